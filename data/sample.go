@@ -1,0 +1,92 @@
+package data
+
+import "context"
+
+// Special values in ids and labels, the original's (llava/constants.py).
+const (
+	Ignore     = -100 // a label that is not supervised
+	ImageToken = -200 // an id that stands for one row of image features; never looked up in the embedding
+)
+
+// Turn is one message of a conversation.
+type Turn struct {
+	Role string // "human" or "gpt", as LLaVA's JSON spells them
+	Text string
+}
+
+// Record is one row of a data set as its file has it, checked for form only.
+type Record struct {
+	ID     string   // the row's own id, "" when it has none
+	Images []string // paths as the row spells them, relative to the source's image folder
+	Turns  []Turn
+}
+
+// Source is a data set with random access to its rows. Record is safe for concurrent use.
+type Source interface {
+	Len() int
+	Record(row int) (Record, error)
+}
+
+// Sample is one row ready for training: every number final, nothing left to decide. IDs and Labels have the same length; each
+// image stands in IDs as a run of ImageToken, one for each row of features that it will receive, and its labels are Ignore.
+type Sample struct {
+	ID     string    // for messages: the row's id, or its number
+	Row    int       // row number in its source
+	Source int       // which entry of the recipe's data list
+	IDs    []int32   // token ids, ImageToken where features go
+	Labels []int32   // Labels[t] is IDs[t] where position t is supervised, else Ignore (not shifted)
+	Images []Picture // in order of their placeholders
+	Cut    int       // positions lost to max_length
+}
+
+// Picture is an image as the tower wants it, before normalisation.
+type Picture struct {
+	Pixels        []uint8 // [3,S,S], channel first
+	Width, Height int     // of the picture as decoded, before any resizing
+}
+
+// Tile says where a [3,S,S] block of Batch.Pixels comes from.
+type Tile struct {
+	Sample        int // index within the batch
+	Width, Height int // of the whole picture
+}
+
+// Batch is a micro-batch: its samples lie end to end, T positions in all. There is no padding.
+type Batch struct {
+	IDs       []int64 // [T] token ids; 0 at positions that receive image features
+	Labels    []int64 // [T] Labels[t] is the token that position t predicts (already shifted by one), or Ignore
+	Positions []int64 // [T] position within the sample, from 0
+	Starts    []int64 // [n+1] sample k is positions Starts[k] to Starts[k+1]
+	Pixels    []uint8 // [tiles,3,S,S]
+	Tiles     []Tile  // [tiles]
+	Slots     []int64 // positions that receive a row of features
+	Rows      []int64 // which row, for each of Slots: row r of the table is patch r mod P of tile r div P
+
+	Supervised []int64  // the positions whose label is not Ignore, ascending
+	FromImage  []bool   // for each of Supervised: whether its sample has an image
+	Samples    []string // [n] sample ids, for messages
+}
+
+// Step is the samples of one optimizer step, already split into micro-batches.
+type Step struct {
+	Number  int     // 0 for the first optimizer step
+	Epoch   float64 // passes over the data completed when this step ends
+	Micro   []Batch
+	Skipped []Skip // samples of this step that were left out
+	Cut     int    // samples of this step that were cut to max_length
+}
+
+// Skip is a sample that was left out, and why.
+type Skip struct {
+	Source int    `json:"source"`
+	Row    int    `json:"row"`
+	ID     string `json:"id,omitempty"`
+	Step   int    `json:"step"`
+	Reason string `json:"reason"`
+}
+
+// Prepare turns a record into a sample. It is safe for concurrent use.
+type Prepare func(ctx context.Context, source, row int) (Sample, error)
+
+// Length is how many positions the sample takes.
+func (s Sample) Length() int { return len(s.IDs) }

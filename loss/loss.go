@@ -1,0 +1,44 @@
+// Package loss holds the token losses. A loss is a sum over supervised tokens and the tokens' own terms; how sums become the number
+// that is minimised is the average's choice, so that a gradient need not depend on how an optimizer step was cut into micro-batches.
+package loss
+
+import (
+	"fmt"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// logits is how many logits exist at a time: 2^24 fp32 values are 64 MB.
+const logits = 1 << 24
+
+// CrossEntropy is the summed cross-entropy of hidden states against labels, computed in chunks of rows so that the full logits never
+// exist. hidden [N,D], head [V,D], labels [N] i64 -> sum [] fp32, each [N] fp32 (each row's term, not differentiable).
+func CrossEntropy(s *torch.Scope, hidden, head, labels *torch.Tensor) (sum, each *torch.Tensor) {
+	chunk := max(64, logits/head.Size(0))
+	return torch.CrossEntropy(s, hidden, head, labels, chunk)
+}
+
+// Average says how the sums of a step's micro-batches become its loss.
+type Average struct {
+	// Weight is what the summed loss of one micro-batch is multiplied by: tokens are those it supervises, stepTokens those of the whole
+	// optimizer step, micros the number of micro-batches that supervise any.
+	Weight func(tokens, stepTokens, micros int) float64
+}
+
+// Averages are the recipe's `loss` values.
+var averages = map[string]Average{
+	// Every supervised token of the optimizer step counts the same.
+	"token_mean": {func(_, stepTokens, _ int) float64 { return 1 / float64(stepTokens) }},
+	// The mean over micro-batches of each one's mean: what the original minimises, where a token in a micro-batch with few labels counts
+	// more (transformers.Trainer before 4.46).
+	"micro_mean": {func(tokens, _, micros int) float64 { return 1 / float64(tokens) / float64(micros) }},
+}
+
+// OpenAverage finds an average by its recipe name.
+func OpenAverage(name string) (Average, error) {
+	a, ok := averages[name]
+	if !ok {
+		return Average{}, fmt.Errorf("loss %q is unknown; it is token_mean or micro_mean", name)
+	}
+	return a, nil
+}

@@ -1,0 +1,160 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// clipConfig is the vision half of a CLIP config.json; absent fields have transformers' defaults.
+type clipConfig struct {
+	HiddenSize       int64   `json:"hidden_size"`
+	IntermediateSize int64   `json:"intermediate_size"`
+	Layers           int64   `json:"num_hidden_layers"`
+	Heads            int64   `json:"num_attention_heads"`
+	Channels         int64   `json:"num_channels"`
+	ImageSize        int64   `json:"image_size"`
+	PatchSize        int64   `json:"patch_size"`
+	Activation       string  `json:"hidden_act"`
+	Eps              float64 `json:"layer_norm_eps"`
+}
+
+func (c *clipConfig) complete() error {
+	c.HiddenSize, c.IntermediateSize = orDefault(c.HiddenSize, 768), orDefault(c.IntermediateSize, 3072)
+	c.Layers, c.Heads, c.Channels = orDefault(c.Layers, 12), orDefault(c.Heads, 12), orDefault(c.Channels, 3)
+	c.ImageSize, c.PatchSize = orDefault(c.ImageSize, 224), orDefault(c.PatchSize, 32)
+	c.Activation, c.Eps = orDefault(c.Activation, "quick_gelu"), orDefault(c.Eps, 1e-5)
+	switch {
+	case c.HiddenSize <= 0 || c.Layers <= 0 || c.Heads <= 0 || c.PatchSize <= 0 || c.ImageSize < c.PatchSize:
+		return fmt.Errorf("a size is not positive, or image_size is smaller than patch_size")
+	case c.HiddenSize%c.Heads != 0:
+		return fmt.Errorf("hidden_size %d is not a multiple of num_attention_heads %d", c.HiddenSize, c.Heads)
+	case c.Channels != 3:
+		return fmt.Errorf("num_channels %d is not supported; pictures have 3", c.Channels)
+	}
+	_, err := lookUp("hidden_act", c.Activation, activations)
+	return err
+}
+
+var activations = map[string]func(s *torch.Scope, x *torch.Tensor) *torch.Tensor{
+	"quick_gelu": torch.QuickGelu,
+	"gelu":       torch.Gelu,
+}
+
+// clip is the image half of Radford et al. 2021, up to the layer whose output is wanted: what lies behind it is neither declared nor run.
+type clip struct {
+	config     clipConfig
+	class      *nn.Param     // [Dv]
+	patches    *nn.Param     // [Dv,3,p,p], a convolution without overlap
+	positions  *nn.Embedding // [P+1,Dv]
+	preNorm    *nn.LayerNorm
+	layers     []*clipLayer
+	withClass  bool
+	activation func(s *torch.Scope, x *torch.Tensor) *torch.Tensor
+}
+
+type clipLayer struct {
+	heads        int64
+	norm1, norm2 *nn.LayerNorm
+	q, k, v, o   *nn.Linear
+	fc1, fc2     *nn.Linear
+	activation   func(s *torch.Scope, x *torch.Tensor) *torch.Tensor
+}
+
+func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
+	m := &clip{withClass: selected.Feature == "cls_patch"}
+	if err := parseConfig(visionConfig(raw), &m.config, m.config.complete); err != nil {
+		return nil, err
+	}
+	c := m.config
+	layers, err := selected.layers(int(c.Layers))
+	if err != nil {
+		return nil, err
+	}
+	init := nn.Init{Kind: "normal", Scale: 0.02}
+	m.activation = activations[c.Activation]
+	root := ps.Root(partVision, visionPrefix)
+	embeddings := root.Sub("embeddings")
+	m.class = embeddings.Param("class_embedding", init, c.HiddenSize)
+	m.patches = embeddings.Sub("patch_embedding").Param("weight", init, c.HiddenSize, c.Channels, c.PatchSize, c.PatchSize)
+	m.positions = nn.NewEmbedding(embeddings.Sub("position_embedding"), m.side()*m.side()+1, c.HiddenSize, init)
+	m.preNorm = nn.NewLayerNorm(root.Sub("pre_layrnorm"), c.HiddenSize, c.Eps) // the published files spell it so
+	for i := range layers {
+		m.layers = append(m.layers, newCLIPLayer(root.Sub("encoder").Layer("layers", i), c, init))
+	}
+	return m, nil
+}
+
+func newCLIPLayer(p nn.Path, c clipConfig, init nn.Init) *clipLayer {
+	linear := func(p nn.Path, in, out int64) *nn.Linear { return nn.NewLinear(p, in, out, true, init) }
+	attention, mlp, d := p.Sub("self_attn"), p.Sub("mlp"), c.HiddenSize
+	return &clipLayer{
+		heads:      c.Heads,
+		norm1:      nn.NewLayerNorm(p.Sub("layer_norm1"), d, c.Eps),
+		q:          linear(attention.Sub("q_proj"), d, d),
+		k:          linear(attention.Sub("k_proj"), d, d),
+		v:          linear(attention.Sub("v_proj"), d, d),
+		o:          linear(attention.Sub("out_proj"), d, d),
+		norm2:      nn.NewLayerNorm(p.Sub("layer_norm2"), d, c.Eps),
+		fc1:        linear(mlp.Sub("fc1"), d, c.IntermediateSize),
+		fc2:        linear(mlp.Sub("fc2"), c.IntermediateSize, d),
+		activation: activations[c.Activation],
+	}
+}
+
+func (m *clip) side() int64 { return m.config.ImageSize / m.config.PatchSize }
+
+func (m *clip) Describe() TowerShape {
+	tokens := m.side() * m.side()
+	if m.withClass {
+		tokens++
+	}
+	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: tokens}
+}
+
+// Forward runs the tower over n pictures: [n,3,S,S] -> [n*tokens,Dv].
+func (m *clip) Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Tensor {
+	n, d, rows := pixels.Size(0), m.config.HiddenSize, m.side()*m.side()+1
+	x := m.embed(s, pixels, n)         // [n,P+1,Dv]
+	x = torch.Reshape(s, x, n*rows, d) // [n*(P+1),Dv]
+	x = m.preNorm.Forward(s, x)        // hidden_states[0] of transformers
+	starts := make([]int64, n+1)
+	for i := range starts {
+		starts[i] = int64(i) * rows
+	}
+	layers := make([]nn.Layer, len(m.layers))
+	for i, layer := range m.layers {
+		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, starts) }
+	}
+	x = nn.Run(s, layers, x, false).Out
+	if m.withClass {
+		return x
+	}
+	x = torch.Narrow(s, torch.Reshape(s, x, n, rows, d), 1, 1, rows-1) // [n,P,Dv]
+	return torch.Reshape(s, x, n*(rows-1), d)
+}
+
+func (m *clip) embed(s *torch.Scope, pixels *torch.Tensor, n int64) *torch.Tensor { // [n,3,S,S] -> [n,P+1,Dv]
+	d := m.config.HiddenSize
+	kernel := torch.Reshape(s, m.patches.Tensor(), d, -1)                                 // [Dv,3*p*p]
+	patches := torch.Linear(s, torch.Patches(s, pixels, m.config.PatchSize), kernel, nil) // [n*P,Dv]
+	class := torch.Expand(s, torch.Reshape(s, m.class.Tensor(), 1, 1, d), n, 1, d)        // [n,1,Dv]
+	x := torch.Cat(s, 1, class, torch.Reshape(s, patches, n, -1, d))                      // [n,P+1,Dv]
+	return torch.Add(s, x, m.positions.Weight().Tensor())
+}
+
+func (l *clipLayer) forward(s *torch.Scope, x *torch.Tensor, starts []int64) *torch.Tensor { // [R,Dv] -> [R,Dv]
+	x = torch.Add(s, x, l.attention(s, l.norm1.Forward(s, x), starts))
+	h := l.activation(s, l.fc1.Forward(s, l.norm2.Forward(s, x)))
+	return torch.Add(s, x, l.fc2.Forward(s, h))
+}
+
+func (l *clipLayer) attention(s *torch.Scope, x *torch.Tensor, starts []int64) *torch.Tensor { // [R,Dv] -> [R,Dv]
+	d := l.q.Weight().Shape[0]
+	heads := func(linear *nn.Linear) *torch.Tensor {
+		return torch.Reshape(s, linear.Forward(s, x), -1, l.heads, d/l.heads)
+	}
+	y := torch.Attention(s, heads(l.q), heads(l.k), heads(l.v), starts, false) // [R,H,d]
+	return l.o.Forward(s, torch.Reshape(s, y, -1, d))
+}

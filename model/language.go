@@ -1,0 +1,74 @@
+package model
+
+import (
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// Language is a causal language model without its head.
+type Language interface {
+	// Embed looks ids [T] up: [T,D].
+	Embed(s *torch.Scope, ids *torch.Tensor) *torch.Tensor
+	// Forward runs the layers over embeddings and returns the hidden states after the final norm.
+	Forward(s *torch.Scope, in LanguageInput) LanguageOutput
+	// Head is the output embedding [V,D]: logits are hidden x Head^T.
+	Head() *nn.Param
+	// NewCache makes room for the keys and values of a conversation that is being generated.
+	NewCache() *Cache
+	// Describe is what configuration files and messages need to know.
+	Describe() LanguageShape
+}
+
+// LanguageInput is samples end to end, without padding.
+type LanguageInput struct {
+	Embeddings *torch.Tensor // [T,D]
+	Positions  *torch.Tensor // [T] i64, from 0 in each sample
+	Starts     []int64       // [n+1] borders of the samples
+	Rows       *torch.Tensor // [N] i64: positions whose hidden state is wanted; nil for all
+	Recompute  bool          // keep only each layer's input and run the layer again in backward
+	Cache      *Cache        // nil in training; in generation one sample, its new positions only
+}
+
+// LanguageOutput is the hidden states and the way back.
+type LanguageOutput struct {
+	Hidden *torch.Tensor // [N,D], after the final norm
+	Tape   *nn.Tape
+}
+
+// LanguageShape is the sizes that others depend on.
+type LanguageShape struct {
+	HiddenSize, VocabSize, Layers, MaxPositions int64
+}
+
+// Cache holds the keys and values of one sample's past, layer by layer.
+type Cache struct {
+	keys, values []*torch.Tensor // [m,G,d] each, owned
+	length       int64
+}
+
+// Length is how many positions the cache holds.
+func (c *Cache) Length() int64 { return c.length }
+
+// append adds the keys and values of new positions [n,G,d] to a layer and returns all of its keys and values [m,G,d].
+func (c *Cache) append(s *torch.Scope, layer int, k, v *torch.Tensor) (keys, values *torch.Tensor) {
+	grow := func(old **torch.Tensor, x *torch.Tensor) *torch.Tensor {
+		if *old != nil {
+			x = torch.Cat(s, 0, *old, x)
+			(*old).Free()
+		}
+		*old = torch.Own(x)
+		return x
+	}
+	return grow(&c.keys[layer], k), grow(&c.values[layer], v)
+}
+
+// Free releases the cache.
+func (c *Cache) Free() {
+	for i := range c.keys {
+		for _, t := range []*torch.Tensor{c.keys[i], c.values[i]} {
+			if t != nil {
+				t.Free()
+			}
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// llamaConfig is config.json of a Llama (Touvron et al. 2023) or Vicuna folder; absent fields have transformers' defaults.
+type llamaConfig struct {
+	ModelType        string   `json:"model_type"`
+	HiddenSize       int64    `json:"hidden_size"`
+	IntermediateSize int64    `json:"intermediate_size"`
+	Layers           int64    `json:"num_hidden_layers"`
+	Heads            int64    `json:"num_attention_heads"`
+	KeyValueHeads    int64    `json:"num_key_value_heads"` // 0: as many as heads
+	HeadDim          int64    `json:"head_dim"`            // 0: hidden_size / heads
+	VocabSize        int64    `json:"vocab_size"`
+	MaxPositions     int64    `json:"max_position_embeddings"`
+	Eps              float64  `json:"rms_norm_eps"`
+	RopeTheta        float64  `json:"rope_theta"`
+	RopeScaling      any      `json:"rope_scaling"`
+	Activation       string   `json:"hidden_act"`
+	AttentionBias    bool     `json:"attention_bias"`
+	MLPBias          bool     `json:"mlp_bias"`
+	TieEmbeddings    bool     `json:"tie_word_embeddings"`
+	InitializerRange *float64 `json:"initializer_range"`
+}
+
+func (c *llamaConfig) complete() error {
+	c.KeyValueHeads = orDefault(c.KeyValueHeads, c.Heads)
+	c.MaxPositions = orDefault(c.MaxPositions, 2048)
+	c.Eps = orDefault(c.Eps, 1e-6)
+	c.RopeTheta = orDefault(c.RopeTheta, 10000)
+	c.Activation = orDefault(c.Activation, "silu")
+	if c.HeadDim == 0 && c.Heads > 0 {
+		c.HeadDim = c.HiddenSize / c.Heads
+	}
+	for name, size := range map[string]int64{"hidden_size": c.HiddenSize, "intermediate_size": c.IntermediateSize, "num_hidden_layers": c.Layers,
+		"num_attention_heads": c.Heads, "vocab_size": c.VocabSize} {
+		if size <= 0 {
+			return fmt.Errorf("%s is missing or not positive", name)
+		}
+	}
+	switch {
+	case c.Heads%c.KeyValueHeads != 0:
+		return fmt.Errorf("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.Heads, c.KeyValueHeads)
+	case c.HeadDim%2 != 0:
+		return fmt.Errorf("head size %d is odd; rotary embeddings need pairs", c.HeadDim)
+	case c.RopeScaling != nil:
+		return fmt.Errorf("rope_scaling %v is not supported", c.RopeScaling)
+	case c.AttentionBias || c.MLPBias:
+		return fmt.Errorf("attention_bias and mlp_bias are not supported")
+	case c.Activation != "silu":
+		return fmt.Errorf("hidden_act %q is not supported; a Llama has silu", c.Activation)
+	}
+	return nil
+}
+
+func (c *llamaConfig) init() nn.Init {
+	if c.InitializerRange != nil {
+		return nn.Init{Kind: "normal", Scale: *c.InitializerRange}
+	}
+	return nn.Init{Kind: "normal", Scale: 0.02}
+}
+
+// llama is the decoder of Touvron et al. 2023: pre-norm, rotary positions, grouped-query attention, SwiGLU.
+type llama struct {
+	config llamaConfig
+	embed  *nn.Embedding
+	layers []*llamaLayer
+	norm   *nn.RMSNorm
+	head   *nn.Param
+	rotary *nn.Rotary
+}
+
+type llamaLayer struct {
+	config         llamaConfig
+	inputNorm      *nn.RMSNorm
+	q, k, v, o     *nn.Linear
+	postNorm       *nn.RMSNorm
+	gate, up, down *nn.Linear
+}
+
+func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
+	m := &llama{}
+	if err := parseConfig(raw, &m.config, m.config.complete); err != nil {
+		return nil, err
+	}
+	c := m.config
+	root := ps.Root(partLanguage, "")
+	body := root.Sub("model")
+	m.embed = nn.NewEmbedding(body.Sub("embed_tokens"), c.VocabSize, c.HiddenSize, c.init())
+	for i := range int(c.Layers) {
+		m.layers = append(m.layers, newLlamaLayer(body.Layer("layers", i), c))
+	}
+	m.norm = nn.NewRMSNorm(body.Sub("norm"), c.HiddenSize, c.Eps)
+	m.head = m.embed.Weight()
+	if !c.TieEmbeddings {
+		m.head = root.Sub("lm_head").Param("weight", c.init(), c.VocabSize, c.HiddenSize)
+	}
+	var err error
+	m.rotary, err = nn.NewRotary(c.MaxPositions, c.HeadDim, c.RopeTheta, device)
+	return m, err
+}
+
+func newLlamaLayer(p nn.Path, c llamaConfig) *llamaLayer {
+	linear := func(p nn.Path, in, out int64) *nn.Linear { return nn.NewLinear(p, in, out, false, c.init()) }
+	attention, mlp := p.Sub("self_attn"), p.Sub("mlp")
+	return &llamaLayer{
+		config:    c,
+		inputNorm: nn.NewRMSNorm(p.Sub("input_layernorm"), c.HiddenSize, c.Eps),
+		q:         linear(attention.Sub("q_proj"), c.HiddenSize, c.Heads*c.HeadDim),
+		k:         linear(attention.Sub("k_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim),
+		v:         linear(attention.Sub("v_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim),
+		o:         linear(attention.Sub("o_proj"), c.Heads*c.HeadDim, c.HiddenSize),
+		postNorm:  nn.NewRMSNorm(p.Sub("post_attention_layernorm"), c.HiddenSize, c.Eps),
+		gate:      linear(mlp.Sub("gate_proj"), c.HiddenSize, c.IntermediateSize),
+		up:        linear(mlp.Sub("up_proj"), c.HiddenSize, c.IntermediateSize),
+		down:      linear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize),
+	}
+}
+
+func (m *llama) Describe() LanguageShape {
+	c := m.config
+	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers, MaxPositions: c.MaxPositions}
+}
+
+func (m *llama) Head() *nn.Param { return m.head }
+
+func (m *llama) Embed(s *torch.Scope, ids *torch.Tensor) *torch.Tensor {
+	return m.embed.Forward(s, ids)
+} // [T] -> [T,D]
+
+func (m *llama) NewCache() *Cache {
+	return &Cache{keys: make([]*torch.Tensor, len(m.layers)), values: make([]*torch.Tensor, len(m.layers))}
+}
+
+func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
+	cos, sin := m.rotary.At(s, in.Positions, in.Embeddings.Dtype()) // [T,1,d] each
+	layers := make([]nn.Layer, len(m.layers))
+	for i, layer := range m.layers {
+		attend := func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor { // [T,H,d], [T,G,d], [T,G,d] -> [T,H,d]
+			if in.Cache == nil {
+				return torch.Attention(s, q, k, v, in.Starts, true)
+			}
+			keys, values := in.Cache.append(s, i, k, v) // [m,G,d] each
+			return torch.CachedAttention(s, q, keys, values)
+		}
+		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, cos, sin, attend) }
+	}
+	tape := nn.Run(s, layers, in.Embeddings, in.Recompute) // [T,D]
+	if in.Cache != nil {
+		in.Cache.length += in.Positions.Size(0)
+	}
+	last := tape.Out
+	if in.Rows != nil {
+		last = torch.IndexSelect(s, last, 0, in.Rows) // [N,D]
+	}
+	return LanguageOutput{Hidden: m.norm.Forward(s, last), Tape: tape}
+}
+
+type attendFunc func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor
+
+func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc) *torch.Tensor { // [T,D] -> [T,D]
+	x = torch.Add(s, x, l.attention(s, l.inputNorm.Forward(s, x), cos, sin, attend))
+	return torch.Add(s, x, l.mlp(s, l.postNorm.Forward(s, x)))
+}
+
+func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc) *torch.Tensor { // [T,D] -> [T,D]
+	d := l.config.HeadDim
+	heads := func(linear *nn.Linear) *torch.Tensor {
+		return torch.Reshape(s, linear.Forward(s, x), -1, linear.Weight().Shape[0]/d, d)
+	}
+	q := torch.Rotary(s, heads(l.q), cos, sin) // [T,H,d]
+	k := torch.Rotary(s, heads(l.k), cos, sin) // [T,G,d]
+	y := attend(s, q, k, heads(l.v))           // [T,H,d]
+	return l.o.Forward(s, torch.Reshape(s, y, -1, l.config.Heads*d))
+}
+
+func (l *llamaLayer) mlp(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [T,D] -> [T,D]
+	return l.down.Forward(s, torch.SwiGLU(s, l.gate.Forward(s, x), l.up.Forward(s, x)))
+}
+
+// Free releases the rotary table.
+func (m *llama) Free() { m.rotary.Free() }

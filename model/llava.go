@@ -1,0 +1,117 @@
+package model
+
+import (
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// LLaVA is a tower, a projector and a language model, and their parameters.
+type LLaVA struct {
+	Params    *nn.Params
+	Tower     Tower
+	Projector Projector
+	Language  Language
+
+	// Fingerprints identify the weights that each part was loaded from, by part; "random" for a part made from its configuration.
+	Fingerprints map[string]string
+
+	configs     folderConfigs
+	table       *torch.Tensor // [3,256] fp32: normalised value of each pixel level of each channel, owned
+	trainsTower bool
+}
+
+// Input is a micro-batch: samples end to end, T positions, n samples.
+type Input struct {
+	IDs       []int64 // [T], anything valid where features go
+	Positions []int64 // [T]
+	Starts    []int64 // [n+1]
+	Pixels    []uint8 // [pictures,3,S,S]
+	Slots     []int64 // positions that receive features
+	Rows      []int64 // which row of the pictures' features each slot receives
+	Wanted    []int64 // positions whose hidden state is wanted; nil for all
+	Recompute bool
+}
+
+// Pass is one forward pass and the way back.
+type Pass struct {
+	Hidden *torch.Tensor // [N,D] hidden states of the wanted positions, after the final norm
+	tape   *nn.Tape
+}
+
+// Forward computes hidden states. Tensors that backward needs belong to s.
+func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
+	device := m.Params.Device()
+	ids := torch.From(s, in.IDs, []int64{int64(len(in.IDs))}, device)
+	positions := torch.From(s, in.Positions, []int64{int64(len(in.Positions))}, device)
+	out := m.Language.Forward(s, LanguageInput{
+		Embeddings: m.embed(s, ids, in), // [T,D]
+		Positions:  positions,
+		Starts:     in.Starts,
+		Rows:       m.indices(s, in.Wanted),
+		Recompute:  in.Recompute,
+	})
+	return Pass{Hidden: out.Hidden, tape: out.Tape}
+}
+
+// Backward adds the gradients of a scalar that was computed from p.Hidden to the trainable parameters.
+func (p Pass) Backward(s *torch.Scope, scalar *torch.Tensor) {
+	if !scalar.RequiresGrad() {
+		return // nothing that trains took part: text alone while only the projector trains
+	}
+	torch.Backward(scalar, nil)
+	p.tape.Backward(s)
+}
+
+// embed looks the ids up and puts the pictures' features into their slots.
+func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor { // [T] -> [T,D]
+	words := m.Language.Embed(s, ids) // [T,D]
+	if len(in.Slots) == 0 {
+		return words
+	}
+	features := m.Projector.Forward(s, m.Features(s, in.Pixels)) // [pictures*P,D]
+	features = torch.IndexSelect(s, features, 0, m.indices(s, in.Rows))
+	return torch.IndexCopy(s, words, m.indices(s, in.Slots), features)
+}
+
+// Features runs the tower over pictures [n,3,S,S]: [n*P,Dv]. A frozen tower builds no graph.
+func (m *LLaVA) Features(s *torch.Scope, pixels []uint8) *torch.Tensor {
+	size := m.Tower.Describe().ImageSize
+	shape := []int64{int64(len(pixels)) / (3 * size * size), 3, size, size}
+	return s.Sub(func(s *torch.Scope) (features *torch.Tensor) {
+		run := func() {
+			levels := torch.From(s, pixels, shape, m.Params.Device())
+			features = m.Tower.Forward(s, torch.Normalize(s, levels, m.table, m.Params.Dtype()))
+		}
+		if m.trainsTower {
+			run()
+		} else {
+			torch.NoGrad(run)
+		}
+		return features
+	})
+}
+
+func (m *LLaVA) indices(s *torch.Scope, index []int64) *torch.Tensor {
+	if index == nil {
+		return nil
+	}
+	return torch.From(s, index, []int64{int64(len(index))}, m.Params.Device())
+}
+
+// SetNormalization gives the tower its pixel constants: table [3*256] holds the normalised value of each level of each channel.
+func (m *LLaVA) SetNormalization(table []float32) error {
+	return torch.Do(func(s *torch.Scope) {
+		m.table = torch.Own(torch.From(s, table, []int64{3, 256}, m.Params.Device()))
+	})
+}
+
+// Free releases everything that the model holds.
+func (m *LLaVA) Free() {
+	m.Params.Free()
+	if m.table != nil {
+		m.table.Free()
+	}
+	if owner, ok := m.Language.(interface{ Free() }); ok {
+		owner.Free()
+	}
+}

@@ -1,0 +1,96 @@
+package nn
+
+import (
+	"math"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// Linear is x W^T + b.
+type Linear struct {
+	weight *Param // [out,in]
+	bias   *Param // [out] or nil
+}
+
+// NewLinear declares a weight, and a bias when wanted, that both start from init.
+func NewLinear(p Path, in, out int64, bias bool, init Init) *Linear {
+	l := &Linear{weight: p.Param("weight", init, out, in)}
+	if bias {
+		l.bias = p.Param("bias", biasInit(init), out)
+	}
+	return l
+}
+
+// biasInit is zero beside a normal weight (transformers) and like the weight beside a uniform one (PyTorch's Linear).
+func biasInit(weight Init) Init {
+	if weight.Kind == "uniform" {
+		return weight
+	}
+	return Init{Kind: "zeros"}
+}
+
+// LinearInit is PyTorch's initialisation of a Linear: uniform in ±1/sqrt(fan_in), weight and bias (torch.nn.Linear.reset_parameters).
+func LinearInit(in int64) Init { return Init{"uniform", 1 / math.Sqrt(float64(in))} }
+
+// Forward maps [R,in] to [R,out].
+func (l *Linear) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
+	if l.bias == nil {
+		return torch.Linear(s, x, l.weight.tensor, nil)
+	}
+	return torch.Linear(s, x, l.weight.tensor, l.bias.tensor)
+}
+
+// Weight is the parameter [out,in].
+func (l *Linear) Weight() *Param { return l.weight }
+
+// RMSNorm divides by the root mean square of each row.
+type RMSNorm struct {
+	weight *Param // [D]
+	eps    float64
+}
+
+// NewRMSNorm declares a weight of ones.
+func NewRMSNorm(p Path, size int64, eps float64) *RMSNorm {
+	n := &RMSNorm{p.Param("weight", Init{Kind: "ones"}, size), eps}
+	n.weight.Norm = true
+	return n
+}
+
+// Forward keeps the shape [R,D].
+func (n *RMSNorm) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
+	return torch.RMSNorm(s, x, n.weight.tensor, n.eps)
+}
+
+// LayerNorm normalises each row to mean 0 and variance 1, then scales and shifts.
+type LayerNorm struct {
+	weight, bias *Param // [D]
+	eps          float64
+}
+
+// NewLayerNorm declares a weight of ones and a bias of zeros.
+func NewLayerNorm(p Path, size int64, eps float64) *LayerNorm {
+	n := &LayerNorm{p.Param("weight", Init{Kind: "ones"}, size), p.Param("bias", Init{Kind: "zeros"}, size), eps}
+	n.weight.Norm, n.bias.Norm = true, true
+	return n
+}
+
+// Forward keeps the shape [R,D].
+func (n *LayerNorm) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
+	return torch.LayerNorm(s, x, n.weight.tensor, n.bias.tensor, n.eps)
+}
+
+// Embedding is a table of rows.
+type Embedding struct{ weight *Param } // [V,D]
+
+// NewEmbedding declares a table.
+func NewEmbedding(p Path, rows, size int64, init Init) *Embedding {
+	return &Embedding{p.Param("weight", init, rows, size)}
+}
+
+// Forward looks ids [T] up: [T,D].
+func (e *Embedding) Forward(s *torch.Scope, ids *torch.Tensor) *torch.Tensor {
+	return torch.Embedding(s, e.weight.tensor, ids)
+}
+
+// Weight is the parameter [V,D].
+func (e *Embedding) Weight() *Param { return e.weight }

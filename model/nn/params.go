@@ -1,0 +1,251 @@
+// Package nn holds the layers that models are made of, their parameters, and the loop over layers.
+//
+//  1. A model declares its parameters: each layer's constructor takes a Path and names what it needs. Nothing is allocated yet.
+//  2. The caller decides which parameters train (Params.Select), then Params.Place allocates: trainable ones as views of a few flat
+//     buffers with flat gradients, frozen ones on their own without any gradient.
+//  3. Values come from files (Param.Load) or from the layer's initialisation (Param.Initialise).
+//  4. Layers compute over flat rows [R,D]; Stack runs a list of them, and its Tape brings gradients back, with or without recomputation.
+package nn
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// Init is how a parameter starts when no file gives its value.
+type Init struct {
+	Kind  string  // "normal", "uniform", "ones" or "zeros"
+	Scale float64 // standard deviation, or bound
+}
+
+// Param is a named leaf: the unit of loading, freezing, saving.
+type Param struct {
+	Name  string // as in Hugging Face or LLaVA checkpoints
+	Part  string // vision, projector or language
+	Shape []int64
+	Init  Init
+	Norm  bool // the weight or bias of a normalisation
+
+	Trainable bool
+	Decay     bool // whether weight decay applies
+
+	tensor    *torch.Tensor // owned; a view of its group's buffer when trainable
+	group     *Group
+	offset    int64
+	remainder *torch.Tensor // owned view, bf16 trainable only
+}
+
+// Elements is the product of the shape.
+func (p *Param) Elements() int64 {
+	n := int64(1)
+	for _, d := range p.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Tensor is the value that layers compute with.
+func (p *Param) Tensor() *torch.Tensor { return p.tensor }
+
+// Group is the trainable parameters of one (part, decay): one flat buffer, one flat gradient.
+type Group struct {
+	Part      string
+	Decay     bool
+	Params    []*Param
+	Data      *torch.Tensor // [n] in the training dtype
+	Grad      *torch.Tensor // [n] the same dtype
+	Remainder *torch.Tensor // [n] i16 when the dtype is bf16, else nil: with Data the exact fp32 master
+}
+
+// Elements is the length of the flat buffers.
+func (g *Group) Elements() int64 {
+	n := int64(0)
+	for _, p := range g.Params {
+		n += p.Elements()
+	}
+	return n
+}
+
+// Params is the ordered list of a model's parameters.
+type Params struct {
+	list   []*Param
+	byName map[string]*Param
+	groups []*Group
+	dtype  torch.Dtype
+	device torch.Device
+}
+
+// NewParams makes an empty list.
+func NewParams() *Params { return &Params{byName: map[string]*Param{}} }
+
+// All lists the parameters in the order of their declaration.
+func (ps *Params) All() []*Param { return ps.list }
+
+// Get finds a parameter by its name.
+func (ps *Params) Get(name string) (*Param, bool) {
+	p, ok := ps.byName[name]
+	return p, ok
+}
+
+// Groups are the flat buffers of the trainable parameters, in order of first declaration.
+func (ps *Params) Groups() []*Group { return ps.groups }
+
+// Dtype and Device are where Place put the parameters.
+func (ps *Params) Dtype() torch.Dtype { return ps.dtype }
+
+// Device is where Place put the parameters.
+func (ps *Params) Device() torch.Device { return ps.device }
+
+// Select marks what trains, before Place. Decay is off for normalisations and for names that contain "bias", as in the original
+// (LLaVATrainer.create_optimizer).
+func (ps *Params) Select(trains func(p *Param) bool) {
+	for _, p := range ps.list {
+		p.Trainable = trains(p)
+		p.Decay = !p.Norm && !strings.Contains(p.Name, "bias")
+	}
+}
+
+// Place allocates every parameter on a device in a dtype. Values are undefined until loaded or initialised.
+func (ps *Params) Place(device torch.Device, dtype torch.Dtype) error {
+	ps.device, ps.dtype = device, dtype
+	for _, p := range ps.list {
+		if p.Trainable {
+			p.group = ps.groupOf(p)
+			p.offset = p.group.Elements()
+			p.group.Params = append(p.group.Params, p)
+		}
+	}
+	return torch.Do(func(s *torch.Scope) {
+		for _, g := range ps.groups {
+			g.place(s, device, dtype)
+		}
+		for _, p := range ps.list {
+			if !p.Trainable {
+				p.tensor = torch.Own(torch.Empty(s, p.Shape, dtype, device))
+			}
+		}
+	})
+}
+
+func (ps *Params) groupOf(p *Param) *Group {
+	i := slices.IndexFunc(ps.groups, func(g *Group) bool { return g.Part == p.Part && g.Decay == p.Decay })
+	if i < 0 {
+		ps.groups = append(ps.groups, &Group{Part: p.Part, Decay: p.Decay})
+		i = len(ps.groups) - 1
+	}
+	return ps.groups[i]
+}
+
+func (g *Group) place(s *torch.Scope, device torch.Device, dtype torch.Dtype) {
+	n := []int64{g.Elements()}
+	g.Data = torch.Own(torch.Zeros(s, n, dtype, device))
+	g.Grad = torch.Own(torch.Zeros(s, n, dtype, device))
+	if dtype == torch.BFloat16 {
+		g.Remainder = torch.Own(torch.Zeros(s, n, torch.Int16, device))
+	}
+	for _, p := range g.Params {
+		p.tensor = torch.Own(torch.LeafView(s, g.Data, p.offset, p.Shape))
+		p.tensor.SetGrad(torch.LeafView(s, g.Grad, p.offset, p.Shape))
+		if g.Remainder != nil {
+			p.remainder = torch.Own(torch.LeafView(s, g.Remainder, p.offset, p.Shape))
+		}
+	}
+}
+
+// Free releases every parameter and buffer.
+func (ps *Params) Free() {
+	for _, p := range ps.list {
+		freeAll(p.tensor, p.remainder)
+	}
+	for _, g := range ps.groups {
+		freeAll(g.Data, g.Grad, g.Remainder)
+	}
+}
+
+func freeAll(tensors ...*torch.Tensor) {
+	for _, t := range tensors {
+		if t != nil {
+			t.Free()
+		}
+	}
+}
+
+// Load sets the value from little-endian bytes of the parameter's shape. A bf16 trainable parameter keeps an fp32 value exactly.
+func (p *Param) Load(s *torch.Scope, data []byte, dtype torch.Dtype) {
+	if p.remainder == nil {
+		p.tensor.SetBytes(data, dtype, p.Shape)
+		return
+	}
+	master := torch.Empty(s, p.Shape, torch.Float32, p.tensor.Device())
+	master.SetBytes(data, dtype, p.Shape)
+	torch.SplitMaster(master, p.tensor, p.remainder)
+}
+
+// Value is what Load takes back: fp32 for trainable parameters, exact also where they compute in bf16; the stored dtype for frozen ones.
+func (p *Param) Value(s *torch.Scope) *torch.Tensor {
+	if p.remainder != nil {
+		return torch.MergeMaster(s, p.tensor, p.remainder)
+	}
+	return p.tensor
+}
+
+// Gradient is the accumulated gradient, a view of the group's; nil for a frozen parameter.
+func (p *Param) Gradient(s *torch.Scope) *torch.Tensor {
+	if p.group == nil {
+		return nil
+	}
+	return torch.LeafView(s, p.group.Grad, p.offset, p.Shape)
+}
+
+// Initialise fills the parameter from its Init. The value depends on seed and name alone.
+func (p *Param) Initialise(s *torch.Scope, seed uint64) {
+	value := torch.Zeros(s, p.Shape, torch.Float32, torch.CPU)
+	switch p.Init.Kind {
+	case "normal":
+		value.FillNormal(p.Init.Scale, seed^hash(p.Name))
+	case "uniform":
+		value.FillUniform(p.Init.Scale, seed^hash(p.Name))
+	case "ones":
+		value = torch.Ones(s, p.Shape, torch.Float32, torch.CPU)
+	}
+	p.Load(s, value.Bytes(), torch.Float32)
+}
+
+// hash is FNV-1a, 64 bit.
+func hash(text string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(text) {
+		h = (h ^ uint64(text[i])) * 1099511628211
+	}
+	return h
+}
+
+// Path is a place in the tree of names, given to layer constructors.
+type Path struct {
+	params *Params
+	part   string
+	prefix string
+}
+
+// Root starts the names of one part of a model; prefix is put before every name, with its dot.
+func (ps *Params) Root(part, prefix string) Path { return Path{ps, part, prefix} }
+
+// Sub goes one level down.
+func (p Path) Sub(name string) Path { return Path{p.params, p.part, p.prefix + name + "."} }
+
+// Layer is the i-th of a list.
+func (p Path) Layer(name string, i int) Path { return p.Sub(name).Sub(fmt.Sprint(i)) }
+
+// Param declares a parameter here.
+func (p Path) Param(name string, init Init, shape ...int64) *Param {
+	param := &Param{Name: p.prefix + name, Part: p.part, Shape: shape, Init: init}
+	if _, twice := p.params.byName[param.Name]; twice {
+		panic("parameter declared twice: " + param.Name) // a fault of the model's code
+	}
+	p.params.list = append(p.params.list, param)
+	p.params.byName[param.Name] = param
+	return param
+}

@@ -1,0 +1,45 @@
+package nn
+
+import (
+	"math"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// Rotary is the table of rotary position embeddings: position p turns pair i by p * theta^(-2i/d) (Su et al. 2021).
+type Rotary struct {
+	cos, sin *torch.Tensor // [positions,1,d], owned, fp32
+}
+
+// NewRotary makes the table on a device, in the arithmetic of transformers' Llama: frequencies and angles in fp32.
+func NewRotary(positions, headDim int64, theta float64, device torch.Device) (*Rotary, error) {
+	cos, sin := make([]float32, positions*headDim), make([]float32, positions*headDim)
+	half := headDim / 2
+	for i := range half {
+		frequency := float32(1 / math.Pow(theta, float64(2*i)/float64(headDim)))
+		for p := range positions {
+			angle := float64(float32(p) * frequency)
+			for _, column := range [2]int64{i, i + half} {
+				cos[p*headDim+column] = float32(math.Cos(angle))
+				sin[p*headDim+column] = float32(math.Sin(angle))
+			}
+		}
+	}
+	r := &Rotary{}
+	return r, torch.Do(func(s *torch.Scope) {
+		shape := []int64{positions, 1, headDim}
+		r.cos = torch.Own(torch.From(s, cos, shape, device))
+		r.sin = torch.Own(torch.From(s, sin, shape, device))
+	})
+}
+
+// At is the rows of the table for positions [T], in dtype: cos and sin, each [T,1,d].
+func (r *Rotary) At(s *torch.Scope, positions *torch.Tensor, dtype torch.Dtype) (cos, sin *torch.Tensor) {
+	row := func(table *torch.Tensor) *torch.Tensor {
+		return torch.To(s, torch.IndexSelect(s, table, 0, positions), dtype) // [T,1,d]
+	}
+	return row(r.cos), row(r.sin)
+}
+
+// Free releases the table.
+func (r *Rotary) Free() { freeAll(r.cos, r.sin) }

@@ -1,0 +1,65 @@
+package nn
+
+import "github.com/llavatrain/llavatrain/model/torch"
+
+// Layer is one block of a stack: rows [R,D] in, rows [R,D] out.
+type Layer func(s *torch.Scope, x *torch.Tensor) *torch.Tensor
+
+// Tape is one pass through a stack, and the way back.
+//
+// Without recomputation the graph runs through all layers and Backward has nothing to do. With it, every layer is a cut in the graph:
+// forward runs without a graph and keeps the layer's input; Backward walks the layers in reverse, runs each again with a graph and
+// calls backward with the gradient that came from above. Both ways do the same arithmetic on the same values: gradients are equal
+// bit for bit (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", with one segment a layer).
+type Tape struct {
+	Out *torch.Tensor // [R,D] the last layer's output: with recomputation a leaf that collects the gradient from above
+
+	layers []Layer
+	Inputs []*torch.Tensor // Inputs[i] goes into the i-th layer; nil without recomputation
+}
+
+// Run passes x [R,D] through layers. Tensors that the tape keeps belong to s.
+func Run(s *torch.Scope, layers []Layer, x *torch.Tensor, recompute bool) *Tape {
+	t := &Tape{layers: layers}
+	if !recompute {
+		for _, layer := range layers {
+			x = s.Sub(func(s *torch.Scope) *torch.Tensor { return layer(s, x) })
+		}
+		t.Out = x
+		return t
+	}
+	torch.NoGrad(func() {
+		for _, layer := range layers {
+			t.Inputs = append(t.Inputs, x)
+			x = s.Sub(func(s *torch.Scope) *torch.Tensor { return layer(s, x) })
+		}
+	})
+	t.Out = torch.Detach(s, x, true)
+	return t
+}
+
+// Backward brings the gradient of Out down to the first layer's input, after the caller ran backward from above it.
+func (t *Tape) Backward(s *torch.Scope) {
+	if t.Inputs == nil {
+		return
+	}
+	grad := torch.Grad(s, t.Out)
+	for i := len(t.layers) - 1; i >= 0 && grad != nil; i-- {
+		grad = s.Sub(func(s *torch.Scope) *torch.Tensor { return t.backwardLayer(s, i, grad) })
+	}
+	if first := t.Inputs[0]; grad != nil && first.RequiresGrad() {
+		torch.Backward(first, grad)
+	}
+}
+
+// backwardLayer returns the gradient of the layer's input, or nil when nothing below can use one.
+func (t *Tape) backwardLayer(s *torch.Scope, i int, grad *torch.Tensor) *torch.Tensor {
+	below := i > 0 || t.Inputs[0].RequiresGrad()
+	input := torch.Detach(s, t.Inputs[i], below)
+	y := t.layers[i](s, input)
+	if !y.RequiresGrad() {
+		return nil
+	}
+	torch.Backward(y, grad)
+	return torch.Grad(s, input)
+}

@@ -1,0 +1,133 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// OpenOptions says how a model is placed and where its values come from.
+type OpenOptions struct {
+	Device        torch.Device
+	Dtype         torch.Dtype
+	Seed          uint64                       // of parameters that no file gives
+	Trains        func(part, name string) bool // nil: nothing trains
+	Projector     string                       // file or folder with model.mm_projector.*; "": the recipe's, else the language model's folder, else random
+	Overlay       []string                     // files whose tensors replace any of the above, by name
+	Normalization []float32                    // [3*256] normalised value of each pixel level of each channel
+	Progress      func(loaded, total int64)    // bytes; nil for none
+}
+
+// Open builds the model that a recipe describes, with every value loaded or initialised.
+func Open(m recipes.Model, o OpenOptions) (*LLaVA, error) {
+	llava, err := declare(m, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := llava.fill(m, o); err != nil {
+		llava.Free()
+		return nil, err
+	}
+	if o.Normalization != nil {
+		if err := llava.SetNormalization(o.Normalization); err != nil {
+			llava.Free()
+			return nil, err
+		}
+	}
+	return llava, nil
+}
+
+// declare builds the three parts from their configurations and allocates their parameters.
+func declare(m recipes.Model, o OpenOptions) (*LLaVA, error) {
+	configs, err := readConfigs(m)
+	if err != nil {
+		return nil, err
+	}
+	llava := &LLaVA{Params: nn.NewParams(), configs: configs, Fingerprints: map[string]string{}}
+	if llava.Language, err = newLanguage(configs.language, llava.Params, o.Device); err != nil {
+		return nil, fmt.Errorf("model.language: %w", err)
+	}
+	selected := TowerSelect{Layer: m.Vision.SelectLayer, Feature: m.Vision.SelectFeature}
+	if llava.Tower, err = newTower(configs.vision, llava.Params, selected); err != nil {
+		return nil, fmt.Errorf("model.vision: %w", err)
+	}
+	tower, language := llava.Tower.Describe(), llava.Language.Describe()
+	if llava.Projector, err = newProjector(m.Projector.Type, llava.Params, tower.HiddenSize, language.HiddenSize); err != nil {
+		return nil, fmt.Errorf("model.projector: %w", err)
+	}
+	llava.Params.Select(func(p *nn.Param) bool { return o.Trains != nil && o.Trains(p.Part, p.Name) })
+	for _, p := range llava.Params.All() {
+		llava.trainsTower = llava.trainsTower || p.Trainable && p.Part == partVision
+	}
+	return llava, llava.Params.Place(o.Device, o.Dtype)
+}
+
+func newLanguage(config []byte, ps *nn.Params, device torch.Device) (Language, error) {
+	kind, err := modelType(config)
+	if err != nil {
+		return nil, err
+	}
+	build, err := lookUp("model_type", kind, languages)
+	if err != nil {
+		return nil, err
+	}
+	return build(config, ps, device)
+}
+
+func newTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
+	kind, err := modelType(config)
+	if err != nil {
+		return nil, err
+	}
+	build, err := lookUp("model_type", kind, towers)
+	if err != nil {
+		return nil, err
+	}
+	return build(config, ps, selected)
+}
+
+// fill gives every parameter its value.
+func (m *LLaVA) fill(recipe recipes.Model, o OpenOptions) error {
+	sources, err := m.openSources(recipe, o)
+	defer sources.close()
+	if err != nil {
+		return err
+	}
+	plan, err := sources.match(m.Params)
+	if err != nil {
+		return err
+	}
+	m.Fingerprints = sources.fingerprints()
+	return m.load(plan, o)
+}
+
+// load copies the planned tensors, and initialises what no file gives.
+func (m *LLaVA) load(plan []assignment, o OpenOptions) error {
+	var done, total int64
+	for _, a := range plan {
+		total += a.info.Bytes()
+	}
+	for _, a := range plan {
+		if err := a.load(o.Seed); err != nil {
+			return err
+		}
+		done += a.info.Bytes()
+		if o.Progress != nil {
+			o.Progress(done, total)
+		}
+	}
+	return nil
+}
+
+// Trainable lists what trains, in order.
+func (m *LLaVA) Trainable() []*nn.Param {
+	var list []*nn.Param
+	for _, p := range m.Params.All() {
+		if p.Trainable {
+			list = append(list, p)
+		}
+	}
+	return list
+}

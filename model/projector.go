@@ -1,0 +1,81 @@
+package model
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// Projector maps rows of tower features [R,Dv] to rows of the language model's width [R,D].
+type Projector interface {
+	Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor
+}
+
+// Projectors lists the projector types of LLaVA (llava/model/multimodal_projector/builder.py).
+var projectors = []struct {
+	name    string // as shown to users
+	pattern *regexp.Regexp
+	build   func(p nn.Path, match []string, in, out int64) (Projector, error)
+}{
+	{"linear", regexp.MustCompile(`^linear$`), newLinearProjector},
+	{"mlpNx_gelu (N = 2, 3, …)", regexp.MustCompile(`^mlp([0-9]+)x_gelu$`), newMLPProjector},
+	{"identity", regexp.MustCompile(`^identity$`), newIdentityProjector},
+}
+
+// newProjector declares a projector of a type's name for a tower of width in and a language model of width out.
+func newProjector(name string, ps *nn.Params, in, out int64) (Projector, error) {
+	var known []string
+	for _, row := range projectors {
+		if match := row.pattern.FindStringSubmatch(name); match != nil {
+			return row.build(ps.Root(partProjector, projectorPrefix), match, in, out)
+		}
+		known = append(known, row.name)
+	}
+	return nil, fmt.Errorf("projector type %q is unknown; the types are %v", name, known)
+}
+
+func newLinearProjector(p nn.Path, _ []string, in, out int64) (Projector, error) {
+	return nn.NewLinear(p, in, out, true, nn.LinearInit(in)), nil
+}
+
+// mlpProjector is N linear layers with GELUs between them; its layers have the even numbers 0, 2, 4 … as in a torch Sequential.
+type mlpProjector struct{ layers []*nn.Linear }
+
+func newMLPProjector(p nn.Path, match []string, in, out int64) (Projector, error) {
+	depth, err := strconv.Atoi(match[1])
+	if err != nil || depth < 1 || depth > 16 {
+		return nil, fmt.Errorf("projector type %q: the depth must be 1 to 16", match[0])
+	}
+	m := &mlpProjector{}
+	for i := range depth {
+		m.layers = append(m.layers, nn.NewLinear(p.Sub(strconv.Itoa(2*i)), in, out, true, nn.LinearInit(in)))
+		in = out
+	}
+	return m, nil
+}
+
+func (m *mlpProjector) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [R,Dv] -> [R,D]
+	return s.Sub(func(s *torch.Scope) *torch.Tensor {
+		for i, layer := range m.layers {
+			if i > 0 {
+				x = torch.Gelu(s, x)
+			}
+			x = layer.Forward(s, x)
+		}
+		return x
+	})
+}
+
+type identityProjector struct{}
+
+func newIdentityProjector(_ nn.Path, _ []string, in, out int64) (Projector, error) {
+	if in != out {
+		return nil, fmt.Errorf("projector type identity needs a tower as wide as the language model; they have %d and %d", in, out)
+	}
+	return identityProjector{}, nil
+}
+
+func (identityProjector) Forward(_ *torch.Scope, x *torch.Tensor) *torch.Tensor { return x }

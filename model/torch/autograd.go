@@ -1,0 +1,56 @@
+package torch
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+// NoGrad runs f without recording a graph. It nests, and the mode is restored when f panics.
+func NoGrad(f func()) { withGradMode(0, f) }
+
+// WithGrad runs f recording a graph, also inside NoGrad.
+func WithGrad(f func()) { withGradMode(1, f) }
+
+func withGradMode(enabled C.int, f func()) {
+	before := C.lt_grad_mode(enabled)
+	defer C.lt_grad_mode(before)
+	f()
+}
+
+// LeafView is a part of a flat tensor as a tensor of its own shape. It shares memory and is a leaf of any graph.
+func LeafView(s *Scope, flat *Tensor, offset int64, shape []int64) *Tensor {
+	var out C.lt_tensor
+	p, n := dims(shape)
+	message := C.lt_leaf_view(flat.c(), C.int64_t(offset), p, n, &out)
+	return s.take("leaf view", out, message)
+}
+
+// Detach is t's memory as a leaf outside the graph that made it.
+func Detach(s *Scope, t *Tensor, requiresGrad bool) *Tensor {
+	var out C.lt_tensor
+	var grad C.int
+	if requiresGrad {
+		grad = 1
+	}
+	message := C.lt_detach(t.c(), grad, &out)
+	return s.take("detach", out, message)
+}
+
+// SetGrad makes a leaf trainable with the given gradient buffer, of its own shape: backward adds to it in place.
+func (t *Tensor) SetGrad(grad *Tensor) { check("set grad", C.lt_set_grad(t.c(), grad.optional())) }
+
+// Grad is the gradient accumulated in a leaf, or nil when there is none.
+func Grad(s *Scope, leaf *Tensor) *Tensor {
+	var out C.lt_tensor
+	check("grad", C.lt_grad(leaf.c(), &out))
+	if out == nil {
+		return nil
+	}
+	return s.take("grad", out, nil)
+}
+
+// RequiresGrad says whether t has a gradient: it is trainable, or was computed from something that is.
+func (t *Tensor) RequiresGrad() bool { return C.lt_requires_grad(t.c()) != 0 }
+
+// Backward adds the gradients of t to the leaves of its graph. grad is the gradient of the result with respect to t; nil for a scalar t.
+func Backward(t, grad *Tensor) { check("backward", C.lt_backward(t.c(), grad.optional())) }

@@ -1,0 +1,60 @@
+// The library itself: opening its CUDA half, threads, devices and memory.
+#include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <dlfcn.h>
+#include <torch/headeronly/version.h>
+
+#include "shim_internal.h"
+
+// CUDA's hooks are looked up at the first torch call and kept, so the CUDA half must be opened before any other function here.
+char *lt_open_cuda(const char *path, int *devices) {
+  LT_PROTECT({
+    *devices = 0;
+    if (!dlopen(path, RTLD_NOW | RTLD_GLOBAL)) {
+      return strdup(dlerror());
+    }
+    if (at::globalContext().hasCUDA()) {
+      *devices = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
+    }
+  })
+}
+
+const char *lt_built_against(void) { return TORCH_VERSION; }
+
+char *lt_show_config(char **out) { LT_PROTECT(*out = strdup(at::show_config().c_str())) }
+
+char *lt_device_memory(int index, int64_t *total, int64_t *peak) {
+  LT_PROTECT({
+    auto *allocator = at::getDeviceAllocator(at::kCUDA);
+    *peak = allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index)).allocated_bytes[0].peak;
+    *total = static_cast<int64_t>(allocator->getMemoryInfo(static_cast<c10::DeviceIndex>(index)).second);
+  })
+}
+
+char *lt_reset_peak(int index) { LT_PROTECT(at::getDeviceAllocator(at::kCUDA)->resetPeakStats(static_cast<c10::DeviceIndex>(index))) }
+
+char *lt_synchronize(void) {
+  LT_PROTECT({
+    if (at::globalContext().hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0) {
+      at::accelerator::synchronizeDevice(at::accelerator::getDeviceIndex());
+    }
+  })
+}
+
+char *lt_set_threads(int n) { LT_PROTECT(at::set_num_threads(n)) }
+
+int lt_threads(void) { return at::get_num_threads(); }
+
+char *lt_deterministic(void) {
+  LT_PROTECT({
+    auto &context = at::globalContext();
+    context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+    context.setDeterministicCuDNN(true);
+    context.setBenchmarkCuDNN(false);
+    context.setSDPUseCuDNN(false);
+  })
+}

@@ -1,0 +1,127 @@
+package torch
+
+/*
+#include <stdlib.h>
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/sugarme/gotch/libtch"
+)
+
+// Error is a failure inside the engine: an operation refused its arguments, or memory ran out.
+type Error struct {
+	Op  string // the operation that failed
+	Msg string // the engine's words, without its stack
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("engine: %s: %s", e.Op, e.Msg) }
+
+// OutOfMemory says whether the engine could not get memory.
+func (e *Error) OutOfMemory() bool {
+	return strings.Contains(e.Msg, "out of memory") || strings.Contains(e.Msg, "can't allocate memory")
+}
+
+// Scope owns the tensors made in it and frees them when it ends.
+type Scope struct {
+	tensors []*Tensor
+}
+
+var live atomic.Int64
+
+// Live is how many tensors exist now, owned ones included. After a training step it is what it was before the step.
+func Live() int64 { return live.Load() }
+
+// Do runs f on a locked OS thread in a new scope. A failure of the engine inside f is returned as an *Error; any other panic passes.
+func Do(f func(s *Scope)) (err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s := &Scope{}
+	defer func() {
+		s.close(nil)
+		switch fault := recover().(type) {
+		case nil:
+		case *Error:
+			err = fault
+		default:
+			panic(fault)
+		}
+	}()
+	f(s)
+	return nil
+}
+
+// Sub runs f in a scope of its own and returns its result to s; everything else that f made is freed at once. Freeing a handle before
+// backward is safe: the autograd graph keeps what it needs.
+func (s *Scope) Sub(f func(s *Scope) *Tensor) *Tensor {
+	inner := &Scope{}
+	defer func() { inner.close(nil) }() // on a fault; after a return it is empty
+	result := f(inner)
+	inner.close(result)
+	if result != nil && result.scope == inner {
+		s.adopt(result)
+	}
+	return result
+}
+
+// close frees every tensor of s but keep.
+func (s *Scope) close(keep *Tensor) {
+	for _, t := range s.tensors {
+		if t != keep && t.scope == s {
+			t.free()
+		}
+	}
+	s.tensors = nil
+}
+
+func (s *Scope) adopt(t *Tensor) {
+	t.scope = s
+	s.tensors = append(s.tensors, t)
+}
+
+// wrap makes a tensor of s from an engine handle.
+func (s *Scope) wrap(op string, handle unsafe.Pointer) *Tensor {
+	t := &Tensor{handle: handle, op: op}
+	live.Add(1)
+	s.adopt(t)
+	return t
+}
+
+// Own takes t out of its scope: from now on the caller keeps it and frees it with Free. For parameters, optimizer state and named
+// caches only; a test holds the list of files that call it.
+func Own(t *Tensor) *Tensor {
+	t.scope = nil
+	return t
+}
+
+// check panics with an *Error when the shim returned a message.
+func check(op string, message *C.char) {
+	if message == nil {
+		return
+	}
+	text := C.GoString(message)
+	C.free(unsafe.Pointer(message))
+	panic(&Error{Op: op, Msg: firstLine(text)})
+}
+
+// checkLast panics with an *Error when gotch's last call on this thread failed.
+func checkLast(op string) {
+	if message := libtch.GetAndResetLastErr(); message != nil {
+		check(op, (*C.char)(unsafe.Pointer(message)))
+	}
+}
+
+// firstLine drops the engine's C++ stack, which follows the message on lines of its own.
+func firstLine(text string) string {
+	if cut := strings.Index(text, "\nException raised from"); cut >= 0 {
+		text = text[:cut]
+	}
+	return strings.TrimSpace(text)
+}

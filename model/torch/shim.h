@@ -1,0 +1,63 @@
+// The C face of the engine: what gotch lacks or gets wrong. Every function that can fail returns NULL or a message that the caller
+// frees; exceptions never cross. A tensor is an at::Tensor*, owned by whoever received it in an out parameter.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef void *lt_tensor;
+
+// engine.cpp: the library, threads, devices, memory.
+char *lt_open_cuda(const char *path, int *devices);
+const char *lt_built_against(void);  // libtorch version of the headers
+char *lt_show_config(char **out);
+char *lt_device_memory(int index, int64_t *total, int64_t *peak);
+char *lt_reset_peak(int index);
+char *lt_synchronize(void);
+char *lt_set_threads(int n);
+int lt_threads(void);
+char *lt_deterministic(void);
+
+// tensor.cpp: data in and out, views, gradients.
+void lt_free(lt_tensor t);
+char *lt_empty(const int64_t *shape, int dims, int dtype, int device, int zero, lt_tensor *out);
+char *lt_from_bytes(const void *data, const int64_t *shape, int dims, int dtype, int device, lt_tensor *out);
+char *lt_copy_from_bytes(lt_tensor destination, const void *data, const int64_t *shape, int dims, int dtype);
+char *lt_copy_to_bytes(lt_tensor t, void *out, size_t bytes);
+char *lt_describe(lt_tensor t, int *dtype, int *device, int *dims, int64_t shape[8]);
+char *lt_copy(lt_tensor destination, lt_tensor source);
+char *lt_zero(lt_tensor t);
+char *lt_leaf_view(lt_tensor flat, int64_t offset, const int64_t *shape, int dims, lt_tensor *out);
+char *lt_detach(lt_tensor t, int requires_grad, lt_tensor *out);
+char *lt_set_grad(lt_tensor leaf, lt_tensor grad);
+int lt_requires_grad(lt_tensor t);
+char *lt_grad(lt_tensor leaf, lt_tensor *out);
+char *lt_backward(lt_tensor t, lt_tensor grad);
+int lt_grad_mode(int enabled);
+char *lt_fill_normal(lt_tensor t, double std, uint64_t seed);
+char *lt_fill_uniform(lt_tensor t, double bound, uint64_t seed);
+
+// ops.cpp: differentiable operations.
+char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out);
+char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out);
+char *lt_swiglu(lt_tensor gate, lt_tensor up, lt_tensor *out);
+char *lt_quick_gelu(lt_tensor x, lt_tensor *out);
+char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int causal, lt_tensor *out);
+char *lt_cached_attention(lt_tensor q, lt_tensor k, lt_tensor v, lt_tensor *out);
+char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out);
+char *lt_patches(lt_tensor pixels, int64_t patch, lt_tensor *out);
+char *lt_cross_entropy(lt_tensor hidden, lt_tensor weight, lt_tensor labels, int64_t chunk, lt_tensor *sum, lt_tensor *each);
+
+// optimizer.cpp: one pass over flat buffers.
+char *lt_sum_squares(lt_tensor t, double *out);
+char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, double lr, double beta1, double beta2, double eps,
+               double weight_decay, int64_t step, double grad_scale);
+char *lt_merge_master(lt_tensor param, lt_tensor remainder, lt_tensor *out);
+char *lt_split_master(lt_tensor master, lt_tensor param, lt_tensor remainder);
+
+#ifdef __cplusplus
+}
+#endif

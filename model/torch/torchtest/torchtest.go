@@ -1,0 +1,39 @@
+// Package torchtest helps tests that use the engine.
+package torchtest
+
+import (
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// NoLeaks opens the engine, locks the test to its OS thread, and checks when the test ends that it left no tensor behind. Register it
+// before any cleanup that frees tensors.
+func NoLeaks(t testing.TB) {
+	t.Helper()
+	if _, err := torch.Open(); err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	before := torch.Live()
+	t.Cleanup(func() {
+		if after := torch.Live(); after != before && !t.Failed() {
+			t.Errorf("%d tensors were left behind", after-before)
+		}
+		runtime.UnlockOSThread()
+	})
+}
+
+// Shared is a path in the shared data beside the repository. Without it the test is skipped, but under CI=true it fails.
+func Shared(t testing.TB, path string) string {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is needed under CI: %v", path, err)
+		}
+		t.Skipf("%s is absent", path)
+	}
+	return path
+}

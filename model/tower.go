@@ -1,0 +1,43 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// Tower turns pictures into rows of features.
+type Tower interface {
+	// Forward maps n pictures [n,3,S,S] to [n*Tokens,Dv].
+	Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Tensor
+	// Describe is what the projector, data and messages need to know.
+	Describe() TowerShape
+}
+
+// TowerShape is the sizes that others depend on.
+type TowerShape struct {
+	HiddenSize int64 // Dv
+	ImageSize  int64 // S, pixels
+	Tokens     int64 // rows of features for each picture
+}
+
+// TowerSelect says which of a tower's hidden states are the features, as LLaVA's mm_vision_select_layer and mm_vision_select_feature.
+type TowerSelect struct {
+	Layer   int    // index into hidden_states, of which a tower of n layers has n+1; negative from the end
+	Feature string // patch: without the class token; cls_patch: with it
+}
+
+// layers is how many of n layers must run.
+func (t TowerSelect) layers(n int) (int, error) {
+	if t.Feature != "patch" && t.Feature != "cls_patch" {
+		return 0, fmt.Errorf("select_feature %q is unknown; it is patch or cls_patch", t.Feature)
+	}
+	run := t.Layer
+	if run < 0 {
+		run += n + 1
+	}
+	if run < 0 || run > n {
+		return 0, fmt.Errorf("select_layer %d is outside the tower's %d layers (%d to %d)", t.Layer, n, -n-1, n)
+	}
+	return run, nil
+}

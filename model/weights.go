@@ -1,0 +1,248 @@
+package model
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// source is an opened set of files that gives one part its values.
+type source struct {
+	part    string // the part it must be complete for; "" for an overlay, which may hold any
+	where   string // as the user named it
+	weights *checkpoints.Weights
+	prefix  [2]string // parameters that begin with the first are found under the second
+}
+
+type sources struct {
+	overlays []source
+	parts    map[string]*source // nil for a part that starts random
+	opened   []*checkpoints.Weights
+}
+
+func (ss *sources) close() {
+	for _, w := range ss.opened {
+		w.Close()
+	}
+}
+
+func (ss *sources) open(path string) (*checkpoints.Weights, error) {
+	w, err := checkpoints.Open(path)
+	if err == nil {
+		ss.opened = append(ss.opened, w)
+	}
+	return w, err
+}
+
+// visionSpellings are the prefixes under which files hold a CLIP tower.
+var visionSpellings = []string{visionPrefix, "vision_model.", "vision_tower.vision_model.", ""}
+
+// unused matches tensors that published files hold and no part needs.
+var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|visual_projection|logit_scale)|^vision_model\.(post_layernorm|encoder\.layers)\.|` +
+	regexp.QuoteMeta(visionPrefix) + `(post_layernorm|encoder\.layers)\.`)
+
+func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (*sources, error) {
+	ss := &sources{parts: map[string]*source{}}
+	if dir := m.configs.visionDir; dir != "" {
+		w, err := ss.open(dir)
+		if err != nil {
+			return ss, fmt.Errorf("model.vision.weights: %w", err)
+		}
+		ss.parts[partVision] = &source{part: partVision, where: dir, weights: w, prefix: [2]string{visionPrefix, visionSpelling(w)}}
+	}
+	if dir := m.configs.languageDir; dir != "" {
+		w, err := ss.open(dir)
+		if err != nil {
+			return ss, fmt.Errorf("model.language.weights: %w", err)
+		}
+		ss.parts[partLanguage] = &source{part: partLanguage, where: dir, weights: w}
+	}
+	if err := ss.openProjector(orDefault(o.Projector, recipe.Projector.Weights)); err != nil {
+		return ss, err
+	}
+	for _, path := range o.Overlay {
+		w, err := ss.open(path)
+		if err != nil {
+			return ss, err
+		}
+		ss.overlays = append(ss.overlays, source{where: path, weights: w})
+	}
+	return ss, nil
+}
+
+// openProjector takes the projector from a file, else from the language model's folder when that is a whole LLaVA.
+func (ss *sources) openProjector(path string) error {
+	if path != "" {
+		w, err := ss.open(path)
+		if err != nil {
+			return fmt.Errorf("model.projector.weights: %w", err)
+		}
+		ss.parts[partProjector] = &source{part: partProjector, where: path, weights: w}
+		return nil
+	}
+	language := ss.parts[partLanguage]
+	if language != nil && slices.ContainsFunc(language.weights.Names(), isProjector) {
+		ss.parts[partProjector] = &source{part: partProjector, where: language.where, weights: language.weights}
+	}
+	return nil
+}
+
+func isProjector(name string) bool { return strings.HasPrefix(name, projectorPrefix) }
+
+func visionSpelling(w *checkpoints.Weights) string {
+	for _, prefix := range visionSpellings {
+		if _, ok := w.Info(prefix + "embeddings.class_embedding"); ok {
+			return prefix
+		}
+	}
+	return "vision_model."
+}
+
+// nameOf is how the source spells a parameter.
+func (s *source) nameOf(p *nn.Param) string {
+	if rest, ok := strings.CutPrefix(p.Name, s.prefix[0]); ok && s.prefix[0] != "" {
+		return s.prefix[1] + rest
+	}
+	return p.Name
+}
+
+// assignment is a parameter and the tensor it takes, or none.
+type assignment struct {
+	param   *nn.Param
+	info    checkpoints.Info
+	weights *checkpoints.Weights // nil: initialise
+}
+
+// match finds a tensor for every parameter. All that is missing, misshaped or left over is reported together.
+func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
+	var plan []assignment
+	var problems []error
+	taken := map[string]map[string]bool{partVision: {}, partProjector: {}, partLanguage: {}}
+	for _, p := range ps.All() {
+		a, err := ss.find(p)
+		if err != nil {
+			problems = append(problems, err)
+		}
+		if s := ss.parts[p.Part]; s != nil {
+			taken[p.Part][s.nameOf(p)] = true
+		}
+		plan = append(plan, a)
+	}
+	_, untied := ps.Get("lm_head.weight")
+	for _, part := range []string{partVision, partProjector, partLanguage} {
+		if s := ss.parts[part]; s != nil {
+			problems = append(problems, s.leftOver(taken[part], !untied)...)
+		}
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("weights do not fit the model:\n%w", errors.Join(problems...))
+	}
+	return plan, nil
+}
+
+func (ss *sources) find(p *nn.Param) (assignment, error) {
+	for _, s := range slices.Backward(ss.overlays) {
+		if info, ok := s.weights.Info(p.Name); ok {
+			return assignment{p, info, s.weights}, checkShape(p, info, s.where)
+		}
+	}
+	s := ss.parts[p.Part]
+	if s == nil {
+		return assignment{param: p}, nil
+	}
+	info, ok := s.weights.Info(s.nameOf(p))
+	if !ok {
+		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", s.nameOf(p), p.Shape, s.where)
+	}
+	return assignment{p, info, s.weights}, checkShape(p, info, s.where)
+}
+
+func checkShape(p *nn.Param, info checkpoints.Info, where string) error {
+	if slices.Equal(p.Shape, info.Shape) {
+		return nil
+	}
+	return fmt.Errorf("  shape: %s is %v, the model needs %v (in %s)", info.Name, info.Shape, p.Shape, where)
+}
+
+// belongs says whether a tensor of the source's files is its part's business: a whole LLaVA folder serves all three parts.
+func (s *source) belongs(name string) bool {
+	switch s.part {
+	case partProjector:
+		return isProjector(name)
+	case partVision:
+		return strings.HasPrefix(name, s.prefix[1])
+	default:
+		return !isProjector(name) && !strings.HasPrefix(name, visionPrefix)
+	}
+}
+
+// leftOver reports the tensors of a source that belong to its part and that no parameter took.
+func (s *source) leftOver(taken map[string]bool, tied bool) (problems []error) {
+	for _, name := range s.weights.Names() {
+		if taken[name] || !s.belongs(name) || unused.MatchString(name) || tied && name == "lm_head.weight" {
+			continue
+		}
+		problems = append(problems, fmt.Errorf("  extra: %s (in %s)", name, s.where))
+	}
+	return problems
+}
+
+// dtypeNames are safetensors' dtypes that a parameter can be loaded from.
+var dtypeNames = map[checkpoints.Dtype]torch.Dtype{"F32": torch.Float32, "F16": torch.Float16, "BF16": torch.BFloat16, "F64": torch.Float64}
+
+func (a assignment) load(seed uint64) error {
+	if a.weights == nil {
+		return torch.Do(func(s *torch.Scope) { a.param.Initialise(s, seed) })
+	}
+	dtype, ok := dtypeNames[a.info.Dtype]
+	if !ok {
+		return fmt.Errorf("tensor %s has dtype %s; weights are F32, F16, BF16 or F64", a.info.Name, a.info.Dtype)
+	}
+	tensor, err := a.weights.Tensor(a.info.Name)
+	if err != nil {
+		return err
+	}
+	return torch.Do(func(s *torch.Scope) { a.param.Load(s, tensor.Data, dtype) })
+}
+
+// fingerprints identify each part's files by their tensors' names, shapes and first and last bytes, whatever their path.
+func (ss *sources) fingerprints() map[string]string {
+	prints := map[string]string{}
+	for _, part := range []string{partVision, partProjector, partLanguage} {
+		prints[part] = "random"
+		if s := ss.parts[part]; s != nil {
+			prints[part] = fingerprint(s.weights)
+		}
+	}
+	return prints
+}
+
+func fingerprint(w *checkpoints.Weights) string {
+	const sample = 256
+	h := sha256.New()
+	for _, name := range w.Names() {
+		t, err := w.Tensor(name)
+		if err != nil {
+			continue // a tensor that cannot be read is reported when it is needed
+		}
+		fmt.Fprintln(h, name, t.Dtype, t.Shape)
+		h.Write(t.Data[:min(sample, len(t.Data))])
+		h.Write(t.Data[max(0, len(t.Data)-sample):])
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// ProjectorFile is where a finished stage leaves its projector.
+func ProjectorFile(exportDir string) string {
+	return filepath.Join(exportDir, "mm_projector.safetensors")
+}
