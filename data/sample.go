@@ -81,7 +81,7 @@ type Skip struct {
 	Source int    `json:"source"`
 	Row    int    `json:"row"`
 	ID     string `json:"id,omitempty"`
-	Step   int    `json:"step"`
+	Step   int    `json:"step"` // from 1, as in metrics.jsonl
 	Reason string `json:"reason"`
 }
 

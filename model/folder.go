@@ -102,3 +102,9 @@ func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, aspect, dt
 	}
 	return json.MarshalIndent(config, "", "  ")
 }
+
+// Config is the config.json of the whole model; aspect is how its pictures are brought to a square.
+func (m *LLaVA) Config(recipe recipes.Model, aspect string) ([]byte, error) {
+	dtype := map[string]string{"fp32": "float32", "bf16": "bfloat16"}[m.Params.Dtype().String()]
+	return exportConfig(m.configs, recipe, m.Tower.Describe(), aspect, dtype)
+}

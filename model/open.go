@@ -131,3 +131,16 @@ func (m *LLaVA) Trainable() []*nn.Param {
 	}
 	return list
 }
+
+// DescribeTower reads a tower's sizes from its configuration, without its weights.
+func DescribeTower(v recipes.Vision) (TowerShape, error) {
+	config, _, err := readConfig("model.vision", v.Weights, v.Config)
+	if err != nil {
+		return TowerShape{}, err
+	}
+	tower, err := newTower(config, nn.NewParams(), TowerSelect{Layer: v.SelectLayer, Feature: v.SelectFeature})
+	if err != nil {
+		return TowerShape{}, fmt.Errorf("model.vision: %w", err)
+	}
+	return tower.Describe(), nil
+}

@@ -1,0 +1,147 @@
+package checkpoints
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrStorage is wrapped by errors of the disk while writing: full, read-only, over quota, failing.
+var ErrStorage = errors.New("storage")
+
+// storageError wraps ErrStorage around a failure that the operating system reported. Others pass as they are.
+func storageError(err error) error {
+	var errno syscall.Errno
+	if errors.Is(err, ErrStorage) || !errors.As(err, &errno) && !errors.Is(err, io.ErrShortWrite) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrStorage, err)
+}
+
+// fault is called before each operation that a crash could fall beside; tests make it fail or kill there.
+var fault = func(operation, path string) error { return nil }
+
+// syncPath flushes a file or a folder to the disk. A new or renamed name is on the disk only once its folder is.
+func syncPath(path string) error {
+	if err := fault("sync", path); err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+func rename(from, to string) error {
+	if err := fault("rename", to); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+func removeAll(path string) error {
+	if err := fault("remove", path); err != nil {
+		return err
+	}
+	return os.RemoveAll(path)
+}
+
+// swap exchanges two folders in one step, so that no moment has neither. On a file system that cannot (some network ones), there
+// is such a moment, and a kill in it leaves both folders under temporary names.
+func swap(a, b string) error {
+	err := fault("swap", b)
+	if err == nil {
+		err = unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+	}
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	trash := temporary(b, trashMark)
+	return errors.Join(os.Rename(b, trash), os.Rename(a, b), os.Rename(trash, a))
+}
+
+// Marks of folders and files that are being written or removed. A name that has one is left over if no process is at work.
+const (
+	tempMark  = ".tmp-"
+	trashMark = ".trash-"
+)
+
+var leftover = regexp.MustCompile(`\.(tmp|trash)-[a-z2-7]{8}$`)
+
+// temporary is a new name beside path, on the same file system.
+func temporary(path, mark string) string {
+	return path + mark + strings.ToLower(rand.Text()[:8])
+}
+
+// sweep removes what killed processes left in dir under temporary names of base, or of any name where base is "".
+func sweep(dir, base string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		mark := leftover.FindStringIndex(entry.Name())
+		if mark == nil || base != "" && entry.Name()[:mark[0]] != base {
+			continue
+		}
+		if err := removeAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replaceFile writes a file beside path, flushes it, and renames it to path: path holds the old content or the new, never a part,
+// and a process that has the old file mapped keeps it.
+func replaceFile(path string, write func(io.Writer) error) error {
+	temp := temporary(path, tempMark)
+	err := writeSynced(temp, write)
+	if err == nil {
+		err = rename(temp, path)
+	}
+	if err != nil {
+		os.Remove(temp)
+		return storageError(err)
+	}
+	return storageError(syncPath(filepath.Dir(path)))
+}
+
+// writeSynced makes a new file and flushes it.
+func writeSynced(path string, write func(io.Writer) error) error {
+	if err := fault("write", path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	if err = write(f); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// FreeSpace is the number of bytes that may still be written under dir, which need not exist yet.
+func FreeSpace(dir string) (int64, error) {
+	var stat unix.Statfs_t
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		err := unix.Statfs(at, &stat)
+		if err == nil {
+			return int64(stat.Bavail) * stat.Bsize, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
+			return 0, fmt.Errorf("free space of %q: %w", dir, err)
+		}
+	}
+}

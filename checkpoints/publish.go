@@ -1,0 +1,240 @@
+package checkpoints
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+)
+
+const manifestName = "manifest.json"
+
+// manifest is the content of manifest.json: every other file of its folder, sorted by name.
+type manifest struct {
+	Files []manifestFile `json:"files"`
+}
+
+type manifestFile struct {
+	Name   string `json:"name"` // relative, with slashes
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// Publish fills the folder dir so that it appears complete or not at all. write gets an empty folder beside dir; what it leaves
+// there gets a manifest, is flushed to the disk and read back, and takes dir's name in one step, in place of an earlier dir.
+// If anything fails, an earlier dir is as it was and the temporary folder is gone; if the disk failed, the error wraps
+// ErrStorage. What a killed Publish of the same dir left is removed first, so no two processes may publish one dir.
+func Publish(dir string, write func(tmp string) error) error {
+	parent, base := filepath.Dir(dir), filepath.Base(dir)
+	err := os.MkdirAll(parent, 0o777)
+	if err == nil {
+		err = sweep(parent, base)
+	}
+	if err != nil {
+		return fmt.Errorf("folder %q: %w", dir, storageError(err))
+	}
+	tmp := temporary(dir, tempMark)
+	err = fill(tmp, write)
+	if err == nil {
+		err = storageError(move(tmp, dir))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("folder %q: %w", dir, err), os.RemoveAll(tmp))
+	}
+	if err = syncPath(parent); err == nil {
+		err = removeAll(tmp) // where the earlier dir is now, if there was one
+	}
+	if err != nil {
+		return fmt.Errorf("folder %q: %w", dir, storageError(err))
+	}
+	return nil
+}
+
+// fill makes a folder whose content is on the disk and agrees with its manifest.
+func fill(tmp string, write func(tmp string) error) error {
+	err := os.Mkdir(tmp, 0o777)
+	if err == nil {
+		err = write(tmp)
+	}
+	if err == nil {
+		err = seal(tmp)
+	}
+	if err != nil {
+		return storageError(err)
+	}
+	if err := Verify(tmp); err != nil {
+		return fmt.Errorf("%w: read back: %w", ErrStorage, err)
+	}
+	return nil
+}
+
+// move gives tmp the name dir; an earlier dir gets the name tmp.
+func move(tmp, dir string) error {
+	if _, err := os.Lstat(dir); err == nil {
+		return swap(tmp, dir)
+	}
+	return rename(tmp, dir)
+}
+
+// seal flushes all files of a folder, then writes the manifest, then flushes the folders.
+func seal(dir string) error {
+	names, folders, err := walk(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := syncPath(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	files, err := hashFiles(dir, names)
+	if err != nil {
+		return err
+	}
+	text, err := manifest{files}.encode()
+	if err != nil {
+		return err
+	}
+	err = writeSynced(filepath.Join(dir, manifestName), func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, folder := range slices.Backward(folders) { // innermost first
+		if err := syncPath(filepath.Join(dir, folder)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m manifest) encode() ([]byte, error) {
+	text, err := json.MarshalIndent(m, "", " ")
+	return append(text, '\n'), err
+}
+
+// walk lists what is in a folder, relative to it, each list sorted. The manifest is left out.
+func walk(dir string) (files, folders []string, err error) {
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			folders = append(folders, name)
+		case !entry.Type().IsRegular():
+			return fmt.Errorf("file %q: not a regular file", path)
+		case name != manifestName:
+			files = append(files, filepath.ToSlash(name))
+		}
+		return nil
+	})
+	slices.Sort(files)
+	return files, folders, err
+}
+
+// hashFiles reads files of a folder, as many at a time as there are processors.
+func hashFiles(dir string, names []string) ([]manifestFile, error) {
+	files, errs := make([]manifestFile, len(names)), make([]error, len(names))
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	var group sync.WaitGroup
+	for i, name := range names {
+		slots <- struct{}{}
+		group.Go(func() {
+			files[i], errs[i] = hashFile(dir, name)
+			<-slots
+		})
+	}
+	group.Wait()
+	return files, errors.Join(errs...)
+}
+
+func hashFile(dir, name string) (manifestFile, error) {
+	f, err := os.Open(filepath.Join(dir, name))
+	if err != nil {
+		return manifestFile{}, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	size, err := io.Copy(hash, f)
+	return manifestFile{name, size, hex.EncodeToString(hash.Sum(nil))}, err
+}
+
+// Verify compares a folder that Publish made with its manifest: the same files, and no others, with the same sizes and hashes. The
+// error names the first file that differs.
+func Verify(dir string) error {
+	want, err := readManifest(dir)
+	if err != nil {
+		return err
+	}
+	names, _, err := walk(dir)
+	if err != nil {
+		return err
+	}
+	if err := sameNames(dir, want.Files, names); err != nil {
+		return err
+	}
+	for _, file := range want.Files { // sizes first: they cost nothing
+		info, err := os.Stat(filepath.Join(dir, file.Name))
+		if err != nil {
+			return err
+		}
+		if info.Size() != file.Size {
+			return fmt.Errorf("file %q: %d bytes, the manifest says %d", filepath.Join(dir, file.Name), info.Size(), file.Size)
+		}
+	}
+	got, err := hashFiles(dir, names)
+	if err != nil {
+		return err
+	}
+	for i, file := range want.Files {
+		if got[i] != file {
+			return fmt.Errorf("file %q: its content is not what was written (SHA-256 differs from the manifest)", filepath.Join(dir, file.Name))
+		}
+	}
+	return nil
+}
+
+func readManifest(dir string) (manifest, error) {
+	var m manifest
+	path := filepath.Join(dir, manifestName)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(text, &m); err != nil {
+		return m, fmt.Errorf("file %q: %w", path, err)
+	}
+	// JSON has many spellings of one value; only our own is accepted, so that no byte of the manifest can change unseen.
+	if again, err := m.encode(); err != nil || !bytes.Equal(text, again) {
+		return m, fmt.Errorf("file %q: changed since it was written", path)
+	}
+	return m, nil
+}
+
+// sameNames compares the files of a manifest with those of its folder, both sorted.
+func sameNames(dir string, files []manifestFile, names []string) error {
+	for i := range max(len(files), len(names)) {
+		switch {
+		case i == len(files) || i < len(names) && names[i] < files[i].Name:
+			return fmt.Errorf("file %q: not in the manifest", filepath.Join(dir, names[i]))
+		case i == len(names) || names[i] > files[i].Name:
+			return fmt.Errorf("file %q: in the manifest, but missing", filepath.Join(dir, files[i].Name))
+		}
+	}
+	return nil
+}

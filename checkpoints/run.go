@@ -1,0 +1,117 @@
+package checkpoints
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Run is the folder of one stage of one run, RUNS/NAME/STAGE. One process writes to it at a time.
+type Run struct{ Dir string }
+
+// Checkpoint is a folder with all that is needed to go on after Step completed optimizer steps.
+type Checkpoint struct {
+	Dir  string
+	Step int
+}
+
+func (r Run) folder() string { return filepath.Join(r.Dir, "checkpoints") }
+
+func stepName(step int) string { return fmt.Sprintf("step-%06d", step) }
+
+// Save publishes checkpoints/step-NNNNNN with what write leaves in its folder, points the file checkpoints/latest at it, and then
+// removes all but the newest keep checkpoints (keep < 1 removes none); those of later steps, which this run did not come from, go
+// first. The new checkpoint has been read back by then, and always stays.
+//
+// If Save fails, the checkpoints before it are as they were. If the disk was the cause, the error wraps ErrStorage.
+func (r Run) Save(step, keep int, write func(tmp string) error) error {
+	if err := os.MkdirAll(r.folder(), 0o777); err != nil {
+		return fmt.Errorf("checkpoint: %w", storageError(err))
+	}
+	if err := sweep(r.folder(), ""); err != nil {
+		return fmt.Errorf("checkpoint: %w", storageError(err))
+	}
+	if err := Publish(filepath.Join(r.folder(), stepName(step)), write); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	err := replaceFile(filepath.Join(r.folder(), "latest"), func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, stepName(step))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("checkpoint %s was saved, but not `latest`: %w", stepName(step), err)
+	}
+	if err := r.retain(step, keep); err != nil {
+		return fmt.Errorf("checkpoint %s was saved, but older ones not removed: %w", stepName(step), storageError(err))
+	}
+	return nil
+}
+
+// retain removes what Save says, after the checkpoint of step was verified.
+func (r Run) retain(step, keep int) error {
+	if keep < 1 {
+		return nil
+	}
+	list, err := r.Checkpoints()
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(list, func(c Checkpoint) bool { return c.Step == step })
+	for i, c := range list {
+		if i > at || i <= at-keep {
+			if err := discard(c.Dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// discard removes a folder that must not be taken for a complete one while it is half gone.
+func discard(dir string) error {
+	trash := temporary(dir, trashMark)
+	if err := rename(dir, trash); err != nil {
+		return err
+	}
+	return removeAll(trash)
+}
+
+// Checkpoints lists the run's checkpoints, by ascending step, without looking into them.
+func (r Run) Checkpoints() ([]Checkpoint, error) {
+	entries, err := os.ReadDir(r.folder())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("checkpoints: %w", err)
+	}
+	var list []Checkpoint
+	for _, entry := range entries {
+		digits, _ := strings.CutPrefix(entry.Name(), "step-")
+		step, err := strconv.Atoi(digits)
+		if err != nil || step < 0 || entry.Name() != stepName(step) || !entry.IsDir() {
+			continue
+		}
+		list = append(list, Checkpoint{filepath.Join(r.folder(), entry.Name()), step})
+	}
+	slices.SortFunc(list, func(a, b Checkpoint) int { return cmp.Compare(a.Step, b.Step) })
+	return list, nil
+}
+
+// Newest finds the newest checkpoint that verifies; ok is false if none does. bad tells why those newer than it do not. It does
+// not trust `latest`, which is there for people.
+func (r Run) Newest() (newest Checkpoint, bad []error, ok bool, err error) {
+	list, err := r.Checkpoints()
+	for _, c := range slices.Backward(list) {
+		if err := Verify(c.Dir); err != nil {
+			bad = append(bad, fmt.Errorf("checkpoint %s does not verify: %w", stepName(c.Step), err))
+			continue
+		}
+		return c, bad, true, nil
+	}
+	return Checkpoint{}, bad, false, err
+}

@@ -1,0 +1,219 @@
+package checkpoints
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Weights are the named tensors of one file, or of a folder of shards. The files are mapped, not read: opening costs their headers,
+// a tensor costs the pages that are touched. Safe for concurrent use, except Close.
+//
+// A mapped file must not be cut while it is open; the kernel would end the process. Nothing in this package cuts or overwrites a
+// weight file in place.
+type Weights struct {
+	path     string
+	views    map[string]view
+	metadata map[string]string
+	mappings [][]byte
+}
+
+// inFolder lists what Open looks for in a folder; the first that exists is taken.
+var inFolder = []struct {
+	name string
+	open func(w *Weights, path string) error
+}{
+	{"model.safetensors.index.json", (*Weights).addIndex},
+	{"model.safetensors", (*Weights).addFile},
+	{"pytorch_model.bin.index.json", (*Weights).addIndex},
+	{"pytorch_model.bin", (*Weights).addFile},
+	{"mm_projector.safetensors", (*Weights).addFile},
+	{"mm_projector.bin", (*Weights).addFile},
+}
+
+// Open maps the weights at path: a safetensors file, a file that torch.save wrote (PyTorch 1.6 or newer), or a folder with one of
+// those under the names that Hugging Face and LLaVA use, in shards with an index or whole.
+func Open(path string) (*Weights, error) {
+	w := &Weights{path: path, views: map[string]view{}, metadata: map[string]string{}}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = w.addFolder(path)
+	default:
+		err = w.addFile(path)
+	}
+	if err != nil {
+		w.Close()
+		return nil, fmt.Errorf("weights: %w", err)
+	}
+	return w, nil
+}
+
+func (w *Weights) addFolder(dir string) error {
+	names := make([]string, len(inFolder))
+	for i, candidate := range inFolder {
+		names[i] = candidate.name
+		path := filepath.Join(dir, candidate.name)
+		if _, err := os.Stat(path); err == nil {
+			return candidate.open(w, path)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("folder %q has none of %s", dir, strings.Join(names, ", "))
+}
+
+func (w *Weights) addFile(path string) error {
+	views, metadata, err := w.read(path)
+	if err != nil {
+		return err
+	}
+	for _, v := range views {
+		w.views[v.Name] = v
+	}
+	maps.Copy(w.metadata, metadata)
+	return nil
+}
+
+// addIndex opens the shards of an index and takes from each the tensors that the index places there.
+func (w *Weights) addIndex(path string) error {
+	file, err := w.mapFile(path)
+	if err != nil {
+		return err
+	}
+	shardOf, err := readIndex(file)
+	if err != nil {
+		return fmt.Errorf("index %q: %w", path, err)
+	}
+	for _, shard := range slices.Compact(slices.Sorted(maps.Values(shardOf))) {
+		views, metadata, err := w.read(filepath.Join(filepath.Dir(path), shard))
+		if err != nil {
+			return fmt.Errorf("index %q: %w", path, err)
+		}
+		for _, v := range views {
+			if shardOf[v.Name] == shard {
+				w.views[v.Name] = v
+			}
+		}
+		maps.Copy(w.metadata, metadata)
+	}
+	for _, name := range slices.Sorted(maps.Keys(shardOf)) {
+		if _, ok := w.views[name]; !ok {
+			return fmt.Errorf("index %q: tensor %q is not in its shard %q", path, name, shardOf[name])
+		}
+	}
+	return nil
+}
+
+// readIndex reads the weight_map of an index: tensor name -> file name, which must name a file beside the index.
+func readIndex(text []byte) (shardOf map[string]string, err error) {
+	if len(text) > maxHeader {
+		return nil, fmt.Errorf("%d bytes, at most %d are allowed", len(text), maxHeader)
+	}
+	err = readJSON(text, func(r jsonReader, key string) (err error) {
+		if key != "weight_map" {
+			return r.skip()
+		}
+		shardOf, err = r.texts()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(shardOf) == 0 || len(shardOf) > maxTensors {
+		return nil, fmt.Errorf("weight_map has %d tensors, 1 to %d are allowed", len(shardOf), maxTensors)
+	}
+	for name, file := range shardOf {
+		if file == "" || file == "." || file == ".." || strings.ContainsAny(file, "/\\\x00") {
+			return nil, fmt.Errorf("tensor %q: file %q is not the plain name of a file in this folder", name, file)
+		}
+	}
+	return shardOf, nil
+}
+
+// read maps a file and reads it as what its first bytes say it is.
+func (w *Weights) read(path string) (views []view, metadata map[string]string, err error) {
+	file, err := w.mapFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case bytes.HasPrefix(file, []byte("PK\x03\x04")):
+		views, err = readTorch(file)
+	case len(file) > 8 && file[0] == 0x80 && file[8] != '{': // a bare pickle: opcode PROTO
+		err = errors.New("written by PyTorch before 1.6, or not weights at all; load it with a newer PyTorch and save it again")
+	case bytes.HasPrefix(file, []byte("version https://git-lfs")):
+		err = errors.New("a Git LFS pointer, not the file itself; fetch it with `git lfs pull`")
+	default:
+		views, metadata, err = readSafetensors(file)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("file %q: %w", path, err)
+	}
+	return views, metadata, nil
+}
+
+// mapFile maps a file for reading until Close. An empty file has no mapping.
+func (w *Weights) mapFile(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err != nil { // before opening: to open a pipe would wait for its writer
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("file %q: %v is not a regular file", path, info.Mode())
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size() == 0 {
+		return nil, err
+	}
+	mapping, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, &fs.PathError{Op: "mmap", Path: path, Err: err}
+	}
+	w.mappings = append(w.mappings, mapping)
+	return mapping, nil
+}
+
+// Names lists the tensors, sorted.
+func (w *Weights) Names() []string { return slices.Sorted(maps.Keys(w.views)) }
+
+// Info describes a tensor, if there is one of that name.
+func (w *Weights) Info(name string) (Info, bool) {
+	v, ok := w.views[name]
+	return v.Info, ok
+}
+
+// Tensor gives a tensor's values. They lie in the mapped file, except where a torch file holds them in another order; then they
+// are copied.
+func (w *Weights) Tensor(name string) (Tensor, error) {
+	v, ok := w.views[name]
+	if !ok {
+		return Tensor{}, fmt.Errorf("weights %q: no tensor %q", w.path, name)
+	}
+	return Tensor{v.Info, v.contiguous()}, nil
+}
+
+// Metadata is the free text of safetensors headers, of all shards together.
+func (w *Weights) Metadata() map[string]string { return maps.Clone(w.metadata) }
+
+// Close unmaps the files. Data of tensors that lay in them must not be touched any more.
+func (w *Weights) Close() error {
+	var errs []error
+	for _, mapping := range w.mappings {
+		errs = append(errs, unix.Munmap(mapping))
+	}
+	w.views, w.mappings = nil, nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train"
+)
+
+// located is what a MODEL argument stands for.
+type located struct {
+	model    recipes.Model
+	overlay  []string // weight files over those of the recipe
+	template string
+	aspect   string
+}
+
+// locate finds the model behind a path: a run folder (its export, else its newest checkpoint), a checkpoint, or an exported folder.
+func locate(path string) (located, error) {
+	has := func(elements ...string) bool {
+		_, err := os.Stat(filepath.Join(append([]string{path}, elements...)...))
+		return err == nil
+	}
+	switch {
+	case has("config.json"):
+		return locateExport(path)
+	case has("mm_projector.safetensors"):
+		return locateInRun(filepath.Dir(path), model.ProjectorFile(path))
+	case has("state.json"):
+		return locateInRun(filepath.Dir(filepath.Dir(path)), filepath.Join(path, "model.safetensors"))
+	case has("export"):
+		return locate(filepath.Join(path, "export"))
+	case has("recipe.yaml"):
+		newest, _, ok, err := checkpoints.Run{Dir: path}.Newest()
+		if err == nil && !ok {
+			err = fmt.Errorf("%s has no finished export and no checkpoint yet", path)
+		}
+		if err != nil {
+			return located{}, err
+		}
+		return locate(newest.Dir)
+	}
+	for _, stage := range []string{"finetune", "pretrain"} {
+		if has(stage) {
+			return locate(filepath.Join(path, stage))
+		}
+	}
+	return located{}, fmt.Errorf("%s is not a model: give a run folder, a checkpoint or an exported folder", path)
+}
+
+// locateInRun is the recipe of a run folder with weights laid over it.
+func locateInRun(runDir, weights string) (located, error) {
+	r, err := recipes.Load(filepath.Join(runDir, "recipe.yaml"), nil)
+	if err != nil {
+		return located{}, err
+	}
+	stage, err := r.Stage(filepath.Base(runDir))
+	if err != nil {
+		return located{}, err
+	}
+	return located{model: r.Model, overlay: []string{weights}, template: stage.Template, aspect: stage.Image}, nil
+}
+
+// locateExport reads an exported folder's own configuration.
+func locateExport(dir string) (located, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return located{}, err
+	}
+	var config struct {
+		Projector string `json:"mm_projector_type"`
+		Layer     *int   `json:"mm_vision_select_layer"`
+		Feature   string `json:"mm_vision_select_feature"`
+		MaxLength int    `json:"tokenizer_model_max_length"`
+		Aspect    string `json:"image_aspect_ratio"`
+		Template  string `json:"conversation_template"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return located{}, fmt.Errorf("%s: %w", filepath.Join(dir, "config.json"), err)
+	}
+	if config.Projector == "" || config.Layer == nil {
+		return located{}, fmt.Errorf("%s is not a LLaVA model: its config.json has no mm_projector_type or mm_vision_select_layer", dir)
+	}
+	if config.Template == "" {
+		config.Template = "vicuna_v1"
+	}
+	return located{
+		model: recipes.Model{
+			Vision:    recipes.Vision{Weights: dir, SelectLayer: *config.Layer, SelectFeature: config.Feature},
+			Projector: recipes.Projector{Type: config.Projector},
+			Language:  recipes.Language{Weights: dir, Tokenizer: recipes.Tokenizer{Legacy: "auto"}, MaxLength: config.MaxLength},
+		},
+		template: config.Template, aspect: config.Aspect,
+	}, nil
+}
+
+// answerer is an opened model that answers questions about pictures.
+type answerer struct {
+	located
+	*train.Reading
+	llava   *model.LLaVA
+	encoder *data.Encoder
+}
+
+func openAnswerer(path string, report train.Report) (*answerer, error) {
+	where, err := locate(path)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	a := &answerer{located: where}
+	if a.Reading, err = train.OpenReading(where.model); err != nil {
+		return nil, err
+	}
+	template, err := data.OpenTemplate(where.template)
+	if err != nil {
+		return nil, err
+	}
+	if a.encoder, err = data.NewEncoder(a.Tokenizer, template, where.model.Language.MaxLength, int(a.Tower.Tokens)); err != nil {
+		return nil, err
+	}
+	engine, err := torch.Open()
+	if err != nil {
+		return nil, err
+	}
+	device, dtype := torch.CPU, torch.Float32
+	if engine.CUDADevices > 0 {
+		device, dtype = 0, torch.BFloat16
+	}
+	table := a.Processor.Table()
+	a.llava, err = model.Open(where.model, model.OpenOptions{
+		Device: device, Dtype: dtype, Overlay: where.overlay, Normalization: table[:],
+		Progress: func(done, total int64) { report.Progress("loading weights", done, total) },
+	})
+	return a, err
+}
+
+// picture prepares an image file for the tower.
+func (a *answerer) picture(path string) (data.Picture, error) {
+	images, err := data.OpenImages(filepath.Dir(path))
+	if err != nil {
+		return data.Picture{}, err
+	}
+	defer images.Close()
+	decoded, err := images.Read(filepath.Base(path))
+	if err != nil {
+		return data.Picture{}, err
+	}
+	return data.Picture{Pixels: a.Processor.Prepare(decoded, a.aspect), Width: decoded.W, Height: decoded.H}, nil
+}
+
+// answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.
+func (a *answerer) answer(picture *data.Picture, question string, how model.Sampling, emit func(text string)) error {
+	ids, err := a.encoder.Prompt(question, picture != nil)
+	if err != nil {
+		return err
+	}
+	sample := data.Sample{IDs: ids, Labels: make([]int32, len(ids))}
+	if picture != nil {
+		sample.Images = []data.Picture{*picture}
+	}
+	batch, err := data.Collate([]data.Sample{sample}, int(a.Tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+	if err != nil {
+		return err
+	}
+	stop, stopText := a.encoder.Stop()
+	how.Stop = stop
+	stream := newStream(a.Tokenizer.NewDecoder(), stopText, emit)
+	err = a.llava.Generate(model.Input{
+		IDs: batch.IDs, Positions: batch.Positions, Starts: batch.Starts, Pixels: batch.Pixels, Slots: batch.Slots, Rows: batch.Rows,
+	}, how, stream.token)
+	stream.end()
+	return err
+}
+
+func (a *answerer) close() { a.llava.Free() }

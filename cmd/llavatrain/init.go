@@ -1,0 +1,41 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+func newInit(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "init NAME",
+		Short: "Write a shipped recipe, NAME.yaml, here",
+		Long:  "Write a shipped recipe, NAME.yaml, into the current folder. NAME is one of " + strings.Join(recipes.Names(), ", ") + ".",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			text, err := recipes.Shipped(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			path := args[0] + ".yaml"
+			file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+			if errors.Is(err, os.ErrExist) {
+				return usageError{fmt.Errorf("%s exists; move it or change it by hand", path)}
+			}
+			if err != nil {
+				return err
+			}
+			_, err = file.Write(text)
+			if err := errors.Join(err, file.Close()); err != nil {
+				return err
+			}
+			fmt.Fprintf(p.out, "wrote %s: set its paths to your weights and data, then run llavatrain pretrain %s\n", path, path)
+			return nil
+		},
+	}
+}

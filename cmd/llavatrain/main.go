@@ -1,0 +1,88 @@
+// Command llavatrain trains LLaVA models in two stages from one recipe.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func init() { runtime.LockOSThread() } // main stays on one OS thread: the engine's state belongs to it
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// commands are llavatrain's, in the order of the help text.
+var commands = []func(*program) *cobra.Command{
+	newPretrain, newFinetune, newInit, newGenerate, newDoctor, newBench, newVersion,
+}
+
+// program is what commands share.
+type program struct {
+	out, err io.Writer
+	signal   syscall.Signal // the first that came, 0 for none
+}
+
+// run executes one command line and returns the exit code.
+func run(args []string, stdout, stderr io.Writer) (code int) {
+	p := &program{out: stdout, err: stderr}
+	defer func() {
+		if fault := recover(); fault != nil {
+			fmt.Fprintf(stderr, "llavatrain: internal fault: %v\nPlease report this with the command that you ran.\n", fault)
+			if os.Getenv("LLAVATRAIN_TRACE") != "" {
+				stderr.Write(debug.Stack())
+			}
+			code = codeInternal
+		}
+	}()
+	ctx, cancel := p.signals()
+	defer cancel()
+	err := p.root(args).ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "llavatrain: %v\n", err)
+	}
+	return p.exitCode(err)
+}
+
+func (p *program) root(args []string) *cobra.Command {
+	root := &cobra.Command{
+		Use:               "llavatrain",
+		Short:             "Train LLaVA models: projector pretraining, then instruction tuning, from one recipe",
+		Long:              "Train LLaVA models: projector pretraining, then instruction tuning, from one recipe.\n\n" + exitCodeHelp(),
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	for _, command := range commands {
+		root.AddCommand(command(p))
+	}
+	root.SetArgs(args)
+	root.SetOut(p.out)
+	root.SetErr(p.err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; %s --help lists what there is", err, c.CommandPath())}
+	})
+	return root
+}
+
+// signals returns a context that the first SIGINT or SIGTERM cancels; the second ends the process at once.
+func (p *program) signals() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	arrived := make(chan os.Signal, 2)
+	signal.Notify(arrived, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		first := <-arrived
+		p.signal = first.(syscall.Signal)
+		fmt.Fprintf(p.err, "\nllavatrain: %v: finishing this step and saving; once more ends at once\n", first)
+		cancel()
+		second := <-arrived
+		os.Exit(signalCode(second.(syscall.Signal)))
+	}()
+	return ctx, func() { signal.Stop(arrived); cancel() }
+}

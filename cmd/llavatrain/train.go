@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train"
+)
+
+func newPretrain(p *program) *cobra.Command {
+	return newStage(p, "pretrain", "Train the projector: the recipe's pretrain section")
+}
+
+func newFinetune(p *program) *cobra.Command {
+	return newStage(p, "finetune", "Tune on instructions: the recipe's finetune section")
+}
+
+// newest is what --resume means without a checkpoint.
+const newest = "newest"
+
+// newStage is one of the two training commands. They differ in the section that they run.
+func newStage(p *program, stage, short string) *cobra.Command {
+	var set, accept []string
+	var resume, runs string
+	o := train.Options{Stage: stage}
+	c := &cobra.Command{
+		Use:   stage + " [RECIPE]",
+		Short: short,
+		Long:  short + ".\n\nRECIPE is a YAML file; without one, recipe.yaml in the current folder. `llavatrain init` writes shipped ones.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			path, err := recipePath(args)
+			if err != nil {
+				return err
+			}
+			r, err := recipes.Load(path, set)
+			if err != nil {
+				return err
+			}
+			if runs != "" {
+				if r.Runs, err = filepath.Abs(runs); err != nil {
+					return err
+				}
+			}
+			o.Resume = resume != ""
+			if resume != newest {
+				o.From = resume
+			}
+			o.Accept = accept
+			terminal := newTerminal(p.err)
+			defer terminal.close()
+			o.Report = terminal
+			return train.Run(c.Context(), r, o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&resume, "resume", "", "go on from the newest good checkpoint, or from `CHECKPOINT` (--resume=CHECKPOINT)")
+	f.Lookup("resume").NoOptDefVal = newest
+	f.BoolVar(&o.Overwrite, "overwrite", false, "begin anew where a run exists: its folder is moved aside")
+	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.batch.global=64` (may be repeated)")
+	f.IntVar(&o.StopAt, "stop-at", 0, "save and stop after step `N` of the unchanged schedule")
+	f.StringVar(&runs, "runs", "", "parent `FOLDER` of run folders, in place of the recipe's")
+	f.StringArrayVar(&accept, "accept", nil, "on resume, let this `KEY` differ from the checkpoint's (may be repeated)")
+	return c
+}
+
+func recipePath(args []string) (string, error) {
+	if len(args) == 1 {
+		return args[0], nil
+	}
+	if _, err := os.Stat("recipe.yaml"); errors.Is(err, os.ErrNotExist) {
+		return "", usageError{fmt.Errorf("no RECIPE given and no recipe.yaml here; `llavatrain init NAME` writes a shipped one: %s", strings.Join(recipes.Names(), ", "))}
+	}
+	return "recipe.yaml", nil
+}

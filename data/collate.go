@@ -1,0 +1,143 @@
+package data
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Collate lays samples end to end in one batch. imageTokens is the number of features that an image becomes (the P of Batch.Rows).
+// pixels allocates the memory for Batch.Pixels and is called once when there are images, never when there are none.
+//
+// Labels move one to the left, so that Labels[t] is the token after position t; the last position of a sample predicts nothing.
+func Collate(samples []Sample, imageTokens int, pixels func(n int) []uint8) (Batch, error) {
+	b := Batch{Starts: []int64{0}}
+	for index, s := range samples {
+		if err := checkImages(s, imageTokens); err != nil {
+			return Batch{}, fmt.Errorf("sample %q (data[%d], row %d): %w", s.ID, s.Source, s.Row, err)
+		}
+		b.appendPositions(s, imageTokens)
+		for _, image := range s.Images {
+			b.Tiles = append(b.Tiles, Tile{Sample: index, Width: image.Width, Height: image.Height})
+		}
+		b.Samples = append(b.Samples, s.ID)
+	}
+	if err := b.copyPixels(samples, pixels); err != nil {
+		return Batch{}, err
+	}
+	return b, nil
+}
+
+func (b *Batch) appendPositions(s Sample, imageTokens int) {
+	row := int64(len(b.Tiles) * imageTokens) // of the sample's first image
+	for t, id := range s.IDs {
+		at := int64(len(b.IDs))
+		if id == ImageToken {
+			id = 0
+			b.Slots = append(b.Slots, at)
+			b.Rows = append(b.Rows, row)
+			row++
+		}
+		label := int32(Ignore)
+		if t+1 < len(s.Labels) {
+			label = s.Labels[t+1]
+		}
+		if label != Ignore {
+			b.Supervised = append(b.Supervised, at)
+			b.FromImage = append(b.FromImage, len(s.Images) > 0)
+		}
+		b.IDs = append(b.IDs, int64(id))
+		b.Labels = append(b.Labels, int64(label))
+		b.Positions = append(b.Positions, int64(t))
+	}
+	b.Starts = append(b.Starts, int64(len(b.IDs)))
+}
+
+// checkImages holds a sample to its contract: as many labels as ids, and imageTokens placeholders in a row for each image.
+func checkImages(s Sample, imageTokens int) error {
+	if len(s.Labels) != len(s.IDs) {
+		return fmt.Errorf("labels: %d for %d ids", len(s.Labels), len(s.IDs))
+	}
+	var slots []int
+	for t, id := range s.IDs {
+		if id == ImageToken {
+			slots = append(slots, t)
+		}
+	}
+	if len(slots) != imageTokens*len(s.Images) {
+		return fmt.Errorf("image placeholders: %d for %d images of %d features", len(slots), len(s.Images), imageTokens)
+	}
+	for k, t := range slots {
+		if k%imageTokens > 0 && slots[k-1] != t-1 {
+			return fmt.Errorf("image placeholders: a gap before position %d, within an image", t)
+		}
+		if s.Labels[t] != Ignore {
+			return fmt.Errorf("image placeholder at position %d: label %d, want %d", t, s.Labels[t], Ignore)
+		}
+	}
+	return nil
+}
+
+func (b *Batch) copyPixels(samples []Sample, pixels func(n int) []uint8) error {
+	if len(b.Tiles) == 0 {
+		return nil
+	}
+	var images []Picture
+	for _, s := range samples {
+		images = append(images, s.Images...)
+	}
+	size := len(images[0].Pixels)
+	b.Pixels = pixels(len(images) * size)
+	for i, image := range images {
+		if len(image.Pixels) != size {
+			return fmt.Errorf("sample %q: image of %d bytes in a batch with one of %d; all must have the tower's size",
+				samples[b.Tiles[i].Sample].ID, len(image.Pixels), size)
+		}
+		copy(b.Pixels[i*size:], image.Pixels)
+	}
+	return nil
+}
+
+// Split cuts samples into groups of micro, in order. The last may be smaller.
+func Split(samples []Sample, micro int) [][]Sample {
+	return slices.Collect(slices.Chunk(samples, micro))
+}
+
+// SplitTokens packs samples into groups of at most tokens positions; a longer sample is alone. It is first-fit decreasing, and
+// depends on nothing but the samples: they keep their order within a group, and groups are in the order of their first samples.
+func SplitTokens(samples []Sample, tokens int) [][]Sample {
+	longest := make([]int, len(samples))
+	for i := range longest {
+		longest[i] = i
+	}
+	slices.SortStableFunc(longest, func(a, b int) int { return cmp.Compare(samples[b].Length(), samples[a].Length()) })
+
+	var groups [][]int
+	var room []int
+	for _, i := range longest {
+		length := samples[i].Length()
+		fit := slices.IndexFunc(room, func(left int) bool { return left >= length })
+		if fit < 0 {
+			fit = len(groups)
+			groups = append(groups, nil)
+			room = append(room, tokens)
+		}
+		groups[fit] = append(groups[fit], i)
+		room[fit] -= length
+	}
+	for _, group := range groups {
+		slices.Sort(group)
+	}
+	slices.SortFunc(groups, func(a, b []int) int { return cmp.Compare(a[0], b[0]) })
+	return gather(samples, groups)
+}
+
+func gather(samples []Sample, groups [][]int) [][]Sample {
+	out := make([][]Sample, len(groups))
+	for g, group := range groups {
+		for _, i := range group {
+			out[g] = append(out[g], samples[i])
+		}
+	}
+	return out
+}

@@ -1,0 +1,135 @@
+package data
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Encoder turns records into ids and labels by a template. It is safe for concurrent use.
+//
+// The ids are those of the original, which cuts the spelled-out conversation at each <image> and tokenises every piece on its own.
+// The labels follow from where a token's text lies, in a trained part of the template or not, never from counting tokens.
+type Encoder struct {
+	tokenizer   *Tokenizer
+	template    *Template
+	maxLength   int
+	imageTokens int
+}
+
+// NewEncoder makes an encoder for samples of at most maxLength positions, of which each image takes imageTokens.
+func NewEncoder(t *Tokenizer, tpl *Template, maxLength, imageTokens int) (*Encoder, error) {
+	if _, ok := t.special(tpl.stop); tpl.token && !ok {
+		return nil, fmt.Errorf("template %q ends answers with %s, which is no special token of this tokenizer: choose another template", tpl.Name, tpl.stop)
+	}
+	return &Encoder{tokenizer: t, template: tpl, maxLength: maxLength, imageTokens: imageTokens}, nil
+}
+
+// Encode fills a sample's ID, IDs, Labels and Cut. A sample longer than maxLength loses its end, as in the original. An error wraps
+// ErrRow: the row cannot be used as it is.
+func (e *Encoder) Encode(r Record) (Sample, error) {
+	rounds, err := e.rounds(r)
+	if err != nil {
+		return Sample{}, err
+	}
+	s, lastImage := e.tokenize(e.template.render(rounds))
+	s.ID = r.ID
+	if length := len(s.IDs); length > e.maxLength {
+		if lastImage > e.maxLength {
+			return Sample{}, badRow("sample takes %d positions and its image would be cut off at %d (max_length): shorten the text before the image", length, e.maxLength)
+		}
+		s.Cut = length - e.maxLength
+		s.IDs, s.Labels = s.IDs[:e.maxLength], s.Labels[:e.maxLength]
+	}
+	if !slices.ContainsFunc(s.Labels, func(label int32) bool { return label != Ignore }) {
+		return Sample{}, badRow("sample takes %d positions and nothing to learn is left within %d (max_length): shorten the question", len(s.IDs)+s.Cut, e.maxLength)
+	}
+	return s, nil
+}
+
+// Prompt is the ids that ask question, with or without an image, in a conversation's first round: exactly those that a training
+// sample has up to where its answer begins.
+func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {
+	r := Record{Turns: []Turn{{"human", question}, {"gpt", "answer"}}}
+	if image {
+		r.Images = []string{"image"}
+		if !strings.Contains(question, imageMark) {
+			r.Turns[0].Text = imageMark + "\n" + question
+		}
+	}
+	rounds, err := e.rounds(r)
+	if err != nil {
+		return nil, fmt.Errorf("prompt: %w", err)
+	}
+	s, _ := e.tokenize(e.template.question(0, rounds[0].question))
+	return s.IDs, nil
+}
+
+// Stop is what ends a generated answer: any of ids, or the text, if it is not empty.
+func (e *Encoder) Stop() (ids []int32, text string) {
+	ids = []int32{e.tokenizer.eos}
+	switch id, ok := e.tokenizer.special(e.template.stop); {
+	case !ok:
+		return ids, e.template.stop
+	case id != e.tokenizer.eos:
+		ids = append(ids, id)
+	}
+	return ids, ""
+}
+
+// tokenize is the ids and labels of a conversation at full length, and where its last image ends.
+func (e *Encoder) tokenize(spans []span) (s Sample, lastImage int) {
+	text, trained := join(spans)
+	add := func(id, label int32) {
+		s.IDs = append(s.IDs, id)
+		s.Labels = append(s.Labels, label)
+	}
+	if e.tokenizer.addBOS {
+		add(e.tokenizer.bos, Ignore)
+	}
+	at := 0
+	for i, piece := range strings.Split(text, imageMark) {
+		if i > 0 {
+			for range e.imageTokens {
+				add(ImageToken, Ignore)
+			}
+			at, lastImage = at+len(imageMark), len(s.IDs)
+		}
+		for _, token := range e.tokenizer.Encode(piece) {
+			if trained.at(at + token.Start) {
+				add(token.ID, token.ID)
+			} else {
+				add(token.ID, Ignore)
+			}
+		}
+		at += len(piece)
+	}
+	return s, lastImage
+}
+
+// extents says which bytes of a text are trained: extent k reaches from the end of the one before to its own.
+type extents struct {
+	ends    []int
+	trained []bool
+	k       int // the extent of the last position asked for
+}
+
+// join puts spans together.
+func join(spans []span) (string, *extents) {
+	var text strings.Builder
+	x := &extents{}
+	for _, s := range spans {
+		text.WriteString(s.text)
+		x.ends = append(x.ends, text.Len())
+		x.trained = append(x.trained, s.trained)
+	}
+	return text.String(), x
+}
+
+// at says whether the byte at pos is trained; pos must not decrease from call to call.
+func (x *extents) at(pos int) bool {
+	for x.ends[x.k] <= pos {
+		x.k++
+	}
+	return x.trained[x.k]
+}

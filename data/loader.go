@@ -1,0 +1,287 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// ErrTooManySkipped ends a run in which more rows were bad than can be put down to chance.
+var ErrTooManySkipped = errors.New("too many bad samples")
+
+// LoaderOptions says what a Loader delivers (the first group) and how it goes about it (the second, which changes no number).
+type LoaderOptions struct {
+	Plan        Plan
+	Order       *Order // the Loader's alone until it is closed
+	Prepare     Prepare
+	ImageTokens int    // features that an image becomes
+	Micro       int    // samples in a micro-batch; 0 = all of the step
+	Tokens      int    // when above 0, in place of Micro: positions in a micro-batch
+	Start       int    // first step, from 0
+	FailOnBad   bool   // a bad row ends the run; otherwise it is skipped
+	Known       []Skip // what Skipped returned when step Start was next
+
+	Workers int                 // goroutines that prepare samples; 0 = one for each processor
+	Ahead   int                 // steps prepared beyond the one last returned, at least 1
+	Pixels  func(n int) []uint8 // memory for the pixels of a batch, called from another goroutine; nil = ordinary memory
+}
+
+// Loader prepares the steps of a run in the background and returns them in order. Which samples form a step, how they are split
+// and which rows count as skipped depend on nothing but the first group of options.
+//
+// Flow: dispatch asks the order for the rows of a step and hands each to a worker; the workers call Prepare; assemble waits for
+// the samples of the oldest step, splits and collates them; Next returns the step and counts its skipped rows.
+//
+// Next, Skipped and Close are for one goroutine.
+type Loader struct {
+	options LoaderOptions
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	ahead   chan struct{} // holds an entry for each step that is begun and not yet returned
+	steps   chan delivery
+
+	skipped []Skip // distinct rows, in the order of their first steps
+	seen    map[place]bool
+	err     error // what ended the run
+}
+
+type place struct{ source, row int }
+
+type delivery struct {
+	step Step
+	err  error
+}
+
+// draft is a step whose samples are being prepared.
+type draft struct {
+	step     int
+	places   []place
+	outcomes chan outcome // has room for all of them: a worker never waits
+}
+
+type job struct {
+	draft draft
+	index int // within the step
+}
+
+type outcome struct {
+	index  int
+	sample Sample
+	err    error
+}
+
+// NewLoader starts preparing at once. The caller must Close it.
+func NewLoader(ctx context.Context, options LoaderOptions) *Loader {
+	options = options.withDefaults()
+	l := &Loader{
+		options: options,
+		ahead:   make(chan struct{}, options.Ahead),
+		steps:   make(chan delivery, options.Ahead),
+		skipped: slices.Clone(options.Known),
+		seen:    map[place]bool{},
+	}
+	for _, skip := range options.Known {
+		l.seen[place{skip.Source, skip.Row}] = true
+	}
+	l.ctx, l.cancel = context.WithCancel(ctx)
+
+	jobs := make(chan job)
+	drafts := make(chan draft, options.Ahead)
+	l.running.Go(func() { l.dispatch(jobs, drafts) })
+	for range options.Workers {
+		l.running.Go(func() { l.work(jobs) })
+	}
+	l.running.Go(func() { l.assemble(drafts) })
+	return l
+}
+
+func (o LoaderOptions) withDefaults() LoaderOptions {
+	o.Ahead = max(o.Ahead, 1)
+	if o.Workers < 1 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.Micro < 1 {
+		o.Micro = o.Plan.Global
+	}
+	if o.Pixels == nil {
+		o.Pixels = func(n int) []uint8 { return make([]uint8, n) }
+	}
+	return o
+}
+
+// Next returns the next step, and io.EOF after the last one. A step whose samples were all skipped has no micro-batches. Any error
+// is final: the next call returns it again. Next fails with the cause when the context is cancelled, with ErrTooManySkipped when
+// this step passes the limit, and with Prepare's error when that does not wrap ErrRow or when bad rows are to end the run.
+func (l *Loader) Next() (Step, error) {
+	if l.err != nil {
+		return Step{}, l.err
+	}
+	step, err := l.receive()
+	if err == nil {
+		err = l.countSkipped(step)
+	}
+	if err != nil {
+		l.err = err
+		return Step{}, err
+	}
+	return step, nil
+}
+
+// Skipped returns the distinct rows that the steps so far have left out, those in LoaderOptions.Known first; after ErrTooManySkipped
+// also those of the step that passed the limit. A checkpoint keeps it: the limit is on the whole run.
+func (l *Loader) Skipped() []Skip { return slices.Clone(l.skipped) }
+
+// Close stops the workers and waits for them.
+func (l *Loader) Close() {
+	l.cancel()
+	l.running.Wait()
+}
+
+func (l *Loader) receive() (Step, error) {
+	var d delivery
+	var more bool
+	select {
+	case d, more = <-l.steps:
+	case <-l.ctx.Done():
+	}
+	switch {
+	case l.ctx.Err() != nil: // first, for it may be what ended the steps
+		return Step{}, context.Cause(l.ctx)
+	case !more:
+		return Step{}, io.EOF
+	}
+	<-l.ahead
+	return d.step, d.err
+}
+
+func (l *Loader) dispatch(jobs chan<- job, drafts chan<- draft) {
+	defer close(drafts)
+	defer close(jobs)
+	for step := l.options.Start; step < l.options.Plan.Steps(); step++ {
+		if !send(l.ctx, l.ahead, struct{}{}) {
+			return
+		}
+		d := l.draft(step)
+		if !send(l.ctx, drafts, d) {
+			return
+		}
+		for index := range d.places {
+			if !send(l.ctx, jobs, job{d, index}) {
+				return
+			}
+		}
+	}
+}
+
+func (l *Loader) draft(step int) draft {
+	first, end := l.options.Plan.Span(step)
+	d := draft{step: step, outcomes: make(chan outcome, end-first)}
+	for position := first; position < end; position++ {
+		source, row := l.options.Order.At(position)
+		d.places = append(d.places, place{source, row})
+	}
+	return d
+}
+
+func (l *Loader) work(jobs <-chan job) {
+	for j := range jobs {
+		p := j.draft.places[j.index]
+		sample, err := l.options.Prepare(l.ctx, p.source, p.row)
+		j.draft.outcomes <- outcome{j.index, sample, err}
+	}
+}
+
+func (l *Loader) assemble(drafts <-chan draft) {
+	defer close(l.steps)
+	for d := range drafts {
+		outcomes := make([]outcome, len(d.places))
+		for range outcomes {
+			select {
+			case o := <-d.outcomes:
+				outcomes[o.index] = o
+			case <-l.ctx.Done():
+				return
+			}
+		}
+		step, err := l.build(d, outcomes)
+		if !send(l.ctx, l.steps, delivery{step, err}) {
+			return
+		}
+	}
+}
+
+func (l *Loader) build(d draft, outcomes []outcome) (Step, error) {
+	step := Step{Number: d.step, Epoch: l.options.Plan.Epoch(d.step)}
+	var samples []Sample
+	for i, o := range outcomes {
+		p := d.places[i]
+		switch {
+		case o.err == nil:
+			samples = append(samples, o.sample)
+			if o.sample.Cut > 0 {
+				step.Cut++
+			}
+		case errors.Is(o.err, ErrRow) && !l.options.FailOnBad:
+			step.Skipped = append(step.Skipped, Skip{
+				Source: p.source, Row: p.row, ID: o.sample.ID, Step: d.step + 1, Reason: o.err.Error(),
+			})
+		default:
+			return Step{}, fmt.Errorf("step %d, data[%d] row %d: %w", d.step+1, p.source, p.row, o.err)
+		}
+	}
+	for _, group := range l.split(samples) {
+		batch, err := Collate(group, l.options.ImageTokens, l.options.Pixels)
+		if err != nil {
+			return Step{}, fmt.Errorf("step %d: %w", d.step+1, err)
+		}
+		step.Micro = append(step.Micro, batch)
+	}
+	return step, nil
+}
+
+func (l *Loader) split(samples []Sample) [][]Sample {
+	if l.options.Tokens > 0 {
+		return SplitTokens(samples, l.options.Tokens)
+	}
+	return Split(samples, l.options.Micro)
+}
+
+// countSkipped runs where steps are returned, in their order, so that the outcome does not depend on how far the workers are.
+func (l *Loader) countSkipped(step Step) error {
+	for _, skip := range step.Skipped {
+		if p := (place{skip.Source, skip.Row}); !l.seen[p] {
+			l.seen[p] = true
+			l.skipped = append(l.skipped, skip)
+		}
+	}
+	rows := l.options.Order.mixture.rows
+	if len(l.skipped) <= skipLimit(rows) {
+		return nil
+	}
+	const shown = 3
+	var first []string
+	for _, skip := range l.skipped[:min(shown, len(l.skipped))] {
+		first = append(first, fmt.Sprintf("data[%d] row %d: %s", skip.Source, skip.Row, skip.Reason))
+	}
+	return fmt.Errorf("%w: %d of %d rows by step %d, at most %d may be; mend the data or remove the rows; the first: %s",
+		ErrTooManySkipped, len(l.skipped), rows, step.Number+1, skipLimit(rows), strings.Join(first, "; "))
+}
+
+// skipLimit is how many distinct rows a run may skip: 0.1 % of them, but at least 5 and at most 100.
+func skipLimit(rows int) int { return max(5, min(100, rows/1000)) }
+
+// send reports whether the value was taken before the context ended.
+func send[T any](ctx context.Context, to chan<- T, value T) bool {
+	select {
+	case to <- value:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,55 @@
+package data
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+)
+
+// Lengths is a rough length of every row for grouping, as the original counts it (modality_lengths in llava/train/train.py): the words
+// of all turns, positive for a row with an image, negative without. A row that cannot be used counts as one word of text. It reads
+// the whole file again, on all cores.
+func (l *LLaVA) Lengths() ([]int32, error) {
+	lengths := make([]int32, l.Len())
+	workers := runtime.GOMAXPROCS(0)
+	faults := make([]error, workers)
+	var wait sync.WaitGroup
+	for w := range workers {
+		wait.Go(func() {
+			for row := w * l.Len() / workers; row < (w+1)*l.Len()/workers; row++ {
+				r, err := l.Record(row)
+				if err != nil && !errors.Is(err, ErrRow) {
+					faults[w] = err
+					return
+				}
+				lengths[row] = modalityLength(r)
+			}
+		})
+	}
+	wait.Wait()
+	return lengths, errors.Join(faults...)
+}
+
+func modalityLength(r Record) int32 {
+	words := 0
+	for _, turn := range r.Turns {
+		words += countWords(turn.Text)
+	}
+	words = max(words, 1) // its sign must say something
+	if len(r.Images) == 0 {
+		return int32(-words)
+	}
+	return int32(words)
+}
+
+// countWords is len(text.split()) in Python.
+func countWords(text string) int {
+	words, blank := 0, true
+	for _, r := range text {
+		before := blank
+		if blank = isSpace(r); before && !blank {
+			words++
+		}
+	}
+	return words
+}

@@ -1,0 +1,315 @@
+package data
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"image"
+	"image/jpeg"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// floats are the prepared pixels as the tower will see them, [3,S,S].
+func floats(p *Processor, pixels []uint8) []float32 {
+	table := p.Table()
+	out := make([]float32, len(pixels))
+	for i, v := range pixels {
+		out[i] = table[256*(i/(p.Size*p.Size))+int(v)]
+	}
+	return out
+}
+
+// TestPrepareSynthetic compares with Pillow 9.4 and transformers 4.37 on made pictures: the SHA-256 of the float32 values.
+func TestPrepareSynthetic(t *testing.T) {
+	for _, test := range []struct {
+		w, h, size int
+		aspect     string
+		hash       string
+	}{
+		{640, 480, 336, "square", "59e0519a4ebc"}, {640, 480, 336, "pad", "16fd97c22bdf"}, {640, 480, 224, "square", "d1c758f0ea64"},
+		{481, 640, 336, "square", "431e82e5f5da"}, {481, 640, 336, "pad", "645418b3f982"},
+		{100, 37, 336, "square", "4d1ae818d9e0"}, {100, 37, 336, "pad", "883eb9ce2902"},
+	} {
+		p := CLIPProcessor(test.size)
+		var raw []byte
+		for _, v := range floats(p, p.Prepare(synthetic(test.w, test.h), test.aspect)) {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+		}
+		if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:6]) != test.hash {
+			t.Errorf("%dx%d to %d %s: hash %x, want %s", test.w, test.h, test.size, test.aspect, sum[:6], test.hash)
+		}
+	}
+}
+
+func synthetic(w, h int) *RGB {
+	img := newRGB(w, h)
+	for y := range h {
+		for x := range w {
+			copy(img.Pix[3*(y*w+x):], []uint8{uint8(7*x + 3*y), uint8(x*x + 5*y), uint8(x*y + 11)})
+		}
+	}
+	return img
+}
+
+func TestPrepareTiny(t *testing.T) {
+	for _, size := range [][2]int{{1, 1}, {1, 7}, {7, 1}, {3, 3}, {5, 3}, {2000, 1}} {
+		for _, aspect := range []string{"square", "pad"} {
+			img := newRGB(size[0], size[1])
+			for i := range img.Pix {
+				img.Pix[i] = 200
+			}
+			got := CLIPProcessor(28).Prepare(img, aspect)
+			if middle := got[14*28+14]; len(got) != 3*28*28 || aspect == "square" && middle != 200 {
+				t.Errorf("%v %s: %d values, %d in the middle", size, aspect, len(got), middle)
+			}
+		}
+	}
+}
+
+// TestPrepareEqualsReference compares with the recorded output of the original's processor for every photo. From the pixels that
+// Pillow decoded it is equal bit for bit; from the JPEG it differs by what our JPEG decoder does.
+func TestPrepareEqualsReference(t *testing.T) {
+	parity, photos := sharedImages(t, "parity"), sharedImages(t, "coco-mini/images")
+	p, err := OpenProcessor(filepath.Join(parity, "clip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := struct {
+		Photos []struct {
+			File, Decoded string
+			Width, Height int
+		}
+	}{}
+	if err := json.Unmarshal(readTestFile(t, filepath.Join(parity, "pixels.json")), &index); err != nil {
+		t.Fatal(err)
+	}
+	reference := readFloats(t, filepath.Join(parity, "pixels.safetensors"))
+	im, err := OpenImages(photos)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	most, exact := 0, 0
+	for _, photo := range index.Photos {
+		img, err := im.Read(photo.File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, aspect := range []string{"square", "pad"} {
+			want := reference[photo.File+"."+aspect]
+			most = max(most, levels(t, p, p.Prepare(img, aspect), want))
+			if photo.Decoded == "" {
+				continue
+			}
+			exact++
+			decoded := readPNG(t, filepath.Join(parity, photo.Decoded))
+			if diff := cmp.Diff(want, floats(p, p.Prepare(decoded, aspect))); diff != "" {
+				t.Errorf("%s %s from decoded pixels (-want +got):\n%.500s", photo.File, aspect, diff)
+			}
+		}
+	}
+	if t.Logf("from JPEG: max %d level of 255 over %d photos", most, len(index.Photos)); most > 1 || exact != 4 {
+		t.Errorf("from JPEG up to %d levels, want 1 at most; %d exact comparisons, want 4", most, exact)
+	}
+}
+
+// levels is the largest difference between prepared pixels and recorded floats, in steps of the table.
+func levels(t *testing.T, p *Processor, got []uint8, want []float32) (most int) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d values, want %d", len(got), len(want))
+	}
+	for i, f := range want {
+		c := i / (p.Size * p.Size)
+		v := int(math.Round((float64(f)*p.Std[c] + p.Mean[c]) / p.Rescale))
+		most = max(most, max(int(got[i]), v)-min(int(got[i]), v))
+	}
+	return most
+}
+
+// readFloats reads every F32 tensor of a safetensors file.
+func readFloats(t *testing.T, path string) map[string][]float32 {
+	t.Helper()
+	file := readTestFile(t, path)
+	size := binary.LittleEndian.Uint64(file)
+	var header map[string]struct {
+		Offsets [2]int `json:"data_offsets"`
+	}
+	if err := json.Unmarshal(file[8:8+size], &header); err != nil {
+		t.Fatal(err)
+	}
+	tensors := map[string][]float32{}
+	for name, entry := range header {
+		raw := file[8+size:][entry.Offsets[0]:entry.Offsets[1]]
+		for ; len(raw) > 0; raw = raw[4:] {
+			tensors[name] = append(tensors[name], math.Float32frombits(binary.LittleEndian.Uint32(raw)))
+		}
+	}
+	return tensors
+}
+
+const clipConfig = `{"size": 224, "crop_size": 224, "image_mean": [0.48145466, 0.4578275, 0.40821073],
+	"image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3, "do_resize": true, "feature_extractor_type": "CLIPFeatureExtractor"}`
+
+func TestOpenProcessor(t *testing.T) {
+	edge256, squash := CLIPProcessor(224), CLIPProcessor(224)
+	edge256.Edge, squash.Edge = 256, 0
+	for name, test := range map[string]struct {
+		old, new string
+		want     *Processor
+		problem  string
+	}{
+		"numbers":       {want: CLIPProcessor(224)},
+		"shortest edge": {old: `"size": 224`, new: `"size": {"shortest_edge": 224}`, want: CLIPProcessor(224)},
+		"crop object":   {old: `"crop_size": 224`, new: `"crop_size": {"height": 224, "width": 224}`, want: CLIPProcessor(224)},
+		"no crop size":  {old: `"crop_size": 224,`, want: CLIPProcessor(224)},
+		"larger edge":   {old: `"size": 224`, new: `"size": 256`, want: edge256},
+		"squash":        {old: `"size": 224`, new: `"size": {"height": 224, "width": 224}`, want: squash},
+		"null flag":     {old: `"do_resize": true`, new: `"do_convert_rgb": null`, want: CLIPProcessor(224)},
+		"no resize":     {old: `"do_resize": true`, new: `"do_resize": false`, problem: "do_resize false is not supported"},
+		"no crop":       {old: `"do_resize": true`, new: `"do_center_crop": false`, problem: "do_center_crop false"},
+		"no rescale":    {old: `"do_resize": true`, new: `"do_rescale": false`, problem: "do_rescale false"},
+		"no normalise":  {old: `"do_resize": true`, new: `"do_normalize": false`, problem: "do_normalize false"},
+		"no RGB":        {old: `"do_resize": true`, new: `"do_convert_rgb": false`, problem: "do_convert_rgb false"},
+		"bilinear":      {old: `"resample": 3`, new: `"resample": 2`, problem: "resample 2 is not supported"},
+		"no size":       {old: `"size": 224,`, problem: "size is missing"},
+		"not square":    {old: `"size": 224`, new: `"size": {"height": 224, "width": 448}`, problem: "not supported"},
+		"odd size":      {old: `"size": 224`, new: `"size": {"longest_edge": 224}`, problem: "not supported"},
+		"text size":     {old: `"size": 224`, new: `"size": "224"`, problem: "neither a number nor"},
+		"crop too big":  {old: `"crop_size": 224`, new: `"crop_size": 256`, problem: "crop_size 256 does not fit size 224"},
+		"huge":          {old: `"size": 224`, new: `"size": 100000`, problem: "must lie in 1 to 4096"},
+		"negative":      {old: `"crop_size": 224`, new: `"crop_size": -1`, problem: "must lie in 1 to 4096"},
+		"squash, crop":  {old: `"size": 224`, new: `"size": {"height": 256, "width": 256}`, problem: "does not fit"},
+		"mean of one":   {old: `[0.48145466, 0.4578275, 0.40821073]`, new: `[0.5]`, problem: "image_mean has 1 values"},
+		"mean of bytes": {old: `0.48145466`, new: `122`, problem: "must lie in 0 to 1"},
+		"zero std":      {old: `0.26862954`, new: `0`, problem: "image_std"},
+		"zero factor":   {old: `"resample": 3`, new: `"rescale_factor": 0`, problem: "rescale_factor 0"},
+		"not JSON":      {old: `{`, problem: "invalid character"},
+	} {
+		text := strings.Replace(clipConfig, test.old, test.new, 1)
+		path := filepath.Join(t.TempDir(), processorFile)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := OpenProcessor(filepath.Dir(path))
+		if test.problem != "" {
+			if err == nil || !strings.Contains(err.Error(), test.problem) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%s: error %v, want %q and the path", name, err, test.problem)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestOpenProcessorMissing(t *testing.T) {
+	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "none.json")} {
+		if _, err := OpenProcessor(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: error %v", path, err)
+		}
+	}
+}
+
+func TestProcessorJSON(t *testing.T) {
+	squash, larger := CLIPProcessor(384), CLIPProcessor(224)
+	squash.Edge, larger.Edge = 0, 256
+	for _, p := range []*Processor{CLIPProcessor(336), squash, larger} {
+		path := filepath.Join(t.TempDir(), "p.json")
+		if err := os.WriteFile(path, p.JSON(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := OpenProcessor(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(p, got); diff != "" {
+			t.Errorf("read back (-want +got):\n%s", diff)
+		}
+	}
+	var ours, theirs map[string]any
+	recorded := readTestFile(t, filepath.Join(sharedImages(t, "parity/clip"), processorFile))
+	if err := errors.Join(json.Unmarshal(CLIPProcessor(56).JSON(), &ours), json.Unmarshal(recorded, &theirs)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(theirs, ours); diff != "" {
+		t.Errorf("the reference's file (-want +got):\n%s", diff)
+	}
+}
+
+// TestPrepareSquash: with height and width in size, the picture is squashed, nothing is cut.
+func TestPrepareSquash(t *testing.T) {
+	img := synthetic(40, 20)
+	p := CLIPProcessor(20)
+	p.Edge = 0
+	got, want := p.Prepare(img, "square"), resizeWhole(img, 20, 20)
+	for i := range want.Pix {
+		if got[i%3*400+i/3] != want.Pix[i] {
+			t.Fatalf("value %d: %d, want %d", i, got[i%3*400+i/3], want.Pix[i])
+		}
+	}
+}
+
+func BenchmarkImage(b *testing.B) {
+	source := image.NewYCbCr(image.Rect(0, 0, 640, 480), image.YCbCrSubsampleRatio420)
+	for i := range source.Y {
+		source.Y[i] = uint8(i%640/3 + i*i%23)
+	}
+	for i := range source.Cb {
+		source.Cb[i], source.Cr[i] = uint8(i%320*3/4), uint8(i/320)
+	}
+	var file bytes.Buffer
+	if err := jpeg.Encode(&file, source, &jpeg.Options{Quality: 90}); err != nil { // 4:2:0
+		b.Fatal(err)
+	}
+	img, err := Decode(file.Bytes())
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := CLIPProcessor(336)
+	b.Run("step=decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := Decode(file.Bytes()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("step=colour", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := jpegRGB(source); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for _, aspect := range []string{"square", "pad"} {
+		b.Run("step=prepare/aspect="+aspect, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				p.Prepare(img, aspect)
+			}
+		})
+	}
+	b.Run("step=all", func(b *testing.B) {
+		for b.Loop() {
+			img, err := Decode(file.Bytes())
+			if err != nil {
+				b.Fatal(err)
+			}
+			p.Prepare(img, "pad")
+		}
+	})
+}

@@ -1,0 +1,150 @@
+package data
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// imageMark is what stands for an image in the text of a row.
+const imageMark = "<image>"
+
+// Template is how a conversation is spelled for a language model, and which parts of it are trained. A conversation reads
+//
+//	first question header lead answer close · next question header lead answer close · … · tail
+//
+// and the strings are those of the original's training code (haotian-liu/LLaVA: llava/conversation.py, llava/train/train.py).
+type Template struct {
+	Name    string
+	aliases []string
+
+	first    []span    // before the first question
+	next     []span    // before each later one
+	header   []span    // behind a question; generation starts behind it
+	lead     string    // before the answer, trained: its space becomes part of the answer's first token
+	close    string    // behind an answer, trained
+	tail     string    // behind the last round, trained
+	stop     string    // the text that ends a generated answer
+	token    bool      // stop must be a special token, or the model could not be trained to end
+	image    [2]string // around <image>
+	reserved string    // where the original cuts a round in two: in a turn's text it makes the original lose the row
+
+	// caption: a row is one image and one caption, and the question is not used.
+	caption bool
+}
+
+// span is a stretch of a conversation's text.
+type span struct {
+	text    string
+	trained bool
+}
+
+func untrained(text string) []span { return []span{{text: text}} }
+
+const (
+	userSystem = "A chat between a curious user and an artificial intelligence assistant. " +
+		"The assistant gives helpful, detailed, and polite answers to the user's questions."
+	humanSystem = "A chat between a curious human and an artificial intelligence assistant. " +
+		"The assistant gives helpful, detailed, and polite answers to the human's questions."
+	tagSystem = "A chat between a curious user and an artificial intelligence assistant. " +
+		"The assistant is able to understand the visual content that the user provides, and assist the user with a variety of tasks using natural language." +
+		"The visual content will be provided with the following format: <Image>visual content</Image>."
+	visionSystem = "You are a helpful language and vision assistant. " +
+		"You are able to understand the visual content that the user provides, and assist the user with a variety of tasks using natural language."
+	safetySystem = "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe.  " +
+		"Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. " +
+		"Please ensure that your responses are socially unbiased and positive in nature.\n\n" +
+		"If a question does not make any sense, or is not factually coherent, explain why instead of answering something not correct. " +
+		"If you don't know the answer to a question, please don't share false information."
+)
+
+// templates is the table of all templates. The original's v0 and default differ from llava_v0 by an example conversation that its
+// training never sees, so here they are one.
+var templates = []Template{
+	{Name: "plain", aliases: []string{"v0_plain"}, close: "\n", stop: "\n", caption: true},
+	vicuna("vicuna_v1", userSystem, "v1"),
+	vicuna("llava_v1", humanSystem),
+	tagged(vicuna("v1_mmtag", tagSystem)),
+	hashes("llava_v0", humanSystem, "v0", "default"),
+	tagged(hashes("v0_mmtag", tagSystem)),
+	llama2("llama_2", systemBlock(safetySystem), "<s>"),
+	llama2("llava_llama_2", systemBlock(visionSystem), "<s>"),
+	llama2("mistral_instruct", "", ""),
+	chatML("mpt", "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers."),
+	chatML("chatml_direct", "Answer the questions.", "mistral_direct"),
+}
+
+// vicuna is the original's separator style TWO.
+func vicuna(name, system string, aliases ...string) Template {
+	return Template{
+		Name: name, aliases: aliases,
+		first:  untrained(system + " USER: "),
+		next:   untrained("USER: "),
+		header: untrained(" ASSISTANT:"),
+		lead:   " ", close: "</s>", stop: "</s>", token: true,
+		reserved: " ASSISTANT: ",
+	}
+}
+
+// hashes is the original's layout for everything it has no other for (style SINGLE). It trains the assistant's header and each
+// ### as well: they are how such a model ends an answer.
+func hashes(name, system string, aliases ...string) Template {
+	return Template{
+		Name: name, aliases: aliases,
+		first:  []span{{text: system + "\n\n"}, {"###", true}, {text: " Human: "}},
+		next:   []span{{"###", true}, {text: " Human: "}},
+		header: []span{{text: "\n"}, {"### Assistant:", true}},
+		lead:   " ", close: "\n", tail: "### ", stop: "###",
+	}
+}
+
+// llama2 is style LLAMA_2; rounds after the first start with separator.
+func llama2(name, system, separator string) Template {
+	return Template{
+		Name:   name,
+		first:  untrained("[INST] " + system),
+		next:   untrained(separator + "[INST] "),
+		header: untrained(" [/INST]"),
+		lead:   " ", close: " </s>", stop: "</s>", token: true,
+		reserved: "[/INST] ",
+	}
+}
+
+func systemBlock(system string) string { return "<<SYS>>\n" + system + "\n<</SYS>>\n\n" }
+
+// chatML is style MPT: no newline behind <|im_end|>.
+func chatML(name, system string, aliases ...string) Template {
+	return Template{
+		Name: name, aliases: aliases,
+		first:  untrained("<|im_start|>system\n" + system + "<|im_end|><|im_start|>user\n"),
+		next:   untrained("<|im_start|>user\n"),
+		header: untrained("<|im_end|><|im_start|>assistant\n"),
+		close:  "<|im_end|>", stop: "<|im_end|>", token: true,
+		reserved: "<|im_end|>",
+	}
+}
+
+// tagged puts the tags of the mmtag templates around each image.
+func tagged(t Template) Template {
+	t.image = [2]string{"<Image>", "</Image>"}
+	return t
+}
+
+// Templates is the names that OpenTemplate knows, aliases included, in the order of the table.
+func Templates() []string {
+	var names []string
+	for _, t := range templates {
+		names = append(append(names, t.Name), t.aliases...)
+	}
+	return names
+}
+
+// OpenTemplate finds a template by its name or alias.
+func OpenTemplate(name string) (*Template, error) {
+	for i := range templates {
+		if t := &templates[i]; t.Name == name || slices.Contains(t.aliases, name) {
+			return t, nil
+		}
+	}
+	return nil, fmt.Errorf("template %q is unknown; there are %s", name, strings.Join(Templates(), ", "))
+}

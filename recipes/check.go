@@ -1,0 +1,185 @@
+package recipes
+
+import (
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// check applies the rules on values to a decoded recipe. A rule judges only what the file or --set gave, and gave in the
+// right form: defaults are right, and a value that could not be decoded has been reported.
+func (d *decoder) check(r *Recipe) {
+	if d.sound("name") && !folderName(r.Name) {
+		d.fail("name", d.near("name"), "names the folder of the run: no slashes, not %s", quoted(r.Name))
+	}
+	d.oneOf("device", r.Device, "auto", "cpu", "cuda")
+	d.oneOf("dtype", r.Dtype, "auto", "fp32", "bf16")
+	d.rule("threads", r.Threads >= 0, "must be 0 (automatic) or more")
+	d.rule("workers", r.Workers >= 0, "must be 0 (one for each core) or more")
+	d.checkModel(&r.Model)
+	for _, s := range r.sections() {
+		d.checkStage(s.name, s.stage)
+	}
+	if d.sound("") && d.sound("pretrain") && d.sound("finetune") && len(r.sections()) == 0 {
+		d.fail("", d.near(""), "has nothing to train; it needs a section pretrain, finetune or both")
+	}
+}
+
+func (d *decoder) checkModel(m *Model) {
+	d.start("model.vision")
+	d.oneOf("model.vision.select_feature", m.Vision.SelectFeature, "patch", "cls_patch")
+	d.start("model.language")
+	d.oneOf("model.language.tokenizer.legacy", m.Language.Tokenizer.Legacy, "auto", "true", "false")
+	d.rule("model.language.max_length", m.Language.MaxLength >= 1, "must be at least 1")
+}
+
+// start checks that a pretrained part has exactly one of the two keys that say where it starts.
+func (d *decoder) start(part string) {
+	weights, config := part+".weights", part+".config"
+	if !d.sound(weights) || !d.sound(config) || d.exclusive(weights, config) {
+		return
+	}
+	if !d.given(weights) && !d.given(config) {
+		d.fail(part, d.near(part), "required: weights (a folder or a Hugging Face id) or config (a file)")
+	}
+}
+
+func (d *decoder) checkStage(name string, s *Stage) {
+	at := name + "."
+	d.required(at+"data", at+"template", at+"train", at+"batch.global")
+	d.checkData(at+"data", s.Data)
+	d.oneOf(at+"image", s.Image, "square", "pad")
+	d.oneOf(at+"order", s.Order, "sequential", "shuffled", "grouped")
+	d.checkParts(at+"train", s.Train)
+	d.checkBatch(at+"batch", &s.Batch)
+	d.checkLength(at, s)
+	d.oneOf(at+"schedule.type", s.Schedule.Type, "cosine", "linear", "constant")
+	warmup := s.Schedule.Warmup
+	d.rule(at+"schedule.warmup", warmup >= 0, "must be 0 or more")
+	d.rule(at+"schedule.warmup", warmup < 1 || isWhole(warmup), "must be a share of the steps below 1, or a whole number of steps")
+	d.checkOptimizer(at+"optimizer", &s.Optimizer)
+	d.oneOf(at+"loss", s.Loss, "token_mean", "micro_mean")
+	d.rule(at+"save.every", s.Save.Every >= 1, "must be at least 1")
+	d.rule(at+"save.keep", s.Save.Keep >= 1, "must be at least 1")
+	d.oneOf(at+"bad_samples", s.BadSamples, "skip", "fail")
+	d.oneOf(at+"recompute", s.Recompute, "auto", "none", "layers")
+}
+
+func (d *decoder) checkData(path string, data []Data) {
+	d.rule(path, len(data) > 0, "must list at least one data set")
+	for i, set := range data {
+		at := path + "." + strconv.Itoa(i)
+		d.required(at + ".path")
+		d.rule(at+".weight", set.Weight > 0, "must be more than 0")
+	}
+}
+
+func (d *decoder) checkParts(path string, train map[string]Part) {
+	for _, name := range partNames {
+		part, ok := train[name]
+		if !ok {
+			continue
+		}
+		at := path + "." + name
+		d.required(at + ".lr")
+		d.rule(at+".lr", part.LR > 0, "must be more than 0; to freeze a part, leave it out of train")
+		d.pattern(at+".only", part.Only)
+		d.pattern(at+".except", part.Except)
+	}
+}
+
+func (d *decoder) checkBatch(path string, b *Batch) {
+	d.rule(path+".global", b.Global >= 1, "must be at least 1")
+	d.rule(path+".tokens", b.Tokens >= 1, "must be at least 1")
+	if !d.exclusive(path+".micro", path+".tokens") && d.given(path+".tokens") {
+		b.Micro = 0
+	}
+}
+
+// checkLength checks how long a stage runs. A number of steps displaces the default of one epoch.
+func (d *decoder) checkLength(at string, s *Stage) {
+	d.rule(at+"epochs", s.Epochs > 0, "must be more than 0")
+	d.rule(at+"steps", s.Steps >= 1, "must be at least 1")
+	if !d.exclusive(at+"epochs", at+"steps") && d.given(at+"steps") {
+		s.Epochs = 0
+	}
+}
+
+func (d *decoder) checkOptimizer(path string, o *Optimizer) {
+	for i, beta := range o.Betas {
+		d.rule(path+".betas."+strconv.Itoa(i), 0 <= beta && beta < 1, "must be from 0 to below 1")
+	}
+	d.rule(path+".eps", o.Eps > 0, "must be more than 0")
+	d.rule(path+".weight_decay", o.WeightDecay >= 0, "must be 0 or more")
+	d.rule(path+".clip", o.Clip >= 0, "must be 0 (off) or more")
+}
+
+// given reports whether the file or --set has the key.
+func (d *decoder) given(path string) bool {
+	_, ok := d.where[path]
+	return ok
+}
+
+// sound reports whether neither the value at path nor a section around it has a problem.
+func (d *decoder) sound(path string) bool {
+	for !d.broken[path] {
+		if path == "" {
+			return true
+		}
+		path = parent(path)
+	}
+	return false
+}
+
+// near is where the key stands, or the innermost section around it that was given.
+func (d *decoder) near(path string) location {
+	for !d.given(path) {
+		path = parent(path)
+	}
+	return d.where[path]
+}
+
+func parent(path string) string {
+	return path[:max(0, strings.LastIndexByte(path, '.'))]
+}
+
+// rule reports a value that was given and does not hold.
+func (d *decoder) rule(path string, holds bool, format string, args ...any) {
+	if !holds && d.given(path) && d.sound(path) {
+		d.fail(path, d.where[path], format, args...)
+	}
+}
+
+func (d *decoder) required(paths ...string) {
+	for _, path := range paths {
+		if !d.given(path) && d.sound(path) {
+			d.fail(path, d.near(path), "required key is missing")
+		}
+	}
+}
+
+func (d *decoder) oneOf(path, value string, valid ...string) {
+	d.rule(path, slices.Contains(valid, value), "must be one of %s, not %s", strings.Join(valid, ", "), quoted(value))
+}
+
+func (d *decoder) pattern(path, expression string) {
+	_, err := regexp.Compile(expression)
+	d.rule(path, err == nil, "not a regular expression: %v", err)
+}
+
+// exclusive reports two keys that were both given.
+func (d *decoder) exclusive(a, b string) bool {
+	both := d.given(a) && d.given(b)
+	d.rule(b, !both, "excludes %s; give one of the two", a)
+	return both
+}
+
+func folderName(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, `/\`)
+}
+
+func isWhole(f float64) bool {
+	return f == math.Trunc(f)
+}

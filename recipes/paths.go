@@ -1,0 +1,62 @@
+package recipes
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+)
+
+// namedPath is a key that names a file or folder, and its value.
+type namedPath struct {
+	key   string
+	value *string
+	hub   bool // may be a Hugging Face id instead
+}
+
+// paths lists every key that names a file or folder.
+func (r *Recipe) paths() []namedPath {
+	m := &r.Model
+	paths := []namedPath{
+		{"runs", &r.Runs, false},
+		{"model.vision.weights", &m.Vision.Weights, true},
+		{"model.vision.config", &m.Vision.Config, false},
+		{"model.projector.weights", &m.Projector.Weights, false},
+		{"model.language.weights", &m.Language.Weights, true},
+		{"model.language.config", &m.Language.Config, false},
+		{"model.language.tokenizer.path", &m.Language.Tokenizer.Path, false},
+	}
+	for _, s := range r.sections() {
+		for i := range s.stage.Data {
+			at := s.name + ".data." + strconv.Itoa(i)
+			data := &s.stage.Data[i]
+			paths = append(paths, namedPath{at + ".path", &data.Path, false}, namedPath{at + ".images", &data.Images, false})
+		}
+	}
+	return paths
+}
+
+// hubID is the form of a model's name on the Hugging Face hub: owner/name.
+var hubID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// absolute makes the recipe's paths absolute, from the folder that its file lies in, except for hub ids: see Load.
+func (r *Recipe) absolute(folder string) {
+	for _, p := range r.paths() {
+		if *p.value == "" {
+			continue
+		}
+		abs := filepath.Clean(*p.value)
+		if !filepath.IsAbs(abs) {
+			abs = filepath.Join(folder, abs)
+		}
+		if p.hub && hubID.MatchString(*p.value) && !exists(abs) {
+			continue
+		}
+		*p.value = abs
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,186 @@
+package recipes
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// Recipe is a run as its file describes it, with defaults filled in and paths absolute.
+type Recipe struct {
+	Name     string `yaml:"name"`    // folder of the run below Runs; default: the file's name without its ending
+	Runs     string `yaml:"runs"`    // parent of run folders
+	Device   string `yaml:"device"`  // auto | cpu | cuda
+	Dtype    string `yaml:"dtype"`   // auto (bf16 on cuda, fp32 on cpu) | fp32 | bf16
+	Threads  int    `yaml:"threads"` // 0 = by shape and machine
+	Workers  int    `yaml:"workers"` // data workers, 0 = cores
+	Seed     uint64 `yaml:"seed"`
+	Model    Model  `yaml:"model"`
+	Pretrain *Stage `yaml:"pretrain,omitempty"` // nil when the recipe has no such section
+	Finetune *Stage `yaml:"finetune,omitempty"`
+
+	Path string `yaml:"-"` // the file it came from, absolute
+}
+
+// Model says where the three parts of a LLaVA model start.
+type Model struct {
+	Vision    Vision    `yaml:"vision"`
+	Projector Projector `yaml:"projector"`
+	Language  Language  `yaml:"language"`
+}
+
+// Vision is the image tower. Exactly one of Weights and Config is set.
+type Vision struct {
+	Weights       string `yaml:"weights,omitempty"` // absolute folder, or a Hugging Face id (owner/name)
+	Config        string `yaml:"config,omitempty"`  // file: that architecture, random from the seed
+	SelectLayer   int    `yaml:"select_layer"`      // index into the tower's hidden states, negative from the end
+	SelectFeature string `yaml:"select_feature"`    // patch | cls_patch
+}
+
+// Projector maps image features to the language model's width. Its types are the model package's to know.
+type Projector struct {
+	Type    string `yaml:"type"`
+	Weights string `yaml:"weights,omitempty"` // file to start from; "": from the seed, or from the stage before
+}
+
+// Language is the language model. Exactly one of Weights and Config is set.
+type Language struct {
+	Weights   string    `yaml:"weights,omitempty"` // absolute folder, or a Hugging Face id (owner/name)
+	Config    string    `yaml:"config,omitempty"`  // file: that architecture, random from the seed
+	Tokenizer Tokenizer `yaml:"tokenizer"`
+	MaxLength int       `yaml:"max_length"` // positions, image features included
+}
+
+// Tokenizer says where the vocabulary is and how it treats text behind special tokens.
+type Tokenizer struct {
+	Path   string `yaml:"path,omitempty"` // folder or tokenizer.model; "": the folder of the language model's weights
+	Legacy string `yaml:"legacy"`         // auto (what the tokenizer's own files say) | true | false
+}
+
+// Stage is one section of training: pretrain or finetune. The two have the same keys.
+type Stage struct {
+	Data       []Data          `yaml:"data"`
+	Template   string          `yaml:"template"` // the data package knows the names
+	Image      string          `yaml:"image"`    // square | pad
+	Order      string          `yaml:"order"`    // sequential | shuffled | grouped
+	Train      map[string]Part `yaml:"train"`    // by part (vision, projector, language); a part not named is frozen
+	Batch      Batch           `yaml:"batch"`
+	Epochs     float64         `yaml:"epochs,omitempty"` // passes over the data; 0 when Steps is given
+	Steps      int             `yaml:"steps,omitempty"`  // optimizer steps; 0 when Epochs decides
+	Schedule   Schedule        `yaml:"schedule"`
+	Optimizer  Optimizer       `yaml:"optimizer"`
+	Loss       string          `yaml:"loss"` // token_mean | micro_mean
+	Save       Save            `yaml:"save"`
+	BadSamples string          `yaml:"bad_samples"` // skip | fail
+	Recompute  string          `yaml:"recompute"`   // auto | none | layers
+}
+
+// Data is one data set of a stage.
+type Data struct {
+	Path   string  `yaml:"path"`
+	Images string  `yaml:"images"` // folder that the rows' image paths start from; default: the recipe's folder
+	Weight float64 `yaml:"weight"` // how much of it one pass takes, 1 = each row once
+}
+
+// Part says how one part of the model trains. Only and Except are regular expressions on weight names.
+type Part struct {
+	LR     float64 `yaml:"lr"`
+	Only   string  `yaml:"only,omitempty"`   // train the matching weights, freeze the rest
+	Except string  `yaml:"except,omitempty"` // freeze the matching weights
+}
+
+// Batch says how many samples form an optimizer step and how a step is split. One of Micro and Tokens is not zero.
+type Batch struct {
+	Global int   `yaml:"global"`           // samples in an optimizer step
+	Micro  Micro `yaml:"micro,omitempty"`  // samples in a micro-batch, or Auto; 0 when Tokens decides
+	Tokens int   `yaml:"tokens,omitempty"` // positions in a micro-batch; 0 when Micro decides
+}
+
+// Micro is a number of samples, or Auto.
+type Micro int
+
+// Auto leaves the size of a micro-batch to the trainer.
+const Auto Micro = -1
+
+// MarshalYAML writes Auto as the recipe spells it.
+func (m Micro) MarshalYAML() (any, error) {
+	if m == Auto {
+		return "auto", nil
+	}
+	return int(m), nil
+}
+
+// Schedule is the course of the learning rate over the steps.
+type Schedule struct {
+	Type   string  `yaml:"type"`   // cosine | linear | constant
+	Warmup float64 `yaml:"warmup"` // below 1: share of all steps, rounded up; from 1: steps
+}
+
+// Optimizer holds AdamW's constants.
+type Optimizer struct {
+	Betas       [2]float64 `yaml:"betas,flow"`
+	Eps         float64    `yaml:"eps"`
+	WeightDecay float64    `yaml:"weight_decay"`
+	Clip        float64    `yaml:"clip"` // largest gradient norm, 0 = off
+}
+
+// Save says when checkpoints are written.
+type Save struct {
+	Every int `yaml:"every"` // steps
+	Keep  int `yaml:"keep"`  // newest checkpoints that stay
+}
+
+// newRecipe is what stands where a recipe's file is silent, apart from the structs in defaults.
+func newRecipe(path string) *Recipe {
+	return &Recipe{
+		Path: path, Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)),
+		Runs: "runs", Device: "auto", Dtype: "auto", Seed: 42,
+		Model: Model{
+			Vision:    Vision{SelectLayer: -2, SelectFeature: "patch"},
+			Projector: Projector{Type: "mlp2x_gelu"},
+			Language:  Language{Tokenizer: Tokenizer{Legacy: "auto"}, MaxLength: 2048},
+		},
+	}
+}
+
+// defaults holds the same for the structs that a recipe may have none or several of.
+var defaults = map[reflect.Type]any{
+	reflect.TypeFor[Stage](): Stage{
+		Image: "square", Order: "shuffled", Batch: Batch{Micro: Auto}, Epochs: 1,
+		Schedule:  Schedule{Type: "cosine", Warmup: 0.03},
+		Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1},
+		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: "skip", Recompute: "auto",
+	},
+	reflect.TypeFor[Data](): Data{Images: ".", Weight: 1},
+}
+
+// section is a stage with the name of its key.
+type section struct {
+	name  string
+	stage *Stage
+}
+
+// sections lists the stages that the recipe has, in the order in which they run.
+func (r *Recipe) sections() []section {
+	var have []section
+	for _, s := range []section{{"pretrain", r.Pretrain}, {"finetune", r.Finetune}} {
+		if s.stage != nil {
+			have = append(have, s)
+		}
+	}
+	return have
+}
+
+// Stage is the section of that name, pretrain or finetune.
+func (r *Recipe) Stage(name string) (*Stage, error) {
+	var names []string
+	for _, s := range r.sections() {
+		if s.name == name {
+			return s.stage, nil
+		}
+		names = append(names, strconv.Quote(s.name))
+	}
+	return nil, fmt.Errorf("recipe %q has no section %q; it has %s", r.Path, name, strings.Join(names, " and "))
+}

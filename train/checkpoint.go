@@ -1,0 +1,152 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// Files of a checkpoint beside state.json. Both hold exact fp32 values by weight name.
+const (
+	weightsFile   = "model.safetensors"     // the trainable weights
+	optimizerFile = "optimizer.safetensors" // m.NAME and v.NAME of each
+)
+
+// saveOnce writes a checkpoint of the given step unless it was the last thing saved.
+func (t *trainer) saveOnce(step int, skips []data.Skip) error {
+	if t.lastSaved == step {
+		return nil
+	}
+	for _, log := range []*checkpoints.JSONL{t.metricsLog, t.quarantine} {
+		if err := log.Sync(); err != nil {
+			return err
+		}
+	}
+	state, err := t.state(step, skips)
+	if err != nil {
+		return err
+	}
+	if err := t.run.Save(step, t.plan.stage.Save.Keep, func(dir string) error { return t.write(dir, state) }); err != nil {
+		return fmt.Errorf("step %d: %w", step, err)
+	}
+	t.lastSaved = step
+	return nil
+}
+
+func (t *trainer) state(step int, skips []data.Skip) (checkpoints.State, error) {
+	s := checkpoints.State{
+		Step: step, Total: t.plan.total, Updates: t.optimizer.updates, Unsound: t.unsound, Digest: t.digest, Engine: t.plan.engine(),
+	}
+	for _, skip := range skips {
+		raw, err := json.Marshal(skip)
+		if err != nil {
+			return s, err
+		}
+		s.Skips = append(s.Skips, raw)
+	}
+	return s, nil
+}
+
+// write leaves a checkpoint's files in dir.
+func (t *trainer) write(dir string, state checkpoints.State) error {
+	if err := checkpoints.WriteState(dir, state); err != nil {
+		return err
+	}
+	if err := t.writeWeights(dir, weightsFile); err != nil {
+		return err
+	}
+	return t.writeMoments(dir)
+}
+
+// whole is a shard size that no file reaches.
+const whole = 1 << 62
+
+// writeWeights writes the trainable weights in fp32, one at a time.
+func (t *trainer) writeWeights(dir, file string) error {
+	var infos []checkpoints.Info
+	for _, p := range t.model.Trainable() {
+		infos = append(infos, checkpoints.Info{Name: p.Name, Dtype: checkpoints.F32, Shape: p.Shape})
+	}
+	w, err := checkpoints.NewWriter(dir, stem(file), whole, infos)
+	if err != nil {
+		return err
+	}
+	for _, p := range t.model.Trainable() {
+		var values []byte
+		if err = torch.Do(func(s *torch.Scope) { values = p.Value(s).Bytes() }); err == nil {
+			err = w.Write(p.Name, values)
+		}
+		if err != nil {
+			break
+		}
+	}
+	return firstError(err, w.Close())
+}
+
+func (t *trainer) writeMoments(dir string) error {
+	var infos []checkpoints.Info
+	err := torch.Do(func(s *torch.Scope) {
+		t.optimizer.moments(s, func(name string, shape []int64, _ *torch.Tensor) {
+			infos = append(infos, checkpoints.Info{Name: name, Dtype: checkpoints.F32, Shape: shape})
+		})
+	})
+	if err != nil {
+		return err
+	}
+	w, err := checkpoints.NewWriter(dir, stem(optimizerFile), whole, infos)
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = torch.Do(func(s *torch.Scope) {
+		t.optimizer.moments(s, func(name string, _ []int64, view *torch.Tensor) {
+			if failed == nil {
+				failed = w.Write(name, view.Bytes())
+			}
+		})
+	})
+	return firstError(err, failed, w.Close())
+}
+
+func stem(file string) string { return file[:len(file)-len(filepath.Ext(file))] }
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restore brings the optimizer to the state of a checkpoint; the weights were loaded with the model.
+func (t *trainer) restore(from start) error {
+	if from.dir == "" {
+		return nil
+	}
+	if err := t.compatible(from.state); err != nil {
+		return err
+	}
+	t.optimizer.updates, t.unsound, t.lastSaved = from.state.Updates, from.state.Unsound, from.step
+	w, err := checkpoints.Open(filepath.Join(from.dir, optimizerFile))
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	var failed error
+	err = torch.Do(func(s *torch.Scope) {
+		t.optimizer.moments(s, func(name string, shape []int64, view *torch.Tensor) {
+			tensor, err := w.Tensor(name)
+			if err != nil {
+				failed = firstError(failed, err)
+				return
+			}
+			view.SetBytes(tensor.Data, torch.Float32, shape)
+		})
+	})
+	return firstError(err, failed)
+}

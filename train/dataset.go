@@ -1,0 +1,214 @@
+package train
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// Reading is what a stage and a generation share: how text and pictures become numbers for a model.
+type Reading struct {
+	Tokenizer *data.Tokenizer
+	Processor *data.Processor
+	Tower     model.TowerShape
+
+	tokenizerFile string
+}
+
+// OpenReading opens the tokenizer and the image processor that belong to a model.
+func OpenReading(m recipes.Model) (*Reading, error) {
+	r := &Reading{}
+	var err error
+	if r.Tower, err = model.DescribeTower(m.Vision); err != nil {
+		return nil, err
+	}
+	if r.Processor, err = openProcessor(m.Vision, r.Tower); err != nil {
+		return nil, fmt.Errorf("model.vision: %w", err)
+	}
+	if r.tokenizerFile, err = tokenizerFile(m.Language); err != nil {
+		return nil, err
+	}
+	if r.Tokenizer, err = data.OpenTokenizer(r.tokenizerFile, m.Language.Tokenizer.Legacy); err != nil {
+		return nil, fmt.Errorf("model.language.tokenizer: %w", err)
+	}
+	return r, nil
+}
+
+// openProcessor reads the tower's own constants, or takes CLIP's for a tower without them.
+func openProcessor(v recipes.Vision, tower model.TowerShape) (*data.Processor, error) {
+	if v.Weights != "" {
+		dir, err := model.Resolve(v.Weights)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(filepath.Join(dir, "preprocessor_config.json")); err == nil {
+			p, err := data.OpenProcessor(dir)
+			if err == nil && int64(p.Size) != tower.ImageSize {
+				err = fmt.Errorf("preprocessor_config.json makes pictures of %d pixels, config.json wants %d", p.Size, tower.ImageSize)
+			}
+			return p, err
+		}
+	}
+	return data.CLIPProcessor(int(tower.ImageSize)), nil
+}
+
+func tokenizerFile(l recipes.Language) (string, error) {
+	path := l.Tokenizer.Path
+	if path == "" {
+		if l.Weights == "" {
+			return "", errors.New("model.language.tokenizer.path is needed where model.language has no weights folder")
+		}
+		dir, err := model.Resolve(l.Weights)
+		if err != nil {
+			return "", fmt.Errorf("model.language.weights: %w", err)
+		}
+		path = dir
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return filepath.Join(path, "tokenizer.model"), nil
+	}
+	return path, nil
+}
+
+// dataset is the opened data of one stage.
+type dataset struct {
+	*Reading
+	stage   *recipes.Stage
+	encoder *data.Encoder
+	sources []*data.LLaVA
+	images  []*data.Images
+	order   *data.Order
+	steps   data.Plan
+}
+
+func openDataset(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report Report) (*dataset, error) {
+	d := &dataset{Reading: reading, stage: stage}
+	template, err := data.OpenTemplate(stage.Template)
+	if err == nil {
+		d.encoder, err = data.NewEncoder(d.Tokenizer, template, r.Model.Language.MaxLength, int(d.Tower.Tokens))
+	}
+	if err == nil {
+		err = d.openSources(report)
+	}
+	if err == nil {
+		err = d.openOrder(r.Seed)
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *dataset) openSources(report Report) error {
+	for _, entry := range d.stage.Data {
+		source, err := data.OpenLLaVA(entry.Path, entry.Images, func(done, total int64) {
+			report.Progress("indexing "+filepath.Base(entry.Path), done, total)
+		})
+		if err != nil {
+			return err
+		}
+		d.sources = append(d.sources, source)
+		images, err := data.OpenImages(entry.Images)
+		if err != nil {
+			return err
+		}
+		d.images = append(d.images, images)
+	}
+	return nil
+}
+
+func (d *dataset) openOrder(seed uint64) error {
+	shares := make([]data.Share, len(d.sources))
+	for i, source := range d.sources {
+		shares[i] = data.Share{Rows: source.Len(), Weight: d.stage.Data[i].Weight}
+	}
+	mixture, err := data.NewMixture(seed, shares)
+	if err != nil {
+		return err
+	}
+	if d.order, err = data.OpenOrder(d.stage.Order, mixture, d.stage.Batch.Global, d.lengths); err != nil {
+		return err
+	}
+	if d.stage.Steps > 0 {
+		d.steps = data.PlanSteps(d.order.Len(), d.stage.Batch.Global, d.stage.Steps)
+	} else {
+		d.steps = data.PlanEpochs(d.order.Len(), d.stage.Batch.Global, d.stage.Epochs)
+	}
+	return nil
+}
+
+func (d *dataset) lengths() (lengths [][]int32, err error) {
+	for _, source := range d.sources {
+		l, err := source.Lengths()
+		if err != nil {
+			return nil, err
+		}
+		lengths = append(lengths, l)
+	}
+	return lengths, nil
+}
+
+// prepare turns one row into numbers. It is safe for concurrent use.
+func (d *dataset) prepare(_ context.Context, source, row int) (data.Sample, error) {
+	record, err := d.sources[source].Record(row)
+	if err != nil {
+		return data.Sample{}, err
+	}
+	if record.ID == "" {
+		record.ID = "row " + strconv.Itoa(row)
+	}
+	sample, err := d.encoder.Encode(record)
+	if err != nil {
+		return data.Sample{ID: record.ID}, err
+	}
+	sample.Source, sample.Row = source, row
+	for _, name := range record.Images {
+		picture, err := d.images[source].Read(name)
+		if err != nil {
+			return data.Sample{ID: record.ID}, err
+		}
+		sample.Images = append(sample.Images, data.Picture{
+			Pixels: d.Processor.Prepare(picture, d.stage.Image), Width: picture.W, Height: picture.H,
+		})
+	}
+	return sample, nil
+}
+
+// fingerprints identify by content what the numbers depend on beside the recipe.
+func (d *dataset) fingerprints() (map[string]string, error) {
+	prints := map[string]string{"processor": hashOf(d.Processor.JSON())}
+	tokenizer, err := os.ReadFile(d.tokenizerFile)
+	if err != nil {
+		return nil, err
+	}
+	prints["tokenizer"] = hashOf(tokenizer)
+	prints["tokenizer.legacy"] = strconv.FormatBool(d.Tokenizer.Legacy())
+	for i, source := range d.sources {
+		prints["data."+strconv.Itoa(i)] = source.Fingerprint()
+	}
+	return prints, nil
+}
+
+func hashOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:16])
+}
+
+func (d *dataset) close() {
+	for _, s := range d.sources {
+		s.Close()
+	}
+	for _, im := range d.images {
+		im.Close()
+	}
+}

@@ -1,0 +1,164 @@
+package train
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+const (
+	partLanguage  = "language"
+	partProjector = "projector"
+	shardBytes    = 5 << 30 // the size that published models are cut to
+)
+
+func (t *trainer) exportDir() string { return filepath.Join(t.run.Dir, "export") }
+
+// trainsPart says whether any weight of a part trains.
+func (t *trainer) trainsPart(part string) bool {
+	_, named := t.plan.stage.Train[part]
+	return named
+}
+
+// exported lists what a finished run writes: always the projector in fp32; where anything but the projector trains, the whole model.
+func (t *trainer) exported() (projector, all []checkpoints.Info) {
+	for _, p := range t.model.Params.All() {
+		if p.Part == partProjector {
+			projector = append(projector, checkpoints.Info{Name: p.Name, Dtype: checkpoints.F32, Shape: p.Shape})
+		}
+		all = append(all, checkpoints.Info{Name: p.Name, Dtype: storedDtype(t.plan.dtype), Shape: p.Shape})
+	}
+	if !t.trainsPart(partLanguage) && !t.trainsPart("vision") {
+		all = nil
+	}
+	return projector, all
+}
+
+func storedDtype(d torch.Dtype) checkpoints.Dtype {
+	if d == torch.BFloat16 {
+		return checkpoints.BF16
+	}
+	return checkpoints.F32
+}
+
+// rehearseExport makes sure before the first step that the last thing the run does can succeed: the configuration can be written, and
+// the disk has room for the export and for one checkpoint more than are kept.
+func (t *trainer) rehearseExport() error {
+	if _, err := t.model.Config(t.recipe.Model, t.plan.stage.Image); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	projector, all := t.exported()
+	need := size(projector) + size(all)
+	for _, p := range t.model.Trainable() {
+		need += 12 * p.Elements() * int64(t.plan.stage.Save.Keep+1) // weight and two moments, fp32
+	}
+	free, err := checkpoints.FreeSpace(t.run.Dir)
+	if err != nil {
+		return err
+	}
+	if free < need {
+		return fmt.Errorf("%w: %s has %d MB free; the checkpoints and the export of this run need %d MB. Free some, or set runs to another disk",
+			checkpoints.ErrStorage, t.run.Dir, free>>20, need>>20)
+	}
+	return nil
+}
+
+func size(infos []checkpoints.Info) (bytes int64) {
+	for _, info := range infos {
+		bytes += info.Bytes()
+	}
+	return bytes
+}
+
+// export writes the finished model.
+func (t *trainer) export() error {
+	err := checkpoints.Publish(t.exportDir(), func(dir string) error {
+		projector, all := t.exported()
+		if err := t.writeParams(dir, "mm_projector", projector); err != nil || all == nil {
+			return err
+		}
+		if err := t.writeFolder(dir); err != nil {
+			return err
+		}
+		return t.writeParams(dir, "model", all)
+	})
+	if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	t.report.Say("finished: " + t.exportDir())
+	return nil
+}
+
+// writeFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
+func (t *trainer) writeFolder(dir string) error {
+	config, err := t.model.Config(t.recipe.Model, t.plan.stage.Image)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), t.data.Processor.JSON(), 0o666); err != nil {
+		return err
+	}
+	from := filepath.Dir(t.data.tokenizerFile)
+	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"} {
+		if err := copyFile(filepath.Join(from, name), filepath.Join(dir, name)); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return copyFile(t.data.tokenizerFile, filepath.Join(dir, "tokenizer.model"))
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return firstError(err, out.Close())
+}
+
+// writeParams writes parameters by name, one at a time.
+func (t *trainer) writeParams(dir, base string, infos []checkpoints.Info) error {
+	w, err := checkpoints.NewWriter(dir, base, shardBytes, infos)
+	if err != nil {
+		return err
+	}
+	for i, info := range infos {
+		p, _ := t.model.Params.Get(info.Name)
+		if err = writeParam(w, p, info.Dtype); err != nil {
+			break
+		}
+		if len(infos) > 100 || base == "model" {
+			t.report.Progress("writing "+base, int64(i+1), int64(len(infos)))
+		}
+	}
+	return firstError(err, w.Close())
+}
+
+func writeParam(w *checkpoints.Writer, p *nn.Param, dtype checkpoints.Dtype) error {
+	as := map[checkpoints.Dtype]torch.Dtype{checkpoints.F32: torch.Float32, checkpoints.BF16: torch.BFloat16}[dtype]
+	var values []byte
+	err := torch.Do(func(s *torch.Scope) { values = torch.To(s, p.Value(s), as).Bytes() })
+	return firstError(err, func() error {
+		if err != nil {
+			return nil
+		}
+		return w.Write(p.Name, values)
+	}())
+}
+
+// ExportedProjector is the projector of a finished stage.
+func ExportedProjector(exportDir string) string { return model.ProjectorFile(exportDir) }

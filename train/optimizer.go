@@ -1,0 +1,90 @@
+package train
+
+import (
+	"math"
+
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// optimizer is AdamW (Loshchilov and Hutter 2019) over a model's flat buffers, its state open to checkpoints. Moments are fp32.
+type optimizer struct {
+	settings recipes.Optimizer
+	groups   []*groupState
+	updates  int64 // applied so far: the bias corrections count these, not steps
+}
+
+// groupState is one flat buffer and its moments.
+type groupState struct {
+	*nn.Group
+	m, v *torch.Tensor // [n] fp32, owned
+}
+
+func newOptimizer(settings recipes.Optimizer, ps *nn.Params) (*optimizer, error) {
+	o := &optimizer{settings: settings}
+	return o, torch.Do(func(s *torch.Scope) {
+		for _, g := range ps.Groups() {
+			shape := []int64{g.Elements()}
+			o.groups = append(o.groups, &groupState{
+				Group: g,
+				m:     torch.Own(torch.Zeros(s, shape, torch.Float32, ps.Device())),
+				v:     torch.Own(torch.Zeros(s, shape, torch.Float32, ps.Device())),
+			})
+		}
+	})
+}
+
+// gradNorm is the norm over all gradients.
+func (o *optimizer) gradNorm() float64 {
+	sum := 0.0
+	for _, g := range o.groups {
+		sum += torch.SumSquares(g.Grad)
+	}
+	return math.Sqrt(sum)
+}
+
+// update applies the accumulated gradients, scaled so that their norm is at most the clip (torch.nn.utils.clip_grad_norm_).
+func (o *optimizer) update(lr map[string]Number, norm float64) {
+	scale := 1.0
+	if clip := o.settings.Clip; clip > 0 {
+		scale = min(1, clip/(norm+1e-6))
+	}
+	o.updates++
+	for _, g := range o.groups {
+		decay := 0.0
+		if g.Decay {
+			decay = o.settings.WeightDecay
+		}
+		torch.AdamW(g.Data, g.Remainder, g.Grad, g.m, g.v, torch.Adam{
+			LR: float64(lr[g.Part]), Beta1: o.settings.Betas[0], Beta2: o.settings.Betas[1], Eps: o.settings.Eps,
+			WeightDecay: decay, Step: o.updates, GradScale: scale,
+		})
+	}
+}
+
+// zero clears the gradients.
+func (o *optimizer) zero() {
+	for _, g := range o.groups {
+		g.Grad.Zero()
+	}
+}
+
+// moments visits the two moments of every trainable parameter, as views of the parameter's shape.
+func (o *optimizer) moments(s *torch.Scope, visit func(name string, shape []int64, view *torch.Tensor)) {
+	for _, g := range o.groups {
+		offset := int64(0)
+		for _, p := range g.Params {
+			visit("m."+p.Name, p.Shape, torch.LeafView(s, g.m, offset, p.Shape))
+			visit("v."+p.Name, p.Shape, torch.LeafView(s, g.v, offset, p.Shape))
+			offset += p.Elements()
+		}
+	}
+}
+
+func (o *optimizer) free() {
+	for _, g := range o.groups {
+		g.m.Free()
+		g.v.Free()
+	}
+}

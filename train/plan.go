@@ -1,0 +1,197 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/loss"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// plan is a stage with everything resolved that its recipe leaves open.
+type plan struct {
+	stage     *recipes.Stage
+	device    torch.Device
+	dtype     torch.Dtype
+	threads   int
+	micro     int // samples in a micro-batch; 0 when tokens decides
+	tokens    int // positions in a micro-batch; 0 when micro decides
+	recompute bool
+	total     int // optimizer steps
+	schedule  func(step int) float64
+	average   loss.Average
+	trains    func(part, name string) bool
+}
+
+// newPlan resolves everything but what needs the model's size.
+func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[string]string) (*plan, error) {
+	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens}
+	var err error
+	if p.device, p.dtype, err = placement(r); err != nil {
+		return nil, err
+	}
+	if p.schedule, err = openSchedule(stage.Schedule, total); err != nil {
+		return nil, err
+	}
+	if p.average, err = loss.OpenAverage(stage.Loss); err != nil {
+		return nil, err
+	}
+	if p.trains, err = trains(stage.Train); err != nil {
+		return nil, err
+	}
+	p.threads = resolve(r.Threads, 0, saved["threads"], runtime.NumCPU())
+	if p.tokens == 0 {
+		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), saved["micro"], defaultMicro(p.device)), stage.Batch.Global)
+	}
+	return p, nil
+}
+
+// resolve is the recipe's value, or for auto the one that the run began with, or the default.
+func resolve(value, auto int, saved string, fallback int) int {
+	if value != auto {
+		return value
+	}
+	if n, err := strconv.Atoi(saved); err == nil {
+		return n
+	}
+	return fallback
+}
+
+func defaultMicro(device torch.Device) int {
+	if device == torch.CPU {
+		return 8
+	}
+	return 16
+}
+
+// placement resolves device and dtype: auto is the first card where there is one, with bf16, else the CPU with fp32.
+func placement(r *recipes.Recipe) (torch.Device, torch.Dtype, error) {
+	engine, err := torch.Open()
+	if err != nil {
+		return 0, 0, err
+	}
+	device := torch.CPU
+	switch {
+	case r.Device == "cuda" && engine.CUDADevices == 0:
+		return 0, 0, fmt.Errorf("%w: device cuda is not to be had: %s (llavatrain doctor says more)", torch.ErrEngine, engine.WhyNoCUDA)
+	case r.Device != "cpu" && engine.CUDADevices > 0:
+		device = 0
+	}
+	dtype := torch.Float32
+	if r.Dtype == "bf16" || r.Dtype == "auto" && device != torch.CPU {
+		dtype = torch.BFloat16
+	}
+	return device, dtype, nil
+}
+
+// trains makes the recipe's `train` section a question about one parameter.
+func trains(parts map[string]recipes.Part) (func(part, name string) bool, error) {
+	type filter struct{ only, except *regexp.Regexp }
+	filters := map[string]filter{}
+	for part, p := range parts {
+		var f filter
+		var err error
+		if f.only, err = compile(p.Only); err != nil {
+			return nil, fmt.Errorf("train.%s.only: %w", part, err)
+		}
+		if f.except, err = compile(p.Except); err != nil {
+			return nil, fmt.Errorf("train.%s.except: %w", part, err)
+		}
+		filters[part] = f
+	}
+	return func(part, name string) bool {
+		f, named := filters[part]
+		return named && (f.only == nil || f.only.MatchString(name)) && (f.except == nil || !f.except.MatchString(name))
+	}, nil
+}
+
+func compile(pattern string) (*regexp.Regexp, error) {
+	if pattern == "" {
+		return nil, nil
+	}
+	return regexp.Compile(pattern)
+}
+
+// engine is what the numbers depend on beside recipe and data; a checkpoint keeps it.
+func (p *plan) engine() map[string]string {
+	opened, _ := torch.Open() // answered without error before
+	kind := strings.SplitN(p.device.String(), ":", 2)[0]
+	return map[string]string{
+		"device": kind, "dtype": p.dtype.String(), "threads": strconv.Itoa(p.threads), "libtorch": opened.Version,
+		"micro": strconv.Itoa(p.micro),
+	}
+}
+
+// chooseRecompute decides whether layers run again in backward: always, never, or where keeping all activations would not fit.
+func (p *plan) chooseRecompute(size modelSize) {
+	switch p.stage.Recompute {
+	case "layers":
+		p.recompute = true
+	case "auto":
+		p.recompute = size.bytes(p) > 0.9*float64(Memory(p.device))
+	}
+}
+
+// modelSize is what the memory estimate needs to know.
+type modelSize struct {
+	frozen, trainable         int64 // parameters
+	hidden, layers, maxTokens int64
+}
+
+// bytes estimates the memory of training without recomputation: weights; for trainable ones gradient, two fp32 moments and the
+// remainder; and per position and layer about 36 values of the hidden size (measured on eager Llama layers).
+func (s modelSize) bytes(p *plan) float64 {
+	width := float64(p.dtype.Size())
+	perTrainable := 2*width + 8
+	if p.dtype == torch.BFloat16 {
+		perTrainable += 2
+	}
+	positions := float64(max(int64(p.tokens), int64(p.micro)*s.maxTokens))
+	activations := positions * float64(s.layers*s.hidden) * 18 * width
+	return float64(s.frozen)*width + float64(s.trainable)*perTrainable + activations
+}
+
+// Memory is the memory of a device in bytes: of the card, or of the machine.
+func Memory(d torch.Device) int64 {
+	if d != torch.CPU {
+		total, _ := torch.Memory(d)
+		return total
+	}
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return math.MaxInt64
+	}
+	return kilobytes(string(text), "MemTotal:")
+}
+
+// kilobytes finds a line such as "MemTotal: 123 kB" and returns bytes.
+func kilobytes(text, key string) int64 {
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, key); ok {
+			if fields := strings.Fields(rest); len(fields) > 0 {
+				n, _ := strconv.ParseInt(fields[0], 10, 64)
+				return n * 1024
+			}
+		}
+	}
+	return 0
+}
+
+// peakMemory is the most memory used so far: by tensors on a card, by the process on a CPU.
+func peakMemory(d torch.Device) int64 {
+	if d != torch.CPU {
+		_, peak := torch.Memory(d)
+		return peak
+	}
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	return kilobytes(string(text), "VmHWM:")
+}

@@ -1,0 +1,223 @@
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// start is where a run begins: at step 0, or in the state of a checkpoint.
+type start struct {
+	step     int
+	dir      string // the checkpoint's folder, "" for a new run
+	state    checkpoints.State
+	skips    []data.Skip
+	finished bool // nothing is left to do
+}
+
+// weights are the files that replace what the recipe's weights give.
+func (s start) weights() []string {
+	if s.dir == "" {
+		return nil
+	}
+	return []string{filepath.Join(s.dir, weightsFile)}
+}
+
+// settle decides whether this run is new or goes on, and prepares its folder.
+func (t *trainer) settle() (start, error) {
+	used := exists(filepath.Join(t.run.Dir, recipeFile))
+	switch {
+	case t.options.Resume:
+		return t.resume(used)
+	case used && t.options.Overwrite:
+		if err := t.moveAside(); err != nil {
+			return start{}, err
+		}
+	case used:
+		return start{}, fmt.Errorf("%w: %s already holds a run; go on with --resume, or begin anew with --overwrite (which moves it aside)", ErrUsage, t.run.Dir)
+	}
+	return start{}, t.begin()
+}
+
+const recipeFile = "recipe.yaml"
+
+// begin makes the folder of a new run.
+func (t *trainer) begin() error {
+	if _, err := t.projectorFile(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(t.run.Dir, 0o777); err != nil {
+		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+	}
+	resolved, err := t.recipe.Resolved()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(t.run.Dir, recipeFile), resolved, 0o666); err != nil {
+		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+	}
+	return nil
+}
+
+// moveAside renames the folder of an older run to the first free name.
+func (t *trainer) moveAside() error {
+	for i := 1; ; i++ {
+		aside := fmt.Sprintf("%s.old-%d", t.run.Dir, i)
+		if exists(aside) {
+			continue
+		}
+		if err := os.Rename(t.run.Dir, aside); err != nil {
+			return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+		}
+		t.report.Say("moved the old run to " + aside)
+		return nil
+	}
+}
+
+// resume finds the checkpoint to go on from.
+func (t *trainer) resume(used bool) (start, error) {
+	checkpoint, ok, err := t.choose()
+	if err != nil {
+		return start{}, err
+	}
+	if !ok {
+		t.report.Say("nothing to resume in " + t.run.Dir + ": starting a new run")
+		if used {
+			if err := os.Remove(filepath.Join(t.run.Dir, recipeFile)); err != nil {
+				return start{}, fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+			}
+		}
+		return start{}, t.begin()
+	}
+	s := start{step: checkpoint.Step, dir: checkpoint.Dir}
+	if s.state, err = checkpoints.ReadState(checkpoint.Dir); err != nil {
+		return start{}, err
+	}
+	for _, raw := range s.state.Skips {
+		var skip data.Skip
+		if err := json.Unmarshal(raw, &skip); err != nil {
+			return start{}, fmt.Errorf("state of %s: %w", checkpoint.Dir, err)
+		}
+		s.skips = append(s.skips, skip)
+	}
+	if s.state.Total == s.step && exists(model.ProjectorFile(t.exportDir())) {
+		t.report.Say(fmt.Sprintf("the run in %s is finished (%d steps)", t.run.Dir, s.step))
+		s.finished = true
+		return s, nil
+	}
+	t.report.Say(fmt.Sprintf("going on from %s (step %d)", checkpoint.Dir, s.step))
+	return s, nil
+}
+
+// choose is the checkpoint that was asked for, or the newest that verifies.
+func (t *trainer) choose() (c checkpoints.Checkpoint, ok bool, err error) {
+	if dir := t.options.From; dir != "" {
+		if err := checkpoints.Verify(dir); err != nil {
+			return c, false, fmt.Errorf("%w: --resume=%s: %w", ErrUsage, dir, err)
+		}
+		state, err := checkpoints.ReadState(dir)
+		return checkpoints.Checkpoint{Dir: dir, Step: state.Step}, true, err
+	}
+	c, bad, ok, err := t.run.Newest()
+	for _, problem := range bad {
+		t.report.Say(fmt.Sprintf("warning: a checkpoint does not verify and is passed over: %v", problem))
+	}
+	return c, ok, err
+}
+
+// makeDigest lists what the run's numbers depend on: recipe keys, and the content of data and weights.
+func (t *trainer) makeDigest() (map[string]string, error) {
+	digest := t.recipe.Digest(t.options.Stage)
+	delete(digest, "dtype") // as resolved in the engine's part
+	for _, key := range []string{"micro", "tokens"} {
+		if key == "micro" {
+			delete(digest, t.options.Stage+".batch."+key) // likewise
+		}
+	}
+	prints, err := t.data.fingerprints()
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(digest, prints)
+	for part, print := range t.model.Fingerprints {
+		digest["weights."+part] = print
+	}
+	return digest, nil
+}
+
+// compatible refuses a checkpoint of another recipe, other data or another engine, by the names of what differs.
+func (t *trainer) compatible(saved checkpoints.State) error {
+	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine()}
+	var refused []string
+	for _, difference := range saved.Differences(now) {
+		key, _, _ := strings.Cut(difference, ":")
+		if !slices.Contains(t.options.Accept, key) {
+			refused = append(refused, fmt.Sprintf("  %s (accept with --accept %s)", difference, key))
+		}
+	}
+	if len(refused) > 0 {
+		return fmt.Errorf("%w: the checkpoint was made by another run, so going on would not give its numbers:\n%s", ErrUsage, strings.Join(refused, "\n"))
+	}
+	return nil
+}
+
+// openLogs opens metrics and quarantine, cut to the steps that the checkpoint knows.
+func (t *trainer) openLogs(step int) (err error) {
+	upTo := func(line []byte) bool {
+		var record struct {
+			Step int `json:"step"`
+		}
+		return json.Unmarshal(line, &record) == nil && record.Step <= step
+	}
+	metrics, quarantine := filepath.Join(t.run.Dir, "metrics.jsonl"), filepath.Join(t.run.Dir, "quarantine.jsonl")
+	for _, path := range []string{metrics, quarantine} {
+		if err := checkpoints.TruncateJSONL(path, upTo); err != nil {
+			return err
+		}
+	}
+	if t.metricsLog, err = checkpoints.OpenJSONL(metrics); err != nil {
+		return err
+	}
+	t.quarantine, err = checkpoints.OpenJSONL(quarantine)
+	return err
+}
+
+// projectorFile is where the projector's values come from: the recipe, or the export of a pretrain stage before this one.
+func (t *trainer) projectorFile() (string, error) {
+	if path := t.recipe.Model.Projector.Weights; path != "" {
+		return path, nil
+	}
+	before, ok := previousStage[t.options.Stage]
+	if !ok || !hasStage(t.recipe, before) {
+		return "", nil
+	}
+	file := model.ProjectorFile(filepath.Join(RunDir(t.recipe, before), "export"))
+	if !exists(file) {
+		return "", fmt.Errorf("%w: %s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
+			ErrUsage, t.recipe.Name, before, file, before)
+	}
+	return file, nil
+}
+
+// previousStage says whose export a stage takes its projector from.
+var previousStage = map[string]string{"finetune": "pretrain"}
+
+func hasStage(r *recipes.Recipe, name string) bool {
+	_, err := r.Stage(name)
+	return err == nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, os.ErrNotExist)
+}

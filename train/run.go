@@ -1,0 +1,262 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/loss"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// Options of a run.
+type Options struct {
+	Stage     string   // pretrain or finetune: the section of the recipe
+	Resume    bool     // go on from a checkpoint
+	From      string   // the checkpoint to go on from; "": the newest that verifies
+	Overwrite bool     // move an old run folder aside
+	StopAt    int      // save and return after this step; 0 for none
+	Accept    []string // keys of the checkpoint that may differ now
+	Report    Report
+}
+
+// ErrUsage wraps what the user asked for and cannot be done: exit code 2.
+var ErrUsage = errors.New("usage")
+
+// ErrInternal wraps a fault of this program: exit code 1.
+var ErrInternal = errors.New("internal fault")
+
+// ErrInterrupted means that the context ended the run: the step was finished and saved.
+var ErrInterrupted = errors.New("interrupted")
+
+// trainer is a run under way.
+type trainer struct {
+	recipe                 *recipes.Recipe
+	options                Options
+	report                 Report
+	run                    checkpoints.Run
+	plan                   *plan
+	data                   *dataset
+	model                  *model.LLaVA
+	optimizer              *optimizer
+	average                loss.Average
+	digest                 map[string]string
+	metricsLog, quarantine *checkpoints.JSONL
+
+	unsound   int // steps on end that were not applied
+	lastSaved int
+}
+
+// Run trains one stage of a recipe. The context ends it after the step under way, with a checkpoint.
+func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
+	runtime.LockOSThread() // the engine's state belongs to the thread
+	defer runtime.UnlockOSThread()
+	stage, err := r.Stage(o.Stage)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	t := &trainer{recipe: r, options: o, report: o.Report, run: checkpoints.Run{Dir: RunDir(r, o.Stage)}}
+	start, err := t.settle()
+	if err != nil || start.finished {
+		return err
+	}
+	defer t.close()
+	if err := t.open(stage, start); err != nil {
+		return err
+	}
+	t.report.Say(t.summary())
+	if err := t.rehearseExport(); err != nil {
+		return err
+	}
+	if err := t.openLogs(start.step); err != nil {
+		return err
+	}
+	if err := t.loop(ctx, start); err != nil {
+		return err
+	}
+	if start.step < t.plan.total && t.stopsEarly() {
+		return nil
+	}
+	return t.export()
+}
+
+// RunDir is the folder of one stage of a recipe's run.
+func RunDir(r *recipes.Recipe, stage string) string { return filepath.Join(r.Runs, r.Name, stage) }
+
+func (t *trainer) stopsEarly() bool { return t.options.StopAt > 0 && t.options.StopAt < t.plan.total }
+
+// open brings everything to life, in the state of the start.
+func (t *trainer) open(stage *recipes.Stage, from start) error {
+	reading, err := OpenReading(t.recipe.Model)
+	if err != nil {
+		return err
+	}
+	if t.data, err = openDataset(t.recipe, stage, reading, t.report); err != nil {
+		return err
+	}
+	if t.plan, err = newPlan(t.recipe, stage, t.data.steps.Steps(), from.state.Engine); err != nil {
+		return err
+	}
+	t.average = t.plan.average
+	torch.SetThreads(t.plan.threads)
+	torch.Deterministic()
+	if err := t.openModel(from); err != nil {
+		return err
+	}
+	if t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params); err != nil {
+		return err
+	}
+	if t.digest, err = t.makeDigest(); err != nil {
+		return err
+	}
+	return t.restore(from)
+}
+
+func (t *trainer) openModel(from start) error {
+	table := t.data.Processor.Table()
+	projector, err := t.projectorFile()
+	if err != nil {
+		return err
+	}
+	t.model, err = model.Open(t.recipe.Model, model.OpenOptions{
+		Device: t.plan.device, Dtype: t.plan.dtype, Seed: t.recipe.Seed, Trains: t.plan.trains, Projector: projector,
+		Overlay: from.weights(), Normalization: table[:],
+		Progress: func(loaded, total int64) { t.report.Progress("loading weights", loaded, total) },
+	})
+	if err != nil {
+		return err
+	}
+	shape := t.model.Language.Describe()
+	if v := int64(t.data.Tokenizer.VocabSize()); v > shape.VocabSize {
+		return fmt.Errorf("%w: the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", ErrUsage, v, shape.VocabSize)
+	}
+	size := modelSize{hidden: shape.HiddenSize, layers: shape.Layers, maxTokens: int64(t.recipe.Model.Language.MaxLength)}
+	matched := map[string]int{}
+	for _, p := range t.model.Params.All() {
+		if p.Trainable {
+			size.trainable += p.Elements()
+			matched[p.Part]++
+		} else {
+			size.frozen += p.Elements()
+		}
+	}
+	for part := range t.plan.stage.Train {
+		if matched[part] == 0 {
+			return fmt.Errorf("%w: train.%s selects no weight; look at its only and except", ErrUsage, part)
+		}
+	}
+	t.plan.chooseRecompute(size)
+	return nil
+}
+
+// loop takes the remaining steps.
+func (t *trainer) loop(ctx context.Context, from start) error {
+	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
+		Plan: t.data.steps, Order: t.data.order, Prepare: t.data.prepare, ImageTokens: int(t.data.Tower.Tokens),
+		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, FailOnBad: t.plan.stage.BadSamples == "fail",
+		Known: from.skips, Workers: t.recipe.Workers, Ahead: 2,
+	})
+	defer loader.Close()
+	live := torch.Live()
+	for {
+		waited := time.Now()
+		batch, err := loader.Next()
+		if errors.Is(err, io.EOF) {
+			return t.saveOnce(t.plan.total, loader.Skipped())
+		}
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		m, err := t.step(batch)
+		if err != nil {
+			return err
+		}
+		m.time(began.Sub(waited), time.Since(began), peakMemory(t.plan.device))
+		if err := t.record(m, batch); err != nil {
+			return err
+		}
+		if leaked := torch.Live() - live; leaked != 0 {
+			return fmt.Errorf("%w: step %d left %d tensors behind", ErrInternal, m.Step, leaked)
+		}
+		if done, err := t.boundary(ctx, m.Step, loader.Skipped()); done || err != nil {
+			return err
+		}
+	}
+}
+
+// boundary does what falls due after a step: a checkpoint, a stop.
+func (t *trainer) boundary(ctx context.Context, step int, skips []data.Skip) (done bool, err error) {
+	interrupted, stop := ctx.Err() != nil, step == t.options.StopAt
+	if interrupted || stop || step%t.plan.stage.Save.Every == 0 {
+		if err := t.saveOnce(step, skips); err != nil {
+			return true, err
+		}
+	}
+	switch {
+	case interrupted && step < t.plan.total:
+		return true, fmt.Errorf("%w after step %d of %d; go on with --resume", ErrInterrupted, step, t.plan.total)
+	case stop && step < t.plan.total:
+		t.report.Say(fmt.Sprintf("stopped after step %d of %d as asked; go on with --resume", step, t.plan.total))
+		return true, nil
+	}
+	return false, nil
+}
+
+// record writes the step's metrics and its skipped samples.
+func (t *trainer) record(m Metrics, st data.Step) error {
+	for _, skip := range st.Skipped {
+		if err := t.quarantine.Append(skip); err != nil {
+			return err
+		}
+	}
+	if err := t.metricsLog.Append(m); err != nil {
+		return err
+	}
+	if m.Step == 1 {
+		t.judgeFirst(m)
+	}
+	t.report.Step(m, t.plan.total)
+	return nil
+}
+
+// judgeFirst warns of a first loss that a model which knows its language does not have.
+func (t *trainer) judgeFirst(m Metrics) {
+	if limit := math.Log(float64(t.model.Language.Describe().VocabSize)); float64(m.Loss) >= limit {
+		t.report.Say(fmt.Sprintf("warning: the first loss is %.2f, no better than guessing among the vocabulary (ln %d = %.2f): are these the right weights and the right tokenizer?",
+			float64(m.Loss), t.model.Language.Describe().VocabSize, limit))
+	}
+}
+
+func (m *Metrics) time(wait, step time.Duration, memory int64) {
+	m.DataWaitMS = Number(float64(wait.Microseconds()) / 1e3)
+	m.StepMS = Number(float64(step.Microseconds()) / 1e3)
+	m.TokensPerS = Number(math.Round(float64(m.Tokens) / (wait + step).Seconds()))
+	m.PeakMemoryBytes = memory
+}
+
+func (t *trainer) close() {
+	for _, log := range []*checkpoints.JSONL{t.metricsLog, t.quarantine} {
+		if log != nil {
+			log.Close()
+		}
+	}
+	if t.optimizer != nil {
+		t.optimizer.free()
+	}
+	if t.model != nil {
+		t.model.Free()
+	}
+	if t.data != nil {
+		t.data.close()
+	}
+}

@@ -1,0 +1,150 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/loss"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// ErrDiverged means that the loss or the gradient was not finite in several steps on end.
+var ErrDiverged = errors.New("training diverged")
+
+// patience is how many steps on end may have a loss or gradient that is not finite.
+const patience = 5
+
+// sums collects what the micro-batches of a step lost.
+type sums struct {
+	loss            float64
+	image, text     float64 // summed token losses of samples with an image, and without
+	images, texts   int     // supervised tokens of each
+	supervised, all int     // supervised tokens and positions
+	pictures        int
+	samples         int
+}
+
+// step trains on the samples of one optimizer step and returns its metrics. Weights are untouched when the loss or the gradient is
+// not finite.
+func (t *trainer) step(st data.Step) (Metrics, error) {
+	total, micros := supervised(st.Micro)
+	var sum sums
+	for _, batch := range st.Micro {
+		if len(batch.Supervised) == 0 {
+			continue
+		}
+		weight := t.average.Weight(len(batch.Supervised), total, micros)
+		if err := torch.Do(func(s *torch.Scope) { t.microBatch(s, batch, weight, &sum) }); err != nil {
+			return Metrics{}, fmt.Errorf("step %d, samples %s: %w", st.Number+1, strings.Join(batch.Samples, ", "), err)
+		}
+	}
+	m := t.metrics(st, sum)
+	if err := torch.Do(func(*torch.Scope) { t.apply(&m) }); err != nil {
+		return m, fmt.Errorf("step %d: %w", st.Number+1, err)
+	}
+	return m, t.judge(m, st)
+}
+
+// supervised counts the supervised tokens of a step and the micro-batches that have any.
+func supervised(batches []data.Batch) (tokens, micros int) {
+	for _, b := range batches {
+		tokens += len(b.Supervised)
+		if len(b.Supervised) > 0 {
+			micros++
+		}
+	}
+	return tokens, micros
+}
+
+// microBatch adds one micro-batch's gradients to the buffers.
+func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, sum *sums) {
+	pass := t.model.Forward(s, model.Input{
+		IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows,
+		Wanted: b.Supervised, Recompute: t.plan.recompute,
+	})
+	labels := make([]int64, len(b.Supervised))
+	for i, position := range b.Supervised {
+		labels[i] = b.Labels[position]
+	}
+	target := torch.From(s, labels, []int64{int64(len(labels))}, t.plan.device)
+	total, each := loss.CrossEntropy(s, pass.Hidden, t.model.Language.Head().Tensor(), target)
+	pass.Backward(s, torch.Scale(s, total, weight))
+	sum.add(b, torch.Read[float32](each), weight)
+}
+
+func (sum *sums) add(b data.Batch, each []float32, weight float64) {
+	micro := 0.0
+	for i, x := range each {
+		micro += float64(x)
+		if b.FromImage[i] {
+			sum.image += float64(x)
+			sum.images++
+		} else {
+			sum.text += float64(x)
+			sum.texts++
+		}
+	}
+	sum.loss += micro * weight
+	sum.supervised += len(each)
+	sum.all += len(b.IDs)
+	sum.pictures += len(b.Tiles)
+	sum.samples += len(b.Samples)
+}
+
+func (t *trainer) metrics(st data.Step, sum sums) Metrics {
+	m := Metrics{
+		Step: st.Number + 1, Epoch: Number(st.Epoch), Loss: Number(sum.loss), LossBy: map[string]Number{}, LR: map[string]Number{},
+		SupervisedTokens: sum.supervised, Tokens: sum.all, Images: sum.pictures, Samples: sum.samples, Skipped: len(st.Skipped),
+	}
+	if sum.images > 0 {
+		m.LossBy["image"] = Number(sum.image / float64(sum.images))
+	}
+	if sum.texts > 0 {
+		m.LossBy["text"] = Number(sum.text / float64(sum.texts))
+	}
+	share := t.plan.schedule(st.Number)
+	for part, settings := range t.plan.stage.Train {
+		m.LR[part] = Number(settings.LR * share)
+	}
+	return m
+}
+
+// apply updates the weights where the step is sound, and clears the gradients.
+func (t *trainer) apply(m *Metrics) {
+	if m.SupervisedTokens == 0 {
+		return // every sample was left out: there is nothing to learn from
+	}
+	m.GradNorm = Number(t.optimizer.gradNorm())
+	if sound(*m) {
+		t.optimizer.update(m.LR, float64(m.GradNorm))
+	}
+	t.optimizer.zero()
+}
+
+func sound(m Metrics) bool {
+	finite := func(n Number) bool { return !math.IsNaN(float64(n)) && !math.IsInf(float64(n), 0) }
+	return finite(m.Loss) && finite(m.GradNorm)
+}
+
+// judge counts steps that were not applied and gives up after too many on end.
+func (t *trainer) judge(m Metrics, st data.Step) error {
+	if sound(m) {
+		t.unsound = 0
+		return nil
+	}
+	t.unsound++
+	var names []string
+	for _, b := range st.Micro {
+		names = append(names, b.Samples...)
+	}
+	t.report.Say(fmt.Sprintf("step %d: loss %v, gradient norm %v: not applied; samples %s", m.Step, float64(m.Loss), float64(m.GradNorm), strings.Join(names, ", ")))
+	if t.unsound < patience {
+		return nil
+	}
+	return fmt.Errorf("%w: loss or gradient not finite in %d steps on end, the last of them step %d with samples %s; the weights are those of step %d. "+
+		"Lower the learning rate, or set optimizer.clip", ErrDiverged, t.unsound, m.Step, strings.Join(names, ", "), m.Step-t.unsound)
+}

@@ -1,0 +1,65 @@
+package train
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+)
+
+// summary is the table that a run begins with: what trains, on what, how.
+func (t *trainer) summary() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "part\tparameters\t\tlearning rate")
+	for _, part := range []string{"vision", partProjector, partLanguage} {
+		all, trainable := t.count(part)
+		state, rate := "frozen", ""
+		if trainable > 0 {
+			state, rate = "trained", fmt.Sprintf("%g, %s", t.plan.stage.Train[part].LR, t.plan.stage.Schedule.Type)
+		}
+		if trainable > 0 && trainable < all {
+			state = fmt.Sprintf("%s of it trained", grouped(trainable))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", part, grouped(all), state, rate)
+	}
+	w.Flush()
+	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n", grouped(int64(t.data.order.Len())), t.plan.total,
+		t.plan.stage.Batch.Global, t.microText(), t.plan.stage.Order, t.plan.stage.Loss)
+	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s", t.plan.device, t.plan.dtype, t.plan.threads, t.recomputeText(), t.run.Dir)
+	return b.String()
+}
+
+func (t *trainer) count(part string) (all, trainable int64) {
+	for _, p := range t.model.Params.All() {
+		if p.Part == part {
+			all += p.Elements()
+			if p.Trainable {
+				trainable += p.Elements()
+			}
+		}
+	}
+	return all, trainable
+}
+
+func (t *trainer) microText() string {
+	if t.plan.tokens > 0 {
+		return fmt.Sprintf("micro-batches of up to %d positions", t.plan.tokens)
+	}
+	return fmt.Sprintf("micro-batches of %d", t.plan.micro)
+}
+
+func (t *trainer) recomputeText() string {
+	if t.plan.recompute {
+		return ", layers recomputed in backward"
+	}
+	return ""
+}
+
+// grouped writes a number with its thousands apart: 4,198,400.
+func grouped(n int64) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
