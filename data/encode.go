@@ -19,7 +19,7 @@ type Encoder struct {
 
 // NewEncoder makes an encoder for samples of at most maxLength positions, of which each image takes imageTokens.
 func NewEncoder(t *Tokenizer, tpl *Template, maxLength, imageTokens int) (*Encoder, error) {
-	if _, ok := t.special(tpl.stop); tpl.token && !ok {
+	if _, ok := t.special(tpl.stop); tpl.stopToken && !ok {
 		return nil, fmt.Errorf("template %q ends answers with %s, which is no special token of this tokenizer: choose another template", tpl.Name, tpl.stop)
 	}
 	return &Encoder{tokenizer: t, template: tpl, maxLength: maxLength, imageTokens: imageTokens}, nil
@@ -36,7 +36,7 @@ func (e *Encoder) Encode(r Record) (Sample, error) {
 	s.ID = r.ID
 	if length := len(s.IDs); length > e.maxLength {
 		if lastImage > e.maxLength {
-			return Sample{}, badRow("sample takes %d positions and its image would be cut off at %d (max_length): shorten the text before the image", length, e.maxLength)
+			return Sample{}, badRow("image does not fit within %d positions (max_length): shorten the text before it", e.maxLength)
 		}
 		s.Cut = length - e.maxLength
 		s.IDs, s.Labels = s.IDs[:e.maxLength], s.Labels[:e.maxLength]

@@ -18,16 +18,16 @@ type Template struct {
 	Name    string
 	aliases []string
 
-	first    []span    // before the first question
-	next     []span    // before each later one
-	header   []span    // behind a question; generation starts behind it
-	lead     string    // before the answer, trained: its space becomes part of the answer's first token
-	close    string    // behind an answer, trained
-	tail     string    // behind the last round, trained
-	stop     string    // the text that ends a generated answer
-	token    bool      // stop must be a special token, or the model could not be trained to end
-	image    [2]string // around <image>
-	reserved string    // where the original cuts a round in two: in a turn's text it makes the original lose the row
+	first     []span    // before the first question
+	next      []span    // before each later one
+	header    []span    // behind a question; generation starts behind it
+	lead      string    // before the answer, trained: its space becomes part of the answer's first token
+	close     string    // behind an answer, trained
+	tail      string    // behind the last round, trained
+	stop      string    // the text that ends a generated answer
+	stopToken bool      // stop must be a special token, or the model could not be trained to end
+	image     [2]string // around <image>
+	reserved  string    // where the original cuts a round in two: in a turn's text it makes the original lose the row
 
 	// caption: a row is one image and one caption, and the question is not used.
 	caption bool
@@ -81,7 +81,7 @@ func vicuna(name, system string, aliases ...string) Template {
 		first:  untrained(system + " USER: "),
 		next:   untrained("USER: "),
 		header: untrained(" ASSISTANT:"),
-		lead:   " ", close: "</s>", stop: "</s>", token: true,
+		lead:   " ", close: "</s>", stop: "</s>", stopToken: true,
 		reserved: " ASSISTANT: ",
 	}
 }
@@ -105,7 +105,7 @@ func llama2(name, system, separator string) Template {
 		first:  untrained("[INST] " + system),
 		next:   untrained(separator + "[INST] "),
 		header: untrained(" [/INST]"),
-		lead:   " ", close: " </s>", stop: "</s>", token: true,
+		lead:   " ", close: " </s>", stop: "</s>", stopToken: true,
 		reserved: "[/INST] ",
 	}
 }
@@ -119,7 +119,7 @@ func chatML(name, system string, aliases ...string) Template {
 		first:  untrained("<|im_start|>system\n" + system + "<|im_end|><|im_start|>user\n"),
 		next:   untrained("<|im_start|>user\n"),
 		header: untrained("<|im_end|><|im_start|>assistant\n"),
-		close:  "<|im_end|>", stop: "<|im_end|>", token: true,
+		close:  "<|im_end|>", stop: "<|im_end|>", stopToken: true,
 		reserved: "<|im_end|>",
 	}
 }

@@ -97,8 +97,8 @@ func (c tokenizerConfig) check() error {
 	return nil
 }
 
-// name is the first spelling of a special token that is not empty.
-func name(candidates ...addedToken) string {
+// spelling is the first that is not empty.
+func spelling(candidates ...addedToken) string {
 	for _, c := range candidates {
 		if c.Content != "" {
 			return c.Content
@@ -107,7 +107,7 @@ func name(candidates ...addedToken) string {
 	return ""
 }
 
-// addSpecials fills what t knows of special tokens: the ids by part, and the texts that are looked for before anything else.
+// addSpecials fills what t knows of special tokens: their ids, and the texts that are looked for before anything else.
 func (t *Tokenizer) addSpecials(pieces []piece, c tokenizerConfig) error {
 	if err := c.check(); err != nil {
 		return err
@@ -119,32 +119,23 @@ func (t *Tokenizer) addSpecials(pieces []piece, c tokenizerConfig) error {
 	if err := t.addFromFiles(ids, c); err != nil {
 		return err
 	}
-	parts := []struct {
-		id   *int32
-		name string
-	}{
-		{&t.bos, name(c.BOS, c.mapped.BOS, addedToken{Content: "<s>"})},
-		{&t.eos, name(c.EOS, c.mapped.EOS, addedToken{Content: "</s>"})},
-		{&t.unk, name(c.UNK, c.mapped.UNK, addedToken{Content: "<unk>"})},
-		{new(int32), name(c.Pad, c.mapped.Pad)},
-	}
-	for _, a := range slices.Concat(c.Additional, c.mapped.Additional) {
-		parts = append(parts, struct {
-			id   *int32
-			name string
-		}{new(int32), a.Content})
-	}
-	for _, part := range parts {
-		if part.name == "" {
-			continue
+	bos := spelling(c.BOS, c.mapped.BOS, addedToken{Content: "<s>"})
+	eos := spelling(c.EOS, c.mapped.EOS, addedToken{Content: "</s>"})
+	unk := spelling(c.UNK, c.mapped.UNK, addedToken{Content: "<unk>"})
+	controls := []string{bos, eos, unk}
+	for _, a := range slices.Concat([]addedToken{c.Pad, c.mapped.Pad}, c.Additional, c.mapped.Additional) {
+		if a.Content != "" {
+			controls = append(controls, a.Content)
 		}
-		id, ok := ids[part.name]
+	}
+	for _, text := range controls {
+		id, ok := ids[text]
 		if !ok {
-			return fmt.Errorf("special token %q is in neither the vocabulary nor the added tokens", part.name)
+			return fmt.Errorf("special token %q is in neither the vocabulary nor the added tokens", text)
 		}
-		*part.id = id
-		t.addSpecial(specialToken{text: part.name, id: id, control: true})
+		t.addSpecial(specialToken{text: text, id: id, control: true})
 	}
+	t.bos, t.eos, t.unk = ids[bos], ids[eos], ids[unk]
 	slices.SortFunc(t.specials, func(a, b specialToken) int {
 		return cmp.Or(len(b.text)-len(a.text), strings.Compare(a.text, b.text))
 	})

@@ -9,7 +9,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/synth"
 )
+
+// materials makes what a shipped recipe names beside itself: the demo's recipes come with their data.
+var materials = map[string]func(t *terminal) error{
+	"shapes-base": func(t *terminal) error {
+		if err := os.MkdirAll("base", 0o777); err != nil {
+			return err
+		}
+		if err := synth.WriteConfigs("base"); err != nil {
+			return err
+		}
+		return synth.WriteBase("data", synth.Options{Seed: 1, BaseCaptions: 24000, BaseConversations: 24000}, func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
+	},
+}
 
 func newInit(p *program) *cobra.Command {
 	return &cobra.Command{
@@ -33,6 +47,13 @@ func newInit(p *program) *cobra.Command {
 			_, err = file.Write(text)
 			if err := errors.Join(err, file.Close()); err != nil {
 				return err
+			}
+			if prepare, ok := materials[args[0]]; ok {
+				if err := prepare(newTerminal(p.err)); err != nil {
+					return err
+				}
+				fmt.Fprintf(p.out, "wrote %s and what it needs; now run llavatrain pretrain %s\n", path, path)
+				return nil
 			}
 			fmt.Fprintf(p.out, "wrote %s: set its paths to your weights and data, then run llavatrain pretrain %s\n", path, path)
 			return nil

@@ -1,0 +1,306 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// catRecord is the example that the original's layouts were worked out on.
+func catRecord() Record {
+	return Record{ID: "cat", Images: []string{"cat.jpg"}, Turns: []Turn{
+		{"human", "<image>\nHi?"}, {"gpt", "A cat."}, {"human", "Why?"}, {"gpt", "It sat."},
+	}}
+}
+
+// TestWorkedExamples holds the number of ids and the supervised runs that the original's functions gave for each layout, by hand.
+func TestWorkedExamples(t *testing.T) {
+	for _, test := range []struct {
+		template   string
+		legacy     bool
+		length     int
+		supervised string // first position:ids of each run
+	}{
+		{"v1", true, 63, "45:[319 6635 29889 2] 59:[739 3290 29889 2]"},
+		{"v1", false, 62, "45:[319 6635 29889 2] 58:[739 3290 29889 2]"},
+		{"llava_llama_2", true, 81, "61:[319 6635 29889 29871 2] 76:[739 3290 29889 29871 2]"},
+		{"mistral_instruct", true, 33, "14:[319 6635 29889 29871 2] 28:[739 3290 29889 29871 2]"},
+		{"v0", true, 72, "33:[2277 29937] 44:[2277 29937 4007 22137 29901 319 6635 29889 13 2277 29937] 60:[2277 29937 4007 22137 29901 739 3290 29889 13 2277 29937 29871]"},
+	} {
+		t.Run(fmt.Sprintf("%s/legacy=%t", test.template, test.legacy), func(t *testing.T) {
+			sample, err := newEncoder(t, llamaTokenizer(t, test.legacy), test.template, 2048, 1).Encode(catRecord())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(sample.IDs) != test.length {
+				t.Errorf("%d ids, want %d", len(sample.IDs), test.length)
+			}
+			if got := runs(sample.Labels); got != test.supervised {
+				t.Errorf("supervised %s\nwant       %s", got, test.supervised)
+			}
+		})
+	}
+}
+
+// runs writes the runs of supervised labels, each with its first position.
+func runs(labels []int32) string {
+	var out []string
+	for i := 0; i < len(labels); i++ {
+		if labels[i] == Ignore {
+			continue
+		}
+		end := i
+		for end < len(labels) && labels[end] != Ignore {
+			end++
+		}
+		out = append(out, fmt.Sprint(i, ":", labels[i:end]))
+		i = end
+	}
+	return strings.Join(out, " ")
+}
+
+// TestPromptIsTrainingPrefix wants generation to start from the very ids that training has before an answer.
+func TestPromptIsTrainingPrefix(t *testing.T) {
+	for _, template := range templates {
+		for _, tokenizer := range []*Tokenizer{tinyTokenizer(t, true), tinyTokenizer(t, false), chatTokenizer(t)} {
+			e, err := NewEncoder(tokenizer, &template, 2048, 3)
+			if err != nil {
+				continue // the template is not for this tokenizer
+			}
+			r := Record{Images: []string{"x"}, Turns: []Turn{{"human", "<image>\nHi?"}, {"gpt", "A cat."}}}
+			sample, err := e.Encode(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			prompt, err := e.Prompt("Hi?", true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(sample.IDs[:len(prompt)], prompt); diff != "" {
+				t.Errorf("%s, legacy %t (-sample +prompt):\n%s", template.Name, tokenizer.legacy, diff)
+			}
+			first := slices.IndexFunc(sample.Labels, func(label int32) bool { return label != Ignore })
+			if header := template.stop == "###"; sample.Labels[len(prompt)] == Ignore || !header && first != len(prompt) {
+				t.Errorf("%s: the prompt has %d ids, training starts at %d", template.Name, len(prompt), first)
+			}
+		}
+	}
+}
+
+func TestPromptRefuses(t *testing.T) {
+	e := newEncoder(t, tinyTokenizer(t, true), "v1", 2048, 3)
+	for _, test := range []struct {
+		question string
+		image    bool
+		want     string
+	}{
+		{"", false, "prompt: turn 1 (human) is empty"},
+		{"<image> what", false, "prompt: turn 1 holds <image> but the row has no image"},
+		{"a</s>", true, `prompt: turn 1 (human) holds "</s>"`},
+	} {
+		if _, err := e.Prompt(test.question, test.image); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%q: error is %v, want %q", test.question, err, test.want)
+		}
+	}
+}
+
+func TestStop(t *testing.T) {
+	for _, test := range []struct {
+		tokenizer *Tokenizer
+		template  string
+		ids       []int32
+		text      string
+	}{
+		{tinyTokenizer(t, true), "v1", []int32{2}, ""},
+		{tinyTokenizer(t, true), "plain", []int32{2}, "\n"},
+		{tinyTokenizer(t, true), "v0", []int32{2}, "###"},
+		{chatTokenizer(t), "mpt", []int32{2, 601}, ""},
+	} {
+		ids, text := newEncoder(t, test.tokenizer, test.template, 64, 1).Stop()
+		if !slices.Equal(ids, test.ids) || text != test.text {
+			t.Errorf("%s stops at %v, %q; want %v, %q", test.template, ids, text, test.ids, test.text)
+		}
+	}
+}
+
+// TestImagesAndCut checks the run of each image and where max_length cuts.
+func TestImagesAndCut(t *testing.T) {
+	tokenizer := tinyTokenizer(t, true)
+	full, err := newEncoder(t, tokenizer, "v1", 4096, 9).Encode(catRecord())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := slices.Index(full.IDs, ImageToken)
+	length := len(full.IDs)
+	if n := countIDs(full.IDs, ImageToken); n != 9 || full.IDs[first+8] != ImageToken || full.ID != "cat" {
+		t.Errorf("%d image positions from %d on, id %q", n, first, full.ID)
+	}
+	answer := slices.IndexFunc(full.Labels, func(label int32) bool { return label != Ignore })
+	for _, test := range []struct {
+		maxLength int
+		want      string
+	}{
+		{length, ""}, {length - 1, ""}, {answer + 1, ""},
+		{answer, "nothing to learn is left within"},
+		{first + 9, "nothing to learn is left within"},
+		{first + 8, "image does not fit within"},
+		{first, "image does not fit within"},
+	} {
+		got, err := newEncoder(t, tokenizer, "v1", test.maxLength, 9).Encode(catRecord())
+		if test.want != "" {
+			if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, ErrRow) {
+				t.Errorf("max_length %d: error is %v, want %q", test.maxLength, err, test.want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Cut != length-test.maxLength || !slices.Equal(got.IDs, full.IDs[:test.maxLength]) || !slices.Equal(got.Labels, full.Labels[:test.maxLength]) {
+			t.Errorf("max_length %d: %d positions, %d cut", test.maxLength, len(got.IDs), got.Cut)
+		}
+	}
+}
+
+func countIDs(ids []int32, id int32) int {
+	n := 0
+	for _, x := range ids {
+		if x == id {
+			n++
+		}
+	}
+	return n
+}
+
+// TestTwoImages has one image in each of two turns.
+func TestTwoImages(t *testing.T) {
+	r := catRecord()
+	r.Images = append(r.Images, "dog.jpg")
+	e := newEncoder(t, tinyTokenizer(t, false), "v1", 2048, 2)
+	if _, err := e.Encode(r); err == nil || !strings.Contains(err.Error(), "2 image(s) but 1 <image>") {
+		t.Errorf("error is %v", err)
+	}
+	r.Turns[2].Text = "And <image>?"
+	sample, err := e.Encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := countIDs(sample.IDs, ImageToken); n != 4 {
+		t.Errorf("%d image positions, want 4", n)
+	}
+}
+
+// TestPlaceImage follows the original's preprocess_multimodal, with Python's notion of blanks.
+func TestPlaceImage(t *testing.T) {
+	e := &Encoder{template: openTemplate(t, "v1")}
+	tags := &Encoder{template: openTemplate(t, "v1_mmtag")}
+	for _, test := range []struct {
+		e          *Encoder
+		text, want string
+	}{
+		{e, "  no image  ", "  no image  "},
+		{e, "What is <image> this?", "<image>\nWhat is  this?"},
+		{e, "\x1f\u3000What?\n<image>", "<image>\nWhat?"},
+		{e, " <image>\n", "<image>"},
+		{tags, "<image>\nHi?", "<Image><image></Image>\nHi?"},
+	} {
+		if got := test.e.placeImage(test.text); got != test.want {
+			t.Errorf("placeImage(%q) = %q, want %q", test.text, got, test.want)
+		}
+	}
+}
+
+// chatTokenizer is the tiny vocabulary with <|im_start|> and <|im_end|> as tokens 600 and 601.
+func chatTokenizer(t *testing.T) *Tokenizer {
+	t.Helper()
+	config := `{"added_tokens_decoder": {"600": {"content": "<|im_start|>", "special": true}, "601": {"content": "<|im_end|>", "special": true}}}`
+	tokenizer, err := OpenTokenizer(writeFolder(t, map[string]string{"tokenizer_config.json": config}), "auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokenizer
+}
+
+// TestChatMLMask: each answer and its <|im_end|> are trained. (The original's own code for this layout loses every sample.)
+func TestChatMLMask(t *testing.T) {
+	tokenizer := chatTokenizer(t)
+	sample, err := newEncoder(t, tokenizer, "chatml_direct", 2048, 1).Encode(catRecord())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, answer := range []string{"A cat.", "It sat."} {
+		header := "assistant\n"
+		ids := idsOf(tokenizer.Encode(header + answer))[len(tokenizer.Encode(header)):]
+		want = append(want, fmt.Sprint(append(ids, 601)))
+	}
+	var got []string
+	for _, run := range strings.SplitAfter(runs(sample.Labels), "]") {
+		if _, ids, ok := strings.Cut(run, ":"); ok {
+			got = append(got, ids)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("supervised runs (-want +got):\n%s", diff)
+	}
+}
+
+func TestNewEncoderChecksEnd(t *testing.T) {
+	_, err := NewEncoder(tinyTokenizer(t, true), openTemplate(t, "mpt"), 64, 1)
+	if err == nil || !strings.Contains(err.Error(), `template "mpt" ends answers with <|im_end|>, which is no special token`) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestNoBOS wants no <s> for a tokenizer that says so.
+func TestNoBOS(t *testing.T) {
+	tokenizer, err := OpenTokenizer(writeFolder(t, map[string]string{"tokenizer_config.json": `{"add_bos_token": false}`}), "auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sample, err := newEncoder(t, tokenizer, "plain", 64, 1).Encode(Record{Images: []string{"x"}, Turns: []Turn{{"human", "<image>"}, {"gpt", "a"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sample.IDs[0] != ImageToken || sample.Labels[0] != Ignore || sample.Labels[1] == Ignore {
+		t.Errorf("ids %v, labels %v", sample.IDs, sample.Labels)
+	}
+}
+
+// TestEncodeConcurrently is for the race detector, and wants the same result from every goroutine.
+func TestEncodeConcurrently(t *testing.T) {
+	e := newEncoder(t, tinyTokenizer(t, false), "v1", 2048, 4)
+	want, err := e.Encode(catRecord())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for range 50 {
+				got, err := e.Encode(catRecord())
+				if err != nil || !slices.Equal(got.IDs, want.IDs) || !slices.Equal(got.Labels, want.Labels) {
+					t.Errorf("differs: %v", err)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func BenchmarkEncode(b *testing.B) {
+	e := newEncoder(b, tinyTokenizer(b, false), "v1", 2048, 576)
+	r := catRecord()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := e.Encode(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
