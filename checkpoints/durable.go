@@ -30,17 +30,22 @@ func storageError(err error) error {
 // fault is called before each operation that a crash could fall beside; tests make it fail or kill there.
 var fault = func(operation, path string) error { return nil }
 
-// syncPath flushes a file or a folder to the disk. A new or renamed name is on the disk only once its folder is.
-func syncPath(path string) error {
-	if err := fault("sync", path); err != nil {
+// flush writes a file's content, or a folder's names, to the disk.
+func flush(f *os.File) error {
+	if err := fault("flush", f.Name()); err != nil {
 		return err
 	}
+	return f.Sync()
+}
+
+// flushPath flushes a file or a folder. A new or renamed file is on the disk only once its folder is, too.
+func flushPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	return flush(f)
 }
 
 func rename(from, to string) error {
@@ -106,7 +111,7 @@ func sweep(dir, base string) error {
 // and a process that has the old file mapped keeps it.
 func replaceFile(path string, write func(io.Writer) error) error {
 	temp := temporary(path, tempMark)
-	err := writeSynced(temp, write)
+	err := writeFlushed(temp, write)
 	if err == nil {
 		err = rename(temp, path)
 	}
@@ -114,11 +119,11 @@ func replaceFile(path string, write func(io.Writer) error) error {
 		os.Remove(temp)
 		return storageError(err)
 	}
-	return storageError(syncPath(filepath.Dir(path)))
+	return storageError(flushPath(filepath.Dir(path)))
 }
 
-// writeSynced makes a new file and flushes it.
-func writeSynced(path string, write func(io.Writer) error) error {
+// writeFlushed makes a new file and flushes it.
+func writeFlushed(path string, write func(io.Writer) error) error {
 	if err := fault("write", path); err != nil {
 		return err
 	}
@@ -127,7 +132,7 @@ func writeSynced(path string, write func(io.Writer) error) error {
 		return err
 	}
 	if err = write(f); err == nil {
-		err = f.Sync()
+		err = flush(f)
 	}
 	return errors.Join(err, f.Close())
 }

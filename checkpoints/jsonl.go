@@ -25,7 +25,7 @@ func OpenJSONL(path string) (*JSONL, error) {
 	}
 	info, err := f.Stat()
 	if err == nil {
-		err = syncPath(filepath.Dir(path))
+		err = flushPath(filepath.Dir(path))
 	}
 	if err != nil {
 		f.Close()
@@ -49,10 +49,10 @@ func (j *JSONL) Append(record any) error {
 }
 
 // Sync flushes the records to the disk. Call it before a checkpoint that relies on them.
-func (j *JSONL) Sync() error { return storageError(j.file.Sync()) }
+func (j *JSONL) Sync() error { return storageError(flush(j.file)) }
 
 // Close flushes and closes the file.
-func (j *JSONL) Close() error { return storageError(errors.Join(j.file.Sync(), j.file.Close())) }
+func (j *JSONL) Close() error { return storageError(errors.Join(flush(j.file), j.file.Close())) }
 
 // TruncateJSONL keeps the leading lines of path for which keep is true and cuts off the rest, a torn last line included, which
 // keep never sees. A file that does not exist is left so.
@@ -70,7 +70,7 @@ func TruncateJSONL(path string, keep func(line []byte) bool) error {
 		err = f.Truncate(size)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = flush(f)
 	}
 	return storageError(err)
 }

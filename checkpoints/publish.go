@@ -50,7 +50,7 @@ func Publish(dir string, write func(tmp string) error) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("folder %q: %w", dir, err), os.RemoveAll(tmp))
 	}
-	if err = syncPath(parent); err == nil {
+	if err = flushPath(parent); err == nil {
 		err = removeAll(tmp) // where the earlier dir is now, if there was one
 	}
 	if err != nil {
@@ -92,7 +92,7 @@ func seal(dir string) error {
 		return err
 	}
 	for _, name := range names {
-		if err := syncPath(filepath.Join(dir, name)); err != nil {
+		if err := flushPath(filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}
@@ -104,7 +104,7 @@ func seal(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = writeSynced(filepath.Join(dir, manifestName), func(w io.Writer) error {
+	err = writeFlushed(filepath.Join(dir, manifestName), func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})
@@ -112,7 +112,7 @@ func seal(dir string) error {
 		return err
 	}
 	for _, folder := range slices.Backward(folders) { // innermost first
-		if err := syncPath(filepath.Join(dir, folder)); err != nil {
+		if err := flushPath(filepath.Join(dir, folder)); err != nil {
 			return err
 		}
 	}

@@ -58,6 +58,25 @@ func TestPublish(t *testing.T) {
 	wantEqual(t, list(t, filepath.Dir(dir)), []string{"out"})
 }
 
+// What reads back otherwise than it was written is not published.
+func TestPublishReadsBack(t *testing.T) {
+	defer noFault()
+	dir := published(t)
+	fault = func(operation, path string) error {
+		if operation == "flush" && filepath.Base(path) == manifestName {
+			return os.WriteFile(filepath.Join(filepath.Dir(path), "weights"), make([]byte, 5000), 0o666)
+		}
+		return nil
+	}
+	err := Publish(dir, func(tmp string) error { return put(tmp, sample) })
+	wantError(t, err, "weights", "SHA-256")
+	if !errors.Is(err, ErrStorage) {
+		t.Error(err)
+	}
+	wantEqual(t, contents(t, dir), sample)
+	wantEqual(t, list(t, filepath.Dir(dir)), []string{"out"})
+}
+
 // A file system without the exchange of names.
 func TestPublishWithoutExchange(t *testing.T) {
 	defer noFault()

@@ -46,11 +46,11 @@ func TestTorchFileParity(t *testing.T) {
 
 func TestOpenFolder(t *testing.T) {
 	a, b := tensor("a", F32, 2, 3), tensor("b", BF16, 5)
-	index := `{"metadata":{"total_size":34},"weight_map":{"a":"x-1.safetensors","b":"x-2.bin"}}`
+	index := `{"metadata":{"total_size":34},"weight_map":{"a":"x-2.safetensors","b":"x-1.bin"}}`
 	dir := t.TempDir()
 	shards := func() {
-		must(t, WriteSafetensors(filepath.Join(dir, "x-1.safetensors"), nil, []Tensor{a, tensor("b", F32)})) // this b is not in the index
-		writeTorch(t, filepath.Join(dir, "x-2.bin"), b)
+		must(t, WriteSafetensors(filepath.Join(dir, "x-2.safetensors"), nil, []Tensor{a, tensor("b", F32)})) // this b is not in the index
+		writeTorch(t, filepath.Join(dir, "x-1.bin"), b)
 	}
 	one := func(name string, t1 Tensor) func() {
 		return func() { must(t, WriteSafetensors(filepath.Join(dir, name), nil, []Tensor{t1})) }

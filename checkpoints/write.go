@@ -208,7 +208,7 @@ func (w *Writer) Close() error {
 		return fmt.Errorf("tensors %.200q: %d were not written", slices.Sorted(maps.Keys(w.todo)), len(w.todo))
 	}
 	for _, f := range w.files {
-		if err := f.Sync(); err != nil {
+		if err := flush(f); err != nil {
 			w.closeFiles()
 			return storageError(err)
 		}
@@ -217,7 +217,7 @@ func (w *Writer) Close() error {
 		return storageError(err)
 	}
 	if len(w.files) == 1 {
-		return storageError(syncPath(w.dir))
+		return storageError(flushPath(w.dir))
 	}
 	return replaceFile(filepath.Join(w.dir, w.base+".safetensors.index.json"), func(out io.Writer) error {
 		encoder := json.NewEncoder(out)

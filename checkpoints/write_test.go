@@ -46,6 +46,7 @@ func TestWriteSafetensors(t *testing.T) {
 		w := open(t, path)
 		defer w.Close()
 		wantEqual(t, tensors(t, w), byName(all))
+		wantEqual(t, metadata["format"], "mine")
 		wantEqual(t, w.Metadata(), map[string]string{"b": "1", "a": "ä\n", "format": "pt"})
 
 		text, err := os.ReadFile(path)

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/llavatrain/llavatrain/synth"
+	"github.com/llavatrain/llavatrain/train"
+)
+
+// TestMain lets the test binary be run as the command itself, by scripts and by the tests that kill it.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"llavatrain": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: func(e *testscript.Env) error {
+		e.Setenv("WORLD", world(t))
+		return nil
+	}})
+}
+
+// command runs one command line in this process and fails the test unless it ends with the wanted exit code.
+func command(t *testing.T, want int, args ...string) string {
+	t.Helper()
+	var out, messages bytes.Buffer
+	if code := run(args, &out, &messages); code != want {
+		t.Fatalf("llavatrain %s: exit code %d, want %d\n%s", strings.Join(args, " "), code, want, messages.String())
+	}
+	return out.String() + messages.String()
+}
+
+// shared is a path in the shared data beside the repository. Without it the test is skipped, but under CI=true it fails.
+func shared(t *testing.T, elements ...string) string {
+	t.Helper()
+	path := filepath.Join(append([]string{"..", "..", "..", "shared"}, elements...)...)
+	if _, err := os.Stat(path); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is needed under CI: %v", path, err)
+		}
+		t.Skipf("%s is absent", path)
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return absolute
+}
+
+func readMetrics(t *testing.T, runDir string) (lines []train.Metrics) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(runDir, "metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var m train.Metrics
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("metrics.jsonl: %q: %v", line, err)
+		}
+		lines = append(lines, m)
+	}
+	return lines
+}
+
+// worldRecipe is a small model with random weights on a few drawn shapes: both stages take 20 steps in about a second.
+const worldRecipe = `
+name: world
+model:
+  vision: {config: base/tower.json, select_layer: -1}
+  language: {config: base/language.json, tokenizer: {path: base}, max_length: 256}
+pretrain:
+  data: [{path: data/pretrain.json, images: data/images}]
+  template: plain
+  train: {projector: {lr: 1e-3}}
+  batch: {global: 4, micro: 2}
+  steps: 20
+  save: {every: 5, keep: 3}
+finetune:
+  data: [{path: data/finetune.json, images: data/images}]
+  template: vicuna_v1
+  order: grouped
+  train: {projector: {lr: 1e-3}, language: {lr: 1e-3}}
+  batch: {global: 4, micro: 2}
+  steps: 20
+  save: {every: 5, keep: 3}
+`
+
+// world makes a folder with everything that worldRecipe names, world.yaml included.
+func world(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	base := filepath.Join(dir, "base")
+	if err := os.MkdirAll(base, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := synth.WriteConfigs(base); err != nil {
+		t.Fatal(err)
+	}
+	options := synth.Options{Seed: 5, Pretrain: 30, Finetune: 30, Questions: 20}
+	if err := synth.WriteDemo(filepath.Join(dir, "data"), options, func(int, int) {}); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "world.yaml"), worldRecipe)
+	return dir
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func writeRows(t *testing.T, path string, rows []json.RawMessage) {
+	t.Helper()
+	text, err := json.Marshal(rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, string(text))
+}
+
+func set(key string, value any) string { return fmt.Sprintf("--set=%s=%v", key, value) }

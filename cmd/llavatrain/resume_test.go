@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+)
+
+const worldSteps = 20
+
+// outcome is what a finished run must have, however often it was interrupted.
+type outcome struct {
+	metrics []string          // compared fields of each line
+	tensors map[string][]byte // weights and optimizer state of the last checkpoint, and the export, by file and name
+}
+
+func outcomeOf(t *testing.T, runDir string) outcome {
+	t.Helper()
+	o := outcome{tensors: map[string][]byte{}}
+	for line := range strings.Lines(string(read(t, filepath.Join(runDir, "metrics.jsonl")))) {
+		o.metrics = append(o.metrics, compared(t, line))
+	}
+	last := filepath.Join(runDir, "checkpoints", fmt.Sprintf("step-%06d", worldSteps))
+	for _, file := range []string{
+		filepath.Join(last, "model.safetensors"), filepath.Join(last, "optimizer.safetensors"),
+		filepath.Join(runDir, "export", "mm_projector.safetensors"),
+	} {
+		w := openWeights(t, file)
+		for _, name := range w.Names() {
+			tensor, err := w.Tensor(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.tensors[filepath.Base(file)+" "+name] = bytes.Clone(tensor.Data)
+		}
+	}
+	return o
+}
+
+// compared is a metrics line without the fields that measure time and memory.
+func compared(t *testing.T, line string) string {
+	t.Helper()
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(line), &fields); err != nil {
+		t.Fatalf("metrics.jsonl: %q: %v", line, err)
+	}
+	for key := range fields {
+		if strings.HasSuffix(key, "_ms") || strings.HasSuffix(key, "_per_s") || key == "peak_memory_bytes" {
+			delete(fields, key)
+		}
+	}
+	text, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func requireSame(t *testing.T, what string, want, got outcome) {
+	t.Helper()
+	if diff := cmp.Diff(want.metrics, got.metrics); diff != "" {
+		t.Errorf("%s: metrics differ (-want +got):\n%s", what, diff)
+	}
+	if len(want.tensors) != len(got.tensors) || len(want.tensors) == 0 {
+		t.Fatalf("%s: %d tensors, want %d", what, len(got.tensors), len(want.tensors))
+	}
+	for name, data := range want.tensors {
+		if !bytes.Equal(data, got.tensors[name]) {
+			t.Errorf("%s: %s differs", what, name)
+		}
+	}
+}
+
+// reference runs one stage without interruption; the finetune stage gets a finished pretrain first.
+func reference(t *testing.T, dir, stage string) (recipe string, want outcome) {
+	t.Helper()
+	recipe = filepath.Join(dir, "world.yaml")
+	if stage == "finetune" {
+		command(t, 0, "pretrain", recipe)
+	}
+	command(t, 0, stage, recipe)
+	runDir := filepath.Join(dir, "runs", "world", stage)
+	want = outcomeOf(t, runDir)
+	if len(want.metrics) != worldSteps {
+		t.Fatalf("%d steps, want %d", len(want.metrics), worldSteps)
+	}
+	return recipe, want
+}
+
+func TestStopAndResumeAtEveryStep(t *testing.T) {
+	for _, stage := range []string{"pretrain", "finetune"} {
+		t.Run(stage, func(t *testing.T) {
+			dir := world(t)
+			recipe, want := reference(t, dir, stage)
+			for k := 1; k < worldSteps; k++ {
+				command(t, 0, stage, recipe, "--overwrite", fmt.Sprintf("--stop-at=%d", k))
+				runDir := filepath.Join(dir, "runs", "world", stage)
+				if n := len(readMetrics(t, runDir)); n != k {
+					t.Fatalf("stopped at step %d with %d lines of metrics", k, n)
+				}
+				command(t, 0, stage, recipe, "--resume")
+				requireSame(t, fmt.Sprintf("stop at %d", k), want, outcomeOf(t, runDir))
+				removeAside(t, runDir)
+			}
+		})
+	}
+}
+
+// removeAside removes the folder that --overwrite moved aside.
+func removeAside(t *testing.T, runDir string) {
+	t.Helper()
+	if err := os.RemoveAll(runDir + ".old-1"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kills is how often each stage is killed: the long suite asks for more.
+const kills = 20
+
+func TestKillAndResume(t *testing.T) {
+	for _, stage := range []string{"pretrain", "finetune"} {
+		t.Run(stage, func(t *testing.T) {
+			dir := world(t)
+			began := time.Now()
+			recipe, want := reference(t, dir, stage)
+			span := time.Since(began)
+			runDir := filepath.Join(dir, "runs", "world", stage)
+			command(t, 0, stage, recipe, "--overwrite", "--stop-at=1")
+			random := rand.New(rand.NewPCG(7, 7))
+			for killed := 0; killed < kills; {
+				if killRandomly(t, random, span, stage, recipe) {
+					killed++
+					continue
+				}
+				requireSame(t, fmt.Sprintf("after %d kills", killed), want, outcomeOf(t, runDir))
+				removeAside(t, runDir)
+				command(t, 0, stage, recipe, "--overwrite", "--stop-at=1")
+			}
+			command(t, 0, stage, recipe, "--resume")
+			requireSame(t, "at the end", want, outcomeOf(t, runDir))
+		})
+	}
+}
+
+// killRandomly resumes in a process of its own and kills it at a random moment; it says whether the kill came before the end.
+func killRandomly(t *testing.T, random *rand.Rand, span time.Duration, stage, recipe string) bool {
+	t.Helper()
+	process := exec.Command("llavatrain", stage, recipe, "--resume", "--set="+stage+".save.every=2")
+	var messages bytes.Buffer
+	process.Stderr = &messages
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(time.Duration(random.Float64()*float64(span)), func() { process.Process.Kill() })
+	err := process.Wait()
+	timer.Stop()
+	if err == nil {
+		return false
+	}
+	if code := process.ProcessState.ExitCode(); code != -1 {
+		t.Fatalf("llavatrain ended with exit code %d:\n%s", code, messages.String())
+	}
+	return true
+}
+
+func TestResumeRefusesAnotherRun(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	command(t, 0, "pretrain", recipe, "--stop-at=5")
+	for _, c := range []struct{ change, names string }{
+		{set("pretrain.train.projector.lr", 2e-3), "pretrain.train.projector.lr"},
+		{set("pretrain.batch.global", 8), "pretrain.batch.global"},
+		{set("seed", 7), "seed"},
+		{set("threads", 7), "threads"},
+		{set("pretrain.batch.micro", 4), "micro"},
+	} {
+		text := command(t, 2, "pretrain", recipe, "--resume", c.change)
+		if !strings.Contains(text, c.names) || !strings.Contains(text, "--accept "+c.names) {
+			t.Errorf("resume with %s: the message does not name %s and how to accept it:\n%s", c.change, c.names, text)
+		}
+	}
+	command(t, 0, "pretrain", recipe, "--resume", set("threads", 7), "--accept=threads", "--stop-at=6")
+}
+
+func TestResumeFallsBackFromADamagedCheckpoint(t *testing.T) {
+	dir := world(t)
+	recipe, want := reference(t, dir, "pretrain")
+	runDir := filepath.Join(dir, "runs", "world", "pretrain")
+	command(t, 0, "pretrain", recipe, "--overwrite", "--stop-at=12")
+	newest := filepath.Join(runDir, "checkpoints", "step-000012", "optimizer.safetensors")
+	damaged := read(t, newest)
+	damaged[len(damaged)/2] ^= 1
+	if err := os.WriteFile(newest, damaged, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	text := command(t, 0, "pretrain", recipe, "--resume")
+	if !strings.Contains(text, "step-000012") || !strings.Contains(text, "step 10") {
+		t.Errorf("the message does not name the damaged checkpoint and the one it falls back to:\n%s", text)
+	}
+	requireSame(t, "after the fall-back", want, outcomeOf(t, runDir))
+}
+
+func TestFinishedRunResumesToNothing(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	command(t, 0, "pretrain", recipe)
+	before := read(t, filepath.Join(dir, "runs", "world", "pretrain", "metrics.jsonl"))
+	if text := command(t, 0, "pretrain", recipe, "--resume"); !strings.Contains(text, "finished") {
+		t.Errorf("resuming a finished run does not say so:\n%s", text)
+	}
+	if !bytes.Equal(before, read(t, filepath.Join(dir, "runs", "world", "pretrain", "metrics.jsonl"))) {
+		t.Error("resuming a finished run changed its metrics")
+	}
+	if text := command(t, 2, "pretrain", recipe); !strings.Contains(text, "--resume") || !strings.Contains(text, "--overwrite") {
+		t.Errorf("a second run without a flag is not refused with both ways on:\n%s", text)
+	}
+}
+
+func TestStageOneCheckpointIsSmall(t *testing.T) {
+	dir := world(t)
+	command(t, 0, "pretrain", filepath.Join(dir, "world.yaml"), "--stop-at=5")
+	w, err := checkpoints.Open(filepath.Join(dir, "runs", "world", "pretrain", "checkpoints", "step-000005", "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for _, name := range w.Names() {
+		if !strings.HasPrefix(name, "model.mm_projector.") {
+			t.Errorf("a stage-1 checkpoint holds %s", name)
+		}
+	}
+}
