@@ -2,53 +2,35 @@ package data
 
 import "image"
 
-// Most photos store colour at half the resolution of brightness. Go's decoders repeat each colour sample; libjpeg and libwebp, and
-// so Pillow, interpolate. At coloured edges that is a difference of dozens of levels.
-
-// jpegRGB converts as libjpeg-turbo does by default: jdsample.c ("fancy" upsampling), jdcolor.c (JFIF's equations in 16-bit fixed point).
-// Pictures of four inks whose colour is both transformed and subsampled come from Go's decoder already merged, with samples repeated.
-func jpegRGB(img image.Image) (*RGB, error) {
-	m, ok := img.(*image.YCbCr)
-	if !ok {
-		return plainRGB(img)
-	}
-	return ycbcrRGB(m, libjpeg, jfifRow), nil
-}
+// Most photos store colour at half the resolution of brightness. Go's decoders repeat each colour sample; libjpeg (jdsample.c, "fancy"
+// upsampling) and libwebp, and so Pillow, interpolate. At coloured edges that is a difference of dozens of levels.
 
 // webpRGB converts as libwebp does: dsp/upsampling.c, dsp/yuv.h. VP8's values have limited range (16 to 235), JPEG's full range.
 func webpRGB(img image.Image) (*RGB, error) {
 	switch m := img.(type) {
 	case *image.YCbCr:
-		return ycbcrRGB(m, libwebp, vp8Row), nil
+		return vp8RGB(m), nil
 	case *image.NYCbCrA:
-		return ycbcrRGB(&m.YCbCr, libwebp, vp8Row), nil
+		return vp8RGB(&m.YCbCr), nil
 	}
 	return plainRGB(img)
 }
 
-func ycbcrRGB(m *image.YCbCr, as chroma, convert func(dst, y, cb, cr []uint8)) *RGB {
+func vp8RGB(m *image.YCbCr) *RGB {
 	out := newRGB(m.Rect.Dx(), m.Rect.Dy())
-	cb, cr := as.plane(m, m.Cb), as.plane(m, m.Cr)
+	width, height := ceilDiv(out.W, 2), ceilDiv(out.H, 2) // VP8 is always 4:2:0
+	us := libwebp.plane(m.Cb, m.CStride, width, height, 2, 2)
+	vs := libwebp.plane(m.Cr, m.CStride, width, height, 2, 2)
 	for y := range out.H {
-		convert(out.Pix[3*y*out.W:][:3*out.W], m.Y[y*m.YStride:][:out.W], cb.row(y), cr.row(y))
+		vp8Row(out.Pix[3*y*out.W:][:3*out.W], m.Y[y*m.YStride:][:out.W], us.row(y), vs.row(y))
 	}
 	return out
 }
 
-// subsampling is by how much width and height of the colour planes are divided.
-var subsampling = map[image.YCbCrSubsampleRatio]struct{ x, y int }{
-	image.YCbCrSubsampleRatio444: {1, 1},
-	image.YCbCrSubsampleRatio422: {2, 1},
-	image.YCbCrSubsampleRatio420: {2, 2},
-	image.YCbCrSubsampleRatio440: {1, 2},
-	image.YCbCrSubsampleRatio411: {4, 1},
-	image.YCbCrSubsampleRatio410: {4, 2},
-}
-
 // chroma says where two libraries that interpolate alike differ, and makes upsamplers for the planes of a picture.
 type chroma struct {
-	oddBias  int // added at odd columns of 4:2:0 before the division by 16; 8 rounds to nearest, libjpeg takes 7
-	minWidth int // narrower planes are repeated, not interpolated across
+	oddBias  int32 // added at odd columns of 4:2:0 before the division by 16; 8 rounds to nearest, libjpeg takes 7
+	minWidth int   // narrower planes are repeated, not interpolated across
 }
 
 var (
@@ -64,19 +46,18 @@ type plane struct {
 	width, height int // samples that belong to the picture; a JPEG stores more, which libjpeg ignores
 	byX, byY      int
 	smooth        bool
-	oddBias       int
-	sums          []int
+	oddBias       int32
+	sums          []int32
 	out           []uint8
 }
 
-func (c chroma) plane(m *image.YCbCr, pix []uint8) *plane {
-	by := subsampling[m.SubsampleRatio]
-	p := &plane{pix: pix, stride: m.CStride, byX: by.x, byY: by.y, oddBias: c.oddBias}
-	p.width, p.height = (m.Rect.Dx()+by.x-1)/by.x, (m.Rect.Dy()+by.y-1)/by.y
-	p.smooth = by.x == 1 || by.x == 2 && p.width >= c.minWidth
-	p.sums = make([]int, p.width)
-	p.out = make([]uint8, p.width*by.x)
-	return p
+// plane makes the upsampler of a plane whose width and height are to be multiplied by byX and byY.
+func (c chroma) plane(pix []uint8, stride, width, height, byX, byY int) *plane {
+	return &plane{
+		pix: pix, stride: stride, width: width, height: height, byX: byX, byY: byY, oddBias: c.oddBias,
+		smooth: byX == 1 || byX == 2 && width >= c.minWidth,
+		sums:   make([]int32, width), out: make([]uint8, width*byX),
+	}
 }
 
 // row returns row y of the picture; it is valid until the next call.
@@ -110,16 +91,20 @@ func (p *plane) stored(y int) []uint8 {
 // both interpolates in both directions: 9, 3, 3 and 1 sixteenths.
 func (p *plane) both(near, far []uint8) {
 	sums := p.sums
+	near, far = near[:len(sums)], far[:len(sums)]
 	for x := range sums {
-		sums[x] = 3*int(near[x]) + int(far[x])
+		sums[x] = 3*int32(near[x]) + int32(far[x])
 	}
-	before := sums[0]
-	for x, sum := range sums {
-		after := sums[min(x+1, len(sums)-1)]
-		p.out[2*x] = uint8((3*sum + before + 8) >> 4)
-		p.out[2*x+1] = uint8((3*sum + after + p.oddBias) >> 4)
-		before = sum
+	before, sum := sums[0], sums[0]
+	last := len(sums) - 1
+	for x, after := range sums[1:] {
+		out := p.out[2*x : 2*x+2 : 2*x+2]
+		out[0] = uint8((3*sum + before + 8) >> 4)
+		out[1] = uint8((3*sum + after + p.oddBias) >> 4)
+		before, sum = sum, after
 	}
+	p.out[2*last] = uint8((3*sum + before + 8) >> 4)
+	p.out[2*last+1] = uint8((4*sum + p.oddBias) >> 4)
 }
 
 // horizontal is for 4:2:2. Rounding leans one way at even columns and the other way at odd ones.
@@ -165,4 +150,9 @@ func vp8Row(dst, ys, us, vs []uint8) {
 	}
 }
 
-func clamp8(v int32) uint8 { return uint8(min(max(v, 0), 255)) }
+func clamp8(v int32) uint8 {
+	if uint32(v) > 255 {
+		return uint8(^v >> 31)
+	}
+	return uint8(v)
+}

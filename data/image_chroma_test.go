@@ -1,7 +1,6 @@
 package data
 
 import (
-	"image"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,31 +10,30 @@ import (
 // the formulas of libjpeg-turbo's jdsample.c and libwebp's upsampling.c.
 func TestUpsample(t *testing.T) {
 	for _, test := range []struct {
-		name   string
-		as     chroma
-		ratio  image.YCbCrSubsampleRatio
-		width  int
-		y      int
-		expect []uint8
+		name     string
+		as       chroma
+		byX, byY int
+		width    int
+		y        int
+		expect   []uint8
 	}{
-		{"JPEG 4:2:0 top", libjpeg, image.YCbCrSubsampleRatio420, 6, 0, []uint8{0, 25, 75, 125, 176, 201}},
-		{"JPEG 4:2:0", libjpeg, image.YCbCrSubsampleRatio420, 6, 1, []uint8{10, 30, 70, 121, 183, 214}},
-		{"WebP", libwebp, image.YCbCrSubsampleRatio420, 6, 1, []uint8{10, 30, 70, 121, 183, 215}},
-		{"JPEG 4:2:0 odd width", libjpeg, image.YCbCrSubsampleRatio420, 5, 1, []uint8{10, 30, 70, 121, 183, 214}},
-		{"JPEG 4:2:0 narrow", libjpeg, image.YCbCrSubsampleRatio420, 4, 1, []uint8{0, 0, 100, 100}},
-		{"JPEG 4:2:2", libjpeg, image.YCbCrSubsampleRatio422, 6, 0, []uint8{0, 25, 75, 125, 176, 201}},
-		{"JPEG 4:4:0 top", libjpeg, image.YCbCrSubsampleRatio440, 3, 0, []uint8{0, 100, 201}},
-		{"JPEG 4:4:0 odd", libjpeg, image.YCbCrSubsampleRatio440, 3, 1, []uint8{10, 90, 215}},
-		{"JPEG 4:4:0 even", libjpeg, image.YCbCrSubsampleRatio440, 3, 2, []uint8{30, 70, 241}},
-		{"JPEG 4:4:0 bottom", libjpeg, image.YCbCrSubsampleRatio440, 3, 3, []uint8{40, 60, 255}},
-		{"JPEG 4:1:1", libjpeg, image.YCbCrSubsampleRatio411, 8, 0, []uint8{0, 0, 0, 0, 100, 100, 100, 100}},
-		{"JPEG 4:1:0", libjpeg, image.YCbCrSubsampleRatio410, 8, 3, []uint8{40, 40, 40, 40, 60, 60, 60, 60}},
-		{"JPEG 4:4:4", libjpeg, image.YCbCrSubsampleRatio444, 3, 1, []uint8{40, 60, 255}},
+		{"JPEG 4:2:0 top", libjpeg, 2, 2, 6, 0, []uint8{0, 25, 75, 125, 176, 201}},
+		{"JPEG 4:2:0", libjpeg, 2, 2, 6, 1, []uint8{10, 30, 70, 121, 183, 214}},
+		{"WebP", libwebp, 2, 2, 6, 1, []uint8{10, 30, 70, 121, 183, 215}},
+		{"JPEG 4:2:0 odd width", libjpeg, 2, 2, 5, 1, []uint8{10, 30, 70, 121, 183, 214}},
+		{"JPEG 4:2:0 narrow", libjpeg, 2, 2, 4, 1, []uint8{0, 0, 100, 100}},
+		{"JPEG 4:2:2", libjpeg, 2, 1, 6, 0, []uint8{0, 25, 75, 125, 176, 201}},
+		{"JPEG 4:4:0 top", libjpeg, 1, 2, 3, 0, []uint8{0, 100, 201}},
+		{"JPEG 4:4:0 odd", libjpeg, 1, 2, 3, 1, []uint8{10, 90, 215}},
+		{"JPEG 4:4:0 even", libjpeg, 1, 2, 3, 2, []uint8{30, 70, 241}},
+		{"JPEG 4:4:0 bottom", libjpeg, 1, 2, 3, 3, []uint8{40, 60, 255}},
+		{"JPEG 4:1:1", libjpeg, 4, 1, 8, 0, []uint8{0, 0, 0, 0, 100, 100, 100, 100}},
+		{"JPEG 4:1:0", libjpeg, 4, 2, 8, 3, []uint8{40, 40, 40, 40, 60, 60, 60, 60}},
+		{"JPEG 4:4:4", libjpeg, 1, 1, 3, 1, []uint8{40, 60, 255}},
 	} {
 		samples := []uint8{0, 100, 201, 99, 40, 60, 255, 99} // two rows of three, and what a JPEG stores beyond the edge
-		height := 2 * subsampling[test.ratio].y
-		m := &image.YCbCr{Cb: samples, CStride: 4, SubsampleRatio: test.ratio, Rect: image.Rect(0, 0, test.width, height)}
-		if diff := cmp.Diff(test.expect, test.as.plane(m, m.Cb).row(test.y)); diff != "" {
+		p := test.as.plane(samples, 4, ceilDiv(test.width, test.byX), 2, test.byX, test.byY)
+		if diff := cmp.Diff(test.expect, p.row(test.y)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
 	}

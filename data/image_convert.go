@@ -29,8 +29,6 @@ func plainRGB(img image.Image) (*RGB, error) {
 		return gray16RGB(m), nil
 	case *image.Paletted:
 		return palettedRGB(m), nil
-	case *image.CMYK:
-		return cmykRGB(m), nil
 	}
 	return nil, fmt.Errorf("pixels of type %T are not supported", img)
 }
@@ -97,22 +95,6 @@ func palettedRGB(m *image.Paletted) *RGB {
 		for _, index := range m.Pix[y*m.Stride:][:out.W] {
 			copy(dst[:3], table[index][:])
 			dst = dst[3:]
-		}
-	}
-	return out
-}
-
-// cmykRGB is Pillow's conversion, without a colour profile: white less black, less each ink's share of that.
-func cmykRGB(m *image.CMYK) *RGB {
-	out := newRGB(m.Rect.Dx(), m.Rect.Dy())
-	dst := out.Pix
-	for y := range out.H {
-		for row := m.Pix[y*m.Stride:][:4*out.W]; len(row) > 0; row, dst = row[4:], dst[3:] {
-			white := 255 - int32(row[3])
-			for c := range 3 {
-				t := int32(row[c])*white + 128
-				dst[c] = uint8(max(white-(t>>8+t)>>8, 0)) // t/255, rounded
-			}
 		}
 	}
 	return out

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"image"
 	"image/gif"
-	"image/jpeg"
 	"image/png"
 	"io"
 	"strings"
@@ -20,19 +19,33 @@ import (
 type imageFormat struct {
 	name   string
 	magic  string // '?' stands for any byte
-	header func(io.Reader) (image.Config, error)
-	decode func(io.Reader) (image.Image, error)
-	toRGB  func(image.Image) (*RGB, error)
+	header func([]byte) (image.Config, error)
+	decode func([]byte) (*RGB, error)
 }
 
 var imageFormats = []imageFormat{
-	{"JPEG", "\xff\xd8", jpeg.DecodeConfig, jpeg.Decode, jpegRGB},
-	{"PNG", "\x89PNG\r\n\x1a\n", png.DecodeConfig, decodePNG, plainRGB},
-	{"GIF", "GIF8?a", gif.DecodeConfig, decodeGIF, plainRGB},
-	{"WebP", "RIFF????WEBP", webp.DecodeConfig, webp.Decode, webpRGB},
-	{"BMP", "BM????\x00\x00\x00\x00", bmp.DecodeConfig, bmp.Decode, plainRGB},
-	{"TIFF", "II*\x00", tiff.DecodeConfig, tiff.Decode, plainRGB},
-	{"TIFF", "MM\x00*", tiff.DecodeConfig, tiff.Decode, plainRGB},
+	{"JPEG", "\xff\xd8\xff", jpegHeader, decodeJPEG},
+	{"PNG", "\x89PNG\r\n\x1a\n", reading(png.DecodeConfig), converting(decodePNG, plainRGB)},
+	{"GIF", "GIF8?a", reading(gif.DecodeConfig), converting(decodeGIF, plainRGB)},
+	{"WebP", "RIFF????WEBP", reading(webp.DecodeConfig), converting(webp.Decode, webpRGB)},
+	{"BMP", "BM????\x00\x00\x00\x00", reading(bmp.DecodeConfig), converting(bmp.Decode, plainRGB)},
+	{"TIFF", "II*\x00", reading(tiff.DecodeConfig), converting(tiff.Decode, plainRGB)},
+	{"TIFF", "MM\x00*", reading(tiff.DecodeConfig), converting(tiff.Decode, plainRGB)},
+}
+
+// reading lets a decoder that takes a stream take a file.
+func reading[T any](decode func(io.Reader) (T, error)) func([]byte) (T, error) {
+	return func(file []byte) (T, error) { return decode(bytes.NewReader(file)) }
+}
+
+func converting(decode func(io.Reader) (image.Image, error), toRGB func(image.Image) (*RGB, error)) func([]byte) (*RGB, error) {
+	return func(file []byte) (*RGB, error) {
+		img, err := decode(bytes.NewReader(file))
+		if err != nil {
+			return nil, err
+		}
+		return toRGB(img)
+	}
 }
 
 // notImages are files that data sets hold in the place of pictures, in lower case.
@@ -50,9 +63,8 @@ var notImages = []struct{ magic, what string }{
 	{"{", "JSON text"},
 }
 
-// Decode turns the bytes of a JPEG, PNG, GIF (first frame), still WebP, BMP or TIFF file into the RGB that Pillow makes of it:
-// exactly, but for JPEG, which is within 3 of 255. Size limits are checked on the header, before pixels are allocated. Every error
-// wraps ErrRow and names the format seen.
+// Decode turns the bytes of a JPEG, PNG, GIF (first frame), still WebP, BMP or TIFF file into the RGB that Pillow makes of it,
+// exactly. Size limits are checked on the header, before pixels are allocated. Every error wraps ErrRow and names the format seen.
 func Decode(file []byte) (*RGB, error) { return decodeWithin(file, maxPixels) }
 
 func decodeWithin(file []byte, pixels int) (*RGB, error) {
@@ -67,11 +79,7 @@ func decodeWithin(file []byte, pixels int) (*RGB, error) {
 	if err := format.checkSize(header.Width, header.Height, pixels); err != nil {
 		return nil, err
 	}
-	img, err := shield(format.decode, file)
-	if err != nil {
-		return nil, format.failed(err)
-	}
-	rgb, err := format.toRGB(img)
+	rgb, err := shield(format.decode, file)
 	if err != nil {
 		return nil, format.failed(err)
 	}
@@ -145,13 +153,13 @@ func (f imageFormat) failed(err error) error {
 	return badRow("%s cannot be decoded: %s", f.name, text)
 }
 
-// shield runs a decoder that is not ours on bytes that nobody has checked: should a damaged file make it panic, that file is
+// shield runs a decoder on bytes that nobody has checked: should a damaged file make it panic, that file is
 // refused and the run goes on.
-func shield[T any](decode func(io.Reader) (T, error), file []byte) (result T, err error) {
+func shield[T any](decode func([]byte) (T, error), file []byte) (result T, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = fmt.Errorf("its decoder failed: %v", fault)
 		}
 	}()
-	return decode(bytes.NewReader(file))
+	return decode(file)
 }

@@ -82,7 +82,7 @@ func hubCache() string {
 
 // exportConfig is the config.json of the whole model in the original's layout, with the tower's own config inside so that the folder
 // loads by itself. The keys are the original's (llava.md, "config.json original").
-func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, aspect, dtype string) ([]byte, error) {
+func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNotes, dtype string) ([]byte, error) {
 	config := map[string]any{}
 	if err := json.Unmarshal(c.language, &config); err != nil {
 		return nil, fmt.Errorf("config.json of the language model: %w", err)
@@ -95,7 +95,7 @@ func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, aspect, dt
 		"architectures": []string{"LlavaLlamaForCausalLM"}, "model_type": "llava_llama", "torch_dtype": dtype,
 		"mm_vision_tower": m.Vision.Weights, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
 		"mm_projector_type": m.Projector.Type, "mm_vision_select_layer": m.Vision.SelectLayer, "mm_vision_select_feature": m.Vision.SelectFeature,
-		"mm_patch_merge_type": "flat", "image_aspect_ratio": aspect, "mm_use_im_start_end": false, "mm_use_im_patch_token": false,
+		"mm_patch_merge_type": "flat", "image_aspect_ratio": e.Aspect, "conversation_template": e.Template, "mm_use_im_start_end": false, "mm_use_im_patch_token": false,
 		"use_mm_proj": true, "tokenizer_model_max_length": m.Language.MaxLength, "tokenizer_padding_side": "right",
 	} {
 		config[key] = value
@@ -103,8 +103,14 @@ func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, aspect, dt
 	return json.MarshalIndent(config, "", "  ")
 }
 
-// Config is the config.json of the whole model; aspect is how its pictures are brought to a square.
-func (m *LLaVA) Config(recipe recipes.Model, aspect string) ([]byte, error) {
+// ExportNotes is what a model's configuration says about how it was trained.
+type ExportNotes struct {
+	Aspect   string // square or pad: how pictures are brought to a square
+	Template string // the conversation template
+}
+
+// Config is the config.json of the whole model.
+func (m *LLaVA) Config(recipe recipes.Model, e ExportNotes) ([]byte, error) {
 	dtype := map[string]string{"fp32": "float32", "bf16": "bfloat16"}[m.Params.Dtype().String()]
-	return exportConfig(m.configs, recipe, m.Tower.Describe(), aspect, dtype)
+	return exportConfig(m.configs, recipe, m.Tower.Describe(), e, dtype)
 }

@@ -14,7 +14,7 @@ type Recipe struct {
 	Runs     string `yaml:"runs"`    // parent of run folders
 	Device   string `yaml:"device"`  // auto | cpu | cuda
 	Dtype    string `yaml:"dtype"`   // auto (bf16 on cuda, fp32 on cpu) | fp32 | bf16
-	Threads  int    `yaml:"threads"` // 0 = by shape and machine
+	Threads  int    `yaml:"threads"` // 0 = one a core
 	Workers  int    `yaml:"workers"` // data workers, 0 = cores
 	Seed     uint64 `yaml:"seed"`
 	Model    Model  `yaml:"model"`

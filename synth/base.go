@@ -32,14 +32,22 @@ func captions(seed uint64, set string, n int) (rows []row, pictures []picture) {
 	return rows, pictures
 }
 
-// wordScenes draws n conversations about scenes that are told in words, the objects in any order.
+// wordScenes draws n conversations about scenes that are told in words, the objects in any order. Most begin by telling the scene
+// again in reading order: a dense lesson in looking things up, without which answering is learnt late or not at all.
 func wordScenes(seed uint64, set string, n int) []row {
 	rows := make([]row, n)
 	for i := range rows {
 		r := newStream(seed, set, i)
 		s := trainingScene(r)
-		asks := converse(r, s, 3+r.intN(2), false)
+		var asks []ask
+		if r.intN(4) > 0 {
+			asks = append(asks, ask{form: captionForm, text: pick(r, captionPrompts), answer: describe(s.objects)})
+		}
+		asks = append(asks, converse(r, s, 3+r.intN(2), false)...)
 		rows[i] = row{ID: itemName(set, i), Conversations: dialog(describe(shuffled(r, s.objects)), asks)}
 	}
 	return rows
 }
+
+// captionForm is the form of a request to describe.
+const captionForm = "caption"

@@ -50,7 +50,7 @@ func storedDtype(d torch.Dtype) checkpoints.Dtype {
 // rehearseExport makes sure before the first step that the last thing the run does can succeed: the configuration can be written, and
 // the disk has room for the export and for one checkpoint more than are kept.
 func (t *trainer) rehearseExport() error {
-	if _, err := t.model.Config(t.recipe.Model, t.plan.stage.Image); err != nil {
+	if _, err := t.config(); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	projector, all := t.exported()
@@ -67,6 +67,10 @@ func (t *trainer) rehearseExport() error {
 			checkpoints.ErrStorage, t.run.Dir, free>>20, need>>20)
 	}
 	return nil
+}
+
+func (t *trainer) config() ([]byte, error) {
+	return t.model.Config(t.recipe.Model, model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template})
 }
 
 func size(infos []checkpoints.Info) (bytes int64) {
@@ -97,7 +101,7 @@ func (t *trainer) export() error {
 
 // writeFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
 func (t *trainer) writeFolder(dir string) error {
-	config, err := t.model.Config(t.recipe.Model, t.plan.stage.Image)
+	config, err := t.config()
 	if err != nil {
 		return err
 	}
@@ -159,6 +163,3 @@ func writeParam(w *checkpoints.Writer, p *nn.Param, dtype checkpoints.Dtype) err
 		return w.Write(p.Name, values)
 	}())
 }
-
-// ExportedProjector is the projector of a finished stage.
-func ExportedProjector(exportDir string) string { return model.ProjectorFile(exportDir) }

@@ -33,33 +33,55 @@ func (s start) weights() []string {
 	return []string{filepath.Join(s.dir, weightsFile)}
 }
 
-// settle decides whether this run is new or goes on, and prepares its folder.
+// settle decides whether this run is new or goes on. It changes nothing yet.
 func (t *trainer) settle() (start, error) {
-	used := exists(filepath.Join(t.run.Dir, recipeFile))
-	switch {
-	case t.options.Resume:
-		return t.resume(used)
-	case used && t.options.Overwrite:
-		if err := t.moveAside(); err != nil {
-			return start{}, err
-		}
-	case used:
+	if t.options.Resume {
+		return t.resume()
+	}
+	if t.used() && !t.options.Overwrite {
 		return start{}, fmt.Errorf("%w: %s already holds a run; go on with --resume, or begin anew with --overwrite (which moves it aside)", ErrUsage, t.run.Dir)
 	}
-	return start{}, t.begin()
+	return start{}, nil
 }
 
-const recipeFile = "recipe.yaml"
+// Files of a run folder, beside checkpoints and export.
+const (
+	recipeFile     = "recipe.yaml"
+	metricsFile    = "metrics.jsonl"
+	quarantineFile = "quarantine.jsonl"
+)
 
-// begin makes the folder of a new run.
-func (t *trainer) begin() error {
-	if _, err := t.projectorFile(); err != nil {
+// used says whether the run folder holds a run.
+func (t *trainer) used() bool { return exists(filepath.Join(t.run.Dir, recipeFile)) }
+
+// claim makes the run folder this process's own, now that everything that the run needs was found: a new run gets its recipe written,
+// an old one that it replaces is moved aside.
+func (t *trainer) claim(from start) (release func(), err error) {
+	if from.dir == "" && t.used() && t.options.Overwrite {
+		if err := t.moveAside(); err != nil {
+			return nil, err
+		}
+	}
+	if release, err = t.run.Lock(); err != nil {
+		return nil, err
+	}
+	if from.dir == "" {
+		if err = t.writeRecipe(); err != nil {
+			release()
+		}
+	}
+	return release, err
+}
+
+// writeRecipe writes the resolved recipe, with the projector that the stage started from, so that a checkpoint is complete with it.
+func (t *trainer) writeRecipe() error {
+	projector, err := t.projectorFile()
+	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(t.run.Dir, 0o777); err != nil {
-		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
-	}
-	resolved, err := t.recipe.Resolved()
+	recipe := *t.recipe
+	recipe.Model.Projector.Weights = projector
+	resolved, err := recipe.Resolved()
 	if err != nil {
 		return err
 	}
@@ -85,24 +107,20 @@ func (t *trainer) moveAside() error {
 }
 
 // resume finds the checkpoint to go on from.
-func (t *trainer) resume(used bool) (start, error) {
+func (t *trainer) resume() (start, error) {
 	checkpoint, ok, err := t.choose()
 	if err != nil {
 		return start{}, err
 	}
 	if !ok {
 		t.report.Say("nothing to resume in " + t.run.Dir + ": starting a new run")
-		if used {
-			if err := os.Remove(filepath.Join(t.run.Dir, recipeFile)); err != nil {
-				return start{}, fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
-			}
-		}
-		return start{}, t.begin()
+		return start{}, nil
 	}
 	s := start{step: checkpoint.Step, dir: checkpoint.Dir}
 	if s.state, err = checkpoints.ReadState(checkpoint.Dir); err != nil {
 		return start{}, err
 	}
+	s.step = s.state.Step
 	for _, raw := range s.state.Skips {
 		var skip data.Skip
 		if err := json.Unmarshal(raw, &skip); err != nil {
@@ -179,7 +197,7 @@ func (t *trainer) openLogs(step int) (err error) {
 		}
 		return json.Unmarshal(line, &record) == nil && record.Step <= step
 	}
-	metrics, quarantine := filepath.Join(t.run.Dir, "metrics.jsonl"), filepath.Join(t.run.Dir, "quarantine.jsonl")
+	metrics, quarantine := filepath.Join(t.run.Dir, metricsFile), filepath.Join(t.run.Dir, quarantineFile)
 	for _, path := range []string{metrics, quarantine} {
 		if err := checkpoints.TruncateJSONL(path, upTo); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"math"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
@@ -53,6 +54,7 @@ type trainer struct {
 	metricsLog, quarantine *checkpoints.JSONL
 
 	unsound   int // steps on end that were not applied
+	cut       int // samples cut to max_length by this process
 	lastSaved int
 }
 
@@ -77,6 +79,11 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if err := t.rehearseExport(); err != nil {
 		return err
 	}
+	release, err := t.claim(start)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := t.openLogs(start.step); err != nil {
 		return err
 	}
@@ -87,6 +94,18 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		return nil
 	}
 	return t.export()
+}
+
+// losses says what the data lost, "" for nothing.
+func (t *trainer) losses(skipped int) string {
+	var parts []string
+	if skipped > 0 {
+		parts = append(parts, fmt.Sprintf("%d rows were skipped (%s says why)", skipped, filepath.Join(t.run.Dir, quarantineFile)))
+	}
+	if t.cut > 0 {
+		parts = append(parts, fmt.Sprintf("%d samples were cut to max_length", t.cut))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // RunDir is the folder of one stage of a recipe's run.
@@ -171,6 +190,9 @@ func (t *trainer) loop(ctx context.Context, from start) error {
 		waited := time.Now()
 		batch, err := loader.Next()
 		if errors.Is(err, io.EOF) {
+			if lost := t.losses(len(loader.Skipped())); lost != "" {
+				t.report.Say(lost)
+			}
 			return t.saveOnce(t.plan.total, loader.Skipped())
 		}
 		if err != nil {
@@ -218,6 +240,9 @@ func (t *trainer) record(m Metrics, st data.Step) error {
 		if err := t.quarantine.Append(skip); err != nil {
 			return err
 		}
+	}
+	if t.cut += st.Cut; st.Cut > 0 && t.cut == st.Cut {
+		t.report.Say(fmt.Sprintf("step %d: a sample is longer than max_length %d and was cut at its end (the count comes at the end of the run)", m.Step, t.recipe.Model.Language.MaxLength))
 	}
 	if err := t.metricsLog.Append(m); err != nil {
 		return err

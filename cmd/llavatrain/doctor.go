@@ -61,7 +61,7 @@ func advice(e torch.Engine, err error) string {
 		return "there is a card, but this libtorch cannot use it: " + e.WhyNoCUDA +
 			"; point LD_LIBRARY_PATH at the lib folder of a PyTorch with CUDA"
 	case errors.Is(diskErr, nil) && free < 5e9:
-		return "less than 5 GB of disk here; checkpoints of a 7B model need 100 GB"
+		return "less than 5 GB of disk here; stage 2 of a 7B model writes about 260 GB (two checkpoints of 81 GB, one more while saving, the export)"
 	default:
 		return "nothing"
 	}

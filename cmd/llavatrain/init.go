@@ -14,6 +14,7 @@ import (
 
 // materials makes what a shipped recipe names beside itself: the demo's recipes come with their data.
 var materials = map[string]func(t *terminal) error{
+	"shapes": func(t *terminal) error { return writeShapes(".", 1, t) },
 	"shapes-base": func(t *terminal) error {
 		if err := os.MkdirAll("base", 0o777); err != nil {
 			return err
@@ -21,7 +22,7 @@ var materials = map[string]func(t *terminal) error{
 		if err := synth.WriteConfigs("base"); err != nil {
 			return err
 		}
-		return synth.WriteBase("data", synth.Options{Seed: 1, BaseCaptions: 24000, BaseConversations: 24000}, func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
+		return synth.WriteBase("data", synth.Options{Seed: 1, BaseCaptions: 16000, BaseConversations: 40000}, func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
 	},
 }
 

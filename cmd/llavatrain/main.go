@@ -18,9 +18,11 @@ func init() { runtime.LockOSThread() } // main stays on one OS thread: the engin
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// commands are llavatrain's, in the order of the help text.
-var commands = []func(*program) *cobra.Command{
-	newPretrain, newFinetune, newInit, newGenerate, newDoctor, newBench, newVersion,
+// commands lists llavatrain's commands in the order of the help text. (A function, because the demo runs commands itself.)
+func commands() []func(*program) *cobra.Command {
+	return []func(*program) *cobra.Command{
+		newPretrain, newFinetune, newInit, newDemo, newGenerate, newDoctor, newBench, newVersion,
+	}
 }
 
 // program is what commands share.
@@ -59,7 +61,7 @@ func (p *program) root(args []string) *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	for _, command := range commands {
+	for _, command := range commands() {
 		root.AddCommand(command(p))
 	}
 	root.SetArgs(args)

@@ -125,8 +125,13 @@ func removeAside(t *testing.T, runDir string) {
 	}
 }
 
-// kills is how often each stage is killed: the long suite asks for more.
-const kills = 20
+// kills is how often each stage is killed: five times here, twenty in the long suite.
+func kills() int {
+	if os.Getenv("LLAVATRAIN_LONG") != "" {
+		return 20
+	}
+	return 5
+}
 
 func TestKillAndResume(t *testing.T) {
 	for _, stage := range []string{"pretrain", "finetune"} {
@@ -138,7 +143,7 @@ func TestKillAndResume(t *testing.T) {
 			runDir := filepath.Join(dir, "runs", "world", stage)
 			command(t, 0, stage, recipe, "--overwrite", "--stop-at=1")
 			random := rand.New(rand.NewPCG(7, 7))
-			for killed := 0; killed < kills; {
+			for killed := 0; killed < kills(); {
 				if killRandomly(t, random, span, stage, recipe) {
 					killed++
 					continue

@@ -1,8 +1,8 @@
 """Writes the image_* files of this folder and, beside each, the RGB that Pillow's convert("RGB") makes of it.
 
-    pip install pillow==12.3.0 simplejpeg==1.9.0 numpy && python image_make.py
+    apt install libjpeg-turbo-progs && pip install pillow==12.3.0 simplejpeg==1.9.0 numpy && python image_make.py
 """
-import io, struct, zlib
+import io, os, struct, subprocess, zlib
 import numpy as np, simplejpeg
 from PIL import Image
 
@@ -103,3 +103,39 @@ put("premultiplied.tiff", t.replace(extra, struct.pack("<HHIH", 338, 3, 1, 1)))
 # What is refused, by name.
 open("image_animated.webp", "wb").write(saved(im, "WEBP", save_all=True, append_images=[im.rotate(90)]))
 open("image_cmyk.tiff", "wb").write(saved(im.convert("CMYK"), "TIFF"))
+
+# JPEG: what else libjpeg reads, made by cjpeg or by changing bytes.
+def cjpeg(*options, scans=""):
+    open("scans.tmp", "w").write(scans)
+    ppm = b"P6 %d %d 255\n" % (W, H) + P.tobytes()
+    extra = ["-scans", "scans.tmp"] if scans else []
+    return subprocess.run(["cjpeg", *options, *extra], input=ppm, stdout=subprocess.PIPE, check=True).stdout
+
+
+def adobe(data, transform):
+    at = data.index(b"Adobe")
+    return data[:at + 11] + bytes([transform]) + data[at + 12:]
+
+
+put("factors.jpg", cjpeg("-quality", "85", "-sample", "2x1,4x1,1x2"))
+put("thirds.jpg", cjpeg("-quality", "85", "-sample", "3x2,3x1,1x1", "-progressive"))
+put("scans.jpg", cjpeg("-quality", "85", "-restart", "2B", scans="1 2;0;"))
+put("quantization16.jpg", cjpeg("-quality", "2"))
+refining = "0 1 2: 0-0,0,1; 0: 1-5,0,3; 0: 1-5,3,2; 0: 6-63,0,1; 0: 1-5,2,1; 1: 1-63,0,1; 2: 1-63,0,0; 0 1 2: 0-0,1,0; 0: 1-63,1,0; 1: 1-63,1,0;"
+put("refining.jpg", cjpeg("-quality", "95", "-restart", "3B", scans=refining))
+by_id = saved(im, "JPEG", keep_rgb=True, quality=80)
+at = by_id.index(b"\xff\xee")
+put("rgb-by-id.jpg", by_id[:at] + by_id[at + 16:])  # without its Adobe segment
+inks = saved(Image.fromarray(np.dstack([P, 255 - P[:, :, 1]]), "CMYK"), "JPEG", quality=90)
+put("ycck.jpg", adobe(inks, 2))
+photo420 = saved(im, "JPEG", quality=75, restart_marker_blocks=1)
+at = photo420.index(b"\xff\xdb")
+put("junk.jpg", photo420[:at] + b"\0junk\xff\xff" + photo420[at:-2] + b"junk" + photo420[-2:] + b"tail")
+at = photo420.index(b"\xff\xd2")
+put("lost-restart.jpg", photo420[:at] + photo420[at + 2:])
+damaged = bytearray(saved(im, "JPEG", quality=95, subsampling=0))
+at = damaged.index(b"\xff\xda") + 14
+for i in range(at + 90, len(damaged) - 9, 150):
+    damaged[i] ^= 0x55
+put("damaged.jpg", bytes(damaged[:-40] + damaged[-2:]))
+os.remove("scans.tmp")

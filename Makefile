@@ -1,0 +1,30 @@
+# llavatrain: `make demo` to see it work, `make test` for the tests. Needs Go 1.26, a C++ compiler, Python 3 with pip (to fetch
+# libtorch once) on Linux x86-64. Everything else is in scripts/.
+SHELL := /bin/bash
+ENV := . scripts/env.sh &&
+
+.PHONY: build demo test test-long lint bench doctor clean
+
+build: ## the binary, ./llavatrain
+	@$(ENV) echo "building (the first time compiles gotch's C++ glue: about three minutes)" && go build -o llavatrain ./cmd/llavatrain
+
+demo: build ## both stages on drawn shapes, in minutes
+	./llavatrain demo
+
+test: ## every test but the long suites
+	@$(ENV) scripts/test.sh
+
+test-long: ## kills, leaks and fuzzing for longer
+	@$(ENV) LLAVATRAIN_LONG=1 go test -count=1 -timeout 60m ./...
+
+lint: ## formatting, vet, staticcheck
+	@$(ENV) scripts/lint.sh
+
+bench: build ## our step beside the Hugging Face step, in turn
+	@$(ENV) scripts/bench.sh
+
+doctor: build ## what this machine offers
+	./llavatrain doctor
+
+clean: ## the binary; runs stay
+	rm -f llavatrain

@@ -1,0 +1,86 @@
+package torch_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
+)
+
+// softmaxAttention is attention as the paper writes it (Vaswani et al. 2017), a loop over samples, heads and positions.
+// q [T,H,d]; k, v [T,G,d].
+func softmaxAttention(q, k, v []float64, heads, groups, d int, starts []int64, causal bool) []float64 {
+	out := make([]float64, len(q))
+	for sample := range len(starts) - 1 {
+		first, end := int(starts[sample]), int(starts[sample+1])
+		for t := first; t < end; t++ {
+			for h := range heads {
+				at := func(x []float64, t int) []float64 { g := (t*groups + h*groups/heads) * d; return x[g : g+d] }
+				query, sum := q[(t*heads+h)*d:(t*heads+h+1)*d], 0.0
+				weights := make([]float64, end)
+				for u := first; u < end && (!causal || u <= t); u++ {
+					weights[u] = math.Exp(dot(query, at(k, u)) / math.Sqrt(float64(d)))
+					sum += weights[u]
+				}
+				for u := first; u < end; u++ {
+					for i, x := range at(v, u) {
+						out[(t*heads+h)*d+i] += weights[u] / sum * x
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+func TestAttentionIsSoftmaxWithinEachSample(t *testing.T) {
+	const positions, d = 6, 4
+	var list []operation
+	for _, c := range []struct {
+		name          string
+		heads, groups int
+		starts        []int64
+		causal        bool
+	}{
+		{"one sample, causal", 2, 2, []int64{0, 6}, true},
+		{"one sample, all see all", 2, 2, []int64{0, 6}, false},
+		{"equal lengths, causal", 2, 2, []int64{0, 3, 6}, true},
+		{"equal lengths, all see all", 2, 2, []int64{0, 3, 6}, false},
+		{"unequal lengths, causal", 2, 2, []int64{0, 1, 4, 6}, true},
+		{"unequal lengths, all see all", 2, 2, []int64{0, 1, 4, 6}, false},
+		{"grouped queries, equal lengths", 4, 2, []int64{0, 2, 4, 6}, true},
+		{"grouped queries, unequal lengths", 4, 2, []int64{0, 4, 6}, true},
+		{"one key for all queries", 4, 1, []int64{0, 4, 6}, false},
+	} {
+		h, g := int64(c.heads), int64(c.groups)
+		list = append(list, operation{c.name, [][]int64{{positions, h, d}, {positions, g, d}, {positions, g, d}},
+			func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+				return torch.Attention(s, x[0], x[1], x[2], c.starts, c.causal)
+			},
+			func(x [][]float64) []float64 {
+				return softmaxAttention(x[0], x[1], x[2], c.heads, c.groups, d, c.starts, c.causal)
+			}})
+	}
+	checkOperations(t, list)
+}
+
+func TestCachedAttentionIsTheLastRowOfAttention(t *testing.T) {
+	torchtest.NoLeaks(t)
+	const m, heads, groups, d = 5, 4, 2, 4
+	do(t, func(s *torch.Scope) {
+		q := tensor(s, numbers(m*heads*d, 1), torch.Float32, m, heads, d)
+		k := tensor(s, numbers(m*groups*d, 2), torch.Float32, m, groups, d)
+		v := tensor(s, numbers(m*groups*d, 3), torch.Float32, m, groups, d)
+		whole := torch.Attention(s, q, k, v, []int64{0, m}, true)
+		near(t, "first call", read(s, torch.CachedAttention(s, q, k, v)), read(s, whole), 1e-6)
+		for row := range int64(m) {
+			past := func(x *torch.Tensor) *torch.Tensor { return torch.Narrow(s, x, 0, 0, row+1) }
+			step := torch.CachedAttention(s, torch.Narrow(s, q, 0, row, 1), past(k), past(v))
+			near(t, "step", read(s, step), read(s, torch.Narrow(s, whole, 0, row, 1)), 1e-6)
+		}
+	})
+	fault(t, func(s *torch.Scope) { // two new positions over three: nothing says which sees what
+		torch.CachedAttention(s, ones(s, 2, 1, 4), ones(s, 3, 1, 4), ones(s, 3, 1, 4))
+	})
+}
