@@ -131,6 +131,14 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 
 // open builds the shape's model with random weights and its optimizer.
 func (b Bench) open() (*trainer, error) {
+	parts := map[string]recipes.Part{partProjector: {LR: 1e-4}}
+	if b.Stage == 2 {
+		parts[partLanguage] = recipes.Part{LR: 1e-4}
+	}
+	return b.openParts(parts)
+}
+
+func (b Bench) openParts(parts map[string]recipes.Part) (*trainer, error) {
 	shape, ok := benchShapes[b.Shape]
 	if !ok {
 		return nil, fmt.Errorf("%w: shape %q is unknown; known are %s", ErrUsage, b.Shape, strings.Join(slices.Sorted(maps.Keys(benchShapes)), ", "))
@@ -147,10 +155,6 @@ func (b Bench) open() (*trainer, error) {
 		"intermediate_size": l[3], "vocab_size": l[4], "max_position_embeddings": 4096}
 	if err := firstError(writeJSON(filepath.Join(dir, "tower.json"), tower), writeJSON(filepath.Join(dir, "language.json"), language)); err != nil {
 		return nil, err
-	}
-	parts := map[string]recipes.Part{partProjector: {LR: 1e-4}}
-	if b.Stage == 2 {
-		parts[partLanguage] = recipes.Part{LR: 1e-4}
 	}
 	stage := &recipes.Stage{Train: parts, Batch: recipes.Batch{Global: b.Batch, Micro: recipes.Micro(b.Batch)}, Loss: "token_mean", Recompute: "auto",
 		Schedule: recipes.Schedule{Type: "constant"}, Optimizer: recipes.Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}}

@@ -2,6 +2,7 @@ package torch_test
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -83,4 +84,16 @@ func TestCachedAttentionIsTheLastRowOfAttention(t *testing.T) {
 	fault(t, func(s *torch.Scope) { // two new positions over three: nothing says which sees what
 		torch.CachedAttention(s, ones(s, 2, 1, 4), ones(s, 3, 1, 4), ones(s, 3, 1, 4))
 	})
+}
+
+func TestAttentionWantsAllPositionsInSamples(t *testing.T) {
+	torchtest.NoLeaks(t)
+	for _, starts := range [][]int64{{0, 3}, {0, 2, 3}, {0, 5}} {
+		e := fault(t, func(s *torch.Scope) {
+			torch.Attention(s, ones(s, 4, 1, 4), ones(s, 4, 1, 4), ones(s, 4, 1, 4), starts, true)
+		})
+		if e.Op != "attention" || !strings.Contains(e.Msg, "of 4 positions") {
+			t.Errorf("%v: %v", starts, e)
+		}
+	}
 }

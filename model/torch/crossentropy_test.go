@@ -141,7 +141,7 @@ func TestCrossEntropyScalesInFP32(t *testing.T) {
 		} {
 			near(t, what, pair[0], pair[1], tolerances[torch.BFloat16])
 			// roundings of single values are as often up as down; what remains is the factor's own error
-			if ratio := dot(pair[0], pair[1]) / dot(pair[1], pair[1]); math.Abs(ratio-1) > 1e-3 {
+			if ratio := dot(pair[0], pair[1]) / dot(pair[1], pair[1]); math.Abs(ratio-1) > 2e-3 {
 				t.Errorf("%s: the gradient is %v of what it should be", what, ratio)
 			}
 		}

@@ -53,7 +53,9 @@ func Linear(s *Scope, x, weight, bias *Tensor) *Tensor {
 
 // Gelu is the exact Gaussian error linear unit, x * Phi(x) (Hendrycks and Gimpel 2016).
 func Gelu(s *Scope, x *Tensor) *Tensor {
-	return gotch(s, "gelu", func(out *libtch.Ctensor) { libtch.AtgGelu(out, x.g(), "none") })
+	var out C.lt_tensor
+	message := C.lt_gelu(x.c(), &out) // gotch's leaks a string with each call
+	return s.take("gelu", out, message)
 }
 
 // LayerNorm normalises the last dimension (Ba et al. 2016). x [R,D], weight and bias [D].

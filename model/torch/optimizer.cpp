@@ -41,7 +41,7 @@ void adamw_tensor(at::Tensor p, const at::Tensor &g, at::Tensor m, at::Tensor v,
   p.mul_(1 - a.lr * a.weight_decay).addcdiv_(m, (v.sqrt() / a.correction2()).add_(a.eps), -a.lr / a.correction1());
 }
 
-// An fp32 value is held exactly as the nearest bf16 and the signed 16-bit distance of their bit patterns.
+// An fp32 value is held exactly as the nearest bf16 (ties away from zero) and the signed 16-bit distance of their bit patterns.
 at::Tensor merge(const at::Tensor &high, const at::Tensor &low) {
   return (high.view(at::kShort).to(at::kInt).mul_(1 << 16)).add_(low.to(at::kInt)).view(at::kFloat);
 }
@@ -53,7 +53,8 @@ void split(const at::Tensor &master, at::Tensor high, at::Tensor low) {
   low.copy_((bits - top.mul(1 << 16)).to(at::kShort));
 }
 
-double sum_squares_float(const float *x, int64_t n) {
+template <typename T>
+double sum_squares_of(const T *x, int64_t n) {
   int64_t blocks = (n + kBlock - 1) / kBlock;
   std::vector<double> partial(static_cast<size_t>(blocks));
   at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
@@ -62,11 +63,13 @@ double sum_squares_float(const float *x, int64_t n) {
       int64_t first = b * kBlock, last = std::min(n, first + kBlock), i = first;
       for (; i + 8 <= last; i += 8) {
         for (int k = 0; k < 8; k++) {
-          lanes[k] += static_cast<double>(x[i + k]) * x[i + k];
+          double value = static_cast<double>(x[i + k]);
+          lanes[k] += value * value;
         }
       }
       for (; i < last; i++) {
-        lanes[0] += static_cast<double>(x[i]) * x[i];
+        double value = static_cast<double>(x[i]);
+        lanes[0] += value * value;
       }
       for (double lane : lanes) {
         partial[static_cast<size_t>(b)] += lane;
@@ -87,11 +90,13 @@ char *lt_sum_squares(lt_tensor t, double *out) {
     at::NoGradGuard no_grad;
     auto &x = ref(t);
     if (x.is_cpu() && x.scalar_type() == at::kFloat) {
-      *out = sum_squares_float(x.const_data_ptr<float>(), x.numel());
+      *out = sum_squares_of(x.const_data_ptr<float>(), x.numel());
+    } else if (x.is_cpu() && x.scalar_type() == at::kBFloat16) {
+      *out = sum_squares_of(x.const_data_ptr<at::BFloat16>(), x.numel());
     } else {
       auto total = at::zeros({}, x.options().dtype(at::kDouble));
       for (int64_t first = 0; first < x.numel(); first += kSlice) {
-        auto part = x.narrow(0, first, std::min(kSlice, x.numel() - first)).to(at::kFloat);
+        auto part = x.narrow(0, first, std::min(kSlice, x.numel() - first)).to(at::kDouble);
         total += part.dot(part);
       }
       *out = total.item<double>();
@@ -105,6 +110,9 @@ char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m
     at::NoGradGuard no_grad;
     Adam a{lr, beta1, beta2, eps, weight_decay, grad_scale, step};
     auto &p = ref(param);
+    for (lt_tensor other : {grad, m, v}) {
+      TORCH_CHECK(ref(other).numel() == p.numel(), "a buffer has ", ref(other).numel(), " values for ", p.numel(), " parameters");
+    }
     if (p.is_cpu() && p.scalar_type() == at::kFloat) {
       adamw_float(p.data_ptr<float>(), ref(grad).const_data_ptr<float>(), ref(m).data_ptr<float>(), ref(v).data_ptr<float>(), p.numel(), a);
     } else {

@@ -26,7 +26,8 @@ func AdamW(param, remainder, grad, m, v *Tensor, a Adam) {
 		C.double(a.Eps), C.double(a.WeightDecay), C.int64_t(a.Step), C.double(a.GradScale)))
 }
 
-// MergeMaster is the exact fp32 value held as param (bf16, the nearest) and remainder (i16, the signed distance of the bit patterns).
+// MergeMaster is the exact fp32 value held as param (bf16, the nearest, ties away from zero) and remainder (i16, the signed distance of
+// the bit patterns).
 func MergeMaster(s *Scope, param, remainder *Tensor) *Tensor {
 	var out C.lt_tensor
 	message := C.lt_merge_master(param.c(), remainder.c(), &out)

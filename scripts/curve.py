@@ -1,0 +1,57 @@
+"""Helper of gpu-suite.sh, standard library only.
+
+curve.py recipe SHARED NAME STAGE LOSS FOLDER   writes curve.yaml and its rows for a recorded curve of the original
+curve.py compare SHARED NAME METRICS            prints the largest relative differences of loss and gradient norm as JSON
+curve.py same RUN RUN                           prints true when two finished runs are equal, byte for byte
+"""
+import json
+import os
+import sys
+
+
+def recipe(shared, name, stage, loss, folder):
+    shared = os.path.abspath(shared)
+    h = json.load(open(f"{shared}/parity/{name}.json"))
+    rows = json.load(open(f"{shared}/coco-mini/{h['data']}"))
+    os.makedirs(folder, exist_ok=True)
+    order = [i for step in h["curve"] for micro in step["micro_batches"] for i in micro]
+    json.dump([rows[i] for i in order], open(f"{folder}/rows.json", "w"))
+    lr = h["learning_rate"]
+    train = f"{{projector: {{lr: {lr}}}}}" if stage == "pretrain" else f"{{projector: {{lr: {lr}}}, language: {{lr: {lr}}}}}"
+    with open(f"{folder}/curve.yaml", "w") as f:
+        f.write(f"""model:
+  vision: {{weights: {shared}/parity/clip}}
+  projector: {{type: {h['mm_projector_type']}, weights: {shared}/parity/{h['initial_projector']}}}
+  language: {{weights: {shared}/parity/llm, tokenizer: {{path: {shared}/llama-tokenizer, legacy: "false"}}}}
+{stage}:
+  data: [{{path: rows.json, images: {shared}/coco-mini/images}}]
+  template: {h['template']}
+  image: {h['image_aspect_ratio']}
+  order: sequential
+  train: {train}
+  batch: {{global: {h['batch'] * h['accumulation']}, micro: {h['batch']}}}
+  steps: {len(h['curve'])}
+  schedule: {{type: cosine, warmup: {h['warmup_ratio']}}}
+  optimizer: {{clip: 0}}
+  loss: {loss}
+""")
+
+
+def compare(shared, name, metrics):
+    want = json.load(open(f"{shared}/parity/{name}.json"))["curve"]
+    got = [json.loads(line) for line in open(metrics)]
+    assert len(got) == len(want), f"{len(got)} steps, want {len(want)}"
+    worst = lambda key: max(abs(a[key] - b[key]) / abs(b[key]) for a, b in zip(got, want))
+    print(json.dumps({"loss": worst("loss"), "grad_norm": worst("grad_norm")}))
+
+
+def same(a, b):
+    measured = lambda key: key.endswith(("_ms", "_per_s")) or key == "peak_memory_bytes"
+    lines = lambda run: [{k: v for k, v in json.loads(line).items() if not measured(k)} for line in open(f"{run}/metrics.jsonl")]
+    newest = lambda run: sorted(d for d in os.listdir(f"{run}/checkpoints") if d.startswith("step-"))[-1]
+    tensors = lambda run: [open(f"{run}/checkpoints/{newest(run)}/{file}", "rb").read() for file in ("model.safetensors", "optimizer.safetensors")]
+    print(json.dumps(lines(a) == lines(b) and newest(a) == newest(b) and tensors(a) == tensors(b)))
+
+
+if __name__ == "__main__":
+    {"recipe": recipe, "compare": compare, "same": same}[sys.argv[1]](*sys.argv[2:])
