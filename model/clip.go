@@ -26,7 +26,7 @@ func (c *clipConfig) complete() error {
 	c.ImageSize, c.PatchSize = orDefault(c.ImageSize, 224), orDefault(c.PatchSize, 32)
 	c.Activation, c.Eps = orDefault(c.Activation, "quick_gelu"), orDefault(c.Eps, 1e-5)
 	switch {
-	case c.HiddenSize <= 0 || c.Layers <= 0 || c.Heads <= 0 || c.PatchSize <= 0 || c.ImageSize < c.PatchSize:
+	case c.HiddenSize <= 0 || c.IntermediateSize <= 0 || c.Layers <= 0 || c.Heads <= 0 || c.PatchSize <= 0 || c.ImageSize < c.PatchSize:
 		return fmt.Errorf("a size is not positive, or image_size is smaller than patch_size")
 	case c.HiddenSize%c.Heads != 0:
 		return fmt.Errorf("hidden_size %d is not a multiple of num_attention_heads %d", c.HiddenSize, c.Heads)

@@ -44,13 +44,13 @@ func readConfig(key, weights, config string) (raw []byte, dir string, err error)
 func Resolve(weights string) (string, error) {
 	if info, err := os.Stat(weights); err == nil {
 		if !info.IsDir() {
-			return "", fmt.Errorf("%s is a file; name the folder that holds config.json and the weights", weights)
+			return "", fmt.Errorf("%q is a file; name the folder that holds config.json and the weights", weights)
 		}
 		return weights, nil
 	}
 	owner, name, isID := strings.Cut(weights, "/")
-	if !isID || strings.Contains(name, "/") || strings.HasPrefix(weights, ".") {
-		return "", fmt.Errorf("no folder %s", weights)
+	if !isID || owner == "" || name == "" || strings.Contains(name, "/") || strings.HasPrefix(weights, ".") {
+		return "", fmt.Errorf("no folder %q", weights)
 	}
 	repository := filepath.Join(hubCache(), "models--"+owner+"--"+name)
 	revision, err := os.ReadFile(filepath.Join(repository, "refs", "main"))

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -19,13 +20,16 @@ type Sampling struct {
 
 // Generate answers one prompt. emit gets each token as it is made and says whether to go on.
 func (m *LLaVA) Generate(prompt Input, how Sampling, emit func(id int32) bool) error {
+	limit := m.Language.Describe().MaxPositions
+	if n := int64(len(prompt.IDs)); n > limit {
+		return fmt.Errorf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it", n, limit)
+	}
 	cache := m.Language.NewCache()
 	defer cache.Free()
 	random := rand.New(rand.NewPCG(how.Seed, 0))
 	next, err := m.first(prompt, cache, how, random)
-	limit := m.Language.Describe().MaxPositions
-	for made := 0; err == nil && made < how.MaxTokens && !slices.Contains(how.Stop, next); made++ {
-		if !emit(next) || cache.Length() >= limit {
+	for made := 1; err == nil && made <= how.MaxTokens && !slices.Contains(how.Stop, next); made++ {
+		if !emit(next) || made == how.MaxTokens || cache.Length() >= limit {
 			return nil
 		}
 		next, err = m.next(next, cache, how, random)

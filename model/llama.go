@@ -21,6 +21,10 @@ type llamaConfig struct {
 	Eps              float64  `json:"rms_norm_eps"`
 	RopeTheta        float64  `json:"rope_theta"`
 	RopeScaling      any      `json:"rope_scaling"`
+	RopeParameters   struct { // where transformers 5 writes the two above
+		Type  string  `json:"rope_type"`
+		Theta float64 `json:"rope_theta"`
+	} `json:"rope_parameters"`
 	Activation       string   `json:"hidden_act"`
 	AttentionBias    bool     `json:"attention_bias"`
 	MLPBias          bool     `json:"mlp_bias"`
@@ -32,15 +36,21 @@ func (c *llamaConfig) complete() error {
 	c.KeyValueHeads = orDefault(c.KeyValueHeads, c.Heads)
 	c.MaxPositions = orDefault(c.MaxPositions, 2048)
 	c.Eps = orDefault(c.Eps, 1e-6)
-	c.RopeTheta = orDefault(c.RopeTheta, 10000)
+	c.RopeTheta = orDefault(orDefault(c.RopeTheta, c.RopeParameters.Theta), 10000)
+	c.RopeParameters.Type = orDefault(c.RopeParameters.Type, "default")
 	c.Activation = orDefault(c.Activation, "silu")
 	if c.HeadDim == 0 && c.Heads > 0 {
 		c.HeadDim = c.HiddenSize / c.Heads
 	}
-	for name, size := range map[string]int64{"hidden_size": c.HiddenSize, "intermediate_size": c.IntermediateSize, "num_hidden_layers": c.Layers,
-		"num_attention_heads": c.Heads, "vocab_size": c.VocabSize} {
-		if size <= 0 {
-			return fmt.Errorf("%s is missing or not positive", name)
+	for _, size := range []struct {
+		name  string
+		value int64
+	}{
+		{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize}, {"num_hidden_layers", c.Layers}, {"num_attention_heads", c.Heads},
+		{"num_key_value_heads", c.KeyValueHeads}, {"head_dim", c.HeadDim}, {"vocab_size", c.VocabSize}, {"max_position_embeddings", c.MaxPositions},
+	} {
+		if size.value <= 0 {
+			return fmt.Errorf("%s is missing or not positive", size.name)
 		}
 	}
 	switch {
@@ -49,7 +59,9 @@ func (c *llamaConfig) complete() error {
 	case c.HeadDim%2 != 0:
 		return fmt.Errorf("head size %d is odd; rotary embeddings need pairs", c.HeadDim)
 	case c.RopeScaling != nil:
-		return fmt.Errorf("rope_scaling %v is not supported", c.RopeScaling)
+		return fmt.Errorf("rope_scaling %v is not supported; it must be absent or null", c.RopeScaling)
+	case c.RopeParameters.Type != "default":
+		return fmt.Errorf("rope_type %q is not supported; it must be default", c.RopeParameters.Type)
 	case c.AttentionBias || c.MLPBias:
 		return fmt.Errorf("attention_bias and mlp_bias are not supported")
 	case c.Activation != "silu":

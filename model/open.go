@@ -22,46 +22,52 @@ type OpenOptions struct {
 
 // Open builds the model that a recipe describes, with every value loaded or initialised.
 func Open(m recipes.Model, o OpenOptions) (*LLaVA, error) {
-	llava, err := declare(m, o)
-	if err != nil {
-		return nil, err
-	}
-	if err := llava.fill(m, o); err != nil {
-		llava.Free()
-		return nil, err
-	}
-	if o.Normalization != nil {
-		if err := llava.SetNormalization(o.Normalization); err != nil {
-			llava.Free()
-			return nil, err
-		}
-	}
-	return llava, nil
-}
-
-// declare builds the three parts from their configurations and allocates their parameters.
-func declare(m recipes.Model, o OpenOptions) (*LLaVA, error) {
 	configs, err := readConfigs(m)
 	if err != nil {
 		return nil, err
 	}
 	llava := &LLaVA{Params: nn.NewParams(), configs: configs, Fingerprints: map[string]string{}}
-	if llava.Language, err = newLanguage(configs.language, llava.Params, o.Device); err != nil {
-		return nil, fmt.Errorf("model.language: %w", err)
+	if err := llava.open(m, o); err != nil {
+		llava.Free()
+		return nil, err
 	}
-	selected := TowerSelect{Layer: m.Vision.SelectLayer, Feature: m.Vision.SelectFeature}
-	if llava.Tower, err = newTower(configs.vision, llava.Params, selected); err != nil {
-		return nil, fmt.Errorf("model.vision: %w", err)
+	return llava, nil
+}
+
+func (m *LLaVA) open(recipe recipes.Model, o OpenOptions) error {
+	if err := m.declare(recipe, o.Device); err != nil {
+		return err
 	}
-	tower, language := llava.Tower.Describe(), llava.Language.Describe()
-	if llava.Projector, err = newProjector(m.Projector.Type, llava.Params, tower.HiddenSize, language.HiddenSize); err != nil {
-		return nil, fmt.Errorf("model.projector: %w", err)
+	m.Params.Select(func(p *nn.Param) bool { return o.Trains != nil && o.Trains(p.Part, p.Name) })
+	for _, p := range m.Params.All() {
+		m.trainsTower = m.trainsTower || p.Trainable && p.Part == partVision
 	}
-	llava.Params.Select(func(p *nn.Param) bool { return o.Trains != nil && o.Trains(p.Part, p.Name) })
-	for _, p := range llava.Params.All() {
-		llava.trainsTower = llava.trainsTower || p.Trainable && p.Part == partVision
+	if err := m.Params.Place(o.Device, o.Dtype); err != nil {
+		return err
 	}
-	return llava, llava.Params.Place(o.Device, o.Dtype)
+	if err := m.fill(recipe, o); err != nil {
+		return err
+	}
+	if o.Normalization == nil {
+		return nil
+	}
+	return m.SetNormalization(o.Normalization)
+}
+
+// declare builds the three parts from their configurations.
+func (m *LLaVA) declare(recipe recipes.Model, device torch.Device) (err error) {
+	if m.Language, err = newLanguage(m.configs.language, m.Params, device); err != nil {
+		return fmt.Errorf("model.language: %w", err)
+	}
+	selected := TowerSelect{Layer: recipe.Vision.SelectLayer, Feature: recipe.Vision.SelectFeature}
+	if m.Tower, err = newTower(m.configs.vision, m.Params, selected); err != nil {
+		return fmt.Errorf("model.vision: %w", err)
+	}
+	in, out := m.Tower.Describe().HiddenSize, m.Language.Describe().HiddenSize
+	if m.Projector, err = newProjector(recipe.Projector.Type, m.Params, in, out); err != nil {
+		return fmt.Errorf("model.projector: %w", err)
+	}
+	return nil
 }
 
 func newLanguage(config []byte, ps *nn.Params, device torch.Device) (Language, error) {

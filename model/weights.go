@@ -47,9 +47,8 @@ func (ss *sources) open(path string) (*checkpoints.Weights, error) {
 // visionSpellings are the prefixes under which files hold a CLIP tower.
 var visionSpellings = []string{visionPrefix, "vision_model.", "vision_tower.vision_model.", ""}
 
-// unused matches tensors that published files hold and no part needs.
-var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|visual_projection|logit_scale)|^vision_model\.(post_layernorm|encoder\.layers)\.|` +
-	regexp.QuoteMeta(visionPrefix) + `(post_layernorm|encoder\.layers)\.`)
+// unused matches tensors that published files hold and no part needs; a tower's stand without the prefix of their spelling.
+var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|visual_projection|logit_scale|post_layernorm|encoder\.layers)\b`)
 
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (*sources, error) {
 	ss := &sources{parts: map[string]*source{}}
@@ -189,7 +188,7 @@ func (s *source) belongs(name string) bool {
 // leftOver reports the tensors of a source that belong to its part and that no parameter took.
 func (s *source) leftOver(taken map[string]bool, tied bool) (problems []error) {
 	for _, name := range s.weights.Names() {
-		if taken[name] || !s.belongs(name) || unused.MatchString(name) || tied && name == "lm_head.weight" {
+		if taken[name] || !s.belongs(name) || unused.MatchString(strings.TrimPrefix(name, s.prefix[1])) || tied && name == "lm_head.weight" {
 			continue
 		}
 		problems = append(problems, fmt.Errorf("  extra: %s (in %s)", name, s.where))

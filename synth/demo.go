@@ -16,14 +16,15 @@ type Options struct {
 	Questions int // questions in each held-out set; default 600
 
 	BaseCaptions      int // captioned pictures for the base; default 12000
-	BaseConversations int // conversations about scenes in words for the base; default 30000
+	BaseConversations int // conversations about scenes in words for the base; default 20000
+	BaseEchoes        int // rows of words to be said again, for the base; default 10000
 }
 
 func (o Options) withDefaults() Options {
 	for _, size := range []struct {
 		value    *int
 		fallback int
-	}{{&o.Pretrain, 3000}, {&o.Finetune, 4000}, {&o.Questions, 600}, {&o.BaseCaptions, 12000}, {&o.BaseConversations, 30000}} {
+	}{{&o.Pretrain, 3000}, {&o.Finetune, 4000}, {&o.Questions, 600}, {&o.BaseCaptions, 12000}, {&o.BaseConversations, 20000}, {&o.BaseEchoes, 10000}} {
 		if *size.value == 0 {
 			*size.value = size.fallback
 		}

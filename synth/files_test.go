@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var small = Options{Seed: 5, Pretrain: 60, Finetune: 80, Questions: 100, BaseCaptions: 50, BaseConversations: 300}
+var small = Options{Seed: 5, Pretrain: 60, Finetune: 80, Questions: 100, BaseCaptions: 50, BaseConversations: 300, BaseEchoes: 60}
 
 func writeDemo(t *testing.T, options Options) string {
 	t.Helper()
@@ -94,7 +94,8 @@ func TestRowsAreLLaVAJSON(t *testing.T) {
 		{demo + "/pretrain.json", small.Pretrain, 2, 2, 1},
 		{demo + "/finetune.json", small.Finetune, 6, 8, 1},
 		{base + "/captions.json", small.BaseCaptions, 2, 2, 1},
-		{base + "/conversations.json", small.BaseConversations, 6, 8, 0},
+		{base + "/conversations.json", small.BaseConversations, 18, 24, 0},
+		{base + "/echoes.json", small.BaseEchoes, 4, 4, 0},
 	}
 	for _, test := range tests {
 		rows, ids, lengths := readJSON[row](t, test.path), map[string]bool{}, map[int]bool{}
@@ -185,7 +186,7 @@ func TestNoHeldOutPairInAnyTrainingText(t *testing.T) {
 	held := regexp.MustCompile(strings.Join(names, "|"))
 	options := Options{Seed: 9, Pretrain: 200, Finetune: 200, BaseCaptions: 200, BaseConversations: 5000, Questions: 20}
 	demo, base := writeDemo(t, options), writeBase(t, options)
-	for _, path := range []string{demo + "/pretrain.json", demo + "/finetune.json", base + "/captions.json", base + "/conversations.json"} {
+	for _, path := range []string{demo + "/pretrain.json", demo + "/finetune.json", base + "/captions.json", base + "/conversations.json", base + "/echoes.json"} {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

@@ -22,7 +22,7 @@ var materials = map[string]func(t *terminal) error{
 		if err := synth.WriteConfigs("base"); err != nil {
 			return err
 		}
-		return synth.WriteBase("data", synth.Options{Seed: 1, BaseCaptions: 16000, BaseConversations: 40000}, func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
+		return synth.WriteBase("data", synth.Options{Seed: 1}, func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
 	},
 }
 

@@ -301,8 +301,20 @@ func TestInitialValuesDependOnSeedAndNameAlone(t *testing.T) {
 	if slices.Equal(other["weight"], first["weight"]) {
 		t.Error("another seed gives the same values")
 	}
-	if slices.Equal(first["model.layers.0.fc.weight"], first["model.layers.1.fc.weight"]) {
-		t.Error("two names have the same values")
+}
+
+func TestTwoNamesHaveDifferentValues(t *testing.T) {
+	for _, init := range []Init{{"normal", 1}, {"uniform", 1}} {
+		ps := NewParams()
+		first, second := ps.Root("language", "").Param("first", init, 5), ps.Root("language", "").Param("second", init, 5)
+		place(t, ps, torch.Float32, all)
+		do(t, func(s *torch.Scope) {
+			first.Initialise(s, 1)
+			second.Initialise(s, 1)
+			if slices.Equal(value(s, first), value(s, second)) {
+				t.Errorf("%s: both are %v", init.Kind, value(s, first))
+			}
+		})
 	}
 }
 

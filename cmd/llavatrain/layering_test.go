@@ -1,0 +1,249 @@
+package main
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The rules of the house, held against what go list and the sources say.
+
+const module = "github.com/llavatrain/llavatrain"
+
+// doors is which of our packages each may import, and why it may not import more.
+var doors = map[string]struct {
+	imports []string
+	why     string
+}{
+	"cmd/llavatrain":        {[]string{"train", "data", "model", "loss", "model/torch", "recipes", "checkpoints", "synth"}, "the top row: layers (model/nn) are the model's business"},
+	"train":                 {[]string{"model", "loss", "data", "recipes", "checkpoints", "model/nn", "model/torch"}, "it trains on any data: making some (synth) is not its business"},
+	"model":                 {[]string{"model/nn", "model/torch", "recipes", "checkpoints"}, "a model knows neither how samples are made nor how it is trained"},
+	"loss":                  {[]string{"model/torch"}, "a loss sees hidden states and labels, whatever made them"},
+	"model/nn":              {[]string{"model/torch"}, "layers know no family and no file"},
+	"data":                  {[]string{"recipes", "checkpoints"}, "data is ready before libtorch sees it, so that it builds and is tested without"},
+	"model/torch":           {nil, "the border to libtorch knows nothing of what is computed with it"},
+	"model/torch/torchtest": {[]string{"model/torch"}, "tests of every engine package use it"},
+	"recipes":               {nil, "what a recipe may say does not depend on who reads it"},
+	"checkpoints":           {nil, "files and folders, whatever they hold"},
+	"scripts/shapes-base":   {[]string{"checkpoints"}, "a step of making the demo's base, which reads and writes weights"},
+	"synth":                 {nil, "it writes the files that others read"},
+}
+
+// pure packages build without C, and so in seconds and anywhere.
+var pure = []string{"recipes", "checkpoints", "data", "synth"}
+
+// forbidden packages are gotch's upper layers: they leak, lose errors and end the process (log.Fatal).
+var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/ts", "github.com/sugarme/gotch/nn", "github.com/sugarme/gotch/pickle", "github.com/sugarme/gotch/vision"}
+
+// owners are the files that may call torch.Own, because what they make lives longer than a scope.
+var owners = map[string]string{
+	"model/nn/params.go": "parameters and their flat buffers",
+	"model/nn/rotary.go": "the table of angles",
+	"model/language.go":  "the cache of keys and values",
+	"model/llava.go":     "the table of normalised pixel levels",
+	"train/optimizer.go": "moments",
+}
+
+// goPackage is what go list says of a package.
+type goPackage struct {
+	ImportPath, Dir   string
+	Imports, Deps     []string
+	GoFiles, CgoFiles []string
+	Standard          bool
+}
+
+func (p goPackage) name() string { return strings.TrimPrefix(p.ImportPath, module+"/") }
+
+// goList runs go list in the repository's root.
+func goList(t *testing.T, environment []string, args ...string) (list []goPackage) {
+	t.Helper()
+	command := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Imports,Deps,GoFiles,CgoFiles,Standard"}, args...)...)
+	command.Dir, command.Env = filepath.Join("..", ".."), append(os.Environ(), environment...)
+	command.Stderr = os.Stderr
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", command.Args, err)
+	}
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); decoder.More(); {
+		var p goPackage
+		if err := decoder.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+func TestPackagesImportOnlyDownwards(t *testing.T) {
+	for _, p := range goList(t, nil, "./...") {
+		door, known := doors[p.name()]
+		if !known {
+			t.Errorf("package %s has no row in the table of doors", p.name())
+			continue
+		}
+		for _, imported := range p.Imports {
+			if name, ours := strings.CutPrefix(imported, module+"/"); ours && !slices.Contains(door.imports, name) {
+				t.Errorf("%s imports %s, and may import %v only: %s", p.name(), name, door.imports, door.why)
+			}
+		}
+	}
+}
+
+func TestEveryDoorLeadsToAPackage(t *testing.T) {
+	for name, door := range doors {
+		for _, folder := range append([]string{name}, door.imports...) {
+			if _, err := os.Stat(filepath.Join("..", "..", folder)); err != nil {
+				t.Errorf("the row of %s names %s: %v", name, folder, err)
+			}
+		}
+		if door.why == "" {
+			t.Errorf("the row of %s gives no reason", name)
+		}
+	}
+}
+
+func TestPurePackagesNeedNoC(t *testing.T) {
+	var paths []string
+	for _, name := range pure {
+		paths = append(paths, "./"+name)
+	}
+	for _, p := range goList(t, []string{"CGO_ENABLED=1"}, append([]string{"-deps"}, paths...)...) {
+		if len(p.CgoFiles) > 0 && !p.Standard {
+			t.Errorf("%s uses cgo (%v) and a pure package depends on it", p.ImportPath, p.CgoFiles)
+		}
+	}
+	build := exec.Command("go", append([]string{"build"}, paths...)...)
+	build.Dir, build.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Errorf("CGO_ENABLED=0 go build %v: %v\n%s", paths, err, out)
+	}
+}
+
+func TestGotchIsUsedForItsBindingsAlone(t *testing.T) {
+	for _, p := range goList(t, nil, "./...") {
+		for _, layer := range forbidden {
+			if slices.Contains(p.Deps, layer) {
+				t.Errorf("%s depends on %s; gotch/libtch alone is used", p.name(), layer)
+			}
+		}
+	}
+}
+
+// source is a parsed file of ours that is not a test.
+type source struct {
+	name string // slash path from the repository's root
+	file *ast.File
+	set  *token.FileSet
+}
+
+func sources(t *testing.T) (list []source) {
+	t.Helper()
+	for _, p := range goList(t, nil, "./...") {
+		for _, base := range slices.Concat(p.GoFiles, p.CgoFiles) {
+			set := token.NewFileSet()
+			file, err := parser.ParseFile(set, filepath.Join(p.Dir, base), nil, parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, source{p.name() + "/" + base, file, set})
+		}
+	}
+	if len(list) < 50 {
+		t.Fatalf("%d files found", len(list))
+	}
+	return list
+}
+
+func (s source) line(p token.Pos) int { return s.set.Position(p).Line }
+
+// calls visits the calls of a function: "panic", or "os.Exit".
+func (s source) calls(function string, visit func(line int)) {
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		name := ""
+		switch f := call.Fun.(type) {
+		case *ast.Ident:
+			name = f.Name
+		case *ast.SelectorExpr:
+			if x, ok := f.X.(*ast.Ident); ok {
+				name = x.Name + "." + f.Sel.Name
+			}
+		}
+		if name == function {
+			visit(s.line(call.Pos()))
+		}
+		return true
+	})
+}
+
+func TestLongLivedTensorsAreMadeInNamedFiles(t *testing.T) {
+	found := map[string]bool{}
+	for _, s := range sources(t) {
+		s.calls("torch.Own", func(line int) {
+			found[s.name] = true
+			if owners[s.name] == "" {
+				t.Errorf("%s:%d calls torch.Own: tensors that outlive their scope are made in %v", s.name, line, owners)
+			}
+		})
+	}
+	for name := range owners {
+		if !found[name] {
+			t.Errorf("%s is named as an owner and owns nothing", name)
+		}
+	}
+}
+
+func TestTheProcessEndsInMainAlone(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, function := range []string{"os.Exit", "syscall.Exit", "log.Fatal", "log.Fatalf", "log.Fatalln"} {
+			s.calls(function, func(line int) {
+				if path.Base(s.name) != "main.go" {
+					t.Errorf("%s:%d calls %s: return an error instead, a command's main.go picks the exit code", s.name, line, function)
+				}
+			})
+		}
+	}
+}
+
+// A panic is for what cannot happen, and a comment says why it cannot: at its line, above it, or on its function. Those of model/torch
+// become errors in torch.Do.
+func TestPanicsSayWhy(t *testing.T) {
+	for _, s := range sources(t) {
+		if strings.HasPrefix(s.name, "model/torch/") {
+			continue
+		}
+		s.calls("panic", func(line int) {
+			explained := slices.ContainsFunc(s.file.Comments, func(c *ast.CommentGroup) bool {
+				return s.line(c.Pos()) == line || s.line(c.End()) == line-1
+			})
+			for _, d := range s.file.Decls {
+				f, ok := d.(*ast.FuncDecl)
+				explained = explained || ok && s.line(f.Pos()) <= line && line <= s.line(f.End()) && strings.Contains(f.Doc.Text(), "cannot")
+			}
+			if !explained {
+				t.Errorf("%s:%d panics without a comment that says why this cannot happen", s.name, line)
+			}
+		})
+	}
+}
+
+func TestNoFileIsNamedForNothing(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, word := range strings.FieldsFunc(s.name, func(r rune) bool { return r == '/' || r == '.' || r == '_' }) {
+			if slices.Contains([]string{"util", "utils", "helper", "helpers", "common", "misc", "types"}, word) {
+				t.Errorf("%s: name a file or package for the concept it holds, not %q", s.name, word)
+			}
+		}
+	}
+}
