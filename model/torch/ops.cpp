@@ -89,10 +89,15 @@ char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts,
       if (equal_lengths(starts, samples)) {
         *out = own(attend_batched(query, key, value, samples, causal != 0));
       } else {
-        std::vector<at::Tensor> parts;
+        std::vector<int64_t> lengths;
         for (int i = 0; i < samples; i++) {
-          auto run = [&](const at::Tensor &x) { return x.narrow(0, starts[i], starts[i + 1] - starts[i]); };
-          parts.push_back(attend(run(query), run(key), run(value), causal != 0));
+          lengths.push_back(starts[i + 1] - starts[i]);
+        }
+        // split, not narrow: its backward joins the samples' gradients once, where each narrow's would fill a whole buffer
+        auto qs = query.split_with_sizes(lengths), ks = key.split_with_sizes(lengths), vs = value.split_with_sizes(lengths);
+        std::vector<at::Tensor> parts;
+        for (size_t i = 0; i < lengths.size(); i++) {
+          parts.push_back(attend(qs[i], ks[i], vs[i], causal != 0));
         }
         *out = own(at::cat(parts, 0));
       }
