@@ -224,7 +224,7 @@ func (d *jpegDecoder) quantizationTables(body []byte) error {
 func (d *jpegDecoder) huffmanTables(body []byte) error {
 	for len(body) > 0 {
 		if len(body) < 17 {
-			return fmt.Errorf("Huffman table is cut short")
+			return fmt.Errorf("table of Huffman codes is cut short")
 		}
 		class, slot, counts := body[0]>>4, body[0]&15, [16]uint8(body[1:17])
 		total := 0
@@ -232,7 +232,7 @@ func (d *jpegDecoder) huffmanTables(body []byte) error {
 			total += int(n)
 		}
 		if class > 1 || slot > 3 || total > 256 || total > len(body)-17 {
-			return fmt.Errorf("Huffman table %d of class %d with %d codes is damaged", slot, class, total)
+			return fmt.Errorf("table of Huffman codes %d of class %d with %d codes is damaged", slot, class, total)
 		}
 		table, err := newHuffmanTable(counts, body[17:17+total])
 		if err != nil {

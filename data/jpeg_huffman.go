@@ -129,7 +129,7 @@ func newHuffmanTable(counts [maxCodeLength]uint8, symbols []uint8) (*huffmanTabl
 		}
 		t.end[length] = code
 		if code > 1<<length {
-			return nil, fmt.Errorf("Huffman table has more codes of %d bits than there can be", length)
+			return nil, fmt.Errorf("table of Huffman codes has more codes of %d bits than there can be", length)
 		}
 	}
 	return t, nil

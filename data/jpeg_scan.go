@@ -96,7 +96,7 @@ func (d *jpegDecoder) prepare(s *jpegScan) error {
 		case needDC && c.dc == nil || needAC && c.ac == nil:
 			return fmt.Errorf("a Huffman table of component %d is missing", c.id)
 		case needDC && slices.ContainsFunc(c.dc.symbols, func(length uint8) bool { return length > 15 }):
-			return fmt.Errorf("Huffman table of component %d is damaged", c.id)
+			return fmt.Errorf("table of Huffman codes of component %d is damaged", c.id)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -88,9 +89,8 @@ func locateExport(dir string) (located, error) {
 	if config.Projector == "" || config.Layer == nil {
 		return located{}, fmt.Errorf("%s is not a LLaVA model: its config.json has no mm_projector_type or mm_vision_select_layer", dir)
 	}
-	if config.Template == "" {
-		config.Template = "vicuna_v1"
-	}
+	config.Template = cmp.Or(config.Template, "vicuna_v1")
+	config.Feature = cmp.Or(config.Feature, "patch") // the original's default
 	return located{
 		model: recipes.Model{
 			Vision:    recipes.Vision{Weights: dir, SelectLayer: *config.Layer, SelectFeature: config.Feature},
