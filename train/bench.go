@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/llavatrain/llavatrain/data"
-	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -179,9 +178,7 @@ func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) 
 	if err != nil {
 		return nil, err
 	}
-	if t.average, err = loss.OpenAverage(stage.Loss); err == nil {
-		t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params)
-	}
+	t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params)
 	return t, err
 }
 

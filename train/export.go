@@ -145,9 +145,7 @@ func (t *trainer) writeParams(dir, base string, infos []checkpoints.Info) error 
 		if err = writeParam(w, p, info.Dtype); err != nil {
 			break
 		}
-		if len(infos) > 100 || base == "model" {
-			t.report.Progress("writing "+base, int64(i+1), int64(len(infos)))
-		}
+		t.report.Progress("writing "+base, int64(i+1), int64(len(infos)))
 	}
 	return firstError(err, w.Close())
 }
@@ -155,11 +153,8 @@ func (t *trainer) writeParams(dir, base string, infos []checkpoints.Info) error 
 func writeParam(w *checkpoints.Writer, p *nn.Param, dtype checkpoints.Dtype) error {
 	as := map[checkpoints.Dtype]torch.Dtype{checkpoints.F32: torch.Float32, checkpoints.BF16: torch.BFloat16}[dtype]
 	var values []byte
-	err := torch.Do(func(s *torch.Scope) { values = torch.To(s, p.Value(s), as).Bytes() })
-	return firstError(err, func() error {
-		if err != nil {
-			return nil
-		}
-		return w.Write(p.Name, values)
-	}())
+	if err := torch.Do(func(s *torch.Scope) { values = torch.To(s, p.Value(s), as).Bytes() }); err != nil {
+		return err
+	}
+	return w.Write(p.Name, values)
 }

@@ -156,12 +156,8 @@ func (t *trainer) choose() (c checkpoints.Checkpoint, ok bool, err error) {
 // makeDigest lists what the run's numbers depend on: recipe keys, and the content of data and weights.
 func (t *trainer) makeDigest() (map[string]string, error) {
 	digest := t.recipe.Digest(t.options.Stage)
-	delete(digest, "dtype") // as resolved in the engine's part
-	for _, key := range []string{"micro", "tokens"} {
-		if key == "micro" {
-			delete(digest, t.options.Stage+".batch."+key) // likewise
-		}
-	}
+	delete(digest, "dtype") // as resolved, in the engine's part
+	delete(digest, t.options.Stage+".batch.micro")
 	prints, err := t.data.fingerprints()
 	if err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
-	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -49,7 +48,6 @@ type trainer struct {
 	data                   *dataset
 	model                  *model.LLaVA
 	optimizer              *optimizer
-	average                loss.Average
 	digest                 map[string]string
 	metricsLog, quarantine *checkpoints.JSONL
 
@@ -79,6 +77,10 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if err := t.rehearseExport(); err != nil {
 		return err
 	}
+	if at := t.options.StopAt; at > 0 && at <= start.step {
+		t.report.Say(fmt.Sprintf("the run already stands at step %d: nothing to do before --stop-at %d", start.step, at))
+		return nil
+	}
 	release, err := t.claim(start)
 	if err != nil {
 		return err
@@ -87,11 +89,8 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if err := t.openLogs(start.step); err != nil {
 		return err
 	}
-	if err := t.loop(ctx, start); err != nil {
+	if finished, err := t.loop(ctx, start); err != nil || !finished {
 		return err
-	}
-	if start.step < t.plan.total && t.stopsEarly() {
-		return nil
 	}
 	return t.export()
 }
@@ -111,8 +110,6 @@ func (t *trainer) losses(skipped int) string {
 // RunDir is the folder of one stage of a recipe's run.
 func RunDir(r *recipes.Recipe, stage string) string { return filepath.Join(r.Runs, r.Name, stage) }
 
-func (t *trainer) stopsEarly() bool { return t.options.StopAt > 0 && t.options.StopAt < t.plan.total }
-
 // open brings everything to life, in the state of the start.
 func (t *trainer) open(stage *recipes.Stage, from start) error {
 	reading, err := OpenReading(t.recipe.Model)
@@ -125,7 +122,6 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.plan, err = newPlan(t.recipe, stage, t.data.steps.Steps(), from.state.Engine); err != nil {
 		return err
 	}
-	t.average = t.plan.average
 	torch.SetThreads(t.plan.threads)
 	torch.Deterministic()
 	if err := t.openModel(from); err != nil {
@@ -154,6 +150,11 @@ func (t *trainer) openModel(from start) error {
 	if err != nil {
 		return err
 	}
+	return t.checkModel()
+}
+
+// checkModel makes sure that the tokenizer fits and that every part that should train does, and decides on recomputation.
+func (t *trainer) checkModel() error {
 	shape := t.model.Language.Describe()
 	if v := int64(t.data.Tokenizer.VocabSize()); v > shape.VocabSize {
 		return fmt.Errorf("%w: the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", ErrUsage, v, shape.VocabSize)
@@ -177,15 +178,15 @@ func (t *trainer) openModel(from start) error {
 	return nil
 }
 
-// loop takes the remaining steps.
-func (t *trainer) loop(ctx context.Context, from start) error {
+// loop takes the remaining steps and says whether the last of them was reached.
+func (t *trainer) loop(ctx context.Context, from start) (finished bool, err error) {
 	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
 		Plan: t.data.steps, Order: t.data.order, Prepare: t.data.prepare, ImageTokens: int(t.data.Tower.Tokens),
 		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, FailOnBad: t.plan.stage.BadSamples == "fail",
 		Known: from.skips, Workers: t.recipe.Workers, Ahead: 2,
 	})
 	defer loader.Close()
-	live := torch.Live()
+	live, at := torch.Live(), from.step
 	for {
 		waited := time.Now()
 		batch, err := loader.Next()
@@ -193,25 +194,26 @@ func (t *trainer) loop(ctx context.Context, from start) error {
 			if lost := t.losses(len(loader.Skipped())); lost != "" {
 				t.report.Say(lost)
 			}
-			return t.saveOnce(t.plan.total, loader.Skipped())
+			return true, t.saveOnce(t.plan.total, loader.Skipped())
 		}
 		if err != nil {
-			return err
+			return false, errors.Join(err, t.recordSkips(loader.Skipped(), at))
 		}
+		at = batch.Number + 1
 		began := time.Now()
 		m, err := t.step(batch)
 		if err != nil {
-			return err
+			return false, err
 		}
 		m.time(began.Sub(waited), time.Since(began), peakMemory(t.plan.device))
 		if err := t.record(m, batch); err != nil {
-			return err
+			return false, err
 		}
 		if leaked := torch.Live() - live; leaked != 0 {
-			return fmt.Errorf("%w: step %d left %d tensors behind", ErrInternal, m.Step, leaked)
+			return false, fmt.Errorf("%w: step %d left %d tensors behind", ErrInternal, m.Step, leaked)
 		}
 		if done, err := t.boundary(ctx, m.Step, loader.Skipped()); done || err != nil {
-			return err
+			return false, err
 		}
 	}
 }
@@ -251,6 +253,18 @@ func (t *trainer) record(m Metrics, st data.Step) error {
 		t.judgeFirst(m)
 	}
 	t.report.Step(m, t.plan.total)
+	return nil
+}
+
+// recordSkips writes the skipped samples of a step that was never trained on because there were too many of them.
+func (t *trainer) recordSkips(skips []data.Skip, after int) error {
+	for _, skip := range skips {
+		if skip.Step > after {
+			if err := t.quarantine.Append(skip); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -37,7 +37,7 @@ func (t *trainer) step(st data.Step) (Metrics, error) {
 		if len(batch.Supervised) == 0 {
 			continue
 		}
-		weight := t.average.Weight(len(batch.Supervised), total, micros)
+		weight := t.plan.average.Weight(len(batch.Supervised), total, micros)
 		if err := torch.Do(func(s *torch.Scope) { t.microBatch(s, batch, weight, &sum) }); err != nil {
 			return Metrics{}, fmt.Errorf("step %d, samples %s: %w", st.Number+1, strings.Join(batch.Samples, ", "), err)
 		}

@@ -60,7 +60,7 @@ func gradients(t *testing.T, tr *trainer, groups [][]data.Sample) [][]float32 {
 	var all [][]float32
 	for _, b := range batches {
 		if err := torch.Do(func(s *torch.Scope) {
-			tr.microBatch(s, b, tr.average.Weight(len(b.Supervised), total, micros), &sum)
+			tr.microBatch(s, b, tr.plan.average.Weight(len(b.Supervised), total, micros), &sum)
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func distance(a, b []float32) float64 {
 func TestMicroMeanDependsOnMicroBatches(t *testing.T) {
 	tr, samples := openTiny(t, 2, 8)
 	var err error
-	if tr.average, err = loss.OpenAverage("micro_mean"); err != nil {
+	if tr.plan.average, err = loss.OpenAverage("micro_mean"); err != nil {
 		t.Fatal(err)
 	}
 	whole, cut := gradients(t, tr, data.Split(samples, 8)), gradients(t, tr, data.Split(samples, 2))
