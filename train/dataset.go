@@ -110,17 +110,20 @@ func openDataset(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, repo
 }
 
 func (d *dataset) openSources(report Report) error {
-	for _, entry := range d.stage.Data {
+	for i, entry := range d.stage.Data {
 		source, err := data.OpenLLaVA(entry.Path, entry.Images, func(done, total int64) {
 			report.Progress("indexing "+filepath.Base(entry.Path), done, total)
 		})
 		if err != nil {
-			return err
+			return fmt.Errorf("data[%d].path: %w", i, err)
 		}
 		d.sources = append(d.sources, source)
+		if source.Len() == 0 {
+			return fmt.Errorf("data[%d].path: %s holds no rows", i, entry.Path)
+		}
 		images, err := data.OpenImages(entry.Images)
 		if err != nil {
-			return err
+			return fmt.Errorf("data[%d].images: %w", i, err)
 		}
 		d.images = append(d.images, images)
 	}

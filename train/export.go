@@ -60,7 +60,7 @@ func (t *trainer) rehearseExport() error {
 	}
 	free, err := checkpoints.FreeSpace(t.run.Dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
 	}
 	if free < need {
 		return fmt.Errorf("%w: %s has %d MB free; the checkpoints and the export of this run need %d MB. Free some, or set runs to another disk",

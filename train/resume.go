@@ -2,7 +2,6 @@ package train
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -57,13 +56,18 @@ func (t *trainer) used() bool { return exists(filepath.Join(t.run.Dir, recipeFil
 // claim makes the run folder this process's own, now that everything that the run needs was found: a new run gets its recipe written,
 // an old one that it replaces is moved aside.
 func (t *trainer) claim(from start) (release func(), err error) {
-	if from.dir == "" && t.used() && t.options.Overwrite {
-		if err := t.moveAside(); err != nil {
-			return nil, err
-		}
-	}
 	if release, err = t.run.Lock(); err != nil {
 		return nil, err
+	}
+	if from.dir == "" && t.used() && t.options.Overwrite { // under its lock: nobody trains in it
+		err = t.moveAside()
+		release()
+		if err == nil {
+			release, err = t.run.Lock()
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if from.dir == "" {
 		if err = t.writeRecipe(); err != nil {
@@ -85,7 +89,9 @@ func (t *trainer) writeRecipe() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(t.run.Dir, recipeFile), resolved, 0o666); err != nil {
+	file := filepath.Join(t.run.Dir, recipeFile)
+	if err := os.WriteFile(file, resolved, 0o666); err != nil {
+		os.Remove(file) // half a recipe must not pass for a run
 		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
 	}
 	return nil
@@ -149,6 +155,9 @@ func (t *trainer) choose() (c checkpoints.Checkpoint, ok bool, err error) {
 	c, bad, ok, err := t.run.Newest()
 	for _, problem := range bad {
 		t.report.Say(fmt.Sprintf("warning: a checkpoint does not verify and is passed over: %v", problem))
+	}
+	if err == nil && !ok && len(bad) > 0 { // starting at step 0 would remove what may still be saved by hand
+		err = fmt.Errorf("%w: no checkpoint in %s verifies; begin anew with --overwrite (which moves it aside)", checkpoints.ErrStorage, t.run.Dir)
 	}
 	return c, ok, err
 }
@@ -233,5 +242,5 @@ func hasStage(r *recipes.Recipe, name string) bool {
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
-	return !errors.Is(err, os.ErrNotExist)
+	return err == nil
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,6 +160,9 @@ func (t *trainer) checkModel() error {
 	if v := int64(t.data.Tokenizer.VocabSize()); v > shape.VocabSize {
 		return fmt.Errorf("%w: the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", ErrUsage, v, shape.VocabSize)
 	}
+	if length := int64(t.recipe.Model.Language.MaxLength); length > shape.MaxPositions {
+		return fmt.Errorf("%w: model.language.max_length %d is more than the %d positions that the language model was made for; set it to that or less", ErrUsage, length, shape.MaxPositions)
+	}
 	size := modelSize{hidden: shape.HiddenSize, layers: shape.Layers, maxTokens: int64(t.recipe.Model.Language.MaxLength)}
 	matched := map[string]int{}
 	for _, p := range t.model.Params.All() {
@@ -197,16 +201,16 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return true, t.saveOnce(t.plan.total, loader.Skipped())
 		}
 		if err != nil {
-			return false, errors.Join(err, t.recordSkips(loader.Skipped(), at))
+			return false, errors.Join(err, t.keep(at, from.step, loader.Skipped()))
 		}
 		at = batch.Number + 1
 		began := time.Now()
-		m, err := t.step(batch)
-		if err != nil {
-			return false, err
+		m, failed := t.step(batch)
+		if failed != nil && !errors.Is(failed, ErrDiverged) {
+			return false, failed
 		}
 		m.time(began.Sub(waited), time.Since(began), peakMemory(t.plan.device))
-		if err := t.record(m, batch); err != nil {
+		if err := firstError(failed, t.record(m, batch)); err != nil { // the step that gave up is recorded, too
 			return false, err
 		}
 		if leaked := torch.Live() - live; leaked != 0 {
@@ -256,16 +260,23 @@ func (t *trainer) record(m Metrics, st data.Step) error {
 	return nil
 }
 
-// recordSkips writes the skipped samples of a step that was never trained on because there were too many of them.
-func (t *trainer) recordSkips(skips []data.Skip, after int) error {
-	for _, skip := range skips {
-		if skip.Step > after {
-			if err := t.quarantine.Append(skip); err != nil {
-				return err
-			}
+// keep saves the steps that were completed before the data ended the run, and writes down the samples that a step after them skipped.
+func (t *trainer) keep(completed, began int, skips []data.Skip) error {
+	before := len(skips)
+	for i, skip := range slices.Backward(skips) {
+		if skip.Step > completed {
+			before = i
 		}
 	}
-	return nil
+	for _, skip := range skips[before:] {
+		if err := t.quarantine.Append(skip); err != nil {
+			return err
+		}
+	}
+	if completed == began {
+		return nil
+	}
+	return t.saveOnce(completed, skips[:before])
 }
 
 // judgeFirst warns of a first loss that a model which knows its language does not have.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
@@ -19,6 +20,7 @@ import (
 type located struct {
 	model    recipes.Model
 	overlay  []string // weight files over those of the recipe
+	seed     uint64   // of parts that the recipe makes from a configuration
 	template string
 	aspect   string
 }
@@ -66,7 +68,7 @@ func locateInRun(runDir, weights string) (located, error) {
 	if err != nil {
 		return located{}, err
 	}
-	return located{model: r.Model, overlay: []string{weights}, template: stage.Template, aspect: stage.Image}, nil
+	return located{model: r.Model, overlay: []string{weights}, seed: r.Seed, template: stage.Template, aspect: stage.Image}, nil
 }
 
 // locateExport reads an exported folder's own configuration.
@@ -135,7 +137,7 @@ func openAnswerer(path string, report train.Report) (*answerer, error) {
 	}
 	table := a.Processor.Table()
 	a.llava, err = model.Open(where.model, model.OpenOptions{
-		Device: device, Dtype: dtype, Overlay: where.overlay, Normalization: table[:],
+		Device: device, Dtype: dtype, Seed: where.seed, Overlay: where.overlay, Normalization: table[:],
 		Progress: func(done, total int64) { report.Progress("loading weights", done, total) },
 	})
 	return a, err
@@ -161,7 +163,7 @@ func (a *answerer) answer(picture *data.Picture, question string, how model.Samp
 	if err != nil {
 		return err
 	}
-	sample := data.Sample{IDs: ids, Labels: make([]int32, len(ids))}
+	sample := data.Sample{IDs: ids, Labels: slices.Repeat([]int32{data.Ignore}, len(ids))}
 	if picture != nil {
 		sample.Images = []data.Picture{*picture}
 	}

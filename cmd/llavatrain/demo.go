@@ -40,7 +40,9 @@ func newDemo(p *program) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			d := demo{program: p, dir: filepath.Join(runs, "shapes"), runs: runs, seed: seed, began: time.Now()}
-			return d.run(c.Context())
+			ctx, done := p.interruptible(c.Context())
+			defer done()
+			return d.run(ctx)
 		},
 	}
 	c.Flags().StringVar(&runs, "runs", "runs", "parent `FOLDER` of run folders")

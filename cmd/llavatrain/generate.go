@@ -45,7 +45,9 @@ func newGenerate(p *program) *cobra.Command {
 				}
 				fmt.Fprint(p.out, text)
 			})
-			fmt.Fprintln(p.out)
+			if err == nil {
+				fmt.Fprintln(p.out)
+			}
 			return err
 		},
 	}

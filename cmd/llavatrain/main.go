@@ -28,6 +28,8 @@ func commands() []func(*program) *cobra.Command {
 // program is what commands share.
 type program struct {
 	out, err io.Writer
+	started  bool           // the command line was understood
+	watching bool           // signals end the run in order
 	signal   syscall.Signal // the first that came, 0 for none
 }
 
@@ -43,11 +45,12 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 			code = codeInternal
 		}
 	}()
-	ctx, cancel := p.signals()
-	defer cancel()
-	err := p.root(args).ExecuteContext(ctx)
+	command, err := p.root(args).ExecuteContextC(context.Background())
 	if err != nil {
 		fmt.Fprintf(stderr, "llavatrain: %v\n", err)
+	}
+	if err != nil && !p.started { // the command line's own faults, in cobra's words
+		fmt.Fprintf(stderr, "`%s --help` lists what there is\n", command.CommandPath())
 	}
 	return p.exitCode(err)
 }
@@ -60,6 +63,7 @@ func (p *program) root(args []string) *cobra.Command {
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		PersistentPreRun:  func(*cobra.Command, []string) { p.started = true },
 	}
 	for _, command := range commands() {
 		root.AddCommand(command(p))
@@ -67,15 +71,17 @@ func (p *program) root(args []string) *cobra.Command {
 	root.SetArgs(args)
 	root.SetOut(p.out)
 	root.SetErr(p.err)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; %s --help lists what there is", err, c.CommandPath())}
-	})
 	return root
 }
 
-// signals returns a context that the first SIGINT or SIGTERM cancels; the second ends the process at once.
-func (p *program) signals() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
+// interruptible returns a context that the first SIGINT or SIGTERM cancels; the second ends the process at once. It is for commands
+// that can save what they have; the others end at the first, as usual. A command run by another shares its context.
+func (p *program) interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	if p.watching {
+		return parent, func() {}
+	}
+	p.watching = true
+	ctx, cancel := context.WithCancel(parent)
 	arrived := make(chan os.Signal, 2)
 	signal.Notify(arrived, syscall.SIGINT, syscall.SIGTERM)
 	go func() {

@@ -3,9 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,12 +24,35 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"llavatrain": main})
 }
 
+// TestScripts runs testdata/script. $WORLD is a world that all scripts share: they write below $WORK only.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: func(e *testscript.Env) error {
-		e.Setenv("WORLD", world(t))
-		return nil
-	}})
+	dir := world(t)
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/script",
+		Setup: func(e *testscript.Env) error { e.Setenv("WORLD", dir); return nil },
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
 }
+
+// exits is the script command `exits CODE ARGUMENTS…`: llavatrain must end with that code, and without a stack trace.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec("llavatrain", args[1:]...)
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		err = nil
+		if code := strconv.Itoa(exit.ExitCode()); code != args[0] {
+			ts.Fatalf("exit code %s, want %s", code, args[0])
+		}
+	} else if args[0] != "0" {
+		ts.Fatalf("exit code 0, want %s", args[0])
+	}
+	ts.Check(err)
+	if trace.MatchString(ts.ReadFile("stderr")) {
+		ts.Fatalf("stack trace on stderr")
+	}
+}
+
+// trace matches what no user should see.
+var trace = regexp.MustCompile(`goroutine \d|panic:|\.go:\d`)
 
 // command runs one command line in this process and fails the test unless it ends with the wanted exit code.
 func command(t *testing.T, want int, args ...string) string {
@@ -73,6 +100,7 @@ func readMetrics(t *testing.T, runDir string) (lines []train.Metrics) {
 // worldRecipe is a small model with random weights on a few drawn shapes: both stages take 20 steps in about a second.
 const worldRecipe = `
 name: world
+threads: 1
 model:
   vision: {config: base/tower.json, select_layer: -1}
   language: {config: base/language.json, tokenizer: {path: base}, max_length: 256}

@@ -137,6 +137,7 @@ func TestKillAndResume(t *testing.T) {
 	for _, stage := range []string{"pretrain", "finetune"} {
 		t.Run(stage, func(t *testing.T) {
 			dir := world(t)
+			write(t, filepath.Join(dir, "world.yaml"), strings.Replace(worldRecipe, "threads: 1", "threads: 2", 1))
 			began := time.Now()
 			recipe, want := reference(t, dir, stage)
 			span := time.Since(began)

@@ -35,6 +35,9 @@ func newStage(p *program, stage, short string) *cobra.Command {
 		Long:  short + ".\n\nRECIPE is a YAML file; without one, recipe.yaml in the current folder. `llavatrain init` writes shipped ones.",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.StopAt < 0 {
+				return usageError{fmt.Errorf("--stop-at %d: steps count from 1", o.StopAt)}
+			}
 			path, err := recipePath(args)
 			if err != nil {
 				return err
@@ -56,7 +59,9 @@ func newStage(p *program, stage, short string) *cobra.Command {
 			terminal := newTerminal(p.err)
 			defer terminal.close()
 			o.Report = terminal
-			return train.Run(c.Context(), r, o)
+			ctx, done := p.interruptible(c.Context())
+			defer done()
+			return train.Run(ctx, r, o)
 		},
 	}
 	f := c.Flags()
@@ -67,6 +72,7 @@ func newStage(p *program, stage, short string) *cobra.Command {
 	f.IntVar(&o.StopAt, "stop-at", 0, "save and stop after step `N` of the unchanged schedule")
 	f.StringVar(&runs, "runs", "", "parent `FOLDER` of run folders, in place of the recipe's")
 	f.StringArrayVar(&accept, "accept", nil, "on resume, let this `KEY` differ from the checkpoint's (may be repeated)")
+	c.MarkFlagsMutuallyExclusive("resume", "overwrite")
 	return c
 }
 

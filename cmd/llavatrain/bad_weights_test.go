@@ -1,0 +1,166 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+)
+
+// exported is a whole model's folder, made by a step of both parts, and a recipe that starts from it.
+func exported(t *testing.T) (folder, recipe string) {
+	t.Helper()
+	dir := world(t)
+	rows := rowsWorld(t, dir, pictureRow("finetune-00000.png"))
+	command(t, 0, "finetune", rows, set("finetune.steps", 1), set("finetune.train.language.lr", 1e-3), set("runs", "made"))
+	folder = filepath.Join(dir, "made", "rows", "finetune", "export")
+	recipe = filepath.Join(dir, "folder.yaml")
+	text := strings.ReplaceAll(rowsRecipe, "vision: {config: base/tower.json", "vision: {weights: "+folder)
+	text = strings.ReplaceAll(text, "language: {config: base/language.json, tokenizer: {path: base}", "language: {weights: "+folder)
+	write(t, recipe, text)
+	return folder, recipe
+}
+
+// copyFolder is a copy of a model folder, its tensors by name.
+func copyFolder(t *testing.T, from string) (to string, tensors map[string]checkpoints.Tensor) {
+	t.Helper()
+	to = t.TempDir()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	w := openWeights(t, filepath.Join(from, "model.safetensors"))
+	tensors = map[string]checkpoints.Tensor{}
+	for _, name := range w.Names() {
+		tensor, err := w.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tensors[name] = tensor
+	}
+	return to, tensors
+}
+
+func writeTensors(t *testing.T, path string, tensors map[string]checkpoints.Tensor) {
+	t.Helper()
+	if err := checkpoints.WriteSafetensors(path, nil, slices.Collect(maps.Values(tensors))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func zeros(name string, shape ...int64) checkpoints.Tensor {
+	info := checkpoints.Info{Name: name, Dtype: checkpoints.F32, Shape: shape}
+	return checkpoints.Tensor{Info: info, Data: make([]byte, info.Bytes())}
+}
+
+// Everything that is wrong with a folder's tensors is said at once.
+func TestWeightsThatDoNotFit(t *testing.T) {
+	folder, recipe := exported(t)
+	runs := t.TempDir()
+	broken, tensors := copyFolder(t, folder)
+	delete(tensors, "model.layers.1.mlp.up_proj.weight")
+	delete(tensors, "model.norm.weight")
+	tensors["lm_head.weight"] = zeros("lm_head.weight", 606, 64)
+	tensors["model.layers.4.self_attn.q_proj.weight"] = zeros("model.layers.4.self_attn.q_proj.weight", 128, 128)
+	writeTensors(t, filepath.Join(broken, "model.safetensors"), tensors)
+	complain(t, 2, []string{
+		"weights do not fit the model",
+		"missing: model.layers.1.mlp.up_proj.weight [352 128] (in " + broken + ")",
+		"missing: model.norm.weight [128]",
+		"shape: lm_head.weight is [606 64], the model needs [606 128]",
+		"extra: model.layers.4.self_attn.q_proj.weight",
+	}, "finetune", recipe, set("model.language.weights", broken), "--runs", filepath.Join(runs, "runs"))
+	requireNoRun(t, filepath.Join(runs, "runs"))
+	complain(t, 0, nil, "finetune", recipe, "--stop-at=1", "--runs", filepath.Join(runs, "runs")) // the corrected rerun needs no flag
+}
+
+func TestBadFolders(t *testing.T) {
+	folder, recipe := exported(t)
+	without := func(names ...string) string {
+		dir, _ := copyFolder(t, folder)
+		for _, name := range names {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	noConfig, noWeights, noTokenizer := without("config.json"), without("model.safetensors", "mm_projector.safetensors"), without("tokenizer.model")
+	torn := without()
+	write(t, filepath.Join(torn, "model.safetensors"), "{}")
+	projector := filepath.Join(folder, "mm_projector.safetensors")
+	for _, c := range []struct{ name, change, want string }{
+		{"no folder", set("model.language.weights", "/nowhere/vicuna"), `model.language.weights: no folder "/nowhere/vicuna"`},
+		{"a file", set("model.vision.weights", projector), "is a file; name the folder"},
+		{"no tower folder", set("model.vision.weights", "/nowhere/clip"), `model.vision.weights: no folder "/nowhere/clip"`},
+		{"no config.json", set("model.language.weights", noConfig), "model.language: open " + filepath.Join(noConfig, "config.json")},
+		{"no tower config.json", set("model.vision.weights", noConfig), "model.vision: open " + filepath.Join(noConfig, "config.json")},
+		{"no weights", set("model.language.weights", noWeights), "has none of model.safetensors.index.json"},
+		{"torn weights", set("model.language.weights", torn), filepath.Join(torn, "model.safetensors")},
+		{"no tokenizer", set("model.language.weights", noTokenizer), "it must be a SentencePiece tokenizer.model"},
+		{"projector of another type", set("model.projector", "{type: linear, weights: "+projector+"}"), "missing: model.mm_projector.weight [128 96]"},
+		{"deeper projector", set("model.projector", "{type: mlp3x_gelu, weights: "+projector+"}"), "missing: model.mm_projector.4.weight [128 128]"},
+		{"no projector file", set("model.projector.weights", "/nowhere/p.safetensors"), "model.projector.weights: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			runs := filepath.Join(t.TempDir(), "runs")
+			complain(t, 2, []string{c.want}, "finetune", recipe, c.change, "--runs", runs)
+			requireNoRun(t, runs)
+		})
+	}
+}
+
+// A projector made for another language model has other shapes.
+func TestProjectorOfAnotherModel(t *testing.T) {
+	dir := world(t)
+	recipe := rowsWorld(t, dir, pictureRow("finetune-00000.png"))
+	other := filepath.Join(dir, "other.safetensors")
+	writeTensors(t, other, map[string]checkpoints.Tensor{
+		"a": zeros("model.mm_projector.0.weight", 64, 96), "b": zeros("model.mm_projector.0.bias", 64),
+		"c": zeros("model.mm_projector.2.weight", 64, 64), "d": zeros("model.mm_projector.2.bias", 64),
+	})
+	complain(t, 2, []string{"shape: model.mm_projector.0.weight is [64 96], the model needs [128 96]", "shape: model.mm_projector.2.bias is [64]"},
+		"finetune", recipe, set("model.projector.weights", other))
+	requireNoRun(t, filepath.Join(dir, "runs"))
+}
+
+func TestTokenizerBiggerThanEmbedding(t *testing.T) {
+	dir := world(t)
+	recipe := rowsWorld(t, dir, pictureRow("finetune-00000.png"))
+	var config map[string]any
+	if err := json.Unmarshal(read(t, filepath.Join(dir, "base", "language.json")), &config); err != nil {
+		t.Fatal(err)
+	}
+	config["vocab_size"] = 600
+	text, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "base", "small.json"), string(text))
+	complain(t, 2, []string{"the tokenizer has 606 pieces, the language model's embedding 600 rows"},
+		"finetune", recipe, set("model.language.config", "base/small.json"))
+	requireNoRun(t, filepath.Join(dir, "runs"))
+}
+
+// nanProjector is a projector file with one value that is not a number.
+func nanProjector(t *testing.T, dir string) string {
+	t.Helper()
+	bias := zeros("model.mm_projector.2.bias", 128)
+	for i, b := range []byte{0, 0, 0xc0, 0x7f} { // a NaN, little endian
+		bias.Data[i] = b
+	}
+	if values, err := bias.Float32s(); err != nil || !math.IsNaN(float64(values[0])) {
+		t.Fatal("not a NaN", err)
+	}
+	path := filepath.Join(dir, "nan.safetensors")
+	writeTensors(t, path, map[string]checkpoints.Tensor{
+		"a": zeros("model.mm_projector.0.weight", 128, 96), "b": zeros("model.mm_projector.0.bias", 128),
+		"c": zeros("model.mm_projector.2.weight", 128, 128), "d": bias,
+	})
+	return path
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+)
+
+// limited runs llavatrain where no file may grow beyond so many KiB: to the program, a disk that is full. It returns the messages.
+func limited(t *testing.T, want, kilobytes int, args ...string) string {
+	t.Helper()
+	script := fmt.Sprintf(`ulimit -f %d; exec llavatrain "$@"`, kilobytes)
+	process := exec.Command("bash", append([]string{"-c", script, "llavatrain"}, args...)...)
+	var messages bytes.Buffer
+	process.Stderr = &messages
+	err := process.Run()
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if code := process.ProcessState.ExitCode(); code != want {
+		t.Fatalf("exit code %d, want %d:\n%s", code, want, messages.String())
+	}
+	if trace.MatchString(messages.String()) {
+		t.Errorf("the messages hold a stack trace:\n%s", messages.String())
+	}
+	return messages.String()
+}
+
+// A disk that fills up while a checkpoint is written ends the run with the storage code, and takes nothing that was saved before.
+func TestDiskFullWhileSaving(t *testing.T) {
+	dir := world(t)
+	recipe, want := reference(t, dir, "pretrain")
+	runDir := filepath.Join(dir, "runs", "world", "pretrain")
+	command(t, 0, "pretrain", recipe, "--overwrite", "--stop-at=3")
+	saved := filepath.Join(runDir, "checkpoints", "step-000003")
+	text := limited(t, 3, 150, "pretrain", recipe, "--resume") // the weights fit, the optimizer's state does not
+	if !strings.Contains(text, "step-000005") || !strings.Contains(text, "storage") {
+		t.Errorf("the message does not say what could not be written:\n%s", text)
+	}
+	if err := checkpoints.Verify(saved); err != nil {
+		t.Errorf("the checkpoint before: %v", err)
+	}
+	entries, err := os.ReadDir(filepath.Join(runDir, "checkpoints"))
+	if err != nil || len(entries) != 2 { // step-000003 and latest
+		t.Errorf("a failed save left something behind: %v, %v", entries, err)
+	}
+	command(t, 0, "pretrain", recipe, "--resume")
+	requireSame(t, "after the disk was full", want, outcomeOf(t, runDir))
+}
+
+// A run that could not even write its recipe is no run: with room, the same command works.
+func TestDiskFullAtTheStart(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	if text := limited(t, 3, 0, "pretrain", recipe); !strings.Contains(text, "recipe.yaml") {
+		t.Errorf("the message does not say what could not be written:\n%s", text)
+	}
+	command(t, 0, "pretrain", recipe, "--stop-at=1")
+}
+
+// Where no run folder can be made, nothing is trained.
+func TestRunFolderCannotBeMade(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	file := filepath.Join(dir, "file")
+	write(t, file, "")
+	complain(t, 3, []string{file, "storage"}, "pretrain", recipe, "--runs", filepath.Join(file, "runs"))
+	if os.Geteuid() == 0 {
+		t.Log("permissions do not bind root: a folder that may not be written is not tried")
+		return
+	}
+	closed := filepath.Join(dir, "closed")
+	if err := os.Mkdir(closed, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	complain(t, 3, []string{closed, "storage"}, "pretrain", recipe, "--runs", filepath.Join(closed, "runs"))
+}
+
+// A folder that another process writes to is left alone, also by --overwrite.
+func TestRunFolderInUse(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	command(t, 0, "pretrain", recipe, "--stop-at=1")
+	runDir := filepath.Join(dir, "runs", "world", "pretrain")
+	release, err := checkpoints.Run{Dir: runDir}.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	for _, flag := range []string{"--resume", "--overwrite"} {
+		complain(t, 2, []string{"run folder is in use", runDir}, "pretrain", recipe, flag)
+		if _, err := os.Stat(runDir + ".old-1"); err == nil {
+			t.Fatalf("%s moved a folder aside that is in use", flag)
+		}
+	}
+}
+
+// Where no checkpoint verifies, --resume does not begin anew over what may still be saved by hand.
+func TestNoCheckpointVerifies(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	command(t, 0, "pretrain", recipe, "--stop-at=2")
+	runDir := filepath.Join(dir, "runs", "world", "pretrain")
+	weights := filepath.Join(runDir, "checkpoints", "step-000002", "model.safetensors")
+	write(t, weights, "torn")
+	complain(t, 3, []string{weights, "no checkpoint in " + runDir + " verifies", "--overwrite"}, "pretrain", recipe, "--resume")
+	if n := len(readMetrics(t, runDir)); n != 2 {
+		t.Errorf("metrics were cut to %d lines", n)
+	}
+}

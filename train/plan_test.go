@@ -1,0 +1,135 @@
+package train
+
+import (
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// The recipe decides; where it leaves something open, what the run began with; else the default.
+func TestResolve(t *testing.T) {
+	for _, c := range []struct {
+		value, auto int
+		saved       string
+		want        int
+	}{
+		{4, -1, "", 4}, {4, -1, "2", 4}, {-1, -1, "2", 2}, {-1, -1, "", 8}, {0, 0, "3", 3}, {0, 0, "three", 8}, {0, -1, "3", 0},
+	} {
+		if got := resolve(c.value, c.auto, c.saved, 8); got != c.want {
+			t.Errorf("resolve(%d, %d, %q, 8) = %d, want %d", c.value, c.auto, c.saved, got, c.want)
+		}
+	}
+}
+
+// A micro-batch is the recipe's, the saved one or the default, and never more than a step; a token budget displaces it.
+func TestPlanMicroBatch(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		batch         recipes.Batch
+		saved         map[string]string
+		micro, tokens int
+	}{
+		{"default", recipes.Batch{Global: 64, Micro: recipes.Auto}, nil, 8, 0},
+		{"default of a small step", recipes.Batch{Global: 4, Micro: recipes.Auto}, nil, 4, 0},
+		{"the recipe's", recipes.Batch{Global: 64, Micro: 2}, map[string]string{"micro": "16"}, 2, 0},
+		{"the run's", recipes.Batch{Global: 64, Micro: recipes.Auto}, map[string]string{"micro": "16"}, 16, 0},
+		{"tokens", recipes.Batch{Global: 64, Tokens: 4096}, map[string]string{"micro": "0"}, 0, 4096},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &recipes.Recipe{Device: "cpu", Dtype: "auto", Threads: 3}
+			stage := &recipes.Stage{Batch: c.batch, Schedule: recipes.Schedule{Type: "cosine"}, Loss: "token_mean"}
+			p, err := newPlan(r, stage, 10, c.saved)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.micro != c.micro || p.tokens != c.tokens || p.threads != 3 || p.dtype != torch.Float32 || p.device != torch.CPU {
+				t.Errorf("plan has micro %d, tokens %d, threads %d, %s on %s", p.micro, p.tokens, p.threads, p.dtype, p.device)
+			}
+		})
+	}
+}
+
+func TestTrains(t *testing.T) {
+	selects, err := trains(map[string]recipes.Part{
+		"projector": {},
+		"language":  {Only: `layers\.[23]\.|lm_head`, Except: `norm`},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		part, name string
+		want       bool
+	}{
+		{"projector", "model.mm_projector.0.weight", true},
+		{"vision", "model.vision_tower.vision_tower.vision_model.post_layernorm.bias", false}, // a part not named is frozen
+		{"language", "model.layers.2.mlp.up_proj.weight", true},
+		{"language", "model.layers.1.mlp.up_proj.weight", false},
+		{"language", "model.layers.3.input_layernorm.weight", false}, // except wins over only
+		{"language", "lm_head.weight", true},
+		{"language", "model.embed_tokens.weight", false},
+	} {
+		if got := selects(c.part, c.name); got != c.want {
+			t.Errorf("%s of part %s trains: %t, want %t", c.name, c.part, got, c.want)
+		}
+	}
+	for key, part := range map[string]recipes.Part{"train.language.only": {Only: "("}, "train.language.except": {Except: "("}} {
+		if _, err := trains(map[string]recipes.Part{"language": part}); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("error %v does not name %s", err, key)
+		}
+	}
+}
+
+// The estimate of memory grows with everything that needs memory.
+func TestModelSizeIsMonotone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		count := func(name string) int64 { return rapid.Int64Range(0, 1<<33).Draw(t, name) }
+		small := func(name string) int64 { return rapid.Int64Range(0, 8192).Draw(t, name) }
+		p := &plan{dtype: rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "dtype"), micro: int(small("micro")), tokens: int(small("tokens"))}
+		size := modelSize{frozen: count("frozen"), trainable: count("trainable"), hidden: small("hidden"), layers: small("layers"), maxTokens: small("maxTokens")}
+		before := size.bytes(p)
+		grown, more := size, *p
+		switch rapid.SampledFrom([]string{"frozen", "trainable", "unfreeze", "hidden", "layers", "maxTokens", "micro", "tokens"}).Draw(t, "grows") {
+		case "frozen":
+			grown.frozen++
+		case "trainable":
+			grown.trainable++
+		case "unfreeze":
+			moved := min(1, grown.frozen)
+			grown.frozen, grown.trainable = grown.frozen-moved, grown.trainable+moved
+		case "hidden":
+			grown.hidden++
+		case "layers":
+			grown.layers++
+		case "maxTokens":
+			grown.maxTokens++
+		case "micro":
+			more.micro++
+		case "tokens":
+			more.tokens++
+		}
+		if after := grown.bytes(&more); after < before {
+			t.Errorf("%+v with %d samples, %d positions takes %.0f bytes; before it was %.0f", grown, more.micro, more.tokens, after, before)
+		}
+	})
+}
+
+func TestChooseRecompute(t *testing.T) {
+	huge := modelSize{trainable: 1 << 45, hidden: 1, layers: 1, maxTokens: 1}
+	for _, c := range []struct {
+		rule string
+		size modelSize
+		want bool
+	}{
+		{"auto", modelSize{trainable: 1}, false}, {"auto", huge, true}, {"none", huge, false}, {"layers", modelSize{trainable: 1}, true},
+	} {
+		p := &plan{stage: &recipes.Stage{Recompute: c.rule}, device: torch.CPU, dtype: torch.Float32, micro: 1}
+		if p.chooseRecompute(c.size); p.recompute != c.want {
+			t.Errorf("recompute %s for %d trainable parameters: %t, want %t", c.rule, c.size.trainable, p.recompute, c.want)
+		}
+	}
+}
