@@ -43,6 +43,16 @@ func OpenReading(m recipes.Model) (*Reading, error) {
 	return r, nil
 }
 
+// Picture prepares a decoded picture for the tower; aspect is square or pad.
+func (r *Reading) Picture(decoded *data.RGB, aspect string) data.Picture {
+	return data.Picture{Pixels: r.Processor.Prepare(decoded, aspect), Width: decoded.W, Height: decoded.H}
+}
+
+// Input is a batch as the model takes it.
+func Input(b data.Batch) model.Input {
+	return model.Input{IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows}
+}
+
 // openProcessor reads the tower's own constants, or takes CLIP's for a tower without them.
 func openProcessor(v recipes.Vision, tower model.TowerShape) (*data.Processor, error) {
 	if v.Weights != "" {
@@ -180,9 +190,7 @@ func (d *dataset) prepare(_ context.Context, source, row int) (data.Sample, erro
 		if err != nil {
 			return data.Sample{ID: record.ID}, err
 		}
-		sample.Images = append(sample.Images, data.Picture{
-			Pixels: d.Processor.Prepare(picture, d.stage.Image), Width: picture.W, Height: picture.H,
-		})
+		sample.Images = append(sample.Images, d.Picture(picture, d.stage.Image))
 	}
 	return sample, nil
 }

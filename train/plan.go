@@ -33,7 +33,7 @@ type plan struct {
 func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[string]string) (*plan, error) {
 	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens}
 	var err error
-	if p.device, p.dtype, err = placement(r); err != nil {
+	if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
 		return nil, err
 	}
 	if p.schedule, err = openSchedule(stage.Schedule, total); err != nil {
@@ -70,24 +70,24 @@ func defaultMicro(device torch.Device) int {
 	return 16
 }
 
-// placement resolves device and dtype: auto is the first card where there is one, with bf16, else the CPU with fp32.
-func placement(r *recipes.Recipe) (torch.Device, torch.Dtype, error) {
+// Placement resolves a recipe's device and dtype: auto is the first card where there is one, with bf16, else the CPU with fp32.
+func Placement(device, dtype string) (torch.Device, torch.Dtype, error) {
 	engine, err := torch.Open()
 	if err != nil {
 		return 0, 0, err
 	}
-	device := torch.CPU
+	where := torch.CPU
 	switch {
-	case r.Device == "cuda" && engine.CUDADevices == 0:
+	case device == "cuda" && engine.CUDADevices == 0:
 		return 0, 0, fmt.Errorf("%w: device cuda is not to be had: %s (llavatrain doctor says more)", torch.ErrEngine, engine.WhyNoCUDA)
-	case r.Device != "cpu" && engine.CUDADevices > 0:
-		device = 0
+	case device != "cpu" && engine.CUDADevices > 0:
+		where = 0
 	}
-	dtype := torch.Float32
-	if r.Dtype == "bf16" || r.Dtype == "auto" && device != torch.CPU {
-		dtype = torch.BFloat16
+	precision := torch.Float32
+	if dtype == "bf16" || dtype == "auto" && where != torch.CPU {
+		precision = torch.BFloat16
 	}
-	return device, dtype, nil
+	return where, precision, nil
 }
 
 // trains makes the recipe's `train` section a question about one parameter.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/loss"
-	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
@@ -62,10 +61,9 @@ func supervised(batches []data.Batch) (tokens, micros int) {
 
 // microBatch adds one micro-batch's gradients to the buffers.
 func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, sum *sums) {
-	pass := t.model.Forward(s, model.Input{
-		IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows,
-		Wanted: b.Supervised, Recompute: t.plan.recompute,
-	})
+	in := Input(b)
+	in.Wanted, in.Recompute = b.Supervised, t.plan.recompute
+	pass := t.model.Forward(s, in)
 	labels := make([]int64, len(b.Supervised))
 	for i, position := range b.Supervised {
 		labels[i] = b.Labels[position]

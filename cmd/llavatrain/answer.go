@@ -11,7 +11,6 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
-	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/train"
 )
@@ -114,7 +113,7 @@ type answerer struct {
 func openAnswerer(path string, report train.Report) (*answerer, error) {
 	where, err := locate(path)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
 	a := &answerer{located: where}
 	if a.Reading, err = train.OpenReading(where.model); err != nil {
@@ -127,13 +126,9 @@ func openAnswerer(path string, report train.Report) (*answerer, error) {
 	if a.encoder, err = data.NewEncoder(a.Tokenizer, template, where.model.Language.MaxLength, int(a.Tower.Tokens)); err != nil {
 		return nil, err
 	}
-	engine, err := torch.Open()
+	device, dtype, err := train.Placement("auto", "auto")
 	if err != nil {
 		return nil, err
-	}
-	device, dtype := torch.CPU, torch.Float32
-	if engine.CUDADevices > 0 {
-		device, dtype = 0, torch.BFloat16
 	}
 	table := a.Processor.Table()
 	a.llava, err = model.Open(where.model, model.OpenOptions{
@@ -154,7 +149,7 @@ func (a *answerer) picture(path string) (data.Picture, error) {
 	if err != nil {
 		return data.Picture{}, err
 	}
-	return data.Picture{Pixels: a.Processor.Prepare(decoded, a.aspect), Width: decoded.W, Height: decoded.H}, nil
+	return a.Picture(decoded, a.aspect), nil
 }
 
 // answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.
@@ -174,9 +169,7 @@ func (a *answerer) answer(picture *data.Picture, question string, how model.Samp
 	stop, stopText := a.encoder.Stop()
 	how.Stop = stop
 	stream := newStream(a.Tokenizer.NewDecoder(), stopText, emit)
-	err = a.llava.Generate(model.Input{
-		IDs: batch.IDs, Positions: batch.Positions, Starts: batch.Starts, Pixels: batch.Pixels, Slots: batch.Slots, Rows: batch.Rows,
-	}, how, stream.token)
+	err = a.llava.Generate(train.Input(batch), how, stream.token)
 	stream.end()
 	return err
 }

@@ -48,9 +48,6 @@ func exitCodeHelp() string {
 	return b.String()
 }
 
-// usageError is a fault of the command line.
-type usageError struct{ error }
-
 func (p *program) exitCode(err error) int {
 	var engine *torch.Error
 	switch {

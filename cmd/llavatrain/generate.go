@@ -20,7 +20,7 @@ func newGenerate(p *program) *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 {
-				return usageError{fmt.Errorf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens at least 1")}
+				return fmt.Errorf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens at least 1")
 			}
 			terminal := newTerminal(p.err)
 			defer terminal.close()

@@ -35,12 +35,12 @@ func newInit(p *program) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := recipes.Shipped(args[0])
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			path := args[0] + ".yaml"
 			file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 			if errors.Is(err, os.ErrExist) {
-				return usageError{fmt.Errorf("%s exists; move it or change it by hand", path)}
+				return fmt.Errorf("%s exists; move it or change it by hand", path)
 			}
 			if err != nil {
 				return err

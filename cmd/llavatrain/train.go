@@ -36,7 +36,7 @@ func newStage(p *program, stage, short string) *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.StopAt < 0 {
-				return usageError{fmt.Errorf("--stop-at %d: steps count from 1", o.StopAt)}
+				return fmt.Errorf("--stop-at %d: steps count from 1", o.StopAt)
 			}
 			path, err := recipePath(args)
 			if err != nil {
@@ -81,7 +81,7 @@ func recipePath(args []string) (string, error) {
 		return args[0], nil
 	}
 	if _, err := os.Stat("recipe.yaml"); errors.Is(err, os.ErrNotExist) {
-		return "", usageError{fmt.Errorf("no RECIPE given and no recipe.yaml here; `llavatrain init NAME` writes a shipped one: %s", strings.Join(recipes.Names(), ", "))}
+		return "", fmt.Errorf("no RECIPE given and no recipe.yaml here; `llavatrain init NAME` writes a shipped one: %s", strings.Join(recipes.Names(), ", "))
 	}
 	return "recipe.yaml", nil
 }
