@@ -151,9 +151,7 @@ func TestTokenizerBiggerThanEmbedding(t *testing.T) {
 func nanProjector(t *testing.T, dir string) string {
 	t.Helper()
 	bias := zeros("model.mm_projector.2.bias", 128)
-	for i, b := range []byte{0, 0, 0xc0, 0x7f} { // a NaN, little endian
-		bias.Data[i] = b
-	}
+	copy(bias.Data, []byte{0, 0, 0xc0, 0x7f}) // a NaN, little endian
 	if values, err := bias.Float32s(); err != nil || !math.IsNaN(float64(values[0])) {
 		t.Fatal("not a NaN", err)
 	}
