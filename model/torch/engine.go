@@ -37,6 +37,7 @@ var opened = sync.OnceValues(openEngine)
 func Open() (Engine, error) { return opened() }
 
 func openEngine() (Engine, error) {
+	C.lt_keep_memory()
 	e := Engine{BuiltAgainst: C.GoString(C.lt_built_against())}
 	e.Path = loadedLibrary("libtorch_cpu.so")
 	setDefaultEnv("CUBLAS_WORKSPACE_CONFIG", ":4096:8") // deterministic cuBLAS; read when CUDA starts

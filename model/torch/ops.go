@@ -29,6 +29,15 @@ func (t *Tensor) orNone() libtch.Ctensor {
 	return t.g()
 }
 
+// SetFused says whether our own CPU kernels run (the default) or libtorch's operations everywhere, and returns what was set before.
+func SetFused(on bool) bool {
+	flag := C.int(0)
+	if on {
+		flag = 1
+	}
+	return C.lt_set_fused(flag) != 0
+}
+
 // Add is a + b, broadcast.
 func Add(s *Scope, a, b *Tensor) *Tensor {
 	return gotch(s, "add", func(out *libtch.Ctensor) { libtch.AtgAdd(out, a.g(), b.g()) })

@@ -154,9 +154,12 @@ var operations = []operation{
 	{"rms norm", [][]int64{{3, 6}, {6}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.RMSNorm(s, x[0], x[1], 1e-2) },
 		func(x [][]float64) []float64 { return normalise(x[0], x[1], 0, 1e-2) }},
-	{"rotary", [][]int64{{3, 2, 6}, {3, 1, 6}, {3, 1, 6}},
-		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Rotary(s, x[0], x[1], x[2]) },
-		func(x [][]float64) []float64 { return rotate(x[0], x[1], x[2], 2, 6) }},
+	{"rotary", [][]int64{{3, 2, 6}},
+		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+			table := func(seed uint64) *torch.Tensor { return tensor(s, numbers(18, seed), x[0].Dtype(), 3, 1, 6) }
+			return torch.Rotary(s, x[0], table(11), table(12))
+		},
+		func(x [][]float64) []float64 { return rotate(x[0], numbers(18, 11), numbers(18, 12), 2, 6) }},
 	{"embedding, a row twice", [][]int64{{4, 2}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
 			return torch.Embedding(s, x[0], index(s, 3, 1, 3))

@@ -12,6 +12,7 @@ typedef void *lt_tensor;
 
 // engine.cpp: the library, threads, devices, memory.
 char *lt_open_cuda(const char *path, int *devices);
+void lt_keep_memory(void);            // freed memory stays with the process
 const char *lt_built_against(void);  // libtorch version of the headers
 char *lt_show_config(char **out);
 char *lt_device_memory(int index, int64_t *total, int64_t *peak);
@@ -40,7 +41,9 @@ int lt_grad_mode(int enabled);
 char *lt_fill_normal(lt_tensor t, double std, uint64_t seed);
 char *lt_fill_uniform(lt_tensor t, double bound, uint64_t seed);
 
-// ops.cpp: differentiable operations.
+// ops.cpp, fused.cpp, attention.cpp: differentiable operations. Where our own kernels exist, lt_set_fused(0) runs libtorch's operations
+// instead; it returns what was set before.
+int lt_set_fused(int on);
 char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out);
 char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out);
 char *lt_gelu(lt_tensor x, lt_tensor *out);

@@ -20,6 +20,10 @@
     return strdup("unknown C++ exception");               \
   }
 
+namespace lt {
+bool fused();  // whether our own kernels run where there is one, or libtorch's operations everywhere
+}
+
 inline at::Tensor &ref(lt_tensor t) { return *static_cast<at::Tensor *>(t); }
 inline lt_tensor own(at::Tensor t) { return new at::Tensor(std::move(t)); }
 inline at::Device device_of(int index) { return index < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index)); }

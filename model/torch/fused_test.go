@@ -1,0 +1,105 @@
+package torch_test
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
+)
+
+// fusedOperations are those that have kernels of our own, at sizes that leave vectors, blocks and tiles incomplete.
+var fusedOperations = map[string]func(t *rapid.T) ([][]int64, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor){
+	"rms norm": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
+		rows, size := rapid.Int64Range(1, 150).Draw(t, "rows"), rapid.Int64Range(1, 70).Draw(t, "size")
+		return [][]int64{{rows, size}, {size}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.RMSNorm(s, x[0], x[1], 1e-3) }
+	},
+	"rotary": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
+		rows, heads, dim := rapid.Int64Range(1, 40).Draw(t, "rows"), rapid.Int64Range(1, 3).Draw(t, "heads"), 2*rapid.Int64Range(1, 40).Draw(t, "half")
+		return [][]int64{{rows, heads, dim}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+			table := func(seed uint64) *torch.Tensor {
+				return tensor(s, numbers(int(rows*dim), seed), torch.Float32, rows, 1, dim)
+			}
+			return torch.Rotary(s, x[0], table(7), table(8))
+		}
+	},
+	"swiglu": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
+		n := rapid.Int64Range(1, 40000).Draw(t, "n")
+		return [][]int64{{n}, {n}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.SwiGLU(s, x[0], x[1]) }
+	},
+	"quick gelu": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
+		n := rapid.Int64Range(1, 40000).Draw(t, "n")
+		return [][]int64{{n}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.QuickGelu(s, x[0]) }
+	},
+	"attention": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
+		starts := []int64{0}
+		for _, length := range rapid.SliceOfN(rapid.Int64Range(1, 150), 1, 5).Draw(t, "lengths") {
+			starts = append(starts, starts[len(starts)-1]+length)
+		}
+		positions, groups := starts[len(starts)-1], rapid.Int64Range(1, 3).Draw(t, "groups")
+		heads, dim := groups*rapid.Int64Range(1, 3).Draw(t, "heads of a group"), rapid.Int64Range(1, 40).Draw(t, "dim")
+		causal := rapid.Bool().Draw(t, "causal")
+		return [][]int64{{positions, heads, dim}, {positions, groups, dim}, {positions, groups, dim}},
+			func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+				return torch.Attention(s, x[0], x[1], x[2], starts, causal)
+			}
+	},
+}
+
+// Our kernels and libtorch's operations give the same values and gradients. (checkOperations holds the kernels against the formulas.)
+func TestFusedOperationsEqualTheirPlainTwins(t *testing.T) {
+	for name, draw := range fusedOperations {
+		t.Run(name, func(t *testing.T) {
+			torchtest.NoLeaks(t)
+			rapid.Check(t, func(r *rapid.T) {
+				shapes, run := draw(r)
+				fused, plain := valueAndGradients(t, shapes, run, true), valueAndGradients(t, shapes, run, false)
+				for i := range fused {
+					near(t, name, fused[i], plain[i], 2e-5)
+				}
+			})
+		})
+	}
+}
+
+// valueAndGradients runs an operation on fixed numbers and returns its value and the gradient of each input.
+func valueAndGradients(t *testing.T, shapes [][]int64, run func(*torch.Scope, []*torch.Tensor) *torch.Tensor, fused bool) (list [][]float64) {
+	defer torch.SetFused(torch.SetFused(fused))
+	do(t, func(s *torch.Scope) {
+		var leaves []*torch.Tensor
+		for i, shape := range shapes {
+			leaves = append(leaves, leaf(s, numbers(product(shape), uint64(i+1)), torch.Float32, shape...))
+		}
+		y := run(s, leaves)
+		torch.Backward(y, tensor(s, numbers(int(y.Elements()), 99), torch.Float32, y.Shape()...))
+		list = append(list, read(s, y))
+		for _, x := range leaves {
+			list = append(list, read(s, torch.Grad(s, x)))
+		}
+	})
+	return list
+}
+
+// Large and small arguments do not overflow in the kernels' own exponential.
+func TestFusedOperationsAtTheEnds(t *testing.T) {
+	torchtest.NoLeaks(t)
+	values := []float64{-1e4, -200, -88.5, -87, -20, -1e-6, 0, 1e-6, 20, 87, 88.5, 200, 1e4, -3e38, 3e38, 1, -1, 0.5}
+	do(t, func(s *torch.Scope) {
+		n := int64(len(values))
+		x, up := leaf(s, values, torch.Float32, n), tensor(s, make([]float64, n), torch.Float32, n)
+		fused := read(s, torch.QuickGelu(s, x))
+		gated := read(s, torch.SwiGLU(s, x, torch.Add(s, up, tensor(s, []float64{1}, torch.Float32, 1))))
+		defer torch.SetFused(torch.SetFused(false))
+		for i, want := range read(s, torch.QuickGelu(s, x)) {
+			if difference := fused[i] - want; difference > 1e-6*max(1, want) || difference < -1e-6*max(1, want) || difference != difference {
+				t.Errorf("quick gelu(%g) is %g, want %g", values[i], fused[i], want)
+			}
+		}
+		for i, want := range read(s, torch.SwiGLU(s, x, torch.Add(s, up, tensor(s, []float64{1}, torch.Float32, 1)))) {
+			if difference := gated[i] - want; difference > 1e-6*max(1, want) || difference < -1e-6*max(1, want) || difference != difference {
+				t.Errorf("silu(%g) is %g, want %g", values[i], gated[i], want)
+			}
+		}
+	})
+}
