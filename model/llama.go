@@ -7,9 +7,8 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// llamaConfig is config.json of a Llama (Touvron et al. 2023) or Vicuna folder; absent fields have transformers' defaults.
+// llamaConfig is config.json of a Llama (Touvron et al. 2023) or Vicuna folder, and what all families of its kind have in theirs.
 type llamaConfig struct {
-	ModelType        string   `json:"model_type"`
 	HiddenSize       int64    `json:"hidden_size"`
 	IntermediateSize int64    `json:"intermediate_size"`
 	Layers           int64    `json:"num_hidden_layers"`
@@ -19,25 +18,16 @@ type llamaConfig struct {
 	VocabSize        int64    `json:"vocab_size"`
 	MaxPositions     int64    `json:"max_position_embeddings"`
 	Eps              float64  `json:"rms_norm_eps"`
-	RopeTheta        float64  `json:"rope_theta"`
-	RopeScaling      any      `json:"rope_scaling"`
-	RopeParameters   struct { // where transformers 5 writes the two above
-		Type  string  `json:"rope_type"`
-		Theta float64 `json:"rope_theta"`
-	} `json:"rope_parameters"`
 	Activation       string   `json:"hidden_act"`
 	AttentionBias    bool     `json:"attention_bias"`
 	MLPBias          bool     `json:"mlp_bias"`
 	TieEmbeddings    bool     `json:"tie_word_embeddings"`
 	InitializerRange *float64 `json:"initializer_range"`
+	ropeConfig
 }
 
 func (c *llamaConfig) complete() error {
 	c.KeyValueHeads = orDefault(c.KeyValueHeads, c.Heads)
-	c.MaxPositions = orDefault(c.MaxPositions, 2048)
-	c.Eps = orDefault(c.Eps, 1e-6)
-	c.RopeTheta = orDefault(orDefault(c.RopeTheta, c.RopeParameters.Theta), 10000)
-	c.RopeParameters.Type = orDefault(c.RopeParameters.Type, "default")
 	c.Activation = orDefault(c.Activation, "silu")
 	if c.HeadDim == 0 && c.Heads > 0 {
 		c.HeadDim = c.HiddenSize / c.Heads
@@ -58,16 +48,10 @@ func (c *llamaConfig) complete() error {
 		return fmt.Errorf("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.Heads, c.KeyValueHeads)
 	case c.HeadDim%2 != 0:
 		return fmt.Errorf("head size %d is odd; rotary embeddings need pairs", c.HeadDim)
-	case c.RopeScaling != nil:
-		return fmt.Errorf("rope_scaling %v is not supported; it must be absent or null", c.RopeScaling)
-	case c.RopeParameters.Type != "default":
-		return fmt.Errorf("rope_type %q is not supported; it must be default", c.RopeParameters.Type)
-	case c.AttentionBias || c.MLPBias:
-		return fmt.Errorf("attention_bias and mlp_bias are not supported")
 	case c.Activation != "silu":
-		return fmt.Errorf("hidden_act %q is not supported; a Llama has silu", c.Activation)
+		return fmt.Errorf("hidden_act %q is not supported; it must be silu", c.Activation)
 	}
-	return nil
+	return c.resolve(c.MaxPositions)
 }
 
 func (c *llamaConfig) init() nn.Init {
@@ -96,11 +80,16 @@ type llamaLayer struct {
 }
 
 func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
-	m := &llama{}
-	if err := parseConfig(raw, &m.config, m.config.complete); err != nil {
+	c := llamaConfig{MaxPositions: 2048, Eps: 1e-6}
+	if err := parseConfig(raw, &c, c.complete, "attention_bias", "mlp_bias"); err != nil {
 		return nil, err
 	}
-	c := m.config
+	return newDecoder(c, ps, device)
+}
+
+// newDecoder declares a completed configuration's parameters.
+func newDecoder(c llamaConfig, ps *nn.Params, device torch.Device) (Language, error) {
+	m := &llama{config: c}
 	root := ps.Root(partLanguage, "")
 	body := root.Sub("model")
 	m.embed = nn.NewEmbedding(body.Sub("embed_tokens"), c.VocabSize, c.HiddenSize, c.init())
@@ -113,24 +102,24 @@ func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) 
 		m.head = root.Sub("lm_head").Param("weight", c.init(), c.VocabSize, c.HiddenSize)
 	}
 	var err error
-	m.rotary, err = nn.NewRotary(c.MaxPositions, c.HeadDim, c.RopeTheta, device)
+	m.rotary, err = nn.NewRotary(c.MaxPositions, c.frequencies(c.HeadDim), device)
 	return m, err
 }
 
 func newLlamaLayer(p nn.Path, c llamaConfig) *llamaLayer {
-	linear := func(p nn.Path, in, out int64) *nn.Linear { return nn.NewLinear(p, in, out, false, c.init()) }
+	linear := func(p nn.Path, in, out int64, bias bool) *nn.Linear { return nn.NewLinear(p, in, out, bias, c.init()) }
 	attention, mlp := p.Sub("self_attn"), p.Sub("mlp")
 	return &llamaLayer{
 		config:    c,
 		inputNorm: nn.NewRMSNorm(p.Sub("input_layernorm"), c.HiddenSize, c.Eps),
-		q:         linear(attention.Sub("q_proj"), c.HiddenSize, c.Heads*c.HeadDim),
-		k:         linear(attention.Sub("k_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim),
-		v:         linear(attention.Sub("v_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim),
-		o:         linear(attention.Sub("o_proj"), c.Heads*c.HeadDim, c.HiddenSize),
+		q:         linear(attention.Sub("q_proj"), c.HiddenSize, c.Heads*c.HeadDim, c.AttentionBias),
+		k:         linear(attention.Sub("k_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim, c.AttentionBias),
+		v:         linear(attention.Sub("v_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim, c.AttentionBias),
+		o:         linear(attention.Sub("o_proj"), c.Heads*c.HeadDim, c.HiddenSize, c.AttentionBias),
 		postNorm:  nn.NewRMSNorm(p.Sub("post_attention_layernorm"), c.HiddenSize, c.Eps),
-		gate:      linear(mlp.Sub("gate_proj"), c.HiddenSize, c.IntermediateSize),
-		up:        linear(mlp.Sub("up_proj"), c.HiddenSize, c.IntermediateSize),
-		down:      linear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize),
+		gate:      linear(mlp.Sub("gate_proj"), c.HiddenSize, c.IntermediateSize, c.MLPBias),
+		up:        linear(mlp.Sub("up_proj"), c.HiddenSize, c.IntermediateSize, c.MLPBias),
+		down:      linear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize, c.MLPBias),
 	}
 }
 
