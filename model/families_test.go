@@ -202,6 +202,7 @@ func TestFamiliesGenerateAsTransformers(t *testing.T) {
 func TestWholeFoldersOfEachFamilyReadBack(t *testing.T) {
 	names := map[string][2]string{
 		"llama": {"llava_llama", "LlavaLlamaForCausalLM"},
+		"qwen2": {"llava_qwen", "LlavaQwenForCausalLM"},
 	}
 	for _, name := range languageGoldens(t) {
 		t.Run(name, func(t *testing.T) {

@@ -36,6 +36,7 @@ type family struct {
 var (
 	languages = map[string]family{
 		"llama": {newLlama, "Llama"},
+		"qwen2": {newQwen2, "Qwen"},
 	}
 	towers = map[string]func(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error){
 		"clip_vision_model": newCLIP,

@@ -24,6 +24,10 @@ type llamaConfig struct {
 	TieEmbeddings    bool     `json:"tie_word_embeddings"`
 	InitializerRange *float64 `json:"initializer_range"`
 	ropeConfig
+
+	// What config.json does not say, set by the family's file.
+	qkvBias bool    // biases of q, k and v alone
+	windows []int64 // how many positions each layer sees, a position itself included; nil or 0: all before it
 }
 
 func (c *llamaConfig) complete() error {
@@ -61,7 +65,8 @@ func (c *llamaConfig) init() nn.Init {
 	return nn.Init{Kind: "normal", Scale: 0.02}
 }
 
-// llama is the decoder of Touvron et al. 2023: pre-norm, rotary positions, grouped-query attention, SwiGLU.
+// llama is the decoder of Touvron et al. 2023: pre-norm, rotary positions, grouped-query attention, SwiGLU. The families that add a
+// little to it share it: their files say what.
 type llama struct {
 	config llamaConfig
 	embed  *nn.Embedding
@@ -73,6 +78,7 @@ type llama struct {
 
 type llamaLayer struct {
 	config         llamaConfig
+	window         int64
 	inputNorm      *nn.RMSNorm
 	q, k, v, o     *nn.Linear
 	postNorm       *nn.RMSNorm
@@ -94,7 +100,11 @@ func newDecoder(c llamaConfig, ps *nn.Params, device torch.Device) (Language, er
 	body := root.Sub("model")
 	m.embed = nn.NewEmbedding(body.Sub("embed_tokens"), c.VocabSize, c.HiddenSize, c.init())
 	for i := range int(c.Layers) {
-		m.layers = append(m.layers, newLlamaLayer(body.Layer("layers", i), c))
+		layer := newLlamaLayer(body.Layer("layers", i), c)
+		if c.windows != nil {
+			layer.window = c.windows[i]
+		}
+		m.layers = append(m.layers, layer)
 	}
 	m.norm = nn.NewRMSNorm(body.Sub("norm"), c.HiddenSize, c.Eps)
 	m.head = m.embed.Weight()
@@ -112,9 +122,9 @@ func newLlamaLayer(p nn.Path, c llamaConfig) *llamaLayer {
 	return &llamaLayer{
 		config:    c,
 		inputNorm: nn.NewRMSNorm(p.Sub("input_layernorm"), c.HiddenSize, c.Eps),
-		q:         linear(attention.Sub("q_proj"), c.HiddenSize, c.Heads*c.HeadDim, c.AttentionBias),
-		k:         linear(attention.Sub("k_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim, c.AttentionBias),
-		v:         linear(attention.Sub("v_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim, c.AttentionBias),
+		q:         linear(attention.Sub("q_proj"), c.HiddenSize, c.Heads*c.HeadDim, c.AttentionBias || c.qkvBias),
+		k:         linear(attention.Sub("k_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim, c.AttentionBias || c.qkvBias),
+		v:         linear(attention.Sub("v_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim, c.AttentionBias || c.qkvBias),
 		o:         linear(attention.Sub("o_proj"), c.Heads*c.HeadDim, c.HiddenSize, c.AttentionBias),
 		postNorm:  nn.NewRMSNorm(p.Sub("post_attention_layernorm"), c.HiddenSize, c.Eps),
 		gate:      linear(mlp.Sub("gate_proj"), c.HiddenSize, c.IntermediateSize, c.MLPBias),
@@ -144,10 +154,10 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 	for i, layer := range m.layers {
 		attend := func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor { // [T,H,d], [T,G,d], [T,G,d] -> [T,H,d]
 			if in.Cache == nil {
-				return torch.Attention(s, q, k, v, in.Starts, true)
+				return torch.WindowAttention(s, q, k, v, in.Starts, layer.window)
 			}
 			keys, values := in.Cache.append(s, i, k, v) // [m,G,d] each
-			return torch.CachedAttention(s, q, keys, values)
+			return torch.CachedWindowAttention(s, q, keys, values, layer.window)
 		}
 		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, cos, sin, attend) }
 	}

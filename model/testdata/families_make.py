@@ -33,6 +33,7 @@ LANGUAGES = {
     "llama": ("Llama", dict(attention_bias=True, mlp_bias=True), True),
     "llama_linear": ("Llama", dict(rope_parameters=LINEAR), False),
     "llama_llama3": ("Llama", dict(head_dim=8, tie_word_embeddings=True, rope_parameters=LLAMA3), True),
+    "qwen2": ("Qwen2", dict(tie_word_embeddings=True, use_sliding_window=True, sliding_window=6, max_window_layers=1), False),
 }
 
 
