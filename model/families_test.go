@@ -203,6 +203,7 @@ func TestWholeFoldersOfEachFamilyReadBack(t *testing.T) {
 	names := map[string][2]string{
 		"llama": {"llava_llama", "LlavaLlamaForCausalLM"},
 		"qwen2": {"llava_qwen", "LlavaQwenForCausalLM"},
+		"qwen3": {"llava_qwen3", "LlavaQwen3ForCausalLM"},
 	}
 	for _, name := range languageGoldens(t) {
 		t.Run(name, func(t *testing.T) {

@@ -37,6 +37,7 @@ var (
 	languages = map[string]family{
 		"llama": {newLlama, "Llama"},
 		"qwen2": {newQwen2, "Qwen"},
+		"qwen3": {newQwen3, "Qwen3"},
 	}
 	towers = map[string]func(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error){
 		"clip_vision_model": newCLIP,

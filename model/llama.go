@@ -26,8 +26,9 @@ type llamaConfig struct {
 	ropeConfig
 
 	// What config.json does not say, set by the family's file.
-	qkvBias bool    // biases of q, k and v alone
-	windows []int64 // how many positions each layer sees, a position itself included; nil or 0: all before it
+	qkvBias  bool    // biases of q, k and v alone
+	headNorm bool    // each head of q and k normalised before its rotation
+	windows  []int64 // how many positions each layer sees, a position itself included; nil or 0: all before it
 }
 
 func (c *llamaConfig) complete() error {
@@ -81,6 +82,7 @@ type llamaLayer struct {
 	window         int64
 	inputNorm      *nn.RMSNorm
 	q, k, v, o     *nn.Linear
+	qNorm, kNorm   *nn.RMSNorm // nil without
 	postNorm       *nn.RMSNorm
 	gate, up, down *nn.Linear
 }
@@ -119,7 +121,7 @@ func newDecoder(c llamaConfig, ps *nn.Params, device torch.Device) (Language, er
 func newLlamaLayer(p nn.Path, c llamaConfig) *llamaLayer {
 	linear := func(p nn.Path, in, out int64, bias bool) *nn.Linear { return nn.NewLinear(p, in, out, bias, c.init()) }
 	attention, mlp := p.Sub("self_attn"), p.Sub("mlp")
-	return &llamaLayer{
+	l := &llamaLayer{
 		config:    c,
 		inputNorm: nn.NewRMSNorm(p.Sub("input_layernorm"), c.HiddenSize, c.Eps),
 		q:         linear(attention.Sub("q_proj"), c.HiddenSize, c.Heads*c.HeadDim, c.AttentionBias || c.qkvBias),
@@ -131,6 +133,10 @@ func newLlamaLayer(p nn.Path, c llamaConfig) *llamaLayer {
 		up:        linear(mlp.Sub("up_proj"), c.HiddenSize, c.IntermediateSize, c.MLPBias),
 		down:      linear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize, c.MLPBias),
 	}
+	if c.headNorm {
+		l.qNorm, l.kNorm = nn.NewRMSNorm(attention.Sub("q_norm"), c.HeadDim, c.Eps), nn.NewRMSNorm(attention.Sub("k_norm"), c.HeadDim, c.Eps)
+	}
+	return l
 }
 
 func (m *llama) Describe() LanguageShape {
@@ -184,9 +190,12 @@ func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend
 	heads := func(linear *nn.Linear) *torch.Tensor {
 		return torch.Reshape(s, linear.Forward(s, x), -1, linear.Weight().Shape[0]/d, d)
 	}
-	q := torch.Rotary(s, heads(l.q), cos, sin) // [T,H,d]
-	k := torch.Rotary(s, heads(l.k), cos, sin) // [T,G,d]
-	y := attend(s, q, k, heads(l.v))           // [T,H,d]
+	q, k := heads(l.q), heads(l.k) // [T,H,d], [T,G,d]
+	if l.qNorm != nil {
+		q, k = l.qNorm.Forward(s, q), l.kNorm.Forward(s, k)
+	}
+	q, k = torch.Rotary(s, q, cos, sin), torch.Rotary(s, k, cos, sin)
+	y := attend(s, q, k, heads(l.v)) // [T,H,d]
 	return l.o.Forward(s, torch.Reshape(s, y, -1, l.config.Heads*d))
 }
 
