@@ -27,6 +27,7 @@ var neutral = map[string]any{
 	"no_rope_layers": nil, "use_mrope": false, "alibi": false, "use_alibi": false,
 	// what a position sees
 	"sliding_window": nil, "use_sliding_window": false, "layer_types": nil, "sliding_window_pattern": nil, "attention_chunk_size": nil,
+	"dual_chunk_attention_config": nil,
 	"use_bidirectional_attention": false, "add_cross_attention": false, "is_encoder_decoder": false,
 	// layers of another form
 	"num_experts": 0., "num_local_experts": 0., "n_routed_experts": 0., "hidden_activation": nil, "parallel_attn": false,

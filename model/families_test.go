@@ -202,6 +202,7 @@ func TestFamiliesGenerateAsTransformers(t *testing.T) {
 func TestWholeFoldersOfEachFamilyReadBack(t *testing.T) {
 	names := map[string][2]string{
 		"llama": {"llava_llama", "LlavaLlamaForCausalLM"},
+		"phi3":  {"llava_phi3", "LlavaPhi3ForCausalLM"},
 		"qwen2": {"llava_qwen", "LlavaQwenForCausalLM"},
 		"qwen3": {"llava_qwen3", "LlavaQwen3ForCausalLM"},
 	}

@@ -36,6 +36,7 @@ type family struct {
 var (
 	languages = map[string]family{
 		"llama": {newLlama, "Llama"},
+		"phi3":  {newPhi3, "Phi3"},
 		"qwen2": {newQwen2, "Qwen"},
 		"qwen3": {newQwen3, "Qwen3"},
 	}

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -28,8 +29,11 @@ type llamaConfig struct {
 	// What config.json does not say, set by the family's file.
 	qkvBias  bool    // biases of q, k and v alone
 	headNorm bool    // each head of q and k normalised before its rotation
+	joined   bool    // q, k and v in one matrix, gate and up in another
 	windows  []int64 // how many positions each layer sees, a position itself included; nil or 0: all before it
 }
+
+const maxSize = 1 << 21 // of anything that config.json counts; what a damaged file says must not become an allocation
 
 func (c *llamaConfig) complete() error {
 	c.KeyValueHeads = orDefault(c.KeyValueHeads, c.Heads)
@@ -44,8 +48,8 @@ func (c *llamaConfig) complete() error {
 		{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize}, {"num_hidden_layers", c.Layers}, {"num_attention_heads", c.Heads},
 		{"num_key_value_heads", c.KeyValueHeads}, {"head_dim", c.HeadDim}, {"vocab_size", c.VocabSize}, {"max_position_embeddings", c.MaxPositions},
 	} {
-		if size.value <= 0 {
-			return fmt.Errorf("%s is missing or not positive", size.name)
+		if size.value <= 0 || size.value > maxSize {
+			return fmt.Errorf("%s is missing or not in 1 to %d", size.name, maxSize)
 		}
 	}
 	switch {
@@ -57,6 +61,18 @@ func (c *llamaConfig) complete() error {
 		return fmt.Errorf("hidden_act %q is not supported; it must be silu", c.Activation)
 	}
 	return c.resolve(c.MaxPositions)
+}
+
+// windowAll gives every layer a window; nil is none.
+func (c *llamaConfig) windowAll(window *int64) error {
+	if window == nil {
+		return nil
+	}
+	if *window <= 0 {
+		return fmt.Errorf("sliding_window %d is not positive; null is none", *window)
+	}
+	c.windows = slices.Repeat([]int64{*window}, int(c.Layers))
+	return nil
 }
 
 func (c *llamaConfig) init() nn.Init {
@@ -78,13 +94,21 @@ type llama struct {
 }
 
 type llamaLayer struct {
-	config         llamaConfig
-	window         int64
-	inputNorm      *nn.RMSNorm
-	q, k, v, o     *nn.Linear
-	qNorm, kNorm   *nn.RMSNorm // nil without
-	postNorm       *nn.RMSNorm
-	gate, up, down *nn.Linear
+	config       llamaConfig
+	window       int64
+	inputNorm    *nn.RMSNorm
+	qkv          projections
+	qNorm, kNorm *nn.RMSNorm // nil without
+	o            *nn.Linear
+	postNorm     *nn.RMSNorm
+	gateUp       projections
+	down         *nn.Linear
+}
+
+// projections are linear maps of one input.
+type projections struct {
+	maps  []*nn.Linear // one for each output; or one for all, with their rows below each other
+	sizes []int64      // of the outputs
 }
 
 func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
@@ -119,24 +143,48 @@ func newDecoder(c llamaConfig, ps *nn.Params, device torch.Device) (Language, er
 }
 
 func newLlamaLayer(p nn.Path, c llamaConfig) *llamaLayer {
-	linear := func(p nn.Path, in, out int64, bias bool) *nn.Linear { return nn.NewLinear(p, in, out, bias, c.init()) }
 	attention, mlp := p.Sub("self_attn"), p.Sub("mlp")
+	queries, keys := c.Heads*c.HeadDim, c.KeyValueHeads*c.HeadDim
 	l := &llamaLayer{
 		config:    c,
 		inputNorm: nn.NewRMSNorm(p.Sub("input_layernorm"), c.HiddenSize, c.Eps),
-		q:         linear(attention.Sub("q_proj"), c.HiddenSize, c.Heads*c.HeadDim, c.AttentionBias || c.qkvBias),
-		k:         linear(attention.Sub("k_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim, c.AttentionBias || c.qkvBias),
-		v:         linear(attention.Sub("v_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim, c.AttentionBias || c.qkvBias),
-		o:         linear(attention.Sub("o_proj"), c.Heads*c.HeadDim, c.HiddenSize, c.AttentionBias),
+		qkv:       c.projections(attention, c.AttentionBias || c.qkvBias, "qkv_proj", []string{"q_proj", "k_proj", "v_proj"}, queries, keys, keys),
+		o:         nn.NewLinear(attention.Sub("o_proj"), queries, c.HiddenSize, c.AttentionBias, c.init()),
 		postNorm:  nn.NewRMSNorm(p.Sub("post_attention_layernorm"), c.HiddenSize, c.Eps),
-		gate:      linear(mlp.Sub("gate_proj"), c.HiddenSize, c.IntermediateSize, c.MLPBias),
-		up:        linear(mlp.Sub("up_proj"), c.HiddenSize, c.IntermediateSize, c.MLPBias),
-		down:      linear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize, c.MLPBias),
+		gateUp:    c.projections(mlp, c.MLPBias, "gate_up_proj", []string{"gate_proj", "up_proj"}, c.IntermediateSize, c.IntermediateSize),
+		down:      nn.NewLinear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize, c.MLPBias, c.init()),
 	}
 	if c.headNorm {
 		l.qNorm, l.kNorm = nn.NewRMSNorm(attention.Sub("q_norm"), c.HeadDim, c.Eps), nn.NewRMSNorm(attention.Sub("k_norm"), c.HeadDim, c.Eps)
 	}
 	return l
+}
+
+// projections declares the maps of a hidden state to outputs of some sizes, under one name each or under the joined one.
+func (c llamaConfig) projections(p nn.Path, bias bool, joined string, names []string, sizes ...int64) projections {
+	ps := projections{sizes: sizes}
+	if c.joined {
+		total := int64(0)
+		for _, size := range sizes {
+			total += size
+		}
+		ps.maps = []*nn.Linear{nn.NewLinear(p.Sub(joined), c.HiddenSize, total, bias, c.init())}
+		return ps
+	}
+	for i, name := range names {
+		ps.maps = append(ps.maps, nn.NewLinear(p.Sub(name), c.HiddenSize, sizes[i], bias, c.init()))
+	}
+	return ps
+}
+
+func (ps projections) forward(s *torch.Scope, x *torch.Tensor) (outputs []*torch.Tensor) { // [T,D] -> [T,size] each
+	if len(ps.maps) == 1 {
+		return torch.Split(s, ps.maps[0].Forward(s, x), ps.sizes...)
+	}
+	for _, linear := range ps.maps {
+		outputs = append(outputs, linear.Forward(s, x))
+	}
+	return outputs
 }
 
 func (m *llama) Describe() LanguageShape {
@@ -187,20 +235,21 @@ func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend a
 
 func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc) *torch.Tensor { // [T,D] -> [T,D]
 	d := l.config.HeadDim
-	heads := func(linear *nn.Linear) *torch.Tensor {
-		return torch.Reshape(s, linear.Forward(s, x), -1, linear.Weight().Shape[0]/d, d)
+	qkv := l.qkv.forward(s, x)
+	for i := range qkv {
+		qkv[i] = torch.Reshape(s, qkv[i], x.Size(0), -1, d)
 	}
-	q, k := heads(l.q), heads(l.k) // [T,H,d], [T,G,d]
+	q, k, v := qkv[0], qkv[1], qkv[2] // [T,H,d], [T,G,d] twice
 	if l.qNorm != nil {
 		q, k = l.qNorm.Forward(s, q), l.kNorm.Forward(s, k)
 	}
-	q, k = torch.Rotary(s, q, cos, sin), torch.Rotary(s, k, cos, sin)
-	y := attend(s, q, k, heads(l.v)) // [T,H,d]
+	y := attend(s, torch.Rotary(s, q, cos, sin), torch.Rotary(s, k, cos, sin), v) // [T,H,d]
 	return l.o.Forward(s, torch.Reshape(s, y, -1, l.config.Heads*d))
 }
 
 func (l *llamaLayer) mlp(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [T,D] -> [T,D]
-	return l.down.Forward(s, torch.SwiGLU(s, l.gate.Forward(s, x), l.up.Forward(s, x)))
+	gateUp := l.gateUp.forward(s, x) // [T,I] each
+	return l.down.Forward(s, torch.SwiGLU(s, gateUp[0], gateUp[1]))
 }
 
 // Free releases the rotary table.

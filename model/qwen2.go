@@ -60,9 +60,9 @@ func (c *qwenConfig) inWindow(layer int) (bool, error) {
 // Qwen2.5 is the same).
 func newQwen2(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
 	c := newQwenConfig()
+	c.qkvBias = true
 	if err := parseConfig(raw, &c, c.complete, "sliding_window", "use_sliding_window", "layer_types"); err != nil {
 		return nil, err
 	}
-	c.qkvBias = true
 	return newDecoder(c.llamaConfig, ps, device)
 }

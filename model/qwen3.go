@@ -9,10 +9,10 @@ import (
 // 2025, "Qwen3 Technical Report").
 func newQwen3(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
 	c := newQwenConfig()
+	c.headNorm = true
 	c.HeadDim = 128
 	if err := parseConfig(raw, &c, c.complete, "attention_bias", "sliding_window", "use_sliding_window", "layer_types"); err != nil {
 		return nil, err
 	}
-	c.headNorm = true
 	return newDecoder(c.llamaConfig, ps, device)
 }

@@ -126,6 +126,16 @@ char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out)
   })
 }
 
+// Parts of the last dimension. One operation, not a narrow for each part: its backward joins their gradients once.
+char *lt_split(lt_tensor x, const int64_t *sizes, int parts, lt_tensor *out) {
+  LT_PROTECT({
+    auto split = ref(x).split_with_sizes(at::IntArrayRef(sizes, parts), -1);
+    for (int i = 0; i < parts; i++) {
+      out[i] = own(split[i]);
+    }
+  })
+}
+
 // The patches of a ViT as rows, so that its convolution is a matrix product. [n,3,S,S] -> [n*(S/p)^2, 3*p*p]
 char *lt_patches(lt_tensor pixels, int64_t patch, lt_tensor *out) {
   LT_PROTECT({

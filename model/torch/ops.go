@@ -89,6 +89,18 @@ func Narrow(s *Scope, x *Tensor, dim, start, length int64) *Tensor {
 	return gotch(s, "narrow", func(out *libtch.Ctensor) { libtch.AtgNarrow(out, x.g(), dim, start, length) })
 }
 
+// Split cuts the last dimension into parts of the given sizes, which share memory with x.
+func Split(s *Scope, x *Tensor, sizes ...int64) []*Tensor {
+	out := make([]C.lt_tensor, len(sizes))
+	p, n := dims(sizes)
+	check("split", C.lt_split(x.c(), p, n, &out[0]))
+	parts := make([]*Tensor, len(sizes))
+	for i := range parts {
+		parts[i] = s.take("split", out[i], nil)
+	}
+	return parts
+}
+
 // Cat joins tensors along a dimension.
 func Cat(s *Scope, dim int64, parts ...*Tensor) *Tensor {
 	handles := make([]libtch.Ctensor, len(parts))

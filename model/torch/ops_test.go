@@ -180,6 +180,12 @@ var operations = []operation{
 	{"narrow", [][]int64{{2, 4}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Narrow(s, x[0], 1, 1, 2) },
 		func(x [][]float64) []float64 { return take(x[0], 1, 2, 5, 6) }},
+	{"split", [][]int64{{2, 6}}, // the middle part is left out: it has no gradient
+		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+			parts := torch.Split(s, x[0], 1, 2, 3)
+			return torch.Cat(s, 1, parts[2], parts[0])
+		},
+		func(x [][]float64) []float64 { return take(x[0], 3, 4, 5, 0, 9, 10, 11, 6) }},
 	{"cat", [][]int64{{2, 1}, {2, 2}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Cat(s, 1, x[0], x[1]) },
 		func(x [][]float64) []float64 {
