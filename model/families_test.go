@@ -201,10 +201,11 @@ func TestFamiliesGenerateAsTransformers(t *testing.T) {
 // A whole LLaVA is written under the names that the original, or LLaVA-NeXT for what the original lacks, gives its family, and read back.
 func TestWholeFoldersOfEachFamilyReadBack(t *testing.T) {
 	names := map[string][2]string{
-		"llama": {"llava_llama", "LlavaLlamaForCausalLM"},
-		"phi3":  {"llava_phi3", "LlavaPhi3ForCausalLM"},
-		"qwen2": {"llava_qwen", "LlavaQwenForCausalLM"},
-		"qwen3": {"llava_qwen3", "LlavaQwen3ForCausalLM"},
+		"llama":   {"llava_llama", "LlavaLlamaForCausalLM"},
+		"mistral": {"llava_mistral", "LlavaMistralForCausalLM"},
+		"phi3":    {"llava_phi3", "LlavaPhi3ForCausalLM"},
+		"qwen2":   {"llava_qwen", "LlavaQwenForCausalLM"},
+		"qwen3":   {"llava_qwen3", "LlavaQwen3ForCausalLM"},
 	}
 	for _, name := range languageGoldens(t) {
 		t.Run(name, func(t *testing.T) {

@@ -35,10 +35,11 @@ type family struct {
 // Language models and towers by their config.json's model_type.
 var (
 	languages = map[string]family{
-		"llama": {newLlama, "Llama"},
-		"phi3":  {newPhi3, "Phi3"},
-		"qwen2": {newQwen2, "Qwen"},
-		"qwen3": {newQwen3, "Qwen3"},
+		"llama":   {newLlama, "Llama"},
+		"mistral": {newMistral, "Mistral"},
+		"phi3":    {newPhi3, "Phi3"},
+		"qwen2":   {newQwen2, "Qwen"},
+		"qwen3":   {newQwen3, "Qwen3"},
 	}
 	towers = map[string]func(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error){
 		"clip_vision_model": newCLIP,

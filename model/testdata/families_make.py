@@ -36,6 +36,7 @@ LANGUAGES = {
     "qwen2": ("Qwen2", dict(tie_word_embeddings=True, use_sliding_window=True, sliding_window=6, max_window_layers=1), False),
     "qwen3": ("Qwen3", dict(head_dim=8, rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), True),
     "phi3": ("Phi3", dict(original_max_position_embeddings=64, sliding_window=9), True),
+    "mistral": ("Mistral", dict(sliding_window=6), True),
 }
 
 

@@ -50,3 +50,12 @@ func TestQwensWindows(t *testing.T) {
 		}
 	}
 }
+
+func TestMistralsWindow(t *testing.T) {
+	mistral := tinyLanguage.with(object{"model_type": "mistral"})
+	for want, change := range map[int64]object{4096: nil, 5: {"sliding_window": 5}, 0: {"sliding_window": json.RawMessage("null")}} {
+		if got := windowsOf(t, mistral.with(change)); !slices.Equal(got, []int64{want, want}) {
+			t.Errorf("%v: windows %v, want %d", change, got, want)
+		}
+	}
+}
