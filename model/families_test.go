@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/loss"
@@ -195,6 +198,70 @@ func TestFamiliesGenerateAsTransformers(t *testing.T) {
 				t.Errorf("tokens %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// sigLIP opens the recorded tower beside a random language model.
+func (g golden) sigLIP(t *testing.T, selectLayer int) *LLaVA {
+	t.Helper()
+	r := tinyRecipe(t, tinyLanguage, tinyVision)
+	r.Vision = recipes.Vision{Weights: g.dir, SelectLayer: selectLayer, SelectFeature: "patch"}
+	return openModel(t, r, OpenOptions{Trains: func(part, _ string) bool { return part == partVision }})
+}
+
+// pixels are the recorded pictures, normalised as SigLIP's are.
+func (g golden) pixels(t *testing.T, s *torch.Scope) *torch.Tensor {
+	t.Helper()
+	levels, err := g.values.Tensor("levels")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := make([]float32, 3*256)
+	for i := range table {
+		table[i] = (float32(float64(i%256)/255) - 0.5) / 0.5
+	}
+	return torch.Normalize(s, torch.From(s, levels.Data, levels.Shape, torch.CPU), torch.From(s, table, []int64{3, 256}, torch.CPU), torch.Float32)
+}
+
+func TestSigLIPMatchesTransformers(t *testing.T) {
+	g := openGolden(t, "siglip")
+	recorded := g.floats(t, "hidden_states") // [4,2,16,16]: from before the first layer (0) to the last one's output (3)
+	const size = 2 * 16 * 16
+	for layer, state := range map[int]int{-4: 0, 0: 0, 1: 1, -2: 2, -1: 3, 3: 3} {
+		m := g.sigLIP(t, layer)
+		do(t, func(s *torch.Scope) {
+			x := m.Tower.Forward(s, g.pixels(t, s))
+			within(t, fmt.Sprintf("layer %d", layer), torch.Read[float32](x), recorded[state*size:][:size], familyTolerance.states)
+			want := TowerShape{HiddenSize: 16, ImageSize: 18, Tokens: 16, Processor: "siglip"}
+			if shape := m.Tower.Describe(); shape != want {
+				t.Errorf("described as %+v, want %+v", shape, want)
+			}
+		})
+	}
+	m := g.sigLIP(t, -2)
+	do(t, func(s *torch.Scope) {
+		x := m.Tower.Forward(s, g.pixels(t, s))
+		torch.Backward(x, torch.From(s, g.floats(t, "weights"), x.Shape(), torch.CPU))
+	})
+	g.compareGradients(t, m, visionPrefix)
+}
+
+func TestAWholeFolderWithSigLIPReadsBack(t *testing.T) {
+	g := openGolden(t, "siglip")
+	m := g.sigLIP(t, -2)
+	text, err := m.Config(recipes.Model{Vision: recipes.Vision{Weights: g.dir}}, ExportNotes{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config object
+	if err := json.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	dir := writeFolder(t, config, tensors(t, m, ""))
+	r := recipes.Model{Projector: recipes.Projector{Type: "mlp2x_gelu"}, Language: recipes.Language{Weights: dir}}
+	r.Vision = recipes.Vision{Weights: dir, SelectLayer: -2, SelectFeature: "patch"}
+	if diff := cmp.Diff(values(t, m), values(t, openModel(t, r, OpenOptions{}))); diff != "" {
+		t.Error(diff)
 	}
 }
 

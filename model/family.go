@@ -42,8 +42,10 @@ var (
 		"qwen3":   {newQwen3, "Qwen3"},
 	}
 	towers = map[string]func(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error){
-		"clip_vision_model": newCLIP,
-		"clip":              newCLIP, // both halves in one folder
+		"clip_vision_model":   newCLIP,
+		"clip":                newCLIP, // both halves in one folder
+		"siglip_vision_model": newSigLIP,
+		"siglip":              newSigLIP,
 	}
 )
 

@@ -3,9 +3,10 @@
     pip install torch==2.11.0 transformers==5.17.0 safetensors==0.8.0
     python families_make.py [NAME...]        # in this folder; without names all of them
 
-Each folder holds a model as it is published (config.json, model.safetensors) and golden.safetensors: two samples end to end, hidden
-states, logits, the summed cross-entropy of the next tokens with its gradients, and 20 tokens of greedy generation. Weights are exact
-in bf16 and stored so; everything is computed in fp32 on one thread.
+Each folder holds a model as it is published (config.json, model.safetensors) and golden.safetensors: for a language model two samples
+end to end, hidden states, logits, the summed cross-entropy of the next tokens with its gradients, and 20 tokens of greedy generation;
+for a tower two pictures, hidden states, and the gradients of a weighted sum of the second last. Weights are exact in bf16 and stored
+so; everything is computed in fp32 on one thread.
 """
 
 import json
@@ -33,10 +34,15 @@ LANGUAGES = {
     "llama": ("Llama", dict(attention_bias=True, mlp_bias=True), True),
     "llama_linear": ("Llama", dict(rope_parameters=LINEAR), False),
     "llama_llama3": ("Llama", dict(head_dim=8, tie_word_embeddings=True, rope_parameters=LLAMA3), True),
+    "mistral": ("Mistral", dict(sliding_window=6), True),
     "qwen2": ("Qwen2", dict(tie_word_embeddings=True, use_sliding_window=True, sliding_window=6, max_window_layers=1), False),
     "qwen3": ("Qwen3", dict(head_dim=8, rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), True),
     "phi3": ("Phi3", dict(original_max_position_embeddings=64, sliding_window=9), True),
-    "mistral": ("Mistral", dict(sliding_window=6), True),
+}
+TOWERS = {
+    "siglip": dict(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2, image_size=18, patch_size=4  # 18 is no multiple
+    ),
 }
 
 
@@ -106,10 +112,31 @@ def language(name):
     write(name, golden)
 
 
+def tower(name):
+    torch.manual_seed(7)
+    config = transformers.SiglipConfig(
+        vision_config=TOWERS[name], text_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, vocab_size=8)
+    )
+    whole = transformers.SiglipModel(config).eval()
+    randomise(whole)
+    save(whole, f"families/{name}")  # with the text half and the pooling head, as published
+
+    side = TOWERS[name]["image_size"]
+    levels = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
+    pixels = ((levels.double() / 255).float() - 0.5) / 0.5
+    vision = whole.vision_model
+    states = vision(pixel_values=pixels, output_hidden_states=True).hidden_states
+    weights = torch.randn(states[-2].shape)
+    (states[-2] * weights).sum().backward()
+    golden = {"levels": levels, "weights": weights, "hidden_states": torch.stack(states)}
+    golden |= {"grad." + name: p.grad for name, p in vision.named_parameters() if p.grad is not None}
+    write(name, golden)
+
+
 def write(name, golden):
     save_file({key: value.detach().contiguous() for key, value in golden.items()}, f"families/{name}/golden.safetensors")
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or LANGUAGES:
-        language(wanted)
+    for wanted in sys.argv[1:] or [*LANGUAGES, *TOWERS]:
+        (tower if wanted in TOWERS else language)(wanted)

@@ -72,6 +72,8 @@ char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out) {
 
 char *lt_gelu(lt_tensor x, lt_tensor *out) { LT_PROTECT(*out = own(at::gelu(ref(x)))) }
 
+char *lt_gelu_tanh(lt_tensor x, lt_tensor *out) { LT_PROTECT(*out = own(at::gelu(ref(x), "tanh"))) }
+
 char *lt_swiglu(lt_tensor gate, lt_tensor up, lt_tensor *out) { LT_PROTECT(*out = own(at::silu(ref(gate)) * ref(up))) }
 
 // x * sigmoid(1.702 x) (Hendrycks and Gimpel 2016; CLIP's activation).

@@ -58,6 +58,13 @@ func Gelu(s *Scope, x *Tensor) *Tensor {
 	return s.take("gelu", out, message)
 }
 
+// GeluTanh is Gelu by the tanh approximation (Hendrycks and Gimpel 2016; transformers' gelu_pytorch_tanh).
+func GeluTanh(s *Scope, x *Tensor) *Tensor {
+	var out C.lt_tensor
+	message := C.lt_gelu_tanh(x.c(), &out)
+	return s.take("gelu tanh", out, message)
+}
+
 // LayerNorm normalises the last dimension (Ba et al. 2016). x [R,D], weight and bias [D].
 func LayerNorm(s *Scope, x, weight, bias *Tensor, eps float64) *Tensor {
 	size := []int64{weight.Size(0)}

@@ -128,6 +128,11 @@ var operations = []operation{
 	{"gelu", [][]int64{{3, 4}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Gelu(s, x[0]) },
 		each(func(x []float64) float64 { return x[0] * (1 + math.Erf(x[0]/math.Sqrt2)) / 2 })},
+	{"gelu by tanh", [][]int64{{3, 4}},
+		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.GeluTanh(s, x[0]) },
+		each(func(x []float64) float64 {
+			return x[0] * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x[0]+0.044715*x[0]*x[0]*x[0]))) / 2
+		})},
 	{"quick gelu", [][]int64{{3, 4}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.QuickGelu(s, x[0]) },
 		each(func(x []float64) float64 { return x[0] * sigmoid(1.702*x[0]) })},

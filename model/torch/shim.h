@@ -44,6 +44,7 @@ char *lt_fill_uniform(lt_tensor t, double bound, uint64_t seed);
 char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out);
 char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out);
 char *lt_gelu(lt_tensor x, lt_tensor *out);
+char *lt_gelu_tanh(lt_tensor x, lt_tensor *out);
 char *lt_swiglu(lt_tensor gate, lt_tensor up, lt_tensor *out);
 char *lt_quick_gelu(lt_tensor x, lt_tensor *out);
 char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int causal, lt_tensor *out);
