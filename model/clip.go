@@ -28,8 +28,8 @@ func (c *clipConfig) complete() error {
 	switch {
 	case c.HiddenSize <= 0 || c.IntermediateSize <= 0 || c.Layers <= 0 || c.Heads <= 0 || c.PatchSize <= 0 || c.ImageSize < c.PatchSize:
 		return fmt.Errorf("a size is not positive, or image_size is smaller than patch_size")
-	case max(c.HiddenSize, c.IntermediateSize, c.Layers, c.ImageSize) > maxSize:
-		return fmt.Errorf("hidden_size, intermediate_size, num_hidden_layers or image_size is over %d", maxSize)
+	case max(c.HiddenSize, c.IntermediateSize, c.ImageSize) > maxSize || c.Layers > maxLayers:
+		return fmt.Errorf("hidden_size, intermediate_size or image_size is over %d, or num_hidden_layers over %d", maxSize, maxLayers)
 	case c.HiddenSize%c.Heads != 0:
 		return fmt.Errorf("hidden_size %d is not a multiple of num_attention_heads %d", c.HiddenSize, c.Heads)
 	case c.Channels != 3:

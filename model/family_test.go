@@ -55,6 +55,8 @@ func TestConfigurationsThatCannotBeUsedSayWhy(t *testing.T) {
 		"negative heads":  {language: object{"num_key_value_heads": -2}, want: []string{"num_key_value_heads is missing or not in 1 to"}},
 		"negative table":  {language: object{"max_position_embeddings": -1}, want: []string{"max_position_embeddings is missing or not in 1 to"}},
 		"huge table":      {language: object{"max_position_embeddings": 1 << 60}, want: []string{"max_position_embeddings is missing or not in 1 to 2097152"}},
+		"huge heads":      {language: object{"max_position_embeddings": 1 << 20, "head_dim": 1 << 10}, want: []string{"max_position_embeddings 1048576 times head size 1024 is over"}},
+		"deep":            {language: object{"num_hidden_layers": 1 << 11}, want: []string{"num_hidden_layers 2048 is over 1024"}},
 		"thin heads":      {language: object{"num_attention_heads": 16, "num_key_value_heads": 16}, want: []string{"head_dim is missing or not in 1 to"}},
 		"uneven groups":   {language: object{"num_key_value_heads": 3}, want: []string{"num_attention_heads 4 is not a multiple of num_key_value_heads 3"}},
 		"odd heads":       {language: object{"head_dim": 3}, want: []string{"head size 3 is odd"}},

@@ -33,7 +33,12 @@ type llamaConfig struct {
 	windows  []int64 // how many positions each layer sees, a position itself included; nil or 0: all before it
 }
 
-const maxSize = 1 << 21 // of anything that config.json counts; what a damaged file says must not become an allocation
+// What a damaged config.json says must not become an allocation.
+const (
+	maxSize   = 1 << 21 // of anything that it counts
+	maxLayers = 1 << 10
+	maxTable  = 1 << 28 // positions times head size: a million positions with heads of 256
+)
 
 func (c *llamaConfig) complete() error {
 	c.KeyValueHeads = orDefault(c.KeyValueHeads, c.Heads)
@@ -53,6 +58,10 @@ func (c *llamaConfig) complete() error {
 		}
 	}
 	switch {
+	case c.Layers > maxLayers:
+		return fmt.Errorf("num_hidden_layers %d is over %d", c.Layers, maxLayers)
+	case c.MaxPositions*c.HeadDim > maxTable:
+		return fmt.Errorf("max_position_embeddings %d times head size %d is over %d", c.MaxPositions, c.HeadDim, maxTable)
 	case c.Heads%c.KeyValueHeads != 0:
 		return fmt.Errorf("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.Heads, c.KeyValueHeads)
 	case c.HeadDim%2 != 0:
