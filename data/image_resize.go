@@ -2,7 +2,7 @@ package data
 
 import "math"
 
-// Resizing is Pillow's BICUBIC to the bit (libImaging/Resample.c, 8 bits a channel): two passes, horizontal first, each with
+// Resizing is Pillow's BICUBIC or BILINEAR to the bit (libImaging/Resample.c, 8 bits a channel): two passes, horizontal first, each with
 // weights of 22 fractional bits and rounded to 8 bits. An output pixel depends on nothing but its own weights, so only the window
 // that is kept after resizing is computed, and padding is a weight on one colour instead of pixels in memory.
 const (
@@ -13,8 +13,9 @@ const (
 // axis describes one direction of a resize: of a line that holds pixels of the picture from start on and padding elsewhere, resized to a
 // new length, the part that is kept.
 type axis struct {
-	length, start, pixels int // the line with its padding; where the picture lies in it
-	resized, from, count  int // the new length; the window that is kept
+	bilinear              bool // else bicubic
+	length, start, pixels int  // the line with its padding; where the picture lies in it
+	resized, from, count  int  // the new length; the window that is kept
 }
 
 // taps are the weights that make one output pixel.
@@ -28,7 +29,11 @@ type taps struct {
 func (a axis) taps() []taps {
 	scale := float64(a.length) / float64(a.resized)
 	stretch := max(scale, 1) // the filter widens when shrinking
-	support := 2 * stretch
+	reach, weigh := 2., keysCubic
+	if a.bilinear {
+		reach, weigh = 1, triangle
+	}
+	support := reach * stretch
 	all := make([]taps, a.count)
 	var exact []float64
 	for i := range all {
@@ -38,7 +43,7 @@ func (a axis) taps() []taps {
 		exact = exact[:0]
 		sum := 0.0
 		for at := low; at < high; at++ {
-			w := keysCubic((float64(at) - centre + 0.5) * (1 / stretch))
+			w := weigh((float64(at) - centre + 0.5) * (1 / stretch))
 			exact = append(exact, w)
 			sum += w
 		}
@@ -75,6 +80,9 @@ func keysCubic(x float64) float64 {
 	}
 	return 0
 }
+
+// triangle is linear interpolation as a kernel.
+func triangle(x float64) float64 { return max(0, 1-math.Abs(x)) }
 
 // resize returns the kept window of img, channel first: [3, rows.count, columns.count].
 func resize(img *RGB, columns, rows axis, padding [3]uint8) []uint8 {

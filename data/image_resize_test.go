@@ -9,19 +9,23 @@ import (
 )
 
 // resizeWhole is the recipe in its plainest form: every pixel of both passes, in order, nothing cut, nothing left out.
-func resizeWhole(img *RGB, w, h int) *RGB {
+func resizeWhole(img *RGB, w, h int, bilinear bool) *RGB {
+	reach, kernel := 2., keysCubic
+	if bilinear {
+		reach, kernel = 1, func(x float64) float64 { return max(0, 1-math.Abs(x)) }
+	}
 	weights := func(length, resized, at int) (low int, fixed []int) {
 		scale := float64(length) / float64(resized)
 		stretch := math.Max(scale, 1)
 		centre := (float64(at) + 0.5) * scale
-		low = max(int(centre-2*stretch+0.5), 0)
-		high := min(int(centre+2*stretch+0.5), length)
+		low = max(int(centre-reach*stretch+0.5), 0)
+		high := min(int(centre+reach*stretch+0.5), length)
 		sum := 0.0
 		for x := low; x < high; x++ {
-			sum += keysCubic((float64(x) - centre + 0.5) / stretch)
+			sum += kernel((float64(x) - centre + 0.5) / stretch)
 		}
 		for x := low; x < high; x++ {
-			fixed = append(fixed, int(math.Round(keysCubic((float64(x)-centre+0.5)/stretch)/sum*(1<<22))))
+			fixed = append(fixed, int(math.Round(kernel((float64(x)-centre+0.5)/stretch)/sum*(1<<22))))
 		}
 		return low, fixed
 	}
@@ -58,8 +62,9 @@ func TestResizeWindow(t *testing.T) {
 		img := newRGB(rapid.IntRange(1, 24).Draw(t, "w"), rapid.IntRange(1, 24).Draw(t, "h"))
 		copy(img.Pix, rapid.SliceOfN(rapid.Byte(), len(img.Pix), len(img.Pix)).Draw(t, "pixels"))
 		padding := [3]uint8{1, 130, 255}
+		bilinear := rapid.Bool().Draw(t, "bilinear")
 		direction := func(pixels int) axis {
-			a := axis{pixels: pixels, start: rapid.IntRange(0, 9).Draw(t, "start"), resized: rapid.IntRange(1, 30).Draw(t, "resized")}
+			a := axis{bilinear: bilinear, pixels: pixels, start: rapid.IntRange(0, 9).Draw(t, "start"), resized: rapid.IntRange(1, 30).Draw(t, "resized")}
 			a.length = a.start + pixels + rapid.IntRange(0, 9).Draw(t, "after")
 			a.count = rapid.IntRange(1, a.resized).Draw(t, "count")
 			a.from = rapid.IntRange(0, a.resized-a.count).Draw(t, "from")
@@ -75,7 +80,7 @@ func TestResizeWindow(t *testing.T) {
 		for y := range img.H {
 			copy(padded.Pix[3*((rows.start+y)*padded.W+columns.start):], img.Pix[3*y*img.W:][:3*img.W])
 		}
-		whole := resizeWhole(padded, columns.resized, rows.resized)
+		whole := resizeWhole(padded, columns.resized, rows.resized, bilinear)
 		want := make([]uint8, 0, len(got))
 		for c := range 3 {
 			for y := range rows.count {

@@ -9,10 +9,12 @@ import (
 )
 
 // Processor turns pictures into what a vision tower takes, as Hugging Face's CLIPImageProcessor does (transformers 4.37,
-// image_processing_clip.py). It is read-only after it is made and safe for concurrent use.
+// image_processing_clip.py) and, with Edge 0, SiglipImageProcessor (5.17, image_processing_pil_siglip.py). It is read-only after it is
+// made and safe for concurrent use.
 type Processor struct {
 	Size    int        // S, side of the prepared square
 	Edge    int        // length of the shorter side after resizing, >= S; the centre S×S is kept. 0: both sides become S
+	Filter  int        // how pixels are resized, by Pillow's number: 3 bicubic, 2 bilinear
 	Mean    [3]float64 // of channel values in 0..1
 	Std     [3]float64
 	Rescale float64 // factor from 0..255 to 0..1
@@ -20,6 +22,7 @@ type Processor struct {
 
 const (
 	processorFile = "preprocessor_config.json"
+	bilinear      = 2 // PIL.Image.Resampling.BILINEAR
 	bicubic       = 3 // PIL.Image.Resampling.BICUBIC
 	maxImageSize  = 4096
 )
@@ -27,14 +30,20 @@ const (
 // CLIPProcessor returns the processor of OpenAI's CLIP models for pictures of size × size.
 func CLIPProcessor(size int) *Processor {
 	return &Processor{
-		Size: size, Edge: size, Rescale: 1.0 / 255,
+		Size: size, Edge: size, Filter: bicubic, Rescale: 1.0 / 255,
 		Mean: [3]float64{0.48145466, 0.4578275, 0.40821073},
 		Std:  [3]float64{0.26862954, 0.26130258, 0.27577711},
 	}
 }
 
+// SigLIPProcessor returns the processor of Google's SigLIP models for pictures of size × size.
+func SigLIPProcessor(size int) *Processor {
+	half := [3]float64{0.5, 0.5, 0.5}
+	return &Processor{Size: size, Filter: bicubic, Rescale: 1.0 / 255, Mean: half, Std: half}
+}
+
 // OpenProcessor reads a preprocessor_config.json, or the one in a folder. The error wraps fs.ErrNotExist when there is none:
-// CLIPProcessor may then do. Settings that would change the result in a way not implemented are refused by key.
+// CLIPProcessor or SigLIPProcessor may then do. Settings that would change the result in a way not implemented are refused by key.
 func OpenProcessor(path string) (*Processor, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, processorFile)
@@ -98,9 +107,12 @@ func parseProcessor(text []byte) (*Processor, error) {
 		return nil, err
 	}
 	resized := max(c.Size.Edge, c.Size.Height)
-	p := &Processor{Size: resized, Edge: c.Size.Edge, Mean: [3]float64(c.Mean), Std: [3]float64(c.Std), Rescale: 1.0 / 255}
+	p := &Processor{Size: resized, Edge: c.Size.Edge, Filter: bicubic, Mean: [3]float64(c.Mean), Std: [3]float64(c.Std), Rescale: 1.0 / 255}
 	if c.CropSize != nil {
 		p.Size = max(c.CropSize.Edge, c.CropSize.Height)
+	}
+	if c.Resample != nil {
+		p.Filter = *c.Resample
 	}
 	if c.Factor != nil {
 		p.Rescale = *c.Factor
@@ -136,8 +148,8 @@ func (c processorConfig) refuse() error {
 		}
 	}
 	switch {
-	case c.Resample != nil && *c.Resample != bicubic:
-		return fmt.Errorf("resample %d is not supported: it must be %d (bicubic)", *c.Resample, bicubic)
+	case c.Resample != nil && *c.Resample != bicubic && *c.Resample != bilinear:
+		return fmt.Errorf("resample %d is not supported: it must be %d (bicubic) or %d (bilinear)", *c.Resample, bicubic, bilinear)
 	case c.Factor != nil && *c.Factor <= 0:
 		return fmt.Errorf("rescale_factor %g must be above 0", *c.Factor)
 	case min(c.Std[0], c.Std[1], c.Std[2]) <= 0:
@@ -153,18 +165,18 @@ func (c processorConfig) refuse() error {
 // JSON returns the preprocessor_config.json that OpenProcessor and Hugging Face read back as p.
 func (p *Processor) JSON() []byte {
 	square := map[string]int{"height": p.Size, "width": p.Size}
-	size := square
-	if p.Edge > 0 {
-		size = map[string]int{"shortest_edge": p.Edge}
-	}
-	text, err := json.MarshalIndent(map[string]any{
-		"image_processor_type": "CLIPImageProcessor",
-		"do_resize":            true, "size": size, "resample": bicubic,
-		"do_center_crop": true, "crop_size": square,
+	config := map[string]any{
+		"image_processor_type": "SiglipImageProcessor",
+		"do_resize":            true, "size": square, "resample": p.Filter,
 		"do_rescale": true, "rescale_factor": p.Rescale,
 		"do_normalize": true, "image_mean": p.Mean, "image_std": p.Std,
 		"do_convert_rgb": true,
-	}, "", "  ")
+	}
+	if p.Edge > 0 {
+		config["image_processor_type"], config["size"] = "CLIPImageProcessor", map[string]int{"shortest_edge": p.Edge}
+		config["do_center_crop"], config["crop_size"] = true, square
+	}
+	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		panic(err) // a NaN or infinity, which no constructor lets in
 	}
@@ -210,7 +222,7 @@ func (p *Processor) resized(width, height int) (columns, rows axis) {
 	case p.Edge > 0:
 		w, h = p.Edge*width/height, p.Edge
 	}
-	columns = axis{length: width, resized: w, from: (w - p.Size) / 2, count: p.Size}
-	rows = axis{length: height, resized: h, from: (h - p.Size) / 2, count: p.Size}
+	columns = axis{bilinear: p.Filter == bilinear, length: width, resized: w, from: (w - p.Size) / 2, count: p.Size}
+	rows = axis{bilinear: p.Filter == bilinear, length: height, resized: h, from: (h - p.Size) / 2, count: p.Size}
 	return columns, rows
 }

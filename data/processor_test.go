@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"image"
 	"image/jpeg"
 	"io/fs"
@@ -41,12 +42,39 @@ func TestPrepareSynthetic(t *testing.T) {
 		{100, 37, 336, "square", "4d1ae818d9e0"}, {100, 37, 336, "pad", "883eb9ce2902"},
 	} {
 		p := CLIPProcessor(test.size)
-		var raw []byte
-		for _, v := range floats(p, p.Prepare(synthetic(test.w, test.h), test.aspect)) {
-			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+		if hash := hashPrepared(p, test.w, test.h, test.aspect); hash != test.hash {
+			t.Errorf("%dx%d to %d %s: hash %s, want %s", test.w, test.h, test.size, test.aspect, hash, test.hash)
 		}
-		if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:6]) != test.hash {
-			t.Errorf("%dx%d to %d %s: hash %x, want %s", test.w, test.h, test.size, test.aspect, sum[:6], test.hash)
+	}
+}
+
+// hashPrepared is the beginning of the SHA-256 of a made picture's float32 values.
+func hashPrepared(p *Processor, w, h int, aspect string) string {
+	var raw []byte
+	for _, v := range floats(p, p.Prepare(synthetic(w, h), aspect)) {
+		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:6])
+}
+
+// TestPrepareSigLIP compares with transformers' SiglipImageProcessor; testdata/processor_make.py printed the table.
+func TestPrepareSigLIP(t *testing.T) {
+	for _, test := range []struct {
+		w, h, size, filter int
+		aspect, hash       string
+	}{
+		{640, 480, 384, 3, "square", "d75ad7ed8a36"}, {640, 480, 384, 3, "pad", "1c53956d9097"},
+		{481, 640, 224, 3, "square", "81da34c4dc33"}, {481, 640, 224, 3, "pad", "dff705f27be8"},
+		{100, 37, 224, 3, "square", "dafdc7ef75e8"}, {100, 37, 224, 3, "pad", "aedd69061826"},
+		{640, 480, 384, 2, "square", "f0751546c9de"}, {640, 480, 384, 2, "pad", "a03292e0c5c2"},
+		{481, 640, 224, 2, "square", "2f5d68f8b882"}, {481, 640, 224, 2, "pad", "50a83ca86840"},
+		{100, 37, 224, 2, "square", "fdbb8f204507"}, {100, 37, 224, 2, "pad", "8acf195ce899"},
+	} {
+		p := SigLIPProcessor(test.size)
+		p.Filter = test.filter
+		if hash := hashPrepared(p, test.w, test.h, test.aspect); hash != test.hash {
+			t.Errorf("%dx%d to %d by %d %s: hash %s, want %s", test.w, test.h, test.size, test.filter, test.aspect, hash, test.hash)
 		}
 	}
 }
@@ -147,8 +175,8 @@ const clipConfig = `{"size": 224, "crop_size": 224, "image_mean": [0.48145466, 0
 	"image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3, "do_resize": true, "feature_extractor_type": "CLIPFeatureExtractor"}`
 
 func TestOpenProcessor(t *testing.T) {
-	edge256, squash := CLIPProcessor(224), CLIPProcessor(224)
-	edge256.Edge, squash.Edge = 256, 0
+	edge256, squash, linear := CLIPProcessor(224), CLIPProcessor(224), CLIPProcessor(224)
+	edge256.Edge, squash.Edge, linear.Filter = 256, 0, bilinear
 	for name, test := range map[string]struct {
 		old, new string
 		want     *Processor
@@ -166,7 +194,8 @@ func TestOpenProcessor(t *testing.T) {
 		"no rescale":    {old: `"do_resize": true`, new: `"do_rescale": false`, problem: "do_rescale false"},
 		"no normalise":  {old: `"do_resize": true`, new: `"do_normalize": false`, problem: "do_normalize false"},
 		"no RGB":        {old: `"do_resize": true`, new: `"do_convert_rgb": false`, problem: "do_convert_rgb false"},
-		"bilinear":      {old: `"resample": 3`, new: `"resample": 2`, problem: "resample 2 is not supported"},
+		"bilinear":      {old: `"resample": 3`, new: `"resample": 2`, want: linear},
+		"nearest":       {old: `"resample": 3`, new: `"resample": 0`, problem: "resample 0 is not supported"},
 		"no size":       {old: `"size": 224,`, problem: "size is missing"},
 		"not square":    {old: `"size": 224`, new: `"size": {"height": 224, "width": 448}`, problem: "not supported"},
 		"odd size":      {old: `"size": 224`, new: `"size": {"longest_edge": 224}`, problem: "not supported"},
@@ -201,6 +230,24 @@ func TestOpenProcessor(t *testing.T) {
 	}
 }
 
+// The files of google/siglip-so400m-patch14-384 and google/siglip2-so400m-patch14-384, which differ in resample.
+func TestOpenProcessorOfSigLIP(t *testing.T) {
+	for _, filter := range []int{bicubic, bilinear} {
+		p, err := parseProcessor([]byte(fmt.Sprintf(`{"do_convert_rgb": null, "do_normalize": true, "do_rescale": true, "do_resize": true,
+			"image_mean": [0.5, 0.5, 0.5], "image_processor_type": "SiglipImageProcessor", "image_std": [0.5, 0.5, 0.5],
+			"processor_class": "SiglipProcessor", "resample": %d, "rescale_factor": 0.00392156862745098,
+			"size": {"height": 384, "width": 384}}`, filter)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := SigLIPProcessor(384)
+		want.Filter = filter
+		if diff := cmp.Diff(want, p); diff != "" {
+			t.Errorf("resample %d (-want +got):\n%s", filter, diff)
+		}
+	}
+}
+
 func TestOpenProcessorMissing(t *testing.T) {
 	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "none.json")} {
 		if _, err := OpenProcessor(path); !errors.Is(err, fs.ErrNotExist) {
@@ -210,9 +257,9 @@ func TestOpenProcessorMissing(t *testing.T) {
 }
 
 func TestProcessorJSON(t *testing.T) {
-	squash, larger := CLIPProcessor(384), CLIPProcessor(224)
-	squash.Edge, larger.Edge = 0, 256
-	for _, p := range []*Processor{CLIPProcessor(336), squash, larger} {
+	squash, larger, linear := CLIPProcessor(384), CLIPProcessor(224), SigLIPProcessor(224)
+	squash.Edge, larger.Edge, linear.Filter = 0, 256, bilinear
+	for _, p := range []*Processor{CLIPProcessor(336), squash, larger, SigLIPProcessor(384), linear} {
 		path := filepath.Join(t.TempDir(), "p.json")
 		if err := os.WriteFile(path, p.JSON(), 0o644); err != nil {
 			t.Fatal(err)
@@ -240,7 +287,7 @@ func TestPrepareSquash(t *testing.T) {
 	img := synthetic(40, 20)
 	p := CLIPProcessor(20)
 	p.Edge = 0
-	got, want := p.Prepare(img, "square"), resizeWhole(img, 20, 20)
+	got, want := p.Prepare(img, "square"), resizeWhole(img, 20, 20, false)
 	for i := range want.Pix {
 		if got[i%3*400+i/3] != want.Pix[i] {
 			t.Fatalf("value %d: %d, want %d", i, got[i%3*400+i/3], want.Pix[i])

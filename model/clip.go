@@ -28,6 +28,8 @@ func (c *clipConfig) complete() error {
 	switch {
 	case c.HiddenSize <= 0 || c.IntermediateSize <= 0 || c.Layers <= 0 || c.Heads <= 0 || c.PatchSize <= 0 || c.ImageSize < c.PatchSize:
 		return fmt.Errorf("a size is not positive, or image_size is smaller than patch_size")
+	case max(c.HiddenSize, c.IntermediateSize, c.ImageSize) > maxSize || c.Layers > maxLayers:
+		return fmt.Errorf("hidden_size, intermediate_size or image_size is over %d, or num_hidden_layers over %d", maxSize, maxLayers)
 	case c.HiddenSize%c.Heads != 0:
 		return fmt.Errorf("hidden_size %d is not a multiple of num_attention_heads %d", c.HiddenSize, c.Heads)
 	case c.Channels != 3:
@@ -37,9 +39,13 @@ func (c *clipConfig) complete() error {
 	return err
 }
 
+// side is how many patches a picture has in each direction; what is left of it is not seen.
+func (c *clipConfig) side() int64 { return c.ImageSize / c.PatchSize }
+
 var activations = map[string]func(s *torch.Scope, x *torch.Tensor) *torch.Tensor{
-	"quick_gelu": torch.QuickGelu,
-	"gelu":       torch.Gelu,
+	"quick_gelu":        torch.QuickGelu,
+	"gelu":              torch.Gelu,
+	"gelu_pytorch_tanh": torch.GeluTanh,
 }
 
 // clip is the image half of Radford et al. 2021, up to the layer whose output is wanted: what lies behind it is neither declared nor run.
@@ -78,7 +84,7 @@ func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 	embeddings := root.Sub("embeddings")
 	m.class = embeddings.Param("class_embedding", init, c.HiddenSize)
 	m.patches = embeddings.Sub("patch_embedding").Param("weight", init, c.HiddenSize, c.Channels, c.PatchSize, c.PatchSize)
-	m.positions = nn.NewEmbedding(embeddings.Sub("position_embedding"), m.side()*m.side()+1, c.HiddenSize, init)
+	m.positions = nn.NewEmbedding(embeddings.Sub("position_embedding"), m.config.side()*m.config.side()+1, c.HiddenSize, init)
 	m.preNorm = nn.NewLayerNorm(root.Sub("pre_layrnorm"), c.HiddenSize, c.Eps) // the published files spell it so
 	for i := range layers {
 		m.layers = append(m.layers, newCLIPLayer(root.Sub("encoder").Layer("layers", i), c, init))
@@ -103,36 +109,39 @@ func newCLIPLayer(p nn.Path, c clipConfig, init nn.Init) *clipLayer {
 	}
 }
 
-func (m *clip) side() int64 { return m.config.ImageSize / m.config.PatchSize }
-
 func (m *clip) Describe() TowerShape {
-	tokens := m.side() * m.side()
+	tokens := m.config.side() * m.config.side()
 	if m.withClass {
 		tokens++
 	}
-	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: tokens}
+	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: tokens, Processor: "clip"}
 }
 
 // Forward runs the tower over n pictures: [n,3,S,S] -> [n*tokens,Dv].
 func (m *clip) Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Tensor {
-	n, d, rows := pixels.Size(0), m.config.HiddenSize, m.side()*m.side()+1
+	n, d, rows := pixels.Size(0), m.config.HiddenSize, m.config.side()*m.config.side()+1
 	x := m.embed(s, pixels, n)         // [n,P+1,Dv]
 	x = torch.Reshape(s, x, n*rows, d) // [n*(P+1),Dv]
 	x = m.preNorm.Forward(s, x)        // hidden_states[0] of transformers
-	starts := make([]int64, n+1)
-	for i := range starts {
-		starts[i] = int64(i) * rows
-	}
-	layers := make([]nn.Layer, len(m.layers))
-	for i, layer := range m.layers {
-		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, starts) }
-	}
-	x = nn.Run(s, layers, x, false).Out
+	x = runPictures(s, m.layers, x, n)
 	if m.withClass {
 		return x
 	}
 	x = torch.Narrow(s, torch.Reshape(s, x, n, rows, d), 1, 1, rows-1) // [n,P,Dv]
 	return torch.Reshape(s, x, n*(rows-1), d)
+}
+
+// runPictures runs layers over the rows of n pictures, each of which sees itself alone: [n*rows,Dv] -> [n*rows,Dv].
+func runPictures(s *torch.Scope, list []*clipLayer, x *torch.Tensor, n int64) *torch.Tensor {
+	starts := make([]int64, n+1)
+	for i := range starts {
+		starts[i] = int64(i) * x.Size(0) / n
+	}
+	layers := make([]nn.Layer, len(list))
+	for i, layer := range list {
+		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, starts) }
+	}
+	return nn.Run(s, layers, x, false).Out
 }
 
 func (m *clip) embed(s *torch.Scope, pixels *torch.Tensor, n int64) *torch.Tensor { // [n,3,S,S] -> [n,P+1,Dv]

@@ -6,5 +6,6 @@
 //  3. LLaVA.Backward brings the loss's gradient back through all of it.
 //  4. LLaVA.Generate answers a prompt, one token at a time.
 //
-// A family (Llama, CLIP) is one file, read top to bottom: its config, its layers, Forward. The tables in family.go name them all.
+// A family (Llama, CLIP) is one file, read top to bottom: its config, its layers, Forward. The tables in family.go name them all. Those
+// that are Llama with a little more (Mistral, Qwen, Phi-3) have in theirs what differs, and share its decoder.
 package model

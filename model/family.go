@@ -26,19 +26,52 @@ const (
 	projectorPrefix = "model.mm_projector."
 )
 
+// family is a kind of language model.
+type family struct {
+	build func(config []byte, ps *nn.Params, device torch.Device) (Language, error)
+	whole string // the family's name within a whole LLaVA's
+}
+
 // Language models and towers by their config.json's model_type.
 var (
-	languages = map[string]func(config []byte, ps *nn.Params, device torch.Device) (Language, error){
-		"llama":       newLlama,
-		"llava_llama": newLlama, // a whole LLaVA folder: the Llama fields stand at the top level
-		"llava":       newLlama, // the same, as older files spell it
+	languages = map[string]family{
+		"llama":   {newLlama, "Llama"},
+		"mistral": {newMistral, "Mistral"},
+		"phi3":    {newPhi3, "Phi3"},
+		"qwen2":   {newQwen2, "Qwen"},
+		"qwen3":   {newQwen3, "Qwen3"},
 	}
 	towers = map[string]func(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error){
-		"clip_vision_model": newCLIP,
-		"clip":              newCLIP, // both halves in one folder
-		"llava_llama":       newInnerTower,
+		"clip_vision_model":   newCLIP,
+		"clip":                newCLIP, // both halves in one folder
+		"siglip_vision_model": newSigLIP,
+		"siglip":              newSigLIP,
 	}
 )
+
+// languageType is the language family of a config.json: its model_type, or in that of a whole LLaVA, where the language model's fields
+// stand at the top level, the one behind it.
+func languageType(config []byte) (string, error) {
+	kind, err := modelType(config)
+	if err != nil || !isLLaVA(kind) {
+		return kind, err
+	}
+	for name, f := range languages {
+		if kind == "llava_"+name || kind == f.wholeType() {
+			return name, nil
+		}
+	}
+	if kind == "llava" { // llava_llama, as older files spell it
+		return "llama", nil
+	}
+	return kind, nil
+}
+
+func isLLaVA(kind string) bool { return kind == "llava" || strings.HasPrefix(kind, "llava_") }
+
+// wholeType and wholeClass are the model_type and the class of a whole LLaVA.
+func (f family) wholeType() string  { return "llava_" + strings.ToLower(f.whole) }
+func (f family) wholeClass() string { return "Llava" + f.whole + "ForCausalLM" }
 
 // lookUp finds a key in a table, or says which keys there are.
 func lookUp[V any](what, key string, table map[string]V) (V, error) {
@@ -71,29 +104,17 @@ func visionConfig(config []byte) []byte {
 	return config
 }
 
-// newInnerTower is the tower of a whole LLaVA folder. The original's own folders say nothing of their tower; those that Config writes do.
-func newInnerTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
+// towerType is what chooses a tower. The original's own LLaVA folders say nothing of their tower; those that Config writes have its
+// configuration inside.
+func towerType(config []byte) (string, error) {
+	kind, err := modelType(config)
+	if err != nil || !isLLaVA(kind) {
+		return kind, err
+	}
 	vision := visionConfig(config)
 	if bytes.Equal(vision, config) {
-		return nil, errors.New("config.json of this LLaVA has no vision_config; name the folder of its vision tower (see mm_vision_tower) instead")
+		return "", errors.New("config.json of this LLaVA has no vision_config; name the folder of its vision tower (see mm_vision_tower) instead")
 	}
-	return newCLIP(vision, ps, selected)
-}
-
-// parseConfig decodes config.json and completes its defaults.
-func parseConfig(raw []byte, config any, complete func() error) error {
-	if err := json.Unmarshal(raw, config); err != nil {
-		return fmt.Errorf("config.json: %w", err)
-	}
-	if err := complete(); err != nil {
-		return fmt.Errorf("config.json: %w", err)
-	}
-	return nil
-}
-
-func orDefault[V comparable](value, fallback V) V {
-	if value == *new(V) {
-		return fallback
-	}
-	return value
+	kind, err = modelType(vision)
+	return orDefault(kind, "clip_vision_model"), err // older CLIP folders do not say
 }

@@ -91,8 +91,12 @@ func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNo
 	if err := json.Unmarshal(visionConfig(c.vision), &vision); err != nil {
 		return nil, fmt.Errorf("config.json of the tower: %w", err)
 	}
+	kind, err := languageType(c.language)
+	if err != nil {
+		return nil, err
+	}
 	for key, value := range map[string]any{
-		"architectures": []string{"LlavaLlamaForCausalLM"}, "model_type": "llava_llama", "torch_dtype": dtype,
+		"architectures": []string{languages[kind].wholeClass()}, "model_type": languages[kind].wholeType(), "torch_dtype": dtype,
 		"mm_vision_tower": m.Vision.Weights, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
 		"mm_projector_type": m.Projector.Type, "mm_vision_select_layer": m.Vision.SelectLayer, "mm_vision_select_feature": m.Vision.SelectFeature,
 		"mm_patch_merge_type": "flat", "image_aspect_ratio": e.Aspect, "conversation_template": e.Template, "mm_use_im_start_end": false, "mm_use_im_patch_token": false,

@@ -2,14 +2,14 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// llamaConfig is config.json of a Llama (Touvron et al. 2023) or Vicuna folder; absent fields have transformers' defaults.
+// llamaConfig is config.json of a Llama (Touvron et al. 2023) or Vicuna folder, and what all families of its kind have in theirs.
 type llamaConfig struct {
-	ModelType        string   `json:"model_type"`
 	HiddenSize       int64    `json:"hidden_size"`
 	IntermediateSize int64    `json:"intermediate_size"`
 	Layers           int64    `json:"num_hidden_layers"`
@@ -19,25 +19,29 @@ type llamaConfig struct {
 	VocabSize        int64    `json:"vocab_size"`
 	MaxPositions     int64    `json:"max_position_embeddings"`
 	Eps              float64  `json:"rms_norm_eps"`
-	RopeTheta        float64  `json:"rope_theta"`
-	RopeScaling      any      `json:"rope_scaling"`
-	RopeParameters   struct { // where transformers 5 writes the two above
-		Type  string  `json:"rope_type"`
-		Theta float64 `json:"rope_theta"`
-	} `json:"rope_parameters"`
 	Activation       string   `json:"hidden_act"`
 	AttentionBias    bool     `json:"attention_bias"`
 	MLPBias          bool     `json:"mlp_bias"`
 	TieEmbeddings    bool     `json:"tie_word_embeddings"`
 	InitializerRange *float64 `json:"initializer_range"`
+	ropeConfig
+
+	// What config.json does not say, set by the family's file.
+	qkvBias  bool    // biases of q, k and v alone
+	headNorm bool    // each head of q and k normalised before its rotation
+	joined   bool    // q, k and v in one matrix, gate and up in another
+	windows  []int64 // how many positions each layer sees, a position itself included; nil or 0: all before it
 }
+
+// What a damaged config.json says must not become an allocation.
+const (
+	maxSize   = 1 << 21 // of anything that it counts
+	maxLayers = 1 << 10
+	maxTable  = 1 << 28 // positions times head size: a million positions with heads of 256
+)
 
 func (c *llamaConfig) complete() error {
 	c.KeyValueHeads = orDefault(c.KeyValueHeads, c.Heads)
-	c.MaxPositions = orDefault(c.MaxPositions, 2048)
-	c.Eps = orDefault(c.Eps, 1e-6)
-	c.RopeTheta = orDefault(orDefault(c.RopeTheta, c.RopeParameters.Theta), 10000)
-	c.RopeParameters.Type = orDefault(c.RopeParameters.Type, "default")
 	c.Activation = orDefault(c.Activation, "silu")
 	if c.HeadDim == 0 && c.Heads > 0 {
 		c.HeadDim = c.HiddenSize / c.Heads
@@ -49,24 +53,34 @@ func (c *llamaConfig) complete() error {
 		{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize}, {"num_hidden_layers", c.Layers}, {"num_attention_heads", c.Heads},
 		{"num_key_value_heads", c.KeyValueHeads}, {"head_dim", c.HeadDim}, {"vocab_size", c.VocabSize}, {"max_position_embeddings", c.MaxPositions},
 	} {
-		if size.value <= 0 {
-			return fmt.Errorf("%s is missing or not positive", size.name)
+		if size.value <= 0 || size.value > maxSize {
+			return fmt.Errorf("%s is missing or not in 1 to %d", size.name, maxSize)
 		}
 	}
 	switch {
+	case c.Layers > maxLayers:
+		return fmt.Errorf("num_hidden_layers %d is over %d", c.Layers, maxLayers)
+	case c.MaxPositions*c.HeadDim > maxTable:
+		return fmt.Errorf("max_position_embeddings %d times head size %d is over %d", c.MaxPositions, c.HeadDim, maxTable)
 	case c.Heads%c.KeyValueHeads != 0:
 		return fmt.Errorf("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.Heads, c.KeyValueHeads)
 	case c.HeadDim%2 != 0:
 		return fmt.Errorf("head size %d is odd; rotary embeddings need pairs", c.HeadDim)
-	case c.RopeScaling != nil:
-		return fmt.Errorf("rope_scaling %v is not supported; it must be absent or null", c.RopeScaling)
-	case c.RopeParameters.Type != "default":
-		return fmt.Errorf("rope_type %q is not supported; it must be default", c.RopeParameters.Type)
-	case c.AttentionBias || c.MLPBias:
-		return fmt.Errorf("attention_bias and mlp_bias are not supported")
 	case c.Activation != "silu":
-		return fmt.Errorf("hidden_act %q is not supported; a Llama has silu", c.Activation)
+		return fmt.Errorf("hidden_act %q is not supported; it must be silu", c.Activation)
 	}
+	return c.resolve(c.MaxPositions)
+}
+
+// windowAll gives every layer a window; nil is none.
+func (c *llamaConfig) windowAll(window *int64) error {
+	if window == nil {
+		return nil
+	}
+	if *window <= 0 {
+		return fmt.Errorf("sliding_window %d is not positive; null is none", *window)
+	}
+	c.windows = slices.Repeat([]int64{*window}, int(c.Layers))
 	return nil
 }
 
@@ -77,7 +91,8 @@ func (c *llamaConfig) init() nn.Init {
 	return nn.Init{Kind: "normal", Scale: 0.02}
 }
 
-// llama is the decoder of Touvron et al. 2023: pre-norm, rotary positions, grouped-query attention, SwiGLU.
+// llama is the decoder of Touvron et al. 2023: pre-norm, rotary positions, grouped-query attention, SwiGLU. The families that add a
+// little to it share it: their files say what.
 type llama struct {
 	config llamaConfig
 	embed  *nn.Embedding
@@ -88,24 +103,43 @@ type llama struct {
 }
 
 type llamaLayer struct {
-	config         llamaConfig
-	inputNorm      *nn.RMSNorm
-	q, k, v, o     *nn.Linear
-	postNorm       *nn.RMSNorm
-	gate, up, down *nn.Linear
+	config       llamaConfig
+	window       int64
+	inputNorm    *nn.RMSNorm
+	qkv          projections
+	qNorm, kNorm *nn.RMSNorm // nil without
+	o            *nn.Linear
+	postNorm     *nn.RMSNorm
+	gateUp       projections
+	down         *nn.Linear
+}
+
+// projections are linear maps of one input.
+type projections struct {
+	maps  []*nn.Linear // one for each output; or one for all, with their rows below each other
+	sizes []int64      // of the outputs
 }
 
 func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
-	m := &llama{}
-	if err := parseConfig(raw, &m.config, m.config.complete); err != nil {
+	c := llamaConfig{MaxPositions: 2048, Eps: 1e-6}
+	if err := parseConfig(raw, &c, c.complete, "attention_bias", "mlp_bias"); err != nil {
 		return nil, err
 	}
-	c := m.config
+	return newDecoder(c, ps, device)
+}
+
+// newDecoder declares a completed configuration's parameters.
+func newDecoder(c llamaConfig, ps *nn.Params, device torch.Device) (Language, error) {
+	m := &llama{config: c}
 	root := ps.Root(partLanguage, "")
 	body := root.Sub("model")
 	m.embed = nn.NewEmbedding(body.Sub("embed_tokens"), c.VocabSize, c.HiddenSize, c.init())
 	for i := range int(c.Layers) {
-		m.layers = append(m.layers, newLlamaLayer(body.Layer("layers", i), c))
+		layer := newLlamaLayer(body.Layer("layers", i), c)
+		if c.windows != nil {
+			layer.window = c.windows[i]
+		}
+		m.layers = append(m.layers, layer)
 	}
 	m.norm = nn.NewRMSNorm(body.Sub("norm"), c.HiddenSize, c.Eps)
 	m.head = m.embed.Weight()
@@ -113,25 +147,53 @@ func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) 
 		m.head = root.Sub("lm_head").Param("weight", c.init(), c.VocabSize, c.HiddenSize)
 	}
 	var err error
-	m.rotary, err = nn.NewRotary(c.MaxPositions, c.HeadDim, c.RopeTheta, device)
+	m.rotary, err = nn.NewRotary(c.MaxPositions, c.frequencies(c.HeadDim), device)
 	return m, err
 }
 
 func newLlamaLayer(p nn.Path, c llamaConfig) *llamaLayer {
-	linear := func(p nn.Path, in, out int64) *nn.Linear { return nn.NewLinear(p, in, out, false, c.init()) }
 	attention, mlp := p.Sub("self_attn"), p.Sub("mlp")
-	return &llamaLayer{
+	queries, keys := c.Heads*c.HeadDim, c.KeyValueHeads*c.HeadDim
+	l := &llamaLayer{
 		config:    c,
 		inputNorm: nn.NewRMSNorm(p.Sub("input_layernorm"), c.HiddenSize, c.Eps),
-		q:         linear(attention.Sub("q_proj"), c.HiddenSize, c.Heads*c.HeadDim),
-		k:         linear(attention.Sub("k_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim),
-		v:         linear(attention.Sub("v_proj"), c.HiddenSize, c.KeyValueHeads*c.HeadDim),
-		o:         linear(attention.Sub("o_proj"), c.Heads*c.HeadDim, c.HiddenSize),
+		qkv:       c.projections(attention, c.AttentionBias || c.qkvBias, "qkv_proj", []string{"q_proj", "k_proj", "v_proj"}, queries, keys, keys),
+		o:         nn.NewLinear(attention.Sub("o_proj"), queries, c.HiddenSize, c.AttentionBias, c.init()),
 		postNorm:  nn.NewRMSNorm(p.Sub("post_attention_layernorm"), c.HiddenSize, c.Eps),
-		gate:      linear(mlp.Sub("gate_proj"), c.HiddenSize, c.IntermediateSize),
-		up:        linear(mlp.Sub("up_proj"), c.HiddenSize, c.IntermediateSize),
-		down:      linear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize),
+		gateUp:    c.projections(mlp, c.MLPBias, "gate_up_proj", []string{"gate_proj", "up_proj"}, c.IntermediateSize, c.IntermediateSize),
+		down:      nn.NewLinear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize, c.MLPBias, c.init()),
 	}
+	if c.headNorm {
+		l.qNorm, l.kNorm = nn.NewRMSNorm(attention.Sub("q_norm"), c.HeadDim, c.Eps), nn.NewRMSNorm(attention.Sub("k_norm"), c.HeadDim, c.Eps)
+	}
+	return l
+}
+
+// projections declares the maps of a hidden state to outputs of some sizes, under one name each or under the joined one.
+func (c llamaConfig) projections(p nn.Path, bias bool, joined string, names []string, sizes ...int64) projections {
+	ps := projections{sizes: sizes}
+	if c.joined {
+		total := int64(0)
+		for _, size := range sizes {
+			total += size
+		}
+		ps.maps = []*nn.Linear{nn.NewLinear(p.Sub(joined), c.HiddenSize, total, bias, c.init())}
+		return ps
+	}
+	for i, name := range names {
+		ps.maps = append(ps.maps, nn.NewLinear(p.Sub(name), c.HiddenSize, sizes[i], bias, c.init()))
+	}
+	return ps
+}
+
+func (ps projections) forward(s *torch.Scope, x *torch.Tensor) (outputs []*torch.Tensor) { // [T,D] -> [T,size] each
+	if len(ps.maps) == 1 {
+		return torch.Split(s, ps.maps[0].Forward(s, x), ps.sizes...)
+	}
+	for _, linear := range ps.maps {
+		outputs = append(outputs, linear.Forward(s, x))
+	}
+	return outputs
 }
 
 func (m *llama) Describe() LanguageShape {
@@ -155,10 +217,10 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 	for i, layer := range m.layers {
 		attend := func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor { // [T,H,d], [T,G,d], [T,G,d] -> [T,H,d]
 			if in.Cache == nil {
-				return torch.Attention(s, q, k, v, in.Starts, true)
+				return torch.WindowAttention(s, q, k, v, in.Starts, layer.window)
 			}
 			keys, values := in.Cache.append(s, i, k, v) // [m,G,d] each
-			return torch.CachedAttention(s, q, keys, values)
+			return torch.CachedWindowAttention(s, q, keys, values, layer.window)
 		}
 		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, cos, sin, attend) }
 	}
@@ -182,17 +244,21 @@ func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend a
 
 func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc) *torch.Tensor { // [T,D] -> [T,D]
 	d := l.config.HeadDim
-	heads := func(linear *nn.Linear) *torch.Tensor {
-		return torch.Reshape(s, linear.Forward(s, x), -1, linear.Weight().Shape[0]/d, d)
+	qkv := l.qkv.forward(s, x)
+	for i := range qkv {
+		qkv[i] = torch.Reshape(s, qkv[i], x.Size(0), -1, d)
 	}
-	q := torch.Rotary(s, heads(l.q), cos, sin) // [T,H,d]
-	k := torch.Rotary(s, heads(l.k), cos, sin) // [T,G,d]
-	y := attend(s, q, k, heads(l.v))           // [T,H,d]
+	q, k, v := qkv[0], qkv[1], qkv[2] // [T,H,d], [T,G,d] twice
+	if l.qNorm != nil {
+		q, k = l.qNorm.Forward(s, q), l.kNorm.Forward(s, k)
+	}
+	y := attend(s, torch.Rotary(s, q, cos, sin), torch.Rotary(s, k, cos, sin), v) // [T,H,d]
 	return l.o.Forward(s, torch.Reshape(s, y, -1, l.config.Heads*d))
 }
 
 func (l *llamaLayer) mlp(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [T,D] -> [T,D]
-	return l.down.Forward(s, torch.SwiGLU(s, l.gate.Forward(s, x), l.up.Forward(s, x)))
+	gateUp := l.gateUp.forward(s, x) // [T,I] each
+	return l.down.Forward(s, torch.SwiGLU(s, gateUp[0], gateUp[1]))
 }
 
 // Free releases the rotary table.

@@ -71,19 +71,19 @@ func (m *LLaVA) declare(recipe recipes.Model, device torch.Device) (err error) {
 }
 
 func newLanguage(config []byte, ps *nn.Params, device torch.Device) (Language, error) {
-	kind, err := modelType(config)
+	kind, err := languageType(config)
 	if err != nil {
 		return nil, err
 	}
-	build, err := lookUp("model_type", kind, languages)
+	family, err := lookUp("model_type", kind, languages)
 	if err != nil {
 		return nil, err
 	}
-	return build(config, ps, device)
+	return family.build(config, ps, device)
 }
 
 func newTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
-	kind, err := modelType(config)
+	kind, err := towerType(config)
 	if err != nil {
 		return nil, err
 	}

@@ -16,9 +16,10 @@ type Tower interface {
 
 // TowerShape is the sizes that others depend on.
 type TowerShape struct {
-	HiddenSize int64 // Dv
-	ImageSize  int64 // S, pixels
-	Tokens     int64 // rows of features for each picture
+	HiddenSize int64  // Dv
+	ImageSize  int64  // S, pixels
+	Tokens     int64  // rows of features for each picture
+	Processor  string // clip or siglip: whose image constants hold where a folder has no preprocessor_config.json
 }
 
 // TowerSelect says which of a tower's hidden states are the features, as LLaVA's mm_vision_select_layer and mm_vision_select_feature.

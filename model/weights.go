@@ -44,11 +44,11 @@ func (ss *sources) open(path string) (*checkpoints.Weights, error) {
 	return w, err
 }
 
-// visionSpellings are the prefixes under which files hold a CLIP tower.
+// visionSpellings are the prefixes under which files hold a tower.
 var visionSpellings = []string{visionPrefix, "vision_model.", "vision_tower.vision_model.", ""}
 
 // unused matches tensors that published files hold and no part needs; a tower's stand without the prefix of their spelling.
-var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|visual_projection|logit_scale|post_layernorm|encoder\.layers)\b`)
+var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|visual_projection|logit_scale|logit_bias|post_layernorm|head|encoder\.layers)\b`)
 
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (*sources, error) {
 	ss := &sources{parts: map[string]*source{}}
@@ -100,7 +100,7 @@ func isProjector(name string) bool { return strings.HasPrefix(name, projectorPre
 
 func visionSpelling(w *checkpoints.Weights) string {
 	for _, prefix := range visionSpellings {
-		if _, ok := w.Info(prefix + "embeddings.class_embedding"); ok {
+		if _, ok := w.Info(prefix + "embeddings.patch_embedding.weight"); ok {
 			return prefix
 		}
 	}

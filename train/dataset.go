@@ -53,7 +53,7 @@ func Input(b data.Batch) model.Input {
 	return model.Input{IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows}
 }
 
-// openProcessor reads the tower's own constants, or takes CLIP's for a tower without them.
+// openProcessor reads the tower's own constants, or takes CLIP's or SigLIP's for a tower without them.
 func openProcessor(v recipes.Vision, tower model.TowerShape) (*data.Processor, error) {
 	if v.Weights != "" {
 		dir, err := model.Resolve(v.Weights)
@@ -67,6 +67,9 @@ func openProcessor(v recipes.Vision, tower model.TowerShape) (*data.Processor, e
 			}
 			return p, err
 		}
+	}
+	if tower.Processor == "siglip" {
+		return data.SigLIPProcessor(int(tower.ImageSize)), nil
 	}
 	return data.CLIPProcessor(int(tower.ImageSize)), nil
 }

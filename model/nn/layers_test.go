@@ -53,7 +53,7 @@ func TestLayersComputeWithTheirParameters(t *testing.T) {
 func TestRotaryTableHoldsTheAnglesOfEachPosition(t *testing.T) {
 	torchtest.NoLeaks(t)
 	const positions, d, theta = 50, 8, 500.0
-	r, err := NewRotary(positions, d, theta, torch.CPU)
+	r, err := NewRotary(positions, Frequencies(d, theta), torch.CPU)
 	if err != nil {
 		t.Fatal(err)
 	}

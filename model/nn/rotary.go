@@ -6,20 +6,29 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Rotary is the table of rotary position embeddings: position p turns pair i by p * theta^(-2i/d) (Su et al. 2021).
+// Rotary is the table of rotary position embeddings: position p turns pair i by p times the pair's frequency (Su et al. 2021).
 type Rotary struct {
 	cos, sin *torch.Tensor // [positions,1,d], owned, fp32
 }
 
+// Frequencies are theta^(-2i/d) for the d/2 pairs of a head, in radians a position.
+func Frequencies(headDim int64, theta float64) []float32 {
+	list := make([]float32, headDim/2)
+	for i := range list {
+		list[i] = float32(1 / math.Pow(theta, float64(2*i)/float64(headDim)))
+	}
+	return list
+}
+
 // NewRotary makes the table on a device, in the arithmetic of transformers' Llama: frequencies and angles in fp32.
-func NewRotary(positions, headDim int64, theta float64, device torch.Device) (*Rotary, error) {
+func NewRotary(positions int64, frequencies []float32, device torch.Device) (*Rotary, error) {
+	half := int64(len(frequencies))
+	headDim := 2 * half
 	cos, sin := make([]float32, positions*headDim), make([]float32, positions*headDim)
-	half := headDim / 2
-	for i := range half {
-		frequency := float32(1 / math.Pow(theta, float64(2*i)/float64(headDim)))
+	for i, frequency := range frequencies {
 		for p := range positions {
 			angle := float64(float32(p) * frequency)
-			for _, column := range [2]int64{i, i + half} {
+			for _, column := range [2]int64{int64(i), int64(i) + half} {
 				cos[p*headDim+column] = float32(math.Cos(angle))
 				sin[p*headDim+column] = float32(math.Sin(angle))
 			}

@@ -5,6 +5,8 @@
 
 char *lt_gelu(lt_tensor x, lt_tensor *out) { LT_PROTECT(*out = own(at::gelu(ref(x)))) }
 
+char *lt_gelu_tanh(lt_tensor x, lt_tensor *out) { LT_PROTECT(*out = own(at::gelu(ref(x), "tanh"))) }
+
 // Pixels to floats by table: table [3,256] holds the normalised value of each level of each channel. [n,3,S,S] u8 -> [n,3,S,S].
 char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out) {
   LT_PROTECT({
@@ -12,6 +14,16 @@ char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out)
     auto index = levels.to(at::kInt) + at::arange(3, levels.options().dtype(at::kInt)).mul(256).view({1, 3, 1, 1});
     auto values = ref(table).view({-1}).index_select(0, index.view({-1}));
     *out = own(values.view(levels.sizes()).to(static_cast<at::ScalarType>(dtype)));
+  })
+}
+
+// Parts of the last dimension. One operation, not a narrow for each part: its backward joins their gradients once.
+char *lt_split(lt_tensor x, const int64_t *sizes, int parts, lt_tensor *out) {
+  LT_PROTECT({
+    auto split = ref(x).split_with_sizes(at::IntArrayRef(sizes, parts), -1);
+    for (int i = 0; i < parts; i++) {
+      out[i] = own(split[i]);
+    }
   })
 }
 

@@ -67,6 +67,13 @@ func Gelu(s *Scope, x *Tensor) *Tensor {
 	return s.take("gelu", out, message)
 }
 
+// GeluTanh is Gelu by the tanh approximation (Hendrycks and Gimpel 2016; transformers' gelu_pytorch_tanh).
+func GeluTanh(s *Scope, x *Tensor) *Tensor {
+	var out C.lt_tensor
+	message := C.lt_gelu_tanh(x.c(), &out)
+	return s.take("gelu tanh", out, message)
+}
+
 // LayerNorm normalises the last dimension (Ba et al. 2016). x [R,D], weight and bias [D].
 func LayerNorm(s *Scope, x, weight, bias *Tensor, eps float64) *Tensor {
 	size := []int64{weight.Size(0)}
@@ -96,6 +103,18 @@ func Reshape(s *Scope, x *Tensor, shape ...int64) *Tensor {
 // Narrow is length rows from start along a dimension, sharing memory.
 func Narrow(s *Scope, x *Tensor, dim, start, length int64) *Tensor {
 	return gotch(s, "narrow", func(out *libtch.Ctensor) { libtch.AtgNarrow(out, x.g(), dim, start, length) })
+}
+
+// Split cuts the last dimension into parts of the given sizes, which share memory with x.
+func Split(s *Scope, x *Tensor, sizes ...int64) []*Tensor {
+	out := make([]C.lt_tensor, len(sizes))
+	p, n := dims(sizes)
+	check("split", C.lt_split(x.c(), p, n, &out[0]))
+	parts := make([]*Tensor, len(sizes))
+	for i := range parts {
+		parts[i] = s.take("split", out[i], nil)
+	}
+	return parts
 }
 
 // Cat joins tensors along a dimension.

@@ -128,6 +128,11 @@ var operations = []operation{
 	{"gelu", [][]int64{{3, 4}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Gelu(s, x[0]) },
 		each(func(x []float64) float64 { return x[0] * (1 + math.Erf(x[0]/math.Sqrt2)) / 2 })},
+	{"gelu by tanh", [][]int64{{3, 4}},
+		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.GeluTanh(s, x[0]) },
+		each(func(x []float64) float64 {
+			return x[0] * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x[0]+0.044715*x[0]*x[0]*x[0]))) / 2
+		})},
 	{"quick gelu", [][]int64{{3, 4}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.QuickGelu(s, x[0]) },
 		each(func(x []float64) float64 { return x[0] * sigmoid(1.702*x[0]) })},
@@ -183,6 +188,12 @@ var operations = []operation{
 	{"narrow", [][]int64{{2, 4}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Narrow(s, x[0], 1, 1, 2) },
 		func(x [][]float64) []float64 { return take(x[0], 1, 2, 5, 6) }},
+	{"split", [][]int64{{2, 6}}, // the middle part is left out: it has no gradient
+		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+			parts := torch.Split(s, x[0], 1, 2, 3)
+			return torch.Cat(s, 1, parts[2], parts[0])
+		},
+		func(x [][]float64) []float64 { return take(x[0], 3, 4, 5, 0, 9, 10, 11, 6) }},
 	{"cat", [][]int64{{2, 1}, {2, 2}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Cat(s, 1, x[0], x[1]) },
 		func(x [][]float64) []float64 {

@@ -47,13 +47,18 @@ int lt_set_fused(int on);
 char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out);
 char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out);
 char *lt_gelu(lt_tensor x, lt_tensor *out);
+char *lt_gelu_tanh(lt_tensor x, lt_tensor *out);
 char *lt_swiglu(lt_tensor gate, lt_tensor up, lt_tensor *out);
 char *lt_quick_gelu(lt_tensor x, lt_tensor *out);
 char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int causal, lt_tensor *out);
 char *lt_cached_attention(lt_tensor q, lt_tensor k, lt_tensor v, lt_tensor *out);
 char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out);
+char *lt_split(lt_tensor x, const int64_t *sizes, int parts, lt_tensor *out);
 char *lt_patches(lt_tensor pixels, int64_t patch, lt_tensor *out);
 char *lt_cross_entropy(lt_tensor hidden, lt_tensor weight, lt_tensor labels, int64_t chunk, lt_tensor *sum, lt_tensor *each);
+
+// window.cpp: attention within a sliding window.
+char *lt_window_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int64_t window, lt_tensor *out);
 
 // optimizer.cpp: one pass over flat buffers.
 char *lt_sum_squares(lt_tensor t, double *out);

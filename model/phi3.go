@@ -1,0 +1,29 @@
+package model
+
+import (
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// phi3Config is config.json of a Phi-3 folder.
+type phi3Config struct {
+	llamaConfig
+	Window *int64 `json:"sliding_window"` // null: none
+}
+
+func (c *phi3Config) complete() error {
+	if err := c.llamaConfig.complete(); err != nil {
+		return err
+	}
+	return c.windowAll(c.Window)
+}
+
+// newPhi3 is a Llama with a window, in whose files q, k and v are one matrix, and gate and up another (Abdin et al. 2024, "Phi-3
+// Technical Report"). The models for 128k positions have rope_scaling longrope, once called su, which is refused.
+func newPhi3(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
+	c := phi3Config{llamaConfig: llamaConfig{MaxPositions: 4096, Eps: 1e-5, joined: true}}
+	if err := parseConfig(raw, &c, c.complete, "sliding_window"); err != nil {
+		return nil, err
+	}
+	return newDecoder(c.llamaConfig, ps, device)
+}

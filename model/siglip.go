@@ -1,0 +1,57 @@
+package model
+
+import (
+	"errors"
+
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// siglip is the image half of Zhai et al. 2023 (SigLIP), and of Tschannen et al. 2025 (SigLIP 2) for pictures of one size: CLIP's layers
+// without a class row and without a norm before them. The norm and the pooling head behind them serve the text half alone.
+type siglip struct {
+	config          clipConfig
+	patches, shifts *nn.Param     // [Dv,3,p,p] and [Dv], a convolution without overlap
+	positions       *nn.Embedding // [P,Dv]
+	layers          []*clipLayer
+}
+
+func newSigLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
+	m := &siglip{config: clipConfig{PatchSize: 16, Activation: "gelu_pytorch_tanh", Eps: 1e-6}}
+	if err := parseConfig(visionConfig(raw), &m.config, m.config.complete); err != nil {
+		return nil, err
+	}
+	c := m.config
+	layers, err := selected.layers(int(c.Layers))
+	if err != nil {
+		return nil, err
+	}
+	if selected.Feature == "cls_patch" {
+		return nil, errors.New("select_feature cls_patch wants a class token, which SigLIP has not; it must be patch")
+	}
+	init := nn.Init{Kind: "normal", Scale: 0.02}
+	root := ps.Root(partVision, visionPrefix)
+	embeddings := root.Sub("embeddings")
+	convolution := embeddings.Sub("patch_embedding")
+	m.patches = convolution.Param("weight", init, c.HiddenSize, c.Channels, c.PatchSize, c.PatchSize)
+	m.shifts = convolution.Param("bias", nn.Init{Kind: "zeros"}, c.HiddenSize)
+	m.positions = nn.NewEmbedding(embeddings.Sub("position_embedding"), c.side()*c.side(), c.HiddenSize, init)
+	for i := range layers {
+		m.layers = append(m.layers, newCLIPLayer(root.Sub("encoder").Layer("layers", i), c, init))
+	}
+	return m, nil
+}
+
+func (m *siglip) Describe() TowerShape {
+	side := m.config.side()
+	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: side * side, Processor: "siglip"}
+}
+
+// Forward runs the tower over n pictures: [n,3,S,S] -> [n*P,Dv].
+func (m *siglip) Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Tensor {
+	n, d := pixels.Size(0), m.config.HiddenSize
+	kernel := torch.Reshape(s, m.patches.Tensor(), d, -1)                                         // [Dv,3*p*p]
+	x := torch.Linear(s, torch.Patches(s, pixels, m.config.PatchSize), kernel, m.shifts.Tensor()) // [n*P,Dv]
+	x = torch.Add(s, torch.Reshape(s, x, n, -1, d), m.positions.Weight().Tensor())                // [n,P,Dv]
+	return runPictures(s, m.layers, torch.Reshape(s, x, -1, d), n)                                // hidden_states[0] of transformers goes in
+}
