@@ -82,7 +82,7 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(sample.IDs[:len(prompt)], prompt); diff != "" {
-				t.Errorf("%s, legacy %t (-sample +prompt):\n%s", template.Name, tokenizer.legacy, diff)
+				t.Errorf("%s, legacy %t (-sample +prompt):\n%s", template.Name, tokenizer.Legacy(), diff)
 			}
 			first := slices.IndexFunc(sample.Labels, func(label int32) bool { return label != Ignore })
 			if header := template.stop == "###"; sample.Labels[len(prompt)] == Ignore || !header && first != len(prompt) {
