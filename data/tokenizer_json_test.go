@@ -105,6 +105,36 @@ func TestTokenizerJSONMatchesHuggingFace(t *testing.T) {
 	}
 }
 
+// TestLongWords would not end in an hour if the time to merge grew with the square of the length.
+func TestLongWords(t *testing.T) {
+	for family := range families {
+		tokenizer := familyTokenizer(t, family)
+		for _, text := range []string{strings.Repeat("ab", 1<<18), strings.Repeat(" ", 1<<19), strings.Repeat("\u0301", 1<<17), strings.Repeat("\n a", 1<<17)} {
+			tokens := tokenizer.Encode(text)
+			checkOffsets(t, text, tokens)
+			got := tokenizer.Decode(idsOf(tokens))
+			if strings.TrimLeft(got, " ") != strings.TrimLeft(text, " ") { // Metaspace may take or add one
+				t.Errorf("%s: %.6q… comes back as %.6q…", family, text, got)
+			}
+		}
+	}
+}
+
+// TestClasses counts the characters of each class among all of Unicode, as Hugging Face's patterns (\p{L}, \p{N}, \s) match them. Go's
+// own tables grow with its versions.
+func TestClasses(t *testing.T) {
+	counts := map[class]int{}
+	for r := range rune(utf8.MaxRune + 1) {
+		if utf8.ValidRune(r) {
+			counts[classOf(r)]++
+		}
+	}
+	want := map[class]int{letterClass: 141028, numberClass: 1911, spaceClass: 25, otherClass: 0x110000 - 0x800 - 141028 - 1911 - 25}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Errorf("characters of each class (-want +got):\n%s", diff)
+	}
+}
+
 // FuzzByteLevelRoundTrip: byte-level vocabularies lose nothing. Qwen's would but for NFC, so its text is normalized first.
 func FuzzByteLevelRoundTrip(f *testing.F) {
 	texts, _ := readFamilyGoldens(f)
@@ -131,4 +161,21 @@ func FuzzByteLevelRoundTrip(f *testing.F) {
 			}
 		}
 	})
+}
+
+func BenchmarkTokenizerJSON(b *testing.B) {
+	content, err := os.ReadFile(sharedText(b, "design", "llava.md"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, family := range []string{"llama3", "qwen2", "phi3", "mistral"} {
+		b.Run(family, func(b *testing.B) {
+			tokenizer := familyTokenizer(b, family)
+			tokens := 0
+			for b.Loop() {
+				tokens += len(tokenizer.Encode(string(content)))
+			}
+			b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
+		})
+	}
 }

@@ -95,11 +95,11 @@ func (f tokenizerJSON) pipeline() (*pipeline, error) {
 	byteLevel := p.cut != nil && p.metaspace == nil
 	switch {
 	case byteLevel != p.decoder.byteLevel:
-		return nil, fmt.Errorf("pre-tokenizer and decoder do not belong together: only one of them is ByteLevel")
+		return nil, errors.New("pre-tokenizer and decoder do not belong together: only one of them is ByteLevel")
 	case byteLevel && marked, marked && p.metaspace != nil:
-		return nil, fmt.Errorf("normalizer marks spaces, and the pre-tokenizer does too; that is not supported")
+		return nil, errors.New("normalizer spells spaces ▁, but behind it stands a pre-tokenizer; that is not supported")
 	case !byteLevel && !marked && p.metaspace == nil:
-		return nil, fmt.Errorf("neither normalizer nor pre-tokenizer says how spaces are spelled; that is not supported")
+		return nil, errors.New("neither normalizer nor pre-tokenizer says how spaces are spelled; that is not supported")
 	}
 	return p, nil
 }
@@ -238,6 +238,9 @@ func parseSplit(c component) (func(text string) int, error) {
 	}
 	if s.Behavior != "Isolated" || s.Invert {
 		return nil, fmt.Errorf("pre-tokenizer Split has the behavior %q, invert %t; only Isolated is supported", s.Behavior, s.Invert)
+	}
+	if s.Pattern.String != "" {
+		return nil, fmt.Errorf("pre-tokenizer Split looks for the text %q; only patterns are supported", s.Pattern.String)
 	}
 	return findPattern(s.Pattern.Regex)
 }
