@@ -2,6 +2,7 @@ package data
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,25 +114,39 @@ func TestTokenizerJSONRefuses(t *testing.T) {
 	}
 }
 
-// FuzzTokenizerJSON wants no panic, and a tokenizer from whatever is accepted.
+// FuzzTokenizerJSON wants no panic, and a tokenizer from whatever is accepted: a whole file, or a part put into a good one.
 func FuzzTokenizerJSON(f *testing.F) {
-	for _, family := range []string{"qwen2", "odd", "phi3", "words", "whole"} {
-		small := changed(f, family, func(file object) { file["model"].(object)["merges"] = []any{} })
-		f.Add(small, families[family])
+	good := map[string]json.RawMessage{}
+	for _, family := range []string{"qwen2", "odd", "words", "whole", "phi3"} {
+		content := changed(f, family, setModel("merges", []any{}))
+		f.Add("", content, families[family])
+		if err := json.Unmarshal(content, &good); err != nil {
+			f.Fatal(err)
+		}
+		for _, part := range []string{"normalizer", "pre_tokenizer", "decoder", "post_processor", "added_tokens"} {
+			f.Add(part, []byte(good[part]), families[family])
+		}
 	}
-	f.Add([]byte(`{"model": {"type": "BPE"}}`), "")
-	f.Add([]byte(`[]`), "x")
-	f.Fuzz(func(t *testing.T, file []byte, eos string) {
+	f.Fuzz(func(t *testing.T, part string, text []byte, eos string) {
+		file := text
+		if part != "" {
+			parts := maps.Clone(good)
+			parts[part] = text
+			var err error
+			if file, err = json.Marshal(parts); err != nil {
+				return // text is no JSON
+			}
+		}
 		config := tokenizerConfig{specialNames: specialNames{EOS: addedToken{Content: eos}}}
 		tokenizer, err := openTokenizerJSON(file, config, "auto")
 		if err != nil {
 			return
 		}
-		text := "a b <s>c\n\xff e\u0301" + eos + " \n" + eos
-		tokens := tokenizer.Encode(text)
-		checkOffsets(t, text, tokens)
+		sentence := "a b <s>c\n\xff e\u0301" + eos + " \n" + eos
+		tokens := tokenizer.Encode(sentence)
+		checkOffsets(t, sentence, tokens)
 		tokenizer.Decode(append(idsOf(tokens), -1, 1<<30))
-		tokenizer.controlIn(text)
+		tokenizer.controlIn(sentence)
 	})
 }
 
