@@ -117,6 +117,9 @@ func TestTemplateChecksTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if got := tokenizer.controlIn("a <|user|>"); got != "<|user|>" {
+		t.Errorf("control token found: %q", got)
+	}
 	_, err = NewEncoder(tokenizer, openTemplate(t, "phi_3"), 64, 1)
 	if err == nil || !strings.Contains(err.Error(), `ends answers with <|end|>, which this tokenizer does not see behind a text`) {
 		t.Errorf("error is %v", err)

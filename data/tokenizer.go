@@ -147,6 +147,11 @@ func (t *Tokenizer) controlIn(text string) string {
 		}
 		at = end
 	}
+	for _, s := range t.specials { // those that are looked for behind the normalizer
+		if s.normalized && s.control && s.id != t.bos && strings.Contains(text, s.text) {
+			return s.text
+		}
+	}
 	return ""
 }
 

@@ -74,7 +74,7 @@ func TestTokenizerJSONRefuses(t *testing.T) {
 		{"unknown part", "llama3", set("sauce", `1`), `unknown field "sauce"`},
 		{"normalizer", "qwen2", set("normalizer", `{"type": "NFKC"}`), `normalizer is "NFKC"`},
 		{"normalizers", "qwen2", set("normalizer", `{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}`), `normalizer is "NFC, Lowercase"`},
-		{"prepend", "phi3", set("normalizer", `{"type": "Prepend", "prepend": "x"}`), `Prepend puts "x" before texts`},
+		{"prepend", "phi3", set("normalizer", `{"type": "Prepend", "prepend": "x"}`), `normalizer: component Prepend puts "x" before texts`},
 		{"replace", "phi3", set("normalizer", `{"type": "Replace", "pattern": {"Regex": " +"}, "content": "▁"}`), `only "▁" for a space`},
 		{"no spaces", "phi3", set("normalizer", `null`), "neither normalizer nor pre-tokenizer says how spaces are spelled"},
 		{"pre-tokenizer", "llama3", set("pre_tokenizer", `{"type": "Whitespace"}`), `pre-tokenizer is "Whitespace"`},

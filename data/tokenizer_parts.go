@@ -57,7 +57,7 @@ func (c component) steps(list string, depth int) ([]component, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(sequence[list], &inner); err != nil || len(sequence) != 2 {
-		return nil, fmt.Errorf("Sequence of %s is not a list of them", list)
+		return nil, fmt.Errorf("component Sequence of %s is not a list of them", list)
 	}
 	var steps []component
 	for _, i := range inner {
@@ -142,9 +142,9 @@ func checkNormalizer(step component) error {
 	}
 	switch {
 	case step.Type == "Prepend" && s.Prepend != space:
-		return fmt.Errorf("Prepend puts %q before texts; only %q is supported", s.Prepend, space)
+		return fmt.Errorf("component Prepend puts %q before texts; only %q is supported", s.Prepend, space)
 	case step.Type == "Replace" && (s.Pattern != pattern{String: " "} || s.Content != space):
-		return fmt.Errorf("Replace puts %q for %q; only %q for a space is supported", s.Content, s.Pattern, space)
+		return fmt.Errorf("component Replace puts %q for %q; only %q for a space is supported", s.Content, s.Pattern, space)
 	}
 	return nil
 }
