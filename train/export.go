@@ -111,13 +111,14 @@ func (t *trainer) writeFolder(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), t.data.Processor.JSON(), 0o666); err != nil {
 		return err
 	}
-	from := filepath.Dir(t.data.tokenizerFile)
+	tokenizer, tokenizerName := t.data.Tokenizer.File()
+	from := filepath.Dir(tokenizer)
 	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"} {
 		if err := copyFile(filepath.Join(from, name), filepath.Join(dir, name)); err != nil && !os.IsNotExist(err) {
 			return err
 		}
 	}
-	return copyFile(t.data.tokenizerFile, filepath.Join(dir, "tokenizer.model"))
+	return copyFile(tokenizer, filepath.Join(dir, tokenizerName))
 }
 
 func copyFile(from, to string) error {
