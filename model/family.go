@@ -1,9 +1,7 @@
 package model
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,7 +34,6 @@ var (
 	towers = map[string]func(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error){
 		"clip_vision_model": newCLIP,
 		"clip":              newCLIP, // both halves in one folder
-		"llava_llama":       newInnerTower,
 	}
 )
 
@@ -69,15 +66,6 @@ func visionConfig(config []byte) []byte {
 		return both.Vision
 	}
 	return config
-}
-
-// newInnerTower is the tower of a whole LLaVA folder. The original's own folders say nothing of their tower; those that Config writes do.
-func newInnerTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
-	vision := visionConfig(config)
-	if bytes.Equal(vision, config) {
-		return nil, errors.New("config.json of this LLaVA has no vision_config; name the folder of its vision tower (see mm_vision_tower) instead")
-	}
-	return newCLIP(vision, ps, selected)
 }
 
 // parseConfig decodes config.json and completes its defaults.

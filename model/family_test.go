@@ -17,7 +17,7 @@ func TestConfigurationsThatCannotBeUsedSayWhy(t *testing.T) {
 			want: []string{"model.language:", `model_type "mamba" is unknown`, "known are llama, llava, llava_llama"}},
 		"no language family": {language: object{"model_type": nil}, want: []string{`model_type "" is unknown`}},
 		"tower family": {vision: object{"model_type": "siglip"},
-			want: []string{"model.vision:", `model_type "siglip" is unknown`, "known are clip, clip_vision_model, llava_llama"}},
+			want: []string{"model.vision:", `model_type "siglip" is unknown`, "known are clip, clip_vision_model"}},
 		"rope scaling": {language: object{"rope_scaling": object{"type": "linear", "factor": 2}},
 			want: []string{"model.language: config.json: rope_scaling", "linear", "absent or null"}},
 		"rope type":  {language: object{"rope_parameters": object{"rope_type": "yarn"}}, want: []string{`rope_type "yarn"`, "must be default"}},

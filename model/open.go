@@ -140,7 +140,7 @@ func (m *LLaVA) Trainable() []*nn.Param {
 
 // DescribeTower reads a tower's sizes from its configuration, without its weights.
 func DescribeTower(v recipes.Vision) (TowerShape, error) {
-	config, _, err := readConfig("model.vision", v.Weights, v.Config)
+	config, _, _, err := readVisionConfig(v)
 	if err != nil {
 		return TowerShape{}, err
 	}
