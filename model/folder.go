@@ -15,10 +15,14 @@ type folderConfigs struct {
 	vision, language       []byte
 	visionDir, languageDir string // as the recipe names them; "" for a part made from its configuration
 	towerDir               string // where vision comes from: visionDir, or the tower's folder beside a whole LLaVA
+	tower                  string // what mm_vision_tower shall call it: the recipe's name or that of the LLaVA it comes with; "" if none is known
 }
 
 func readConfigs(m recipes.Model) (c folderConfigs, err error) {
 	if c.vision, c.visionDir, c.towerDir, err = readVisionConfig(m.Vision); err != nil {
+		return c, err
+	}
+	if c.tower, err = towerName(m.Vision.Weights, c.visionDir, c.towerDir); err != nil {
 		return c, err
 	}
 	if c.language, c.languageDir, err = readConfig("model.language", m.Language.Weights, m.Language.Config); err != nil {
@@ -89,7 +93,7 @@ func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNo
 	}
 	for key, value := range map[string]any{
 		"architectures": []string{"LlavaLlamaForCausalLM"}, "model_type": "llava_llama", "torch_dtype": dtype,
-		"mm_vision_tower": m.Vision.Weights, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
+		"mm_vision_tower": c.tower, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
 		"mm_projector_type": m.Projector.Type, "mm_vision_select_layer": m.Vision.SelectLayer, "mm_vision_select_feature": m.Vision.SelectFeature,
 		"mm_patch_merge_type": "flat", "image_aspect_ratio": e.Aspect, "conversation_template": e.Template, "mm_use_im_start_end": false, "mm_use_im_patch_token": false,
 		"use_mm_proj": true, "tokenizer_model_max_length": m.Language.MaxLength, "tokenizer_padding_side": "right",

@@ -105,6 +105,12 @@ func (m *LLaVA) fill(recipe recipes.Model, o OpenOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := sources.checkProjector(m.Params); err != nil {
+		return err
+	}
+	if m.identities, err = sources.identities(m.Params); err != nil {
+		return err
+	}
 	m.Fingerprints = sources.fingerprints()
 	return m.load(plan, o)
 }

@@ -100,7 +100,7 @@ func (m *LLaVA) openLanguage(ss *sources) error {
 		return err
 	}
 	if names := w.Names(); len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { return !isProjector(name) }) {
-		return fmt.Errorf("%q holds a projector alone: name it as model.projector.weights, and the language model that it was trained with here", dir)
+		return errProjectorAlone(dir)
 	}
 	ss.parts[partLanguage] = &source{part: partLanguage, where: dir, weights: w}
 	return nil
@@ -166,6 +166,11 @@ func (ss *sources) find(p *nn.Param) (assignment, error) {
 			return assignment{p, info, s.weights}, checkShape(p, info, s.where)
 		}
 	}
+	return ss.base(p)
+}
+
+// base is where a parameter's value comes from before overlays.
+func (ss *sources) base(p *nn.Param) (assignment, error) {
 	s := ss.parts[p.Part]
 	if s == nil {
 		return assignment{param: p}, nil

@@ -158,6 +158,30 @@ func towerBeside(dir string, raw []byte) (string, error) {
 	return tower, nil
 }
 
+// towerName is what mm_vision_tower calls the tower of a folder that a recipe names weights: an id stays one, a folder becomes absolute.
+func towerName(weights, dir, towerDir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return "", err
+	}
+	c, err := parseWhole(raw)
+	switch {
+	case err != nil:
+		return "", err
+	case !c.isWhole():
+		return weights, nil
+	case c.Tower == "" || dir == towerDir: // as it was written
+		return c.Tower, nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, c.Tower)); err == nil {
+		return filepath.Abs(towerDir)
+	}
+	return c.Tower, nil
+}
+
 // ReadLLaVA reads how the model of a whole LLaVA folder is to be opened and asked, in any of the layouts. Where config.json does not
 // say, the original's defaults hold.
 func ReadLLaVA(dir string) (m recipes.Model, notes ExportNotes, err error) {
@@ -171,6 +195,9 @@ func ReadLLaVA(dir string) (m recipes.Model, notes ExportNotes, err error) {
 	}
 	if err == nil {
 		err = c.refuse()
+	}
+	if err == nil && projectorAlone(dir) {
+		return m, notes, errProjectorAlone(dir)
 	}
 	if err == nil && c.nested() {
 		err = c.unnest()
@@ -186,6 +213,19 @@ func ReadLLaVA(dir string) (m recipes.Model, notes ExportNotes, err error) {
 	return m, ExportNotes{Aspect: cmp.Or(c.Aspect, "square"), Template: cmp.Or(c.Template, "vicuna_v1")}, nil
 }
 
+// projectorAlone says whether a folder is what stage 1 leaves.
+func projectorAlone(dir string) bool {
+	found := func(pattern string) bool {
+		files, _ := filepath.Glob(filepath.Join(dir, pattern))
+		return len(files) > 0
+	}
+	return found("mm_projector.*") && !found("model*.safetensors*") && !found("pytorch_model*")
+}
+
+func errProjectorAlone(dir string) error {
+	return fmt.Errorf("%q holds a projector alone: name it as model.projector.weights, and as model.language.weights the language model that it was trained with", dir)
+}
+
 // unnest says in the original's keys what transformers' say.
 func (c *wholeConfig) unnest() error {
 	layer, isNumber := cmp.Or(c.FeatureLayer, any(-2.)).(float64)
@@ -196,9 +236,19 @@ func (c *wholeConfig) unnest() error {
 	if !known {
 		return fmt.Errorf("config.json has vision_feature_select_strategy %q; it is default or full", c.Strategy)
 	}
+	var vision map[string]any
+	if json.Unmarshal(c.Vision, &vision) == nil && !hasClassToken(vision) {
+		feature = "patch" // full drops no token, and there is none to drop
+	}
 	number := int(layer)
 	c.Layer, c.Feature, c.Projector = &number, feature, "mlp2x_gelu"
 	return nil
+}
+
+// hasClassToken says whether a tower's first row stands for the whole picture. Of the towers known to LLaVA only CLIP has one.
+func hasClassToken(vision map[string]any) bool {
+	kind, _ := vision["model_type"].(string)
+	return kind == "" || strings.HasPrefix(kind, "clip")
 }
 
 // Names and words of folders whose weights are differences from another model's.

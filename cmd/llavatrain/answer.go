@@ -135,17 +135,22 @@ func (a *answerer) picture(path string) (data.Picture, error) {
 	return a.Picture(decoded, a.aspect), nil
 }
 
-// answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.
-func (a *answerer) answer(picture *data.Picture, question string, how model.Sampling, emit func(text string)) error {
+// batch is one question, about a picture when there is one, as the model takes it.
+func (a *answerer) batch(picture *data.Picture, question string) (data.Batch, error) {
 	ids, err := a.encoder.Prompt(question, picture != nil)
 	if err != nil {
-		return err
+		return data.Batch{}, err
 	}
 	sample := data.Sample{IDs: ids, Labels: slices.Repeat([]int32{data.Ignore}, len(ids))}
 	if picture != nil {
 		sample.Images = []data.Picture{*picture}
 	}
-	batch, err := data.Collate([]data.Sample{sample}, int(a.Tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+	return data.Collate([]data.Sample{sample}, int(a.Tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+}
+
+// answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.
+func (a *answerer) answer(picture *data.Picture, question string, how model.Sampling, emit func(text string)) error {
+	batch, err := a.batch(picture, question)
 	if err != nil {
 		return err
 	}
