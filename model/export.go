@@ -219,6 +219,13 @@ func (e *Export) Read(i int) ([]byte, error) {
 	return data, nil
 }
 
+// Release lets go of the memory of the i-th tensor after it was written.
+func (e *Export) Release(i int) {
+	if t := e.list[i]; t.weights != nil {
+		t.weights.Release(t.info.Name)
+	}
+}
+
 // meanRow is what the rows of new tokens hold, in both matrices: the mean of the input embedding's rows. llava-hf's conversion draws
 // them from a narrow normal distribution around it.
 func (e *Export) meanRow(like checkpoints.Info) ([]byte, error) {

@@ -86,11 +86,14 @@ func (ss *sources) checkProjector(ps *nn.Params) error {
 	metadata := projector.weights.Metadata()
 	for _, row := range identified {
 		theirs := metadata[identityPrefix+row.part]
+		if theirs == "" {
+			continue
+		}
 		ours, err := identity(ps, row.part, ss.base)
 		if err != nil {
 			return err
 		}
-		if theirs != "" && ours != "" && !sameIdentity(theirs, ours) {
+		if ours != "" && !sameIdentity(theirs, ours) {
 			return fmt.Errorf("model.projector.weights: %s was trained with another %s than %s: name the one that it belongs to, or pretrain a projector for this one",
 				projector.where, row.name, ss.parts[row.part].where)
 		}

@@ -227,6 +227,7 @@ func (a assignment) load(seed uint64) error {
 	if err != nil {
 		return err
 	}
+	defer a.weights.Release(a.info.Name)
 	return torch.Do(func(s *torch.Scope) { a.param.Load(s, tensor.Data, dtype) })
 }
 

@@ -120,6 +120,7 @@ func (c Conversion) writeWeights(dir string, export *model.Export) error {
 		if err != nil {
 			return errors.Join(err, w.Close())
 		}
+		export.Release(i)
 		done += info.Bytes()
 		c.Report.Progress("writing", done, total)
 	}
