@@ -116,6 +116,10 @@ finetune:
 	export := filepath.Join(filepath.Dir(recipe), "runs", "hf", "finetune", "export")
 	command(t, 0, "generate", export, "--prompt", "Why?", "--max-tokens", "2")
 
+	// The projector of stage 1 knows what it was trained with.
+	complain(t, 2, []string{"pretrain/export/mm_projector.safetensors was trained with another language model than"}, "finetune", recipe, "--overwrite",
+		set("model.language.weights", shared(t, "parity", "llm")), set("model.language.tokenizer.path", dir))
+
 	pieces := filepath.Join(dir, "added_tokens.json")
 	write(t, pieces, `{"<far>": 32064}`)
 	complain(t, 2, []string{"the tokenizer has 32065 pieces, the language model's embedding 32064 rows"}, "generate", dir, "--prompt", "Why?")
