@@ -188,3 +188,23 @@ func TestDeltaWeightsAreRefused(t *testing.T) {
 		})
 	}
 }
+
+func FuzzWholeConfig(f *testing.F) {
+	f.Add([]byte(`{"model_type":"llava","text_config":{"vocab_size":9},"vision_config":{"hidden_size":6},"vision_feature_layer":[-2]}`))
+	f.Add([]byte(`{"model_type":"llava_llama","mm_vision_select_layer":-2,"mm_vision_tower":"../clip","image_aspect_ratio":"anyres"}`))
+	f.Add([]byte(`{"model_type":"llava","text_config":null,"vision_config":null,"vision_feature_layer":{}}`))
+	f.Fuzz(func(t *testing.T, config []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if m, _, err := ReadLLaVA(dir); err == nil && (m.Projector.Type == "" || m.Vision.SelectFeature == "") {
+			t.Errorf("%q is accepted as %+v", config, m)
+		}
+		for _, half := range []func([]byte) ([]byte, error){languageHalf, visionHalf} {
+			if out, err := half(config); err == nil && !json.Valid(out) {
+				t.Errorf("%q becomes %q", config, out)
+			}
+		}
+	})
+}
