@@ -43,6 +43,11 @@ func parseWhole(raw []byte) (c wholeConfig, err error) {
 	if err = json.Unmarshal(raw, &c); err != nil {
 		return c, fmt.Errorf("config.json: %w", err)
 	}
+	for _, half := range []*json.RawMessage{&c.Text, &c.Vision} {
+		if string(*half) == "null" {
+			*half = nil
+		}
+	}
 	return c, nil
 }
 
