@@ -9,9 +9,6 @@ import (
 	"testing"
 )
 
-// object is a JSON object that a test changes.
-type object = map[string]any
-
 // changed is a family's tokenizer.json after a change.
 func changed(t testing.TB, family string, change func(file object)) []byte {
 	t.Helper()

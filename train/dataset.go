@@ -42,6 +42,14 @@ func OpenReading(m recipes.Model) (*Reading, error) {
 	return r, nil
 }
 
+// Fits makes sure that the language model has a row for every piece of the tokenizer. It may have more: published models are padded.
+func (r *Reading) Fits(language model.LanguageShape) error {
+	if v := int64(r.Tokenizer.VocabSize()); v > language.VocabSize {
+		return fmt.Errorf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", v, language.VocabSize)
+	}
+	return nil
+}
+
 // Picture prepares a decoded picture for the tower; aspect is square or pad.
 func (r *Reading) Picture(decoded *data.RGB, aspect string) data.Picture {
 	return data.Picture{Pixels: r.Processor.Prepare(decoded, aspect), Width: decoded.W, Height: decoded.H}
@@ -55,7 +63,7 @@ func Input(b data.Batch) model.Input {
 // openProcessor reads the tower's own constants, or takes CLIP's or SigLIP's for a tower without them.
 func openProcessor(v recipes.Vision, tower model.TowerShape) (*data.Processor, error) {
 	if v.Weights != "" {
-		dir, err := model.Resolve(v.Weights)
+		dir, err := model.TowerFolder(v)
 		if err != nil {
 			return nil, err
 		}
