@@ -141,15 +141,22 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 		return fmt.Errorf("config.json: %w", err)
 	}
 	maps.DeleteFunc(text, func(key string, _ any) bool { return isOriginals(key) })
-	if kind, _ := text["model_type"].(string); strings.HasPrefix(kind, "llava") {
-		text["model_type"] = "llama"
+	kind, err := languageType(m.configs.language)
+	if err != nil {
+		return err
 	}
-	text["vocab_size"], text["pad_token_id"], text["torch_dtype"] = rows, o.Marks.Pad, dtype
+	text["model_type"], text["vocab_size"], text["pad_token_id"], text["torch_dtype"] = kind, rows, o.Marks.Pad, dtype
 	selected, err := selectedOf(recipe.Vision, declaredLayers(vision, layers), layers)
 	if err != nil {
 		return err
 	}
-	vision["num_hidden_layers"], vision["torch_dtype"] = layers, dtype
+	tower := m.Tower.Describe()
+	vision["num_hidden_layers"], vision["patch_size"], vision["torch_dtype"] = layers, tower.PatchSize, dtype
+	if !hasClassToken(vision) {
+		vision["vision_use_head"] = e.contents.has(visionPrefix + "head.probe") // SigLIP's pooling, which features pass by
+	}
+	delete(text, "dtype") // as transformers 5 calls torch_dtype
+	delete(vision, "dtype")
 	tied, _ := text["tie_word_embeddings"].(bool)
 	strategy, classTokens := "full", 0
 	if hasClassToken(vision) {
@@ -158,7 +165,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	e.Config, err = json.MarshalIndent(map[string]any{
 		"architectures": []string{"LlavaForConditionalGeneration"}, "model_type": "llava", "torch_dtype": dtype,
 		"text_config": text, "vision_config": vision, "image_token_index": o.Marks.Image, "pad_token_id": o.Marks.Pad, "ignore_index": -100,
-		"image_seq_length": m.Tower.Describe().Tokens, "projector_hidden_act": "gelu", "multimodal_projector_bias": true,
+		"image_seq_length": tower.Tokens, "projector_hidden_act": "gelu", "multimodal_projector_bias": true,
 		"vision_feature_layer": selected, "vision_feature_select_strategy": strategy, "tie_word_embeddings": tied,
 		"image_aspect_ratio": o.Notes.Aspect, "conversation_template": o.Notes.Template, "tokenizer_model_max_length": recipe.Language.MaxLength,
 	}, "", "  ")
@@ -167,7 +174,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	}
 	e.Processor, err = json.MarshalIndent(map[string]any{
 		"processor_class": "LlavaProcessor", "image_token": "<image>", "num_additional_image_tokens": classTokens,
-		"patch_size": vision["patch_size"], "vision_feature_select_strategy": strategy,
+		"patch_size": tower.PatchSize, "vision_feature_select_strategy": strategy,
 	}, "", "  ")
 	return err
 }
@@ -188,7 +195,7 @@ func declaredLayers(vision map[string]any, fallback int) int {
 	if n, err := number.Int64(); err == nil {
 		return int(n)
 	}
-	return max(fallback, 12) // CLIP's default
+	return max(fallback, 12) // CLIP's and SigLIP's default
 }
 
 // isOriginals says whether a key at the top level of the original's configuration is none of its language model's.

@@ -100,6 +100,59 @@ func TestExportedModelsAreTheSame(t *testing.T) {
 	}
 }
 
+// A whole LLaVA of each recorded family comes back from both layouts as its own family, bit for bit.
+func TestExportedFamiliesAreTheSame(t *testing.T) {
+	for _, name := range languageGoldens(t) {
+		for _, format := range []string{"hf", "llava"} {
+			t.Run(name+" "+format, func(t *testing.T) {
+				g, r, o := openGolden(t, name), tinyRecipe(t, tinyLanguage, tinyVision), tinyExport
+				r.Language, o.Format = recipes.Language{Weights: g.dir}, format
+				dir, config := exportTo(t, r, o)
+				if text, nested := config["text_config"].(map[string]any); nested {
+					if family, _, _ := strings.Cut(name, "_"); text["model_type"] != family {
+						t.Errorf("text_config is of %v", text["model_type"])
+					}
+				}
+				again, _, err := ReadLLaVA(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, got := openModel(t, r, OpenOptions{Seed: 1}), openModel(t, again, OpenOptions{Seed: 9})
+				if diff := cmp.Diff(values(t, want), values(t, got)); diff != "" {
+					t.Error(diff)
+				}
+				near(t, "hidden states", hidden(t, got, g.samples(t)), hidden(t, want, g.samples(t)), 0)
+			})
+		}
+	}
+}
+
+// SigLIP has no class token: transformers' layout says so by the strategy full, and keeps the pooling head where there is one.
+func TestExportedSigLIPIsTheSame(t *testing.T) {
+	published, cut := tinyRecipe(t, tinyLanguage, tinyVision), tinyRecipe(t, tinyLanguage, tinyVision.with(object{"model_type": "siglip_vision_model"}))
+	published.Vision = recipes.Vision{Weights: openGolden(t, "siglip").dir, SelectLayer: -2, SelectFeature: "patch"}
+	for name, r := range map[string]recipes.Model{"published": published, "cut": cut} {
+		t.Run(name, func(t *testing.T) {
+			dir, config := exportTo(t, r, tinyExport)
+			vision := config["vision_config"].(map[string]any)
+			if config["vision_feature_select_strategy"] != "full" || vision["model_type"] != "siglip_vision_model" || vision["vision_use_head"] != (name == "published") {
+				t.Errorf("strategy %v, tower %v", config["vision_feature_select_strategy"], vision)
+			}
+			again, _, err := ReadLLaVA(dir)
+			if err != nil || again.Vision.SelectFeature != "patch" {
+				t.Fatal(err, again.Vision)
+			}
+			if diff := cmp.Diff(values(t, openModel(t, r, OpenOptions{Seed: 1})), values(t, openModel(t, again, OpenOptions{Seed: 9}))); diff != "" {
+				t.Error(diff)
+			}
+			twice, _ := exportTo(t, again, tinyExport)
+			if diff := cmp.Diff(names(t, dir), names(t, twice)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 // What lies behind the selected layer goes along, for programs that want the whole tower.
 func TestExportsHoldTheWholeTower(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})

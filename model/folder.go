@@ -95,6 +95,7 @@ func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNo
 	if err != nil {
 		return nil, err
 	}
+	delete(config, "dtype") // as transformers 5 calls torch_dtype
 	for key, value := range map[string]any{
 		"architectures": []string{languages[kind].wholeClass()}, "model_type": languages[kind].wholeType(), "torch_dtype": dtype,
 		"mm_vision_tower": c.tower, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
