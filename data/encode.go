@@ -68,7 +68,7 @@ func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {
 // Stop is what ends a generated answer: any of ids, or the text, if it is not empty.
 func (e *Encoder) Stop() (ids []int32, text string) {
 	ids = []int32{e.tokenizer.eos}
-	switch id, ok := e.tokenizer.special(e.template.stop); {
+	switch id, ok := e.tokenizer.Special(e.template.stop); {
 	case !ok:
 		return ids, e.template.stop
 	case id != e.tokenizer.eos:

@@ -107,10 +107,36 @@ func TestChatTemplate(t *testing.T) {
 		`{% if not loop.last or add_generation_prompt %}{{ " [/INST]" }}{% endif %}` +
 		`{% elif message['role'] == 'assistant' %}{{ " " }}{% if message['content'] is string %}{{ message['content'] }}{% else %}` +
 		`{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}{{ " </s>" }}{% endif %}{% endfor %}`
-	if got := template.Chat(true); got != want {
+	if got := template.Chat(tinyTokenizer(t, true)); got != want {
 		t.Errorf("%s", got)
 	}
-	if got := template.Chat(false); got != strings.Replace(want, `"<image>\n"`, `"<image> \n"`, 1) {
+	if got := template.Chat(tinyTokenizer(t, false)); got != strings.Replace(want, `"<image>\n"`, `"<image> \n"`, 1) {
 		t.Errorf("not legacy: %s", got)
+	}
+}
+
+// Whether a picture's text needs a space that the tokenizer does not put there, and whether turns are trimmed, follows from the
+// tokenizer and from the template.
+func TestChatTemplatesOfFamilies(t *testing.T) {
+	for name, c := range map[string]struct{ vocabulary, template, config, image, text string }{
+		"byte-level":            {"llama3", "llama_3", `{"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}`, `"<image>\n"`, "part['text'] | trim }}"},
+		"space at the start":    {"mistral", "mistral_instruct", `{"eos_token": "</s>"}`, `"<image> \n"`, "part['text'] }}"},
+		"space at each stretch": {"phi3", "phi_3", `{"eos_token": "<|endoftext|>"}`, `"<image>\n"`, "part['text'] }}"},
+	} {
+		tokenizer, err := OpenTokenizer(writeJSON(t, c.vocabulary, map[string]string{"tokenizer_config.json": c.config}), "auto")
+		if err != nil {
+			t.Fatal(err)
+		}
+		template, err := OpenTemplate(c.template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if chat := template.Chat(tokenizer); !strings.Contains(chat, c.image) || !strings.Contains(chat, c.text) {
+			t.Errorf("%s: %s", name, chat)
+		}
+		fast, err := tokenizer.Fast()
+		if err != nil || !slices.Equal(fast, unzip(t, "tokenizer_"+c.vocabulary+".json.gz")) {
+			t.Errorf("%s: tokenizer.json is another, %v", name, err)
+		}
 	}
 }

@@ -184,17 +184,17 @@ var markup = regexp.MustCompile(`<\|\w+\|>`)
 
 // check wants the control tokens that t is spelled with to be those of a tokenizer: as ordinary text the model does not know them.
 func (t *Template) check(tokenizer *Tokenizer) error {
-	if _, ok := tokenizer.special(t.stop); t.stopToken && !ok {
+	if _, ok := tokenizer.Special(t.stop); t.stopToken && !ok {
 		return fmt.Errorf("template %q ends answers with %s, which is no special token of this tokenizer: choose another template", t.Name, t.stop)
 	}
 	for _, s := range slices.Concat(t.first, t.next, t.header) {
 		for _, text := range markup.FindAllString(s.text, -1) {
-			if _, ok := tokenizer.special(text); !ok {
+			if _, ok := tokenizer.Special(text); !ok {
 				return fmt.Errorf("template %q is spelled with %s, which is no special token of this tokenizer: choose another template", t.Name, text)
 			}
 		}
 	}
-	if id, _ := tokenizer.special(t.stop); t.stopToken {
+	if id, _ := tokenizer.Special(t.stop); t.stopToken {
 		if tokens := tokenizer.Encode("a" + t.close); tokens[len(tokens)-1].ID != id {
 			return fmt.Errorf("template %q ends answers with %s, which this tokenizer does not see behind a text: choose another template", t.Name, t.stop)
 		}

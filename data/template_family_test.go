@@ -83,7 +83,7 @@ func TestFamilyMasks(t *testing.T) {
 	for name, family := range familyTemplates {
 		tokenizer := familyTokenizer(t, family.vocabulary)
 		e := newEncoder(t, tokenizer, name, 4096, 2)
-		stop, _ := tokenizer.special(e.template.stop)
+		stop, _ := tokenizer.Special(e.template.stop)
 		sample, err := e.Encode(catRecord())
 		if err != nil {
 			t.Fatal(err)

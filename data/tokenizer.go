@@ -155,8 +155,8 @@ func (t *Tokenizer) controlIn(text string) string {
 	return ""
 }
 
-// special is the id of the special token that is spelled text.
-func (t *Tokenizer) special(text string) (id int32, ok bool) {
+// Special is the id of the special token that is spelled text.
+func (t *Tokenizer) Special(text string) (id int32, ok bool) {
 	for _, s := range t.specials {
 		if s.text == text {
 			return s.id, true

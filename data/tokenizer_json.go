@@ -102,14 +102,14 @@ func (t *Tokenizer) addTokens(added []jsonToken, vocabulary map[string]int32, co
 	}
 	ids := maps.Clone(vocabulary)
 	for _, a := range added {
-		if _, twice := t.special(a.Content); twice {
+		if _, twice := t.Special(a.Content); twice {
 			return fmt.Errorf("added token %q is there twice", a.Content)
 		}
 		if err := t.addToken(ids, a.addedToken, a.ID); err != nil {
 			return err
 		}
 	}
-	known := func(text string) bool { _, ok := t.special(text); return ok }
+	known := func(text string) bool { _, ok := t.Special(text); return ok }
 	maps.DeleteFunc(config.Decoder, func(_ string, a addedToken) bool { return known(a.Content) })
 	maps.DeleteFunc(config.added, func(text string, _ int32) bool { return known(text) })
 	if err := errors.Join(t.addFromFiles(ids, config), t.addNames(ids, config)); err != nil {
@@ -129,7 +129,7 @@ func (t *Tokenizer) takeBOS(post component, config tokenizerConfig) error {
 		return err
 	}
 	if bos != "" {
-		id, ok := t.special(bos)
+		id, ok := t.Special(bos)
 		if !ok {
 			return fmt.Errorf("post-processor begins texts with %q, which is no added token", bos)
 		}

@@ -42,10 +42,7 @@ func (c Conversion) Run() error {
 	if err != nil {
 		return err
 	}
-	marks, err := reading.marks()
-	if err != nil {
-		return err
-	}
+	marks := reading.marks()
 	if c.Dtype == "" {
 		c.Dtype = contents.Dtype()
 	}
@@ -137,35 +134,46 @@ func (c Conversion) writeProcessor(dir string, export *model.Export, reading *Re
 	if err := reading.writeFast(dir); err != nil {
 		return err
 	}
-	if err := marks.write(dir); err != nil {
+	class := "LlamaTokenizer"
+	if _, name := reading.Tokenizer.File(); name == "tokenizer.json" {
+		class = "PreTrainedTokenizerFast"
+	}
+	if err := marks.write(dir, class); err != nil {
 		return err
 	}
 	template, err := data.OpenTemplate(c.Notes.Template)
 	if err != nil {
 		return err
 	}
-	encoder, err := data.NewEncoder(reading.Tokenizer, template, c.Model.Language.MaxLength, int(reading.Tower.Tokens))
-	if err != nil {
-		return err
-	}
-	var stop any
-	if ids, _ := encoder.Stop(); len(ids) == 1 {
-		stop = ids[0]
-	} else {
-		stop = ids
-	}
-	generation, err := json.MarshalIndent(map[string]any{"_from_model_config": true, "bos_token_id": reading.Tokenizer.BOS(), "eos_token_id": stop, "pad_token_id": marks.pad}, "", "  ")
+	generation, err := c.generation(reading, template, marks)
 	if err != nil {
 		return err
 	}
 	for name, text := range map[string][]byte{
-		"processor_config.json": export.Processor, "generation_config.json": generation, "chat_template.jinja": []byte(template.Chat(reading.Tokenizer.Legacy())),
+		"processor_config.json": export.Processor, "generation_config.json": generation, "chat_template.jinja": []byte(template.Chat(reading.Tokenizer)),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o666); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// generation is generation_config.json: the tokens that begin and end an answer.
+func (c Conversion) generation(reading *Reading, template *data.Template, marks marks) ([]byte, error) {
+	encoder, err := data.NewEncoder(reading.Tokenizer, template, c.Model.Language.MaxLength, int(reading.Tower.Tokens))
+	if err != nil {
+		return nil, err
+	}
+	config := object{"_from_model_config": true, "pad_token_id": marks.pad}
+	if bos := reading.Tokenizer.BOS(); bos >= 0 {
+		config["bos_token_id"] = bos
+	}
+	ids, _ := encoder.Stop()
+	if config["eos_token_id"] = ids; len(ids) == 1 {
+		config["eos_token_id"] = ids[0]
+	}
+	return json.MarshalIndent(config, "", "  ")
 }
 
 // writeFast adds the tokenizer.json that newer versions of transformers want, where the model came without.

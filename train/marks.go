@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/llavatrain/llavatrain/model"
@@ -24,45 +26,23 @@ func (m marks) ids() model.Marks { return model.Marks{Image: m.image, Pad: m.pad
 // object is a JSON object whose keys we mostly pass on.
 type object = map[string]any
 
-// marks looks for the two tokens among those that were added to the tokenizer.
-func (r *Reading) marks() (m marks, err error) {
-	file, _ := r.Tokenizer.File()
-	folder := filepath.Dir(file)
-	known := map[string]int64{}
-	added, err := readObject(filepath.Join(folder, "added_tokens.json"))
-	if err != nil {
-		return m, err
-	}
-	for text, id := range added {
-		if number, ok := id.(json.Number); ok {
-			known[text], _ = number.Int64()
-		}
-	}
-	config, err := readObject(filepath.Join(folder, "tokenizer_config.json"))
-	if err != nil {
-		return m, err
-	}
-	decoder, _ := config["added_tokens_decoder"].(object)
-	for id, token := range decoder {
-		token, _ := token.(object)
-		text, _ := token["content"].(string)
-		known[text], _ = strconv.ParseInt(id, 10, 64)
-	}
+// marks looks for the two tokens among those of the tokenizer.
+func (r *Reading) marks() (m marks) {
 	next := int64(r.Tokenizer.VocabSize())
 	take := func(text string) int64 {
-		id, ok := known[text]
-		if !ok {
-			id, next = next, next+1
+		if id, ok := r.Tokenizer.Special(text); ok {
+			return int64(id)
 		}
-		return id
+		next++
+		return next - 1
 	}
 	m.image = take(imageText)
 	m.pad = take(padText)
-	return m, nil
+	return m
 }
 
-// write adds the marks to the tokenizer files of a folder.
-func (m marks) write(dir string) error {
+// write adds the marks to the tokenizer files of a folder. class is the tokenizer's where no file says it.
+func (m marks) write(dir, class string) error {
 	token := func(text string) object {
 		return object{"content": text, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false, "special": true}
 	}
@@ -76,7 +56,7 @@ func (m marks) write(dir string) error {
 		config["added_tokens_decoder"], config["pad_token"], config["image_token"] = decoder, padText, imageText
 		config["processor_class"] = "LlavaProcessor"
 		if config["tokenizer_class"] == nil {
-			config["tokenizer_class"] = "LlamaTokenizer"
+			config["tokenizer_class"] = class
 		}
 	})
 	return errors.Join(err,
@@ -98,8 +78,9 @@ func (m marks) addToFast(path string, token func(text string) object) error {
 			text, _ := other["content"].(string)
 			there[text] = true
 		}
-		for id, text := range map[int64]string{m.image: imageText, m.pad: padText} {
-			if mark := token(text); !there[text] {
+		ids := map[int64]string{m.image: imageText, m.pad: padText}
+		for _, id := range slices.Sorted(maps.Keys(ids)) { // readers number new tokens in the order of the list
+			if mark := token(ids[id]); !there[ids[id]] {
 				mark["id"] = id
 				added = append(added, mark)
 			}
