@@ -68,6 +68,43 @@ func TestExportedFoldersRoundTrip(t *testing.T) {
 	sameTensors(t, filepath.Join(projector, "mm_projector.safetensors"), projector)
 }
 
+// So do those of every family, with their tokenizers, SigLIP and tied embeddings, which are written once.
+func TestExportedFamiliesRoundTrip(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name+" "+f.template, func(t *testing.T) {
+			out, source := t.TempDir(), f.folder(t)
+			export := func(from, format string) string {
+				to := filepath.Join(out, filepath.Base(from)+"-"+format)
+				command(t, 0, "export", from, "--format", format, "--out", to)
+				return to
+			}
+			sameTensors(t, source, export(source, "llava"))
+			hf := export(source, "hf")
+			sameTensors(t, hf, export(hf, "hf"))
+			original := export(hf, "llava")
+			sameTensors(t, hf, export(original, "hf"))
+			if _, untied := openWeights(t, hf).Info("language_model.lm_head.weight"); untied == (f.language["tie_word_embeddings"] == true) {
+				t.Errorf("head: %v", untied)
+			}
+			if f.tower == nil { // the other towers got the norm behind their last layer
+				sameTensors(t, source, original)
+			}
+			want := command(t, 0, "generate", source, "--prompt", "Why?", "--max-tokens", "6")
+			for _, folder := range []string{hf, original} {
+				if got := command(t, 0, "generate", folder, "--prompt", "Why?", "--max-tokens", "6"); got != want {
+					t.Errorf("%s answers %q, want %q", folder, got, want)
+				}
+				if name := "preprocessor_config.json"; !bytes.Equal(read(t, filepath.Join(folder, name)), read(t, filepath.Join(source, name))) {
+					t.Errorf("%s has another %s", folder, name)
+				}
+				if _, err := os.Stat(filepath.Join(folder, "tokenizer.model")); (err == nil) != (f.vocab == "") {
+					t.Errorf("tokenizer.model of %s: %v", folder, err)
+				}
+			}
+		})
+	}
+}
+
 // The rows of <image> and <pad>, and those up to a multiple of 64, are the mean of the input embedding in both matrices.
 func TestExportedRowsOfNewTokens(t *testing.T) {
 	original := linked(t, shared(t, "parity", "llava-original"))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"math"
 	"os"
 	"os/exec"
@@ -16,25 +17,34 @@ import (
 	"github.com/llavatrain/llavatrain/train"
 )
 
-// TestExportIsReadByTransformers exports the parity set's model and lets transformers load it: same logits, same greedy answer, same ids
-// from its processor. It needs REFERENCE_PYTHON, a Python with scripts/reference/requirements.txt.
+// TestExportIsReadByTransformers exports the parity set's model, and one of each family, and lets transformers load them: same logits,
+// same greedy answer, same ids and pixels from its processor. It needs REFERENCE_PYTHON, a Python with
+// scripts/reference/requirements.txt.
 func TestExportIsReadByTransformers(t *testing.T) {
 	python := os.Getenv("REFERENCE_PYTHON")
 	if python == "" {
 		t.Skip("REFERENCE_PYTHON is not set: see scripts/reference/exported.py")
 	}
+	args := []string{filepath.Join("..", "..", "scripts", "reference", "exported.py")}
+	export := func(source string) {
+		t.Helper()
+		folder, record := filepath.Join(t.TempDir(), "hf"), filepath.Join(t.TempDir(), "record.safetensors")
+		command(t, 0, "export", source, "--format", "hf", "--shards", "3MB", "--out", folder)
+		recordAnswers(t, folder, record)
+		args = append(args, folder, record)
+	}
 	source := linked(t, shared(t, "parity", "llava-original"))
 	edit(t, filepath.Join(source, "config.json"), map[string]any{"mm_vision_tower": shared(t, "parity", "clip")})
 	for _, legacy := range []bool{false, true} {
 		edit(t, filepath.Join(source, "tokenizer_config.json"), map[string]any{"legacy": legacy})
-		folder := filepath.Join(t.TempDir(), "hf")
-		command(t, 0, "export", source, "--format", "hf", "--shards", "3MB", "--out", folder)
-		record := filepath.Join(t.TempDir(), "record.safetensors")
-		recordAnswers(t, folder, record)
-		out, err := exec.Command(python, filepath.Join("..", "..", "scripts", "reference", "exported.py"), folder, record).CombinedOutput()
-		if t.Logf("legacy %v: %s", legacy, out); err != nil {
-			t.Error(err)
-		}
+		export(source)
+	}
+	for _, f := range families {
+		export(f.folder(t))
+	}
+	out, err := exec.Command(python, args...).CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -52,6 +62,12 @@ func recordAnswers(t *testing.T, folder, path string) {
 		t.Fatal(err)
 	}
 	defer m.Free()
+	var config struct {
+		Image int64 `json:"image_token_index"`
+	}
+	if err := json.Unmarshal(read(t, filepath.Join(folder, "config.json")), &config); err != nil {
+		t.Fatal(err)
+	}
 	var tensors []checkpoints.Tensor
 	texts := map[string]string{}
 	for k, p := range recordedAnswers(t) {
@@ -68,7 +84,7 @@ func recordAnswers(t *testing.T, folder, path string) {
 		in := train.Input(batch)
 		ids := append([]int64(nil), in.IDs...)
 		for _, slot := range in.Slots {
-			ids[slot] = 32000
+			ids[slot] = config.Image
 		}
 		pixels := make([]float32, len(picture.Pixels))
 		for i, level := range picture.Pixels {
@@ -87,7 +103,8 @@ func recordAnswers(t *testing.T, folder, path string) {
 		shaped := checkpoints.Float32Tensor(key("pixels"), pixels)
 		side := int64(math.Sqrt(float64(len(pixels) / 3)))
 		shaped.Shape = []int64{3, side, side}
-		tensors = append(tensors, integers(key("input_ids"), ids), integers(key("tokens"), tokens), shaped, checkpoints.Float32Tensor(key("logits"), logits))
+		levels := checkpoints.Tensor{Info: checkpoints.Info{Name: key("levels"), Dtype: checkpoints.U8, Shape: shaped.Shape}, Data: picture.Pixels}
+		tensors = append(tensors, levels, integers(key("input_ids"), ids), integers(key("tokens"), tokens), shaped, checkpoints.Float32Tensor(key("logits"), logits))
 		texts[key("question")] = question
 	}
 	if err := checkpoints.WriteSafetensors(path, texts, tensors); err != nil {
