@@ -5,7 +5,9 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +49,20 @@ var (
 )
 
 const sigLIP = "../../model/testdata/families/siglip" // published as both halves, with its pooling head
+
+// A family that can be read can be exported: the recorded ones of model/testdata are all there are.
+func TestExportsOfEveryFamilyAreCompared(t *testing.T) {
+	recorded, err := os.ReadDir(filepath.Dir(sigLIP))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range recorded {
+		name, _, _ := strings.Cut(entry.Name(), "_")
+		if name != filepath.Base(sigLIP) && !slices.ContainsFunc(families, func(f family) bool { return f.name == name }) {
+			t.Errorf("no export of a %s", name)
+		}
+	}
+}
 
 // folder writes the model in the original's layout.
 func (f family) folder(t *testing.T) string {
