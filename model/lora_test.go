@@ -307,3 +307,13 @@ func TestDescribeAdapters(t *testing.T) {
 		t.Errorf("adapter_config.json (-want +got):\n%s", diff)
 	}
 }
+
+// Adapters stand beside weights that stay: a projector finds the model that it was trained with.
+func TestAdaptersLeaveTheIdentity(t *testing.T) {
+	r := tinyFolders(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{}))
+	lora := map[string]recipes.LoRA{partLanguage: {R: 2, Alpha: 4, Targets: "."}, partVision: {R: 2, Alpha: 4, Targets: "."}}
+	want, got := openModel(t, r, OpenOptions{}).Belongs(), openModel(t, r, OpenOptions{LoRA: lora}).Belongs()
+	if diff := cmp.Diff(want, got); len(want) != 2 || diff != "" {
+		t.Errorf("identities (-want +got):\n%s", diff)
+	}
+}

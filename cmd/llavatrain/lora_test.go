@@ -3,9 +3,15 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
 )
 
 // loraWorld is a world whose stage 2 trains the projector and, with dropout, adapters of the tower and the language model.
@@ -99,6 +105,52 @@ func TestLoRAKeepsWhatElseTrained(t *testing.T) {
 	command(t, 0, "merge", export, "--out", out)
 	if a, b := ask(out), ask(export); a != b {
 		t.Errorf("the merged model answers %q, the run %q", a, b)
+	}
+}
+
+// TestAdapterIsReadByPEFT trains adapters beside a recorded language model and lets PEFT load them. It needs REFERENCE_PYTHON, as
+// TestExportIsReadByTransformers.
+func TestAdapterIsReadByPEFT(t *testing.T) {
+	python := os.Getenv("REFERENCE_PYTHON")
+	if python == "" {
+		t.Skip("REFERENCE_PYTHON is not set: see scripts/reference/adapter.py")
+	}
+	dir, base := world(t), shared(t, "parity", "llm")
+	recipe := filepath.Join(dir, "peft.yaml")
+	text := strings.Replace(worldRecipe, "{config: base/language.json, tokenizer: {path: base}, max_length: 256}",
+		fmt.Sprintf("{weights: %s, tokenizer: {path: %s}, max_length: 256}", base, shared(t, "llama-tokenizer")), 1)
+	write(t, recipe, strings.Replace(text, "language: {lr: 1e-3}}", "language: {lr: 1e-2, lora: {r: 4, alpha: 8, targets: 'q_proj|v_proj|mlp'}}}", 1))
+	command(t, 0, "pretrain", recipe, set("name", "peft"))
+	command(t, 0, "finetune", recipe, set("name", "peft"))
+	adapter := filepath.Join(t.TempDir(), "adapter")
+	command(t, 0, "export", filepath.Join(dir, "runs", "peft"), "--format", "adapter", "--out", adapter)
+	record := filepath.Join(t.TempDir(), "record.safetensors")
+	recordLogits(t, filepath.Join(dir, "runs", "peft"), record)
+	out, err := exec.Command(python, filepath.Join("..", "..", "scripts", "reference", "adapter.py"), base, adapter, record).CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Error(err)
+	}
+}
+
+// recordLogits writes what adapter.py compares with: a text alone, as PEFT has no picture.
+func recordLogits(t *testing.T, runDir, path string) {
+	t.Helper()
+	a, err := openAnswerer(runDir, newTerminal(os.Stderr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	in, logits := model.Input{Starts: []int64{0, 40}}, []float32(nil)
+	for i := range int64(40) {
+		in.IDs, in.Positions = append(in.IDs, 1+i*97%30000), append(in.Positions, i)
+	}
+	if err := torch.Do(func(s *torch.Scope) { logits = torch.Read[float32](a.llava.Logits(s, a.llava.Forward(s, in).Hidden)) }); err != nil {
+		t.Fatal(err)
+	}
+	matrix := checkpoints.Float32Tensor("logits", logits)
+	matrix.Shape = []int64{40, int64(len(logits) / 40)}
+	if err := checkpoints.WriteSafetensors(path, nil, []checkpoints.Tensor{integers("ids", in.IDs), matrix}); err != nil {
+		t.Fatal(err)
 	}
 }
 
