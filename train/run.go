@@ -144,7 +144,7 @@ func (t *trainer) openModel(from start) error {
 		return err
 	}
 	t.model, err = model.Open(t.recipe.Model, model.OpenOptions{
-		Device: t.plan.device, Dtype: t.plan.dtype, Seed: t.recipe.Seed, Trains: t.plan.trains, Projector: projector,
+		Device: t.plan.device, Dtype: t.plan.dtype, Seed: t.recipe.Seed, Trains: t.plan.trains, LoRA: t.plan.lora, Projector: projector,
 		Overlay: from.weights(), Normalization: table[:],
 		Progress: func(loaded, total int64) { t.report.Progress("loading weights", loaded, total) },
 	})
