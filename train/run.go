@@ -65,7 +65,10 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	t := &trainer{recipe: chained(r, o.Stage), options: o, report: o.Report, run: checkpoints.Run{Dir: RunDir(r, o.Stage)}}
+	if r, err = chained(r, o.Stage); err != nil {
+		return err
+	}
+	t := &trainer{recipe: r, options: o, report: o.Report, run: checkpoints.Run{Dir: RunDir(r, o.Stage)}}
 	start, err := t.settle()
 	if err != nil || start.finished {
 		return err

@@ -38,3 +38,14 @@ func TestFinetuneStartsFromAllThatPretrainTrained(t *testing.T) {
 		t.Errorf("the run's recipe does not say where its weights came from:\n%s", resolved)
 	}
 }
+
+// Adapters of stage 1 are not dropped without a word.
+func TestFinetuneBehindAdaptersSaysToMerge(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	command(t, 0, "pretrain", recipe, set("pretrain.steps", 1), set("pretrain.train.language.lr", 1e-2), set("pretrain.train.language.lora.r", 2),
+		set("pretrain.train.language.lora.alpha", 4))
+	if text := command(t, 2, "finetune", recipe); !strings.Contains(text, "llavatrain merge "+filepath.Join(dir, "runs", "world", "pretrain")) {
+		t.Errorf("finetune says %q", text)
+	}
+}
