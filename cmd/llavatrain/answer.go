@@ -154,24 +154,40 @@ func (a *answerer) picture(path string) (data.Picture, error) {
 
 // answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.
 func (a *answerer) answer(picture *data.Picture, question string, how model.Sampling, emit func(text string)) error {
-	ids, err := a.encoder.Prompt(question, picture != nil)
+	in, err := a.input(picture, question)
 	if err != nil {
 		return err
+	}
+	stream := a.stream(emit)
+	err = a.llava.Generate(in, a.stopping(how), stream.token)
+	stream.end()
+	return err
+}
+
+// input is a question as the model takes it.
+func (a *answerer) input(picture *data.Picture, question string) (in model.Input, err error) {
+	ids, err := a.encoder.Prompt(question, picture != nil)
+	if err != nil {
+		return in, err
 	}
 	sample := data.Sample{IDs: ids, Labels: slices.Repeat([]int32{data.Ignore}, len(ids))}
 	if picture != nil {
 		sample.Images = []data.Picture{*picture}
 	}
 	batch, err := data.Collate([]data.Sample{sample}, int(a.Tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
-	if err != nil {
-		return err
-	}
-	stop, stopText := a.encoder.Stop()
-	how.Stop = stop
-	stream := newStream(a.Tokenizer.NewDecoder(), stopText, emit)
-	err = a.llava.Generate(train.Input(batch), how, stream.token)
-	stream.end()
-	return err
+	return train.Input(batch), err
+}
+
+// stream turns an answer's tokens into text.
+func (a *answerer) stream(emit func(text string)) *stream {
+	_, stopText := a.encoder.Stop()
+	return newStream(a.Tokenizer.NewDecoder(), stopText, emit)
+}
+
+// stopping is how, with the tokens that end an answer.
+func (a *answerer) stopping(how model.Sampling) model.Sampling {
+	how.Stop, _ = a.encoder.Stop()
+	return how
 }
 
 func (a *answerer) close() { a.llava.Free() }
