@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/llavatrain/llavatrain/data"
-	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
@@ -61,15 +60,7 @@ func supervised(batches []data.Batch) (tokens, micros int) {
 
 // microBatch adds one micro-batch's gradients to the buffers.
 func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, sum *sums) {
-	in := Input(b)
-	in.Wanted, in.Recompute = b.Supervised, t.plan.recompute
-	pass := t.model.Forward(s, in)
-	labels := make([]int64, len(b.Supervised))
-	for i, position := range b.Supervised {
-		labels[i] = b.Labels[position]
-	}
-	target := torch.From(s, labels, []int64{int64(len(labels))}, t.plan.device)
-	total, each := loss.CrossEntropy(s, pass.Hidden, t.model.Language.Head().Tensor(), target)
+	pass, total, each := tokenLosses(s, t.model, b, t.model.Language.Head().Tensor(), t.plan.recompute)
 	pass.Backward(s, torch.Scale(s, total, weight))
 	sum.add(b, torch.Read[float32](each), weight)
 }
