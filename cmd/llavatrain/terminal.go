@@ -43,7 +43,7 @@ func (t *terminal) Say(line string) {
 	}
 }
 
-// Progress shows long work before the first step.
+// Progress shows long work beside the steps.
 func (t *terminal) Progress(what string, done, total int64) {
 	if !t.watched {
 		if time.Since(t.told) > quiet {
