@@ -164,8 +164,8 @@ func (t *trainer) openModel(from start) error {
 // checkModel makes sure that the tokenizer fits and that every part that should train does, and decides on recomputation.
 func (t *trainer) checkModel() error {
 	shape := t.model.Language.Describe()
-	if v := int64(t.data.Tokenizer.VocabSize()); v > shape.VocabSize {
-		return fmt.Errorf("%w: the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", ErrUsage, v, shape.VocabSize)
+	if err := t.data.Fits(shape); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	if length := int64(t.recipe.Model.Language.MaxLength); length > shape.MaxPositions {
 		return fmt.Errorf("%w: model.language.max_length %d is more than the %d positions that the language model was made for; set it to that or less", ErrUsage, length, shape.MaxPositions)

@@ -20,7 +20,7 @@ func newGenerate(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "generate MODEL {--prompt TEXT [--image FILE] | --batch FILE}",
 		Short: "Answer a question about a picture, or a file of questions",
-		Long: "Answer a question about a picture, or a file of questions. MODEL is a run folder, a checkpoint or an exported folder. The answers alone go to standard output.\n\n" +
+		Long: "Answer a question about a picture, or a file of questions. MODEL is a run folder, a checkpoint or a LLaVA folder. The answers alone go to standard output.\n\n" +
 			"--batch takes LLaVA's question file, a JSON object a line with question_id, image (none for text alone) and text, and gives its answer file, in the same order.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/train"
 )
 
 // questionnaire is `generate --batch`: a file of questions, answered several at a time.
@@ -107,13 +108,15 @@ func (b questionnaire) answer(a *answerer, images *data.Images, group []question
 
 // prompt reads a question's picture and asks about it.
 func (b questionnaire) prompt(a *answerer, images *data.Images, q question) (in model.Input, err error) {
-	if q.Image == "" {
-		return a.input(nil, q.Text)
+	var picture *data.Picture
+	if q.Image != "" {
+		decoded, err := images.Read(q.Image)
+		if err != nil {
+			return in, err
+		}
+		prepared := a.Picture(decoded, a.aspect)
+		picture = &prepared
 	}
-	decoded, err := images.Read(q.Image)
-	if err != nil {
-		return in, err
-	}
-	picture := a.Picture(decoded, a.aspect)
-	return a.input(&picture, q.Text)
+	batch, err := a.batch(picture, q.Text)
+	return train.Input(batch), err
 }

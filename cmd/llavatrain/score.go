@@ -24,7 +24,7 @@ func newScore(p *program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "score MODEL DATA",
 		Short: "Compute a model's loss and perplexity on each row of a data set",
-		Long: "Compute a model's loss and perplexity on each row of a data set. MODEL is a run folder, a checkpoint or an exported folder, DATA a LLaVA JSON.\n" +
+		Long: "Compute a model's loss and perplexity on each row of a data set. MODEL is a run folder, a checkpoint or a LLaVA folder, DATA a LLaVA JSON.\n" +
 			"One JSON object a row goes to standard output; a table by source and modality to standard error. Rows are read as in training.",
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {

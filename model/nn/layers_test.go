@@ -79,3 +79,16 @@ func TestRotaryTableHoldsTheAnglesOfEachPosition(t *testing.T) {
 		t.Error("a position behind the table has no error")
 	}
 }
+
+// The values are those of torch 2.11: 1.0 / (10000.0 ** (torch.arange(0, 64, 2, dtype=torch.int64).float() / 64)).
+func TestFrequenciesAreTorchsToTheBit(t *testing.T) {
+	want := []float32{1, 0.749894202, 0.562341332, 0.421696514, 0.316227764, 0.237137362, 0.177827939, 0.133352146, 0.100000001, 0.0749894157,
+		0.0562341288, 0.0421696492, 0.0316227786, 0.0237137359, 0.0177827943, 0.0133352149, 0.00999999978, 0.00749894232, 0.00562341325,
+		0.00421696482, 0.00316227786, 0.00237137382, 0.00177827943, 0.00133352145, 0.00100000005, 0.000749894185, 0.000562341302,
+		0.000421696488, 0.000316227786, 0.000237137385, 0.00017782794, 0.00013335215}
+	for i, got := range Frequencies(64, 10000) {
+		if got != want[i] {
+			t.Errorf("frequency %d is %.9g, want %.9g", i, got, want[i])
+		}
+	}
+}
