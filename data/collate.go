@@ -22,6 +22,7 @@ func Collate(samples []Sample, imageTokens int, pixels func(n int) []uint8) (Bat
 		}
 		b.Samples = append(b.Samples, s.ID)
 		b.Origins = append(b.Origins, Origin{s.Source, s.Row, s.Folder})
+		b.Places = append(b.Places, s.Place)
 	}
 	if err := b.copyPixels(samples, pixels); err != nil {
 		return Batch{}, err

@@ -38,6 +38,7 @@ type Sample struct {
 	Labels []int32   // Labels[t] is IDs[t] where position t is supervised, else Ignore (not shifted)
 	Images []Picture // in order of their placeholders
 	Cut    int       // positions lost to max_length
+	Place  int       // in its step, from 0; the Loader's to set
 }
 
 // Picture is an image as the tower wants it, before normalisation.
@@ -67,6 +68,7 @@ type Batch struct {
 	FromImage  []bool   // for each of Supervised: whether its sample has an image
 	Samples    []string // [n] sample ids, for messages
 	Origins    []Origin // [n] which rows the samples are
+	Places     []int    // [n] each sample's place in its step, before it was cut into micro-batches
 }
 
 // Origin is where a sample comes from.

@@ -50,6 +50,7 @@ func (m *LLaVA) GenerateBatch(prompts []Prompt, how Sampling) error {
 	if how.MaxTokens < 1 {
 		return nil
 	}
+	m.draw(Input{}) // no dropout
 	var open []*reply
 	defer func() {
 		for _, r := range open {

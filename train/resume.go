@@ -12,7 +12,6 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
-	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // start is where a run begins: at step 0, or in the state of a checkpoint.
@@ -234,31 +233,6 @@ func (t *trainer) logs() []*checkpoints.JSONL {
 		logs = append(logs, t.eval.log)
 	}
 	return slices.DeleteFunc(logs, func(log *checkpoints.JSONL) bool { return log == nil })
-}
-
-// projectorFile is where the projector's values come from: the recipe, or the export of a pretrain stage before this one.
-func (t *trainer) projectorFile() (string, error) {
-	if path := t.recipe.Model.Projector.Weights; path != "" {
-		return path, nil
-	}
-	before, ok := previousStage[t.options.Stage]
-	if !ok || !hasStage(t.recipe, before) {
-		return "", nil
-	}
-	file := model.ProjectorFile(filepath.Join(RunDir(t.recipe, before), "export"))
-	if !exists(file) {
-		return "", fmt.Errorf("%w: %s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
-			ErrUsage, t.recipe.Name, before, file, before)
-	}
-	return file, nil
-}
-
-// previousStage says whose export a stage takes its projector from.
-var previousStage = map[string]string{"finetune": "pretrain"}
-
-func hasStage(r *recipes.Recipe, name string) bool {
-	_, err := r.Stage(name)
-	return err == nil
 }
 
 func exists(path string) bool {

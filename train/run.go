@@ -66,7 +66,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	t := &trainer{recipe: r, options: o, report: o.Report, run: checkpoints.Run{Dir: RunDir(r, o.Stage)}}
+	t := &trainer{recipe: chained(r, o.Stage), options: o, report: o.Report, run: checkpoints.Run{Dir: RunDir(r, o.Stage)}}
 	start, err := t.settle()
 	if err != nil || start.finished {
 		return err
@@ -151,7 +151,7 @@ func (t *trainer) openModel(from start) error {
 		return err
 	}
 	t.model, err = model.Open(t.recipe.Model, model.OpenOptions{
-		Device: t.plan.device, Dtype: t.plan.dtype, Seed: t.recipe.Seed, Trains: t.plan.trains, Projector: projector,
+		Device: t.plan.device, Dtype: t.plan.dtype, Seed: t.recipe.Seed, Trains: t.plan.trains, LoRA: t.plan.lora, Projector: projector,
 		Overlay: from.weights(), Normalization: table[:],
 		Progress: func(loaded, total int64) { t.report.Progress("loading weights", loaded, total) },
 	})

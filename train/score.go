@@ -157,7 +157,7 @@ func (c *scoring) losses(b data.Batch) (each []float32, err error) {
 	err = torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() {
 			head := torch.Detach(s, c.model.Language.Head().Tensor(), false) // or its gradient would be made in forward
-			_, _, values := tokenLosses(s, c.model, b, head, false)
+			_, _, values := tokenLosses(s, c.model, b, Input(b), head)       // without draws, nothing is dropped
 			each = torch.Read[float32](values)
 		})
 	})
@@ -183,11 +183,10 @@ func scored(b data.Batch, each []float32) []Scored {
 	return samples
 }
 
-// tokenLosses runs a micro-batch forward. total [] is the summed loss of its supervised tokens, each [N] that of every one of them; head is
-// the output embedding [V,D].
-func tokenLosses(s *torch.Scope, m *model.LLaVA, b data.Batch, head *torch.Tensor, recompute bool) (pass model.Pass, total, each *torch.Tensor) {
-	in := Input(b)
-	in.Wanted, in.Recompute = b.Supervised, recompute
+// tokenLosses runs a micro-batch forward; in is its input, head the output embedding [V,D]. total [] is the summed loss of its supervised
+// tokens, each [N] that of every one of them.
+func tokenLosses(s *torch.Scope, m *model.LLaVA, b data.Batch, in model.Input, head *torch.Tensor) (pass model.Pass, total, each *torch.Tensor) {
+	in.Wanted = b.Supervised
 	pass = m.Forward(s, in)
 	labels := make([]int64, len(b.Supervised))
 	for i, position := range b.Supervised {

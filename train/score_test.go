@@ -63,7 +63,7 @@ func TestScoresDoNotDependOnMicroBatches(t *testing.T) {
 	}
 	var sum sums
 	batch := collate(t, tr, data.Split(samples, 12))[0]
-	if err := torch.Do(func(s *torch.Scope) { tr.microBatch(s, batch, 1, &sum); tr.optimizer.zero() }); err != nil {
+	if err := torch.Do(func(s *torch.Scope) { tr.microBatch(s, batch, 1, nil, &sum); tr.optimizer.zero() }); err != nil {
 		t.Fatal(err)
 	}
 	if math.Abs(all.Loss-sum.loss)/sum.loss > tolerance || all.SupervisedTokens != sum.supervised {

@@ -48,19 +48,30 @@ func readEvaluations(t *testing.T, runDir string) (list []train.Evaluation, text
 	return list, text
 }
 
-// Evaluating changes no number of the training, and finds what score finds.
+// Evaluating changes no number of the training, and finds what score finds: also where adapters drop some of what training gives them.
 func TestEvaluationChangesNothing(t *testing.T) {
-	dir := world(t)
-	recipe := heldOut(t, dir, 6)
-	command(t, 0, "pretrain", recipe)
-	projector := set("model.projector.weights", filepath.Join(dir, "runs", "eval", "pretrain", "export", "mm_projector.safetensors"))
-	command(t, 0, "finetune", filepath.Join(dir, "world.yaml"), projector)
-	messages := command(t, 0, "finetune", recipe)
-	runDir := filepath.Join(dir, "runs", "eval", "finetune")
-	requireSame(t, "with evaluations", outcomeOf(t, filepath.Join(dir, "runs", "world", "finetune")), outcomeOf(t, runDir))
+	for name, part := range map[string]string{"whole": "{lr: 1e-3}", "adapters": "{lr: 1e-2, lora: {r: 4, alpha: 8, dropout: 0.2}}"} {
+		t.Run(name, func(t *testing.T) {
+			dir := world(t)
+			recipe := heldOut(t, dir, 6)
+			command(t, 0, "pretrain", recipe)
+			projector := set("model.projector.weights", filepath.Join(dir, "runs", "eval", "pretrain", "export", "mm_projector.safetensors"))
+			command(t, 0, "finetune", filepath.Join(dir, "world.yaml"), projector, set("finetune.train.language", part))
+			messages := command(t, 0, "finetune", recipe, projector, set("finetune.train.language", part))
+			runDir := filepath.Join(dir, "runs", "eval", "finetune")
+			requireSame(t, "with evaluations", outcomeOf(t, filepath.Join(dir, "runs", "world", "finetune")), outcomeOf(t, runDir))
+			requireEvaluated(t, messages, runDir)
+			evaluations, _ := readEvaluations(t, runDir)
+			requireScores(t, dir, runDir, evaluations[len(evaluations)-1])
+		})
+	}
+}
 
-	evaluations, _ := readEvaluations(t, runDir)
+// requireEvaluated checks what a run of 20 steps with an evaluation every 6 steps leaves and says.
+func requireEvaluated(t *testing.T, messages, runDir string) {
+	t.Helper()
 	var steps []int
+	evaluations, _ := readEvaluations(t, runDir)
 	for _, e := range evaluations {
 		steps = append(steps, e.Step)
 		if e.Samples != 11 || e.Skipped != 1 || len(e.LossBy) != 2 || len(e.LossBySource) != 3 {
@@ -68,14 +79,13 @@ func TestEvaluationChangesNothing(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]int{6, 12, 18, 20}, steps); diff != "" {
-		t.Errorf("evaluated steps (-want +got):\n%s", diff)
+		t.Fatalf("evaluated steps (-want +got):\n%s", diff)
 	}
 	for _, fragment := range []string{"evaluation on 12 samples every 6 steps and at the end", "step 18/20  evaluation loss", "11 samples, 1 rows skipped"} {
 		if !strings.Contains(messages, fragment) {
 			t.Errorf("the messages lack %q:\n%s", fragment, messages)
 		}
 	}
-	requireScores(t, dir, runDir, evaluations[3])
 }
 
 // requireScores compares an evaluation of the finished model with what score says of its export.
