@@ -2,7 +2,9 @@ package data
 
 import (
 	"errors"
+	"path"
 	"runtime"
+	"strings"
 	"sync"
 )
 
@@ -52,4 +54,11 @@ func countWords(text string) int {
 		}
 	}
 	return words
+}
+
+// FolderOf names the folder that an image lies in by the first two directories of its path, as in "coco/train2017": the data set
+// within a mixture. An image that lies in none is in ".".
+func FolderOf(image string) string {
+	directories := strings.Split(path.Dir(path.Clean(image)), "/")
+	return strings.Join(directories[:min(2, len(directories))], "/")
 }

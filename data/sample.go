@@ -33,6 +33,7 @@ type Sample struct {
 	ID     string    // for messages: the row's id, or its number
 	Row    int       // row number in its source
 	Source int       // which entry of the recipe's data list
+	Folder string    // of its first image, as FolderOf names it; "" without an image
 	IDs    []int32   // token ids, ImageToken where features go
 	Labels []int32   // Labels[t] is IDs[t] where position t is supervised, else Ignore (not shifted)
 	Images []Picture // in order of their placeholders
@@ -66,7 +67,15 @@ type Batch struct {
 	Supervised []int64  // the positions whose label is not Ignore, ascending
 	FromImage  []bool   // for each of Supervised: whether its sample has an image
 	Samples    []string // [n] sample ids, for messages
+	Origins    []Origin // [n] which rows the samples are
 	Places     []int    // [n] each sample's place in its step, before it was cut into micro-batches
+}
+
+// Origin is where a sample comes from.
+type Origin struct {
+	Source int    // which entry of the recipe's data list
+	Row    int    // row number in it, from 0
+	Folder string // Sample.Folder
 }
 
 // Step is the samples of one optimizer step, already split into micro-batches.

@@ -117,6 +117,11 @@ func TestProblems(t *testing.T) {
 			"10: pretrain.optimizer.weight_decay: must be 0 or more\n10: pretrain.optimizer.clip: must be 0 (off) or more"},
 		{"loss", "", "  loss: mean", `10: pretrain.loss: must be one of token_mean, micro_mean, not "mean"`},
 		{"save", "", "  save: {every: 0, keep: 0}", "10: pretrain.save.every: must be at least 1\n10: pretrain.save.keep: must be at least 1"},
+		{"eval", "", "  eval: {data: [{images: a, weight: 0}], every: 0}", "10: pretrain.eval.data.0.path: required key is missing\n" +
+			"10: pretrain.eval.data.0.weight: must be more than 0\n10: pretrain.eval.every: must be at least 1"},
+		{"eval without rows", "", "  eval: {data: []}", "10: pretrain.eval.data: must list at least one data set"},
+		{"eval without data", "", "  eval: {every: 5}", "10: pretrain.eval.data: required key is missing"},
+		{"eval of nothing", "", "  eval:", "10: pretrain.eval: expected a section with keys, found nothing"},
 		{"bad samples", "", "  bad_samples: drop", `10: pretrain.bad_samples: must be one of skip, fail, not "drop"`},
 		{"recompute", "", "  recompute: all", `10: pretrain.recompute: must be one of auto, none, layers, not "all"`},
 

@@ -191,6 +191,9 @@ func (d *dataset) prepare(_ context.Context, source, row int) (data.Sample, erro
 		return data.Sample{ID: record.ID}, err
 	}
 	sample.Source, sample.Row = source, row
+	if len(record.Images) > 0 {
+		sample.Folder = data.FolderOf(record.Images[0])
+	}
 	for _, name := range record.Images {
 		picture, err := d.images[source].Read(name)
 		if err != nil {

@@ -20,8 +20,8 @@ type terminal struct {
 	out     io.Writer
 	watched bool
 	bar     *progressbar.ProgressBar
-	work    string // what the bar counts
-	told    time.Time
+	work    string    // what the bar or the plain lines count
+	told    time.Time // when a plain line came last, or its work began
 }
 
 func newTerminal(out io.Writer) *terminal {
@@ -43,14 +43,18 @@ func (t *terminal) Say(line string) {
 	}
 }
 
-// Progress shows long work before the first step.
+// Progress shows long work beside the steps.
 func (t *terminal) Progress(what string, done, total int64) {
 	if !t.watched {
+		if t.work != what {
+			t.work, t.told = what, time.Now()
+		}
 		if time.Since(t.told) > quiet {
-			if !t.told.IsZero() {
-				fmt.Fprintf(t.out, "%s: %d %%\n", what, 100*done/max(total, 1))
-			}
+			fmt.Fprintf(t.out, "%s: %d %%\n", what, 100*done/max(total, 1))
 			t.told = time.Now()
+		}
+		if done >= total {
+			t.work = ""
 		}
 		return
 	}
