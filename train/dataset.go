@@ -100,7 +100,7 @@ type dataset struct {
 	*Reading
 	stage   *recipes.Stage
 	encoder *data.Encoder
-	sources []*data.LLaVA
+	sources []data.Source
 	images  []*data.Images
 	order   *data.Order
 	steps   data.Plan
@@ -127,7 +127,7 @@ func openDataset(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, repo
 
 func (d *dataset) openSources(report Report) error {
 	for i, entry := range d.stage.Data {
-		source, err := data.OpenLLaVA(entry.Path, entry.Images, func(done, total int64) {
+		source, err := data.Open(entry.Path, func(done, total int64) {
 			report.Progress("indexing "+filepath.Base(entry.Path), done, total)
 		})
 		if err != nil {
@@ -137,7 +137,9 @@ func (d *dataset) openSources(report Report) error {
 		if source.Len() == 0 {
 			return fmt.Errorf("data[%d].path: %s holds no rows", i, entry.Path)
 		}
-		images, err := data.OpenImages(entry.Images)
+		images, err := data.OpenImages(entry.Images, func(done, total int64) {
+			report.Progress("indexing "+filepath.Base(entry.Images), done, total)
+		})
 		if err != nil {
 			return fmt.Errorf("data[%d].images: %w", i, err)
 		}
@@ -168,7 +170,7 @@ func (d *dataset) openOrder(seed uint64) error {
 
 func (d *dataset) lengths() (lengths [][]int32, err error) {
 	for _, source := range d.sources {
-		l, err := source.Lengths()
+		l, err := data.Lengths(source)
 		if err != nil {
 			return nil, err
 		}
@@ -191,14 +193,26 @@ func (d *dataset) prepare(_ context.Context, source, row int) (data.Sample, erro
 		return data.Sample{ID: record.ID}, err
 	}
 	sample.Source, sample.Row = source, row
-	for _, name := range record.Images {
-		picture, err := d.images[source].Read(name)
+	for _, image := range record.Images {
+		picture, err := d.picture(d.images[source], image)
 		if err != nil {
 			return data.Sample{ID: record.ID}, err
 		}
-		sample.Images = append(sample.Images, d.Picture(picture, d.stage.Image))
+		sample.Images = append(sample.Images, picture)
 	}
 	return sample, nil
+}
+
+// picture prepares one image of a row, from where it lies.
+func (d *dataset) picture(images *data.Images, image data.Image) (data.Picture, error) {
+	if image.Prepared != nil {
+		return *image.Prepared, nil
+	}
+	decoded, err := images.Decode(image)
+	if err != nil {
+		return data.Picture{}, err
+	}
+	return d.Picture(decoded, d.stage.Image), nil
 }
 
 // fingerprints identify by content what the numbers depend on beside the recipe.
