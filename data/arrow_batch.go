@@ -134,7 +134,7 @@ func (m arrowMessage) columns(schema *arrow.Schema) (columns, error) {
 			if err != nil {
 				return c, fmt.Errorf("column %s: %w", field.Name, err)
 			}
-			if rowColumns[field.Name] {
+			if rowColumns[field.Name] || field.Name == faultColumn {
 				c.names, c.arrays = append(c.names, field.Name), append(c.arrays, array.MakeFromData(data))
 			}
 		}

@@ -119,10 +119,10 @@ func (a *arrowFile) Len() int {
 	return a.ends[len(a.ends)-1]
 }
 
-func (a *arrowFile) Record(row int) (Record, error)  { return a.read(row, true) }
-func (a *arrowFile) outline(row int) (Record, error) { return a.read(row, false) }
+func (a *arrowFile) Record(row int) (Record, error)  { return a.read(row, copied) }
+func (a *arrowFile) outline(row int) (Record, error) { return a.read(row, unread) }
 
-func (a *arrowFile) read(row int, bytes bool) (Record, error) {
+func (a *arrowFile) read(row int, take func([]byte) []byte) (Record, error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a file that shrinks under its mapping becomes an error
 	batch := sort.SearchInts(a.ends, row+1)
 	first := 0
@@ -137,7 +137,7 @@ func (a *arrowFile) read(row int, bytes bool) (Record, error) {
 	if err != nil {
 		return Record{}, atRow(row, badRow("%v", err))
 	}
-	values, err := c.row(row-first, bytes)
+	values, err := c.row(row-first, take)
 	if err != nil {
 		return Record{}, atRow(row, err)
 	}

@@ -30,9 +30,9 @@ func checkColumns(schema *arrow.Schema) error {
 	return nil
 }
 
-// row copies a row; without bytes, what is binary is empty. The columns may come from a damaged file, where Arrow panics: that is an
+// row reads a row; take gives what becomes of a binary value, which lies in the columns' memory. The columns may come from a damaged file, where Arrow panics: that is an
 // error of the row, and one of the file where it became shorter than it was.
-func (c columns) row(i int, bytes bool) (row fields, err error) {
+func (c columns) row(i int, take func([]byte) []byte) (row fields, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			if _, memory := fault.(interface{ Addr() uintptr }); memory {
@@ -43,13 +43,13 @@ func (c columns) row(i int, bytes bool) (row fields, err error) {
 		}
 	}()
 	for k, name := range c.names {
-		row = append(row, field{name, valueAt(c.arrays[k], i, bytes)})
+		row = append(row, field{name, valueAt(c.arrays[k], i, take)})
 	}
 	return row, nil
 }
 
-// valueAt copies one value of an array. Types that no row needs are nil.
-func valueAt(a arrow.Array, i int, bytes bool) any {
+// valueAt is one value of an array. Types that no row needs are nil.
+func valueAt(a arrow.Array, i int, take func([]byte) []byte) any {
 	if a.IsNull(i) {
 		return nil
 	}
@@ -59,9 +59,9 @@ func valueAt(a arrow.Array, i int, bytes bool) any {
 	case *array.LargeString:
 		return strings.Clone(a.Value(i))
 	case *array.Binary:
-		return copyBytes(a.Value(i), bytes)
+		return take(a.Value(i))
 	case *array.LargeBinary:
-		return copyBytes(a.Value(i), bytes)
+		return take(a.Value(i))
 	case *array.Int32:
 		return int64(a.Value(i))
 	case *array.Int64:
@@ -69,23 +69,26 @@ func valueAt(a arrow.Array, i int, bytes bool) any {
 	case *array.Struct:
 		members := fields{}
 		for k, member := range a.DataType().(*arrow.StructType).Fields() {
-			members = append(members, field{member.Name, valueAt(a.Field(k), i, bytes)})
+			members = append(members, field{member.Name, valueAt(a.Field(k), i, take)})
 		}
 		return members
 	case array.ListLike:
 		start, end := a.ValueOffsets(i)
 		list := []any{}
 		for k := start; k < end; k++ {
-			list = append(list, valueAt(a.ListValues(), int(k), bytes))
+			list = append(list, valueAt(a.ListValues(), int(k), take))
 		}
 		return list
 	}
 	return nil
 }
 
-func copyBytes(value []byte, bytes bool) []byte {
-	if !bytes {
+// copied, unread and shared are what may become of a binary value.
+func copied(value []byte) []byte { return append(make([]byte, 0, len(value)), value...) }
+func unread([]byte) []byte       { return []byte{} }
+func shared(value []byte) []byte {
+	if value == nil { // an empty value, which is not null
 		return []byte{}
 	}
-	return append(make([]byte, 0, len(value)), value...)
+	return value
 }

@@ -3,6 +3,7 @@ package data
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -138,5 +139,35 @@ func TestArrowFileShrinks(t *testing.T) {
 	}
 	if _, err := s.Record(5); err == nil {
 		t.Error("a row behind the end of the file is read")
+	}
+}
+
+// TestTablesOfPyarrow reads what pyarrow writes (testdata/tables_make.py).
+func TestTablesOfPyarrow(t *testing.T) {
+	want := []Record{
+		{ID: "one", Images: []Image{{File: []byte("first file")}}, Turns: []Turn{{"human", "<image>\nWhat is \"this\"?"}, {"gpt", "A cat, é."}}},
+		{ID: "two", Turns: []Turn{{"system", "Be kind."}, {"human", "Hi?"}, {"gpt", "Yes."}}},
+		{ID: "three", Images: paths("c.jpg"), Turns: []Turn{{"human", "<image>"}, {"gpt", strings.Repeat("long ", 500)}}},
+		{ID: "four"},
+	}
+	files, err := filepath.Glob("testdata/tables_*.[pa]*[tw]")
+	if err != nil || len(files) != 8 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	for _, file := range files {
+		s := openSource(t, file)
+		if s.Len() != len(want) {
+			t.Fatalf("%s: %d rows", file, s.Len())
+		}
+		for row := range want {
+			got, err := s.Record(row)
+			if diff := cmp.Diff(want[row], got); err != nil || diff != "" {
+				t.Errorf("%s row %d: %v (-want +got):\n%s", file, row, err, diff)
+			}
+		}
+		lengths, err := Lengths(s)
+		if diff := cmp.Diff([]int32{7, -4, 501, -1}, lengths); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", file, err, diff)
+		}
 	}
 }

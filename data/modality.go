@@ -8,8 +8,11 @@ import (
 
 // Lengths is a rough length of every row for grouping, as the original counts it (modality_lengths in llava/train/train.py): the words
 // of all turns, positive for a row with an image, negative without. A row that cannot be used counts as one word of text. It reads
-// all the text again, on all cores, and no picture where the format allows that.
+// all the text again, on all cores, and no picture where the format allows that; shards have the lengths in their index.
 func Lengths(s Source) ([]int32, error) {
+	if shards, ok := s.(*Shards); ok {
+		return shards.lengths(), nil
+	}
 	lengths := make([]int32, s.Len())
 	workers := runtime.GOMAXPROCS(0)
 	faults := make([]error, workers)

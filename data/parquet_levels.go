@@ -92,7 +92,7 @@ func (l *leaf) readValues(chunk file.ColumnChunkReader, text bool, definitions, 
 			if text {
 				l.values = append(l.values, string(v))
 			} else {
-				l.values = append(l.values, copyBytes(v, true))
+				l.values = append(l.values, copied(v))
 			}
 		}
 	case *file.Int32ColumnChunkReader:

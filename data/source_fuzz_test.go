@@ -36,7 +36,7 @@ func TestFlippedBytes(t *testing.T) {
 			continue // several files
 		}
 		path := filepath.Join(dir, "flipped")
-		for at := 0; at < len(content); at += 1 + len(content)/400 {
+		for at := 0; at < len(content); at += 1 + len(content)/120 {
 			content[at] ^= 0x5a
 			if err := os.WriteFile(path, content, 0o644); err != nil {
 				t.Fatal(err)

@@ -117,32 +117,37 @@ func checkRecord(t testing.TB, s Source, row int, want Record) {
 	}
 }
 
+// checkSource holds a source to the suite's rows.
+func checkSource(t *testing.T, s Source, want []Record) {
+	if s.Len() != len(want) {
+		t.Fatalf("%d rows, want %d", s.Len(), len(want))
+	}
+	t.Run("any order, at once", func(t *testing.T) {
+		var wait sync.WaitGroup
+		for worker := range 4 {
+			wait.Go(func() {
+				for _, row := range rand.New(rand.NewPCG(1, uint64(worker))).Perm(len(want)) {
+					checkRecord(t, s, row, want[row])
+				}
+			})
+		}
+		wait.Wait()
+	})
+	t.Run("lengths", func(t *testing.T) {
+		got, err := Lengths(s)
+		if diff := cmp.Diff([]int32{9, -4, 6, -1, 3001, 1}, got); err != nil || diff != "" {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+	})
+}
+
 func TestSources(t *testing.T) {
 	for _, format := range suiteFormats {
 		t.Run(format.name, func(t *testing.T) {
 			want := format.rows()
 			path := format.write(t, t.TempDir(), want)
 			s := openSource(t, path)
-			if s.Len() != len(want) {
-				t.Fatalf("%d rows, want %d", s.Len(), len(want))
-			}
-			t.Run("any order, at once", func(t *testing.T) {
-				var wait sync.WaitGroup
-				for worker := range 4 {
-					wait.Go(func() {
-						for _, row := range rand.New(rand.NewPCG(1, uint64(worker))).Perm(len(want)) {
-							checkRecord(t, s, row, want[row])
-						}
-					})
-				}
-				wait.Wait()
-			})
-			t.Run("lengths", func(t *testing.T) {
-				got, err := Lengths(s)
-				if diff := cmp.Diff([]int32{9, -4, 6, -1, 3001, 1}, got); err != nil || diff != "" {
-					t.Errorf("%v (-want +got):\n%s", err, diff)
-				}
-			})
+			checkSource(t, s, want)
 			t.Run("fingerprint", func(t *testing.T) {
 				if same := openSource(t, format.write(t, t.TempDir(), want)); same.Fingerprint() != s.Fingerprint() {
 					t.Errorf("%s, the same content %s", s.Fingerprint(), same.Fingerprint())

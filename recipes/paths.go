@@ -30,7 +30,7 @@ func (r *Recipe) paths() []namedPath {
 		for i := range s.stage.Data {
 			at := s.name + ".data." + strconv.Itoa(i)
 			data := &s.stage.Data[i]
-			paths = append(paths, namedPath{at + ".path", &data.Path, false}, namedPath{at + ".images", &data.Images, false})
+			paths = append(paths, namedPath{at + ".path", &data.Path, false}, namedPath{at + ".shards", &data.Shards, false}, namedPath{at + ".images", &data.Images, false})
 		}
 	}
 	return paths
