@@ -8,25 +8,6 @@ const (
 	ImageToken = -200 // an id that stands for one row of image features; never looked up in the embedding
 )
 
-// Turn is one message of a conversation.
-type Turn struct {
-	Role string // "human" or "gpt", as LLaVA's JSON spells them
-	Text string
-}
-
-// Record is one row of a data set as its file has it, checked for form only.
-type Record struct {
-	ID     string   // the row's own id, "" when it has none
-	Images []string // paths as the row spells them, relative to the source's image folder
-	Turns  []Turn
-}
-
-// Source is a data set with random access to its rows. Record is safe for concurrent use.
-type Source interface {
-	Len() int
-	Record(row int) (Record, error)
-}
-
 // Sample is one row ready for training: every number final, nothing left to decide. IDs and Labels have the same length; each
 // image stands in IDs as a run of ImageToken, one for each row of features that it will receive, and its labels are Ignore.
 type Sample struct {

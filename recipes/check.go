@@ -76,7 +76,9 @@ func (d *decoder) checkData(path string, data []Data) {
 	d.rule(path, len(data) > 0, "must list at least one data set")
 	for i, set := range data {
 		at := path + "." + strconv.Itoa(i)
-		d.required(at + ".path")
+		if !d.exclusive(at+".path", at+".shards") && !d.given(at+".shards") {
+			d.required(at + ".path")
+		}
 		d.rule(at+".weight", set.Weight > 0, "must be more than 0")
 	}
 }

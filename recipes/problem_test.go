@@ -89,6 +89,8 @@ func TestProblems(t *testing.T) {
 		{"legacy", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, tokenizer: {legacy: no}}", `3: model.language.tokenizer.legacy: must be one of auto, true, false, not "no"`},
 		{"length", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, max_length: 0}", "3: model.language.max_length: must be at least 1"},
 		{"no data", "[{path: train.json}]", "[]", "5: pretrain.data: must list at least one data set"},
+		{"no data", "{path: train.json}", "{weight: 2}", "5: pretrain.data.0.path: required key is missing"},
+		{"files and shards", "{path: train.json}", "{path: train.json, shards: s}", "5: pretrain.data.0.shards: excludes pretrain.data.0.path; give one of the two"},
 		{"weight", "{path: train.json}", "{path: train.json, weight: 0}", "5: pretrain.data.0.weight: must be more than 0"},
 		{"nothing trains", "train:\n    projector: {lr: 1e-3}", "train: {}", "7: pretrain.train: must name at least one of language, projector, vision"},
 		{"rate", "1e-3", "0", "8: pretrain.train.projector.lr: must be more than 0; to freeze a part, leave it out of train"},

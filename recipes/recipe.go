@@ -80,9 +80,10 @@ type Stage struct {
 
 // Data is one data set of a stage.
 type Data struct {
-	Path   string  `yaml:"path"`
-	Images string  `yaml:"images"` // folder that the rows' image paths start from; default: the recipe's folder
-	Weight float64 `yaml:"weight"` // how much of it one pass takes, 1 = each row once
+	Path   string  `yaml:"path,omitempty"`   // file, or a pattern such as part-*.parquet
+	Shards string  `yaml:"shards,omitempty"` // in place of Path: folder that `llavatrain shard` wrote
+	Images string  `yaml:"images"`           // folder, .zip or .tar that the rows' image paths start from; default: the recipe's folder
+	Weight float64 `yaml:"weight"`           // how much of it one pass takes, 1 = each row once
 }
 
 // Part says how one part of the model trains. Only and Except are regular expressions on weight names.

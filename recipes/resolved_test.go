@@ -57,6 +57,9 @@ var (
 		return &LoRA{R: count.Draw(t, "r"), Alpha: positive.Draw(t, "alpha"), Dropout: beta.Draw(t, "dropout"), Targets: anyRegexp.Draw(t, "targets")}
 	})
 	anyData = rapid.Custom(func(t *rapid.T) Data {
+		if rapid.Bool().Draw(t, "in shards") {
+			return Data{Shards: anyPath.Draw(t, "shards"), Images: anyPath.Draw(t, "images"), Weight: positive.Draw(t, "weight")}
+		}
 		return Data{Path: anyPath.Draw(t, "path"), Images: anyPath.Draw(t, "images"), Weight: positive.Draw(t, "weight")}
 	})
 	anyStage = rapid.Custom(func(t *rapid.T) *Stage {
@@ -219,6 +222,7 @@ func TestDigest(t *testing.T) {
 		{"pretrain.eval={data: [{path: held.json}], every: 5}", nil},
 		{"pretrain.data.0.path=other", nil},
 		{"pretrain.data.0.images=other", nil},
+		{"pretrain.data=[{shards: other}]", nil},
 		{"model.vision.weights=other", nil},
 		{"model.projector.weights=other", nil},
 		{"model.language.config=other", nil},

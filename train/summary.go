@@ -26,6 +26,7 @@ func (t *trainer) summary() string {
 	}
 	w.Flush()
 	b.WriteString(t.adaptersText())
+	b.WriteString(t.data.counts())
 	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n", grouped(int64(t.data.order.Len())), t.plan.total,
 		t.plan.stage.Batch.Global, t.microText(), t.plan.stage.Order, t.plan.stage.Loss)
 	if t.eval != nil {

@@ -136,7 +136,7 @@ func openAnswerer(path string, report train.Report) (*answerer, error) {
 
 // picture prepares an image file for the tower.
 func (a *answerer) picture(path string) (data.Picture, error) {
-	images, err := data.OpenImages(filepath.Dir(path))
+	images, err := data.OpenImages(filepath.Dir(path), nil)
 	if err != nil {
 		return data.Picture{}, err
 	}

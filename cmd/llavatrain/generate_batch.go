@@ -45,7 +45,7 @@ func (b questionnaire) run(p *program, modelPath string) error {
 		return err
 	}
 	defer a.close()
-	images, err := data.OpenImages(b.images)
+	images, err := data.OpenImages(b.images, nil)
 	if err != nil {
 		return err
 	}
