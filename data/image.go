@@ -61,6 +61,26 @@ func (im *Images) Read(name string) (*RGB, error) {
 }
 
 func (im *Images) file(name string) ([]byte, error) {
+	f, info, err := im.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readUpTo(f, int(info.Size()))
+}
+
+// readUpTo reads n bytes, or fewer of a file that shrank since its size was asked for: the decoder will say that it is truncated.
+func readUpTo(f io.Reader, n int) ([]byte, error) {
+	file := make([]byte, n)
+	n, err := io.ReadFull(f, file)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil
+	}
+	return file[:n], err
+}
+
+// stat checks a path and the kind and size of what stands there.
+func (im *Images) stat(name string) (fs.FileInfo, error) {
 	switch {
 	case name == "":
 		return nil, badRow("path is empty")
@@ -68,27 +88,27 @@ func (im *Images) file(name string) ([]byte, error) {
 		return nil, badRow("path is absolute; rows name images relative to the image folder %q", im.root.Name())
 	}
 	info, err := im.root.Stat(name) // before Open, which would wait for ever on a named pipe
-	if err != nil {
-		return nil, im.pathError(err)
-	}
 	switch {
+	case err != nil:
+		return nil, im.pathError(err)
 	case !info.Mode().IsRegular():
 		return nil, badRow("not a regular file (%s)", info.Mode())
 	case info.Size() > maxFileBytes:
 		return nil, badRow("file of %d bytes is over the limit of %d", info.Size(), maxFileBytes)
 	}
+	return info, nil
+}
+
+func (im *Images) open(name string) (*os.File, fs.FileInfo, error) {
+	info, err := im.stat(name)
+	if err != nil {
+		return nil, nil, err
+	}
 	f, err := im.root.Open(name)
 	if err != nil {
-		return nil, im.pathError(err)
+		return nil, nil, im.pathError(err)
 	}
-	defer f.Close()
-	file := make([]byte, info.Size())
-	if n, err := io.ReadFull(f, file); err == io.EOF || err == io.ErrUnexpectedEOF {
-		file = file[:n] // it shrank since; the decoder will say that it is truncated
-	} else if err != nil {
-		return nil, err
-	}
-	return file, nil
+	return f, info, nil
 }
 
 // pathError tells a bad path in a row from a fault of the storage (permission, I/O, too many open files).

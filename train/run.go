@@ -15,6 +15,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 )
@@ -154,31 +155,38 @@ func (t *trainer) openModel(from start) error {
 	return t.checkModel()
 }
 
-// checkModel makes sure that the tokenizer fits and that every part that should train does, and decides on recomputation.
+// checkModel makes sure that model and recipe fit, and decides on recomputation.
 func (t *trainer) checkModel() error {
+	if err := fits(t.recipe, t.plan.stage, t.data.Reading, t.model); err != nil {
+		return err
+	}
 	shape := t.model.Language.Describe()
-	if v := int64(t.data.Tokenizer.VocabSize()); v > shape.VocabSize {
-		return fmt.Errorf("%w: the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", ErrUsage, v, shape.VocabSize)
-	}
-	if length := int64(t.recipe.Model.Language.MaxLength); length > shape.MaxPositions {
-		return fmt.Errorf("%w: model.language.max_length %d is more than the %d positions that the language model was made for; set it to that or less", ErrUsage, length, shape.MaxPositions)
-	}
 	size := modelSize{hidden: shape.HiddenSize, layers: shape.Layers, maxTokens: int64(t.recipe.Model.Language.MaxLength)}
-	matched := map[string]int{}
 	for _, p := range t.model.Params.All() {
 		if p.Trainable {
 			size.trainable += p.Elements()
-			matched[p.Part]++
 		} else {
 			size.frozen += p.Elements()
 		}
 	}
-	for part := range t.plan.stage.Train {
-		if matched[part] == 0 {
+	t.plan.chooseRecompute(size)
+	return nil
+}
+
+// fits makes sure that the tokenizer and the lengths suit the model, and that every part that should train does.
+func fits(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, m *model.LLaVA) error {
+	shape := m.Language.Describe()
+	if v := int64(reading.Tokenizer.VocabSize()); v > shape.VocabSize {
+		return fmt.Errorf("%w: the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", ErrUsage, v, shape.VocabSize)
+	}
+	if length := int64(r.Model.Language.MaxLength); length > shape.MaxPositions {
+		return fmt.Errorf("%w: model.language.max_length %d is more than the %d positions that the language model was made for; set it to that or less", ErrUsage, length, shape.MaxPositions)
+	}
+	for part := range stage.Train {
+		if !slices.ContainsFunc(m.Trainable(), func(p *nn.Param) bool { return p.Part == part }) {
 			return fmt.Errorf("%w: train.%s selects no weight; look at its only and except", ErrUsage, part)
 		}
 	}
-	t.plan.chooseRecompute(size)
 	return nil
 }
 

@@ -22,6 +22,7 @@ type terminal struct {
 	bar     *progressbar.ProgressBar
 	work    string // what the bar counts
 	told    time.Time
+	began   time.Time // when the work that plain output tells of began
 }
 
 func newTerminal(out io.Writer) *terminal {
@@ -46,12 +47,7 @@ func (t *terminal) Say(line string) {
 // Progress shows long work before the first step.
 func (t *terminal) Progress(what string, done, total int64) {
 	if !t.watched {
-		if time.Since(t.told) > quiet {
-			if !t.told.IsZero() {
-				fmt.Fprintf(t.out, "%s: %d %%\n", what, 100*done/max(total, 1))
-			}
-			t.told = time.Now()
-		}
+		t.tell(what, done, total)
 		return
 	}
 	t.count(what, total)
@@ -59,6 +55,21 @@ func (t *terminal) Progress(what string, done, total int64) {
 	if done >= total {
 		t.close()
 	}
+}
+
+// tell prints a line now and then, with the time that is left.
+func (t *terminal) tell(what string, done, total int64) {
+	if t.work != what {
+		t.work, t.began = what, time.Now()
+	}
+	if time.Since(t.told) <= quiet {
+		return
+	}
+	if !t.told.IsZero() {
+		left := time.Duration(float64(time.Since(t.began)) * float64(total-done) / float64(max(done, 1)))
+		fmt.Fprintf(t.out, "%s: %d %%, %v left\n", what, 100*done/max(total, 1), left.Round(time.Second))
+	}
+	t.told = time.Now()
 }
 
 // Step shows one optimizer step.
