@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: build demo test test-long lint bench doctor clean
+.PHONY: build demo test test-long reference lint bench doctor clean
 
 build: ## the binary, ./llavatrain
 	@$(ENV) echo "building (the first time compiles gotch's C++ glue: about three minutes)" && go build -o llavatrain ./cmd/llavatrain
@@ -16,6 +16,10 @@ test: ## every test but the long suites
 
 test-long: ## kills, leaks and fuzzing for longer
 	@$(ENV) LLAVATRAIN_LONG=1 go test -count=1 -timeout 60m ./...
+
+reference: ## exported folders loaded by transformers; REFERENCE_PYTHON is a Python with scripts/reference/requirements.txt
+	@test -n "$$REFERENCE_PYTHON" || { echo "set REFERENCE_PYTHON: see scripts/reference/exported.py" >&2; exit 2; }
+	@$(ENV) go test -count=1 -v -run ReadByTransformers ./cmd/llavatrain
 
 lint: ## formatting, vet, staticcheck
 	@$(ENV) scripts/lint.sh

@@ -77,6 +77,15 @@ type Tensor struct {
 	Data []byte
 }
 
+// Float32Tensor is a tensor of one dimension with the given values, copied.
+func Float32Tensor(name string, values []float32) Tensor {
+	data := make([]byte, 0, 4*len(values))
+	for _, x := range values {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
+	}
+	return Tensor{Info{name, F32, []int64{int64(len(values))}}, data}
+}
+
 // Float32s copies the values out as float32. F16 and BF16 convert exactly, F64 is rounded; other types are an error.
 func (t Tensor) Float32s() ([]float32, error) {
 	convert, ok := map[Dtype]func([]byte) float32{

@@ -180,6 +180,32 @@ func TestTorchStateDict(t *testing.T) {
 	}
 }
 
+// Files that torch.save itself wrote (testdata/torch_make.py): dtypes, views that share a storage, parameters.
+func TestTorchFileOfTorch(t *testing.T) {
+	wantEqual(t, tensors(t, open(t, "testdata/torch_state.bin")), tensors(t, open(t, "testdata/torch_state.safetensors")))
+	for file, want := range map[string]string{
+		"torch_before_1_6.bin":  "PyTorch before 1.6",
+		"torch_other_class.bin": `refused to run "Fraction" of "fractions"`,
+	} {
+		w, err := Open(filepath.Join("testdata", file))
+		if err == nil {
+			w.Close()
+		}
+		wantError(t, err, file, want)
+	}
+}
+
+// A pickled model in shards, as it was published before safetensors.
+func TestTorchShards(t *testing.T) {
+	dir := t.TempDir()
+	a, b := tensor("a", BF16, 3), tensor("b", BF16, 4)
+	writeTorch(t, filepath.Join(dir, "pytorch_model-00001-of-00002.bin"), a)
+	writeTorch(t, filepath.Join(dir, "pytorch_model-00002-of-00002.bin"), b)
+	write(t, filepath.Join(dir, "pytorch_model.bin.index.json"),
+		[]byte(`{"metadata":{"total_size":14},"weight_map":{"a":"pytorch_model-00001-of-00002.bin","b":"pytorch_model-00002-of-00002.bin"}}`))
+	wantEqual(t, tensors(t, open(t, dir)), map[string]Tensor{"a": a, "b": b})
+}
+
 func TestTorchErrors(t *testing.T) {
 	fine := stored{"Float", "0", 2, 0, []int64{2}, []int64{1}, false}
 	with := func(change func(*stored)) []byte { s := fine; change(&s); return dict(s) }

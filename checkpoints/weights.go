@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -203,6 +204,22 @@ func (w *Weights) Tensor(name string) (Tensor, error) {
 		return Tensor{}, fmt.Errorf("weights %q: no tensor %q", w.path, name)
 	}
 	return Tensor{v.Info, v.contiguous()}, nil
+}
+
+// Release gives back the memory that a tensor's pages take once they were read; they come again from the file if they are touched. It
+// keeps a pass over a large model from being resident whole.
+func (w *Weights) Release(name string) {
+	data := w.views[name].data
+	if len(data) == 0 {
+		return
+	}
+	page := uintptr(os.Getpagesize())
+	skip := -uintptr(unsafe.Pointer(unsafe.SliceData(data))) % page // to the first whole page
+	if uintptr(len(data)) < skip+page {
+		return
+	}
+	whole := (uintptr(len(data)) - skip) / page * page
+	unix.Madvise(data[skip:][:whole], unix.MADV_DONTNEED) // only a hint
 }
 
 // Metadata is the free text of safetensors headers, of all shards together.

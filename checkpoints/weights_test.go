@@ -1,10 +1,13 @@
 package checkpoints
 
 import (
+	"bytes"
+	"fmt"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -170,6 +173,38 @@ func TestWeights(t *testing.T) {
 	if _, err := w.Tensor("a"); err == nil {
 		t.Error("a tensor after Close")
 	}
+}
+
+// A released tensor takes no memory, and its values come again.
+func TestRelease(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "w")
+	big, small := tensor("big", F32, 3, 1<<20), tensor("small", F32, 2)
+	must(t, WriteSafetensors(path, nil, []Tensor{big, small}))
+	w := open(t, path)
+	inMemory := func() int64 {
+		status, err := os.ReadFile("/proc/self/status")
+		must(t, err)
+		_, after, _ := strings.Cut(string(status), "RssFile:")
+		var kilobytes int64
+		_, err = fmt.Sscan(after, &kilobytes)
+		must(t, err)
+		return kilobytes
+	}
+	for range 2 {
+		x, err := w.Tensor("big")
+		must(t, err)
+		if !bytes.Equal(x.Data, big.Data) {
+			t.Fatal("other values")
+		}
+		read := inMemory()
+		w.Release("big")
+		if freed := read - inMemory(); freed < 11<<10 {
+			t.Errorf("%d kB were freed of 12 MB", freed)
+		}
+	}
+	w.Release("small")
+	w.Release("none")
+	wantEqual(t, tensors(t, w)["small"], small)
 }
 
 func TestFloat32s(t *testing.T) {

@@ -2,29 +2,42 @@ package data
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// bpe is a SentencePiece vocabulary in the shape that merging needs. It is read-only after newBPE.
+// bpe is a vocabulary in the shape that merging needs. It is read-only after it was made.
+//
+// A SentencePiece model ranks pieces: two neighbours merge if what they spell together is a piece. A tokenizer.json ranks pairs of
+// tokens: pairs is set, and every symbol has an id from the start.
 type bpe struct {
-	ids    map[string]int32 // pieces that text can become
-	scores []float32        // by id
-	bytes  [256]int32       // the piece of each byte
+	ids   map[string]int32   // what text can become
+	bytes [256]int32         // the token of each byte
+	ranks []int32            // of pieces, by id; the lowest merges first
+	pairs map[uint64]becomes // by pairOf
+	runes bool               // with pairs: a symbol is a character where that is a token, not always a byte
+	whole bool               // with pairs: a word that is a token is not taken apart (ignore_merges)
 
-	// words: no piece holds a space behind another character, so nothing ever merges across the start of a word
-	// and words can be encoded, and remembered, one by one.
-	words bool
+	// cut is the length of the word at the start of a text. Nothing merges across its end, so words can be encoded, and
+	// remembered, one by one.
+	cut func(text string) int
 }
 
+// becomes is the token that a pair merges into.
+type becomes struct{ rank, id int32 }
+
+func pairOf(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint64(uint32(right)) }
+
 func newBPE(pieces []piece) (*bpe, error) {
-	b := &bpe{ids: make(map[string]int32, len(pieces)), scores: make([]float32, len(pieces)), words: true}
+	b := &bpe{ids: make(map[string]int32, len(pieces)), ranks: ranksOf(pieces), cut: wordEnd}
 	for id, p := range pieces {
-		b.scores[id] = p.score
 		switch p.kind {
 		case normalPiece:
 			b.ids[p.text] = int32(id)
-			b.words = b.words && !strings.Contains(strings.TrimLeft(p.text, space), space)
+			if spaceInside(p.text) {
+				b.cut = wholeText
+			}
 		case bytePiece:
 			value, err := p.byteOf()
 			if err != nil {
@@ -39,6 +52,26 @@ func newBPE(pieces []piece) (*bpe, error) {
 	return b, nil
 }
 
+// ranksOf puts pieces into the order of their scores, highest first; equal scores have equal ranks.
+func ranksOf(pieces []piece) []int32 {
+	scores := make([]float32, len(pieces))
+	for id, p := range pieces {
+		scores[id] = -p.score
+	}
+	order := slices.Compact(slices.Sorted(slices.Values(scores)))
+	ranks := make([]int32, len(pieces))
+	for id := range ranks {
+		at, _ := slices.BinarySearch(order, scores[id])
+		ranks[id] = int32(at)
+	}
+	return ranks
+}
+
+// spaceInside says whether a token holds a space behind another character, so that it reaches over the start of a word.
+func spaceInside(text string) bool { return strings.Contains(strings.TrimLeft(text, space), space) }
+
+func wholeText(text string) int { return len(text) }
+
 const (
 	cachedWords      = 1 << 15 // words remembered by one merger, then it starts anew
 	cachedWordLength = 64      // bytes; longer ones seldom come twice
@@ -50,9 +83,9 @@ type merger struct {
 	known map[wordKey][]Token
 
 	// scratch of merge
-	text    []byte // the word as SentencePiece sees it: ▁ for a space
+	text    []byte // the word as the vocabulary spells it: ▁ for a space
 	symbols []symbol
-	pairs   pairHeap
+	pending pairHeap
 }
 
 type wordKey struct {
@@ -60,8 +93,10 @@ type wordKey struct {
 	word     string
 }
 
-// symbol is a run of characters that has become one piece so far. A symbol that was merged into its left neighbour has end 0.
+// symbol is a run of characters that has become one token so far, or that has none: id -1. A symbol that was merged into its left
+// neighbour has end 0.
 type symbol struct {
+	id         int32
 	start, end int // in merger.text
 	from, to   int // in the word
 	prev, next int
@@ -72,10 +107,7 @@ func newMerger(b *bpe) *merger { return &merger{bpe: b, known: map[wordKey][]Tok
 // encode appends the tokens of text, which holds no special token and starts at byte base of the whole; prefixed puts a space before it.
 func (m *merger) encode(out []Token, text string, base int, prefixed bool) []Token {
 	for at := 0; at < len(text) || prefixed; prefixed = false {
-		end := len(text)
-		if m.words {
-			end = at + wordEnd(text[at:])
-		}
+		end := at + m.cut(text[at:])
 		for _, t := range m.word(text[at:end], prefixed) {
 			out = append(out, Token{ID: t.ID, Start: base + at + t.Start, End: base + at + t.End})
 		}
@@ -121,21 +153,24 @@ func (m *merger) word(word string, prefixed bool) []Token {
 	return tokens
 }
 
-// merge is SentencePiece's BPE: from single characters, always the pair of neighbours whose piece has the highest score,
-// the leftmost of equals, until no pair is a piece.
+// merge is BPE: from single characters or bytes, always the pair of neighbours that ranks lowest, the leftmost of equals, until no
+// pair merges.
 func (m *merger) merge(word string, prefixed bool) []Token {
+	m.text, m.symbols, m.pending = m.text[:0], m.symbols[:0], m.pending[:0]
+	if id, ok := m.ids[word]; ok && m.whole {
+		return []Token{{ID: id, End: len(word)}}
+	}
 	m.split(word, prefixed)
-	m.pairs = m.pairs[:0]
 	for i := 1; i < len(m.symbols); i++ {
 		m.propose(i-1, i)
 	}
-	for len(m.pairs) > 0 {
-		p := m.pairs.pop()
+	for len(m.pending) > 0 {
+		p := m.pending.pop()
 		left, right := &m.symbols[p.left], &m.symbols[p.right]
 		if left.end == 0 || right.end == 0 || right.end-left.start != p.length {
 			continue // one of the two has changed since
 		}
-		left.end, left.to, left.next = right.end, right.to, right.next
+		left.id, left.end, left.to, left.next = p.id, right.end, right.to, right.next
 		right.end = 0
 		if left.next >= 0 {
 			m.symbols[left.next].prev = p.left
@@ -146,43 +181,75 @@ func (m *merger) merge(word string, prefixed bool) []Token {
 	return m.tokens()
 }
 
-// split makes a symbol of each character.
+// split makes a symbol of each character, or of its bytes.
 func (m *merger) split(word string, prefixed bool) {
-	m.text, m.symbols = m.text[:0], m.symbols[:0]
-	add := func(from, to int) {
-		n := len(m.symbols)
-		start := 0
-		if n > 0 {
-			start = m.symbols[n-1].end
-		}
-		m.symbols = append(m.symbols, symbol{start: start, end: len(m.text), from: from, to: to, prev: n - 1, next: n + 1})
-	}
 	if prefixed {
-		m.text = append(m.text, space...)
-		add(0, 0)
+		m.add(space, 0, 0)
 	}
-	for i, r := range word {
-		width := 1
-		if r == ' ' {
-			m.text = append(m.text, space...)
-		} else {
-			_, width = utf8.DecodeRuneInString(word[i:])
-			m.text = utf8.AppendRune(m.text, r) // a byte that is not UTF-8 becomes U+FFFD, as in SentencePiece
+	for i := 0; i < len(word); {
+		r, width := utf8.DecodeRuneInString(word[i:])
+		switch char := word[i : i+width]; {
+		case m.pairs != nil:
+			m.addToken(char, i)
+		case r == ' ':
+			m.add(space, i, i+width)
+		case r == utf8.RuneError:
+			m.add(string(utf8.RuneError), i, i+width) // a byte that is not UTF-8 becomes U+FFFD, as in SentencePiece
+		default:
+			m.add(char, i, i+width)
 		}
-		add(i, i+width)
+		i += width
 	}
 	m.symbols[len(m.symbols)-1].next = -1
 }
 
-// propose queues the merge of two neighbours if that makes a piece; -1 stands for no neighbour.
+// add appends a symbol that is spelled text and stands for bytes [from, to) of the word.
+func (m *merger) add(text string, from, to int) {
+	id, ok := m.ids[text]
+	if !ok {
+		id = -1
+	}
+	m.addSymbol(id, text, from, to)
+}
+
+// addToken appends the token of a character at byte i of the word, or those of its bytes.
+func (m *merger) addToken(char string, i int) {
+	if id, ok := m.ids[char]; ok && m.runes {
+		m.addSymbol(id, char, i, i+len(char))
+		return
+	}
+	for k := range len(char) {
+		m.addSymbol(m.bytes[char[k]], char[k:k+1], i+k, i+k+1)
+	}
+}
+
+func (m *merger) addSymbol(id int32, text string, from, to int) {
+	start, n := len(m.text), len(m.symbols)
+	m.text = append(m.text, text...)
+	m.symbols = append(m.symbols, symbol{id: id, start: start, end: len(m.text), from: from, to: to, prev: n - 1, next: n + 1})
+}
+
+// propose queues the merge of two neighbours if there is one; -1 stands for no neighbour.
 func (m *merger) propose(left, right int) {
 	if left < 0 || right < 0 {
 		return
 	}
-	start, end := m.symbols[left].start, m.symbols[right].end
-	if id, ok := m.ids[string(m.text[start:end])]; ok {
-		m.pairs.push(pair{score: m.scores[id], left: left, right: right, length: end - start})
+	if b, ok := m.merged(&m.symbols[left], &m.symbols[right]); ok {
+		m.pending.push(pair{becomes: b, left: left, right: right, length: m.symbols[right].end - m.symbols[left].start})
 	}
+}
+
+// merged is what two neighbours merge into.
+func (m *merger) merged(left, right *symbol) (becomes, bool) {
+	if m.pairs != nil {
+		b, ok := m.pairs[pairOf(left.id, right.id)]
+		return b, ok
+	}
+	id, ok := m.ids[string(m.text[left.start:right.end])]
+	if !ok {
+		return becomes{}, false
+	}
+	return becomes{rank: m.ranks[id], id: id}, true
 }
 
 // tokens is the outcome of merge; a character outside the vocabulary becomes its bytes.
@@ -190,8 +257,8 @@ func (m *merger) tokens() []Token {
 	var out []Token
 	for i := 0; i >= 0; i = m.symbols[i].next {
 		s := m.symbols[i]
-		if id, ok := m.ids[string(m.text[s.start:s.end])]; ok {
-			out = append(out, Token{ID: id, Start: s.from, End: s.to})
+		if s.id >= 0 {
+			out = append(out, Token{ID: s.id, Start: s.from, End: s.to})
 			continue
 		}
 		for k, b := range m.text[s.start:s.end] {
@@ -203,13 +270,13 @@ func (m *merger) tokens() []Token {
 
 // pair is a merge that was possible when it was queued.
 type pair struct {
-	score       float32
+	becomes
 	left, right int // indices of symbols
-	length      int // bytes of the merged piece
+	length      int // bytes of the merged token
 }
 
 func (p pair) before(q pair) bool {
-	return p.score > q.score || p.score == q.score && p.left < q.left
+	return p.rank < q.rank || p.rank == q.rank && p.left < q.left
 }
 
 // pairHeap is a binary heap, best pair first. (container/heap would allocate for each pair.)

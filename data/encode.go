@@ -19,8 +19,8 @@ type Encoder struct {
 
 // NewEncoder makes an encoder for samples of at most maxLength positions, of which each image takes imageTokens.
 func NewEncoder(t *Tokenizer, tpl *Template, maxLength, imageTokens int) (*Encoder, error) {
-	if _, ok := t.special(tpl.stop); tpl.stopToken && !ok {
-		return nil, fmt.Errorf("template %q ends answers with %s, which is no special token of this tokenizer: choose another template", tpl.Name, tpl.stop)
+	if err := tpl.check(t); err != nil {
+		return nil, err
 	}
 	return &Encoder{tokenizer: t, template: tpl, maxLength: maxLength, imageTokens: imageTokens}, nil
 }
@@ -79,7 +79,7 @@ func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {
 // Stop is what ends a generated answer: any of ids, or the text, if it is not empty.
 func (e *Encoder) Stop() (ids []int32, text string) {
 	ids = []int32{e.tokenizer.eos}
-	switch id, ok := e.tokenizer.special(e.template.stop); {
+	switch id, ok := e.tokenizer.Special(e.template.stop); {
 	case !ok:
 		return ids, e.template.stop
 	case id != e.tokenizer.eos:

@@ -67,7 +67,10 @@ func runs(labels []int32) string {
 // TestPromptIsTrainingPrefix wants generation to start from the very ids that training has before an answer.
 func TestPromptIsTrainingPrefix(t *testing.T) {
 	for _, template := range templates {
-		for _, tokenizer := range []*Tokenizer{tinyTokenizer(t, true), tinyTokenizer(t, false), chatTokenizer(t)} {
+		for _, tokenizer := range []*Tokenizer{
+			tinyTokenizer(t, true), tinyTokenizer(t, false), chatTokenizer(t),
+			familyTokenizer(t, "llama3"), familyTokenizer(t, "qwen2"), familyTokenizer(t, "phi3"), familyTokenizer(t, "mistral"),
+		} {
 			e, err := NewEncoder(tokenizer, &template, 2048, 3)
 			if err != nil {
 				continue // the template is not for this tokenizer
@@ -82,7 +85,7 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(sample.IDs[:len(prompt)], prompt); diff != "" {
-				t.Errorf("%s, legacy %t (-sample +prompt):\n%s", template.Name, tokenizer.legacy, diff)
+				t.Errorf("%s, legacy %t (-sample +prompt):\n%s", template.Name, tokenizer.Legacy(), diff)
 			}
 			first := slices.IndexFunc(sample.Labels, func(label int32) bool { return label != Ignore })
 			if header := template.stop == "###"; sample.Labels[len(prompt)] == Ignore || !header && first != len(prompt) {
@@ -120,6 +123,7 @@ func TestStop(t *testing.T) {
 		{tinyTokenizer(t, true), "plain", []int32{2}, "\n"},
 		{tinyTokenizer(t, true), "v0", []int32{2}, "###"},
 		{chatTokenizer(t), "mpt", []int32{2, 601}, ""},
+		{familyTokenizer(t, "qwen2"), "qwen_2", []int32{802}, ""},
 	} {
 		ids, text := newEncoder(t, test.tokenizer, test.template, 64, 1).Stop()
 		if !slices.Equal(ids, test.ids) || text != test.text {

@@ -82,6 +82,9 @@ func (e *Encoder) turnText(turn Turn, index int) (string, error) {
 		return imageMark, nil // the words of the question are not used
 	}
 	text := e.placeImage(turn.Text)
+	if e.template.trim {
+		text = strings.TrimFunc(text, isSpace)
+	}
 	if text == "" {
 		return "", badRow("turn %d (%s) is empty: fill it or remove it with its partner", index+1, turn.Role)
 	}

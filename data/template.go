@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -13,7 +14,8 @@ const imageMark = "<image>"
 //
 //	first question header lead answer close · next question header lead answer close · … · tail
 //
-// and the strings are those of the original's training code (haotian-liu/LLaVA: llava/conversation.py, llava/train/train.py).
+// and the strings are those of the original's training code (haotian-liu/LLaVA: llava/conversation.py, llava/train/train.py), or of the
+// chat template that a family's tokenizer_config.json has.
 type Template struct {
 	Name    string
 	aliases []string
@@ -28,6 +30,9 @@ type Template struct {
 	stopToken bool      // stop must be a special token, or the model could not be trained to end
 	image     [2]string // around <image>
 	reserved  string    // where the original cuts a round in two: in a turn's text it makes the original lose the row
+
+	// trim: a turn loses the white space around it.
+	trim bool
 
 	// caption: a row is one image and one caption, and the question is not used.
 	caption bool
@@ -72,6 +77,11 @@ var templates = []Template{
 	llama2("mistral_instruct", "", ""),
 	chatML("mpt", "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers."),
 	chatML("chatml_direct", "Answer the questions.", "mistral_direct"),
+	llama3("llama_3", ""),
+	llama3("llama_3_1", llama3Header("system")+"Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|>"),
+	qwen("qwen_2", "You are a helpful assistant."),
+	qwen("qwen_2_5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
+	phi3("phi_3"),
 }
 
 // vicuna is the original's separator style TWO.
@@ -124,10 +134,72 @@ func chatML(name, system string, aliases ...string) Template {
 	}
 }
 
+// llama3 is the chat template of Meta-Llama-3-8B-Instruct and, with a system block, Llama-3.1-8B-Instruct.
+func llama3(name, system string) Template {
+	return Template{
+		Name:   name,
+		first:  untrained(system + llama3Header("user")),
+		next:   untrained(llama3Header("user")),
+		header: untrained("<|eot_id|>" + llama3Header("assistant")),
+		close:  "<|eot_id|>", stop: "<|eot_id|>", stopToken: true,
+		reserved: "<|eot_id|>", trim: true,
+	}
+}
+
+func llama3Header(role string) string { return "<|start_header_id|>" + role + "<|end_header_id|>\n\n" }
+
+// qwen is the chat template of Qwen2-7B-Instruct and Qwen2.5-7B-Instruct: ChatML with a line break behind <|im_end|>, which is not
+// trained, since generation stops before it.
+func qwen(name, system string) Template {
+	return Template{
+		Name:   name,
+		first:  untrained("<|im_start|>system\n" + system + "<|im_end|>\n<|im_start|>user\n"),
+		next:   untrained("\n<|im_start|>user\n"),
+		header: untrained("<|im_end|>\n<|im_start|>assistant\n"),
+		close:  "<|im_end|>", stop: "<|im_end|>", stopToken: true,
+		reserved: "<|im_end|>",
+	}
+}
+
+// phi3 is the chat template of Phi-3-mini-4k-instruct and Phi-3.5-mini-instruct.
+func phi3(name string) Template {
+	return Template{
+		Name:   name,
+		first:  untrained("<|user|>\n"),
+		next:   untrained("\n<|user|>\n"),
+		header: untrained("<|end|>\n<|assistant|>\n"),
+		close:  "<|end|>", stop: "<|end|>", stopToken: true,
+		reserved: "<|end|>",
+	}
+}
+
 // tagged puts the tags of the mmtag templates around each image.
 func tagged(t Template) Template {
 	t.image = [2]string{"<Image>", "</Image>"}
 	return t
+}
+
+// markup finds control tokens such as <|im_start|> in a template's text.
+var markup = regexp.MustCompile(`<\|\w+\|>`)
+
+// check wants the control tokens that t is spelled with to be those of a tokenizer: as ordinary text the model does not know them.
+func (t *Template) check(tokenizer *Tokenizer) error {
+	if _, ok := tokenizer.Special(t.stop); t.stopToken && !ok {
+		return fmt.Errorf("template %q ends answers with %s, which is no special token of this tokenizer: choose another template", t.Name, t.stop)
+	}
+	for _, s := range slices.Concat(t.first, t.next, t.header) {
+		for _, text := range markup.FindAllString(s.text, -1) {
+			if _, ok := tokenizer.Special(text); !ok {
+				return fmt.Errorf("template %q is spelled with %s, which is no special token of this tokenizer: choose another template", t.Name, text)
+			}
+		}
+	}
+	if id, _ := tokenizer.Special(t.stop); t.stopToken {
+		if tokens := tokenizer.Encode("a" + t.close); tokens[len(tokens)-1].ID != id {
+			return fmt.Errorf("template %q ends answers with %s, which this tokenizer does not see behind a text: choose another template", t.Name, t.stop)
+		}
+	}
+	return nil
 }
 
 // Templates is the names that OpenTemplate knows, aliases included, in the order of the table.

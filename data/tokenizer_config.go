@@ -1,7 +1,6 @@
 package data
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 )
 
-// tokenizerConfig is what the JSON files beside a tokenizer.model say.
+// tokenizerConfig is what the JSON files beside a tokenizer.model or tokenizer.json say.
 type tokenizerConfig struct {
 	Class   string                `json:"tokenizer_class"`
 	Legacy  *bool                 `json:"legacy"`
@@ -21,8 +19,9 @@ type tokenizerConfig struct {
 	AddEOS  bool                  `json:"add_eos_token"`
 	Decoder map[string]addedToken `json:"added_tokens_decoder"` // by id
 	specialNames
-	mapped specialNames     // special_tokens_map.json, the older place
-	added  map[string]int32 // added_tokens.json, the older place
+	mapped   specialNames     // special_tokens_map.json, the older place
+	added    map[string]int32 // added_tokens.json, the older place
+	defaults specialNames     // what the tokenizer's class has where no file says more
 }
 
 // specialNames is which tokens have which part to play.
@@ -40,8 +39,12 @@ type addedToken struct {
 	LStrip     bool   `json:"lstrip"`
 	RStrip     bool   `json:"rstrip"`
 	SingleWord bool   `json:"single_word"`
+	Normalized bool   `json:"normalized"`
 	Special    bool   `json:"special"`
 }
+
+// conditional says that more than its text decides where the token stands.
+func (a addedToken) conditional() bool { return a.LStrip || a.RStrip || a.SingleWord }
 
 func (a *addedToken) UnmarshalJSON(b []byte) error {
 	if json.Unmarshal(b, &a.Content) == nil {
@@ -75,7 +78,28 @@ func readOptionalJSON(path string, value any) error {
 	return nil
 }
 
-func (c tokenizerConfig) addBOS() bool { return c.AddBOS == nil || *c.AddBOS }
+// addBOS is add_bos_token, or otherwise if the file does not have it.
+func (c tokenizerConfig) addBOS(otherwise bool) bool {
+	if c.AddBOS == nil {
+		return otherwise
+	}
+	return *c.AddBOS
+}
+
+// needsJSON says that transformers' slow LlamaTokenizer would not do for these files, so that a tokenizer.json goes before a
+// tokenizer.model.
+func (c tokenizerConfig) needsJSON() bool {
+	for _, a := range c.Decoder {
+		if a.conditional() {
+			return true
+		}
+	}
+	return !c.llama()
+}
+
+func (c tokenizerConfig) llama() bool {
+	return c.Class == "" || c.Class == "LlamaTokenizer" || c.Class == "LlamaTokenizerFast"
+}
 
 func (c tokenizerConfig) legacy(choice string) (bool, error) {
 	switch choice {
@@ -88,9 +112,6 @@ func (c tokenizerConfig) legacy(choice string) (bool, error) {
 }
 
 func (c tokenizerConfig) check() error {
-	if c.Class != "" && c.Class != "LlamaTokenizer" && c.Class != "LlamaTokenizerFast" {
-		return fmt.Errorf("tokenizer_config.json says tokenizer_class %q; only LlamaTokenizer is supported", c.Class)
-	}
 	if c.AddEOS {
 		return errors.New("tokenizer_config.json says add_eos_token; the templates write their own ends, so it must be false")
 	}
@@ -107,39 +128,59 @@ func spelling(candidates ...addedToken) string {
 	return ""
 }
 
-// addSpecials fills what t knows of special tokens: their ids, and the texts that are looked for before anything else.
-func (t *Tokenizer) addSpecials(pieces []piece, c tokenizerConfig) error {
-	if err := c.check(); err != nil {
-		return err
+// addSpecials fills what t knows of special tokens. ids are those of the vocabulary; it adds the tokens that the files name to them.
+func (t *Tokenizer) addSpecials(ids map[string]int32, c tokenizerConfig) error {
+	if !c.llama() {
+		return fmt.Errorf("tokenizer_config.json says tokenizer_class %q; of a %s only LlamaTokenizer is supported", c.Class, modelFile)
 	}
-	ids := make(map[string]int32, len(pieces))
-	for id, p := range pieces {
-		ids[p.text] = int32(id)
-	}
-	if err := t.addFromFiles(ids, c); err != nil {
-		return err
-	}
-	bos := spelling(c.BOS, c.mapped.BOS, addedToken{Content: "<s>"})
-	eos := spelling(c.EOS, c.mapped.EOS, addedToken{Content: "</s>"})
-	unk := spelling(c.UNK, c.mapped.UNK, addedToken{Content: "<unk>"})
-	controls := []string{bos, eos, unk}
-	for _, a := range slices.Concat([]addedToken{c.Pad, c.mapped.Pad}, c.Additional, c.mapped.Additional) {
-		if a.Content != "" {
-			controls = append(controls, a.Content)
+	for _, a := range c.Decoder {
+		if a.conditional() {
+			return fmt.Errorf("added token %q has lstrip, rstrip or single_word set; with a %s they are not supported", a.Content, modelFile)
 		}
 	}
-	for _, text := range controls {
-		id, ok := ids[text]
-		if !ok {
-			return fmt.Errorf("special token %q is in neither the vocabulary nor the added tokens", text)
+	c.defaults = specialNames{BOS: addedToken{Content: "<s>"}, EOS: addedToken{Content: "</s>"}, UNK: addedToken{Content: "<unk>"}}
+	return errors.Join(c.check(), t.addFromFiles(ids, c), t.addNames(ids, c))
+}
+
+// addNames finds the tokens that have a part to play, and makes control tokens of them.
+func (t *Tokenizer) addNames(ids map[string]int32, c tokenizerConfig) error {
+	for _, name := range []struct {
+		spellings []addedToken
+		id        *int32
+	}{
+		{[]addedToken{c.BOS, c.mapped.BOS, c.defaults.BOS}, &t.bos},
+		{[]addedToken{c.EOS, c.mapped.EOS, c.defaults.EOS}, &t.eos},
+		{[]addedToken{c.UNK, c.mapped.UNK, c.defaults.UNK}, &t.unk},
+		{[]addedToken{c.Pad}, nil},
+		{[]addedToken{c.mapped.Pad}, nil},
+	} {
+		id, err := t.addName(ids, spelling(name.spellings...))
+		if err != nil {
+			return err
 		}
-		t.addSpecial(specialToken{text: text, id: id, control: true})
+		if name.id != nil {
+			*name.id = id
+		}
 	}
-	t.bos, t.eos, t.unk = ids[bos], ids[eos], ids[unk]
-	slices.SortFunc(t.specials, func(a, b specialToken) int {
-		return cmp.Or(len(b.text)-len(a.text), strings.Compare(a.text, b.text))
-	})
+	for _, a := range slices.Concat(c.Additional, c.mapped.Additional) {
+		if _, err := t.addName(ids, a.Content); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// addName makes a control token of the token that is spelled text, and gives its id; -1 for no text.
+func (t *Tokenizer) addName(ids map[string]int32, text string) (int32, error) {
+	if text == "" {
+		return -1, nil
+	}
+	id, ok := ids[text]
+	if !ok {
+		return -1, fmt.Errorf("special token %q is in neither the vocabulary nor the added tokens", text)
+	}
+	t.addSpecial(specialToken{text: text, id: id, control: true})
+	return id, nil
 }
 
 // addFromFiles adds the tokens of added_tokens_decoder and added_tokens.json, and their ids to ids.
@@ -172,11 +213,12 @@ func (t *Tokenizer) addToken(ids map[string]int32, a addedToken, id int) error {
 		return fmt.Errorf("added token %d has no text", id)
 	case id < 0 || id >= len(ids)+maxAddedTokens:
 		return fmt.Errorf("added token %q has the id %d, outside the vocabulary", a.Content, id)
-	case a.LStrip || a.RStrip || a.SingleWord:
-		return fmt.Errorf("added token %q has lstrip, rstrip or single_word set; they are not supported", a.Content)
 	}
 	ids[a.Content] = int32(id)
-	t.addSpecial(specialToken{text: a.Content, id: int32(id), control: a.Special})
+	t.addSpecial(specialToken{
+		text: a.Content, id: int32(id), control: a.Special,
+		lstrip: a.LStrip, rstrip: a.RStrip, singleWord: a.SingleWord, normalized: a.Normalized,
+	})
 	return nil
 }
 
@@ -187,14 +229,13 @@ func (t *Tokenizer) addSpecial(s specialToken) {
 		i = len(t.specials)
 		t.specials = append(t.specials, s)
 	}
-	s.control = s.control || t.specials[i].control
-	t.specials[i] = s
-	t.starts[s.text[0]] = true
+	t.specials[i].id = s.id
+	t.specials[i].control = s.control || t.specials[i].control
 	for int(s.id) >= len(t.vocabulary) {
 		t.vocabulary = append(t.vocabulary, vocabularyEntry{})
 	}
 	t.vocabulary[s.id] = vocabularyEntry{textEntry, s.text}
-	if s.control {
+	if t.specials[i].control {
 		t.vocabulary[s.id] = vocabularyEntry{kind: controlEntry}
 	}
 }

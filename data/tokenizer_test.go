@@ -24,6 +24,9 @@ func tinyTokenizer(t testing.TB, legacy bool) *Tokenizer {
 	return tokenizer
 }
 
+// pieces is a tokenizer's SentencePiece half.
+func pieces(t *Tokenizer) *sentencePiece { return t.stretches.(*sentencePiece) }
+
 func idsOf(tokens []Token) []int32 {
 	ids := make([]int32, 0, len(tokens))
 	for _, t := range tokens {
@@ -159,7 +162,7 @@ func TestMergeProperty(t *testing.T) {
 
 // TestWordCacheIsBounded floods the cache with words.
 func TestWordCacheIsBounded(t *testing.T) {
-	m := newMerger(tinyTokenizer(t, true).bpe)
+	m := newMerger(pieces(tinyTokenizer(t, true)).bpe)
 	word := []byte("aaaaaa")
 	for i := range 2*cachedWords + 10 {
 		for k := range word {
@@ -195,7 +198,7 @@ func TestDecoderStreams(t *testing.T) {
 
 func TestDecodeOfBadBytes(t *testing.T) {
 	tokenizer := tinyTokenizer(t, false)
-	b := func(value byte) int32 { return tokenizer.bpe.bytes[value] }
+	b := func(value byte) int32 { return pieces(tokenizer).bpe.bytes[value] }
 	for _, test := range []struct {
 		ids  []int32
 		want string
@@ -203,9 +206,9 @@ func TestDecodeOfBadBytes(t *testing.T) {
 		{nil, ""},
 		{[]int32{b(0xE4), b(0xBD), b(0xA0)}, "你"},
 		{[]int32{b(0xE4), b(0xBD)}, "\uFFFD\uFFFD"},
-		{[]int32{b(0xE4), tokenizer.bpe.ids["a"]}, "\uFFFDa"},
+		{[]int32{b(0xE4), pieces(tokenizer).bpe.ids["a"]}, "\uFFFDa"},
 		{[]int32{b(0x80), b('x'), b(0xE4), b(0xBD), b(0xA0)}, "\uFFFDx你"},
-		{[]int32{tokenizer.bos, tokenizer.bpe.ids[space+"a"], tokenizer.eos}, "a"},
+		{[]int32{tokenizer.bos, pieces(tokenizer).bpe.ids[space+"a"], tokenizer.eos}, "a"},
 		{[]int32{int32(tokenizer.VocabSize()), -1}, "\uFFFD\uFFFD"},
 	} {
 		if got := tokenizer.Decode(test.ids); got != test.want {
@@ -226,12 +229,12 @@ func FuzzTokenizerRoundTrip(f *testing.F) {
 		for _, tokenizer := range tokenizers {
 			tokens := tokenizer.Encode(text)
 			checkOffsets(t, text, tokens)
-			if _, special := tokenizer.nextSpecial(text, 0); special.text != "" {
+			if _, _, special := tokenizer.added.next(text, 0); special.text != "" {
 				continue // decoding leaves it out
 			}
 			want := strings.ReplaceAll(text, space, " ") // SentencePiece cannot tell the two apart
 			if got := tokenizer.Decode(idsOf(tokens)); got != want {
-				t.Errorf("legacy %t: %q comes back as %q", tokenizer.legacy, text, got)
+				t.Errorf("legacy %t: %q comes back as %q", tokenizer.Legacy(), text, got)
 			}
 		}
 	})
@@ -318,7 +321,7 @@ func TestOpenTokenizerRefuses(t *testing.T) {
 		want   string
 	}{
 		{"legacy", nil, "yes", `legacy is "yes"; it must be auto, true or false`},
-		{"class", map[string]string{config: `{"tokenizer_class": "T5Tokenizer"}`}, "auto", `"T5Tokenizer"; only LlamaTokenizer`},
+		{"class", map[string]string{config: `{"tokenizer_class": "T5Tokenizer"}`}, "auto", `"T5Tokenizer"; of a tokenizer.model only LlamaTokenizer`},
 		{"eos", map[string]string{config: `{"add_eos_token": true}`}, "auto", "add_eos_token"},
 		{"syntax", map[string]string{config: `{`}, "auto", "tokenizer_config.json: unexpected end"},
 		{"unknown special", map[string]string{config: `{"pad_token": "[PAD]"}`}, "auto", `"[PAD]" is in neither`},
@@ -331,7 +334,7 @@ func TestOpenTokenizerRefuses(t *testing.T) {
 			t.Errorf("%s: error is %v, want %q", test.name, err, test.want)
 		}
 	}
-	if _, err := OpenTokenizer(t.TempDir(), "auto"); err == nil || !strings.Contains(err.Error(), "SentencePiece tokenizer.model") {
+	if _, err := OpenTokenizer(t.TempDir(), "auto"); err == nil || !strings.Contains(err.Error(), "holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json") {
 		t.Errorf("empty folder: error is %v", err)
 	}
 }
@@ -345,7 +348,7 @@ func BenchmarkTokenizer(b *testing.B) {
 	count := float64(len(tokenizer.Encode(string(content))))
 	for _, cache := range []string{"warm", "cold"} {
 		b.Run("cache="+cache, func(b *testing.B) {
-			m := newMerger(tokenizer.bpe)
+			m := newMerger(pieces(tokenizer).bpe)
 			runs := 0.0
 			for b.Loop() {
 				if cache == "cold" {

@@ -70,7 +70,7 @@ type clipLayer struct {
 
 func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 	m := &clip{withClass: selected.Feature == "cls_patch"}
-	if err := parseConfig(visionConfig(raw), &m.config, m.config.complete); err != nil {
+	if err := parseConfig(raw, &m.config, m.config.complete); err != nil {
 		return nil, err
 	}
 	c := m.config
@@ -114,7 +114,7 @@ func (m *clip) Describe() TowerShape {
 	if m.withClass {
 		tokens++
 	}
-	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: tokens, Processor: "clip"}
+	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: tokens, PatchSize: m.config.PatchSize, Processor: "clip"}
 }
 
 // Forward runs the tower over n pictures: [n,3,S,S] -> [n*tokens,Dv].

@@ -1,9 +1,7 @@
 package model
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -91,30 +89,4 @@ func modelType(config []byte) (string, error) {
 		return "", fmt.Errorf("config.json: %w", err)
 	}
 	return head.ModelType, nil
-}
-
-// visionConfig is the vision half of a config that has one, else the config itself.
-func visionConfig(config []byte) []byte {
-	var both struct {
-		Vision json.RawMessage `json:"vision_config"`
-	}
-	if err := json.Unmarshal(config, &both); err == nil && len(both.Vision) > 0 {
-		return both.Vision
-	}
-	return config
-}
-
-// towerType is what chooses a tower. The original's own LLaVA folders say nothing of their tower; those that Config writes have its
-// configuration inside.
-func towerType(config []byte) (string, error) {
-	kind, err := modelType(config)
-	if err != nil || !isLLaVA(kind) {
-		return kind, err
-	}
-	vision := visionConfig(config)
-	if bytes.Equal(vision, config) {
-		return "", errors.New("config.json of this LLaVA has no vision_config; name the folder of its vision tower (see mm_vision_tower) instead")
-	}
-	kind, err = modelType(vision)
-	return orDefault(kind, "clip_vision_model"), err // older CLIP folders do not say
 }

@@ -5,23 +5,64 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// folderConfigs are the raw config.json files of a model's two halves.
+// folderConfigs are the raw config.json files of a model's two halves. Where a folder holds a whole LLaVA, language is its language
+// half, completed.
 type folderConfigs struct {
 	vision, language       []byte
-	visionDir, languageDir string // "" for a part made from its configuration
+	visionDir, languageDir string // as the recipe names them; "" for a part made from its configuration
+	towerDir               string // where vision comes from: visionDir, or the tower's folder beside a whole LLaVA
+	tower                  string // what mm_vision_tower shall call it: the recipe's name or that of the LLaVA it comes with; "" if none is known
 }
 
 func readConfigs(m recipes.Model) (c folderConfigs, err error) {
-	if c.vision, c.visionDir, err = readConfig("model.vision", m.Vision.Weights, m.Vision.Config); err != nil {
+	if c.vision, c.visionDir, c.towerDir, err = readVisionConfig(m.Vision); err != nil {
 		return c, err
 	}
-	c.language, c.languageDir, err = readConfig("model.language", m.Language.Weights, m.Language.Config)
-	return c, err
+	if c.tower, err = towerName(m.Vision.Weights, c.visionDir, c.towerDir); err != nil {
+		return c, err
+	}
+	if c.language, c.languageDir, err = readConfig("model.language", m.Language.Weights, m.Language.Config); err != nil {
+		return c, err
+	}
+	if err = refuseDelta(m.Language.Weights, c.languageDir, c.language); err != nil {
+		return c, fmt.Errorf("model.language.weights: %w", err)
+	}
+	if c.language, err = languageHalf(c.language); err != nil {
+		return c, fmt.Errorf("model.language: %w", err)
+	}
+	return c, nil
+}
+
+// readVisionConfig reads a tower's configuration: from its own folder, from a LLaVA's that has it inside, or from the folder that a
+// LLaVA's names.
+func readVisionConfig(v recipes.Vision) (raw []byte, dir, towerDir string, err error) {
+	if raw, dir, err = readConfig("model.vision", v.Weights, v.Config); err != nil {
+		return nil, "", "", err
+	}
+	if dir != "" {
+		if towerDir, err = towerBeside(dir, raw); err != nil {
+			return nil, "", "", fmt.Errorf("model.vision.weights: %w", err)
+		}
+	}
+	if towerDir != dir {
+		if raw, _, err = readConfig("model.vision", towerDir, ""); err != nil {
+			return nil, "", "", err
+		}
+	}
+	if raw, err = visionHalf(raw); err != nil {
+		return nil, "", "", fmt.Errorf("model.vision: %w", err)
+	}
+	return raw, dir, towerDir, nil
+}
+
+// TowerFolder is the folder with a tower's config.json and preprocessor_config.json; "" for a tower made from its configuration.
+func TowerFolder(v recipes.Vision) (string, error) {
+	_, _, dir, err := readVisionConfig(v)
+	return dir, err
 }
 
 // readConfig reads the config.json of a weights folder, or a configuration file for random weights.
@@ -39,47 +80,6 @@ func readConfig(key, weights, config string) (raw []byte, dir string, err error)
 	return raw, dir, nil
 }
 
-// Resolve finds the folder of model files that a recipe names: a folder as it is, or a Hugging Face id (owner/name) in the local hub
-// cache, as huggingface_hub lays it out. It never opens a connection.
-func Resolve(weights string) (string, error) {
-	if info, err := os.Stat(weights); err == nil {
-		if !info.IsDir() {
-			return "", fmt.Errorf("%q is a file; name the folder that holds config.json and the weights", weights)
-		}
-		return weights, nil
-	}
-	owner, name, isID := strings.Cut(weights, "/")
-	if !isID || owner == "" || name == "" || strings.Contains(name, "/") || strings.HasPrefix(weights, ".") {
-		return "", fmt.Errorf("no folder %q", weights)
-	}
-	repository := filepath.Join(hubCache(), "models--"+owner+"--"+name)
-	revision, err := os.ReadFile(filepath.Join(repository, "refs", "main"))
-	if err != nil {
-		return "", fmt.Errorf("%q is neither a folder nor in the local hub cache (%s); fetch it first (hf download %s) or give a folder", weights, hubCache(), weights)
-	}
-	dir := filepath.Join(repository, "snapshots", strings.TrimSpace(string(revision)))
-	if _, err := os.Stat(dir); err != nil {
-		return "", fmt.Errorf("%q is in the local hub cache, but its snapshot is not: %w", weights, err)
-	}
-	return dir, nil
-}
-
-// hubCache is where huggingface_hub keeps repositories.
-func hubCache() string {
-	if dir := os.Getenv("HF_HUB_CACHE"); dir != "" {
-		return dir
-	}
-	home := os.Getenv("HF_HOME")
-	if home == "" {
-		user, err := os.UserHomeDir()
-		if err != nil {
-			return "hub"
-		}
-		home = filepath.Join(user, ".cache", "huggingface")
-	}
-	return filepath.Join(home, "hub")
-}
-
 // exportConfig is the config.json of the whole model in the original's layout, with the tower's own config inside so that the folder
 // loads by itself. The keys are the original's (llava.md, "config.json original").
 func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNotes, dtype string) ([]byte, error) {
@@ -88,16 +88,17 @@ func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNo
 		return nil, fmt.Errorf("config.json of the language model: %w", err)
 	}
 	var vision map[string]any
-	if err := json.Unmarshal(visionConfig(c.vision), &vision); err != nil {
+	if err := json.Unmarshal(c.vision, &vision); err != nil {
 		return nil, fmt.Errorf("config.json of the tower: %w", err)
 	}
 	kind, err := languageType(c.language)
 	if err != nil {
 		return nil, err
 	}
+	delete(config, "dtype") // as transformers 5 calls torch_dtype
 	for key, value := range map[string]any{
 		"architectures": []string{languages[kind].wholeClass()}, "model_type": languages[kind].wholeType(), "torch_dtype": dtype,
-		"mm_vision_tower": m.Vision.Weights, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
+		"mm_vision_tower": c.tower, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
 		"mm_projector_type": m.Projector.Type, "mm_vision_select_layer": m.Vision.SelectLayer, "mm_vision_select_feature": m.Vision.SelectFeature,
 		"mm_patch_merge_type": "flat", "image_aspect_ratio": e.Aspect, "conversation_template": e.Template, "mm_use_im_start_end": false, "mm_use_im_patch_token": false,
 		"use_mm_proj": true, "tokenizer_model_max_length": m.Language.MaxLength, "tokenizer_padding_side": "right",

@@ -16,7 +16,8 @@ type LLaVA struct {
 	Fingerprints map[string]string
 
 	configs     folderConfigs
-	table       *torch.Tensor // [3,256] fp32: normalised value of each pixel level of each channel, owned
+	identities  map[string]string // see identity.go
+	table       *torch.Tensor     // [3,256] fp32: normalised value of each pixel level of each channel, owned
 	trainsTower bool
 }
 

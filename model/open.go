@@ -121,7 +121,7 @@ func newLanguage(config []byte, ps *nn.Params, device torch.Device) (Language, e
 }
 
 func newTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
-	kind, err := towerType(config)
+	kind, err := modelType(config)
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +141,12 @@ func (m *LLaVA) fill(recipe recipes.Model, o OpenOptions) error {
 	}
 	plan, err := sources.match(m.Params)
 	if err != nil {
+		return err
+	}
+	if err := sources.checkProjector(m.Params); err != nil {
+		return err
+	}
+	if m.identities, err = sources.identities(m.Params); err != nil {
 		return err
 	}
 	m.Fingerprints = sources.fingerprints()
@@ -178,7 +184,7 @@ func (m *LLaVA) Trainable() []*nn.Param {
 
 // DescribeTower reads a tower's sizes from its configuration, without its weights.
 func DescribeTower(v recipes.Vision) (TowerShape, error) {
-	config, _, err := readConfig("model.vision", v.Weights, v.Config)
+	config, _, _, err := readVisionConfig(v)
 	if err != nil {
 		return TowerShape{}, err
 	}

@@ -170,8 +170,16 @@ func (p *parity) batch(t *testing.T) batch {
 	return b
 }
 
-// levels turns recorded normalised pixels back into the levels they came from, which must exist exactly.
+// levels is the pixel levels of a recorded picture of the batch.
 func (p *parity) levels(t *testing.T, sample int) []uint8 {
+	images := p.floats(t, "images")
+	n := len(images) / len(p.facts.Indices)
+	return levels(t, images[sample*n:(sample+1)*n])
+}
+
+// levels turns normalised pixels [3,S,S] back into the levels they came from, which must exist exactly.
+func levels(t *testing.T, pixels []float32) []uint8 {
+	t.Helper()
 	table := clipTable()
 	back := [3]map[float32]uint8{}
 	for c := range back {
@@ -180,13 +188,11 @@ func (p *parity) levels(t *testing.T, sample int) []uint8 {
 			back[c][table[c*256+v]] = uint8(v)
 		}
 	}
-	images := p.floats(t, "images")
-	n := len(images) / len(p.facts.Indices)
-	out := make([]uint8, n)
-	for i, x := range images[sample*n : (sample+1)*n] {
-		level, ok := back[i/(n/3)][x]
+	out := make([]uint8, len(pixels))
+	for i, x := range pixels {
+		level, ok := back[i/(len(pixels)/3)][x]
 		if !ok {
-			t.Fatalf("pixel value %v of channel %d is not in the table", x, i/(n/3))
+			t.Fatalf("pixel value %v of channel %d is not in the table", x, i/(len(pixels)/3))
 		}
 		out[i] = level
 	}

@@ -18,7 +18,7 @@ type siglip struct {
 
 func newSigLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 	m := &siglip{config: clipConfig{PatchSize: 16, Activation: "gelu_pytorch_tanh", Eps: 1e-6}}
-	if err := parseConfig(visionConfig(raw), &m.config, m.config.complete); err != nil {
+	if err := parseConfig(raw, &m.config, m.config.complete); err != nil {
 		return nil, err
 	}
 	c := m.config
@@ -44,7 +44,7 @@ func newSigLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 
 func (m *siglip) Describe() TowerShape {
 	side := m.config.side()
-	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: side * side, Processor: "siglip"}
+	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: side * side, PatchSize: m.config.PatchSize, Processor: "siglip"}
 }
 
 // Forward runs the tower over n pictures: [n,3,S,S] -> [n*P,Dv].

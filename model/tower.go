@@ -18,6 +18,7 @@ type Tower interface {
 type TowerShape struct {
 	HiddenSize int64  // Dv
 	ImageSize  int64  // S, pixels
+	PatchSize  int64  // pixels
 	Tokens     int64  // rows of features for each picture
 	Processor  string // clip or siglip: whose image constants hold where a folder has no preprocessor_config.json
 }

@@ -21,7 +21,7 @@ type source struct {
 	part    string // the part it must be complete for; "" for an overlay, which may hold any
 	where   string // as the user named it
 	weights *checkpoints.Weights
-	prefix  [2]string // parameters that begin with the first are found under the second
+	spelled spelling
 }
 
 type sources struct {
@@ -44,30 +44,22 @@ func (ss *sources) open(path string) (*checkpoints.Weights, error) {
 	return w, err
 }
 
-// visionSpellings are the prefixes under which files hold a tower.
-var visionSpellings = []string{visionPrefix, "vision_model.", "vision_tower.vision_model.", ""}
-
 // unused matches tensors that published files hold and no part needs; a tower's stand without the prefix of their spelling.
 var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|visual_projection|logit_scale|logit_bias|post_layernorm|head|encoder\.layers)\b`)
 
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (*sources, error) {
 	ss := &sources{parts: map[string]*source{}}
-	if dir := m.configs.visionDir; dir != "" {
-		w, err := ss.open(dir)
-		if err != nil {
-			return ss, fmt.Errorf("model.vision.weights: %w", err)
-		}
-		ss.parts[partVision] = &source{part: partVision, where: dir, weights: w, prefix: [2]string{visionPrefix, visionSpelling(w)}}
+	if err := m.openTower(ss); err != nil {
+		return ss, fmt.Errorf("model.vision.weights: %w", err)
 	}
-	if dir := m.configs.languageDir; dir != "" {
-		w, err := ss.open(dir)
-		if err != nil {
-			return ss, fmt.Errorf("model.language.weights: %w", err)
-		}
-		ss.parts[partLanguage] = &source{part: partLanguage, where: dir, weights: w}
+	if err := m.openLanguage(ss); err != nil {
+		return ss, fmt.Errorf("model.language.weights: %w", err)
 	}
 	if err := ss.openProjector(orDefault(o.Projector, recipe.Projector.Weights)); err != nil {
-		return ss, err
+		return ss, fmt.Errorf("model.projector.weights: %w", err)
+	}
+	for _, s := range ss.parts {
+		s.spelled = findSpelling(s.part, m.Params, s.weights)
 	}
 	for _, path := range o.Overlay {
 		w, err := ss.open(path)
@@ -79,12 +71,47 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (*sources, erro
 	return ss, nil
 }
 
+// openTower takes the tower from the folder that the recipe names. The original's LLaVA folders mostly hold none: then it stands where
+// their configuration says.
+func (m *LLaVA) openTower(ss *sources) error {
+	dir := m.configs.visionDir
+	if dir == "" {
+		return nil
+	}
+	w, err := ss.open(dir)
+	if err == nil && dir != m.configs.towerDir && !slices.ContainsFunc(w.Names(), func(name string) bool { return hasPrefix(name, towerPrefixes) }) {
+		dir = m.configs.towerDir
+		w, err = ss.open(dir)
+	}
+	if err != nil {
+		return err
+	}
+	ss.parts[partVision] = &source{part: partVision, where: dir, weights: w}
+	return nil
+}
+
+func (m *LLaVA) openLanguage(ss *sources) error {
+	dir := m.configs.languageDir
+	if dir == "" {
+		return nil
+	}
+	w, err := ss.open(dir)
+	if err != nil {
+		return err
+	}
+	if names := w.Names(); len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { return !isProjector(name) }) {
+		return errProjectorAlone(dir)
+	}
+	ss.parts[partLanguage] = &source{part: partLanguage, where: dir, weights: w}
+	return nil
+}
+
 // openProjector takes the projector from a file, else from the language model's folder when that is a whole LLaVA.
 func (ss *sources) openProjector(path string) error {
 	if path != "" {
 		w, err := ss.open(path)
 		if err != nil {
-			return fmt.Errorf("model.projector.weights: %w", err)
+			return err
 		}
 		ss.parts[partProjector] = &source{part: partProjector, where: path, weights: w}
 		return nil
@@ -96,24 +123,8 @@ func (ss *sources) openProjector(path string) error {
 	return nil
 }
 
-func isProjector(name string) bool { return strings.HasPrefix(name, projectorPrefix) }
-
-func visionSpelling(w *checkpoints.Weights) string {
-	for _, prefix := range visionSpellings {
-		if _, ok := w.Info(prefix + "embeddings.patch_embedding.weight"); ok {
-			return prefix
-		}
-	}
-	return "vision_model."
-}
-
 // nameOf is how the source spells a parameter.
-func (s *source) nameOf(p *nn.Param) string {
-	if rest, ok := strings.CutPrefix(p.Name, s.prefix[0]); ok && s.prefix[0] != "" {
-		return s.prefix[1] + rest
-	}
-	return p.Name
-}
+func (s *source) nameOf(p *nn.Param) string { return s.spelled.of(p.Name) }
 
 // assignment is a parameter and the tensor it takes, or none.
 type assignment struct {
@@ -155,6 +166,11 @@ func (ss *sources) find(p *nn.Param) (assignment, error) {
 			return assignment{p, info, s.weights}, checkShape(p, info, s.where)
 		}
 	}
+	return ss.base(p)
+}
+
+// base is where a parameter's value comes from before overlays.
+func (ss *sources) base(p *nn.Param) (assignment, error) {
 	s := ss.parts[p.Part]
 	if s == nil {
 		return assignment{param: p}, nil
@@ -179,16 +195,16 @@ func (s *source) belongs(name string) bool {
 	case partProjector:
 		return isProjector(name)
 	case partVision:
-		return strings.HasPrefix(name, s.prefix[1])
+		return strings.HasPrefix(name, s.spelled.prefix())
 	default:
-		return !isProjector(name) && !strings.HasPrefix(name, visionPrefix)
+		return !isProjector(name) && !hasPrefix(name, towerPrefixes)
 	}
 }
 
 // leftOver reports the tensors of a source that belong to its part and that no parameter took.
 func (s *source) leftOver(taken map[string]bool, tied bool) (problems []error) {
 	for _, name := range s.weights.Names() {
-		if taken[name] || !s.belongs(name) || unused.MatchString(strings.TrimPrefix(name, s.prefix[1])) || tied && name == "lm_head.weight" {
+		if taken[name] || !s.belongs(name) || unused.MatchString(strings.TrimPrefix(name, s.spelled.prefix())) || tied && name == s.spelled.of("lm_head.weight") {
 			continue
 		}
 		problems = append(problems, fmt.Errorf("  extra: %s (in %s)", name, s.where))
@@ -218,6 +234,7 @@ func (a assignment) load(seed uint64) error {
 	if err != nil {
 		return err
 	}
+	defer a.weights.Release(a.info.Name)
 	return torch.Do(func(s *torch.Scope) { a.param.Load(s, tensor.Data, dtype) })
 }
 

@@ -79,7 +79,8 @@ func TestAllThatDoesNotFitIsReportedTogether(t *testing.T) {
 func TestTowersAreFoundUnderEverySpelling(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
-	for _, prefix := range visionSpellings {
+	for _, l := range layouts {
+		prefix := l[partVision].prefix()
 		t.Run("prefix "+prefix, func(t *testing.T) {
 			files := map[string]checkpoints.Tensor{}
 			for name, tensor := range tensors(t, source, partVision) {

@@ -55,7 +55,7 @@ type Language struct {
 
 // Tokenizer says where the vocabulary is and how it treats text behind special tokens.
 type Tokenizer struct {
-	Path   string `yaml:"path,omitempty"` // folder or tokenizer.model; "": the folder of the language model's weights
+	Path   string `yaml:"path,omitempty"` // folder, tokenizer.model or tokenizer.json; "": the folder of the language model's weights
 	Legacy string `yaml:"legacy"`         // auto (what the tokenizer's own files say) | true | false
 }
 

@@ -32,9 +32,19 @@ func (c *rowCheck) cacheFile() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key := fmt.Sprintln(checkVersion, entry.Path, entry.Images, c.sources[c.source].Fingerprint(), prints["tokenizer"], prints["tokenizer.legacy"],
+	key := fmt.Sprintln(checkVersion, c.beside(), entry.Path, entry.Images, c.sources[c.source].Fingerprint(), prints["tokenizer"], prints["tokenizer.legacy"],
 		c.stage.Template, c.encoder.Settings(), c.options.Decode, c.options.NoTokens)
 	return filepath.Join(dir, "check", hashOf([]byte(key))+".json"), nil
+}
+
+// beside is the contents of the files that say how the tokenizer's is to be read.
+func (c *rowCheck) beside() (hashes []string) {
+	file, _ := c.Tokenizer.File()
+	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"} {
+		text, _ := os.ReadFile(filepath.Join(filepath.Dir(file), name)) // most folders lack some
+		hashes = append(hashes, hashOf(text))
+	}
+	return hashes
 }
 
 // cacheDir is where llavatrain keeps what it can make again.

@@ -20,8 +20,6 @@ type Reading struct {
 	Tokenizer *data.Tokenizer
 	Processor *data.Processor
 	Tower     model.TowerShape
-
-	tokenizerFile string
 }
 
 // OpenReading opens the tokenizer and the image processor that belong to a model.
@@ -34,13 +32,22 @@ func OpenReading(m recipes.Model) (*Reading, error) {
 	if r.Processor, err = openProcessor(m.Vision, r.Tower); err != nil {
 		return nil, fmt.Errorf("model.vision: %w", err)
 	}
-	if r.tokenizerFile, err = tokenizerFile(m.Language); err != nil {
+	path, err := tokenizerPath(m.Language)
+	if err != nil {
 		return nil, err
 	}
-	if r.Tokenizer, err = data.OpenTokenizer(r.tokenizerFile, m.Language.Tokenizer.Legacy); err != nil {
+	if r.Tokenizer, err = data.OpenTokenizer(path, m.Language.Tokenizer.Legacy); err != nil {
 		return nil, fmt.Errorf("model.language.tokenizer: %w", err)
 	}
 	return r, nil
+}
+
+// Fits makes sure that the language model has a row for every piece of the tokenizer. It may have more: published models are padded.
+func (r *Reading) Fits(language model.LanguageShape) error {
+	if v := int64(r.Tokenizer.VocabSize()); v > language.VocabSize {
+		return fmt.Errorf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", v, language.VocabSize)
+	}
+	return nil
 }
 
 // Picture prepares a decoded picture for the tower; aspect is square or pad.
@@ -56,7 +63,7 @@ func Input(b data.Batch) model.Input {
 // openProcessor reads the tower's own constants, or takes CLIP's or SigLIP's for a tower without them.
 func openProcessor(v recipes.Vision, tower model.TowerShape) (*data.Processor, error) {
 	if v.Weights != "" {
-		dir, err := model.Resolve(v.Weights)
+		dir, err := model.TowerFolder(v)
 		if err != nil {
 			return nil, err
 		}
@@ -74,22 +81,18 @@ func openProcessor(v recipes.Vision, tower model.TowerShape) (*data.Processor, e
 	return data.CLIPProcessor(int(tower.ImageSize)), nil
 }
 
-func tokenizerFile(l recipes.Language) (string, error) {
-	path := l.Tokenizer.Path
-	if path == "" {
-		if l.Weights == "" {
-			return "", errors.New("model.language.tokenizer.path is needed where model.language has no weights folder")
-		}
-		dir, err := model.Resolve(l.Weights)
-		if err != nil {
-			return "", fmt.Errorf("model.language.weights: %w", err)
-		}
-		path = dir
+func tokenizerPath(l recipes.Language) (string, error) {
+	if l.Tokenizer.Path != "" {
+		return l.Tokenizer.Path, nil
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return filepath.Join(path, "tokenizer.model"), nil
+	if l.Weights == "" {
+		return "", errors.New("model.language.tokenizer.path is needed where model.language has no weights folder")
 	}
-	return path, nil
+	dir, err := model.Resolve(l.Weights)
+	if err != nil {
+		return "", fmt.Errorf("model.language.weights: %w", err)
+	}
+	return dir, nil
 }
 
 // dataset is the opened data of one stage.
@@ -231,7 +234,8 @@ func (d *dataset) read(source, row int, encode func(data.Record) (data.Sample, e
 // fingerprints identify by content what the numbers depend on beside the recipe.
 func (d *dataset) fingerprints() (map[string]string, error) {
 	prints := map[string]string{"processor": hashOf(d.Processor.JSON())}
-	tokenizer, err := os.ReadFile(d.tokenizerFile)
+	file, _ := d.Tokenizer.File()
+	tokenizer, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}

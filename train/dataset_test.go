@@ -1,6 +1,8 @@
 package train
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,7 +15,11 @@ import (
 // A folder without preprocessor_config.json has the usual constants of its tower.
 func TestTowersHaveTheirOwnImageConstants(t *testing.T) {
 	for kind, want := range map[string]*data.Processor{"clip": data.CLIPProcessor(28), "siglip": data.SigLIPProcessor(28)} {
-		got, err := openProcessor(recipes.Vision{Weights: t.TempDir()}, model.TowerShape{ImageSize: 28, Processor: kind})
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"model_type": "`+kind+`"}`), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		got, err := openProcessor(recipes.Vision{Weights: dir}, model.TowerShape{ImageSize: 28, Processor: kind})
 		if err != nil {
 			t.Fatal(err)
 		}

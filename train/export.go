@@ -3,8 +3,10 @@ package train
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
@@ -84,10 +86,14 @@ func size(infos []checkpoints.Info) (bytes int64) {
 func (t *trainer) export() error {
 	err := checkpoints.Publish(t.exportDir(), func(dir string) error {
 		projector, all := t.exported()
-		if err := t.writeParams(dir, "mm_projector", projector); err != nil || all == nil {
+		if err := t.writeProjector(dir, projector); err != nil || all == nil {
 			return err
 		}
-		if err := t.writeFolder(dir); err != nil {
+		config, err := t.config()
+		if err == nil {
+			err = t.data.writeFolder(dir, config)
+		}
+		if err != nil {
 			return err
 		}
 		return t.writeParams(dir, "model", all)
@@ -99,25 +105,38 @@ func (t *trainer) export() error {
 	return nil
 }
 
-// writeFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
-func (t *trainer) writeFolder(dir string) error {
-	config, err := t.config()
+// writeProjector writes the projector with the identities of the parts that it was trained with and that have not changed.
+func (t *trainer) writeProjector(dir string, infos []checkpoints.Info) error {
+	var tensors []checkpoints.Tensor
+	err := torch.Do(func(s *torch.Scope) {
+		for _, info := range infos {
+			p, _ := t.model.Params.Get(info.Name)
+			tensors = append(tensors, checkpoints.Tensor{Info: info, Data: torch.To(s, p.Value(s), torch.Float32).Bytes()})
+		}
+	})
 	if err != nil {
 		return err
 	}
+	changed := slices.Collect(maps.Keys(t.plan.stage.Train))
+	return checkpoints.WriteSafetensors(model.ProjectorFile(dir), t.model.Belongs(changed...), tensors)
+}
+
+// writeFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
+func (r *Reading) writeFolder(dir string, config []byte) error {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), t.data.Processor.JSON(), 0o666); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), r.Processor.JSON(), 0o666); err != nil {
 		return err
 	}
-	from := filepath.Dir(t.data.tokenizerFile)
-	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"} {
+	tokenizer, tokenizerName := r.Tokenizer.File()
+	from := filepath.Dir(tokenizer)
+	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "tokenizer.json"} {
 		if err := copyFile(filepath.Join(from, name), filepath.Join(dir, name)); err != nil && !os.IsNotExist(err) {
 			return err
 		}
 	}
-	return copyFile(t.data.tokenizerFile, filepath.Join(dir, "tokenizer.model"))
+	return copyFile(tokenizer, filepath.Join(dir, tokenizerName))
 }
 
 func copyFile(from, to string) error {

@@ -176,8 +176,8 @@ func (t *trainer) checkModel() error {
 // fits makes sure that the tokenizer and the lengths suit the model, and that every part that should train does.
 func fits(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, m *model.LLaVA) error {
 	shape := m.Language.Describe()
-	if v := int64(reading.Tokenizer.VocabSize()); v > shape.VocabSize {
-		return fmt.Errorf("%w: the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", ErrUsage, v, shape.VocabSize)
+	if err := reading.Fits(shape); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	if length := int64(r.Model.Language.MaxLength); length > shape.MaxPositions {
 		return fmt.Errorf("%w: model.language.max_length %d is more than the %d positions that the language model was made for; set it to that or less", ErrUsage, length, shape.MaxPositions)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"cmp"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,7 +22,8 @@ type located struct {
 	aspect   string
 }
 
-// locate finds the model behind a path: a run folder (its export, else its newest checkpoint), a checkpoint, or an exported folder.
+// locate finds the model behind a path: a run folder (its export, else its newest checkpoint), a checkpoint,
+// a LLaVA folder, or the Hugging Face id of one.
 func locate(path string) (located, error) {
 	has := func(elements ...string) bool {
 		_, err := os.Stat(filepath.Join(append([]string{path}, elements...)...))
@@ -32,7 +31,7 @@ func locate(path string) (located, error) {
 	}
 	switch {
 	case has("config.json"):
-		return locateExport(path)
+		return locateFolder(path)
 	case has("mm_projector.safetensors"):
 		return locateInRun(filepath.Dir(path), model.ProjectorFile(path))
 	case has("state.json"):
@@ -54,7 +53,10 @@ func locate(path string) (located, error) {
 			return locate(filepath.Join(path, stage))
 		}
 	}
-	return located{}, fmt.Errorf("%s is not a model: give a run folder, a checkpoint or an exported folder", path)
+	if dir, err := model.Resolve(path); err == nil && dir != path { // a Hugging Face id
+		return locateFolder(dir)
+	}
+	return located{}, fmt.Errorf("%s is not a model: give a run folder, a checkpoint, a LLaVA folder, or the Hugging Face id of one in the local hub cache", path)
 }
 
 // locateInRun is the recipe of a run folder with weights laid over it.
@@ -70,36 +72,10 @@ func locateInRun(runDir, weights string) (located, error) {
 	return located{model: r.Model, overlay: []string{weights}, seed: r.Seed, template: stage.Template, aspect: stage.Image}, nil
 }
 
-// locateExport reads an exported folder's own configuration.
-func locateExport(dir string) (located, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		return located{}, err
-	}
-	var config struct {
-		Projector string `json:"mm_projector_type"`
-		Layer     *int   `json:"mm_vision_select_layer"`
-		Feature   string `json:"mm_vision_select_feature"`
-		MaxLength int    `json:"tokenizer_model_max_length"`
-		Aspect    string `json:"image_aspect_ratio"`
-		Template  string `json:"conversation_template"`
-	}
-	if err := json.Unmarshal(text, &config); err != nil {
-		return located{}, fmt.Errorf("%s: %w", filepath.Join(dir, "config.json"), err)
-	}
-	if config.Projector == "" || config.Layer == nil {
-		return located{}, fmt.Errorf("%s is not a LLaVA model: its config.json has no mm_projector_type or mm_vision_select_layer", dir)
-	}
-	config.Template = cmp.Or(config.Template, "vicuna_v1")
-	config.Feature = cmp.Or(config.Feature, "patch") // the original's default
-	return located{
-		model: recipes.Model{
-			Vision:    recipes.Vision{Weights: dir, SelectLayer: *config.Layer, SelectFeature: config.Feature},
-			Projector: recipes.Projector{Type: config.Projector},
-			Language:  recipes.Language{Weights: dir, Tokenizer: recipes.Tokenizer{Legacy: "auto"}, MaxLength: config.MaxLength},
-		},
-		template: config.Template, aspect: config.Aspect,
-	}, nil
+// locateFolder reads the configuration of a whole model's folder: one that llavatrain exported, the original's, or transformers'.
+func locateFolder(dir string) (located, error) {
+	m, notes, err := model.ReadLLaVA(dir)
+	return located{model: m, template: notes.Template, aspect: notes.Aspect}, err
 }
 
 // answerer is an opened model that answers questions about pictures.
@@ -135,7 +111,14 @@ func openAnswerer(path string, report train.Report) (*answerer, error) {
 		Device: device, Dtype: dtype, Seed: where.seed, Overlay: where.overlay, Normalization: table[:],
 		Progress: func(done, total int64) { report.Progress("loading weights", done, total) },
 	})
-	return a, err
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Fits(a.llava.Language.Describe()); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
 }
 
 // picture prepares an image file for the tower.
@@ -152,17 +135,22 @@ func (a *answerer) picture(path string) (data.Picture, error) {
 	return a.Picture(decoded, a.aspect), nil
 }
 
-// answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.
-func (a *answerer) answer(picture *data.Picture, question string, how model.Sampling, emit func(text string)) error {
+// batch is one question, about a picture when there is one, as the model takes it.
+func (a *answerer) batch(picture *data.Picture, question string) (data.Batch, error) {
 	ids, err := a.encoder.Prompt(question, picture != nil)
 	if err != nil {
-		return err
+		return data.Batch{}, err
 	}
 	sample := data.Sample{IDs: ids, Labels: slices.Repeat([]int32{data.Ignore}, len(ids))}
 	if picture != nil {
 		sample.Images = []data.Picture{*picture}
 	}
-	batch, err := data.Collate([]data.Sample{sample}, int(a.Tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+	return data.Collate([]data.Sample{sample}, int(a.Tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+}
+
+// answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.
+func (a *answerer) answer(picture *data.Picture, question string, how model.Sampling, emit func(text string)) error {
+	batch, err := a.batch(picture, question)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func TestBadFolders(t *testing.T) {
 		{"no tower config.json", set("model.vision.weights", noConfig), "model.vision: open " + filepath.Join(noConfig, "config.json")},
 		{"no weights", set("model.language.weights", noWeights), "has none of model.safetensors.index.json"},
 		{"torn weights", set("model.language.weights", torn), filepath.Join(torn, "model.safetensors")},
-		{"no tokenizer", set("model.language.weights", noTokenizer), "it must be a SentencePiece tokenizer.model"},
+		{"no tokenizer", set("model.language.weights", noTokenizer), "holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json"},
 		{"projector of another type", set("model.projector", "{type: linear, weights: "+projector+"}"), "missing: model.mm_projector.weight [128 96]"},
 		{"deeper projector", set("model.projector", "{type: mlp3x_gelu, weights: "+projector+"}"), "missing: model.mm_projector.4.weight [128 128]"},
 		{"no projector file", set("model.projector.weights", "/nowhere/p.safetensors"), "model.projector.weights: "},

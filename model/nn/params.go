@@ -202,6 +202,11 @@ func (p *Param) Gradient(s *torch.Scope) *torch.Tensor {
 
 // Initialise fills the parameter from its Init. The value depends on seed and name alone.
 func (p *Param) Initialise(s *torch.Scope, seed uint64) {
+	p.Load(s, p.Initial(s, seed).Bytes(), torch.Float32)
+}
+
+// Initial is the value that Initialise gives, in fp32 on the CPU. The parameter need not be placed.
+func (p *Param) Initial(s *torch.Scope, seed uint64) *torch.Tensor {
 	value := torch.Zeros(s, p.Shape, torch.Float32, torch.CPU)
 	switch p.Init.Kind {
 	case "normal":
@@ -211,7 +216,7 @@ func (p *Param) Initialise(s *torch.Scope, seed uint64) {
 	case "ones":
 		value = torch.Ones(s, p.Shape, torch.Float32, torch.CPU)
 	}
-	p.Load(s, value.Bytes(), torch.Float32)
+	return value
 }
 
 // hash is FNV-1a, 64 bit.

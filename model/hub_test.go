@@ -28,25 +28,52 @@ func hubRepository(t *testing.T, cache, folder, revision string, snapshot bool) 
 }
 
 func TestResolveFindsFoldersAndTheHubCache(t *testing.T) {
-	folder, cache, home, user := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
+	folder, cache, old, home, xdg, user := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
 	const id, stored = "openai/clip-vit", "models--openai--clip-vit"
 	inCache := hubRepository(t, cache, stored, "aaa", true)
-	inHome := hubRepository(t, filepath.Join(home, "hub"), stored, "bbb", true)
-	inUser := hubRepository(t, filepath.Join(user, ".cache", "huggingface", "hub"), stored, "ccc", true)
-	for _, c := range []struct{ name, weights, hubCache, hfHome, want string }{
-		{"a folder", folder, cache, home, folder},
-		{"HF_HUB_CACHE comes first", id, cache, home, inCache},
-		{"then HF_HOME", id, "", home, inHome},
-		{"then the home folder", id, "", "", inUser},
+	inOld := hubRepository(t, old, stored, "bbb", true)
+	inHome := hubRepository(t, filepath.Join(home, "hub"), stored, "ccc", true)
+	inXDG := hubRepository(t, filepath.Join(xdg, "huggingface", "hub"), stored, "ddd", true)
+	inUser := hubRepository(t, filepath.Join(user, ".cache", "huggingface", "hub"), stored, "eee", true)
+	for _, c := range []struct{ name, weights, hubCache, oldHubCache, hfHome, xdg, want string }{
+		{"a folder", folder, cache, old, home, xdg, folder},
+		{"HF_HUB_CACHE comes first", id, cache, old, home, xdg, inCache},
+		{"then its older name", id, "", old, home, xdg, inOld},
+		{"then HF_HOME", id, "", "", home, xdg, inHome},
+		{"then XDG_CACHE_HOME", id, "", "", "", xdg, inXDG},
+		{"then the home folder", id, "", "", "", "", inUser},
+		{"a tilde", id, "~/.cache/huggingface/hub", "", "", "", inUser},
+		{"a variable", id, "", "", "$HOME/.cache/huggingface", "", inUser},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("HF_HUB_CACHE", c.hubCache)
+			t.Setenv("HUGGINGFACE_HUB_CACHE", c.oldHubCache)
 			t.Setenv("HF_HOME", c.hfHome)
+			t.Setenv("XDG_CACHE_HOME", c.xdg)
 			t.Setenv("HOME", user)
 			if got, err := Resolve(c.weights); err != nil || got != c.want {
 				t.Errorf("%q, %v; want %q", got, err, c.want)
 			}
 		})
+	}
+}
+
+// A repository of which one commit was fetched by its hash has no refs; of several, none is the right one.
+func TestResolveWithoutRefs(t *testing.T) {
+	cache := t.TempDir()
+	t.Setenv("HF_HUB_CACHE", cache)
+	dir := hubRepository(t, cache, "models--owner--pinned", "aaa", true)
+	if err := os.RemoveAll(filepath.Join(cache, "models--owner--pinned", "refs")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Resolve("owner/pinned"); err != nil || got != dir {
+		t.Errorf("%q, %v; want %q", got, err, dir)
+	}
+	if err := os.Mkdir(filepath.Join(filepath.Dir(dir), "bbb"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Resolve("owner/pinned"); err == nil {
+		t.Errorf("one of two snapshots: %q", got)
 	}
 }
 

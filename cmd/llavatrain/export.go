@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/train"
+)
+
+// exportDtypes are the values of --dtype; without it the weights keep the dtype of the language model's files.
+var exportDtypes = map[string]checkpoints.Dtype{"": "", "fp32": checkpoints.F32, "bf16": checkpoints.BF16, "fp16": checkpoints.F16}
+
+func newExport(p *program) *cobra.Command {
+	var c train.Conversion
+	var dtype, shards string
+	command := &cobra.Command{
+		Use:   "export MODEL --format FORMAT --out DIR",
+		Short: "Write a model as a folder that other programs read",
+		Long: "Write a model as a folder that other programs read. MODEL is a run folder, a checkpoint, a LLaVA folder, or the Hugging Face id of one in the local hub cache.\n\n" +
+			"Formats:\n  hf         transformers' LlavaForConditionalGeneration, with processor and tokenizer\n" +
+			"  llava      the original LLaVA's, with the vision tower inside\n  projector  the projector alone, to be named in a recipe's model.projector.weights",
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) (err error) {
+			var known bool
+			if c.Dtype, known = exportDtypes[dtype]; !known {
+				return fmt.Errorf("--dtype %q is unknown; it is one of %s", dtype, strings.Join(slices.Sorted(maps.Keys(exportDtypes))[1:], ", "))
+			}
+			if c.ShardBytes, err = parseSize(shards); err != nil {
+				return fmt.Errorf("--shards: %w", err)
+			}
+			where, err := locate(args[0])
+			if err != nil {
+				return err
+			}
+			terminal := newTerminal(p.err)
+			defer terminal.close()
+			c.Model, c.Report = where.model, terminal
+			c.Open = model.OpenOptions{Overlay: where.overlay, Seed: where.seed}
+			c.Notes = model.ExportNotes{Aspect: where.aspect, Template: where.template}
+			if err := c.Run(); err != nil {
+				return fmt.Errorf("export: %w", err)
+			}
+			terminal.Say("wrote " + c.Out)
+			return nil
+		},
+	}
+	f := command.Flags()
+	f.StringVar(&c.Format, "format", "", "hf, llava or projector")
+	f.StringVar(&dtype, "dtype", "", "fp32, bf16 or fp16; without it that of the language model's files")
+	f.StringVar(&shards, "shards", "5GB", "largest file of weights, a `SIZE` such as 500MB or 5GB")
+	f.StringVar(&c.Out, "out", "", "`DIR` to write, which must not exist yet")
+	command.MarkFlagRequired("format")
+	command.MarkFlagRequired("out")
+	return command
+}
+
+// sizeUnits are those of transformers' max_shard_size: decimal, and binary with an i.
+var sizeUnits = []struct {
+	suffix string
+	bytes  int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}}
+
+// parseSize reads a size in bytes.
+func parseSize(text string) (int64, error) {
+	for _, unit := range sizeUnits {
+		number, ok := strings.CutSuffix(text, unit.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || n < 1 || n > math.MaxInt64/unit.bytes {
+			break
+		}
+		return n * unit.bytes, nil
+	}
+	return 0, fmt.Errorf("%q is not a size; write a whole number above 0 and GB, MB or KB (GiB, MiB, KiB for powers of two)", text)
+}

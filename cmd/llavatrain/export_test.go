@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// sameTensors wants two folders with the same tensors, bit for bit.
+func sameTensors(t *testing.T, a, b string) {
+	t.Helper()
+	first, second := openWeights(t, a), openWeights(t, b)
+	names := first.Names()
+	if got := second.Names(); fmt.Sprint(got) != fmt.Sprint(names) {
+		t.Fatalf("%s holds %d tensors, %s %d, or other names", a, len(names), b, len(got))
+	}
+	for _, name := range names {
+		x, err := first.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := second.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(x.Info) != fmt.Sprint(y.Info) || !bytes.Equal(x.Data, y.Data) {
+			t.Errorf("%s: %v in %s, %v in %s, or other bits", name, x.Info, a, y.Info, b)
+		}
+	}
+}
+
+// Folders that others wrote come back bit for bit in their own layout, and by way of the other one as far as both can say.
+func TestExportedFoldersRoundTrip(t *testing.T) {
+	hf, original := linked(t, shared(t, "parity", "llava-hf")), linked(t, shared(t, "parity", "llava-original"))
+	edit(t, filepath.Join(original, "config.json"), map[string]any{"mm_vision_tower": shared(t, "parity", "clip")})
+	out := t.TempDir()
+	export := func(from, format, dtype string) string {
+		t.Helper()
+		entries, err := os.ReadDir(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(out, fmt.Sprint(len(entries)))
+		args := []string{"export", from, "--format", format, "--out", to, "--shards", "3MB"}
+		if dtype != "" {
+			args = append(args, "--dtype", dtype)
+		}
+		command(t, 0, args...)
+		return to
+	}
+	sameTensors(t, hf, export(hf, "hf", ""))
+	sameTensors(t, original, export(original, "llava", ""))
+	sameTensors(t, hf, export(export(hf, "llava", ""), "hf", ""))
+	for _, dtype := range []string{"fp32", "bf16", "fp16"} {
+		for _, format := range []string{"hf", "llava"} {
+			once := export(original, format, dtype)
+			sameTensors(t, once, export(once, format, ""))
+			info, _ := openWeights(t, once).Info(map[string]string{"hf": "language_model.lm_head.weight", "llava": "lm_head.weight"}[format])
+			if want := exportDtypes[dtype]; info.Dtype != want {
+				t.Errorf("%s of %s has dtype %s", format, dtype, info.Dtype)
+			}
+		}
+	}
+	projector := export(original, "projector", "")
+	sameTensors(t, projector, export(original, "projector", "fp32"))
+	sameTensors(t, filepath.Join(projector, "mm_projector.safetensors"), projector)
+}
+
+// So do those of every family, with their tokenizers, SigLIP and tied embeddings, which are written once.
+func TestExportedFamiliesRoundTrip(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name+" "+f.template, func(t *testing.T) {
+			out, source := t.TempDir(), f.folder(t)
+			export := func(from, format string) string {
+				to := filepath.Join(out, filepath.Base(from)+"-"+format)
+				command(t, 0, "export", from, "--format", format, "--out", to)
+				return to
+			}
+			sameTensors(t, source, export(source, "llava"))
+			hf := export(source, "hf")
+			sameTensors(t, hf, export(hf, "hf"))
+			original := export(hf, "llava")
+			sameTensors(t, hf, export(original, "hf"))
+			if _, untied := openWeights(t, hf).Info("language_model.lm_head.weight"); untied == (f.language["tie_word_embeddings"] == true) {
+				t.Errorf("head: %v", untied)
+			}
+			if f.tower == nil { // the other towers got the norm behind their last layer
+				sameTensors(t, source, original)
+			}
+			want := command(t, 0, "generate", source, "--prompt", "Why?", "--max-tokens", "6")
+			for _, folder := range []string{hf, original} {
+				if got := command(t, 0, "generate", folder, "--prompt", "Why?", "--max-tokens", "6"); got != want {
+					t.Errorf("%s answers %q, want %q", folder, got, want)
+				}
+				if name := "preprocessor_config.json"; !bytes.Equal(read(t, filepath.Join(folder, name)), read(t, filepath.Join(source, name))) {
+					t.Errorf("%s has another %s", folder, name)
+				}
+				if _, err := os.Stat(filepath.Join(folder, "tokenizer.model")); (err == nil) != (f.vocab == "") {
+					t.Errorf("tokenizer.model of %s: %v", folder, err)
+				}
+			}
+		})
+	}
+}
+
+// The rows of <image> and <pad>, and those up to a multiple of 64, are the mean of the input embedding in both matrices.
+func TestExportedRowsOfNewTokens(t *testing.T) {
+	original := linked(t, shared(t, "parity", "llava-original"))
+	edit(t, filepath.Join(original, "config.json"), map[string]any{"mm_vision_tower": shared(t, "parity", "clip")})
+	to := filepath.Join(t.TempDir(), "hf")
+	command(t, 0, "export", original, "--format", "hf", "--out", to)
+	floats := func(folder, name string) []float32 {
+		x, err := openWeights(t, folder).Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values, err := x.Float32s()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return values
+	}
+	const rows, width = 32000, 32
+	old := floats(original, "model.embed_tokens.weight")
+	mean := make([]float64, width)
+	for i, x := range old {
+		mean[i%width] += float64(x) / rows
+	}
+	for _, matrix := range []string{"model.embed_tokens", "lm_head"} {
+		grown := floats(to, "language_model."+matrix+".weight")
+		if len(grown) != (rows+64)*width {
+			t.Fatalf("%s has %d rows", matrix, len(grown)/width)
+		}
+		for i, x := range grown[rows*width:] {
+			if d := float64(x) - mean[i%width]; d > 1e-6 || d < -1e-6 {
+				t.Fatalf("%s: value %d of the new rows is %v, the mean %v", matrix, i, x, mean[i%width])
+			}
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]int64{"5GB": 5e9, "500MB": 5e8, "1KB": 1000, "1KiB": 1024, "2MiB": 2 << 20, "3GiB": 3 << 30} {
+		if got, err := parseSize(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "5", "GB", "-1GB", "1.5GB", "5 GB", "0MB", "5gb", "10000000000GB"} {
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("%q is %d", text, got)
+		}
+	}
+}

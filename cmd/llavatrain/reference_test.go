@@ -1,0 +1,121 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/train"
+)
+
+// TestExportIsReadByTransformers exports the parity set's model, and one of each family, and lets transformers load them: same logits,
+// same greedy answer, same ids and pixels from its processor. It needs REFERENCE_PYTHON, a Python with
+// scripts/reference/requirements.txt.
+func TestExportIsReadByTransformers(t *testing.T) {
+	python := os.Getenv("REFERENCE_PYTHON")
+	if python == "" {
+		t.Skip("REFERENCE_PYTHON is not set: see scripts/reference/exported.py")
+	}
+	args := []string{filepath.Join("..", "..", "scripts", "reference", "exported.py")}
+	export := func(source string) {
+		t.Helper()
+		folder, record := filepath.Join(t.TempDir(), "hf"), filepath.Join(t.TempDir(), "record.safetensors")
+		command(t, 0, "export", source, "--format", "hf", "--shards", "3MB", "--out", folder)
+		recordAnswers(t, folder, record)
+		args = append(args, folder, record)
+	}
+	source := linked(t, shared(t, "parity", "llava-original"))
+	edit(t, filepath.Join(source, "config.json"), map[string]any{"mm_vision_tower": shared(t, "parity", "clip")})
+	for _, legacy := range []bool{false, true} {
+		edit(t, filepath.Join(source, "tokenizer_config.json"), map[string]any{"legacy": legacy})
+		export(source)
+	}
+	for _, f := range families {
+		export(f.folder(t))
+	}
+	out, err := exec.Command(python, args...).CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Error(err)
+	}
+}
+
+// recordAnswers writes what exported.py compares with.
+func recordAnswers(t *testing.T, folder, path string) {
+	t.Helper()
+	a, err := openAnswerer(folder, newTerminal(os.Stderr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	table := a.Processor.Table()
+	m, err := model.Open(a.model, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table[:]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Free()
+	var config struct {
+		Image int64 `json:"image_token_index"`
+	}
+	if err := json.Unmarshal(read(t, filepath.Join(folder, "config.json")), &config); err != nil {
+		t.Fatal(err)
+	}
+	var tensors []checkpoints.Tensor
+	texts := map[string]string{}
+	for k, p := range recordedAnswers(t) {
+		key := func(name string) string { return strconv.Itoa(k) + "." + name }
+		question, _, _ := strings.Cut(strings.SplitN(p.Prompt, "<image>\n", 2)[1], " ASSISTANT:")
+		picture, err := a.picture(shared(t, "coco-mini", "images", p.Image))
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch, err := a.batch(&picture, question)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := train.Input(batch)
+		ids := append([]int64(nil), in.IDs...)
+		for _, slot := range in.Slots {
+			ids[slot] = config.Image
+		}
+		pixels := make([]float32, len(picture.Pixels))
+		for i, level := range picture.Pixels {
+			pixels[i] = table[i/(len(pixels)/3)*256+int(level)]
+		}
+		var logits []float32
+		in.Wanted = []int64{int64(len(ids) - 1)}
+		if err := torch.Do(func(s *torch.Scope) { logits = torch.Read[float32](m.Logits(s, m.Forward(s, in).Hidden)) }); err != nil {
+			t.Fatal(err)
+		}
+		in.Wanted = nil
+		var tokens []int64
+		if err := m.Generate(in, model.Sampling{MaxTokens: 8}, func(id int32) bool { tokens = append(tokens, int64(id)); return true }); err != nil {
+			t.Fatal(err)
+		}
+		shaped := checkpoints.Float32Tensor(key("pixels"), pixels)
+		side := int64(math.Sqrt(float64(len(pixels) / 3)))
+		shaped.Shape = []int64{3, side, side}
+		levels := checkpoints.Tensor{Info: checkpoints.Info{Name: key("levels"), Dtype: checkpoints.U8, Shape: shaped.Shape}, Data: picture.Pixels}
+		tensors = append(tensors, levels, integers(key("input_ids"), ids), integers(key("tokens"), tokens), shaped, checkpoints.Float32Tensor(key("logits"), logits))
+		texts[key("question")] = question
+	}
+	if err := checkpoints.WriteSafetensors(path, texts, tensors); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func integers(name string, values []int64) checkpoints.Tensor {
+	var data []byte
+	for _, x := range values {
+		data = binary.LittleEndian.AppendUint64(data, uint64(x))
+	}
+	return checkpoints.Tensor{Info: checkpoints.Info{Name: name, Dtype: checkpoints.I64, Shape: []int64{int64(len(values))}}, Data: data}
+}

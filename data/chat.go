@@ -1,0 +1,57 @@
+package data
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Chat is the template as transformers' chat templates spell it (Jinja): apply_chat_template then renders a conversation that
+// begins with a user's turn as training did, a picture first in its turn. The tokenizer adds the beginning-of-sequence token itself.
+//
+// Training tokenises what follows a picture on its own. Where the tokenizer puts a space before a text and not behind a special token
+// such as <image>, the template has to say it.
+func (t *Template) Chat(tokenizer *Tokenizer) string {
+	text := func(spans []span) string {
+		whole, _ := join(spans)
+		return jinja(whole)
+	}
+	behind := t.image[1] + "\n"
+	if tokenizer.spacesStart() {
+		behind = " " + behind
+	}
+	trim := ""
+	if t.trim {
+		trim = " | trim"
+	}
+	image := jinja(t.image[0] + imageMark + behind)
+	return fmt.Sprintf(`{%% for message in messages %%}{%% if message['role'] == 'user' %%}{{ %[1]s if loop.first else %[2]s }}`+
+		`{%% if message['content'] is string %%}{{ message['content']%[7]s }}{%% else %%}`+
+		`{%% for part in message['content'] if part['type'] == 'image' %%}{{ %[3]s }}{%% endfor %%}`+
+		`{%% for part in message['content'] if part['type'] == 'text' %%}{{ part['text']%[7]s }}{%% endfor %%}{%% endif %%}`+
+		`{%% if not loop.last or add_generation_prompt %%}{{ %[4]s }}{%% endif %%}`+
+		`{%% elif message['role'] == 'assistant' %%}{{ %[5]s }}`+
+		`{%% if message['content'] is string %%}{{ message['content']%[7]s }}{%% else %%}`+
+		`{%% for part in message['content'] if part['type'] == 'text' %%}{{ part['text']%[7]s }}{%% endfor %%}{%% endif %%}{{ %[6]s }}{%% endif %%}{%% endfor %%}`,
+		text(t.first), text(t.next), image, text(t.header), jinja(t.lead), jinja(t.close), trim)
+}
+
+// spacesStart says whether a space goes before a text and not behind a special token within it.
+func (t *Tokenizer) spacesStart() bool {
+	i := slices.IndexFunc(t.specials, func(s specialToken) bool { return s.id == t.eos })
+	behind := t.Encode(t.specials[i].text + "a")[1:]
+	return !slices.EqualFunc(behind, t.Encode("a"), func(a, b Token) bool { return a.ID == b.ID })
+}
+
+// jinja is a string literal: those of JSON are read alike.
+func jinja(text string) string {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(text); err != nil {
+		panic(err) // a string always encodes
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}

@@ -1,0 +1,147 @@
+package model
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// Contents is a model whose tensors still lie in their files: the headers have been read and every parameter has found its tensor, but
+// no value has been touched and nothing was allocated. It is for converting models that need not run.
+type Contents struct {
+	model   *LLaVA // declared only
+	recipe  recipes.Model
+	sources *sources
+	seed    uint64
+	list    []content
+}
+
+// content is one tensor under our name.
+type content struct {
+	name string
+	assignment
+}
+
+// behindTower are the tensors of published towers that lie behind the selected layer: not needed to run, but others expect them.
+var behindTower = regexp.MustCompile(`^(encoder\.layers|post_layernorm|head)\.`)
+
+// Inspect opens a model's files as Open does, up to the point where Open would load them. Close must be called.
+func Inspect(m recipes.Model, o OpenOptions) (*Contents, error) {
+	configs, err := readConfigs(m)
+	if err != nil {
+		return nil, err
+	}
+	c := &Contents{model: &LLaVA{Params: nn.NewParams(), configs: configs}, recipe: m, seed: o.Seed, sources: &sources{}}
+	if err := c.open(o); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Contents) open(o OpenOptions) error {
+	if err := c.model.declare(c.recipe, torch.CPU); err != nil {
+		return err
+	}
+	var err error
+	if c.sources, err = c.model.openSources(c.recipe, o); err != nil {
+		return err
+	}
+	plan, err := c.sources.match(c.model.Params)
+	if err != nil {
+		return err
+	}
+	for _, a := range plan {
+		c.list = append(c.list, content{a.param.Name, a})
+	}
+	if err := c.sources.checkProjector(c.model.Params); err != nil {
+		return err
+	}
+	c.addBehindTower()
+	return nil
+}
+
+// addBehindTower adds what the tower's files hold and the model does not run.
+func (c *Contents) addBehindTower() {
+	s := c.sources.parts[partVision]
+	if s == nil {
+		return
+	}
+	for _, name := range s.weights.Names() {
+		rest, inTower := strings.CutPrefix(name, s.spelled.prefix())
+		_, declared := c.model.Params.Get(visionPrefix + rest)
+		if inTower && !declared && behindTower.MatchString(rest) {
+			info, _ := s.weights.Info(name)
+			c.list = append(c.list, content{visionPrefix + rest, assignment{info: info, weights: s.weights}})
+		}
+	}
+}
+
+// Close lets go of the files.
+func (c *Contents) Close() {
+	c.sources.close()
+	c.model.Free()
+}
+
+// Language is what the tokenizer must fit.
+func (c *Contents) Language() LanguageShape { return c.model.Language.Describe() }
+
+// Dtype is the dtype of the language model's weights in their files; F32 for random ones.
+func (c *Contents) Dtype() checkpoints.Dtype {
+	for _, t := range c.list {
+		if t.param != nil && t.param.Part == partLanguage && t.weights != nil {
+			return t.info.Dtype
+		}
+	}
+	return checkpoints.F32
+}
+
+// has says whether there is a tensor of a name.
+func (c *Contents) has(name string) bool {
+	for _, t := range c.list {
+		if t.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// shape of the tensor.
+func (t content) shape() []int64 {
+	if t.param != nil {
+		return t.param.Shape
+	}
+	return t.info.Shape
+}
+
+// values are the tensor's values: bytes of its file, or made from the seed.
+func (t content) values(seed uint64) (tensor checkpoints.Tensor, err error) {
+	if t.weights != nil {
+		return t.weights.Tensor(t.info.Name)
+	}
+	tensor.Info = checkpoints.Info{Name: t.name, Dtype: checkpoints.F32, Shape: t.param.Shape}
+	err = torch.Do(func(s *torch.Scope) { tensor.Data = t.param.Initial(s, seed).Bytes() })
+	return tensor, err
+}
+
+// convert gives a tensor's values in another dtype.
+func convert(tensor checkpoints.Tensor, dtype checkpoints.Dtype) (data []byte, err error) {
+	if tensor.Dtype == dtype {
+		return tensor.Data, nil
+	}
+	from, ok := dtypeNames[tensor.Dtype]
+	if !ok {
+		return nil, fmt.Errorf("tensor %s has dtype %s; weights are F32, F16, BF16 or F64", tensor.Name, tensor.Dtype)
+	}
+	err = torch.Do(func(s *torch.Scope) {
+		x := torch.Empty(s, tensor.Shape, dtypeNames[dtype], torch.CPU)
+		x.SetBytes(tensor.Data, from, tensor.Shape)
+		data = x.Bytes()
+	})
+	return data, err
+}

@@ -1,0 +1,275 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// Export is a model as a folder in one of the formats: its configuration, and the tensors that belong beside it, read one at a time.
+type Export struct {
+	Config    []byte
+	Processor []byte             // processor_config.json of format hf
+	Tensors   []checkpoints.Info // under the format's names
+	Metadata  map[string]string  // of the file of a projector alone
+
+	contents *Contents
+	list     []content
+	mean     []float32 // [D] of the embedding's rows, once it is needed
+}
+
+// ExportOptions say how a model is written.
+type ExportOptions struct {
+	Format string
+	Dtype  checkpoints.Dtype
+	Notes  ExportNotes
+	Marks  Marks // of format hf
+}
+
+// Marks are the ids of the two tokens that transformers' LLaVA adds.
+type Marks struct{ Image, Pad int64 }
+
+// Formats are the layouts that Export writes.
+var formats = map[string]func(e *Export, o ExportOptions) error{
+	"hf":        (*Export).nested,
+	"llava":     (*Export).whole,
+	"projector": (*Export).projectorAlone,
+}
+
+// Export prepares a model for writing.
+func (c *Contents) Export(o ExportOptions) (*Export, error) {
+	build, err := lookUp("format", o.Format, formats)
+	if err != nil {
+		return nil, err
+	}
+	e := &Export{contents: c, list: slices.Clone(c.list)}
+	if err := build(e, o); err != nil {
+		return nil, fmt.Errorf("format %s: %w", o.Format, err)
+	}
+	return e, nil
+}
+
+// torchDtypes are the names of dtypes in configurations.
+var torchDtypes = map[checkpoints.Dtype]string{checkpoints.F32: "float32", checkpoints.BF16: "bfloat16", checkpoints.F16: "float16"}
+
+// whole is the original's layout.
+func (e *Export) whole(o ExportOptions) (err error) {
+	m := e.contents.model
+	for _, t := range e.list {
+		e.add(t.name, o.Dtype, t.shape())
+	}
+	e.Config, err = exportConfig(m.configs, e.contents.recipe, m.Tower.Describe(), o.Notes, torchDtypes[o.Dtype])
+	return err
+}
+
+// projectorAlone is what stage 1 of the original leaves, with the identities of the parts that the projector belongs to.
+func (e *Export) projectorAlone(o ExportOptions) (err error) {
+	e.list = slices.DeleteFunc(e.list, func(t content) bool { return t.param == nil || t.param.Part != partProjector })
+	if len(e.list) == 0 {
+		return errors.New("this model's projector has no weights")
+	}
+	if e.Metadata, err = e.contents.sources.identities(e.contents.model.Params); err != nil {
+		return err
+	}
+	return e.whole(o)
+}
+
+func (e *Export) add(name string, dtype checkpoints.Dtype, shape []int64) {
+	e.Tensors = append(e.Tensors, checkpoints.Info{Name: name, Dtype: dtype, Shape: shape})
+}
+
+// nested is transformers' layout.
+func (e *Export) nested(o ExportOptions) error {
+	m, recipe := e.contents.model, e.contents.recipe
+	if kind := recipe.Projector.Type; kind != "mlp2x_gelu" {
+		return fmt.Errorf("transformers' LLaVA has a projector of two layers (mlp2x_gelu) and no place for this one (%s): use --format llava", kind)
+	}
+	rows := m.Language.Describe().VocabSize
+	if last := max(o.Marks.Image, o.Marks.Pad); last >= rows {
+		rows = (last + 1 + 63) / 64 * 64 // as the conversion of llava-hf's models does
+	}
+	layers := e.completeTower()
+	for _, t := range e.list {
+		shape := slices.Clone(t.shape())
+		if e.isVocabulary(t.param) {
+			shape[0] = rows
+		}
+		part := partVision
+		if t.param != nil {
+			part = t.param.Part
+		}
+		e.add(onDisk[part].of(t.name), o.Dtype, shape)
+	}
+	return e.nestedConfigs(layers, rows, o)
+}
+
+// isVocabulary says whether a parameter has a row for each piece of the tokenizer.
+func (e *Export) isVocabulary(p *nn.Param) bool {
+	return p != nil && p.Part == partLanguage && (p == e.contents.model.Language.Head() || strings.HasSuffix(p.Name, "embed_tokens.weight"))
+}
+
+// completeTower gives the tower the norm that lies behind its last layer, as transformers would initialise it, where the files have
+// none: it is part of what transformers loads, and no part of the features. It returns how many layers there are.
+func (e *Export) completeTower() (layers int) {
+	for e.contents.has(fmt.Sprintf("%sencoder.layers.%d.layer_norm1.weight", visionPrefix, layers)) {
+		layers++
+	}
+	width := []int64{e.contents.model.Tower.Describe().HiddenSize}
+	for _, norm := range []struct{ name, kind string }{{"weight", "ones"}, {"bias", "zeros"}} {
+		name := visionPrefix + "post_layernorm." + norm.name
+		if !e.contents.has(name) {
+			p := &nn.Param{Name: name, Part: partVision, Shape: width, Init: nn.Init{Kind: norm.kind}}
+			e.list = append(e.list, content{name, assignment{param: p}})
+		}
+	}
+	return layers
+}
+
+// nestedConfigs makes the config.json of LlavaForConditionalGeneration, with the keys of ours that its readers pass over, and the
+// processor_config.json of LlavaProcessor.
+func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
+	m, recipe, dtype := e.contents.model, e.contents.recipe, torchDtypes[o.Dtype]
+	var text, vision map[string]any
+	if err := errors.Join(decodeNumbers(m.configs.language, &text), decodeNumbers(m.configs.vision, &vision)); err != nil {
+		return fmt.Errorf("config.json: %w", err)
+	}
+	maps.DeleteFunc(text, func(key string, _ any) bool { return isOriginals(key) })
+	kind, err := languageType(m.configs.language)
+	if err != nil {
+		return err
+	}
+	text["model_type"], text["vocab_size"], text["pad_token_id"], text["torch_dtype"] = kind, rows, o.Marks.Pad, dtype
+	selected, err := selectedOf(recipe.Vision, declaredLayers(vision, layers), layers)
+	if err != nil {
+		return err
+	}
+	tower := m.Tower.Describe()
+	vision["num_hidden_layers"], vision["patch_size"], vision["torch_dtype"] = layers, tower.PatchSize, dtype
+	if !hasClassToken(vision) {
+		vision["vision_use_head"] = e.contents.has(visionPrefix + "head.probe") // SigLIP's pooling, which features pass by
+	}
+	delete(text, "dtype") // as transformers 5 calls torch_dtype
+	delete(vision, "dtype")
+	tied, _ := text["tie_word_embeddings"].(bool)
+	strategy, classTokens := "full", 0
+	if hasClassToken(vision) {
+		strategy, classTokens = map[string]string{"patch": "default", "cls_patch": "full"}[recipe.Vision.SelectFeature], 1
+	}
+	e.Config, err = json.MarshalIndent(map[string]any{
+		"architectures": []string{"LlavaForConditionalGeneration"}, "model_type": "llava", "torch_dtype": dtype,
+		"text_config": text, "vision_config": vision, "image_token_index": o.Marks.Image, "pad_token_id": o.Marks.Pad, "ignore_index": -100,
+		"image_seq_length": tower.Tokens, "projector_hidden_act": "gelu", "multimodal_projector_bias": true,
+		"vision_feature_layer": selected, "vision_feature_select_strategy": strategy, "tie_word_embeddings": tied,
+		"image_aspect_ratio": o.Notes.Aspect, "conversation_template": o.Notes.Template, "tokenizer_model_max_length": recipe.Language.MaxLength,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	e.Processor, err = json.MarshalIndent(map[string]any{
+		"processor_class": "LlavaProcessor", "image_token": "<image>", "num_additional_image_tokens": classTokens,
+		"patch_size": tower.PatchSize, "vision_feature_select_strategy": strategy,
+	}, "", "  ")
+	return err
+}
+
+// selectedOf is which hidden state of a tower with the given layers is the one that the recipe selects of all that its configuration
+// has. They differ where our own exports left the layers behind it out.
+func selectedOf(v recipes.Vision, all, layers int) (int, error) {
+	if all == layers {
+		return v.SelectLayer, nil
+	}
+	run, err := TowerSelect{Layer: v.SelectLayer, Feature: v.SelectFeature}.layers(all)
+	return run - layers - 1, err
+}
+
+// declaredLayers is num_hidden_layers of a tower's configuration.
+func declaredLayers(vision map[string]any, fallback int) int {
+	number, _ := vision["num_hidden_layers"].(json.Number)
+	if n, err := number.Int64(); err == nil {
+		return int(n)
+	}
+	return max(fallback, 12) // CLIP's and SigLIP's default
+}
+
+// isOriginals says whether a key at the top level of the original's configuration is none of its language model's.
+func isOriginals(key string) bool {
+	return hasPrefix(key, []string{"mm_", "tune_mm_", "freeze_mm_", "use_mm_", "image_", "tokenizer_", "unfreeze_mm_"}) ||
+		slices.Contains([]string{"vision_config", "conversation_template", "_name_or_path", "architectures", "transformers_version", "auto_map"}, key)
+}
+
+// Read is the values of the i-th tensor, in its dtype. It may lie in the mapped file: it is gone when the contents are closed.
+func (e *Export) Read(i int) ([]byte, error) {
+	t, info := e.list[i], e.Tensors[i]
+	values, err := t.values(e.contents.seed)
+	if err != nil {
+		return nil, err
+	}
+	data, err := convert(values, info.Dtype)
+	if err != nil || int64(len(data)) == info.Bytes() {
+		return data, err
+	}
+	row, err := e.meanRow(info)
+	if err != nil {
+		return nil, err
+	}
+	data = slices.Grow(slices.Clip(data), int(info.Bytes())-len(data))
+	for int64(len(data)) < info.Bytes() {
+		data = append(data, row...)
+	}
+	return data, nil
+}
+
+// Release lets go of the memory of the i-th tensor after it was written.
+func (e *Export) Release(i int) {
+	if t := e.list[i]; t.weights != nil {
+		t.weights.Release(t.info.Name)
+	}
+}
+
+// meanRow is what the rows of new tokens hold, in both matrices: the mean of the input embedding's rows. llava-hf's conversion draws
+// them from a narrow normal distribution around it.
+func (e *Export) meanRow(like checkpoints.Info) ([]byte, error) {
+	width := like.Shape[1]
+	if e.mean == nil {
+		at := slices.IndexFunc(e.list, func(t content) bool { return t.param != nil && strings.HasSuffix(t.name, "embed_tokens.weight") })
+		if at < 0 {
+			return nil, errors.New("the language model has no embed_tokens.weight")
+		}
+		values, err := e.list[at].values(e.contents.seed)
+		if err != nil {
+			return nil, err
+		}
+		if e.mean, err = columnMeans(values, width); err != nil {
+			return nil, err
+		}
+	}
+	return convert(checkpoints.Float32Tensor("mean", e.mean), like.Dtype)
+}
+
+// columnMeans are the means of a matrix's columns, summed in float64.
+func columnMeans(matrix checkpoints.Tensor, width int64) ([]float32, error) {
+	sums, rowBytes := make([]float64, width), width*int64(matrix.Dtype.Size())
+	rows := int64(len(matrix.Data)) / rowBytes
+	for r := range rows {
+		row := checkpoints.Tensor{Info: checkpoints.Info{Name: matrix.Name, Dtype: matrix.Dtype, Shape: []int64{width}}, Data: matrix.Data[r*rowBytes:][:rowBytes]}
+		values, err := row.Float32s()
+		if err != nil {
+			return nil, err
+		}
+		for i, x := range values {
+			sums[i] += float64(x)
+		}
+	}
+	means := make([]float32, width)
+	for i, sum := range sums {
+		means[i] = float32(sum / float64(rows))
+	}
+	return means, nil
+}

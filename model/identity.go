@@ -1,0 +1,129 @@
+package model
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model/nn"
+)
+
+// A projector fits the language model and the tower that it was trained with, and no others of the same widths. So its file's metadata
+// hold an identity of each: 64 weights spread over the part's layers, as bf16 in hexadecimal. Identities are compared weight by weight,
+// and nine in ten must agree, so that the same model in another dtype or layout is the same, and another fine-tuning is not.
+const (
+	identityWeights = 64
+	identityAgrees  = 58
+	identityPrefix  = "llavatrain."
+)
+
+// identified are the parts that a projector belongs to, as messages call them.
+var identified = []struct{ part, name string }{{partLanguage, "language model"}, {partVision, "vision tower"}}
+
+// identity reads the weights of a part where at finds them; "" for a part that no file gives.
+func identity(ps *nn.Params, part string, at func(p *nn.Param) (assignment, error)) (string, error) {
+	var matrices []*nn.Param
+	for _, p := range ps.All() {
+		if p.Part == part && len(p.Shape) == 2 && strings.Contains(p.Name, ".layers.") {
+			matrices = append(matrices, p)
+		}
+	}
+	if len(matrices) == 0 {
+		return "", nil
+	}
+	var bits []byte
+	for i := range identityWeights {
+		p := matrices[i*len(matrices)/identityWeights]
+		a, err := at(p)
+		if err != nil || a.weights == nil {
+			return "", err
+		}
+		x, err := a.element(p.Elements() * int64(2*i+1) / (2 * identityWeights))
+		if err != nil {
+			return "", err
+		}
+		bits = append(bits, byte(x>>8), byte(x))
+	}
+	return hex.EncodeToString(bits), nil
+}
+
+// element is one value of a tensor, rounded to bf16 (to nearest, ties to even).
+func (a assignment) element(index int64) (uint16, error) {
+	tensor, err := a.weights.Tensor(a.info.Name)
+	if err != nil {
+		return 0, err
+	}
+	size := int64(tensor.Dtype.Size())
+	one := checkpoints.Tensor{Info: checkpoints.Info{Name: tensor.Name, Dtype: tensor.Dtype, Shape: []int64{1}}, Data: tensor.Data[index*size:][:size]}
+	values, err := one.Float32s()
+	if err != nil {
+		return 0, err
+	}
+	bits := math.Float32bits(values[0])
+	return uint16((bits + 0x7fff + bits>>16&1) >> 16), nil
+}
+
+// sameIdentity compares two identities.
+func sameIdentity(a, b string) bool {
+	agree := 0
+	for i := 0; i+4 <= min(len(a), len(b)); i += 4 {
+		if a[i:i+4] == b[i:i+4] {
+			agree++
+		}
+	}
+	return agree >= identityAgrees
+}
+
+// checkProjector refuses a projector whose file says that it belongs to another language model or tower. Files without identities pass.
+func (ss *sources) checkProjector(ps *nn.Params) error {
+	projector := ss.parts[partProjector]
+	if projector == nil {
+		return nil
+	}
+	metadata := projector.weights.Metadata()
+	for _, row := range identified {
+		theirs := metadata[identityPrefix+row.part]
+		if theirs == "" {
+			continue
+		}
+		ours, err := identity(ps, row.part, ss.base)
+		if err != nil {
+			return err
+		}
+		if ours != "" && !sameIdentity(theirs, ours) {
+			return fmt.Errorf("model.projector.weights: %s was trained with another %s than %s: name the one that it belongs to, or pretrain a projector for this one",
+				projector.where, row.name, ss.parts[row.part].where)
+		}
+	}
+	return nil
+}
+
+// identities are those of the parts as they are opened, overlays included, as metadata of a projector's file.
+func (ss *sources) identities(ps *nn.Params) (map[string]string, error) {
+	metadata := map[string]string{}
+	for _, row := range identified {
+		id, err := identity(ps, row.part, ss.find)
+		if err != nil {
+			return nil, err
+		}
+		if id != "" {
+			metadata[identityPrefix+row.part] = id
+		}
+	}
+	return metadata, nil
+}
+
+// Belongs is the metadata of a projector's file: the identities of the parts that it was trained with, which are those that the model
+// was opened with, without the given parts, whose weights have changed since.
+func (m *LLaVA) Belongs(changed ...string) map[string]string {
+	metadata := map[string]string{}
+	for key, id := range m.identities {
+		if !slices.Contains(changed, strings.TrimPrefix(key, identityPrefix)) {
+			metadata[key] = id
+		}
+	}
+	return metadata
+}

@@ -1,0 +1,88 @@
+package model
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model/nn"
+)
+
+// renaming is a prefix of our names and what stands for it in files.
+type renaming struct{ ours, theirs string }
+
+// spelling is how files name the parameters of one part: by the first renaming that fits.
+type spelling []renaming
+
+// layout is how a folder names the parameters of all three parts.
+type layout map[string]spelling
+
+// Two-layer projectors are numbered in the original as in a torch Sequential, and named in transformers.
+func linear12(prefix string) spelling {
+	return spelling{{projectorPrefix + "0.", prefix + "linear_1."}, {projectorPrefix + "2.", prefix + "linear_2."}}
+}
+
+// The layouts of a whole LLaVA: the original's, and what transformers' LlavaForConditionalGeneration has written over the years
+// (llava.md 5.3 calls them A, B and C). We write original and onDisk, which every version of transformers reads.
+var (
+	original = layout{partLanguage: {{"", ""}}, partProjector: {{"", ""}}, partVision: {{"", ""}}}
+	onDisk   = layout{
+		partLanguage:  {{"lm_head.", "language_model.lm_head."}, {"model.", "language_model.model."}},
+		partProjector: linear12("multi_modal_projector."),
+		partVision:    {{visionPrefix, "vision_tower.vision_model."}},
+	}
+	inModule = layout{
+		partLanguage:  {{"lm_head.", "lm_head."}, {"model.", "model.language_model."}},
+		partProjector: linear12("model.multi_modal_projector."),
+		partVision:    {{visionPrefix, "model.vision_tower.vision_model."}},
+	}
+	bareTower = layout{partVision: {{visionPrefix, "model.vision_tower."}}}
+	clipAlone = layout{partVision: {{visionPrefix, "vision_model."}}}
+	clipBare  = layout{partVision: {{visionPrefix, ""}}}
+	layouts   = []layout{original, onDisk, inModule, bareTower, clipAlone, clipBare}
+)
+
+// What a whole LLaVA calls the parts that are not its language model.
+var (
+	projectorPrefixes = []string{projectorPrefix, "multi_modal_projector.", "model.multi_modal_projector."}
+	towerPrefixes     = []string{"model.vision_tower.", "vision_tower."}
+)
+
+func hasPrefix(name string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+func isProjector(name string) bool { return hasPrefix(name, projectorPrefixes) }
+
+// of is how files spell a parameter's name.
+func (sp spelling) of(name string) string {
+	for _, r := range sp {
+		if rest, ok := strings.CutPrefix(name, r.ours); ok {
+			return r.theirs + rest
+		}
+	}
+	return name
+}
+
+// prefix is what the names of a tower begin with in files.
+func (sp spelling) prefix() string { return sp.of(visionPrefix) }
+
+// findSpelling is the spelling under which files hold most of a part's parameters.
+func findSpelling(part string, ps *nn.Params, w *checkpoints.Weights) spelling {
+	best, most := original[part], 0
+	for _, l := range layouts {
+		found := 0
+		for _, p := range ps.All() {
+			if l[part] == nil || p.Part != part {
+				continue
+			}
+			if _, ok := w.Info(l[part].of(p.Name)); ok {
+				found++
+			}
+		}
+		if found > most {
+			best, most = l[part], found
+		}
+	}
+	return best
+}

@@ -1,0 +1,293 @@
+package model
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// wholeConfig is config.json of a folder that holds a whole LLaVA. The original puts the language model's fields at the top level and
+// its own beside them; transformers (LlavaForConditionalGeneration) nests both halves.
+type wholeConfig struct {
+	ModelType string          `json:"model_type"`
+	Text      json.RawMessage `json:"text_config"`
+	Vision    json.RawMessage `json:"vision_config"`
+
+	Projector string `json:"mm_projector_type"`
+	Tower     string `json:"mm_vision_tower"`
+	Layer     *int   `json:"mm_vision_select_layer"`
+	Feature   string `json:"mm_vision_select_feature"`
+	Merge     string `json:"mm_patch_merge_type"`
+	StartEnd  bool   `json:"mm_use_im_start_end"`
+	MaxLength int    `json:"tokenizer_model_max_length"`
+	Aspect    string `json:"image_aspect_ratio"`
+	Template  string `json:"conversation_template"` // ours
+
+	FeatureLayer any    `json:"vision_feature_layer"`
+	Strategy     string `json:"vision_feature_select_strategy"`
+	Activation   string `json:"projector_hidden_act"`
+	Bias         *bool  `json:"multimodal_projector_bias"`
+	Tied         bool   `json:"tie_word_embeddings"`
+}
+
+func parseWhole(raw []byte) (c wholeConfig, err error) {
+	if err = json.Unmarshal(raw, &c); err != nil {
+		return c, fmt.Errorf("config.json: %w", err)
+	}
+	for _, half := range []*json.RawMessage{&c.Text, &c.Vision} {
+		if string(*half) == "null" {
+			*half = nil
+		}
+	}
+	return c, nil
+}
+
+// nested says whether the configuration is in transformers' layout.
+func (c wholeConfig) nested() bool {
+	return c.ModelType == "llava" && (len(c.Text) > 0 || c.Layer == nil)
+}
+
+// isWhole says whether the configuration is a LLaVA's at all.
+func (c wholeConfig) isWhole() bool { return c.nested() || c.Layer != nil }
+
+// refuse names what a LLaVA asks for that is not done here.
+func (c wholeConfig) refuse() error {
+	switch {
+	case c.Merge != "" && c.Merge != "flat" || strings.HasPrefix(c.Aspect, "anyres"):
+		return fmt.Errorf("config.json asks for the tiles of LLaVA-1.6 (mm_patch_merge_type %q, image_aspect_ratio %q), which are not supported", c.Merge, c.Aspect)
+	case c.StartEnd:
+		return errors.New("config.json has mm_use_im_start_end: models that want <im_start> and <im_end> around a picture are not supported")
+	case c.Activation != "" && c.Activation != "gelu":
+		return fmt.Errorf("config.json has projector_hidden_act %q; a projector has gelu", c.Activation)
+	case c.Bias != nil && !*c.Bias:
+		return errors.New("config.json has multimodal_projector_bias false; a projector has biases")
+	}
+	return nil
+}
+
+// textDefaults are what transformers 5.17 takes for keys that a text_config leaves out, where the sizes are concerned (its
+// configuration_llama.py and those of the other families); published folders leave out most.
+var textDefaults = map[string]map[string]any{
+	"llama": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"max_position_embeddings": 2048, "rms_norm_eps": 1e-6},
+	"mistral": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"num_key_value_heads": 8, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6},
+	"phi3": {"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
+	"qwen2": {"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"num_key_value_heads": 32, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6},
+	"qwen3": {"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32,
+		"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6},
+}
+
+// languageHalf is the language model's configuration within a whole LLaVA's, or the configuration itself.
+func languageHalf(raw []byte) ([]byte, error) {
+	c, err := parseWhole(raw)
+	if err != nil || !c.isWhole() {
+		return raw, err
+	}
+	if err := c.refuse(); err != nil || !c.nested() {
+		return raw, err
+	}
+	text := map[string]any{}
+	if len(c.Text) > 0 {
+		if err := decodeNumbers(c.Text, &text); err != nil {
+			return nil, fmt.Errorf("config.json: text_config: %w", err)
+		}
+	}
+	kind, _ := text["model_type"].(string)
+	full := maps.Clone(textDefaults[cmp.Or(kind, "llama")])
+	if full == nil {
+		full = map[string]any{}
+	}
+	full["model_type"] = "llama"
+	maps.Copy(full, text)
+	if tied, _ := full["tie_word_embeddings"].(bool); c.Tied && !tied {
+		full["tie_word_embeddings"] = true
+	}
+	return json.Marshal(full)
+}
+
+// visionHalf is the tower's configuration within a whole LLaVA's, or within that of both halves of CLIP or SigLIP, or the configuration
+// itself.
+func visionHalf(raw []byte) ([]byte, error) {
+	c, err := parseWhole(raw)
+	if err != nil || len(c.Vision) == 0 && !isLLaVA(c.ModelType) {
+		return raw, err
+	}
+	if len(c.Vision) == 0 {
+		return nil, errors.New("config.json of this LLaVA has no vision_config; name the folder of its vision tower (see mm_vision_tower) instead")
+	}
+	vision := map[string]any{}
+	if err := decodeNumbers(c.Vision, &vision); err != nil {
+		return nil, fmt.Errorf("config.json: vision_config: %w", err)
+	}
+	if vision["model_type"] == nil {
+		vision["model_type"] = "clip_vision_model"
+		if _, both := towers[c.ModelType]; both {
+			vision["model_type"] = c.ModelType
+		}
+	}
+	return json.Marshal(vision)
+}
+
+// decodeNumbers decodes JSON and keeps its numbers as they are spelled.
+func decodeNumbers(raw []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	return d.Decode(into)
+}
+
+// towerBeside is the folder of the tower that belongs to the folder dir: dir itself if that is a tower, or a LLaVA with its tower's
+// configuration inside; else what mm_vision_tower names, as a folder seen from dir, or as a Hugging Face id.
+func towerBeside(dir string, raw []byte) (string, error) {
+	c, err := parseWhole(raw)
+	if err != nil || c.Layer == nil || len(c.Vision) > 0 {
+		return dir, err
+	}
+	if c.Tower == "" {
+		return "", fmt.Errorf("config.json of %q has neither vision_config nor mm_vision_tower; name the folder of its vision tower instead", dir)
+	}
+	beside := c.Tower
+	if !filepath.IsAbs(beside) {
+		beside = filepath.Join(dir, beside)
+	}
+	if info, err := os.Stat(beside); err == nil && info.IsDir() {
+		return beside, nil
+	}
+	tower, err := Resolve(c.Tower)
+	if err != nil {
+		return "", fmt.Errorf("vision tower of %q (mm_vision_tower in its config.json): %w", dir, err)
+	}
+	return tower, nil
+}
+
+// towerName is what mm_vision_tower calls the tower of a folder that a recipe names weights: an id stays one, a folder becomes absolute.
+func towerName(weights, dir, towerDir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return "", err
+	}
+	c, err := parseWhole(raw)
+	switch {
+	case err != nil:
+		return "", err
+	case !c.isWhole():
+		return weights, nil
+	case c.Tower == "" || dir == towerDir: // as it was written
+		return c.Tower, nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, c.Tower)); err == nil {
+		return filepath.Abs(towerDir)
+	}
+	return c.Tower, nil
+}
+
+// ReadLLaVA reads how the model of a whole LLaVA folder is to be opened and asked, in any of the layouts. Where config.json does not
+// say, the original's defaults hold.
+func ReadLLaVA(dir string) (m recipes.Model, notes ExportNotes, err error) {
+	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return m, notes, err
+	}
+	c, err := parseWhole(raw)
+	if err == nil && !c.isWhole() {
+		err = fmt.Errorf("not a LLaVA model: model_type is %q, and it has no mm_vision_select_layer", c.ModelType)
+	}
+	if err == nil {
+		err = c.refuse()
+	}
+	if err == nil && projectorAlone(dir) {
+		return m, notes, errProjectorAlone(dir)
+	}
+	if err == nil && c.nested() {
+		err = c.unnest()
+	}
+	if err != nil {
+		return m, notes, fmt.Errorf("%s: %w", dir, err)
+	}
+	m = recipes.Model{
+		Vision:    recipes.Vision{Weights: dir, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
+		Projector: recipes.Projector{Type: cmp.Or(c.Projector, "linear")},
+		Language:  recipes.Language{Weights: dir, Tokenizer: recipes.Tokenizer{Legacy: "auto"}, MaxLength: cmp.Or(c.MaxLength, 2048)},
+	}
+	return m, ExportNotes{Aspect: cmp.Or(c.Aspect, "square"), Template: cmp.Or(c.Template, "vicuna_v1")}, nil
+}
+
+// projectorAlone says whether a folder is what stage 1 leaves.
+func projectorAlone(dir string) bool {
+	found := func(pattern string) bool {
+		files, _ := filepath.Glob(filepath.Join(dir, pattern))
+		return len(files) > 0
+	}
+	return found("mm_projector.*") && !found("model*.safetensors*") && !found("pytorch_model*")
+}
+
+func errProjectorAlone(dir string) error {
+	return fmt.Errorf("%q holds a projector alone: name it as model.projector.weights, and as model.language.weights the language model that it was trained with", dir)
+}
+
+// unnest says in the original's keys what transformers' say.
+func (c *wholeConfig) unnest() error {
+	layer, isNumber := cmp.Or(c.FeatureLayer, any(-2.)).(float64)
+	if !isNumber || layer != float64(int(layer)) {
+		return fmt.Errorf("config.json has vision_feature_layer %v; one layer is supported", c.FeatureLayer)
+	}
+	feature, known := map[string]string{"": "patch", "default": "patch", "full": "cls_patch"}[c.Strategy]
+	if !known {
+		return fmt.Errorf("config.json has vision_feature_select_strategy %q; it is default or full", c.Strategy)
+	}
+	var vision map[string]any
+	if json.Unmarshal(c.Vision, &vision) == nil && !hasClassToken(vision) {
+		feature = "patch" // full drops no token, and there is none to drop
+	}
+	number := int(layer)
+	c.Layer, c.Feature, c.Projector = &number, feature, "mlp2x_gelu"
+	return nil
+}
+
+// hasClassToken says whether a tower's first row stands for the whole picture. Of the towers known to LLaVA only CLIP has one.
+func hasClassToken(vision map[string]any) bool {
+	kind, _ := vision["model_type"].(string)
+	return kind == "" || strings.HasPrefix(kind, "clip")
+}
+
+// Names and words of folders whose weights are differences from another model's.
+var (
+	deltaName   = regexp.MustCompile(`(?i)[-_]delta([-_.]|$)`)
+	deltaReadme = regexp.MustCompile(`(?i)delta (model|weights)["'”*]* cannot be used directly`)
+)
+
+// refuseDelta refuses weights that were published as differences from LLaMA's (Vicuna v0 and v1.1, the first LLaVAs): by the folder's
+// or repository's name, the name in config.json, or the sentence in README.md that all of them have.
+func refuseDelta(weights, dir string, config []byte) error {
+	if dir == "" {
+		return nil
+	}
+	var named struct {
+		From string `json:"_name_or_path"`
+	}
+	json.Unmarshal(config, &named) // what cannot be read is reported by those who need it
+	readme, _ := os.ReadFile(filepath.Join(dir, "README.md"))
+	for _, name := range []string{filepath.Base(weights), filepath.Base(named.From)} {
+		if deltaName.MatchString(name) {
+			return fmt.Errorf("%q holds delta weights, by the name %q: they are differences from LLaMA's weights, of no use alone. Add them to those first (FastChat's or LLaVA's apply_delta), or take a release with merged weights", dir, name)
+		}
+	}
+	if deltaReadme.Match(readme) {
+		return fmt.Errorf("%q holds delta weights, its README.md says: they are differences from LLaMA's weights, of no use alone. Add them to those first (FastChat's or LLaVA's apply_delta), or take a release with merged weights", dir)
+	}
+	return nil
+}
