@@ -53,6 +53,10 @@ type trainer struct {
 	digest                 map[string]string
 	metricsLog, quarantine *checkpoints.JSONL
 
+	savedMicro string // the micro-batch that the run began with, "" for a new run
+	largest    load   // the largest micro-batch so far
+	baseMemory int64  // of tensors on the CPU before the model
+
 	unsound   int // steps on end that were not applied
 	cut       int // samples cut to max_length by this process
 	lastSaved int
@@ -124,8 +128,11 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.plan, err = newPlan(t.recipe, stage, t.data.steps.Steps(), from.state.Engine); err != nil {
 		return err
 	}
+	t.savedMicro = from.state.Engine["micro"]
 	torch.SetThreads(t.plan.threads)
 	torch.Deterministic()
+	t.baseMemory = torch.Allocated()
+	torch.ResetPeakAllocated()
 	if err := t.openModel(from); err != nil {
 		return err
 	}
@@ -160,16 +167,8 @@ func (t *trainer) checkModel() error {
 	if err := fits(t.recipe, t.plan.stage, t.data.Reading, t.model); err != nil {
 		return err
 	}
-	shape := t.model.Language.Describe()
-	size := modelSize{hidden: shape.HiddenSize, layers: shape.Layers, maxTokens: int64(t.recipe.Model.Language.MaxLength)}
-	for _, p := range t.model.Params.All() {
-		if p.Trainable {
-			size.trainable += p.Elements()
-		} else {
-			size.frozen += p.Elements()
-		}
-	}
-	t.plan.chooseRecompute(size)
+	auto := t.plan.stage.Batch.Micro == recipes.Auto && t.savedMicro == ""
+	t.plan.choose(sizeOf(t.model), auto, int64(t.recipe.Model.Language.MaxLength), Memory(t.plan.device))
 	return nil
 }
 
@@ -206,6 +205,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			if lost := t.losses(len(loader.Skipped())); lost != "" {
 				t.report.Say(lost)
 			}
+			t.report.Say(t.memoryText())
 			return true, t.saveOnce(t.plan.total, loader.Skipped())
 		}
 		if err != nil {

@@ -61,6 +61,7 @@ func supervised(batches []data.Batch) (tokens, micros int) {
 
 // microBatch adds one micro-batch's gradients to the buffers.
 func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, sum *sums) {
+	t.largest = t.largest.larger(load{int64(len(b.IDs)), int64(len(b.Supervised)), int64(len(b.Tiles))})
 	in := Input(b)
 	in.Wanted, in.Recompute = b.Supervised, t.plan.recompute
 	pass := t.model.Forward(s, in)
