@@ -58,7 +58,7 @@ func (t *trainer) rehearseExport() error {
 	projector, all := t.exported()
 	need := size(projector) + size(all)
 	for _, p := range t.model.Trainable() {
-		need += 12 * p.Elements() * int64(t.plan.stage.Save.Keep+1) // weight and two moments, fp32
+		need += checkpointBytes(p.Elements(), t.plan.stage.Save.Keep)
 	}
 	free, err := checkpoints.FreeSpace(t.run.Dir)
 	if err != nil {

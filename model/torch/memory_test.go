@@ -25,7 +25,10 @@ func TestAllocated(t *testing.T) {
 	if err := torch.Do(func(s *torch.Scope) {
 		torch.Zeros(s, []int64{bytes / 4}, torch.Float32, torch.CPU)
 		near("one tensor", torch.Allocated()-before, bytes)
-		s.Sub(func(s *torch.Scope) *torch.Tensor { torch.Zeros(s, []int64{bytes / 2}, torch.Float32, torch.CPU); return nil })
+		s.Sub(func(s *torch.Scope) *torch.Tensor {
+			torch.Zeros(s, []int64{bytes / 2}, torch.Float32, torch.CPU)
+			return nil
+		})
 		near("one tensor after another", torch.Allocated()-before, bytes)
 	}); err != nil {
 		t.Fatal(err)
