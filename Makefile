@@ -17,9 +17,9 @@ test: ## every test but the long suites
 test-long: ## kills, leaks and fuzzing for longer
 	@$(ENV) LLAVATRAIN_LONG=1 go test -count=1 -timeout 60m ./...
 
-reference: ## exported folders loaded by transformers; REFERENCE_PYTHON is a Python with scripts/reference/requirements.txt
+reference: ## exported folders loaded by transformers, adapters by PEFT; REFERENCE_PYTHON is a Python with scripts/reference/requirements.txt
 	@test -n "$$REFERENCE_PYTHON" || { echo "set REFERENCE_PYTHON: see scripts/reference/exported.py" >&2; exit 2; }
-	@$(ENV) go test -count=1 -v -run ReadByTransformers ./cmd/llavatrain
+	@$(ENV) go test -count=1 -v -run 'ReadBy(Transformers|PEFT)' ./cmd/llavatrain
 
 lint: ## formatting, vet, staticcheck
 	@$(ENV) scripts/lint.sh

@@ -24,12 +24,13 @@ func TestCollate(t *testing.T) {
 			Labels: []int32{x, x, x, x, x, 7, 8},
 			Images: []Picture{tinyPicture(10, 100), tinyPicture(20, 200)},
 		},
-		{ID: "text", IDs: []int32{1, 5, 6}, Labels: []int32{1, x, 6}},
+		{ID: "text", IDs: []int32{1, 5, 6}, Labels: []int32{1, x, 6}, Place: 7},
 		{
 			ID:     "one",
 			IDs:    []int32{ImageToken, ImageToken, 9},
 			Labels: []int32{x, x, 9},
 			Images: []Picture{tinyPicture(30, 300)},
+			Place:  3,
 		},
 	}
 	calls := 0
@@ -49,6 +50,7 @@ func TestCollate(t *testing.T) {
 		Supervised: []int64{4, 5, 8, 11},
 		FromImage:  []bool{true, true, false, true},
 		Samples:    []string{"pair", "text", "one"},
+		Places:     []int{0, 7, 3},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -223,6 +223,7 @@ func (l *Loader) build(d draft, outcomes []outcome) (Step, error) {
 		p := d.places[i]
 		switch {
 		case o.err == nil:
+			o.sample.Place = i
 			samples = append(samples, o.sample)
 			if o.sample.Cut > 0 {
 				step.Cut++

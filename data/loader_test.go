@@ -113,7 +113,7 @@ func TestLoaderFollowsTheOrder(t *testing.T) {
 	for _, step := range steps {
 		line := fmt.Sprintf("%d %.1f cut %d:", step.Number, step.Epoch, step.Cut)
 		for _, batch := range step.Micro {
-			line += fmt.Sprint(" ", batch.Samples)
+			line += fmt.Sprint(" ", batch.Samples, " at ", batch.Places)
 		}
 		for _, skip := range step.Skipped {
 			reason, _, _ := strings.Cut(skip.Reason, ":")
@@ -122,10 +122,10 @@ func TestLoaderFollowsTheOrder(t *testing.T) {
 		got = append(got, line)
 	}
 	want := []string{
-		"0 0.4 cut 2: [id0 id1] [id2 id3]",
-		"1 0.8 cut 2: [id5 id6] [id7] skip id4, data[0] row 4, step 2: picture 4 is broken",
-		"2 1.2 cut 1: [id8 id0] [id1] skip id9, data[0] row 9, step 3: picture 9 is broken",
-		"3 1.5 cut 1: [id2 id3] skip id4, data[0] row 4, step 4: picture 4 is broken",
+		"0 0.4 cut 2: [id0 id1] at [0 1] [id2 id3] at [2 3]",
+		"1 0.8 cut 2: [id5 id6] at [1 2] [id7] at [3] skip id4, data[0] row 4, step 2: picture 4 is broken",
+		"2 1.2 cut 1: [id8 id0] at [0 2] [id1] at [3] skip id9, data[0] row 9, step 3: picture 9 is broken",
+		"3 1.5 cut 1: [id2 id3] at [0 1] skip id4, data[0] row 4, step 4: picture 4 is broken",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

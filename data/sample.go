@@ -37,6 +37,7 @@ type Sample struct {
 	Labels []int32   // Labels[t] is IDs[t] where position t is supervised, else Ignore (not shifted)
 	Images []Picture // in order of their placeholders
 	Cut    int       // positions lost to max_length
+	Place  int       // in its step, from 0; the Loader's to set
 }
 
 // Picture is an image as the tower wants it, before normalisation.
@@ -65,6 +66,7 @@ type Batch struct {
 	Supervised []int64  // the positions whose label is not Ignore, ascending
 	FromImage  []bool   // for each of Supervised: whether its sample has an image
 	Samples    []string // [n] sample ids, for messages
+	Places     []int    // [n] each sample's place in its step, before it was cut into micro-batches
 }
 
 // Step is the samples of one optimizer step, already split into micro-batches.

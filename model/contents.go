@@ -48,6 +48,9 @@ func (c *Contents) open(o OpenOptions) error {
 	if err := c.model.declare(c.recipe, torch.CPU); err != nil {
 		return err
 	}
+	if err := c.model.adapt(o.LoRA); err != nil {
+		return err
+	}
 	var err error
 	if c.sources, err = c.model.openSources(c.recipe, o); err != nil {
 		return err
@@ -94,7 +97,7 @@ func (c *Contents) Language() LanguageShape { return c.model.Language.Describe()
 // Dtype is the dtype of the language model's weights in their files; F32 for random ones.
 func (c *Contents) Dtype() checkpoints.Dtype {
 	for _, t := range c.list {
-		if t.param != nil && t.param.Part == partLanguage && t.weights != nil {
+		if t.param != nil && t.param.Part == partLanguage && !t.param.Adapter && t.weights != nil {
 			return t.info.Dtype
 		}
 	}

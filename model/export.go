@@ -38,6 +38,7 @@ type Marks struct{ Image, Pad int64 }
 
 // Formats are the layouts that Export writes.
 var formats = map[string]func(e *Export, o ExportOptions) error{
+	"adapter":   (*Export).adaptersAlone,
 	"hf":        (*Export).nested,
 	"llava":     (*Export).whole,
 	"projector": (*Export).projectorAlone,
@@ -59,8 +60,34 @@ func (c *Contents) Export(o ExportOptions) (*Export, error) {
 // torchDtypes are the names of dtypes in configurations.
 var torchDtypes = map[checkpoints.Dtype]string{checkpoints.F32: "float32", checkpoints.BF16: "bfloat16", checkpoints.F16: "float16"}
 
+// adaptersAlone is PEFT's layout.
+func (e *Export) adaptersAlone(o ExportOptions) (err error) {
+	e.list = slices.DeleteFunc(e.list, func(t content) bool { return !t.isAdapter() })
+	if len(e.list) == 0 {
+		return errors.New("the model was not trained by adapters (lora)")
+	}
+	for _, t := range e.list {
+		e.add(AdapterName(t.name), o.Dtype, t.shape())
+	}
+	e.Config, err = e.contents.model.DescribeAdapters(e.contents.recipe.Language.Weights)
+	return err
+}
+
+// merged refuses adapters, for which the whole model's layouts have no place.
+func (e *Export) merged() error {
+	if slices.ContainsFunc(e.list, content.isAdapter) {
+		return errors.New("the model has adapters beside its weights: add them with llavatrain merge, then export that; or use --format adapter")
+	}
+	return nil
+}
+
+func (t content) isAdapter() bool { return t.param != nil && t.param.Adapter }
+
 // whole is the original's layout.
 func (e *Export) whole(o ExportOptions) (err error) {
+	if err := e.merged(); err != nil {
+		return err
+	}
 	m := e.contents.model
 	for _, t := range e.list {
 		e.add(t.name, o.Dtype, t.shape())
@@ -71,7 +98,7 @@ func (e *Export) whole(o ExportOptions) (err error) {
 
 // projectorAlone is what stage 1 of the original leaves, with the identities of the parts that the projector belongs to.
 func (e *Export) projectorAlone(o ExportOptions) (err error) {
-	e.list = slices.DeleteFunc(e.list, func(t content) bool { return t.param == nil || t.param.Part != partProjector })
+	e.list = slices.DeleteFunc(e.list, func(t content) bool { return t.param == nil || t.param.Part != partProjector || t.param.Adapter })
 	if len(e.list) == 0 {
 		return errors.New("this model's projector has no weights")
 	}
@@ -87,6 +114,9 @@ func (e *Export) add(name string, dtype checkpoints.Dtype, shape []int64) {
 
 // nested is transformers' layout.
 func (e *Export) nested(o ExportOptions) error {
+	if err := e.merged(); err != nil {
+		return err
+	}
 	m, recipe := e.contents.model, e.contents.recipe
 	if kind := recipe.Projector.Type; kind != "mlp2x_gelu" {
 		return fmt.Errorf("transformers' LLaVA has a projector of two layers (mlp2x_gelu) and no place for this one (%s): use --format llava", kind)

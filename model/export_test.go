@@ -191,7 +191,7 @@ func TestExportRefusesWhatTransformersCannotHold(t *testing.T) {
 		if _, err := c.Export(tinyExport); err == nil || !strings.Contains(err.Error(), "("+kind+"): use --format llava") {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if _, err := c.Export(ExportOptions{Format: "gguf"}); err == nil || !strings.Contains(err.Error(), "known are hf, llava, projector") {
+		if _, err := c.Export(ExportOptions{Format: "gguf"}); err == nil || !strings.Contains(err.Error(), "known are adapter, hf, llava, projector") {
 			t.Errorf("gguf: %v", err)
 		}
 		c.Close()

@@ -249,7 +249,7 @@ func TestSigLIPMatchesTransformers(t *testing.T) {
 func TestAWholeFolderWithSigLIPReadsBack(t *testing.T) {
 	g := openGolden(t, "siglip")
 	m := g.sigLIP(t, -2)
-	text, err := m.Config(recipes.Model{Vision: recipes.Vision{Weights: g.dir}}, ExportNotes{})
+	text, err := m.Config(recipes.Model{Vision: recipes.Vision{Weights: g.dir}}, ExportNotes{}, checkpoints.F32)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestWholeFoldersOfEachFamilyReadBack(t *testing.T) {
 			g := openGolden(t, name)
 			m := g.model(t, nil)
 			r := tinyRecipe(t, tinyLanguage, tinyVision)
-			text, err := m.Config(r, ExportNotes{})
+			text, err := m.Config(r, ExportNotes{}, checkpoints.F32)
 			if err != nil {
 				t.Fatal(err)
 			}

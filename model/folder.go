@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
@@ -114,8 +115,7 @@ type ExportNotes struct {
 	Template string // the conversation template
 }
 
-// Config is the config.json of the whole model.
-func (m *LLaVA) Config(recipe recipes.Model, e ExportNotes) ([]byte, error) {
-	dtype := map[string]string{"fp32": "float32", "bf16": "bfloat16"}[m.Params.Dtype().String()]
-	return exportConfig(m.configs, recipe, m.Tower.Describe(), e, dtype)
+// Config is the config.json of the whole model, whose weights are stored in dtype.
+func (m *LLaVA) Config(recipe recipes.Model, e ExportNotes, stored checkpoints.Dtype) ([]byte, error) {
+	return exportConfig(m.configs, recipe, m.Tower.Describe(), e, torchDtypes[stored])
 }

@@ -24,6 +24,7 @@ func (m *LLaVA) Generate(prompt Input, how Sampling, emit func(id int32) bool) e
 	if n := int64(len(prompt.IDs)); n > limit {
 		return fmt.Errorf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it", n, limit)
 	}
+	m.draw(Input{}) // no dropout
 	cache := m.Language.NewCache()
 	defer cache.Free()
 	random := rand.New(rand.NewPCG(how.Seed, 0))

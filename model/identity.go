@@ -27,7 +27,7 @@ var identified = []struct{ part, name string }{{partLanguage, "language model"},
 func identity(ps *nn.Params, part string, at func(p *nn.Param) (assignment, error)) (string, error) {
 	var matrices []*nn.Param
 	for _, p := range ps.All() {
-		if p.Part == part && len(p.Shape) == 2 && strings.Contains(p.Name, ".layers.") {
+		if p.Part == part && !p.Adapter && len(p.Shape) == 2 && strings.Contains(p.Name, ".layers.") {
 			matrices = append(matrices, p)
 		}
 	}

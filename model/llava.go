@@ -31,17 +31,20 @@ type Input struct {
 	Rows      []int64 // which row of the pictures' features each slot receives
 	Wanted    []int64 // positions whose hidden state is wanted; nil for all
 	Recompute bool
+	Draws     []uint64 // [n] what each sample's dropout depends on; nil: nothing is dropped
 }
 
 // Pass is one forward pass and the way back.
 type Pass struct {
 	Hidden *torch.Tensor // [N,D] hidden states of the wanted positions, after the final norm
 	tape   *nn.Tape
+	draw   func() // dropout as it was in the forward pass
 }
 
 // Forward computes hidden states. Tensors that backward needs belong to s.
 func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 	device := m.Params.Device()
+	m.draw(in)
 	ids := torch.From(s, in.IDs, []int64{int64(len(in.IDs))}, device)
 	positions := torch.From(s, in.Positions, []int64{int64(len(in.Positions))}, device)
 	out := m.Language.Forward(s, LanguageInput{
@@ -51,7 +54,7 @@ func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 		Rows:       m.indices(s, in.Wanted),
 		Recompute:  in.Recompute,
 	})
-	return Pass{Hidden: out.Hidden, tape: out.Tape}
+	return Pass{Hidden: out.Hidden, tape: out.Tape, draw: func() { m.draw(in) }}
 }
 
 // Backward adds the gradients of a scalar that was computed from p.Hidden to the trainable parameters.
@@ -59,6 +62,7 @@ func (p Pass) Backward(s *torch.Scope, scalar *torch.Tensor) {
 	if !scalar.RequiresGrad() {
 		return // nothing that trains took part: text alone while only the projector trains
 	}
+	p.draw() // layers that run again must drop what they dropped
 	torch.Backward(scalar, nil)
 	p.tape.Backward(s)
 }

@@ -15,6 +15,7 @@ type OpenOptions struct {
 	Dtype         torch.Dtype
 	Seed          uint64                       // of parameters that no file gives
 	Trains        func(part, name string) bool // nil: nothing trains
+	LoRA          map[string]recipes.LoRA      // adapters by part; of a part that has some, nothing else trains
 	Projector     string                       // file or folder with model.mm_projector.*; "": the recipe's, else the language model's folder, else random
 	Overlay       []string                     // files whose tensors replace any of the above, by name
 	Normalization []float32                    // [3*256] normalised value of each pixel level of each channel
@@ -54,6 +55,9 @@ func (m *LLaVA) rehearse(recipe recipes.Model, o OpenOptions) error {
 	if err := m.declare(recipe, torch.CPU); err != nil {
 		return err
 	}
+	if err := m.adapt(o.LoRA); err != nil {
+		return err
+	}
 	m.choose(o)
 	sources, err := m.openSources(recipe, o)
 	defer sources.close()
@@ -69,7 +73,10 @@ func (m *LLaVA) rehearse(recipe recipes.Model, o OpenOptions) error {
 
 // choose marks what trains.
 func (m *LLaVA) choose(o OpenOptions) {
-	m.Params.Select(func(p *nn.Param) bool { return o.Trains != nil && o.Trains(p.Part, p.Name) })
+	m.Params.Select(func(p *nn.Param) bool {
+		_, adapted := o.LoRA[p.Part]
+		return o.Trains != nil && p.Adapter == adapted && o.Trains(p.Part, p.Name)
+	})
 	for _, p := range m.Params.All() {
 		m.trainsTower = m.trainsTower || p.Trainable && p.Part == partVision
 	}
@@ -77,6 +84,9 @@ func (m *LLaVA) choose(o OpenOptions) {
 
 func (m *LLaVA) open(recipe recipes.Model, o OpenOptions) error {
 	if err := m.declare(recipe, o.Device); err != nil {
+		return err
+	}
+	if err := m.adapt(o.LoRA); err != nil {
 		return err
 	}
 	m.choose(o)

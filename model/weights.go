@@ -143,7 +143,7 @@ func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 		if err != nil {
 			problems = append(problems, err)
 		}
-		if s := ss.parts[p.Part]; s != nil {
+		if s := ss.parts[p.Part]; s != nil && !p.Adapter {
 			taken[p.Part][s.nameOf(p)] = true
 		}
 		plan = append(plan, a)
@@ -162,9 +162,14 @@ func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 
 func (ss *sources) find(p *nn.Param) (assignment, error) {
 	for _, s := range slices.Backward(ss.overlays) {
-		if info, ok := s.weights.Info(p.Name); ok {
-			return assignment{p, info, s.weights}, checkShape(p, info, s.where)
+		for _, name := range []string{p.Name, peftPrefix + p.Name} {
+			if info, ok := s.weights.Info(name); ok {
+				return assignment{p, info, s.weights}, checkShape(p, info, s.where)
+			}
 		}
+	}
+	if p.Adapter && len(ss.overlays) > 0 { // it was trained, and starting it anew would pass for what was learnt
+		return assignment{param: p}, fmt.Errorf("  missing: adapter %s %v (in %s)", p.Name, p.Shape, ss.overlays[len(ss.overlays)-1].where)
 	}
 	return ss.base(p)
 }
@@ -172,7 +177,7 @@ func (ss *sources) find(p *nn.Param) (assignment, error) {
 // base is where a parameter's value comes from before overlays.
 func (ss *sources) base(p *nn.Param) (assignment, error) {
 	s := ss.parts[p.Part]
-	if s == nil {
+	if s == nil || p.Adapter {
 		return assignment{param: p}, nil
 	}
 	info, ok := s.weights.Info(s.nameOf(p))

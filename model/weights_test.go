@@ -232,7 +232,7 @@ func TestAWholeFolderLoadsAgain(t *testing.T) {
 	r := tinyRecipe(t, tinyLanguage, tinyVision)
 	source := openModel(t, r, OpenOptions{Seed: 1})
 	dir := writeFolder(t, nil, tensors(t, source, ""))
-	text, err := source.Config(r, ExportNotes{Aspect: "pad", Template: "vicuna_v1"})
+	text, err := source.Config(r, ExportNotes{Aspect: "pad", Template: "vicuna_v1"}, checkpoints.F32)
 	if err != nil {
 		t.Fatal(err)
 	}

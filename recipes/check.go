@@ -87,7 +87,22 @@ func (d *decoder) checkParts(path string, train map[string]Part) {
 		d.rule(at+".lr", part.LR > 0, "must be more than 0; to freeze a part, leave it out of train")
 		d.pattern(at+".only", part.Only)
 		d.pattern(at+".except", part.Except)
+		if part.LoRA != nil {
+			d.checkLoRA(at, part.LoRA)
+		}
 	}
+}
+
+// checkLoRA checks a part's adapters. Its own weights are frozen: there is nothing left for only and except to choose from.
+func (d *decoder) checkLoRA(part string, l *LoRA) {
+	d.exclusive(part+".lora", part+".only")
+	d.exclusive(part+".lora", part+".except")
+	at := part + ".lora"
+	d.required(at+".r", at+".alpha")
+	d.rule(at+".r", l.R >= 1, "must be at least 1")
+	d.rule(at+".alpha", l.Alpha > 0, "must be more than 0")
+	d.rule(at+".dropout", 0 <= l.Dropout && l.Dropout < 1, "must be from 0 to below 1")
+	d.pattern(at+".targets", l.Targets)
 }
 
 func (d *decoder) checkBatch(path string, b *Batch) {

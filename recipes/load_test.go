@@ -91,7 +91,7 @@ finetune:
   template: v1
   image: pad
   order: grouped
-  train: {vision: {lr: 1, only: 'layers\.[0-9]+'}, language: {lr: 2e-5, except: norm}}
+  train: {vision: {lr: 1, only: 'layers\.[0-9]+'}, language: {lr: 2e-5, except: norm}, projector: {lr: 1, lora: {r: 4, alpha: 6.5, dropout: 0.1, targets: q}}}
   batch: {global: 8, tokens: 4096}
   steps: 7
   schedule: {type: constant, warmup: 10}
@@ -113,7 +113,10 @@ finetune:
 		Finetune: &Stage{
 			Data:     []Data{{Path: in("a.json"), Images: in("pictures"), Weight: 2}, {Path: in("2024"), Images: dir, Weight: 0.5}},
 			Template: "v1", Image: "pad", Order: "grouped",
-			Train:     map[string]Part{"vision": {LR: 1, Only: `layers\.[0-9]+`}, "language": {LR: 2e-5, Except: "norm"}},
+			Train: map[string]Part{
+				"vision": {LR: 1, Only: `layers\.[0-9]+`}, "language": {LR: 2e-5, Except: "norm"},
+				"projector": {LR: 1, LoRA: &LoRA{R: 4, Alpha: 6.5, Dropout: 0.1, Targets: "q"}},
+			},
 			Batch:     Batch{Global: 8, Tokens: 4096},
 			Steps:     7,
 			Schedule:  Schedule{Type: "constant", Warmup: 10},

@@ -18,7 +18,7 @@ func TestProblems(t *testing.T) {
 		{"typo", "global: 64", "globl: 64", `9: pretrain.batch.globl: unknown key; did you mean "global"?`},
 		{"typo in an optional key", "", "nmae: x", `10: nmae: unknown key; did you mean "name"?`},
 		{"swapped letters", "template:", "tempalte:", `6: pretrain.tempalte: unknown key; did you mean "template"?`},
-		{"far from any key", "{lr: 1e-3}", "{lr: 1, zzzzz: 2}", "8: pretrain.train.projector.zzzzz: unknown key; known here: except, lr, only"},
+		{"far from any key", "{lr: 1e-3}", "{lr: 1, zzzzz: 2}", "8: pretrain.train.projector.zzzzz: unknown key; known here: except, lora, lr, only"},
 		{"unknown part", "projector: {lr", "projectr: {lr", `8: pretrain.train.projectr: unknown key; did you mean "projector"?`},
 		{"strange key", "", "\"a\\e\\nb\": 1", `10: "a\x1b\nb": unknown key; known here: device, dtype, finetune, model, name, pretrain, runs, seed, threads, workers`},
 		{"list as a key", "", "[a, b]: 1", `10: "": a key must be a plain word`},
@@ -94,6 +94,14 @@ func TestProblems(t *testing.T) {
 		{"rate", "1e-3", "0", "8: pretrain.train.projector.lr: must be more than 0; to freeze a part, leave it out of train"},
 		{"pattern", "{lr: 1e-3}", `{lr: 1, only: "(", except: "["}`, "8: pretrain.train.projector.only: not a regular expression: error parsing regexp: missing closing ): `(`\n" +
 			"8: pretrain.train.projector.except: not a regular expression: error parsing regexp: missing closing ]: `[`"},
+		{"adapter without numbers", "{lr: 1e-3}", "{lr: 1, lora: {}}", "8: pretrain.train.projector.lora.r: required key is missing\n" +
+			"8: pretrain.train.projector.lora.alpha: required key is missing"},
+		{"adapter's numbers", "{lr: 1e-3}", `{lr: 1, lora: {r: 0, alpha: 0, dropout: 1, targets: "("}}`, "8: pretrain.train.projector.lora.r: must be at least 1\n" +
+			"8: pretrain.train.projector.lora.alpha: must be more than 0\n8: pretrain.train.projector.lora.dropout: must be from 0 to below 1\n" +
+			"8: pretrain.train.projector.lora.targets: not a regular expression: error parsing regexp: missing closing ): `(`"},
+		{"adapter and a choice", "{lr: 1e-3}", "{lr: 1, lora: {r: 1, alpha: 1}, only: a, except: b}", "8: pretrain.train.projector.only: excludes pretrain.train.projector.lora; give one of the two\n" +
+			"8: pretrain.train.projector.except: excludes pretrain.train.projector.lora; give one of the two"},
+		{"misspelt adapter", "{lr: 1e-3}", "{lr: 1, lora: {r: 1, alpha: 1, rank: 1}}", `8: pretrain.train.projector.lora.rank: unknown key; known here: alpha, dropout, r, targets`},
 		{"global", "64", "0", "9: pretrain.batch.global: must be at least 1"},
 		{"micro", "global: 64", "global: 64, micro: -1", "9: pretrain.batch.micro: must be auto or at least 1"},
 		{"tokens", "global: 64", "global: 64, tokens: 0", "9: pretrain.batch.tokens: must be at least 1"},

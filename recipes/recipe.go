@@ -89,6 +89,15 @@ type Part struct {
 	LR     float64 `yaml:"lr"`
 	Only   string  `yaml:"only,omitempty"`   // train the matching weights, freeze the rest
 	Except string  `yaml:"except,omitempty"` // freeze the matching weights
+	LoRA   *LoRA   `yaml:"lora,omitempty"`   // freeze the part and train adapters beside its linear maps
+}
+
+// LoRA is low-rank adapters (Hu et al. 2021): a linear map W becomes W + Alpha/R B A, of which only A and B train.
+type LoRA struct {
+	R       int     `yaml:"r"` // rank: A is [r,in], B is [out,r]
+	Alpha   float64 `yaml:"alpha"`
+	Dropout float64 `yaml:"dropout"` // share of the input's elements that the adapter does not see
+	Targets string  `yaml:"targets"` // regular expression on the names of the part's linear maps
 }
 
 // Batch says how many samples form an optimizer step and how a step is split. One of Micro and Tokens is not zero.
@@ -154,6 +163,7 @@ var defaults = map[reflect.Type]any{
 		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: "skip", Recompute: "auto",
 	},
 	reflect.TypeFor[Data](): Data{Images: ".", Weight: 1},
+	reflect.TypeFor[LoRA](): LoRA{Targets: "."}, // every one
 }
 
 // section is a stage with the name of its key.
@@ -171,6 +181,17 @@ func (r *Recipe) sections() []section {
 		}
 	}
 	return have
+}
+
+// Adapters are the parts that train by adapters, with their settings.
+func (s *Stage) Adapters() map[string]LoRA {
+	adapters := map[string]LoRA{}
+	for name, part := range s.Train {
+		if part.LoRA != nil {
+			adapters[name] = *part.LoRA
+		}
+	}
+	return adapters
 }
 
 // Stage is the section of that name, pretrain or finetune.

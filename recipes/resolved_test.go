@@ -47,8 +47,14 @@ var (
 
 	anyWeights = rapid.OneOf(anyPath, rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,9}/[A-Za-z0-9][A-Za-z0-9._-]{0,9}`))
 
-	anyPart = rapid.Custom(func(t *rapid.T) Part {
-		return Part{LR: positive.Draw(t, "lr"), Only: optional(anyRegexp).Draw(t, "only"), Except: optional(anyRegexp).Draw(t, "except")}
+	anyPart = rapid.OneOf(
+		rapid.Custom(func(t *rapid.T) Part {
+			return Part{LR: positive.Draw(t, "lr"), Only: optional(anyRegexp).Draw(t, "only"), Except: optional(anyRegexp).Draw(t, "except")}
+		}),
+		rapid.Custom(func(t *rapid.T) Part { return Part{LR: positive.Draw(t, "lr"), LoRA: anyLoRA.Draw(t, "lora")} }),
+	)
+	anyLoRA = rapid.Custom(func(t *rapid.T) *LoRA {
+		return &LoRA{R: count.Draw(t, "r"), Alpha: positive.Draw(t, "alpha"), Dropout: beta.Draw(t, "dropout"), Targets: anyRegexp.Draw(t, "targets")}
 	})
 	anyData = rapid.Custom(func(t *rapid.T) Data {
 		return Data{Path: anyPath.Draw(t, "path"), Images: anyPath.Draw(t, "images"), Weight: positive.Draw(t, "weight")}
@@ -192,6 +198,10 @@ func TestDigest(t *testing.T) {
 		{"pretrain.data=[{path: a, weight: 2}, {path: b}]", []string{"pretrain.data.0.weight", "pretrain.data.1.weight"}},
 		{"pretrain.train.projector.lr=1", []string{"pretrain.train.projector.lr"}},
 		{"pretrain.train.projector.only=a", []string{"pretrain.train.projector.only"}},
+		{"pretrain.train.projector.lora={r: 8, alpha: 16}", []string{
+			"pretrain.train.projector.lora.alpha", "pretrain.train.projector.lora.dropout", "pretrain.train.projector.lora.r",
+			"pretrain.train.projector.lora.targets",
+		}},
 		{"pretrain.optimizer.betas=[0.9, 0.99]", []string{"pretrain.optimizer.betas.1"}},
 		{"pretrain.batch.micro=4", []string{"pretrain.batch.micro"}},
 		{"pretrain.steps=4", []string{"pretrain.epochs", "pretrain.steps"}},

@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"gopkg.in/yaml.v3"
 )
 
 func TestShippedNames(t *testing.T) {
-	want := []string{"llava-v1-7b", "llava-v1.5-13b", "llava-v1.5-7b", "shapes", "shapes-base"}
+	want := []string{"llava-v1-7b", "llava-v1.5-13b", "llava-v1.5-7b", "llava-v1.5-7b-lora", "shapes", "shapes-base"}
 	if diff := cmp.Diff(want, Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
@@ -68,6 +69,11 @@ func TestShippedNumbers(t *testing.T) {
 			stage{1e-3, 0, 0, 256, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
 			stage{2e-5, 2e-5, 0, 128, 0, 1, 0.03, 0, "vicuna_v1", "pad", "grouped"},
 		},
+		"llava-v1.5-7b-lora": {
+			model{"openai/clip-vit-large-patch14-336", "mlp2x_gelu", "lmsys/vicuna-7b-v1.5"},
+			stage{1e-3, 0, 0, 256, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
+			stage{2e-5, 2e-4, 0, 128, 0, 1, 0.03, 0, "vicuna_v1", "pad", "grouped"},
+		},
 		"llava-v1.5-13b": {
 			model{"openai/clip-vit-large-patch14-336", "mlp2x_gelu", "lmsys/vicuna-13b-v1.5"},
 			stage{1e-3, 0, 0, 256, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
@@ -87,6 +93,22 @@ func TestShippedNumbers(t *testing.T) {
 	}
 }
 
+// TestShippedLoRA holds those of scripts/v1_5/finetune_lora.sh, and that nothing else trains by adapters.
+func TestShippedLoRA(t *testing.T) {
+	for _, name := range Names() {
+		r, want := loadShipped(t, name), map[string]LoRA{}
+		if name == "llava-v1.5-7b-lora" {
+			want["language"] = LoRA{R: 128, Alpha: 256, Dropout: 0.05, Targets: "."}
+		}
+		if r.Finetune == nil {
+			continue
+		}
+		if diff := cmp.Diff(want, r.Finetune.Adapters(), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: adapters (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 // TestShippedIsComplete: the recipes that reproduce a model write every key out, apart from alternatives to what they use.
 func TestShippedIsComplete(t *testing.T) {
 	absent := map[string]bool{
@@ -95,7 +117,7 @@ func TestShippedIsComplete(t *testing.T) {
 	for _, stage := range []string{"pretrain", "finetune"} {
 		absent[stage+".steps"], absent[stage+".batch.tokens"] = true, true
 		for _, part := range partNames {
-			for _, key := range []string{".only", ".except"} {
+			for _, key := range []string{".only", ".except", ".lora.r", ".lora.alpha", ".lora.dropout", ".lora.targets"} {
 				absent[stage+".train."+part+key] = true
 			}
 		}
@@ -105,6 +127,9 @@ func TestShippedIsComplete(t *testing.T) {
 	for _, name := range Names() {
 		if !strings.HasPrefix(name, "llava-") {
 			continue
+		}
+		for _, key := range []string{"r", "alpha", "dropout", "targets"} {
+			absent["finetune.train.language.lora."+key] = !strings.HasSuffix(name, "-lora")
 		}
 		text, err := Shipped(name)
 		if err != nil {

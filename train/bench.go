@@ -173,7 +173,7 @@ func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) 
 	}
 	torch.SetThreads(t.plan.threads)
 	t.model, err = model.Open(r.Model, model.OpenOptions{
-		Device: t.plan.device, Dtype: t.plan.dtype, Seed: 1, Trains: t.plan.trains, Normalization: make([]float32, 3*256),
+		Device: t.plan.device, Dtype: t.plan.dtype, Seed: 1, Trains: t.plan.trains, LoRA: t.plan.lora, Normalization: make([]float32, 3*256),
 	})
 	if err != nil {
 		return nil, err

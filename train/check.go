@@ -22,7 +22,6 @@ type CheckOptions struct {
 // Checked is what a check found. Its JSON is a contract with scripts.
 type Checked struct {
 	Recipe string         `json:"recipe"`
-	Fails  []string       `json:"fails"` // what would end a run
 	Stages []StageChecked `json:"stages"`
 }
 
@@ -38,28 +37,19 @@ type StageChecked struct {
 
 // Failed says whether a run would fail.
 func (c Checked) Failed() bool {
-	for _, s := range c.Stages {
-		if len(s.Fails) > 0 {
-			return true
-		}
-	}
-	return len(c.Fails) > 0
+	return slices.ContainsFunc(c.Stages, func(s StageChecked) bool { return len(s.Fails) > 0 })
 }
 
 // Check goes through everything that a run of the recipe reads: weights by their headers, every row and every image by the code that a
 // run uses. What is wrong with the recipe's files is in the result; an error is a fault of the storage.
 func Check(r *recipes.Recipe, o CheckOptions) (Checked, error) {
-	c := Checked{Recipe: r.Path, Fails: []string{}}
+	c := Checked{Recipe: r.Path}
 	if _, err := torch.Open(); err != nil {
 		return c, err
 	}
 	names := []string{"pretrain", "finetune"}
 	if o.Stage != "" {
 		names = []string{o.Stage}
-	}
-	reading, err := OpenReading(r.Model)
-	if err != nil {
-		c.Fails = append(c.Fails, err.Error())
 	}
 	for _, name := range names {
 		stage, err := r.Stage(name)
@@ -69,7 +59,7 @@ func Check(r *recipes.Recipe, o CheckOptions) (Checked, error) {
 		if err != nil {
 			continue
 		}
-		s := stageCheck{recipe: r, stage: stage, reading: reading, options: o, found: StageChecked{Stage: name, Fails: []string{}, Notes: []string{}, Data: []DataChecked{}}}
+		s := stageCheck{recipe: r, stage: stage, options: o, found: StageChecked{Stage: name, Fails: []string{}, Notes: []string{}, Data: []DataChecked{}}}
 		if err := s.run(); err != nil {
 			return c, err
 		}
@@ -82,7 +72,7 @@ func Check(r *recipes.Recipe, o CheckOptions) (Checked, error) {
 type stageCheck struct {
 	recipe  *recipes.Recipe
 	stage   *recipes.Stage
-	reading *Reading // nil when it could not be opened
+	reading *Reading
 	options CheckOptions
 	found   StageChecked
 }
@@ -98,7 +88,14 @@ func (s *stageCheck) note(format string, args ...any) {
 }
 
 func (s *stageCheck) run() error {
-	if s.reading == nil {
+	if next, err := chained(s.recipe, s.found.Stage); err != nil {
+		s.note("%v", err)
+	} else {
+		s.recipe = next
+	}
+	var err error
+	if s.reading, err = OpenReading(s.recipe.Model); err != nil {
+		s.fail(err)
 		return nil
 	}
 	s.fail(s.model())
@@ -137,7 +134,7 @@ func (s *stageCheck) model() error {
 	if err != nil {
 		return err
 	}
-	m, err := model.Rehearse(s.recipe.Model, model.OpenOptions{Trains: selects, Projector: projector})
+	m, err := model.Rehearse(s.recipe.Model, model.OpenOptions{Trains: selects, LoRA: s.stage.Adapters(), Projector: projector})
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,8 @@ type Conversion struct {
 	Model      recipes.Model
 	Open       model.OpenOptions // overlays and the seed of random parts
 	Notes      model.ExportNotes
-	Format     string            // hf, llava or projector
-	Dtype      checkpoints.Dtype // "": that of the language model's files
+	Format     string            // hf, llava, projector or adapter
+	Dtype      checkpoints.Dtype // "": that of the language model's files; of adapters F32
 	ShardBytes int64             // 0: 5 GB
 	Out        string            // a folder that does not exist yet
 	Report     Report
@@ -43,7 +43,11 @@ func (c Conversion) Run() error {
 		return err
 	}
 	marks := reading.marks()
-	if c.Dtype == "" {
+	switch {
+	case c.Dtype != "":
+	case c.Format == "adapter":
+		c.Dtype = checkpoints.F32
+	default:
 		c.Dtype = contents.Dtype()
 	}
 	export, err := contents.Export(model.ExportOptions{Format: c.Format, Dtype: c.Dtype, Notes: c.Notes, Marks: marks.ids()})
@@ -71,7 +75,9 @@ func (c Conversion) fits(export *model.Export) error {
 func (c Conversion) write(dir string, export *model.Export, reading *Reading, marks marks) error {
 	switch c.Format {
 	case "projector":
-		return c.writeProjector(dir, export)
+		return c.writeAlone(dir, "config.json", model.ProjectorFile(""), export)
+	case "adapter":
+		return c.writeAlone(dir, model.AdapterConfig, model.AdapterFile, export)
 	case "hf":
 		if err := c.writeProcessor(dir, export, reading, marks); err != nil {
 			return err
@@ -84,8 +90,9 @@ func (c Conversion) write(dir string, export *model.Export, reading *Reading, ma
 	return c.writeWeights(dir, export)
 }
 
-func (c Conversion) writeProjector(dir string, export *model.Export) error {
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), export.Config, 0o666); err != nil {
+// writeAlone writes the one file of a part of a model, and its configuration.
+func (c Conversion) writeAlone(dir, config, file string, export *model.Export) error {
+	if err := os.WriteFile(filepath.Join(dir, config), export.Config, 0o666); err != nil {
 		return err
 	}
 	tensors := make([]checkpoints.Tensor, len(export.Tensors))
@@ -96,7 +103,7 @@ func (c Conversion) writeProjector(dir string, export *model.Export) error {
 		}
 		tensors[i] = checkpoints.Tensor{Info: info, Data: values}
 	}
-	return checkpoints.WriteSafetensors(model.ProjectorFile(dir), export.Metadata, tensors)
+	return checkpoints.WriteSafetensors(filepath.Join(dir, file), export.Metadata, tensors)
 }
 
 func (c Conversion) writeWeights(dir string, export *model.Export) error {

@@ -28,18 +28,53 @@ func (t *trainer) trainsPart(part string) bool {
 	return named
 }
 
-// exported lists what a finished run writes: always the projector in fp32; where anything but the projector trains, the whole model.
-func (t *trainer) exported() (projector, all []checkpoints.Info) {
-	for _, p := range t.model.Params.All() {
-		if p.Part == partProjector {
-			projector = append(projector, checkpoints.Info{Name: p.Name, Dtype: checkpoints.F32, Shape: p.Shape})
+// output is a set of weights that a finished run writes.
+type output struct {
+	base   string // file name, without its ending
+	params []*nn.Param
+	dtype  checkpoints.Dtype
+	name   func(string) string // how the file spells a parameter
+}
+
+func asNamed(name string) string { return name }
+
+// projector is in fp32, without adapters.
+func (t *trainer) projector() output {
+	weights := choose(t.model.Params.All(), func(p *nn.Param) bool { return p.Part == partProjector && !p.Adapter })
+	return output{"mm_projector", weights, checkpoints.F32, asNamed}
+}
+
+// outputs are what a finished run writes beside the projector. A stage with adapters leaves those, in fp32, and whatever else it
+// trained; another stage in which anything but the projector trains the whole model.
+func (t *trainer) outputs() (list []output) {
+	all := t.model.Params.All()
+	switch {
+	case len(t.plan.lora) > 0:
+		list = append(list, output{stem(model.AdapterFile), choose(all, func(p *nn.Param) bool { return p.Adapter }), checkpoints.F32, model.AdapterName})
+		others := choose(all, func(p *nn.Param) bool { return p.Trainable && !p.Adapter && p.Part != partProjector })
+		if len(others) > 0 {
+			list = append(list, output{stem(model.OthersFile), others, checkpoints.F32, asNamed})
 		}
-		all = append(all, checkpoints.Info{Name: p.Name, Dtype: storedDtype(t.plan.dtype), Shape: p.Shape})
+	case t.trainsPart(partLanguage) || t.trainsPart("vision"):
+		list = append(list, output{"model", all, storedDtype(t.plan.dtype), asNamed})
 	}
-	if !t.trainsPart(partLanguage) && !t.trainsPart("vision") {
-		all = nil
+	return list
+}
+
+func choose(all []*nn.Param, wanted func(*nn.Param) bool) (chosen []*nn.Param) {
+	for _, p := range all {
+		if wanted(p) {
+			chosen = append(chosen, p)
+		}
 	}
-	return projector, all
+	return chosen
+}
+
+func (o output) infos() (infos []checkpoints.Info) {
+	for _, p := range o.params {
+		infos = append(infos, checkpoints.Info{Name: o.name(p.Name), Dtype: o.dtype, Shape: p.Shape})
+	}
+	return infos
 }
 
 func storedDtype(d torch.Dtype) checkpoints.Dtype {
@@ -55,8 +90,7 @@ func (t *trainer) rehearseExport() error {
 	if _, err := t.config(); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	projector, all := t.exported()
-	need := size(projector) + size(all)
+	need := t.exportBytes()
 	for _, p := range t.model.Trainable() {
 		need += checkpointBytes(p.Elements(), t.plan.stage.Save.Keep)
 	}
@@ -71,8 +105,17 @@ func (t *trainer) rehearseExport() error {
 	return nil
 }
 
+// exportBytes is the size of all weights that a finished run writes.
+func (t *trainer) exportBytes() int64 {
+	bytes := size(t.projector().infos())
+	for _, o := range t.outputs() {
+		bytes += size(o.infos())
+	}
+	return bytes
+}
+
 func (t *trainer) config() ([]byte, error) {
-	return t.model.Config(t.recipe.Model, model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template})
+	return t.model.Config(t.recipe.Model, model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template}, storedDtype(t.plan.dtype))
 }
 
 func size(infos []checkpoints.Info) (bytes int64) {
@@ -85,18 +128,18 @@ func size(infos []checkpoints.Info) (bytes int64) {
 // export writes the finished model.
 func (t *trainer) export() error {
 	err := checkpoints.Publish(t.exportDir(), func(dir string) error {
-		projector, all := t.exported()
-		if err := t.writeProjector(dir, projector); err != nil || all == nil {
+		if err := t.writeProjector(dir); err != nil {
 			return err
 		}
-		config, err := t.config()
-		if err == nil {
-			err = t.data.writeFolder(dir, config)
+		for _, o := range t.outputs() {
+			if err := t.writeBeside(dir, o.base); err != nil {
+				return err
+			}
+			if err := o.write(dir, t.report); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		return t.writeParams(dir, "model", all)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
@@ -106,12 +149,12 @@ func (t *trainer) export() error {
 }
 
 // writeProjector writes the projector with the identities of the parts that it was trained with and that have not changed.
-func (t *trainer) writeProjector(dir string, infos []checkpoints.Info) error {
+func (t *trainer) writeProjector(dir string) error {
 	var tensors []checkpoints.Tensor
+	projector := t.projector()
 	err := torch.Do(func(s *torch.Scope) {
-		for _, info := range infos {
-			p, _ := t.model.Params.Get(info.Name)
-			tensors = append(tensors, checkpoints.Tensor{Info: info, Data: torch.To(s, p.Value(s), torch.Float32).Bytes()})
+		for i, info := range projector.infos() {
+			tensors = append(tensors, checkpoints.Tensor{Info: info, Data: torch.To(s, projector.params[i].Value(s), torch.Float32).Bytes()})
 		}
 	})
 	if err != nil {
@@ -119,6 +162,25 @@ func (t *trainer) writeProjector(dir string, infos []checkpoints.Info) error {
 	}
 	changed := slices.Collect(maps.Keys(t.plan.stage.Train))
 	return checkpoints.WriteSafetensors(model.ProjectorFile(dir), t.model.Belongs(changed...), tensors)
+}
+
+// writeBeside writes what describes a set of weights: a model's folder, or an adapter's configuration.
+func (t *trainer) writeBeside(dir, base string) error {
+	switch base {
+	case "model":
+		config, err := t.config()
+		if err != nil {
+			return err
+		}
+		return t.data.writeFolder(dir, config)
+	case stem(model.AdapterFile):
+		config, err := t.model.DescribeAdapters(t.recipe.Model.Language.Weights)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, model.AdapterConfig), config, 0o666)
+	}
+	return nil
 }
 
 // writeFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
@@ -153,27 +215,27 @@ func copyFile(from, to string) error {
 	return firstError(err, out.Close())
 }
 
-// writeParams writes parameters by name, one at a time.
-func (t *trainer) writeParams(dir, base string, infos []checkpoints.Info) error {
-	w, err := checkpoints.NewWriter(dir, base, shardBytes, infos)
+// write writes the parameters, one at a time.
+func (o output) write(dir string, report Report) error {
+	infos := o.infos()
+	w, err := checkpoints.NewWriter(dir, o.base, shardBytes, infos)
 	if err != nil {
 		return err
 	}
-	for i, info := range infos {
-		p, _ := t.model.Params.Get(info.Name)
-		if err = writeParam(w, p, info.Dtype); err != nil {
+	for i, p := range o.params {
+		if err = writeParam(w, infos[i], p); err != nil {
 			break
 		}
-		t.report.Progress("writing "+base, int64(i+1), int64(len(infos)))
+		report.Progress("writing "+o.base, int64(i+1), int64(len(infos)))
 	}
 	return firstError(err, w.Close())
 }
 
-func writeParam(w *checkpoints.Writer, p *nn.Param, dtype checkpoints.Dtype) error {
-	as := map[checkpoints.Dtype]torch.Dtype{checkpoints.F32: torch.Float32, checkpoints.BF16: torch.BFloat16}[dtype]
+func writeParam(w *checkpoints.Writer, info checkpoints.Info, p *nn.Param) error {
+	as := map[checkpoints.Dtype]torch.Dtype{checkpoints.F32: torch.Float32, checkpoints.BF16: torch.BFloat16}[info.Dtype]
 	var values []byte
 	if err := torch.Do(func(s *torch.Scope) { values = torch.To(s, p.Value(s), as).Bytes() }); err != nil {
 		return err
 	}
-	return w.Write(p.Name, values)
+	return w.Write(info.Name, values)
 }

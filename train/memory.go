@@ -21,7 +21,7 @@ type modelSize struct {
 func sizeOf(m *model.LLaVA) modelSize {
 	size := modelSize{language: m.Language.Describe(), tower: m.Tower.Describe(), trains: map[string]bool{}, head: m.Language.Head().Trainable}
 	for _, p := range m.Params.All() {
-		if p.Part == partProjector && len(p.Shape) == 2 {
+		if p.Part == partProjector && !p.Adapter && len(p.Shape) == 2 {
 			size.projectorLayers++
 		}
 		if !p.Trainable {

@@ -27,11 +27,12 @@ type plan struct {
 	schedule  func(step int) float64
 	average   loss.Average
 	trains    func(part, name string) bool
+	lora      map[string]recipes.LoRA // by part
 }
 
 // newPlan resolves everything but what needs the model's size.
 func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[string]string) (*plan, error) {
-	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens}
+	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens, lora: stage.Adapters()}
 	var err error
 	if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
 		return nil, err

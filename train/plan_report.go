@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -89,7 +88,7 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	if err != nil {
 		return out, err
 	}
-	m, err := model.Rehearse(r.Model, model.OpenOptions{Trains: selects})
+	m, err := model.Rehearse(r.Model, model.OpenOptions{Trains: selects, LoRA: stage.Adapters()})
 	if err != nil {
 		return out, err
 	}
@@ -110,7 +109,7 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 
 // placedPlan is a plan for the recipe's device, or for a card of the stated memory.
 func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, error) {
-	p := &plan{stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16}
+	p := &plan{stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters()}
 	if out.DeviceMemory == 0 {
 		var err error
 		if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
@@ -143,8 +142,7 @@ func (out *Planned) count(m *model.LLaVA, p *plan) {
 		out.Parts = append(out.Parts, row)
 		out.Checkpoints += checkpointBytes(row.Trained, p.stage.Save.Keep)
 	}
-	projector, all := exportedBy(m, p)
-	out.Export = size(projector) + size(all)
+	out.Export = (&trainer{model: m, plan: p}).exportBytes()
 }
 
 // sampledSteps is how many steps of the data are looked at.
@@ -248,8 +246,3 @@ func measuredSpeed(path string) float64 {
 
 // checkpointBytes is the disk that checkpoints take, one more than are kept while one is written: weight and two moments, fp32.
 func checkpointBytes(trained int64, keep int) int64 { return 12 * trained * int64(keep+1) }
-
-// exportedBy lists what a finished run of the plan writes.
-func exportedBy(m *model.LLaVA, p *plan) (projector, all []checkpoints.Info) {
-	return (&trainer{model: m, plan: p}).exported()
-}

@@ -12,7 +12,6 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
-	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // start is where a run begins: at step 0, or in the state of a checkpoint.
@@ -213,33 +212,6 @@ func (t *trainer) openLogs(step int) (err error) {
 	}
 	t.quarantine, err = checkpoints.OpenJSONL(quarantine)
 	return err
-}
-
-// projectorFile is where the projector's values come from: the recipe, or the export of a pretrain stage before this one.
-func (t *trainer) projectorFile() (string, error) { return projectorFile(t.recipe, t.options.Stage) }
-
-func projectorFile(r *recipes.Recipe, stage string) (string, error) {
-	if path := r.Model.Projector.Weights; path != "" {
-		return path, nil
-	}
-	before, ok := previousStage[stage]
-	if !ok || !hasStage(r, before) {
-		return "", nil
-	}
-	file := model.ProjectorFile(filepath.Join(RunDir(r, before), "export"))
-	if !exists(file) {
-		return "", fmt.Errorf("%w: %s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
-			ErrUsage, r.Name, before, file, before)
-	}
-	return file, nil
-}
-
-// previousStage says whose export a stage takes its projector from.
-var previousStage = map[string]string{"finetune": "pretrain"}
-
-func hasStage(r *recipes.Recipe, name string) bool {
-	_, err := r.Stage(name)
-	return err == nil
 }
 
 func exists(path string) bool {

@@ -70,6 +70,9 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
+	if r, err = chained(r, o.Stage); err != nil {
+		return err
+	}
 	t := &trainer{recipe: r, options: o, report: o.Report, run: checkpoints.Run{Dir: RunDir(r, o.Stage)}}
 	start, err := t.settle()
 	if err != nil || start.finished {
@@ -152,7 +155,7 @@ func (t *trainer) openModel(from start) error {
 		return err
 	}
 	t.model, err = model.Open(t.recipe.Model, model.OpenOptions{
-		Device: t.plan.device, Dtype: t.plan.dtype, Seed: t.recipe.Seed, Trains: t.plan.trains, Projector: projector,
+		Device: t.plan.device, Dtype: t.plan.dtype, Seed: t.recipe.Seed, Trains: t.plan.trains, LoRA: t.plan.lora, Projector: projector,
 		Overlay: from.weights(), Normalization: table[:],
 		Progress: func(loaded, total int64) { t.report.Progress("loading weights", loaded, total) },
 	})

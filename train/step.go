@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/llavatrain/llavatrain/data"
@@ -36,8 +37,8 @@ func (t *trainer) step(st data.Step) (Metrics, error) {
 		if len(batch.Supervised) == 0 {
 			continue
 		}
-		weight := t.plan.average.Weight(len(batch.Supervised), total, micros)
-		if err := torch.Do(func(s *torch.Scope) { t.microBatch(s, batch, weight, &sum) }); err != nil {
+		weight, draws := t.plan.average.Weight(len(batch.Supervised), total, micros), draws(t.recipe.Seed, st.Number, batch.Places)
+		if err := torch.Do(func(s *torch.Scope) { t.microBatch(s, batch, weight, draws, &sum) }); err != nil {
 			return Metrics{}, fmt.Errorf("step %d, samples %s: %w", st.Number+1, strings.Join(batch.Samples, ", "), err)
 		}
 	}
@@ -59,11 +60,21 @@ func supervised(batches []data.Batch) (tokens, micros int) {
 	return tokens, micros
 }
 
+// draws gives each sample of a micro-batch a number for its dropout. It depends on the run's seed, the step, and the sample's place in
+// the step, and so neither on how the step is cut nor on where the run was resumed.
+func draws(seed uint64, step int, places []int) []uint64 {
+	list := make([]uint64, len(places))
+	for i, place := range places {
+		list[i] = rand.NewPCG(seed, uint64(step)<<32|uint64(place)).Uint64()
+	}
+	return list
+}
+
 // microBatch adds one micro-batch's gradients to the buffers.
-func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, sum *sums) {
+func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws []uint64, sum *sums) {
 	t.largest = t.largest.larger(load{int64(len(b.IDs)), int64(len(b.Supervised)), int64(len(b.Tiles))})
 	in := Input(b)
-	in.Wanted, in.Recompute = b.Supervised, t.plan.recompute
+	in.Wanted, in.Recompute, in.Draws = b.Supervised, t.plan.recompute, draws
 	pass := t.model.Forward(s, in)
 	labels := make([]int64, len(b.Supervised))
 	for i, position := range b.Supervised {

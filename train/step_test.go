@@ -60,7 +60,7 @@ func gradients(t *testing.T, tr *trainer, groups [][]data.Sample) [][]float32 {
 	var all [][]float32
 	for _, b := range batches {
 		if err := torch.Do(func(s *torch.Scope) {
-			tr.microBatch(s, b, tr.plan.average.Weight(len(b.Supervised), total, micros), &sum)
+			tr.microBatch(s, b, tr.plan.average.Weight(len(b.Supervised), total, micros), draws(1, 0, b.Places), &sum)
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/llavatrain/llavatrain/model"
 )
 
 // summary is the table that a run begins with: what trains, on what, how.
@@ -23,9 +25,24 @@ func (t *trainer) summary() string {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", part, grouped(all), state, rate)
 	}
 	w.Flush()
+	b.WriteString(t.adaptersText())
 	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n", grouped(int64(t.data.order.Len())), t.plan.total,
 		t.plan.stage.Batch.Global, t.microText(), t.plan.stage.Order, t.plan.stage.Loss)
 	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s", t.plan.device, t.plan.dtype, t.plan.threads, t.recomputeText(), t.run.Dir)
+	return b.String()
+}
+
+// adaptersText has a line for each part that trains by adapters.
+func (t *trainer) adaptersText() string {
+	var b strings.Builder
+	for _, part := range []string{"vision", partProjector, partLanguage} {
+		if lora, has := t.plan.lora[part]; has {
+			adapted := t.model.Adapted(part)
+			_, parameters := t.count(part)
+			fmt.Fprintf(&b, "adapters of %s: r %d, alpha %g, dropout %g, %s parameters beside %d frozen maps: %s\n", part, lora.R, lora.Alpha,
+				lora.Dropout, grouped(parameters), len(adapted), model.Maps(adapted))
+		}
+	}
 	return b.String()
 }
 

@@ -17,9 +17,16 @@ import (
 type located struct {
 	model    recipes.Model
 	overlay  []string // weight files over those of the recipe
-	seed     uint64   // of parts that the recipe makes from a configuration
+	lora     map[string]recipes.LoRA
+	seed     uint64 // of parts that the recipe makes from a configuration
+	dtype    string // as in a recipe
 	template string
 	aspect   string
+}
+
+// open is where the model's values come from.
+func (l located) open() model.OpenOptions {
+	return model.OpenOptions{Seed: l.seed, Overlay: l.overlay, LoRA: l.lora}
 }
 
 // locate finds the model behind a path: a run folder (its export, else its newest checkpoint), a checkpoint,
@@ -33,7 +40,13 @@ func locate(path string) (located, error) {
 	case has("config.json"):
 		return locateFolder(path)
 	case has("mm_projector.safetensors"):
-		return locateInRun(filepath.Dir(path), model.ProjectorFile(path))
+		overlay := []string{model.ProjectorFile(path)}
+		for _, file := range []string{model.AdapterFile, model.OthersFile} {
+			if has(file) {
+				overlay = append(overlay, filepath.Join(path, file))
+			}
+		}
+		return locateInRun(filepath.Dir(path), overlay...)
 	case has("state.json"):
 		return locateInRun(filepath.Dir(filepath.Dir(path)), filepath.Join(path, "model.safetensors"))
 	case has("export"):
@@ -60,7 +73,7 @@ func locate(path string) (located, error) {
 }
 
 // locateInRun is the recipe of a run folder with weights laid over it.
-func locateInRun(runDir, weights string) (located, error) {
+func locateInRun(runDir string, weights ...string) (located, error) {
 	r, err := recipes.Load(filepath.Join(runDir, "recipe.yaml"), nil)
 	if err != nil {
 		return located{}, err
@@ -69,13 +82,15 @@ func locateInRun(runDir, weights string) (located, error) {
 	if err != nil {
 		return located{}, err
 	}
-	return located{model: r.Model, overlay: []string{weights}, seed: r.Seed, template: stage.Template, aspect: stage.Image}, nil
+	return located{
+		model: r.Model, overlay: weights, lora: stage.Adapters(), seed: r.Seed, dtype: r.Dtype, template: stage.Template, aspect: stage.Image,
+	}, nil
 }
 
 // locateFolder reads the configuration of a whole model's folder: one that llavatrain exported, the original's, or transformers'.
 func locateFolder(dir string) (located, error) {
 	m, notes, err := model.ReadLLaVA(dir)
-	return located{model: m, template: notes.Template, aspect: notes.Aspect}, err
+	return located{model: m, dtype: "auto", template: notes.Template, aspect: notes.Aspect}, err
 }
 
 // answerer is an opened model that answers questions about pictures.
@@ -106,12 +121,10 @@ func openAnswerer(path string, report train.Report) (*answerer, error) {
 	if err != nil {
 		return nil, err
 	}
-	table := a.Processor.Table()
-	a.llava, err = model.Open(where.model, model.OpenOptions{
-		Device: device, Dtype: dtype, Seed: where.seed, Overlay: where.overlay, Normalization: table[:],
-		Progress: func(done, total int64) { report.Progress("loading weights", done, total) },
-	})
-	if err != nil {
+	table, options := a.Processor.Table(), where.open()
+	options.Device, options.Dtype, options.Normalization = device, dtype, table[:]
+	options.Progress = func(done, total int64) { report.Progress("loading weights", done, total) }
+	if a.llava, err = model.Open(where.model, options); err != nil {
 		return nil, err
 	}
 	if err := a.Fits(a.llava.Language.Describe()); err != nil {

@@ -68,9 +68,6 @@ func printChecked(out io.Writer, c train.Checked, asJSON bool) error {
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(c)
 	}
-	for _, fault := range c.Fails {
-		fmt.Fprintf(out, "FAILS  %s\n", fault)
-	}
 	for _, s := range c.Stages {
 		fmt.Fprintf(out, "%s: %d rows, %d steps\n", s.Stage, s.Rows, s.Steps)
 		for i, d := range s.Data {

@@ -26,7 +26,8 @@ func newExport(p *program) *cobra.Command {
 		Short: "Write a model as a folder that other programs read",
 		Long: "Write a model as a folder that other programs read. MODEL is a run folder, a checkpoint, a LLaVA folder, or the Hugging Face id of one in the local hub cache.\n\n" +
 			"Formats:\n  hf         transformers' LlavaForConditionalGeneration, with processor and tokenizer\n" +
-			"  llava      the original LLaVA's, with the vision tower inside\n  projector  the projector alone, to be named in a recipe's model.projector.weights",
+			"  llava      the original LLaVA's, with the vision tower inside\n  projector  the projector alone, to be named in a recipe's model.projector.weights\n" +
+			"  adapter    the adapters of a run with lora, as PEFT reads them",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) (err error) {
 			var known bool
@@ -43,7 +44,7 @@ func newExport(p *program) *cobra.Command {
 			terminal := newTerminal(p.err)
 			defer terminal.close()
 			c.Model, c.Report = where.model, terminal
-			c.Open = model.OpenOptions{Overlay: where.overlay, Seed: where.seed}
+			c.Open = where.open()
 			c.Notes = model.ExportNotes{Aspect: where.aspect, Template: where.template}
 			if err := c.Run(); err != nil {
 				return fmt.Errorf("export: %w", err)
@@ -53,7 +54,7 @@ func newExport(p *program) *cobra.Command {
 		},
 	}
 	f := command.Flags()
-	f.StringVar(&c.Format, "format", "", "hf, llava or projector")
+	f.StringVar(&c.Format, "format", "", "hf, llava, projector or adapter")
 	f.StringVar(&dtype, "dtype", "", "fp32, bf16 or fp16; without it that of the language model's files")
 	f.StringVar(&shards, "shards", "5GB", "largest file of weights, a `SIZE` such as 500MB or 5GB")
 	f.StringVar(&c.Out, "out", "", "`DIR` to write, which must not exist yet")

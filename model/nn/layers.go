@@ -6,18 +6,21 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Linear is x W^T + b.
+// Linear is x W^T + b, and what an adapter adds.
 type Linear struct {
-	weight *Param // [out,in]
-	bias   *Param // [out] or nil
+	path    Path
+	weight  *Param   // [out,in]
+	bias    *Param   // [out] or nil
+	adapter *adapter // or nil
 }
 
 // NewLinear declares a weight, and a bias when wanted, that both start from init.
 func NewLinear(p Path, in, out int64, bias bool, init Init) *Linear {
-	l := &Linear{weight: p.Param("weight", init, out, in)}
+	l := &Linear{path: p, weight: p.Param("weight", init, out, in)}
 	if bias {
 		l.bias = p.Param("bias", biasInit(init), out)
 	}
+	p.params.linears = append(p.params.linears, l)
 	return l
 }
 
@@ -34,10 +37,15 @@ func LinearInit(in int64) Init { return Init{"uniform", 1 / math.Sqrt(float64(in
 
 // Forward maps [R,in] to [R,out].
 func (l *Linear) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
-	if l.bias == nil {
-		return torch.Linear(s, x, l.weight.tensor, nil)
+	var bias *torch.Tensor
+	if l.bias != nil {
+		bias = l.bias.tensor
 	}
-	return torch.Linear(s, x, l.weight.tensor, l.bias.tensor)
+	y := torch.Linear(s, x, l.weight.tensor, bias)
+	if l.adapter == nil {
+		return y
+	}
+	return torch.Add(s, y, l.adapter.forward(s, x))
 }
 
 // Weight is the parameter [out,in].

@@ -29,6 +29,8 @@ type Param struct {
 	Init  Init
 	Norm  bool // the weight or bias of a normalisation
 
+	Adapter bool // beside a frozen weight; its files hold it only after it was trained
+
 	Trainable bool
 	Decay     bool // whether weight decay applies
 
@@ -76,10 +78,13 @@ type Params struct {
 	groups []*Group
 	dtype  torch.Dtype
 	device torch.Device
+
+	linears []*Linear
+	draws   map[string]*Draws // by part
 }
 
 // NewParams makes an empty list.
-func NewParams() *Params { return &Params{byName: map[string]*Param{}} }
+func NewParams() *Params { return &Params{byName: map[string]*Param{}, draws: map[string]*Draws{}} }
 
 // All lists the parameters in the order of their declaration.
 func (ps *Params) All() []*Param { return ps.list }

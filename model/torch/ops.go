@@ -60,6 +60,11 @@ func Linear(s *Scope, x, weight, bias *Tensor) *Tensor {
 	return gotch(s, "linear", func(out *libtch.Ctensor) { libtch.AtgLinear(out, x.g(), weight.g(), bias.orNone()) })
 }
 
+// MatMul is a b. a [m,k], b [k,n] -> [m,n].
+func MatMul(s *Scope, a, b *Tensor) *Tensor {
+	return gotch(s, "matmul", func(out *libtch.Ctensor) { libtch.AtgMatmul(out, a.g(), b.g()) })
+}
+
 // Gelu is the exact Gaussian error linear unit, x * Phi(x) (Hendrycks and Gimpel 2016).
 func Gelu(s *Scope, x *Tensor) *Tensor {
 	var out C.lt_tensor

@@ -64,6 +64,9 @@ char *lt_cross_entropy(lt_tensor hidden, lt_tensor weight, lt_tensor labels, int
 // window.cpp: attention within a sliding window.
 char *lt_window_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int64_t window, lt_tensor *out);
 
+// dropout.cpp: a mask that is a function of each sample's key.
+char *lt_dropout(lt_tensor x, double p, const uint64_t *keys, const int64_t *starts, int samples, lt_tensor *out);
+
 // optimizer.cpp: one pass over flat buffers.
 char *lt_sum_squares(lt_tensor t, double *out);
 char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, double lr, double beta1, double beta2, double eps,

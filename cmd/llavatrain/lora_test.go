@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// loraWorld is a world whose stage 2 trains the projector and, with dropout, adapters of the tower and the language model.
+func loraWorld(t *testing.T) (recipe, runDir string) {
+	t.Helper()
+	dir := world(t)
+	recipe = filepath.Join(dir, "lora.yaml")
+	text := strings.Replace(worldRecipe, "name: world", "name: lora", 1)
+	text = strings.Replace(text, "language: {lr: 1e-3}}", `language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}, `+
+		`vision: {lr: 1e-3, lora: {r: 2, alpha: 2, dropout: 0.1, targets: '[qv]_proj'}}}`, 1)
+	write(t, recipe, text)
+	command(t, 0, "pretrain", recipe)
+	return recipe, filepath.Join(dir, "runs", "lora", "finetune")
+}
+
+func TestLoRAStopsAndResumesToTheSameBytes(t *testing.T) {
+	recipe, runDir := loraWorld(t)
+	command(t, 0, "finetune", recipe)
+	want := outcomeOf(t, runDir)
+	export := loadAll(t, filepath.Join(runDir, "export", "adapter_model.safetensors"))
+	for _, k := range []int{1, 7, 10, 19} {
+		command(t, 0, "finetune", recipe, "--overwrite", fmt.Sprintf("--stop-at=%d", k))
+		command(t, 0, "finetune", recipe, "--resume")
+		requireSame(t, fmt.Sprintf("stop at %d", k), want, outcomeOf(t, runDir))
+		for name, data := range loadAll(t, filepath.Join(runDir, "export", "adapter_model.safetensors")) {
+			if !bytes.Equal(data, export[name]) {
+				t.Errorf("stop at %d: %s differs in the export", k, name)
+			}
+		}
+		removeAside(t, runDir)
+	}
+	for name := range loadAll(t, filepath.Join(runDir, "checkpoints", "step-000020", "model.safetensors")) {
+		if !strings.Contains(name, ".lora_") && !strings.HasPrefix(name, "model.mm_projector.") {
+			t.Errorf("a checkpoint holds the frozen %s", name)
+		}
+	}
+	command(t, 0, "finetune", recipe, "--overwrite", set("finetune.recompute", "layers"))
+	recomputed := outcomeOf(t, runDir)
+	for i := range recomputed.metrics {
+		if recomputed.metrics[i] != want.metrics[i] {
+			t.Fatalf("with recomputation: step %d is\n%s, was\n%s", i+1, recomputed.metrics[i], want.metrics[i])
+		}
+	}
+}
+
+func loadAll(t *testing.T, path string) map[string][]byte {
+	t.Helper()
+	w, all := openWeights(t, path), map[string][]byte{}
+	for _, name := range w.Names() {
+		tensor, err := w.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[name] = bytes.Clone(tensor.Data)
+	}
+	return all
+}
+
+// An adapter that is no number gives logits that are none: nothing is written.
+func TestMergeWritesNoOtherModel(t *testing.T) {
+	recipe, runDir := loraWorld(t)
+	command(t, 0, "finetune", recipe, set("finetune.steps", 1))
+	file := filepath.Join(runDir, "export", "adapter_model.safetensors")
+	text := read(t, file)
+	copy(text[len(text)-4:], []byte{0, 0, 0xc0, 0x7f}) // NaN
+	write(t, file, string(text))
+	out := filepath.Join(t.TempDir(), "merged")
+	if message := command(t, 2, "merge", filepath.Join(runDir, "export"), "--out", out); !strings.Contains(message, "the merged model is another") {
+		t.Error(message)
+	}
+	requireNoRun(t, out)
+}
+
+// A tower that trains whole beside adapters of the language model is kept beside them.
+func TestLoRAKeepsWhatElseTrained(t *testing.T) {
+	recipe, runDir := loraWorld(t)
+	command(t, 0, "finetune", recipe, set("finetune.steps", 2), set("finetune.train.vision", "{lr: 1e-3}"))
+	export := filepath.Join(runDir, "export")
+	for name := range loadAll(t, filepath.Join(export, "non_lora_trainables.safetensors")) {
+		if !strings.HasPrefix(name, "model.vision_tower.") {
+			t.Errorf("%s stands beside the adapters", name)
+		}
+	}
+	ask := func(model string) string {
+		return command(t, 0, "generate", model, "--prompt=What is this?", "--max-tokens=4", "--image="+newScene(recipe))
+	}
+	if a, b := ask(export), ask(filepath.Join(runDir, "checkpoints", "step-000002")); a != b {
+		t.Errorf("the export answers %q, the checkpoint %q", a, b)
+	}
+	out := filepath.Join(t.TempDir(), "merged")
+	command(t, 0, "merge", export, "--out", out)
+	if a, b := ask(out), ask(export); a != b {
+		t.Errorf("the merged model answers %q, the run %q", a, b)
+	}
+}
+
+// TestAdapterIsReadByPEFT trains adapters beside a recorded language model and lets PEFT load them. It needs REFERENCE_PYTHON, as
+// TestExportIsReadByTransformers.
+func TestAdapterIsReadByPEFT(t *testing.T) {
+	python := os.Getenv("REFERENCE_PYTHON")
+	if python == "" {
+		t.Skip("REFERENCE_PYTHON is not set: see scripts/reference/adapter.py")
+	}
+	dir, base := world(t), shared(t, "parity", "llm")
+	recipe := filepath.Join(dir, "peft.yaml")
+	text := strings.Replace(worldRecipe, "{config: base/language.json, tokenizer: {path: base}, max_length: 256}",
+		fmt.Sprintf("{weights: %s, tokenizer: {path: %s}, max_length: 256}", base, shared(t, "llama-tokenizer")), 1)
+	write(t, recipe, strings.Replace(text, "language: {lr: 1e-3}}", "language: {lr: 1e-2, lora: {r: 4, alpha: 8, targets: 'q_proj|v_proj|mlp'}}}", 1))
+	command(t, 0, "pretrain", recipe, set("name", "peft"))
+	command(t, 0, "finetune", recipe, set("name", "peft"))
+	adapter := filepath.Join(t.TempDir(), "adapter")
+	command(t, 0, "export", filepath.Join(dir, "runs", "peft"), "--format", "adapter", "--out", adapter)
+	record := filepath.Join(t.TempDir(), "record.safetensors")
+	recordLogits(t, filepath.Join(dir, "runs", "peft"), record)
+	out, err := exec.Command(python, filepath.Join("..", "..", "scripts", "reference", "adapter.py"), base, adapter, record).CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Error(err)
+	}
+}
+
+// recordLogits writes what adapter.py compares with: a text alone, as PEFT has no picture.
+func recordLogits(t *testing.T, runDir, path string) {
+	t.Helper()
+	a, err := openAnswerer(runDir, newTerminal(os.Stderr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	in, logits := model.Input{Starts: []int64{0, 40}}, []float32(nil)
+	for i := range int64(40) {
+		in.IDs, in.Positions = append(in.IDs, 1+i*97%30000), append(in.Positions, i)
+	}
+	if err := torch.Do(func(s *torch.Scope) { logits = torch.Read[float32](a.llava.Logits(s, a.llava.Forward(s, in).Hidden)) }); err != nil {
+		t.Fatal(err)
+	}
+	matrix := checkpoints.Float32Tensor("logits", logits)
+	matrix.Shape = []int64{40, int64(len(logits) / 40)}
+	if err := checkpoints.WriteSafetensors(path, nil, []checkpoints.Tensor{integers("ids", in.IDs), matrix}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newScene(recipe string) string {
+	return filepath.Join(filepath.Dir(recipe), "data", "images", "new-00000.png")
+}

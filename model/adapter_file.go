@@ -1,0 +1,50 @@
+package model
+
+import (
+	"encoding/json"
+
+	"github.com/llavatrain/llavatrain/model/nn"
+)
+
+// peftPrefix stands before the names of a model that PEFT has wrapped, and so in its files (peft/utils/save_and_load.py).
+const peftPrefix = "base_model.model."
+
+// Files that a finished stage with adapters leaves: the adapters and their description by PEFT's names, and what else it trained beside
+// the projector.
+const (
+	AdapterFile   = "adapter_model.safetensors"
+	AdapterConfig = "adapter_config.json"
+	OthersFile    = "non_lora_trainables.safetensors"
+)
+
+// AdapterName is a parameter's name in PEFT's file.
+func AdapterName(name string) string { return peftPrefix + name }
+
+// DescribeAdapters is PEFT's description of the model's adapters. Targets are whole names: PEFT takes a shorter one for every map whose name
+// ends in it, the tower's too. base is the name or folder of the language model.
+func (m *LLaVA) DescribeAdapters(base string) ([]byte, error) {
+	var targets []string
+	var first nn.LoRA
+	config := map[string]any{
+		"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "bias": "none", "fan_in_fan_out": false,
+		"inference_mode": true, "init_lora_weights": true, "modules_to_save": nil,
+	}
+	ranks, alphas := map[string]int64{}, map[string]float64{}
+	for _, part := range []string{partLanguage, partVision, partProjector} {
+		for _, linear := range m.Adapted(part) {
+			settings, _ := linear.Adapter()
+			if len(targets) == 0 {
+				first = settings
+			}
+			if targets = append(targets, linear.Name()); settings.Rank != first.Rank {
+				ranks[linear.Name()] = settings.Rank
+			}
+			if settings.Alpha != first.Alpha {
+				alphas[linear.Name()] = settings.Alpha
+			}
+		}
+	}
+	config["r"], config["lora_alpha"], config["lora_dropout"] = first.Rank, first.Alpha, first.Dropout
+	config["target_modules"], config["rank_pattern"], config["alpha_pattern"] = targets, ranks, alphas
+	return json.MarshalIndent(config, "", "  ")
+}

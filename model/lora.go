@@ -1,0 +1,185 @@
+package model
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// parts lists the parts of a model in the order in which they are shown.
+var parts = []string{partVision, partProjector, partLanguage}
+
+// adapt declares the adapters that a recipe asks for, by part. A pattern is held against the names of its own part's linear maps only:
+// q_proj of the language model cannot reach the tower's.
+func (m *LLaVA) adapt(adapters map[string]recipes.LoRA) error {
+	for _, part := range parts {
+		settings, wanted := adapters[part]
+		if !wanted {
+			continue
+		}
+		targets, err := regexp.Compile(settings.Targets)
+		if err != nil {
+			return fmt.Errorf("train.%s.lora.targets: %w", part, err)
+		}
+		chosen := m.matching(part, targets)
+		if len(chosen) == 0 {
+			return m.noTarget(part, targets)
+		}
+		for _, linear := range chosen {
+			linear.Adapt(nn.LoRA{Rank: int64(settings.R), Alpha: settings.Alpha, Dropout: settings.Dropout})
+		}
+	}
+	return nil
+}
+
+func (m *LLaVA) matching(part string, targets *regexp.Regexp) (chosen []*nn.Linear) {
+	for _, linear := range m.Params.Linears(part) {
+		if targets.MatchString(linear.Name()) {
+			chosen = append(chosen, linear)
+		}
+	}
+	return chosen
+}
+
+// noTarget says what a pattern could have matched, and where what it does match would have to stand.
+func (m *LLaVA) noTarget(part string, targets *regexp.Regexp) error {
+	err := fmt.Errorf("train.%s.lora.targets: %q matches no linear map of %s", part, targets, part)
+	linears := m.Params.Linears(part)
+	if len(linears) == 0 {
+		return fmt.Errorf("%w, which has none", err)
+	}
+	for _, other := range parts {
+		if n := len(m.matching(other, targets)); n > 0 {
+			return fmt.Errorf("%w, but %d of %s: give those adapters with train.%s.lora", err, n, other, other)
+		}
+	}
+	return fmt.Errorf("%w; there are %s, such as %s", err, Maps(linears), linears[0].Name())
+}
+
+// Maps counts linear maps by the last word of their names: q_proj (32), k_proj (32).
+func Maps(linears []*nn.Linear) string {
+	var words []string
+	count := map[string]int{}
+	for _, linear := range linears {
+		word := linear.Name()[strings.LastIndexByte(linear.Name(), '.')+1:]
+		if count[word]++; count[word] == 1 {
+			words = append(words, word)
+		}
+	}
+	for i, word := range words {
+		words[i] = fmt.Sprintf("%s (%d)", word, count[word])
+	}
+	return strings.Join(words, ", ")
+}
+
+// Adapted lists the linear maps of a part that have an adapter.
+func (m *LLaVA) Adapted(part string) (adapted []*nn.Linear) {
+	for _, linear := range m.Params.Linears(part) {
+		if _, has := linear.Adapter(); has {
+			adapted = append(adapted, linear)
+		}
+	}
+	return adapted
+}
+
+// draw tells the adapters' dropout which samples a pass is made of. In the tower and the projector rows belong to pictures, which draw
+// from the key of their sample and their number in it.
+func (m *LLaVA) draw(in Input) {
+	m.Params.Draw(partLanguage, nn.Draws{Keys: in.Draws, Starts: in.Starts})
+	pictures := nn.Draws{Keys: m.pictureKeys(in)}
+	m.Params.Draw(partVision, pictures)
+	m.Params.Draw(partProjector, pictures)
+}
+
+func (m *LLaVA) pictureKeys(in Input) (keys []uint64) {
+	if in.Draws == nil {
+		return nil
+	}
+	tokens, sample, before := m.Tower.Describe().Tokens, 0, 0 // before: pictures of earlier samples
+	for i, row := range in.Rows {
+		if row%tokens > 0 { // not the first row of its picture
+			continue
+		}
+		for in.Slots[i] >= in.Starts[sample+1] {
+			sample++
+			before = len(keys)
+		}
+		keys = append(keys, rand.NewPCG(in.Draws[sample], uint64(len(keys)-before)).Uint64())
+	}
+	return keys
+}
+
+// MergeTolerance is how far fp32 logits may move when adapters are added to their weights, as a share of the largest logit, or absolute
+// where that is below 1.
+const MergeTolerance = 1e-5
+
+// Merge adds every adapter of an fp32 model to its weight and takes it away. The logits of a fixed prompt with a picture are compared
+// before and after; it is an error when they move by more than MergeTolerance, and the model is of no use then. It returns how far they
+// moved.
+func (m *LLaVA) Merge() (moved float64, err error) {
+	before, err := m.probe()
+	if err != nil {
+		return 0, err
+	}
+	for _, part := range parts {
+		for _, linear := range m.Adapted(part) {
+			if err := torch.Do(func(s *torch.Scope) { torch.NoGrad(func() { linear.Merge(s) }) }); err != nil {
+				return 0, fmt.Errorf("merging %s: %w", linear.Name(), err)
+			}
+		}
+	}
+	after, err := m.probe()
+	if err != nil {
+		return 0, err
+	}
+	moved = difference(after, before)
+	if !(moved <= MergeTolerance) { // also where it is no number
+		err = fmt.Errorf("the merged model is another: logits differ from those with adapters by %.3g of the largest, more than %g", moved, MergeTolerance)
+	}
+	return moved, err
+}
+
+// difference is the largest difference as a share of the largest of want, which counts as 1 at least.
+func difference(got, want []float32) float64 {
+	largest, worst := 1., 0.
+	for i := range want {
+		largest = max(largest, abs(want[i]))
+		worst = max(worst, abs(got[i]-want[i])) // a NaN stays
+	}
+	return worst / largest
+}
+
+func abs(x float32) float64 { return max(float64(x), -float64(x)) }
+
+// probe is the logits of a prompt that is the same for every model of one shape: a picture and words from all over the vocabulary.
+func (m *LLaVA) probe() (logits []float32, err error) {
+	const words = 16
+	tower, language := m.Tower.Describe(), m.Language.Describe()
+	in := Input{Pixels: make([]uint8, 3*tower.ImageSize*tower.ImageSize)}
+	for i := range in.Pixels {
+		in.Pixels[i] = uint8(i * 37 >> 3)
+	}
+	for t := range tower.Tokens + words {
+		id := int64(0)
+		if t < tower.Tokens {
+			in.Slots, in.Rows = append(in.Slots, t), append(in.Rows, t)
+		} else {
+			id = (1 + 2*(t-tower.Tokens)) * language.VocabSize / (2 * words)
+			in.Wanted = append(in.Wanted, t)
+		}
+		in.IDs, in.Positions = append(in.IDs, id), append(in.Positions, t)
+	}
+	in.Starts = []int64{0, int64(len(in.IDs))}
+	if n := int64(len(in.IDs)); n > language.MaxPositions {
+		return nil, fmt.Errorf("a picture and %d words take %d positions and the model has %d", words, n, language.MaxPositions)
+	}
+	err = torch.Do(func(s *torch.Scope) {
+		torch.NoGrad(func() { logits = torch.Read[float32](m.Logits(s, m.Forward(s, in).Hidden)) }) // [16,V]
+	})
+	return logits, err
+}

@@ -1,0 +1,105 @@
+package nn
+
+import (
+	"strings"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// LoRA is the settings of an adapter: beside a frozen linear map it adds alpha/rank B A dropout(x) (Hu et al. 2021, "LoRA: Low-Rank
+// Adaptation of Large Language Models").
+type LoRA struct {
+	Rank           int64
+	Alpha, Dropout float64
+}
+
+// adapter is A [r,in], which starts uniform in ±1/sqrt(in), and B [out,r], which starts at zero, as in PEFT.
+type adapter struct {
+	LoRA
+	a, b  *Param
+	draws *Draws // of the part
+	key   uint64 // of the map: each has masks of its own
+}
+
+// Draws says what dropout depends on in the pass under way: rows Starts[k] to Starts[k+1] are sample k's and draw from Keys[k]. Without
+// Starts each key has the same number of rows. Without Keys nothing is dropped.
+type Draws struct {
+	Keys   []uint64 // [n]
+	Starts []int64  // [n+1]
+}
+
+// Draw sets what the dropout of a part's adapters depends on, until it is set again.
+func (ps *Params) Draw(part string, d Draws) { *ps.drawsOf(part) = d }
+
+func (ps *Params) drawsOf(part string) *Draws {
+	if ps.draws[part] == nil {
+		ps.draws[part] = &Draws{}
+	}
+	return ps.draws[part]
+}
+
+// Linears lists the linear maps of a part in the order of their declaration.
+func (ps *Params) Linears(part string) (list []*Linear) {
+	for _, l := range ps.linears {
+		if l.path.part == part {
+			list = append(list, l)
+		}
+	}
+	return list
+}
+
+// Name is the map's place in the model, such as model.layers.0.self_attn.q_proj.
+func (l *Linear) Name() string { return strings.TrimSuffix(l.path.prefix, ".") }
+
+// Adapt declares an adapter beside the map, before Params.Place.
+func (l *Linear) Adapt(settings LoRA) {
+	out, in := l.weight.Shape[0], l.weight.Shape[1]
+	a := &adapter{LoRA: settings, draws: l.path.params.drawsOf(l.path.part), key: hash(l.Name())}
+	a.a = l.path.Sub("lora_A").Param("weight", LinearInit(in), settings.Rank, in)
+	a.b = l.path.Sub("lora_B").Param("weight", Init{Kind: "zeros"}, out, settings.Rank)
+	a.a.Adapter, a.b.Adapter = true, true
+	l.adapter = a
+}
+
+// Adapter is the settings of the map's adapter, if it has one.
+func (l *Linear) Adapter() (LoRA, bool) {
+	if l.adapter == nil {
+		return LoRA{}, false
+	}
+	return l.adapter.LoRA, true
+}
+
+func (a *adapter) forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [R,in] -> [R,out]
+	h := torch.Linear(s, a.drop(s, x), a.a.tensor, nil)                                 // [R,r]
+	return torch.Linear(s, torch.Scale(s, h, a.Alpha/float64(a.Rank)), a.b.tensor, nil) // [R,out]
+}
+
+func (a *adapter) drop(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [R,in] -> [R,in]
+	n := len(a.draws.Keys)
+	if a.Dropout == 0 || n == 0 {
+		return x
+	}
+	keys, starts := make([]uint64, n), a.draws.Starts
+	for k, key := range a.draws.Keys {
+		keys[k] = key ^ a.key
+	}
+	if starts == nil {
+		rows := x.Size(0)
+		for k := range n + 1 {
+			starts = append(starts, int64(k)*rows/int64(n))
+		}
+	}
+	return torch.Dropout(s, x, a.Dropout, keys, starts)
+}
+
+// Merge adds the adapter to the weight, alpha/rank B A in fp32, and takes it away.
+func (l *Linear) Merge(s *torch.Scope) {
+	a := l.adapter
+	if a == nil {
+		return
+	}
+	change := torch.MatMul(s, torch.To(s, a.b.Value(s), torch.Float32), torch.To(s, a.a.Value(s), torch.Float32)) // [out,in]
+	weight := torch.To(s, l.weight.tensor, torch.Float32)
+	l.weight.tensor.Copy(torch.Add(s, weight, torch.Scale(s, change, a.Alpha/float64(a.Rank))))
+	l.adapter = nil
+}
