@@ -21,6 +21,7 @@ func Collate(samples []Sample, imageTokens int, pixels func(n int) []uint8) (Bat
 			b.Tiles = append(b.Tiles, Tile{Sample: index, Width: image.Width, Height: image.Height})
 		}
 		b.Samples = append(b.Samples, s.ID)
+		b.Origins = append(b.Origins, Origin{s.Source, s.Row, s.Folder})
 		b.Places = append(b.Places, s.Place)
 	}
 	if err := b.copyPixels(samples, pixels); err != nil {

@@ -24,9 +24,11 @@ func TestCollate(t *testing.T) {
 			Labels: []int32{x, x, x, x, x, 7, 8},
 			Images: []Picture{tinyPicture(10, 100), tinyPicture(20, 200)},
 		},
-		{ID: "text", IDs: []int32{1, 5, 6}, Labels: []int32{1, x, 6}, Place: 7},
+		{ID: "text", Source: 1, Row: 4, Place: 7, IDs: []int32{1, 5, 6}, Labels: []int32{1, x, 6}},
 		{
 			ID:     "one",
+			Row:    7,
+			Folder: "coco/train2017",
 			IDs:    []int32{ImageToken, ImageToken, 9},
 			Labels: []int32{x, x, 9},
 			Images: []Picture{tinyPicture(30, 300)},
@@ -50,6 +52,7 @@ func TestCollate(t *testing.T) {
 		Supervised: []int64{4, 5, 8, 11},
 		FromImage:  []bool{true, true, false, true},
 		Samples:    []string{"pair", "text", "one"},
+		Origins:    []Origin{{}, {1, 4, ""}, {0, 7, "coco/train2017"}},
 		Places:     []int{0, 7, 3},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -3,7 +3,7 @@
 //
 // The path of a sample:
 //
-//  1. A [Source] reads a row of a data set as a [Record]: picture paths and turns, checked for form only.
+//  1. A [Source] reads a row of a data set as a [Record]: pictures or their paths, and turns, checked for form only.
 //  2. A template renders the turns as spans of text, each supervised or not.
 //  3. A tokenizer encodes the spans. An image placeholder becomes a run of [ImageToken], one for each feature that it will receive.
 //  4. Image preparation decodes each picture and brings it to the tower's size, as bytes ([Picture]).

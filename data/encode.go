@@ -28,11 +28,11 @@ func NewEncoder(t *Tokenizer, tpl *Template, maxLength, imageTokens int) (*Encod
 // Encode fills a sample's ID, IDs, Labels and Cut. A sample longer than maxLength loses its end, as in the original. An error wraps
 // ErrRow: the row cannot be used as it is.
 func (e *Encoder) Encode(r Record) (Sample, error) {
-	rounds, err := e.rounds(r)
+	conversation, err := e.converse(r)
 	if err != nil {
 		return Sample{}, err
 	}
-	s, lastImage := e.tokenize(e.template.render(rounds))
+	s, lastImage := e.tokenize(e.template.render(conversation))
 	s.ID = r.ID
 	if length := len(s.IDs); length > e.maxLength {
 		if lastImage > e.maxLength {
@@ -54,7 +54,7 @@ func (e *Encoder) Settings() string {
 
 // Check is Encode without the numbers: it refuses what Encode refuses, except for lengths, at a fraction of the time.
 func (e *Encoder) Check(r Record) error {
-	_, err := e.rounds(r)
+	_, err := e.converse(r)
 	return err
 }
 
@@ -63,16 +63,16 @@ func (e *Encoder) Check(r Record) error {
 func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {
 	r := Record{Turns: []Turn{{"human", question}, {"gpt", "answer"}}}
 	if image {
-		r.Images = []string{"image"}
+		r.Images = []Image{{Path: "image"}}
 		if !strings.Contains(question, imageMark) {
 			r.Turns[0].Text = imageMark + "\n" + question
 		}
 	}
-	rounds, err := e.rounds(r)
+	conversation, err := e.converse(r)
 	if err != nil {
 		return nil, fmt.Errorf("prompt: %w", err)
 	}
-	s, _ := e.tokenize(e.template.question(0, rounds[0].question))
+	s, _ := e.tokenize(e.template.question("", 0, conversation.rounds[0].question))
 	return s.IDs, nil
 }
 

@@ -13,7 +13,7 @@ import (
 
 // catRecord is the example that the original's layouts were worked out on.
 func catRecord() Record {
-	return Record{ID: "cat", Images: []string{"cat.jpg"}, Turns: []Turn{
+	return Record{ID: "cat", Images: paths("cat.jpg"), Turns: []Turn{
 		{"human", "<image>\nHi?"}, {"gpt", "A cat."}, {"human", "Why?"}, {"gpt", "It sat."},
 	}}
 }
@@ -75,7 +75,7 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 			if err != nil {
 				continue // the template is not for this tokenizer
 			}
-			r := Record{Images: []string{"x"}, Turns: []Turn{{"human", "<image>\nHi?"}, {"gpt", "A cat."}}}
+			r := Record{Images: paths("x"), Turns: []Turn{{"human", "<image>\nHi?"}, {"gpt", "A cat."}}}
 			sample, err := e.Encode(r)
 			if err != nil {
 				t.Fatal(err)
@@ -184,7 +184,7 @@ func countIDs(ids []int32, id int32) int {
 // TestTwoImages has one image in each of two turns.
 func TestTwoImages(t *testing.T) {
 	r := catRecord()
-	r.Images = append(r.Images, "dog.jpg")
+	r.Images = append(r.Images, Image{Path: "dog.jpg"})
 	e := newEncoder(t, tinyTokenizer(t, false), "v1", 2048, 2)
 	if _, err := e.Encode(r); err == nil || !strings.Contains(err.Error(), "2 image(s) but 1 <image>") {
 		t.Errorf("error is %v", err)
@@ -196,6 +196,70 @@ func TestTwoImages(t *testing.T) {
 	}
 	if n := countIDs(sample.IDs, ImageToken); n != 4 {
 		t.Errorf("%d image positions, want 4", n)
+	}
+}
+
+// TestSeveralImagesInATurn: they stay where the text has them, and each mark becomes the features of the image at its own place in the
+// list.
+func TestSeveralImagesInATurn(t *testing.T) {
+	r := Record{Images: paths("a", "b", "c"), Turns: []Turn{{"human", "Is <image> like <image>?"}, {"gpt", "No."}, {"human", "Why?\n<image>"}, {"gpt", "It sat."}}}
+	e := newEncoder(t, tinyTokenizer(t, false), "v1", 2048, 2)
+	sample, err := e.Encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var runs []int // where runs of image positions start
+	for i, id := range sample.IDs {
+		if id == ImageToken && (i == 0 || sample.IDs[i-1] != ImageToken) {
+			runs = append(runs, i)
+		}
+	}
+	if n := countIDs(sample.IDs, ImageToken); n != 6 || len(runs) != 3 {
+		t.Fatalf("%d image positions in runs at %v, want 6 in 3 runs", n, runs)
+	}
+	between := e.tokenizer.Decode(sample.IDs[runs[0]+2 : runs[1]])
+	if strings.TrimSpace(between) != "like" {
+		t.Errorf("between the first two images stands %q", between)
+	}
+	r.Images = r.Images[:2]
+	if _, err := e.Encode(r); err == nil || !strings.Contains(err.Error(), "2 image(s) but 3 <image>") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// TestSystemMessage: a row's own system message stands where the template has its.
+func TestSystemMessage(t *testing.T) {
+	r := catRecord()
+	r.Turns = append([]Turn{{"system", "Be kind."}}, r.Turns...)
+	for template, want := range map[string]string{
+		"v1": "Be kind. USER: <image>", "llava_v0": "Be kind.\n\n### Human: <image>", "llama_2": "[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\n<image>",
+		"mpt": "<|im_start|>system\nBe kind.<|im_end|><|im_start|>user\n<image>",
+	} {
+		e := &Encoder{tokenizer: tinyTokenizer(t, false), template: openTemplate(t, template)}
+		c, err := e.converse(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, _ := join(e.template.render(c)); !strings.HasPrefix(text, want) {
+			t.Errorf("%s: %q, want %q first", template, text, want)
+		}
+	}
+	for template, turns := range map[string][]Turn{
+		`template "plain" has no place`:            {{"system", "a"}, {"human", "<image>"}, {"gpt", "b"}},
+		`template "mistral_instruct" has no place`: {{"system", "a"}, {"human", "<image>"}, {"gpt", "b"}},
+		"is empty":                {{"system", ""}, {"human", "<image>"}, {"gpt", "b"}},
+		"holds <image>":           {{"system", "<image>"}, {"human", "a"}, {"gpt", "b"}},
+		`holds "</s>"`:            {{"system", "a</s>"}, {"human", "<image>"}, {"gpt", "b"}},
+		`turn 2 is from "system"`: {{"human", "<image>"}, {"system", "a"}, {"gpt", "b"}},
+	} {
+		name := "v1"
+		if _, rest, ok := strings.Cut(template, `template "`); ok {
+			name, _, _ = strings.Cut(rest, `"`)
+		}
+		e := &Encoder{tokenizer: tinyTokenizer(t, false), template: openTemplate(t, name)}
+		if _, err := e.converse(Record{Images: paths("x"), Turns: turns}); err == nil || !strings.Contains(err.Error(), template) || !errors.Is(err, ErrRow) {
+			t.Errorf("%s: error is %v", template, err)
+		}
 	}
 }
 
@@ -212,6 +276,8 @@ func TestPlaceImage(t *testing.T) {
 		{e, "\x1f\u3000What?\n<image>", "<image>\nWhat?"},
 		{e, " <image>\n", "<image>"},
 		{tags, "<image>\nHi?", "<Image><image></Image>\nHi?"},
+		{e, " First <image>, then <image>. ", "First <image>, then <image>."}, // LLaVA-NeXT's preprocess_multimodal
+		{tags, "<image><image>\nSame?", "<Image><image></Image><Image><image></Image>\nSame?"},
 	} {
 		if got := test.e.placeImage(test.text); got != test.want {
 			t.Errorf("placeImage(%q) = %q, want %q", test.text, got, test.want)
@@ -267,7 +333,7 @@ func TestNoBOS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sample, err := newEncoder(t, tokenizer, "plain", 64, 1).Encode(Record{Images: []string{"x"}, Turns: []Turn{{"human", "<image>"}, {"gpt", "a"}}})
+	sample, err := newEncoder(t, tokenizer, "plain", 64, 1).Encode(Record{Images: paths("x"), Turns: []Turn{{"human", "<image>"}, {"gpt", "a"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

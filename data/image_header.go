@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 )
 
 // Header is what a picture's file says of itself before its pixels.
@@ -37,23 +35,42 @@ func readHeader(file []byte, pixels int) (imageFormat, Header, error) {
 // headerBytes is how much of a file is read for its header at first: most photos have it there, behind their preview.
 const headerBytes = 32 << 10
 
-// Inspect reads the header of the picture at name, and the whole picture where its file does not end as files of its format do:
-// downloads that broke off are found, at the price of a header. Errors are those of Read.
-func (im *Images) Inspect(name string) (Header, error) {
-	header, err := im.inspect(name)
+// Inspect reads the header of an image of a row, and the whole picture where its file does not end as files of its format do:
+// downloads that broke off are found, at the price of a header. Errors are those of Decode.
+func (im *Images) Inspect(image Image) (Header, error) {
+	header, err := im.inspect(image)
 	if err != nil {
-		return header, fmt.Errorf("image %q: %w", name, err)
+		return header, fmt.Errorf("image %q: %w", image.Path, err)
 	}
 	return header, nil
 }
 
-func (im *Images) inspect(name string) (Header, error) {
-	f, info, err := im.open(name)
-	if err != nil {
-		return Header{}, err
+func (im *Images) inspect(image Image) (Header, error) {
+	if folder, ok := im.store.(imageFolder); ok && image.File == nil {
+		f, info, err := folder.open(image.Path)
+		if err != nil {
+			return Header{}, err
+		}
+		defer f.Close()
+		return inspect(f, info.Size())
 	}
-	defer f.Close()
-	size := info.Size()
+	file := image.File
+	if file == nil {
+		var err error
+		if file, err = im.store.file(image.Path); err != nil {
+			return Header{}, err
+		}
+	}
+	return inspect(bytes.NewReader(file), int64(len(file)))
+}
+
+// reader is what a file's beginning and end are read from.
+type reader interface {
+	io.Reader
+	io.ReaderAt
+}
+
+func inspect(f reader, size int64) (Header, error) {
 	head, err := readUpTo(f, int(min(size, headerBytes)))
 	if err != nil {
 		return Header{}, err
@@ -79,7 +96,7 @@ func (im *Images) inspect(name string) (Header, error) {
 var endMarks = map[string]string{"JPEG": "\xff\xd9", "PNG": "IEND\xaeB`\x82", "GIF": ";"}
 
 // endsWhole says whether a file ends as a whole one of its format does. A file that does not may still be one: with bytes behind its end.
-func endsWhole(format string, head []byte, f *os.File, size int64) (bool, error) {
+func endsWhole(format string, head []byte, f io.ReaderAt, size int64) (bool, error) {
 	switch mark := endMarks[format]; {
 	case format == "WebP":
 		return int64(binary.LittleEndian.Uint32(head[4:]))+8 <= size, nil
@@ -99,13 +116,16 @@ func endsWhole(format string, head []byte, f *os.File, size int64) (bool, error)
 	}
 }
 
-// Stamp changes when the file at name does: it is made of size and time of change. 0 stands for a file that Read refuses unread.
+// Stamp changes when the file at name in a folder does: it is made of size and time of change. 0 stands for a file that Read refuses
+// unread, and for all in an archive.
 func (im *Images) Stamp(name string) int64 {
-	info, err := im.stat(name)
+	folder, ok := im.store.(imageFolder)
+	if !ok {
+		return 0
+	}
+	info, err := folder.stat(name)
 	if err != nil {
 		return 0
 	}
-	return stampOf(info)
+	return info.ModTime().UnixNano()*31 + info.Size()
 }
-
-func stampOf(info fs.FileInfo) int64 { return info.ModTime().UnixNano()*31 + info.Size() }

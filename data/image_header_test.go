@@ -40,7 +40,7 @@ func TestHeaderAgreesWithDecoding(t *testing.T) {
 // Inspect finds files that break off, by their end, and passes whole ones that have bytes behind it.
 func TestInspectFindsBrokenDownloads(t *testing.T) {
 	dir := t.TempDir()
-	images, err := OpenImages(dir)
+	images, err := OpenImages(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestInspectFindsBrokenDownloads(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, name), content, 0o666); err != nil {
 				t.Fatal(err)
 			}
-			header, err := images.Inspect(name)
+			header, err := images.Inspect(Image{Path: name})
 			_, wants := images.Read(name)
 			if (err == nil) != (wants == nil) || err != nil && err.Error() != wants.Error() {
 				t.Errorf("%s of %s: %v, reading it whole says %v", name, kind, err, wants)
@@ -65,7 +65,7 @@ func TestInspectFindsBrokenDownloads(t *testing.T) {
 // Stamp changes with size and time, and is 0 for what cannot be read.
 func TestStamp(t *testing.T) {
 	dir := t.TempDir()
-	images, err := OpenImages(dir)
+	images, err := OpenImages(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

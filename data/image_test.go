@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// imageFolder is a folder with one good picture, everything that must not be read, and a secret beside it.
-func imageFolder(t *testing.T) *Images {
+// picturesIn is a folder with one good picture, everything that must not be read, and a secret beside it.
+func picturesIn(t *testing.T) *Images {
 	t.Helper()
 	top := t.TempDir()
 	dir := filepath.Join(top, "images")
@@ -51,7 +51,7 @@ func imageFolder(t *testing.T) *Images {
 	if err := large.Truncate(maxFileBytes + 1); err != nil { // a hole: it takes no space
 		t.Fatal(err)
 	}
-	im, err := OpenImages(filepath.Join(top, "linked"))
+	im, err := OpenImages(filepath.Join(top, "linked"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func imageFolder(t *testing.T) *Images {
 }
 
 func TestImagesRead(t *testing.T) {
-	im := imageFolder(t)
+	im := picturesIn(t)
 	absolute, err := filepath.Abs("testdata/image_rgb.jpg")
 	if err != nil {
 		t.Fatal(err)
@@ -97,9 +97,9 @@ func TestImagesRead(t *testing.T) {
 
 // TestImagesStorageFault: what is wrong with the storage is not blamed on the row, which would be skipped in silence.
 func TestImagesStorageFault(t *testing.T) {
-	im := imageFolder(t)
+	im := picturesIn(t)
 	fault := &fs.PathError{Op: "open", Path: "x", Err: syscall.EIO}
-	if err := im.pathError(fault); errors.Is(err, ErrRow) || !errors.Is(err, syscall.EIO) {
+	if err := im.store.(imageFolder).pathError(fault); errors.Is(err, ErrRow) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("I/O error became %v", err)
 	}
 	im.Close()
@@ -109,7 +109,7 @@ func TestImagesStorageFault(t *testing.T) {
 }
 
 func TestOpenImagesMissing(t *testing.T) {
-	_, err := OpenImages(filepath.Join(t.TempDir(), "none"))
+	_, err := OpenImages(filepath.Join(t.TempDir(), "none"), nil)
 	if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "image folder ") {
 		t.Errorf("error %v", err)
 	}

@@ -104,8 +104,6 @@ func (s *rowScanner) step(c byte, at int64) error {
 	case blank:
 	case s.state == beforeArray && c == '[':
 		s.state, s.depth = beforeFirst, 1
-	case s.state == beforeArray && c == '{':
-		return errors.New("it starts with { where [ is expected: LLaVA's JSON is one array of rows (JSON Lines are not read)")
 	case s.state == beforeArray:
 		return fmt.Errorf("byte %d: %q where [ is expected: LLaVA's JSON is one array of rows", at, c)
 	case s.state == afterArray:

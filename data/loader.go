@@ -24,6 +24,7 @@ type LoaderOptions struct {
 	Tokens      int    // when above 0, in place of Micro: positions in a micro-batch
 	Start       int    // first step, from 0
 	FailOnBad   bool   // a bad row ends the run; otherwise it is skipped
+	Unlimited   bool   // any number of rows may be skipped
 	Known       []Skip // what Skipped returned when step Start was next
 
 	Workers int                 // goroutines that prepare samples; 0 = one for each processor
@@ -117,7 +118,7 @@ func (o LoaderOptions) withDefaults() LoaderOptions {
 
 // Next returns the next step, and io.EOF after the last one. A step whose samples were all skipped has no micro-batches. Any error
 // is final: the next call returns it again. Next fails with the cause when the context is cancelled, with ErrTooManySkipped when
-// this step passes the limit, and with Prepare's error when that does not wrap ErrRow or when bad rows are to end the run.
+// this step passes the limit (unless Unlimited), and with Prepare's error when that does not wrap ErrRow or when bad rows are to end the run.
 func (l *Loader) Next() (Step, error) {
 	if l.err != nil {
 		return Step{}, l.err
@@ -262,7 +263,7 @@ func (l *Loader) countSkipped(step Step) error {
 		}
 	}
 	rows := l.options.Order.mixture.rows
-	if len(l.skipped) <= SkipLimit(rows) {
+	if l.options.Unlimited || len(l.skipped) <= SkipLimit(rows) {
 		return nil
 	}
 	const shown = 3

@@ -48,6 +48,13 @@ func TestLoaderStopsAtTooManySkipped(t *testing.T) {
 		t.Errorf("resumed: %d steps, then %v, want %v", len(steps), again, err)
 	}
 
+	// Without the limit, all of them are skipped and the rest comes.
+	options = c.options(t, "sequential", 4, 3)
+	options.Unlimited = true
+	if steps, skipped, err := loadAll(t, options); err != nil || len(steps) != 15 || len(skipped) != 6 {
+		t.Errorf("unlimited: %d steps, %d skipped, %v; want 15, 6 and no error", len(steps), len(skipped), err)
+	}
+
 	// One fewer is within the limit, in any number of epochs.
 	delete(bad, 15)
 	steps, skipped, err = loadAll(t, c.options(t, "sequential", 4, 3))

@@ -24,9 +24,9 @@ func TestEncodeMatchesOriginal(t *testing.T) {
 	}
 	rows := jsonLines[row](t, sharedText(t, "parity", "preprocess.jsonl"))
 	tokenizers := map[bool]*Tokenizer{true: llamaTokenizer(t, true), false: llamaTokenizer(t, false)}
-	sources := map[string]*LLaVA{}
+	sources := map[string]Source{}
 	for _, file := range []string{"pretrain.json", "instruct.json"} {
-		source, err := OpenLLaVA(sharedText(t, "coco-mini", file), "", nil)
+		source, err := Open(sharedText(t, "coco-mini", file), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,6 +111,9 @@ func TestTrickyRows(t *testing.T) {
 			}
 			if row.Exception != nil && row.Exception.Type == "FileNotFoundError" {
 				return // the picture is missing, which encoding text cannot know
+			}
+			if row.Name == "unknown role first" {
+				return // a system message: TestSystemMessage
 			}
 			if err != nil {
 				t.Fatalf("refused: %v", err)

@@ -121,7 +121,7 @@ func TestPrepareEqualsReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	reference := readFloats(t, filepath.Join(parity, "pixels.safetensors"))
-	im, err := OpenImages(photos)
+	im, err := OpenImages(photos, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

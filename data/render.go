@@ -8,32 +8,57 @@ import (
 // round is a question and its answer, checked and with the image mark where the model will see it.
 type round struct{ question, answer string }
 
-// rounds pairs the turns of a record. It refuses, with what to do, everything that the original loses, mangles or fails on
+// conversation is a record ready to be spelled.
+type conversation struct {
+	system string // in place of the template's own; "" to leave that
+	rounds []round
+}
+
+// converse checks a record and pairs its turns. It refuses, with what to do, everything that the original loses, mangles or fails on
 // (docs/differences.md).
-func (e *Encoder) rounds(r Record) ([]round, error) {
+func (e *Encoder) converse(r Record) (conversation, error) {
+	var c conversation
 	turns, skipped := r.Turns, 0
+	if len(turns) > 0 && turns[0].Role == "system" {
+		if err := e.checkSystem(turns[0].Text); err != nil {
+			return c, err
+		}
+		c.system, turns, skipped = turns[0].Text, turns[1:], 1
+	}
 	if len(turns) > 0 && turns[0].Role == "gpt" && !e.template.caption {
-		turns, skipped = turns[1:], 1 // the original drops it too
+		turns, skipped = turns[1:], skipped+1 // the original drops it too
 	}
 	if err := e.checkOrder(turns, skipped); err != nil {
-		return nil, err
+		return c, err
 	}
 	if err := e.checkImages(turns, skipped, len(r.Images)); err != nil {
-		return nil, err
+		return c, err
 	}
-	var rounds []round
 	for i := 0; i < len(turns); i += 2 {
 		question, err := e.turnText(turns[i], i+skipped)
 		if err != nil {
-			return nil, err
+			return c, err
 		}
 		answer, err := e.turnText(turns[i+1], i+1+skipped)
 		if err != nil {
-			return nil, err
+			return c, err
 		}
-		rounds = append(rounds, round{question, answer})
+		c.rounds = append(c.rounds, round{question, answer})
 	}
-	return rounds, nil
+	return c, nil
+}
+
+// checkSystem is for a system message, which the original's training does not know.
+func (e *Encoder) checkSystem(text string) error {
+	switch {
+	case e.template.system == "":
+		return badRow("turn 1 (system): template %q has no place for a system message: choose another or remove the turn", e.template.Name)
+	case text == "":
+		return badRow("turn 1 (system) is empty: fill it or remove it")
+	case strings.Contains(text, imageMark):
+		return badRow("turn 1 (system) holds %s: an image belongs to a human turn", imageMark)
+	}
+	return e.checkText(Turn{"system", text}, 0, text)
 }
 
 // checkOrder wants human and gpt in turn, gpt last. Messages count turns from 1.
@@ -54,17 +79,14 @@ func (e *Encoder) checkOrder(turns []Turn, skipped int) error {
 	return nil
 }
 
-// checkImages wants one image mark for each image, each in a turn of its own.
+// checkImages wants one image mark for each image.
 func (e *Encoder) checkImages(turns []Turn, skipped, images int) error {
 	marks := 0
 	for i, turn := range turns {
 		n := strings.Count(turn.Text, imageMark)
 		marks += n
-		switch {
-		case n > 0 && images == 0:
+		if n > 0 && images == 0 {
 			return badRow("turn %d holds %s but the row has no image: name the image or remove the mark", i+skipped+1, imageMark)
-		case n > 1:
-			return badRow("turn %d holds %d %s: leave one", i+skipped+1, n, imageMark)
 		}
 	}
 	if marks != images {
@@ -88,48 +110,60 @@ func (e *Encoder) turnText(turn Turn, index int) (string, error) {
 	if text == "" {
 		return "", badRow("turn %d (%s) is empty: fill it or remove it with its partner", index+1, turn.Role)
 	}
-	if control := e.tokenizer.controlIn(strings.ReplaceAll(text, imageMark, "")); control != "" {
-		return "", badRow("turn %d (%s) holds %q, which the tokenizer takes for a control token: remove or respell it", index+1, turn.Role, control)
-	}
-	if reserved := e.template.reserved; reserved != "" && strings.Contains(text, reserved) {
-		return "", badRow("turn %d (%s) holds %q, which template %q uses to start an answer: remove or respell it", index+1, turn.Role, reserved, e.template.Name)
-	}
-	return text, nil
+	return text, e.checkText(turn, index, text)
 }
 
-// placeImage moves a turn's image mark to the front, on a line of its own (preprocess_multimodal in llava/train/train.py).
+// checkText refuses text that means more to the tokenizer or the template than it says.
+func (e *Encoder) checkText(turn Turn, index int, text string) error {
+	if control := e.tokenizer.controlIn(strings.ReplaceAll(text, imageMark, "")); control != "" {
+		return badRow("turn %d (%s) holds %q, which the tokenizer takes for a control token: remove or respell it", index+1, turn.Role, control)
+	}
+	if reserved := e.template.reserved; reserved != "" && strings.Contains(text, reserved) {
+		return badRow("turn %d (%s) holds %q, which template %q uses to start an answer: remove or respell it", index+1, turn.Role, reserved, e.template.Name)
+	}
+	return nil
+}
+
+// placeImage moves a turn's only image mark to the front, on a line of its own (preprocess_multimodal in llava/train/train.py). Several
+// stay where they are, as in LLaVA-NeXT's version of that function: the text may speak of them by their places.
 func (e *Encoder) placeImage(text string) string {
-	if !strings.Contains(text, imageMark) {
-		return text
-	}
 	mark := e.template.image[0] + imageMark + e.template.image[1]
-	rest := strings.TrimFunc(strings.ReplaceAll(text, imageMark, ""), isSpace)
-	if rest == "" {
-		return mark
+	switch strings.Count(text, imageMark) {
+	case 0:
+		return text
+	case 1:
+		rest := strings.TrimFunc(strings.ReplaceAll(text, imageMark, ""), isSpace)
+		if rest == "" {
+			return mark
+		}
+		return mark + "\n" + rest
 	}
-	return mark + "\n" + rest
+	return strings.ReplaceAll(strings.TrimFunc(text, isSpace), imageMark, mark)
 }
 
 // isSpace is Python's str.isspace, which the original strips and splits by.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
 // render spells a conversation out.
-func (t *Template) render(rounds []round) []span {
+func (t *Template) render(c conversation) []span {
 	var spans []span
-	for i, r := range rounds {
-		spans = append(spans, t.question(i, r.question)...)
+	for i, r := range c.rounds {
+		spans = append(spans, t.question(c.system, i, r.question)...)
 		spans = append(spans, span{t.lead + r.answer + t.close, true})
 	}
 	return append(spans, span{t.tail, true})
 }
 
 // question is round i up to where its answer begins.
-func (t *Template) question(i int, text string) []span {
+func (t *Template) question(system string, i int, text string) []span {
 	before := t.next
 	if i == 0 {
 		before = t.first
 	}
 	spans := append([]span(nil), before...)
+	if i == 0 && system != "" {
+		spans[0].text = strings.Replace(spans[0].text, t.system, system, 1)
+	}
 	spans = append(spans, span{text: text})
 	return append(spans, t.header...)
 }

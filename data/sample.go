@@ -8,31 +8,13 @@ const (
 	ImageToken = -200 // an id that stands for one row of image features; never looked up in the embedding
 )
 
-// Turn is one message of a conversation.
-type Turn struct {
-	Role string // "human" or "gpt", as LLaVA's JSON spells them
-	Text string
-}
-
-// Record is one row of a data set as its file has it, checked for form only.
-type Record struct {
-	ID     string   // the row's own id, "" when it has none
-	Images []string // paths as the row spells them, relative to the source's image folder
-	Turns  []Turn
-}
-
-// Source is a data set with random access to its rows. Record is safe for concurrent use.
-type Source interface {
-	Len() int
-	Record(row int) (Record, error)
-}
-
 // Sample is one row ready for training: every number final, nothing left to decide. IDs and Labels have the same length; each
 // image stands in IDs as a run of ImageToken, one for each row of features that it will receive, and its labels are Ignore.
 type Sample struct {
 	ID     string    // for messages: the row's id, or its number
 	Row    int       // row number in its source
 	Source int       // which entry of the recipe's data list
+	Folder string    // of its first image, as FolderOf names it; "" without an image
 	IDs    []int32   // token ids, ImageToken where features go
 	Labels []int32   // Labels[t] is IDs[t] where position t is supervised, else Ignore (not shifted)
 	Images []Picture // in order of their placeholders
@@ -66,7 +48,15 @@ type Batch struct {
 	Supervised []int64  // the positions whose label is not Ignore, ascending
 	FromImage  []bool   // for each of Supervised: whether its sample has an image
 	Samples    []string // [n] sample ids, for messages
+	Origins    []Origin // [n] which rows the samples are
 	Places     []int    // [n] each sample's place in its step, before it was cut into micro-batches
+}
+
+// Origin is where a sample comes from.
+type Origin struct {
+	Source int    // which entry of the recipe's data list
+	Row    int    // row number in it, from 0
+	Folder string // Sample.Folder
 }
 
 // Step is the samples of one optimizer step, already split into micro-batches.

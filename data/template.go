@@ -20,6 +20,7 @@ type Template struct {
 	Name    string
 	aliases []string
 
+	system    string    // within first: what a row's own system message replaces; "" where there is no place for one
 	first     []span    // before the first question
 	next      []span    // before each later one
 	header    []span    // behind a question; generation starts behind it
@@ -72,8 +73,8 @@ var templates = []Template{
 	tagged(vicuna("v1_mmtag", tagSystem)),
 	hashes("llava_v0", humanSystem, "v0", "default"),
 	tagged(hashes("v0_mmtag", tagSystem)),
-	llama2("llama_2", systemBlock(safetySystem), "<s>"),
-	llama2("llava_llama_2", systemBlock(visionSystem), "<s>"),
+	llama2("llama_2", safetySystem, "<s>"),
+	llama2("llava_llama_2", visionSystem, "<s>"),
 	llama2("mistral_instruct", "", ""),
 	chatML("mpt", "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers."),
 	chatML("chatml_direct", "Answer the questions.", "mistral_direct"),
@@ -87,7 +88,7 @@ var templates = []Template{
 // vicuna is the original's separator style TWO.
 func vicuna(name, system string, aliases ...string) Template {
 	return Template{
-		Name: name, aliases: aliases,
+		Name: name, aliases: aliases, system: system,
 		first:  untrained(system + " USER: "),
 		next:   untrained("USER: "),
 		header: untrained(" ASSISTANT:"),
@@ -100,7 +101,7 @@ func vicuna(name, system string, aliases ...string) Template {
 // ### as well: they are how such a model ends an answer.
 func hashes(name, system string, aliases ...string) Template {
 	return Template{
-		Name: name, aliases: aliases,
+		Name: name, aliases: aliases, system: system,
 		first:  []span{{text: system + "\n\n"}, {"###", true}, {text: " Human: "}},
 		next:   []span{{"###", true}, {text: " Human: "}},
 		header: []span{{text: "\n"}, {"### Assistant:", true}},
@@ -111,8 +112,8 @@ func hashes(name, system string, aliases ...string) Template {
 // llama2 is style LLAMA_2; rounds after the first start with separator.
 func llama2(name, system, separator string) Template {
 	return Template{
-		Name:   name,
-		first:  untrained("[INST] " + system),
+		Name: name, system: system,
+		first:  untrained("[INST] " + systemBlock(system)),
 		next:   untrained(separator + "[INST] "),
 		header: untrained(" [/INST]"),
 		lead:   " ", close: " </s>", stop: "</s>", stopToken: true,
@@ -120,12 +121,17 @@ func llama2(name, system, separator string) Template {
 	}
 }
 
-func systemBlock(system string) string { return "<<SYS>>\n" + system + "\n<</SYS>>\n\n" }
+func systemBlock(system string) string {
+	if system == "" {
+		return ""
+	}
+	return "<<SYS>>\n" + system + "\n<</SYS>>\n\n"
+}
 
 // chatML is style MPT: no newline behind <|im_end|>.
 func chatML(name, system string, aliases ...string) Template {
 	return Template{
-		Name: name, aliases: aliases,
+		Name: name, aliases: aliases, system: system,
 		first:  untrained("<|im_start|>system\n" + system + "<|im_end|><|im_start|>user\n"),
 		next:   untrained("<|im_start|>user\n"),
 		header: untrained("<|im_end|><|im_start|>assistant\n"),
@@ -152,7 +158,7 @@ func llama3Header(role string) string { return "<|start_header_id|>" + role + "<
 // trained, since generation stops before it.
 func qwen(name, system string) Template {
 	return Template{
-		Name:   name,
+		Name: name, system: system,
 		first:  untrained("<|im_start|>system\n" + system + "<|im_end|>\n<|im_start|>user\n"),
 		next:   untrained("\n<|im_start|>user\n"),
 		header: untrained("<|im_end|>\n<|im_start|>assistant\n"),

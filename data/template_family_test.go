@@ -32,7 +32,7 @@ func (c familyConversation) record() Record {
 	var r Record
 	for i, text := range c.Turns {
 		if strings.Contains(text, imageMark) {
-			r.Images = append(r.Images, "cat.jpg")
+			r.Images = append(r.Images, Image{Path: "cat.jpg"})
 		}
 		r.Turns = append(r.Turns, Turn{[2]string{"human", "gpt"}[i%2], text})
 	}
@@ -52,14 +52,14 @@ func TestTemplatesMatchChatTemplates(t *testing.T) {
 	for _, c := range conversations {
 		family := familyTemplates[c.Template]
 		e := newEncoder(t, familyTokenizer(t, family.vocabulary), c.Template, 4096, 1)
-		rounds, err := e.rounds(c.record())
+		conversation, err := e.converse(c.record())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(strings.TrimPrefix(c.Text, bos), spelled(e.template.render(rounds))+family.ending); diff != "" {
+		if diff := cmp.Diff(strings.TrimPrefix(c.Text, bos), spelled(e.template.render(conversation))+family.ending); diff != "" {
 			t.Errorf("%s, %q (-transformers +this):\n%s", c.Template, c.Turns, diff)
 		}
-		if diff := cmp.Diff(strings.TrimPrefix(c.Prompt, bos), spelled(e.template.question(0, rounds[0].question))); diff != "" {
+		if diff := cmp.Diff(strings.TrimPrefix(c.Prompt, bos), spelled(e.template.question("", 0, conversation.rounds[0].question))); diff != "" {
 			t.Errorf("%s, prompt of %q (-transformers +this):\n%s", c.Template, c.Turns, diff)
 		}
 		if strings.Contains(c.Text, imageMark) {

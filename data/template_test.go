@@ -30,15 +30,15 @@ func show(spans []span) string {
 func TestTemplatesGolden(t *testing.T) {
 	for _, template := range templates {
 		e := &Encoder{tokenizer: tinyTokenizer(t, true), template: &template}
-		r := Record{Images: []string{"cat.jpg"}, Turns: []Turn{{"human", "<image>\nHi?"}, {"gpt", "A cat."}}}
+		r := Record{Images: paths("cat.jpg"), Turns: []Turn{{"human", "<image>\nHi?"}, {"gpt", "A cat."}}}
 		if !template.caption {
 			r.Turns = append(r.Turns, Turn{"human", "Why?"}, Turn{"gpt", "It sat."})
 		}
-		rounds, err := e.rounds(r)
+		conversation, err := e.converse(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := show(template.render(rounds))
+		got := show(template.render(conversation))
 		path := filepath.Join("testdata", "text_template_"+template.Name+".txt")
 		if *updateTemplates {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {

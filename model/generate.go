@@ -20,56 +20,122 @@ type Sampling struct {
 
 // Generate answers one prompt. emit gets each token as it is made and says whether to go on.
 func (m *LLaVA) Generate(prompt Input, how Sampling, emit func(id int32) bool) error {
-	limit := m.Language.Describe().MaxPositions
-	if n := int64(len(prompt.IDs)); n > limit {
-		return fmt.Errorf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it", n, limit)
+	return m.GenerateBatch([]Prompt{{Input: prompt, Emit: emit}}, how)
+}
+
+// Prompt is one of several that are answered together.
+type Prompt struct {
+	Input
+	Stream uint64              // with Sampling.Seed, names the random numbers that this answer draws
+	Emit   func(id int32) bool // gets each token as it is made and says whether to go on
+}
+
+// reply is an answer under way.
+type reply struct {
+	Prompt
+	cache  *Cache
+	random *rand.Rand
+	next   int32 // the token chosen last, not yet emitted
+	made   int   // tokens emitted
+}
+
+// GenerateBatch answers prompts together: each is read on its own, then every pass makes one token of each answer that has not ended.
+// What a prompt is answered does not depend on those beside it, but for the rounding of matrix products of another size.
+func (m *LLaVA) GenerateBatch(prompts []Prompt, how Sampling) error {
+	for _, p := range prompts {
+		if err := m.CheckPrompt(p.Input); err != nil {
+			return err
+		}
+	}
+	if how.MaxTokens < 1 {
+		return nil
 	}
 	m.draw(Input{}) // no dropout
-	cache := m.Language.NewCache()
-	defer cache.Free()
-	random := rand.New(rand.NewPCG(how.Seed, 0))
-	next, err := m.first(prompt, cache, how, random)
-	for made := 1; err == nil && made <= how.MaxTokens && !slices.Contains(how.Stop, next); made++ {
-		if !emit(next) || made == how.MaxTokens || cache.Length() >= limit {
+	var open []*reply
+	defer func() {
+		for _, r := range open {
+			r.cache.Free()
+		}
+	}()
+	for _, p := range prompts {
+		r := &reply{Prompt: p, cache: m.Language.NewCache(), random: rand.New(rand.NewPCG(how.Seed, p.Stream))}
+		open = append(open, r)
+		if err := m.first(r, how); err != nil {
+			return err
+		}
+	}
+	for limit := m.Language.Describe().MaxPositions; ; {
+		open = slices.DeleteFunc(open, func(r *reply) bool { return r.ended(how, limit) })
+		if len(open) == 0 {
 			return nil
 		}
-		next, err = m.next(next, cache, how, random)
+		if err := m.next(open, how); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
-// first runs the prompt and chooses the first token.
-func (m *LLaVA) first(prompt Input, cache *Cache, how Sampling, random *rand.Rand) (id int32, err error) {
-	err = torch.Do(func(s *torch.Scope) {
+// CheckPrompt refuses a prompt that is longer than the model's positions.
+func (m *LLaVA) CheckPrompt(prompt Input) error {
+	if n, limit := int64(len(prompt.IDs)), m.Language.Describe().MaxPositions; n > limit {
+		return fmt.Errorf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it", n, limit)
+	}
+	return nil
+}
+
+// ended emits the token chosen last and frees an answer that ends with it or before it.
+func (r *reply) ended(how Sampling, limit int64) bool {
+	goesOn := !slices.Contains(how.Stop, r.next)
+	if goesOn {
+		r.made++
+		goesOn = r.Emit(r.next) && r.made < how.MaxTokens && r.cache.Length() < limit
+	}
+	if !goesOn {
+		r.cache.Free()
+	}
+	return !goesOn
+}
+
+// first runs a prompt and chooses the first token.
+func (m *LLaVA) first(r *reply, how Sampling) error {
+	return torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() {
-			ids := torch.From(s, prompt.IDs, []int64{int64(len(prompt.IDs))}, m.Params.Device())
-			id = m.step(s, m.embed(s, ids, prompt), prompt.Positions, cache, how, random)
+			n := int64(len(r.IDs))
+			embeddings := m.embed(s, torch.From(s, r.IDs, []int64{n}, m.Params.Device()), r.Input) // [n,D]
+			m.step(s, embeddings, r.Positions, []int64{0, n}, []int64{n - 1}, []*reply{r}, how)
 		})
 	})
-	return id, err
 }
 
-// next runs one more token and chooses its successor.
-func (m *LLaVA) next(last int32, cache *Cache, how Sampling, random *rand.Rand) (id int32, err error) {
-	err = torch.Do(func(s *torch.Scope) {
+// next runs the tokens chosen last, one of each answer, and chooses their successors.
+func (m *LLaVA) next(open []*reply, how Sampling) error {
+	return torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() {
-			ids := torch.From(s, []int64{int64(last)}, []int64{1}, m.Params.Device())
-			id = m.step(s, m.Language.Embed(s, ids), []int64{cache.Length()}, cache, how, random)
+			n := int64(len(open))
+			var ids, positions, rows []int64
+			for i, r := range open {
+				ids, positions, rows = append(ids, int64(r.next)), append(positions, r.cache.Length()), append(rows, int64(i))
+			}
+			embeddings := m.Language.Embed(s, torch.From(s, ids, []int64{n}, m.Params.Device())) // [n,D]
+			m.step(s, embeddings, positions, append(rows, n), rows, open, how)
 		})
 	})
-	return id, err
 }
 
-func (m *LLaVA) step(s *torch.Scope, embeddings *torch.Tensor, positions []int64, cache *Cache, how Sampling, random *rand.Rand) int32 {
-	n := int64(len(positions))
+// step passes embeddings [T,D] through the language model and chooses a token for each answer from its row's logits.
+func (m *LLaVA) step(s *torch.Scope, embeddings *torch.Tensor, positions, starts, rows []int64, open []*reply, how Sampling) {
+	caches := make([]*Cache, len(open))
+	for i, r := range open {
+		caches[i] = r.cache
+	}
 	out := m.Language.Forward(s, LanguageInput{
-		Embeddings: embeddings, // [n,D]
-		Positions:  torch.From(s, positions, []int64{n}, m.Params.Device()),
-		Starts:     []int64{0, n},
-		Rows:       torch.From(s, []int64{n - 1}, []int64{1}, m.Params.Device()),
-		Cache:      cache,
+		Embeddings: embeddings, Positions: m.indices(s, positions), Starts: starts, Rows: m.indices(s, rows), Caches: caches,
 	})
-	return how.choose(torch.Read[float32](m.Logits(s, out.Hidden)), random)
+	logits := torch.Read[float32](m.Logits(s, out.Hidden)) // [n,V]
+	vocabulary := len(logits) / len(open)
+	for i, r := range open {
+		r.next = how.choose(logits[i*vocabulary:][:vocabulary], r.random)
+	}
 }
 
 // Logits is hidden [N,D] times the output embedding: [N,V] in fp32.

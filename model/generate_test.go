@@ -212,6 +212,77 @@ func TestSamplingDependsOnTheSeed(t *testing.T) {
 	}
 }
 
+// batchOfPrompts are prompts of several lengths, with pictures and without.
+func batchOfPrompts() []Input {
+	return []Input{flat([]int64{1, 2, 3}), flat([]int64{1, -1, 2, 3}), flat([]int64{4}), flat([]int64{1, 5, 6, 7, 8, 9, -1}), flat([]int64{1, -1, 2, 3}), flat([]int64{10, 9})}
+}
+
+// batchAnswers are the answers to prompts that are asked together; the i-th has stream streams[i].
+func batchAnswers(t *testing.T, m *LLaVA, prompts []Input, streams []uint64, how Sampling) [][]int32 {
+	t.Helper()
+	answers, batch := make([][]int32, len(prompts)), make([]Prompt, len(prompts))
+	for i, p := range prompts {
+		batch[i] = Prompt{Input: p, Stream: streams[i], Emit: func(id int32) bool { answers[i] = append(answers[i], id); return true }}
+	}
+	if err := m.GenerateBatch(batch, how); err != nil {
+		t.Fatal(err)
+	}
+	return answers
+}
+
+// What a question is answered does not depend on those beside it: greedy and sampled, with answers that end at different times, and
+// with windows that the answers outgrow.
+func TestBatchAnswersEqualThoseOfOne(t *testing.T) {
+	windows := tinyLanguage.with(object{"model_type": "mistral", "sliding_window": 5})
+	for name, language := range map[string]object{"llama": tinyLanguage, "mistral": windows} {
+		m := openModel(t, tinyRecipe(t, language, tinyVision), OpenOptions{Seed: 3})
+		prompts := batchOfPrompts()
+		for _, how := range []Sampling{
+			{MaxTokens: 20}, {MaxTokens: 20, Stop: []int32{answer(t, m, prompts[0], Sampling{MaxTokens: 20})[6]}}, {MaxTokens: 100},
+			{MaxTokens: 20, Temperature: 2, TopP: 0.9, Seed: 5},
+		} {
+			var want [][]int32
+			var streams []uint64
+			lengths := map[int]bool{}
+			for i, p := range prompts {
+				streams = append(streams, uint64(i))
+				one := batchAnswers(t, m, []Input{p}, []uint64{uint64(i)}, how)[0]
+				want, lengths[len(one)] = append(want, one), true
+			}
+			if how.MaxTokens == 100 && len(lengths) < 4 { // up to the model's last position
+				t.Errorf("answers to prompts of five lengths have only the lengths %v", lengths)
+			}
+			if got := batchAnswers(t, m, prompts, streams, how); !slices.EqualFunc(got, want, slices.Equal) {
+				t.Errorf("%s, %+v: together %v, alone %v", name, how, got, want)
+			}
+			if slices.Equal(want[1], want[4]) != (how.Temperature == 0) {
+				t.Errorf("%s, %+v: one question twice is answered %v and %v", name, how, want[1], want[4])
+			}
+		}
+	}
+}
+
+func TestBatchTakesOnePassForEachToken(t *testing.T) {
+	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 3})
+	inner := m.Language
+	defer func() { m.Language = inner }()
+	count := &counting{Language: inner}
+	m.Language = count
+	batchAnswers(t, m, batchOfPrompts(), make([]uint64, 6), Sampling{MaxTokens: 5})
+	if count.passes != 6+4 {
+		t.Errorf("%d passes for six prompts and five tokens of each", count.passes)
+	}
+}
+
+func TestBatchRefusesALongPrompt(t *testing.T) {
+	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 3})
+	over := flat(slices.Repeat([]int64{1}, 33))
+	err := m.GenerateBatch([]Prompt{{Input: flat([]int64{1})}, {Input: over}}, Sampling{MaxTokens: 1})
+	if err == nil || !strings.Contains(err.Error(), "prompt takes 33 positions and the model has 32") {
+		t.Errorf("a prompt of 33 positions among others: %v", err)
+	}
+}
+
 func probabilities(logits []float32, temperature float64) []float64 {
 	out, sum := make([]float64, len(logits)), 0.0
 	for i, x := range logits {

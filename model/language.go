@@ -26,7 +26,7 @@ type LanguageInput struct {
 	Starts     []int64       // [n+1] borders of the samples
 	Rows       *torch.Tensor // [N] i64: positions whose hidden state is wanted; nil for all
 	Recompute  bool          // keep only each layer's input and run the layer again in backward
-	Cache      *Cache        // nil in training; in generation one sample, its new positions only
+	Caches     []*Cache      // nil in training; in generation one for each sample, of which the new positions alone are given
 }
 
 // LanguageOutput is the hidden states and the way back.
@@ -45,6 +45,27 @@ type LanguageShape struct {
 type Cache struct {
 	keys, values []*torch.Tensor // [m,G,d] each, owned
 	length       int64
+}
+
+// attend is the cached attention of a layer: each sample's new positions over all that its cache holds, themselves included. q [T,H,d];
+// k, v [T,G,d] -> [T,H,d]. A sample gives one new position, or all that it has.
+func (in LanguageInput) attend(s *torch.Scope, layer int, window int64, q, k, v *torch.Tensor) *torch.Tensor {
+	outputs := make([]*torch.Tensor, len(in.Caches))
+	for i, cache := range in.Caches {
+		part := func(x *torch.Tensor) *torch.Tensor {
+			return torch.Narrow(s, x, 0, in.Starts[i], in.Starts[i+1]-in.Starts[i])
+		}
+		keys, values := cache.append(s, layer, part(k), part(v))                   // [m,G,d] each
+		outputs[i] = torch.CachedWindowAttention(s, part(q), keys, values, window) // [n,H,d]
+	}
+	return torch.Cat(s, 0, outputs...)
+}
+
+// lengthen counts the new positions when all layers have taken them.
+func (in LanguageInput) lengthen() {
+	for i, cache := range in.Caches {
+		cache.length += in.Starts[i+1] - in.Starts[i]
+	}
 }
 
 // Length is how many positions the cache holds.

@@ -217,18 +217,15 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 	layers := make([]nn.Layer, len(m.layers))
 	for i, layer := range m.layers {
 		attend := func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor { // [T,H,d], [T,G,d], [T,G,d] -> [T,H,d]
-			if in.Cache == nil {
+			if in.Caches == nil {
 				return torch.WindowAttention(s, q, k, v, in.Starts, layer.window)
 			}
-			keys, values := in.Cache.append(s, i, k, v) // [m,G,d] each
-			return torch.CachedWindowAttention(s, q, keys, values, layer.window)
+			return in.attend(s, i, layer.window, q, k, v)
 		}
 		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, cos, sin, attend) }
 	}
 	tape := nn.Run(s, layers, in.Embeddings, in.Recompute) // [T,D]
-	if in.Cache != nil {
-		in.Cache.length += in.Positions.Size(0)
-	}
+	in.lengthen()
 	last := tape.Out
 	if in.Rows != nil {
 		last = torch.IndexSelect(s, last, 0, in.Rows) // [N,D]

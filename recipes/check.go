@@ -63,6 +63,11 @@ func (d *decoder) checkStage(name string, s *Stage) {
 	d.oneOf(at+"loss", s.Loss, "token_mean", "micro_mean")
 	d.rule(at+"save.every", s.Save.Every >= 1, "must be at least 1")
 	d.rule(at+"save.keep", s.Save.Keep >= 1, "must be at least 1")
+	if s.Eval != nil {
+		d.required(at + "eval.data")
+		d.checkData(at+"eval.data", s.Eval.Data)
+		d.rule(at+"eval.every", s.Eval.Every >= 1, "must be at least 1")
+	}
 	d.oneOf(at+"bad_samples", s.BadSamples, "skip", "fail")
 	d.oneOf(at+"recompute", s.Recompute, "auto", "none", "layers")
 }
@@ -71,7 +76,9 @@ func (d *decoder) checkData(path string, data []Data) {
 	d.rule(path, len(data) > 0, "must list at least one data set")
 	for i, set := range data {
 		at := path + "." + strconv.Itoa(i)
-		d.required(at + ".path")
+		if !d.exclusive(at+".path", at+".shards") && !d.given(at+".shards") {
+			d.required(at + ".path")
+		}
 		d.rule(at+".weight", set.Weight > 0, "must be more than 0")
 	}
 }

@@ -98,6 +98,7 @@ finetune:
   optimizer: {betas: [0, 0.5], eps: 1e-6, weight_decay: 0.1, clip: 0}
   loss: micro_mean
   save: {every: 1, keep: 9}
+  eval: {data: [{path: held.json, images: held, weight: .5}], every: 3}
   bad_samples: fail
   recompute: layers
 `)
@@ -121,7 +122,9 @@ finetune:
 			Steps:     7,
 			Schedule:  Schedule{Type: "constant", Warmup: 10},
 			Optimizer: Optimizer{Betas: [2]float64{0, 0.5}, Eps: 1e-6, WeightDecay: 0.1},
-			Loss:      "micro_mean", Save: Save{Every: 1, Keep: 9}, BadSamples: "fail", Recompute: "layers",
+			Loss:      "micro_mean", Save: Save{Every: 1, Keep: 9},
+			Eval:       &Eval{Data: []Data{{Path: in("held.json"), Images: in("held"), Weight: 0.5}}, Every: 3},
+			BadSamples: "fail", Recompute: "layers",
 		},
 	}
 	if diff := cmp.Diff(want, mustLoad(t, path)); diff != "" {

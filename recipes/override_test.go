@@ -56,7 +56,7 @@ func TestSetProblems(t *testing.T) {
 		{[]string{"pretrain.data.1.path=b.json"}, `--set pretrain.data.1.path: pretrain.data: has 1 entries, numbered from 0; "1" is none of them`},
 		{[]string{"pretrain.data.-1.path=b.json"}, `--set pretrain.data.-1.path: pretrain.data: has 1 entries, numbered from 0; "-1" is none of them`},
 		{[]string{"pretrain.template.x=1"}, `--set pretrain.template.x: pretrain.template: holds "plain", which has no keys`},
-		{[]string{"pretrain..global=1"}, `--set pretrain..global: pretrain."": unknown key; known here: bad_samples, batch, data, epochs, image, loss, optimizer, order, recompute, save, schedule, steps, template, train`},
+		{[]string{"pretrain..global=1"}, `--set pretrain..global: pretrain."": unknown key; known here: bad_samples, batch, data, epochs, eval, image, loss, optimizer, order, recompute, save, schedule, steps, template, train`},
 		{[]string{"pretrain.steps=2", "pretrain.epochs=1"}, "--set pretrain.steps: excludes pretrain.epochs; give one of the two"},
 		{[]string{"finetune.template=v1"}, "--set finetune.template: finetune.data: required key is missing\n--set finetune.template: finetune.train: required key is missing\n" +
 			"--set finetune.template: finetune.batch.global: required key is missing"},

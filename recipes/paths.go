@@ -27,11 +27,19 @@ func (r *Recipe) paths() []namedPath {
 		{"model.language.tokenizer.path", &m.Language.Tokenizer.Path, false},
 	}
 	for _, s := range r.sections() {
-		for i := range s.stage.Data {
-			at := s.name + ".data." + strconv.Itoa(i)
-			data := &s.stage.Data[i]
-			paths = append(paths, namedPath{at + ".path", &data.Path, false}, namedPath{at + ".images", &data.Images, false})
+		paths = append(paths, dataPaths(s.name+".data.", s.stage.Data)...)
+		if s.stage.Eval != nil {
+			paths = append(paths, dataPaths(s.name+".eval.data.", s.stage.Eval.Data)...)
 		}
+	}
+	return paths
+}
+
+func dataPaths(at string, sets []Data) (paths []namedPath) {
+	for i := range sets {
+		entry := at + strconv.Itoa(i)
+		paths = append(paths, namedPath{entry + ".path", &sets[i].Path, false}, namedPath{entry + ".shards", &sets[i].Shards, false},
+			namedPath{entry + ".images", &sets[i].Images, false})
 	}
 	return paths
 }

@@ -89,6 +89,8 @@ func TestProblems(t *testing.T) {
 		{"legacy", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, tokenizer: {legacy: no}}", `3: model.language.tokenizer.legacy: must be one of auto, true, false, not "no"`},
 		{"length", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, max_length: 0}", "3: model.language.max_length: must be at least 1"},
 		{"no data", "[{path: train.json}]", "[]", "5: pretrain.data: must list at least one data set"},
+		{"no data", "{path: train.json}", "{weight: 2}", "5: pretrain.data.0.path: required key is missing"},
+		{"files and shards", "{path: train.json}", "{path: train.json, shards: s}", "5: pretrain.data.0.shards: excludes pretrain.data.0.path; give one of the two"},
 		{"weight", "{path: train.json}", "{path: train.json, weight: 0}", "5: pretrain.data.0.weight: must be more than 0"},
 		{"nothing trains", "train:\n    projector: {lr: 1e-3}", "train: {}", "7: pretrain.train: must name at least one of language, projector, vision"},
 		{"rate", "1e-3", "0", "8: pretrain.train.projector.lr: must be more than 0; to freeze a part, leave it out of train"},
@@ -117,6 +119,11 @@ func TestProblems(t *testing.T) {
 			"10: pretrain.optimizer.weight_decay: must be 0 or more\n10: pretrain.optimizer.clip: must be 0 (off) or more"},
 		{"loss", "", "  loss: mean", `10: pretrain.loss: must be one of token_mean, micro_mean, not "mean"`},
 		{"save", "", "  save: {every: 0, keep: 0}", "10: pretrain.save.every: must be at least 1\n10: pretrain.save.keep: must be at least 1"},
+		{"eval", "", "  eval: {data: [{images: a, weight: 0}], every: 0}", "10: pretrain.eval.data.0.path: required key is missing\n" +
+			"10: pretrain.eval.data.0.weight: must be more than 0\n10: pretrain.eval.every: must be at least 1"},
+		{"eval without rows", "", "  eval: {data: []}", "10: pretrain.eval.data: must list at least one data set"},
+		{"eval without data", "", "  eval: {every: 5}", "10: pretrain.eval.data: required key is missing"},
+		{"eval of nothing", "", "  eval:", "10: pretrain.eval: expected a section with keys, found nothing"},
 		{"bad samples", "", "  bad_samples: drop", `10: pretrain.bad_samples: must be one of skip, fail, not "drop"`},
 		{"recompute", "", "  recompute: all", `10: pretrain.recompute: must be one of auto, none, layers, not "all"`},
 

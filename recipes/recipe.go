@@ -73,15 +73,17 @@ type Stage struct {
 	Optimizer  Optimizer       `yaml:"optimizer"`
 	Loss       string          `yaml:"loss"` // token_mean | micro_mean
 	Save       Save            `yaml:"save"`
-	BadSamples string          `yaml:"bad_samples"` // skip | fail
-	Recompute  string          `yaml:"recompute"`   // auto | none | layers
+	Eval       *Eval           `yaml:"eval,omitempty"` // nil without
+	BadSamples string          `yaml:"bad_samples"`    // skip | fail
+	Recompute  string          `yaml:"recompute"`      // auto | none | layers
 }
 
 // Data is one data set of a stage.
 type Data struct {
-	Path   string  `yaml:"path"`
-	Images string  `yaml:"images"` // folder that the rows' image paths start from; default: the recipe's folder
-	Weight float64 `yaml:"weight"` // how much of it one pass takes, 1 = each row once
+	Path   string  `yaml:"path,omitempty"`   // file, or a pattern such as part-*.parquet
+	Shards string  `yaml:"shards,omitempty"` // in place of Path: folder that `llavatrain shard` wrote
+	Images string  `yaml:"images"`           // folder, .zip or .tar that the rows' image paths start from; default: the recipe's folder
+	Weight float64 `yaml:"weight"`           // how much of it one pass takes, 1 = each row once
 }
 
 // Part says how one part of the model trains. Only and Except are regular expressions on weight names.
@@ -141,6 +143,12 @@ type Save struct {
 	Keep  int `yaml:"keep"`  // newest checkpoints that stay
 }
 
+// Eval says which held-out rows are scored while the stage trains, and when. It changes no number of the training.
+type Eval struct {
+	Data  []Data `yaml:"data"`
+	Every int    `yaml:"every"` // steps
+}
+
 // newRecipe is what stands where a recipe's file is silent, apart from the structs in defaults.
 func newRecipe(path string) *Recipe {
 	return &Recipe{
@@ -162,6 +170,7 @@ var defaults = map[reflect.Type]any{
 		Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1},
 		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: "skip", Recompute: "auto",
 	},
+	reflect.TypeFor[Eval](): Eval{Every: 500},
 	reflect.TypeFor[Data](): Data{Images: ".", Weight: 1},
 	reflect.TypeFor[LoRA](): LoRA{Targets: "."}, // every one
 }

@@ -3,7 +3,9 @@ package recipes
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -21,7 +23,7 @@ func (r *Recipe) Resolved() ([]byte, error) {
 }
 
 // Digest lists what changes the numbers of a stage, by dotted key: the model, the seed, the dtype and the stage. Two runs
-// with equal digests, data and weights compute the same. Left out are keys that change no number (name, runs, save),
+// with equal digests, data and weights compute the same. Left out are keys that change no number (name, runs, save, eval),
 // threads, workers and device, whose effect only the trainer knows, and paths, because what counts is what lies there.
 func (r *Recipe) Digest(stage string) map[string]string {
 	var tree yaml.Node
@@ -35,6 +37,7 @@ func (r *Recipe) Digest(stage string) map[string]string {
 			flatten(tree.Content[i+1], key, flat)
 		}
 	}
+	maps.DeleteFunc(flat, func(key, _ string) bool { return strings.HasPrefix(key, stage+".eval.") })
 	delete(flat, stage+".save.every")
 	delete(flat, stage+".save.keep")
 	for _, p := range r.paths() {

@@ -57,6 +57,9 @@ var (
 		return &LoRA{R: count.Draw(t, "r"), Alpha: positive.Draw(t, "alpha"), Dropout: beta.Draw(t, "dropout"), Targets: anyRegexp.Draw(t, "targets")}
 	})
 	anyData = rapid.Custom(func(t *rapid.T) Data {
+		if rapid.Bool().Draw(t, "in shards") {
+			return Data{Shards: anyPath.Draw(t, "shards"), Images: anyPath.Draw(t, "images"), Weight: positive.Draw(t, "weight")}
+		}
 		return Data{Path: anyPath.Draw(t, "path"), Images: anyPath.Draw(t, "images"), Weight: positive.Draw(t, "weight")}
 	})
 	anyStage = rapid.Custom(func(t *rapid.T) *Stage {
@@ -73,6 +76,9 @@ var (
 			},
 			Loss: either("token_mean", "micro_mean").Draw(t, "loss"), Save: Save{count.Draw(t, "every"), count.Draw(t, "keep")},
 			BadSamples: either("skip", "fail").Draw(t, "bad"), Recompute: either("auto", "none", "layers").Draw(t, "recompute"),
+		}
+		if rapid.Bool().Draw(t, "evaluates") {
+			s.Eval = &Eval{Data: rapid.SliceOfN(anyData, 1, 3).Draw(t, "held out"), Every: count.Draw(t, "every")}
 		}
 		one(t, "length", func() { s.Epochs = positive.Draw(t, "epochs") }, func() { s.Steps = count.Draw(t, "steps") })
 		one(t, "micro-batch", func() { s.Batch.Micro = Auto }, func() { s.Batch.Micro = Micro(count.Draw(t, "micro")) },
@@ -213,8 +219,10 @@ func TestDigest(t *testing.T) {
 		{"device=cpu", nil},
 		{"pretrain.save.every=1", nil},
 		{"pretrain.save.keep=1", nil},
+		{"pretrain.eval={data: [{path: held.json}], every: 5}", nil},
 		{"pretrain.data.0.path=other", nil},
 		{"pretrain.data.0.images=other", nil},
+		{"pretrain.data=[{shards: other}]", nil},
 		{"model.vision.weights=other", nil},
 		{"model.projector.weights=other", nil},
 		{"model.language.config=other", nil},

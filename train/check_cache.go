@@ -32,9 +32,20 @@ func (c *rowCheck) cacheFile() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key := fmt.Sprintln(checkVersion, c.beside(), entry.Path, entry.Images, c.sources[c.source].Fingerprint(), prints["tokenizer"], prints["tokenizer.legacy"],
+	key := fmt.Sprintln(checkVersion, c.beside(), c.path(), entry.Images, archives(entry.Images), c.sources[c.source].Fingerprint(), prints["tokenizer"], prints["tokenizer.legacy"],
 		c.stage.Template, c.encoder.Settings(), c.options.Decode, c.options.NoTokens)
 	return filepath.Join(dir, "check", hashOf([]byte(key))+".json"), nil
+}
+
+// archives is the size and time of change of image archives; pictures in a folder have stamps of their own.
+func archives(path string) (stamps []string) {
+	files, _ := filepath.Glob(path) // a path that is no pattern was opened before
+	for _, file := range append(files, path) {
+		if info, err := os.Stat(file); err == nil && !info.IsDir() {
+			stamps = append(stamps, fmt.Sprint(file, info.Size(), info.ModTime().UnixNano()))
+		}
+	}
+	return stamps
 }
 
 // beside is the contents of the files that say how the tokenizer's is to be read.

@@ -118,7 +118,7 @@ func (t *tally) add(other tally) {
 func (c *rowCheck) conclude(t tally, skips, cuts []Finding) sourceChecked {
 	entry := c.stage.Data[c.source]
 	f := DataChecked{
-		Path: entry.Path, Images: entry.Images, Rows: t.rows, Skipped: len(skips), Reasons: byReason(skips), ImageFiles: len(c.images),
+		Path: c.path(), Images: entry.Images, Rows: t.rows, Skipped: len(skips), Reasons: byReason(skips), ImageFiles: len(c.images),
 		Duplicates: c.repeats(c.rows), RepeatedIDs: c.repeats(c.ids), Lengths: histogram(slices.Values(c.lengths)), Folders: sortedFolders(t.folders),
 	}
 	if !c.options.NoTokens {
@@ -195,7 +195,7 @@ var advices = []struct {
 	{regexp.MustCompile(`not a picture|no known picture|zero bytes|file is empty`), "put the picture itself in this place, or remove the row"},
 	{regexp.MustCompile(`UTF-|character|JSON`), "mend the row's JSON: write the file with a JSON library, as UTF-8"},
 	{regexp.MustCompile(`is missing|comes twice`), "write each key once, as the README shows"},
-	{regexp.MustCompile(`roles are|is expected|no human turn|ends with turn`), "let from be human and gpt in turn, human first, gpt last"},
+	{regexp.MustCompile(`is expected|no human turn|ends with turn`), "let from be human and gpt in turn, human first, gpt last"},
 }
 
 func advice(reason string) string {

@@ -1,8 +1,9 @@
 package train
 
 import (
+	"cmp"
 	"hash/maphash"
-	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -95,7 +96,12 @@ func (c *rowCheck) gather(results <-chan blockFound, n int) (sourceChecked, erro
 
 func byRow(a, b Finding) int { return a.Row - b.Row }
 
-func (c *rowCheck) name() string { return path.Base(c.stage.Data[c.source].Path) }
+// path is the data set as the recipe names it.
+func (c *rowCheck) path() string {
+	return cmp.Or(c.stage.Data[c.source].Path, c.stage.Data[c.source].Shards)
+}
+
+func (c *rowCheck) name() string { return filepath.Base(c.path()) }
 
 func (c *rowCheck) block(first, end int) blockFound {
 	b := blockFound{tally: tally{folders: map[string]*FolderChecked{}}}
@@ -135,34 +141,42 @@ func (c *rowCheck) encode(r data.Record) (data.Sample, error) {
 }
 
 // see looks at an image once, however many rows name it.
-func (c *rowCheck) see(name string) (data.Picture, error) {
+func (c *rowCheck) see(image data.Image) (data.Picture, error) {
+	if image.Prepared != nil || image.File != nil { // in the row itself
+		at := c.look(image)
+		return data.Picture{Width: at.width, Height: at.height}, at.err
+	}
 	c.mu.Lock()
-	known, ok := c.images[name]
+	known, ok := c.images[image.Path]
 	c.mu.Unlock()
 	if !ok {
-		known = c.look(name)
+		known = c.look(image)
 		if storageFault(known.err) {
 			return data.Picture{}, known.err
 		}
 		c.mu.Lock()
-		c.images[name] = known
+		c.images[image.Path] = known
 		c.mu.Unlock()
 	}
 	return data.Picture{Width: known.width, Height: known.height}, known.err
 }
 
-func (c *rowCheck) look(name string) lookedAt {
+func (c *rowCheck) look(image data.Image) (at lookedAt) {
 	folder := c.dataset.images[c.source]
-	at := lookedAt{stamp: folder.Stamp(name)} // before reading: a change in between shows as one
-	if c.options.Decode {
-		picture, err := folder.Read(name)
+	switch {
+	case image.Prepared != nil:
+		at.width, at.height = image.Prepared.Width, image.Prepared.Height
+	case c.options.Decode:
+		at.stamp = folder.Stamp(image.Path) // before reading: a change in between shows as one
+		picture, err := folder.Decode(image)
 		if at.err = err; err == nil {
 			at.width, at.height = picture.W, picture.H
 		}
-		return at
+	default:
+		at.stamp = folder.Stamp(image.Path)
+		header, err := folder.Inspect(image)
+		at.width, at.height, at.err = header.Width, header.Height, err
 	}
-	header, err := folder.Inspect(name)
-	at.width, at.height, at.err = header.Width, header.Height, err
 	return at
 }
 
@@ -171,8 +185,9 @@ func (c *rowCheck) note(row int, r data.Record) {
 	var h maphash.Hash
 	h.SetSeed(c.seed)
 	for _, image := range r.Images {
-		h.WriteString(image)
+		h.WriteString(image.Path)
 		h.WriteByte(0)
+		h.Write(image.File)
 	}
 	for _, turn := range r.Turns {
 		h.WriteString(turn.Role)
@@ -204,16 +219,10 @@ func repeated(hashes []uint64) (rows []int, of []int) {
 	return rows, of
 }
 
-// folderOf is the part of the data that a row belongs to: the first folder of its first image.
+// folderOf is the part of the data that a row belongs to.
 func folderOf(r data.Record) string {
 	if len(r.Images) == 0 {
 		return "(text alone)"
 	}
-	name := path.Clean(r.Images[0])
-	for i := range len(name) {
-		if name[i] == '/' {
-			return name[:i]
-		}
-	}
-	return "."
+	return data.FolderOf(r.Images[0].Path)
 }

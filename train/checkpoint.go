@@ -21,7 +21,7 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 	if t.lastSaved == step {
 		return nil
 	}
-	for _, log := range []*checkpoints.JSONL{t.metricsLog, t.quarantine} {
+	for _, log := range t.logs() {
 		if err := log.Sync(); err != nil {
 			return err
 		}

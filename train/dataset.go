@@ -1,14 +1,18 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
@@ -100,7 +104,7 @@ type dataset struct {
 	*Reading
 	stage   *recipes.Stage
 	encoder *data.Encoder
-	sources []*data.LLaVA
+	sources []data.Source
 	images  []*data.Images
 	mixture *data.Mixture
 	order   *data.Order
@@ -141,23 +145,66 @@ func openRows(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report 
 
 func (d *dataset) openSources(report Report) error {
 	for i, entry := range d.stage.Data {
-		source, err := data.OpenLLaVA(entry.Path, entry.Images, func(done, total int64) {
+		if err := d.openEntry(entry, report); err != nil {
+			return fmt.Errorf("data[%d].%w", i, err)
+		}
+	}
+	return nil
+}
+
+// openEntry opens one data set of the recipe. Its errors start with the key at fault.
+func (d *dataset) openEntry(entry recipes.Data, report Report) error {
+	source, err := d.openSource(entry, report)
+	if err != nil {
+		return err
+	}
+	d.sources = append(d.sources, source)
+	if source.Len() == 0 {
+		return fmt.Errorf("path: %s holds no rows", entry.Path)
+	}
+	images, err := data.OpenImages(entry.Images, func(done, total int64) {
+		report.Progress("indexing "+filepath.Base(entry.Images), done, total)
+	})
+	if err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	d.images = append(d.images, images)
+	return nil
+}
+
+func (d *dataset) openSource(entry recipes.Data, report Report) (data.Source, error) {
+	if entry.Shards == "" {
+		source, err := data.Open(entry.Path, func(done, total int64) {
 			report.Progress("indexing "+filepath.Base(entry.Path), done, total)
 		})
 		if err != nil {
-			return fmt.Errorf("data[%d].path: %w", i, err)
+			return nil, fmt.Errorf("path: %w", err)
 		}
-		d.sources = append(d.sources, source)
-		if source.Len() == 0 {
-			return fmt.Errorf("data[%d].path: %s holds no rows", i, entry.Path)
-		}
-		images, err := data.OpenImages(entry.Images)
-		if err != nil {
-			return fmt.Errorf("data[%d].images: %w", i, err)
-		}
-		d.images = append(d.images, images)
+		return source, nil
 	}
-	return nil
+	shards, err := data.OpenShards(entry.Shards)
+	if err == nil {
+		if err = d.suits(shards.Pixels()); err == nil {
+			return shards, nil
+		}
+		err = errors.Join(fmt.Errorf("%s: %w", entry.Shards, err), shards.Close())
+	}
+	return nil, fmt.Errorf("shards: %w", err)
+}
+
+// counts says how many rows each data set has, and how many of them an epoch takes.
+func (d *dataset) counts() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "data\trows\tweight\tin an epoch")
+	for i, source := range d.sources {
+		entry := d.stage.Data[i]
+		rows := source.Len()
+		fmt.Fprintf(w, "%s\t%s\t%g\t%s\n", cmp.Or(entry.Path, entry.Shards), grouped(int64(rows)), entry.Weight,
+			grouped(int64(math.Round(entry.Weight*float64(rows)))))
+	}
+	w.Flush()
+	return b.String()
 }
 
 // planSteps mixes the data sets and counts the steps.
@@ -185,7 +232,7 @@ func (d *dataset) openOrder() (err error) {
 
 func (d *dataset) lengths() (lengths [][]int32, err error) {
 	for _, source := range d.sources {
-		l, err := source.Lengths()
+		l, err := data.Lengths(source)
 		if err != nil {
 			return nil, err
 		}
@@ -196,22 +243,16 @@ func (d *dataset) lengths() (lengths [][]int32, err error) {
 
 // prepare turns one row into numbers. It is safe for concurrent use.
 func (d *dataset) prepare(_ context.Context, source, row int) (data.Sample, error) {
-	_, sample, err := d.read(source, row, d.encoder.Encode, func(name string) (data.Picture, error) {
-		picture, err := d.images[source].Read(name)
-		if err != nil {
-			return data.Picture{}, err
-		}
-		return d.Picture(picture, d.stage.Image), nil
-	})
+	_, sample, err := d.read(source, row, d.encoder.Encode, func(image data.Image) (data.Picture, error) { return d.picture(d.images[source], image) })
 	return sample, err
 }
 
 // read takes one row through encode and each of its images through see: what a run does with it, and what a check of the data looks at.
 // Of a row that cannot be used it returns as much as there is.
-func (d *dataset) read(source, row int, encode func(data.Record) (data.Sample, error), see func(name string) (data.Picture, error)) (data.Record, data.Sample, error) {
+func (d *dataset) read(source, row int, encode func(data.Record) (data.Sample, error), see func(data.Image) (data.Picture, error)) (data.Record, data.Sample, error) {
 	record, err := d.sources[source].Record(row)
 	if err != nil {
-		return record, data.Sample{}, err
+		return record, data.Sample{ID: record.ID}, err
 	}
 	if record.ID == "" {
 		record.ID = "row " + strconv.Itoa(row)
@@ -221,14 +262,29 @@ func (d *dataset) read(source, row int, encode func(data.Record) (data.Sample, e
 		return record, data.Sample{ID: record.ID}, err
 	}
 	sample.Source, sample.Row = source, row
-	for _, name := range record.Images {
-		picture, err := see(name)
+	if len(record.Images) > 0 {
+		sample.Folder = data.FolderOf(record.Images[0].Path)
+	}
+	for _, image := range record.Images {
+		picture, err := see(image)
 		if err != nil {
 			return record, data.Sample{ID: record.ID}, err
 		}
 		sample.Images = append(sample.Images, picture)
 	}
 	return record, sample, nil
+}
+
+// picture prepares one image of a row, from where it lies.
+func (d *dataset) picture(images *data.Images, image data.Image) (data.Picture, error) {
+	if image.Prepared != nil {
+		return *image.Prepared, nil
+	}
+	decoded, err := images.Decode(image)
+	if err != nil {
+		return data.Picture{}, err
+	}
+	return d.Picture(decoded, d.stage.Image), nil
 }
 
 // fingerprints identify by content what the numbers depend on beside the recipe.

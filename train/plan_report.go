@@ -183,7 +183,7 @@ func (d *dataset) shapesOf(step int, p *plan) (batches []load, err error) {
 	first, end := d.steps.Span(step)
 	for position := first; position < end; position++ {
 		source, row := d.order.At(position)
-		_, sample, err := d.read(source, row, d.encoder.Encode, func(string) (data.Picture, error) { return data.Picture{}, nil })
+		_, sample, err := d.read(source, row, d.encoder.Encode, func(data.Image) (data.Picture, error) { return data.Picture{}, nil })
 		if storageFault(err) {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,10 +58,12 @@ func OpenPreview(r *recipes.Recipe, o PreviewOptions) (Preview, error) {
 }
 
 func (d *dataset) preview(stage string, source, row int) (Preview, error) {
-	p := Preview{Stage: stage, Path: d.stage.Data[source].Path, Source: source, Row: row, Side: d.Processor.Size, Tokenizer: d.Tokenizer}
+	p := Preview{Stage: stage, Path: cmp.Or(d.stage.Data[source].Path, d.stage.Data[source].Shards), Source: source, Row: row, Side: d.Processor.Size, Tokenizer: d.Tokenizer}
 	var err error
 	if p.Record, err = d.sources[source].Record(row); err == nil {
-		p.Images = p.Record.Images
+		for _, image := range p.Record.Images {
+			p.Images = append(p.Images, image.Path)
+		}
 		p.Sample, err = d.prepare(context.Background(), source, row)
 	}
 	switch {

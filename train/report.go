@@ -3,6 +3,6 @@ package train
 // Report is told what a run does. Calls come from the run's own goroutine.
 type Report interface {
 	Say(line string)                         // something the user should read once
-	Progress(what string, done, total int64) // of long work before the first step; done == total ends it
+	Progress(what string, done, total int64) // of long work beside the steps; done == total ends it
 	Step(m Metrics, total int)               // an optimizer step of total
 }

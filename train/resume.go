@@ -47,6 +47,7 @@ const (
 	recipeFile     = "recipe.yaml"
 	metricsFile    = "metrics.jsonl"
 	quarantineFile = "quarantine.jsonl"
+	evalFile       = "eval.jsonl"
 )
 
 // used says whether the run folder holds a run.
@@ -193,25 +194,45 @@ func (t *trainer) compatible(saved checkpoints.State) error {
 	return nil
 }
 
-// openLogs opens metrics and quarantine, cut to the steps that the checkpoint knows.
+// openLogs opens metrics, quarantine and evaluations, cut to the steps that the checkpoint knows.
 func (t *trainer) openLogs(step int) (err error) {
-	upTo := func(line []byte) bool {
+	if t.metricsLog, _, err = t.openLog(metricsFile, step); err != nil {
+		return err
+	}
+	if t.quarantine, _, err = t.openLog(quarantineFile, step); err != nil || t.eval == nil {
+		return err
+	}
+	t.eval.log, t.eval.last, err = t.openLog(evalFile, step)
+	return err
+}
+
+// openLog opens one of them and says which step its last line has, 0 without one.
+func (t *trainer) openLog(name string, step int) (log *checkpoints.JSONL, last int, err error) {
+	path := filepath.Join(t.run.Dir, name)
+	err = checkpoints.TruncateJSONL(path, func(line []byte) bool {
 		var record struct {
 			Step int `json:"step"`
 		}
-		return json.Unmarshal(line, &record) == nil && record.Step <= step
-	}
-	metrics, quarantine := filepath.Join(t.run.Dir, metricsFile), filepath.Join(t.run.Dir, quarantineFile)
-	for _, path := range []string{metrics, quarantine} {
-		if err := checkpoints.TruncateJSONL(path, upTo); err != nil {
-			return err
+		if json.Unmarshal(line, &record) != nil || record.Step > step {
+			return false
 		}
+		last = record.Step
+		return true
+	})
+	if err != nil {
+		return nil, 0, err
 	}
-	if t.metricsLog, err = checkpoints.OpenJSONL(metrics); err != nil {
-		return err
+	log, err = checkpoints.OpenJSONL(path)
+	return log, last, err
+}
+
+// logs are those that are open.
+func (t *trainer) logs() []*checkpoints.JSONL {
+	logs := []*checkpoints.JSONL{t.metricsLog, t.quarantine}
+	if t.eval != nil {
+		logs = append(logs, t.eval.log)
 	}
-	t.quarantine, err = checkpoints.OpenJSONL(quarantine)
-	return err
+	return slices.DeleteFunc(logs, func(log *checkpoints.JSONL) bool { return log == nil })
 }
 
 func exists(path string) bool {

@@ -48,6 +48,7 @@ type trainer struct {
 	run                    checkpoints.Run
 	plan                   *plan
 	data                   *dataset
+	eval                   *evaluator // nil without held-out rows
 	model                  *model.LLaVA
 	optimizer              *optimizer
 	digest                 map[string]string
@@ -128,6 +129,9 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.data, err = openDataset(t.recipe, stage, reading, t.report); err != nil {
 		return err
 	}
+	if t.eval, err = openEvaluator(t.recipe, stage, reading, t.report); err != nil {
+		return fmt.Errorf("%s.%w", t.options.Stage, err)
+	}
 	if t.plan, err = newPlan(t.recipe, stage, t.data.steps.Steps(), from.state.Engine); err != nil {
 		return err
 	}
@@ -138,6 +142,9 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	torch.ResetPeakAllocated()
 	if err := t.openModel(from); err != nil {
 		return err
+	}
+	if t.eval != nil {
+		t.eval.model, t.eval.micro, t.eval.tokens = t.model, t.plan.micro, t.plan.tokens
 	}
 	if t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params); err != nil {
 		return err
@@ -194,6 +201,9 @@ func fits(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, m *model.LL
 
 // loop takes the remaining steps and says whether the last of them was reached.
 func (t *trainer) loop(ctx context.Context, from start) (finished bool, err error) {
+	if err := t.evaluate(ctx, from.step); err != nil { // it was interrupted after the checkpoint's step
+		return false, err
+	}
 	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
 		Plan: t.data.steps, Order: t.data.order, Prepare: t.data.prepare, ImageTokens: int(t.data.Tower.Tokens),
 		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, FailOnBad: t.plan.stage.BadSamples == "fail",
@@ -226,6 +236,9 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 		}
 		if leaked := torch.Live() - live; leaked != 0 {
 			return false, fmt.Errorf("%w: step %d left %d tensors behind", ErrInternal, m.Step, leaked)
+		}
+		if err := t.evaluate(ctx, m.Step); err != nil {
+			return false, errors.Join(err, t.keep(m.Step, from.step, loader.Skipped()))
 		}
 		if done, err := t.boundary(ctx, m.Step, loader.Skipped()); done || err != nil {
 			return false, err
@@ -306,10 +319,8 @@ func (m *Metrics) time(wait, step time.Duration, memory int64) {
 }
 
 func (t *trainer) close() {
-	for _, log := range []*checkpoints.JSONL{t.metricsLog, t.quarantine} {
-		if log != nil {
-			log.Close()
-		}
+	for _, log := range t.logs() {
+		log.Close()
 	}
 	if t.optimizer != nil {
 		t.optimizer.free()
@@ -319,5 +330,8 @@ func (t *trainer) close() {
 	}
 	if t.data != nil {
 		t.data.close()
+	}
+	if t.eval != nil {
+		t.eval.data.close()
 	}
 }

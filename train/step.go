@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/llavatrain/llavatrain/data"
-	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
@@ -74,14 +73,8 @@ func draws(seed uint64, step int, places []int) []uint64 {
 func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws []uint64, sum *sums) {
 	t.largest = t.largest.larger(load{int64(len(b.IDs)), int64(len(b.Supervised)), int64(len(b.Tiles))})
 	in := Input(b)
-	in.Wanted, in.Recompute, in.Draws = b.Supervised, t.plan.recompute, draws
-	pass := t.model.Forward(s, in)
-	labels := make([]int64, len(b.Supervised))
-	for i, position := range b.Supervised {
-		labels[i] = b.Labels[position]
-	}
-	target := torch.From(s, labels, []int64{int64(len(labels))}, t.plan.device)
-	total, each := loss.CrossEntropy(s, pass.Hidden, t.model.Language.Head().Tensor(), target)
+	in.Recompute, in.Draws = t.plan.recompute, draws
+	pass, total, each := tokenLosses(s, t.model, b, in, t.model.Language.Head().Tensor())
 	pass.Backward(s, torch.Scale(s, total, weight))
 	sum.add(b, torch.Read[float32](each), weight)
 }

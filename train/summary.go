@@ -26,8 +26,12 @@ func (t *trainer) summary() string {
 	}
 	w.Flush()
 	b.WriteString(t.adaptersText())
+	b.WriteString(t.data.counts())
 	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n", grouped(int64(t.data.order.Len())), t.plan.total,
 		t.plan.stage.Batch.Global, t.microText(), t.plan.stage.Order, t.plan.stage.Loss)
+	if t.eval != nil {
+		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n", grouped(int64(t.eval.data.order.Len())), t.eval.every)
+	}
 	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s", t.plan.device, t.plan.dtype, t.plan.threads, t.recomputeText(), t.run.Dir)
 	return b.String()
 }

@@ -136,7 +136,7 @@ func openAnswerer(path string, report train.Report) (*answerer, error) {
 
 // picture prepares an image file for the tower.
 func (a *answerer) picture(path string) (data.Picture, error) {
-	images, err := data.OpenImages(filepath.Dir(path))
+	images, err := data.OpenImages(filepath.Dir(path), nil)
 	if err != nil {
 		return data.Picture{}, err
 	}
@@ -167,12 +167,22 @@ func (a *answerer) answer(picture *data.Picture, question string, how model.Samp
 	if err != nil {
 		return err
 	}
-	stop, stopText := a.encoder.Stop()
-	how.Stop = stop
-	stream := newStream(a.Tokenizer.NewDecoder(), stopText, emit)
-	err = a.llava.Generate(train.Input(batch), how, stream.token)
+	stream := a.stream(emit)
+	err = a.llava.Generate(train.Input(batch), a.stopping(how), stream.token)
 	stream.end()
 	return err
+}
+
+// stream turns an answer's tokens into text.
+func (a *answerer) stream(emit func(text string)) *stream {
+	_, stopText := a.encoder.Stop()
+	return newStream(a.Tokenizer.NewDecoder(), stopText, emit)
+}
+
+// stopping is how, with the tokens that end an answer.
+func (a *answerer) stopping(how model.Sampling) model.Sampling {
+	how.Stop, _ = a.encoder.Stop()
+	return how
 }
 
 func (a *answerer) close() { a.llava.Free() }

@@ -45,7 +45,8 @@ func plantedRows(picture string) []planted {
 		{"true for a row", `true`, "it is true or false"},
 		{"empty object", `{}`, "conversations is missing"},
 		{"only an id", `{"id": "odd"}`, "conversations is missing"},
-		{"other name for conversations", `{"id": "odd", "messages": []}`, "conversations is missing"},
+		{"other name for conversations", `{"id": "odd", "dialogue": []}`, "conversations is missing"},
+		{"no message", `{"id": "odd", "messages": []}`, "row has no human turn"},
 		{"id is null", `{"id": null, "conversations": []}`, "id is null; it must be a string or a number"},
 		{"id is a list", `{"id": [1], "conversations": []}`, "id is a list"},
 		{"id is an object", `{"id": {}, "conversations": []}`, "id is an object"},
@@ -66,12 +67,14 @@ func plantedRows(picture string) []planted {
 		{"from is null", turn(`"from": null, "value": "a"`), "conversations[1].from is null"},
 		{"value is null", turn(`"from": "gpt", "value": null`), "conversations[1].value is null"},
 		{"value is a number", turn(`"from": "gpt", "value": 3`), "conversations[1].value is a number"},
-		{"value is a list", turn(`"from": "gpt", "value": ["a"]`), "conversations[1].value is a list"},
+		{"value is an object", turn(`"from": "gpt", "value": {}`), "conversations[1].value is an object"},
 		{"from twice", turn(`"from": "gpt", "from": "gpt", "value": "a"`), `"from" comes twice`},
 		{"value twice", turn(`"from": "gpt", "value": "a", "value": "b"`), `"value" comes twice`},
-		{"role user", turnsRow(picture, "user", q, "gpt", "a"), `conversations[0].from is "user"; LLaVA's roles are human and gpt`},
-		{"role assistant", turnsRow(picture, "human", q, "assistant", "a"), `conversations[1].from is "assistant"`},
-		{"role system", turnsRow("", "system", "be good", "human", "what", "gpt", "a"), `conversations[0].from is "system"`},
+		{"role bot", turnsRow(picture, "human", q, "bot", "a"), `conversations[1].from is "bot"; it must be human or user, gpt or assistant, or system`},
+		{"role tool", turnsRow(picture, "human", q, "gpt", "a", "tool", "b"), `conversations[2].from is "tool"`},
+		{"system behind the question", turnsRow("", "human", "what", "system", "be good", "gpt", "a"), `turn 2 is from "system"`},
+		{"empty system", turnsRow("", "system", "", "human", "what", "gpt", "a"), "turn 1 (system) is empty: fill it or remove it"},
+		{"image in system", turnsRow(picture, "system", "<image>", "human", "what", "gpt", "a"), "turn 1 (system) holds <image>: an image belongs to a human turn"},
 		{"role in capitals", turnsRow("", "Human", "what", "gpt", "a"), `from is "Human"`},
 		{"role empty", turnsRow("", "", "what", "gpt", "a"), `from is ""`},
 		{"role with a blank", turnsRow("", "human ", "what", "gpt", "a"), `from is "human "`},
@@ -86,8 +89,8 @@ func plantedRows(picture string) []planted {
 		{"placeholder without image", turnsRow("", "human", q, "gpt", "a"), "turn 1 holds <image> but the row has no image: name the image or remove the mark"},
 		{"placeholder in an answer without image", turnsRow("", "human", "what", "gpt", "<image>"), "turn 2 holds <image> but the row has no image"},
 		{"image without placeholder", turnsRow(picture, "human", "what", "gpt", "a"), "row has 1 image(s) but 0 <image>: put one"},
-		{"two placeholders in a turn", turnsRow(picture, "human", "<image><image>\nwhat", "gpt", "a"), "turn 1 holds 2 <image>: leave one"},
-		{"100 placeholders", turnsRow(picture, "human", strings.Repeat("<image>", 100), "gpt", "a"), "turn 1 holds 100 <image>"},
+		{"two placeholders in a turn", turnsRow(picture, "human", "<image><image>\nwhat", "gpt", "a"), "row has 1 image(s) but 2 <image>: put one"},
+		{"100 placeholders", turnsRow(picture, "human", strings.Repeat("<image>", 100), "gpt", "a"), "row has 1 image(s) but 100 <image>"},
 		{"two placeholders for one image", turnsRow(picture, "human", q, "gpt", "a", "human", q, "gpt", "a"), "row has 1 image(s) but 2 <image>"},
 		{"one placeholder for two images", pictures(fmt.Sprintf(`[%q, %q]`, picture, picture)), "row has 2 image(s) but 1 <image>"},
 		{"no image in the list", pictures(`[]`), "turn 1 holds <image> but the row has no image"},
@@ -313,7 +316,7 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 }
 
 // saysWhatToDo matches reasons that need no advice beside them.
-var saysWhatToDo = regexp.MustCompile(`must be|leave one|remove|shorten|convert|git lfs pull|save its first frame|put one|put the files`)
+var saysWhatToDo = regexp.MustCompile(`must be|belongs to|leave one|remove|shorten|convert|git lfs pull|save its first frame|put one|put the files`)
 
 // Rows and pictures that are odd and good are passed.
 func TestCheckPassesCleanData(t *testing.T) {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,51 +16,71 @@ import (
 func newGenerate(p *program) *cobra.Command {
 	var image, prompt string
 	var how model.Sampling
+	var batch questionnaire
 	c := &cobra.Command{
-		Use:   "generate MODEL --prompt TEXT [--image FILE]",
-		Short: "Answer a question about a picture",
-		Long:  "Answer a question about a picture. MODEL is a run folder, a checkpoint or an exported folder. The answer alone goes to standard output.",
-		Args:  cobra.ExactArgs(1),
+		Use:   "generate MODEL {--prompt TEXT [--image FILE] | --batch FILE}",
+		Short: "Answer a question about a picture, or a file of questions",
+		Long: "Answer a question about a picture, or a file of questions. MODEL is a run folder, a checkpoint or a LLaVA folder. The answers alone go to standard output.\n\n" +
+			"--batch takes LLaVA's question file, a JSON object a line with question_id, image (none for text alone) and text, and gives its answer file, in the same order.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 {
-				return fmt.Errorf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens at least 1")
+			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 || batch.size < 1 {
+				return fmt.Errorf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens and --batch-size at least 1")
 			}
-			terminal := newTerminal(p.err)
-			defer terminal.close()
-			a, err := openAnswerer(args[0], terminal)
-			if err != nil {
-				return err
+			if batch.questions != "" {
+				batch.images, batch.how = cmp.Or(batch.images, filepath.Dir(batch.questions)), how
+				return batch.run(p, args[0])
 			}
-			defer a.close()
-			var picture *data.Picture
-			if image != "" {
-				loaded, err := a.picture(image)
-				if err != nil {
-					return err
-				}
-				picture = &loaded
+			if batch.images != "" || batch.out != "" {
+				return errors.New("--images and --out belong to --batch; one question takes --image and answers on standard output")
 			}
-			first := true
-			err = a.answer(picture, prompt, how, func(text string) {
-				if first {
-					text = strings.TrimLeft(text, " \n")
-					first = text == ""
-				}
-				fmt.Fprint(p.out, text)
-			})
-			if err == nil {
-				fmt.Fprintln(p.out)
-			}
-			return err
+			return p.generate(args[0], image, prompt, how)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&image, "image", "", "picture `FILE`; without it the question is about text alone")
 	f.StringVar(&prompt, "prompt", "", "the question, `TEXT`")
+	f.StringVar(&batch.questions, "batch", "", "`FILE` of questions, a JSON object a line")
+	f.IntVar(&batch.size, "batch-size", 8, "questions of --batch that are answered together")
+	f.StringVar(&batch.images, "images", "", "`FOLDER` that the pictures of --batch lie in; without it, the folder of its file")
+	f.StringVar(&batch.out, "out", "", "`FILE` that the answers of --batch are appended to; questions that it already answers are passed over")
 	f.IntVar(&how.MaxTokens, "max-tokens", 512, "longest answer, in `TOKENS`")
 	f.Float64Var(&how.Temperature, "temperature", 0, "0 takes the likeliest token; higher samples more freely")
 	f.Float64Var(&how.TopP, "top-p", 1, "sample from the likeliest tokens that together have this probability")
 	f.Uint64Var(&how.Seed, "seed", 42, "seed of the sampling")
-	c.MarkFlagRequired("prompt")
+	c.MarkFlagsOneRequired("prompt", "batch")
+	c.MarkFlagsMutuallyExclusive("prompt", "batch")
+	c.MarkFlagsMutuallyExclusive("image", "batch")
 	return c
+}
+
+// generate answers one question.
+func (p *program) generate(modelPath, image, prompt string, how model.Sampling) error {
+	terminal := newTerminal(p.err)
+	defer terminal.close()
+	a, err := openAnswerer(modelPath, terminal)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	var picture *data.Picture
+	if image != "" {
+		loaded, err := a.picture(image)
+		if err != nil {
+			return err
+		}
+		picture = &loaded
+	}
+	first := true
+	err = a.answer(picture, prompt, how, func(text string) {
+		if first {
+			text = strings.TrimLeft(text, " \n")
+			first = text == ""
+		}
+		fmt.Fprint(p.out, text)
+	})
+	if err == nil {
+		fmt.Fprintln(p.out)
+	}
+	return err
 }

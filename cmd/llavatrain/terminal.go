@@ -20,9 +20,9 @@ type terminal struct {
 	out     io.Writer
 	watched bool
 	bar     *progressbar.ProgressBar
-	work    string // what the bar counts
-	told    time.Time
-	began   time.Time // when the work that plain output tells of began
+	work    string    // what the bar or the plain lines count
+	told    time.Time // when a plain line came last, or its work began
+	began   time.Time // when the work of the plain lines began
 }
 
 func newTerminal(out io.Writer) *terminal {
@@ -44,7 +44,7 @@ func (t *terminal) Say(line string) {
 	}
 }
 
-// Progress shows long work before the first step.
+// Progress shows long work beside the steps.
 func (t *terminal) Progress(what string, done, total int64) {
 	if !t.watched {
 		t.tell(what, done, total)
@@ -59,17 +59,17 @@ func (t *terminal) Progress(what string, done, total int64) {
 
 // tell prints a line now and then, with the time that is left.
 func (t *terminal) tell(what string, done, total int64) {
-	if t.work != what {
-		t.work, t.began = what, time.Now()
+	if now := time.Now(); t.work != what {
+		t.work, t.told, t.began = what, now, now
 	}
-	if time.Since(t.told) <= quiet {
-		return
-	}
-	if !t.told.IsZero() {
+	if time.Since(t.told) > quiet {
 		left := time.Duration(float64(time.Since(t.began)) * float64(total-done) / float64(max(done, 1)))
 		fmt.Fprintf(t.out, "%s: %d %%, %v left\n", what, 100*done/max(total, 1), left.Round(time.Second))
+		t.told = time.Now()
 	}
-	t.told = time.Now()
+	if done >= total {
+		t.work = ""
+	}
 }
 
 // Step shows one optimizer step.

@@ -25,7 +25,7 @@ func scanRows(content []byte, block int) (*rowScanner, error) {
 	return s, s.finish()
 }
 
-// cutRows cuts content at the scanner's offsets as LLaVA.Record does.
+// cutRows cuts content at the scanner's offsets as rowFile.text does.
 func cutRows(content []byte, s *rowScanner) []string {
 	rows := []string{}
 	for i := 1; i < len(s.starts); i++ {
@@ -61,7 +61,7 @@ func TestRowScannerRefuses(t *testing.T) {
 	for content, want := range map[string]string{
 		``:                  "it is empty",
 		`  `:                "it is empty",
-		`{"a": 1}`:          "it starts with { where [ is expected: LLaVA's JSON is one array of rows (JSON Lines are not read)",
+		`{"a": 1}`:          `byte 0: '{' where [ is expected`,
 		`hello`:             `byte 0: 'h' where [ is expected`,
 		`[{"a": 1}`:         "byte 9: the file ends after 1 rows without ]: it is not complete",
 		`[{"a": 1},`:        "byte 10: the file ends after 1 rows without ]",
@@ -107,21 +107,28 @@ func FuzzRowScanner(f *testing.F) {
 	})
 }
 
+func paths(list ...string) (images []Image) {
+	for _, path := range list {
+		images = append(images, Image{Path: path})
+	}
+	return images
+}
+
 // writeRows writes a file of rows and opens it.
-func writeRows(t testing.TB, content string) (*LLaVA, error) {
+func writeRows(t testing.TB, content string) (Source, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rows.json")
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, err := OpenLLaVA(path, "pictures", nil)
+	l, err := Open(path, nil)
 	if err == nil {
 		t.Cleanup(func() { l.Close() })
 	}
 	return l, err
 }
 
-func TestLLaVARecord(t *testing.T) {
+func TestJSONRecord(t *testing.T) {
 	const turns = `"conversations": [{"from": "human", "value": "Hi\n\"?\u00e9"}, {"value": "Yes.", "from": "gpt", "extra": {"x": [1]}}]`
 	read := []Turn{{"human", "Hi\n\"?é"}, {"gpt", "Yes."}}
 	for _, test := range []struct {
@@ -129,13 +136,13 @@ func TestLLaVARecord(t *testing.T) {
 		want Record
 		err  string
 	}{
-		{`{"id": "a", "image": "x/y.jpg", "model": "", ` + turns + `}`, Record{"a", []string{"x/y.jpg"}, read}, ""},
+		{`{"id": "a", "image": "x/y.jpg", "model": "", ` + turns + `}`, Record{"a", paths("x/y.jpg"), read}, ""},
 		{`{"id": 17, ` + turns + `}`, Record{"17", nil, read}, ""},
-		{`{` + turns + `, "image": ["a.jpg", "b.jpg"]}`, Record{"", []string{"a.jpg", "b.jpg"}, read}, ""},
+		{`{` + turns + `, "image": ["a.jpg", "b.jpg"]}`, Record{"", paths("a.jpg", "b.jpg"), read}, ""},
 		{`{"Image": "not this key", ` + turns + `}`, Record{"", nil, read}, ""},
 		{`{"conversations": []}`, Record{}, ""},
 
-		{`{"id": "a"}`, Record{}, "conversations is missing"},
+		{`{"id": "a"}`, Record{}, "conversations is missing (messages will do as well)"},
 		{`12`, Record{}, "it is a number; it must be an object"},
 		{`{"id": "a" "b"}`, Record{}, "invalid character '\"' after object key:value pair"},
 		{`{"id": "a", "id": "b", ` + turns + `}`, Record{}, `"id" comes twice`},
@@ -151,7 +158,7 @@ func TestLLaVARecord(t *testing.T) {
 		{`{"conversations": [{"value": ""}]}`, Record{}, "conversations[0].from is missing"},
 		{`{"conversations": [{"from": "human", "value": null}]}`, Record{}, "conversations[0].value is null; it must be a string"},
 		{`{"conversations": [{"from": true, "value": ""}]}`, Record{}, "conversations[0].from is true or false; it must be a string"},
-		{`{"conversations": [{"from": "user", "value": "a"}]}`, Record{}, `conversations[0].from is "user"; LLaVA's roles are human and gpt`},
+		{`{"conversations": [{"from": "tool", "value": "a"}]}`, Record{}, `conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`},
 		{`{"conversations": [{"from": "gpt", "value": "a", "value": "b"}]}`, Record{}, `conversations[0]."value" comes twice`},
 		{"{\"id\": \"\xff\", " + turns + `}`, Record{}, "text is not UTF-8"},
 	} {
@@ -175,8 +182,8 @@ func TestLLaVARecord(t *testing.T) {
 	}
 }
 
-func TestOpenLLaVA(t *testing.T) {
-	if _, err := OpenLLaVA(filepath.Join(t.TempDir(), "none.json"), "", nil); !errors.Is(err, os.ErrNotExist) {
+func TestOpenJSON(t *testing.T) {
+	if _, err := Open(filepath.Join(t.TempDir(), "none.json"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
 	}
 	if _, err := writeRows(t, `[{}`); err == nil || !strings.Contains(err.Error(), "rows.json: byte 3: ") {
@@ -189,7 +196,7 @@ func TestOpenLLaVA(t *testing.T) {
 		t.Fatal(err)
 	}
 	var last, calls int64
-	l, err := OpenLLaVA(path, "pictures", func(done, total int64) {
+	l, err := Open(path, func(done, total int64) {
 		calls++
 		if done < last || total != int64(len(content)) {
 			t.Errorf("progress %d of %d after %d", done, total, last)
@@ -199,14 +206,14 @@ func TestOpenLLaVA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Len() != 501 || last != int64(len(content)) || calls < 3 || l.Images() != "pictures" {
-		t.Errorf("%d rows, progress %d in %d calls, images %q", l.Len(), last, calls, l.Images())
+	if l.Len() != 501 || last != int64(len(content)) || calls < 3 {
+		t.Errorf("%d rows, progress %d in %d calls", l.Len(), last, calls)
 	}
 	l.Close()
 	if _, err := l.Record(0); err == nil || errors.Is(err, ErrRow) {
 		t.Errorf("a closed file is no fault of the row: %v", err)
 	}
-	if _, err := l.Lengths(); err == nil {
+	if _, err := Lengths(l); err == nil {
 		t.Error("lengths of a closed file")
 	}
 }
@@ -235,7 +242,7 @@ func TestLengths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := l.Lengths()
+	got, err := Lengths(l)
 	if diff := cmp.Diff([]int32{5, -2, 1, -1}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -253,12 +260,12 @@ func TestLengthsMatchOriginal(t *testing.T) {
 	if err := json.Unmarshal(content, &want); err != nil {
 		t.Fatal(err)
 	}
-	l, err := OpenLLaVA(sharedText(t, "coco-mini", "instruct.json"), "", nil)
+	l, err := Open(sharedText(t, "coco-mini", "instruct.json"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	got, err := l.Lengths()
+	got, err := Lengths(l)
 	if diff := cmp.Diff(want.Lengths, got); err != nil || diff != "" {
 		t.Errorf("%v (-original +this):\n%s", err, diff)
 	}
@@ -282,13 +289,13 @@ func benchmarkRows(size int) []byte {
 	return b.Bytes()
 }
 
-func BenchmarkLLaVA(b *testing.B) {
+func BenchmarkJSON(b *testing.B) {
 	content := benchmarkRows(64 << 20)
 	path := filepath.Join(b.TempDir(), "rows.json")
 	if err := os.WriteFile(path, content, 0o644); err != nil {
 		b.Fatal(err)
 	}
-	l, err := OpenLLaVA(path, "", nil)
+	l, err := Open(path, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -296,7 +303,7 @@ func BenchmarkLLaVA(b *testing.B) {
 	b.Run("op=open", func(b *testing.B) {
 		b.SetBytes(int64(len(content)))
 		for b.Loop() {
-			l, err := OpenLLaVA(path, "", nil)
+			l, err := Open(path, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -306,7 +313,7 @@ func BenchmarkLLaVA(b *testing.B) {
 	b.Run("op=lengths", func(b *testing.B) {
 		b.SetBytes(int64(len(content)))
 		for b.Loop() {
-			if _, err := l.Lengths(); err != nil {
+			if _, err := Lengths(l); err != nil {
 				b.Fatal(err)
 			}
 		}

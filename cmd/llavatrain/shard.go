@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train"
+)
+
+func newShard(p *program) *cobra.Command {
+	var size string
+	var set []string
+	var o train.ShardOptions
+	c := &cobra.Command{
+		Use:   "shard [RECIPE] --out FOLDER",
+		Short: "Write a stage's data into shards, which are read with one read a row",
+		Long: "Write a stage's data into shards: its rows and pictures in a few large files, which training reads with one read a row.\n" +
+			"With --pixels the pictures are stored as the tower takes them, so that training decodes nothing.\n\n" +
+			"Stopped and started again, it keeps the shards that are whole.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if o.Bytes, err = parseBytes(size); err != nil {
+				return fmt.Errorf("--size: %w", err)
+			}
+			path, err := recipePath(args)
+			if err != nil {
+				return err
+			}
+			r, err := recipes.Load(path, set)
+			if err != nil {
+				return err
+			}
+			if o.Stage == "" {
+				if o.Stage, err = onlyStage(r); err != nil {
+					return err
+				}
+			}
+			if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+				return err
+			}
+			terminal := newTerminal(p.err)
+			defer terminal.close()
+			o.Report = terminal
+			ctx, done := p.interruptible(c.Context())
+			defer done()
+			return train.Shard(ctx, r, o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Dir, "out", "", "`FOLDER` of the shards")
+	f.StringVar(&o.Stage, "stage", "", "`STAGE` whose data is written: pretrain or finetune; needed where the recipe has both")
+	f.BoolVar(&o.Pixels, "pixels", false, "store pictures as the recipe's tower takes them")
+	f.StringVar(&size, "size", "512MB", "`SIZE` of a shard, about")
+	f.StringArrayVar(&set, "set", nil, "change a recipe key (may be repeated)")
+	c.MarkFlagRequired("out")
+	return c
+}
+
+// onlyStage is the section of a recipe that has one.
+func onlyStage(r *recipes.Recipe) (string, error) {
+	switch {
+	case r.Pretrain == nil:
+		return "finetune", nil
+	case r.Finetune == nil:
+		return "pretrain", nil
+	}
+	return "", fmt.Errorf("recipe %q has both stages: say which with --stage pretrain or --stage finetune", r.Path)
+}
+
+var byteUnits = map[string]int64{"KB": 1e3, "MB": 1e6, "GB": 1e9}
+
+// parseBytes reads a size such as 512MB.
+func parseBytes(text string) (int64, error) {
+	number, unit := strings.ToUpper(text), ""
+	if len(number) > 2 {
+		number, unit = number[:len(number)-2], number[len(number)-2:]
+	}
+	factor, ok := byteUnits[unit]
+	n, err := strconv.ParseFloat(number, 64)
+	if !ok || err != nil || !(n*float64(factor) >= 1 && n*float64(factor) <= 1e12) {
+		return 0, fmt.Errorf("%q is no size such as 512MB or 1GB", text)
+	}
+	return int64(n * float64(factor)), nil
+}
