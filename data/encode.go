@@ -47,6 +47,17 @@ func (e *Encoder) Encode(r Record) (Sample, error) {
 	return s, nil
 }
 
+// Settings spells out what, beside tokenizer and template, ids and labels depend on.
+func (e *Encoder) Settings() string {
+	return fmt.Sprintf("%s, max_length %d, %d features an image", e.template.Name, e.maxLength, e.imageTokens)
+}
+
+// Check is Encode without the numbers: it refuses what Encode refuses, except for lengths, at a fraction of the time.
+func (e *Encoder) Check(r Record) error {
+	_, err := e.converse(r)
+	return err
+}
+
 // Prompt is the ids that ask question, with or without an image, in a conversation's first round: exactly those that a training
 // sample has up to where its answer begins.
 func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {

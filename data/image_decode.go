@@ -68,15 +68,8 @@ var notImages = []struct{ magic, what string }{
 func Decode(file []byte) (*RGB, error) { return decodeWithin(file, maxPixels) }
 
 func decodeWithin(file []byte, pixels int) (*RGB, error) {
-	format, err := detectFormat(file)
+	format, _, err := readHeader(file, pixels)
 	if err != nil {
-		return nil, err
-	}
-	header, err := shield(format.header, file)
-	if err != nil {
-		return nil, format.failed(err)
-	}
-	if err := format.checkSize(header.Width, header.Height, pixels); err != nil {
 		return nil, err
 	}
 	rgb, err := shield(format.decode, file)

@@ -25,6 +25,26 @@ func openFolder(dir string) (imageFolder, error) {
 func (im imageFolder) Close() error { return im.root.Close() }
 
 func (im imageFolder) file(name string) ([]byte, error) {
+	f, info, err := im.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readUpTo(f, int(info.Size()))
+}
+
+// readUpTo reads n bytes, or fewer of a file that shrank since its size was asked for: the decoder will say that it is truncated.
+func readUpTo(f io.Reader, n int) ([]byte, error) {
+	file := make([]byte, n)
+	n, err := io.ReadFull(f, file)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil
+	}
+	return file[:n], err
+}
+
+// stat checks a path and the kind and size of what stands there.
+func (im imageFolder) stat(name string) (fs.FileInfo, error) {
 	if err := checkName(name, fmt.Sprintf("the image folder %q", im.root.Name())); err != nil {
 		return nil, err
 	}
@@ -35,21 +55,19 @@ func (im imageFolder) file(name string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, badRow("not a regular file (%s)", info.Mode())
 	}
-	if err := checkFileSize(info.Size()); err != nil {
-		return nil, err
+	return info, checkFileSize(info.Size())
+}
+
+func (im imageFolder) open(name string) (*os.File, fs.FileInfo, error) {
+	info, err := im.stat(name)
+	if err != nil {
+		return nil, nil, err
 	}
 	f, err := im.root.Open(name)
 	if err != nil {
-		return nil, im.pathError(err)
+		return nil, nil, im.pathError(err)
 	}
-	defer f.Close()
-	file := make([]byte, info.Size())
-	if n, err := io.ReadFull(f, file); err == io.EOF || err == io.ErrUnexpectedEOF {
-		file = file[:n] // it shrank since; the decoder will say that it is truncated
-	} else if err != nil {
-		return nil, err
-	}
-	return file, nil
+	return f, info, nil
 }
 
 // pathError tells a bad path in a row from a fault of the storage (permission, I/O, too many open files).

@@ -263,7 +263,7 @@ func (l *Loader) countSkipped(step Step) error {
 		}
 	}
 	rows := l.options.Order.mixture.rows
-	if l.options.Unlimited || len(l.skipped) <= skipLimit(rows) {
+	if l.options.Unlimited || len(l.skipped) <= SkipLimit(rows) {
 		return nil
 	}
 	const shown = 3
@@ -272,11 +272,11 @@ func (l *Loader) countSkipped(step Step) error {
 		first = append(first, fmt.Sprintf("data[%d] row %d: %s", skip.Source, skip.Row, skip.Reason))
 	}
 	return fmt.Errorf("%w: %d of %d rows by step %d, at most %d may be; mend the data or remove the rows; the first: %s",
-		ErrTooManySkipped, len(l.skipped), rows, step.Number+1, skipLimit(rows), strings.Join(first, "; "))
+		ErrTooManySkipped, len(l.skipped), rows, step.Number+1, SkipLimit(rows), strings.Join(first, "; "))
 }
 
-// skipLimit is how many distinct rows a run may skip: 0.1 % of them, but at least 5 and at most 100.
-func skipLimit(rows int) int { return max(5, min(100, rows/1000)) }
+// SkipLimit is how many distinct rows a run may skip: 0.1 % of them, but at least 5 and at most 100.
+func SkipLimit(rows int) int { return max(5, min(100, rows/1000)) }
 
 // send reports whether the value was taken before the context ended.
 func send[T any](ctx context.Context, to chan<- T, value T) bool {

@@ -65,8 +65,8 @@ func TestLoaderStopsAtTooManySkipped(t *testing.T) {
 
 func TestSkipLimit(t *testing.T) {
 	for rows, want := range map[int]int{1: 5, 5_999: 5, 6_000: 6, 50_000: 50, 99_999: 99, 665_298: 100} {
-		if got := skipLimit(rows); got != want {
-			t.Errorf("skipLimit(%d) = %d, want %d", rows, got, want)
+		if got := SkipLimit(rows); got != want {
+			t.Errorf("SkipLimit(%d) = %d, want %d", rows, got, want)
 		}
 	}
 }

@@ -62,6 +62,9 @@ func NewMixture(seed uint64, shares []Share) (*Mixture, error) {
 // Len is the number of items in an epoch.
 func (m *Mixture) Len() int { return m.items }
 
+// Rows is the number of rows that all data sets have.
+func (m *Mixture) Rows() int { return m.rows }
+
 // At says which row of which data set is the given item (0 ≤ item < Len) of the given epoch (from 0). Whole passes are in file
 // order. A partial pass goes on in a fixed random order of the rows where the epoch before it stopped: with weight 0.5 every row
 // comes once in two epochs.

@@ -11,11 +11,13 @@ import (
 // logits is how many logits exist at a time: 2^24 fp32 values are 64 MB.
 const logits = 1 << 24
 
+// Chunk is how many rows have their logits at a time, for a vocabulary of that size.
+func Chunk(vocabulary int64) int64 { return max(64, logits/vocabulary) }
+
 // CrossEntropy is the summed cross-entropy of hidden states against labels, computed in chunks of rows so that the full logits never
 // exist. hidden [N,D], head [V,D], labels [N] i64 -> sum [] fp32, each [N] fp32 (each row's term, not differentiable).
 func CrossEntropy(s *torch.Scope, hidden, head, labels *torch.Tensor) (sum, each *torch.Tensor) {
-	chunk := max(64, logits/head.Size(0))
-	return torch.CrossEntropy(s, hidden, head, labels, chunk)
+	return torch.CrossEntropy(s, hidden, head, labels, Chunk(head.Size(0)))
 }
 
 // Average says how the sums of a step's micro-batches become its loss.

@@ -114,7 +114,8 @@ func (m *clip) Describe() TowerShape {
 	if m.withClass {
 		tokens++
 	}
-	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: tokens, PatchSize: m.config.PatchSize, Processor: "clip"}
+	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: tokens, PatchSize: m.config.PatchSize, Processor: "clip",
+		Rows: m.config.side()*m.config.side() + 1, Layers: int64(len(m.layers)), IntermediateSize: m.config.IntermediateSize}
 }
 
 // Forward runs the tower over n pictures: [n,3,S,S] -> [n*tokens,Dv].

@@ -38,6 +38,7 @@ type LanguageOutput struct {
 // LanguageShape is the sizes that others depend on.
 type LanguageShape struct {
 	HiddenSize, VocabSize, Layers, MaxPositions int64
+	Heads, QuerySize, KeySize, IntermediateSize int64 // QuerySize is that of all heads together, KeySize that of all key heads
 }
 
 // Cache holds the keys and values of one sample's past, layer by layer.

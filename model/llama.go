@@ -198,7 +198,8 @@ func (ps projections) forward(s *torch.Scope, x *torch.Tensor) (outputs []*torch
 
 func (m *llama) Describe() LanguageShape {
 	c := m.config
-	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers, MaxPositions: c.MaxPositions}
+	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers, MaxPositions: c.MaxPositions,
+		Heads: c.Heads, QuerySize: c.Heads * c.HeadDim, KeySize: c.KeyValueHeads * c.HeadDim, IntermediateSize: c.IntermediateSize}
 }
 
 func (m *llama) Head() *nn.Param { return m.head }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/llavatrain/llavatrain/model/nn"
@@ -35,13 +36,43 @@ func Open(m recipes.Model, o OpenOptions) (*LLaVA, error) {
 	return llava, nil
 }
 
-func (m *LLaVA) open(recipe recipes.Model, o OpenOptions) error {
-	if err := m.declare(recipe, o.Device); err != nil {
+// Rehearse declares the model that Open builds and finds a tensor for every parameter, by the headers of the files: no value is read and
+// no parameter placed. What it returns has shapes and nothing to compute with; the caller frees it.
+func Rehearse(m recipes.Model, o OpenOptions) (*LLaVA, error) {
+	configs, err := readConfigs(m)
+	if err != nil {
+		return nil, err
+	}
+	llava := &LLaVA{Params: nn.NewParams(), configs: configs, Fingerprints: map[string]string{}}
+	if err := llava.rehearse(m, o); err != nil {
+		llava.Free()
+		return nil, err
+	}
+	return llava, nil
+}
+
+func (m *LLaVA) rehearse(recipe recipes.Model, o OpenOptions) error {
+	if err := m.declare(recipe, torch.CPU); err != nil {
 		return err
 	}
 	if err := m.adapt(o.LoRA); err != nil {
 		return err
 	}
+	m.choose(o)
+	sources, err := m.openSources(recipe, o)
+	defer sources.close()
+	if err != nil {
+		return err
+	}
+	plan, err := sources.match(m.Params)
+	for _, a := range plan {
+		err = errors.Join(err, a.checkDtype())
+	}
+	return err
+}
+
+// choose marks what trains.
+func (m *LLaVA) choose(o OpenOptions) {
 	m.Params.Select(func(p *nn.Param) bool {
 		_, adapted := o.LoRA[p.Part]
 		return o.Trains != nil && p.Adapter == adapted && o.Trains(p.Part, p.Name)
@@ -49,6 +80,16 @@ func (m *LLaVA) open(recipe recipes.Model, o OpenOptions) error {
 	for _, p := range m.Params.All() {
 		m.trainsTower = m.trainsTower || p.Trainable && p.Part == partVision
 	}
+}
+
+func (m *LLaVA) open(recipe recipes.Model, o OpenOptions) error {
+	if err := m.declare(recipe, o.Device); err != nil {
+		return err
+	}
+	if err := m.adapt(o.LoRA); err != nil {
+		return err
+	}
+	m.choose(o)
 	if err := m.Params.Place(o.Device, o.Dtype); err != nil {
 		return err
 	}

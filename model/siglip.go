@@ -44,7 +44,8 @@ func newSigLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 
 func (m *siglip) Describe() TowerShape {
 	side := m.config.side()
-	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: side * side, PatchSize: m.config.PatchSize, Processor: "siglip"}
+	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: side * side, PatchSize: m.config.PatchSize, Processor: "siglip",
+		Rows: side * side, Layers: int64(len(m.layers)), IntermediateSize: m.config.IntermediateSize}
 }
 
 // Forward runs the tower over n pictures: [n,3,S,S] -> [n*P,Dv].

@@ -16,11 +16,14 @@ type Tower interface {
 
 // TowerShape is the sizes that others depend on.
 type TowerShape struct {
-	HiddenSize int64  // Dv
-	ImageSize  int64  // S, pixels
-	PatchSize  int64  // pixels
-	Tokens     int64  // rows of features for each picture
-	Processor  string // clip or siglip: whose image constants hold where a folder has no preprocessor_config.json
+	HiddenSize       int64 // Dv
+	ImageSize        int64 // S, pixels
+	PatchSize        int64 // pixels
+	Tokens           int64 // rows of features for each picture
+	Rows             int64 // rows that its layers have for each picture
+	Layers           int64 // that run
+	IntermediateSize int64
+	Processor        string // clip or siglip: whose image constants hold where a folder has no preprocessor_config.json
 }
 
 // TowerSelect says which of a tower's hidden states are the features, as LLaVA's mm_vision_select_layer and mm_vision_select_feature.

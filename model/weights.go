@@ -220,14 +220,21 @@ func (s *source) leftOver(taken map[string]bool, tied bool) (problems []error) {
 // dtypeNames are safetensors' dtypes that a parameter can be loaded from.
 var dtypeNames = map[checkpoints.Dtype]torch.Dtype{"F32": torch.Float32, "F16": torch.Float16, "BF16": torch.BFloat16, "F64": torch.Float64}
 
+func (a assignment) checkDtype() error {
+	if _, ok := dtypeNames[a.info.Dtype]; a.weights != nil && !ok {
+		return fmt.Errorf("tensor %s has dtype %s; weights are F32, F16, BF16 or F64", a.info.Name, a.info.Dtype)
+	}
+	return nil
+}
+
 func (a assignment) load(seed uint64) error {
 	if a.weights == nil {
 		return torch.Do(func(s *torch.Scope) { a.param.Initialise(s, seed) })
 	}
-	dtype, ok := dtypeNames[a.info.Dtype]
-	if !ok {
-		return fmt.Errorf("tensor %s has dtype %s; weights are F32, F16, BF16 or F64", a.info.Name, a.info.Dtype)
+	if err := a.checkDtype(); err != nil {
+		return err
 	}
+	dtype := dtypeNames[a.info.Dtype]
 	tensor, err := a.weights.Tensor(a.info.Name)
 	if err != nil {
 		return err

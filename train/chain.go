@@ -35,18 +35,20 @@ func chained(r *recipes.Recipe, stage string) (*recipes.Recipe, error) {
 }
 
 // projectorFile is where the projector's values come from: the recipe, or the export of a pretrain stage before this one.
-func (t *trainer) projectorFile() (string, error) {
-	if path := t.recipe.Model.Projector.Weights; path != "" {
+func (t *trainer) projectorFile() (string, error) { return projectorFile(t.recipe, t.options.Stage) }
+
+func projectorFile(r *recipes.Recipe, stage string) (string, error) {
+	if path := r.Model.Projector.Weights; path != "" {
 		return path, nil
 	}
-	before, ok := previousStage[t.options.Stage]
-	if !ok || !hasStage(t.recipe, before) {
+	before, ok := previousStage[stage]
+	if !ok || !hasStage(r, before) {
 		return "", nil
 	}
-	file := model.ProjectorFile(filepath.Join(RunDir(t.recipe, before), "export"))
+	file := model.ProjectorFile(filepath.Join(RunDir(r, before), "export"))
 	if !exists(file) {
 		return "", fmt.Errorf("%w: %s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
-			ErrUsage, t.recipe.Name, before, file, before)
+			ErrUsage, r.Name, before, file, before)
 	}
 	return file, nil
 }

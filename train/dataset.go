@@ -106,11 +106,25 @@ type dataset struct {
 	encoder *data.Encoder
 	sources []data.Source
 	images  []*data.Images
+	mixture *data.Mixture
 	order   *data.Order
 	steps   data.Plan
 }
 
 func openDataset(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report Report) (*dataset, error) {
+	d, err := openRows(r, stage, reading, report)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.openOrder(); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// openRows opens everything but the order of the rows.
+func openRows(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report Report) (*dataset, error) {
 	d := &dataset{Reading: reading, stage: stage}
 	template, err := data.OpenTemplate(stage.Template)
 	if err == nil {
@@ -120,7 +134,7 @@ func openDataset(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, repo
 		err = d.openSources(report)
 	}
 	if err == nil {
-		err = d.openOrder(r.Seed)
+		err = d.planSteps(r.Seed)
 	}
 	if err != nil {
 		d.close()
@@ -193,24 +207,27 @@ func (d *dataset) counts() string {
 	return b.String()
 }
 
-func (d *dataset) openOrder(seed uint64) error {
+// planSteps mixes the data sets and counts the steps.
+func (d *dataset) planSteps(seed uint64) error {
 	shares := make([]data.Share, len(d.sources))
 	for i, source := range d.sources {
 		shares[i] = data.Share{Rows: source.Len(), Weight: d.stage.Data[i].Weight}
 	}
-	mixture, err := data.NewMixture(seed, shares)
-	if err != nil {
-		return err
-	}
-	if d.order, err = data.OpenOrder(d.stage.Order, mixture, d.stage.Batch.Global, d.lengths); err != nil {
+	var err error
+	if d.mixture, err = data.NewMixture(seed, shares); err != nil {
 		return err
 	}
 	if d.stage.Steps > 0 {
-		d.steps = data.PlanSteps(d.order.Len(), d.stage.Batch.Global, d.stage.Steps)
+		d.steps = data.PlanSteps(d.mixture.Len(), d.stage.Batch.Global, d.stage.Steps)
 	} else {
-		d.steps = data.PlanEpochs(d.order.Len(), d.stage.Batch.Global, d.stage.Epochs)
+		d.steps = data.PlanEpochs(d.mixture.Len(), d.stage.Batch.Global, d.stage.Epochs)
 	}
 	return nil
+}
+
+func (d *dataset) openOrder() (err error) {
+	d.order, err = data.OpenOrder(d.stage.Order, d.mixture, d.stage.Batch.Global, d.lengths)
+	return err
 }
 
 func (d *dataset) lengths() (lengths [][]int32, err error) {
@@ -226,29 +243,36 @@ func (d *dataset) lengths() (lengths [][]int32, err error) {
 
 // prepare turns one row into numbers. It is safe for concurrent use.
 func (d *dataset) prepare(_ context.Context, source, row int) (data.Sample, error) {
+	_, sample, err := d.read(source, row, d.encoder.Encode, func(image data.Image) (data.Picture, error) { return d.picture(d.images[source], image) })
+	return sample, err
+}
+
+// read takes one row through encode and each of its images through see: what a run does with it, and what a check of the data looks at.
+// Of a row that cannot be used it returns as much as there is.
+func (d *dataset) read(source, row int, encode func(data.Record) (data.Sample, error), see func(data.Image) (data.Picture, error)) (data.Record, data.Sample, error) {
 	record, err := d.sources[source].Record(row)
 	if err != nil {
-		return data.Sample{ID: record.ID}, err
+		return record, data.Sample{ID: record.ID}, err
 	}
 	if record.ID == "" {
 		record.ID = "row " + strconv.Itoa(row)
 	}
-	sample, err := d.encoder.Encode(record)
+	sample, err := encode(record)
 	if err != nil {
-		return data.Sample{ID: record.ID}, err
+		return record, data.Sample{ID: record.ID}, err
 	}
 	sample.Source, sample.Row = source, row
 	if len(record.Images) > 0 {
 		sample.Folder = data.FolderOf(record.Images[0].Path)
 	}
 	for _, image := range record.Images {
-		picture, err := d.picture(d.images[source], image)
+		picture, err := see(image)
 		if err != nil {
-			return data.Sample{ID: record.ID}, err
+			return record, data.Sample{ID: record.ID}, err
 		}
 		sample.Images = append(sample.Images, picture)
 	}
-	return sample, nil
+	return record, sample, nil
 }
 
 // picture prepares one image of a row, from where it lies.

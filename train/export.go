@@ -90,12 +90,9 @@ func (t *trainer) rehearseExport() error {
 	if _, err := t.config(); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	need := size(t.projector().infos())
-	for _, o := range t.outputs() {
-		need += size(o.infos())
-	}
+	need := t.exportBytes()
 	for _, p := range t.model.Trainable() {
-		need += 12 * p.Elements() * int64(t.plan.stage.Save.Keep+1) // weight and two moments, fp32
+		need += checkpointBytes(p.Elements(), t.plan.stage.Save.Keep)
 	}
 	free, err := checkpoints.FreeSpace(t.run.Dir)
 	if err != nil {
@@ -106,6 +103,15 @@ func (t *trainer) rehearseExport() error {
 			checkpoints.ErrStorage, t.run.Dir, free>>20, need>>20)
 	}
 	return nil
+}
+
+// exportBytes is the size of all weights that a finished run writes.
+func (t *trainer) exportBytes() int64 {
+	bytes := size(t.projector().infos())
+	for _, o := range t.outputs() {
+		bytes += size(o.infos())
+	}
+	return bytes
 }
 
 func (t *trainer) config() ([]byte, error) {

@@ -129,35 +129,6 @@ func (p *plan) engine() map[string]string {
 	}
 }
 
-// chooseRecompute decides whether layers run again in backward: always, never, or where keeping all activations would not fit.
-func (p *plan) chooseRecompute(size modelSize) {
-	switch p.stage.Recompute {
-	case "layers":
-		p.recompute = true
-	case "auto":
-		p.recompute = size.bytes(p) > 0.9*float64(Memory(p.device))
-	}
-}
-
-// modelSize is what the memory estimate needs to know.
-type modelSize struct {
-	frozen, trainable         int64 // parameters
-	hidden, layers, maxTokens int64
-}
-
-// bytes estimates the memory of training without recomputation: weights; for trainable ones gradient, two fp32 moments and the
-// remainder; and per position and layer about 36 values of the hidden size (measured on eager Llama layers).
-func (s modelSize) bytes(p *plan) float64 {
-	width := float64(p.dtype.Size())
-	perTrainable := 2*width + 8
-	if p.dtype == torch.BFloat16 {
-		perTrainable += 2
-	}
-	positions := float64(max(int64(p.tokens), int64(p.micro)*s.maxTokens))
-	activations := positions * float64(s.layers*s.hidden) * 18 * width
-	return float64(s.frozen)*width + float64(s.trainable)*perTrainable + activations
-}
-
 // Memory is the memory of a device in bytes: of the card, or of the machine.
 func Memory(d torch.Device) int64 {
 	if d != torch.CPU {

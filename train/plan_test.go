@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 )
@@ -80,56 +78,6 @@ func TestTrains(t *testing.T) {
 	for key, part := range map[string]recipes.Part{"train.language.only": {Only: "("}, "train.language.except": {Except: "("}} {
 		if _, err := trains(map[string]recipes.Part{"language": part}); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("error %v does not name %s", err, key)
-		}
-	}
-}
-
-// The estimate of memory grows with everything that needs memory.
-func TestModelSizeIsMonotone(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		count := func(name string) int64 { return rapid.Int64Range(0, 1<<33).Draw(t, name) }
-		small := func(name string) int64 { return rapid.Int64Range(0, 8192).Draw(t, name) }
-		p := &plan{dtype: rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "dtype"), micro: int(small("micro")), tokens: int(small("tokens"))}
-		size := modelSize{frozen: count("frozen"), trainable: count("trainable"), hidden: small("hidden"), layers: small("layers"), maxTokens: small("maxTokens")}
-		before := size.bytes(p)
-		grown, more := size, *p
-		switch rapid.SampledFrom([]string{"frozen", "trainable", "unfreeze", "hidden", "layers", "maxTokens", "micro", "tokens"}).Draw(t, "grows") {
-		case "frozen":
-			grown.frozen++
-		case "trainable":
-			grown.trainable++
-		case "unfreeze":
-			moved := min(1, grown.frozen)
-			grown.frozen, grown.trainable = grown.frozen-moved, grown.trainable+moved
-		case "hidden":
-			grown.hidden++
-		case "layers":
-			grown.layers++
-		case "maxTokens":
-			grown.maxTokens++
-		case "micro":
-			more.micro++
-		case "tokens":
-			more.tokens++
-		}
-		if after := grown.bytes(&more); after < before {
-			t.Errorf("%+v with %d samples, %d positions takes %.0f bytes; before it was %.0f", grown, more.micro, more.tokens, after, before)
-		}
-	})
-}
-
-func TestChooseRecompute(t *testing.T) {
-	huge := modelSize{trainable: 1 << 45, hidden: 1, layers: 1, maxTokens: 1}
-	for _, c := range []struct {
-		rule string
-		size modelSize
-		want bool
-	}{
-		{"auto", modelSize{trainable: 1}, false}, {"auto", huge, true}, {"none", huge, false}, {"layers", modelSize{trainable: 1}, true},
-	} {
-		p := &plan{stage: &recipes.Stage{Recompute: c.rule}, device: torch.CPU, dtype: torch.Float32, micro: 1}
-		if p.chooseRecompute(c.size); p.recompute != c.want {
-			t.Errorf("recompute %s for %d trainable parameters: %t, want %t", c.rule, c.size.trainable, p.recompute, c.want)
 		}
 	}
 }

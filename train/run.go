@@ -15,6 +15,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 )
@@ -52,6 +53,10 @@ type trainer struct {
 	optimizer              *optimizer
 	digest                 map[string]string
 	metricsLog, quarantine *checkpoints.JSONL
+
+	savedMicro string // the micro-batch that the run began with, "" for a new run
+	largest    load   // the largest micro-batch so far
+	baseMemory int64  // of tensors on the CPU before the model
 
 	unsound   int // steps on end that were not applied
 	cut       int // samples cut to max_length by this process
@@ -130,8 +135,11 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.plan, err = newPlan(t.recipe, stage, t.data.steps.Steps(), from.state.Engine); err != nil {
 		return err
 	}
+	t.savedMicro = from.state.Engine["micro"]
 	torch.SetThreads(t.plan.threads)
 	torch.Deterministic()
+	t.baseMemory = torch.Allocated()
+	torch.ResetPeakAllocated()
 	if err := t.openModel(from); err != nil {
 		return err
 	}
@@ -164,31 +172,30 @@ func (t *trainer) openModel(from start) error {
 	return t.checkModel()
 }
 
-// checkModel makes sure that the tokenizer fits and that every part that should train does, and decides on recomputation.
+// checkModel makes sure that model and recipe fit, and decides on recomputation.
 func (t *trainer) checkModel() error {
-	shape := t.model.Language.Describe()
-	if err := t.data.Fits(shape); err != nil {
+	if err := fits(t.recipe, t.plan.stage, t.data.Reading, t.model); err != nil {
+		return err
+	}
+	auto := t.plan.stage.Batch.Micro == recipes.Auto && t.savedMicro == ""
+	t.plan.choose(sizeOf(t.model), auto, int64(t.recipe.Model.Language.MaxLength), Memory(t.plan.device))
+	return nil
+}
+
+// fits makes sure that the tokenizer and the lengths suit the model, and that every part that should train does.
+func fits(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, m *model.LLaVA) error {
+	shape := m.Language.Describe()
+	if err := reading.Fits(shape); err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	if length := int64(t.recipe.Model.Language.MaxLength); length > shape.MaxPositions {
+	if length := int64(r.Model.Language.MaxLength); length > shape.MaxPositions {
 		return fmt.Errorf("%w: model.language.max_length %d is more than the %d positions that the language model was made for; set it to that or less", ErrUsage, length, shape.MaxPositions)
 	}
-	size := modelSize{hidden: shape.HiddenSize, layers: shape.Layers, maxTokens: int64(t.recipe.Model.Language.MaxLength)}
-	matched := map[string]int{}
-	for _, p := range t.model.Params.All() {
-		if p.Trainable {
-			size.trainable += p.Elements()
-			matched[p.Part]++
-		} else {
-			size.frozen += p.Elements()
-		}
-	}
-	for part := range t.plan.stage.Train {
-		if matched[part] == 0 {
+	for part := range stage.Train {
+		if !slices.ContainsFunc(m.Trainable(), func(p *nn.Param) bool { return p.Part == part }) {
 			return fmt.Errorf("%w: train.%s selects no weight; look at its only and except", ErrUsage, part)
 		}
 	}
-	t.plan.chooseRecompute(size)
 	return nil
 }
 
@@ -211,6 +218,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			if lost := t.losses(len(loader.Skipped())); lost != "" {
 				t.report.Say(lost)
 			}
+			t.report.Say(t.memoryText())
 			return true, t.saveOnce(t.plan.total, loader.Skipped())
 		}
 		if err != nil {

@@ -71,6 +71,7 @@ func draws(seed uint64, step int, places []int) []uint64 {
 
 // microBatch adds one micro-batch's gradients to the buffers.
 func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws []uint64, sum *sums) {
+	t.largest = t.largest.larger(load{int64(len(b.IDs)), int64(len(b.Supervised)), int64(len(b.Tiles))})
 	in := Input(b)
 	in.Recompute, in.Draws = t.plan.recompute, draws
 	pass, total, each := tokenLosses(s, t.model, b, in, t.model.Language.Head().Tensor())

@@ -22,6 +22,7 @@ type terminal struct {
 	bar     *progressbar.ProgressBar
 	work    string    // what the bar or the plain lines count
 	told    time.Time // when a plain line came last, or its work began
+	began   time.Time // when the work of the plain lines began
 }
 
 func newTerminal(out io.Writer) *terminal {
@@ -46,22 +47,28 @@ func (t *terminal) Say(line string) {
 // Progress shows long work beside the steps.
 func (t *terminal) Progress(what string, done, total int64) {
 	if !t.watched {
-		if t.work != what {
-			t.work, t.told = what, time.Now()
-		}
-		if time.Since(t.told) > quiet {
-			fmt.Fprintf(t.out, "%s: %d %%\n", what, 100*done/max(total, 1))
-			t.told = time.Now()
-		}
-		if done >= total {
-			t.work = ""
-		}
+		t.tell(what, done, total)
 		return
 	}
 	t.count(what, total)
 	t.bar.Set64(done)
 	if done >= total {
 		t.close()
+	}
+}
+
+// tell prints a line now and then, with the time that is left.
+func (t *terminal) tell(what string, done, total int64) {
+	if now := time.Now(); t.work != what {
+		t.work, t.told, t.began = what, now, now
+	}
+	if time.Since(t.told) > quiet {
+		left := time.Duration(float64(time.Since(t.began)) * float64(total-done) / float64(max(done, 1)))
+		fmt.Fprintf(t.out, "%s: %d %%, %v left\n", what, 100*done/max(total, 1), left.Round(time.Second))
+		t.told = time.Now()
+	}
+	if done >= total {
+		t.work = ""
 	}
 }
 

@@ -3,11 +3,14 @@
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/core/CPUAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
 #include <malloc.h>
 #include <torch/headeronly/version.h>
+
+#include <atomic>
 
 #include "shim_internal.h"
 
@@ -30,6 +33,48 @@ void lt_keep_memory(void) {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 2147483647);
 }
+
+namespace {
+
+std::atomic<int64_t> live_{0}, peak_{0};
+
+// Hands out the default allocator's memory and counts what is in use, by the sizes that malloc really gave.
+struct CountingAllocator final : c10::Allocator {
+  c10::Allocator *inner = c10::GetDefaultCPUAllocator();
+
+  static void free_counted(void *p) {
+    live_.fetch_sub(static_cast<int64_t>(malloc_usable_size(p)), std::memory_order_relaxed);
+    c10::GetDefaultCPUAllocator()->raw_deleter()(p);
+  }
+
+  c10::DataPtr allocate(size_t n) override {
+    auto data = inner->allocate(n);
+    void *p = data.release_context();
+    int64_t size = static_cast<int64_t>(malloc_usable_size(p));
+    int64_t now = live_.fetch_add(size, std::memory_order_relaxed) + size;
+    for (int64_t peak = peak_.load(std::memory_order_relaxed); now > peak && !peak_.compare_exchange_weak(peak, now, std::memory_order_relaxed);) {
+    }
+    return {p, p, &free_counted, at::Device(at::kCPU)};
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &free_counted; }
+
+  void copy_data(void *to, const void *from, size_t n) const override { inner->copy_data(to, from, n); }
+};
+
+}  // namespace
+
+// From now on tensors on the CPU are counted. Those made before keep their own way back.
+void lt_count_memory(void) {
+  static CountingAllocator allocator;
+  c10::SetCPUAllocator(&allocator, 1);
+}
+
+int64_t lt_allocated(void) { return live_.load(std::memory_order_relaxed); }
+
+int64_t lt_peak_allocated(void) { return peak_.load(std::memory_order_relaxed); }
+
+void lt_reset_peak_allocated(void) { peak_ = live_.load(); }
 
 const char *lt_built_against(void) { return TORCH_VERSION; }
 

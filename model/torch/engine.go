@@ -38,6 +38,7 @@ func Open() (Engine, error) { return opened() }
 
 func openEngine() (Engine, error) {
 	C.lt_keep_memory()
+	C.lt_count_memory()
 	e := Engine{BuiltAgainst: C.GoString(C.lt_built_against())}
 	e.Path = loadedLibrary("libtorch_cpu.so")
 	setDefaultEnv("CUBLAS_WORKSPACE_CONFIG", ":4096:8") // deterministic cuBLAS; read when CUDA starts
@@ -129,6 +130,16 @@ func Memory(d Device) (total, peak int64) {
 	check("memory", C.lt_device_memory(C.int(d), &t, &p))
 	return int64(t), int64(p)
 }
+
+// Allocated is how many bytes tensors on the CPU take now, and PeakAllocated the most since ResetPeakAllocated: what libtorch asked its
+// allocator for, without what a kernel or the program keeps outside of it.
+func Allocated() int64 { return int64(C.lt_allocated()) }
+
+// PeakAllocated is the most that Allocated has been since ResetPeakAllocated.
+func PeakAllocated() int64 { return int64(C.lt_peak_allocated()) }
+
+// ResetPeakAllocated starts the peak anew from what is allocated now.
+func ResetPeakAllocated() { C.lt_reset_peak_allocated() }
 
 // ResetPeak starts the peak of Memory anew.
 func ResetPeak(d Device) { check("reset peak", C.lt_reset_peak(C.int(d))) }

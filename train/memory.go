@@ -1,0 +1,206 @@
+package train
+
+import (
+	"fmt"
+
+	"github.com/llavatrain/llavatrain/loss"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// modelSize is what the memory of training depends on, beside the micro-batch.
+type modelSize struct {
+	language          model.LanguageShape
+	tower             model.TowerShape
+	frozen, trainable int64           // parameters
+	trains            map[string]bool // parts of which any weight trains
+	head              bool            // whether the output embedding trains
+	projectorLayers   int64
+}
+
+func sizeOf(m *model.LLaVA) modelSize {
+	size := modelSize{language: m.Language.Describe(), tower: m.Tower.Describe(), trains: map[string]bool{}, head: m.Language.Head().Trainable}
+	for _, p := range m.Params.All() {
+		if p.Part == partProjector && !p.Adapter && len(p.Shape) == 2 {
+			size.projectorLayers++
+		}
+		if !p.Trainable {
+			size.frozen += p.Elements()
+			continue
+		}
+		size.trainable += p.Elements()
+		size.trains[p.Part] = true
+	}
+	return size
+}
+
+// load is a micro-batch by its sizes.
+type load struct {
+	positions, supervised, pictures int64
+}
+
+func (l load) larger(other load) load {
+	if other.positions > l.positions {
+		return other
+	}
+	return l
+}
+
+// MemoryItem is one use of memory.
+type MemoryItem struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
+}
+
+func totalOf(items []MemoryItem) (bytes int64) {
+	for _, item := range items {
+		bytes += item.Bytes
+	}
+	return bytes
+}
+
+// memory lists what tensors take at the fullest moment of a step. It counts what the graph keeps for backward (the kernels of
+// model/torch say what they save) and what the scopes hold; the constants are not fitted.
+func (size modelSize) memory(dtype torch.Dtype, recompute bool, l load) []MemoryItem {
+	width, masters := int64(dtype.Size()), int64(0)
+	if dtype == torch.BFloat16 {
+		masters = 2 * size.trainable // the 16 bits that make an exact fp32 value
+	}
+	kept := width*size.kept(recompute, l) + size.tables(l)
+	rotary := 2 * 4 * size.language.MaxPositions * size.language.QuerySize / max(1, size.language.Heads)
+	return []MemoryItem{
+		{"weights", width * (size.frozen + size.trainable)},
+		{"masters", masters},
+		{"gradients", width * size.trainable},
+		{"moments", 8 * size.trainable},
+		{"position tables", rotary},
+		{"activations", kept},
+		{"workspace", max(size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)},
+	}
+}
+
+// kept counts the values that stay from forward to backward.
+func (size modelSize) kept(recompute bool, l load) int64 {
+	d, features := size.language.HiddenSize, l.pictures*size.tower.Tokens
+	values := l.positions * 2 * d // words, and the last layer's output
+	values += l.positions * size.language.Layers * size.layer(recompute)
+	values += l.supervised * 3 * d                     // wanted rows before and behind the last norm, and their gradient
+	values += l.positions * 2 * size.headSize()        // cosines and sines
+	values += features * (size.tower.HiddenSize + 2*d) // the tower's, the projector's output, and that by slots
+	if size.trains[partProjector] && size.projectorLayers > 1 {
+		values += features * 2 * d * (size.projectorLayers - 1) // before and behind each GELU
+	}
+	if size.trains["vision"] {
+		values += l.pictures * size.tower.Rows * size.tower.Layers * (8*size.tower.HiddenSize + 2*size.tower.IntermediateSize)
+	}
+	return values
+}
+
+// layer is how many values one layer keeps for a position, beside the fp32 statistics of tables: both sums (RMSNorm's inputs);
+// q, k, v and the output (attention); gate and up (SwiGLU); and where its matrices train, the inputs of those.
+func (size modelSize) layer(recompute bool) int64 {
+	s := size.language
+	if recompute {
+		return s.HiddenSize
+	}
+	values := 2*s.HiddenSize + 2*s.QuerySize + 2*s.KeySize + 2*s.IntermediateSize
+	if size.trains[partLanguage] {
+		values += 2*s.HiddenSize + s.IntermediateSize
+	}
+	return values
+}
+
+func (size modelSize) headSize() int64 { return size.language.QuerySize / max(1, size.language.Heads) }
+
+// tables is the bytes that do not depend on the dtype: ids, positions, slots, log sums of attention and 1/rms.
+func (size modelSize) tables(l load) int64 {
+	return l.positions*(2*8+size.language.Layers*4*(size.language.Heads+2)) + l.pictures*size.tower.Tokens*2*8
+}
+
+// lossSpace is what the cross-entropy adds: logits and their softmax for a chunk of rows, and the gradient of the head.
+func (size modelSize) lossSpace(width int64, l load) int64 {
+	rows := min(l.supervised, loss.Chunk(size.language.VocabSize))
+	logits := 8 * rows * size.language.VocabSize
+	if width < 4 {
+		logits += width * rows * size.language.VocabSize
+	}
+	return logits + size.headGradient(width)
+}
+
+// headGradient waits in the graph until the whole of backward is done.
+func (size modelSize) headGradient(width int64) int64 {
+	if !size.head {
+		return 0
+	}
+	return width * size.language.VocabSize * size.language.HiddenSize
+}
+
+// backwardSpace is what the last layer's backward adds: the gradients of the sum and of the MLP's inner values; with recomputation also
+// everything that the layer makes.
+func (size modelSize) backwardSpace(width int64, recompute bool, l load) int64 {
+	s := size.language
+	values := s.HiddenSize + 3*s.IntermediateSize
+	switch {
+	case recompute:
+		values += 7*s.HiddenSize + 3*s.QuerySize + 3*s.KeySize + 3*s.IntermediateSize
+	case size.trains[partLanguage]:
+		values -= s.IntermediateSize // SwiGLU's output is freed before its inputs' gradients are made
+	}
+	return width*l.positions*values + size.headGradient(width)
+}
+
+// towerSpace is the whole of a frozen tower's pass, before any layer of the language model runs: each layer's output, one layer's
+// inner values, and the pixels in their forms.
+func (size modelSize) towerSpace(width int64, l load) int64 {
+	t := size.tower
+	rows := l.pictures * t.Rows
+	values := rows * (t.HiddenSize*(t.Layers+4+9) + 2*t.IntermediateSize)
+	return width*(values+l.positions*size.language.HiddenSize) + l.pictures*3*t.ImageSize*t.ImageSize*(1+4+2*4+2*width)
+}
+
+// worst is the largest micro-batch that a recipe allows: samples of max_length that are supervised throughout, each with a picture.
+func (p *plan) worst(maxLength int64) load {
+	positions := max(int64(p.tokens), int64(p.micro)*maxLength)
+	return load{positions: positions, supervised: positions, pictures: max(int64(p.micro), positions/max(1, maxLength))}
+}
+
+// share of a device's memory that a plan fills: the rest is for what is not counted.
+const share = 0.9
+
+// choose settles what the recipe leaves open so that the largest micro-batch fits: rather smaller micro-batches, to a quarter, than
+// recomputation, which costs a third more arithmetic; then recomputation, in the largest that fit. It says why.
+func (p *plan) choose(size modelSize, auto bool, maxLength, available int64) (why string) {
+	rules := map[string][]bool{"none": {false}, "layers": {true}, "auto": {false, true}}[p.stage.Recompute]
+	first := p.micro
+	for i, recompute := range rules {
+		least := 1
+		if i+1 < len(rules) {
+			least = max(1, first/4)
+		}
+		for micro := first; ; micro /= 2 {
+			p.micro, p.recompute = micro, recompute
+			if float64(totalOf(size.memory(p.dtype, recompute, p.worst(maxLength)))) <= share*float64(available) {
+				return "fits with samples of max_length"
+			}
+			if !auto || micro/2 < least {
+				break // with tokens in place of micro, too
+			}
+		}
+	}
+	return "does not fit with samples of max_length"
+}
+
+// memoryText lays the memory that was predicted beside the memory that tensors took.
+func (t *trainer) memoryText() string {
+	predicted := totalOf(sizeOf(t.model).memory(t.plan.dtype, t.plan.recompute, t.largest))
+	return fmt.Sprintf("peak memory of tensors: %d MB predicted for the largest micro-batch (%d positions), %d MB measured",
+		predicted>>20, t.largest.positions, t.measuredMemory()>>20)
+}
+
+// measuredMemory is the most that this run's tensors took.
+func (t *trainer) measuredMemory() int64 {
+	if t.plan.device != torch.CPU {
+		return peakMemory(t.plan.device)
+	}
+	return torch.PeakAllocated() - t.baseMemory
+}

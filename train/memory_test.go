@@ -1,0 +1,131 @@
+package train
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// What is predicted for a micro-batch is what libtorch's allocator counts, in both stages, with and without recomputation.
+func TestMemoryIsPredicted(t *testing.T) {
+	shapes := []string{"tiny", "small"}
+	if testing.Short() {
+		shapes = shapes[:1]
+	}
+	for _, shape := range shapes {
+		for stage := 1; stage <= 2; stage++ {
+			for _, recompute := range []bool{false, true} {
+				predicted, measured := predict(t, Bench{Shape: shape, Stage: stage, Batch: 4, Steps: 2, Device: "cpu", Dtype: "fp32", Threads: 1}, recompute)
+				off := float64(predicted)/float64(measured) - 1
+				t.Logf("%s, stage %d, recompute %t: %d predicted, %d measured, %+.1f %%", shape, stage, recompute, predicted, measured, 100*off)
+				if math.Abs(off) > 0.1 {
+					t.Errorf("%s, stage %d, recompute %t: %d bytes predicted, %d measured: off by %.0f %%", shape, stage, recompute, predicted, measured, 100*off)
+				}
+			}
+		}
+	}
+}
+
+func predict(t *testing.T, b Bench, recompute bool) (predicted, measured int64) {
+	t.Helper()
+	if _, err := torch.Open(); err != nil {
+		t.Fatal(err)
+	}
+	base := torch.Allocated()
+	tr, err := b.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.close()
+	tr.plan.recompute = recompute
+	torch.ResetPeakAllocated()
+	tr.baseMemory = base
+	rows, err := b.rows()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range b.Steps {
+		st, err := b.step(i, rows, tr, rand.New(rand.NewPCG(1, 0)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tr.step(st); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return totalOf(sizeOf(tr.model).memory(tr.plan.dtype, recompute, tr.largest)), tr.measuredMemory()
+}
+
+// The prediction grows with everything that needs memory.
+func TestMemoryIsMonotone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		count := func(name string, most int64) int64 { return rapid.Int64Range(1, most).Draw(t, name) }
+		size := modelSize{
+			language: model.LanguageShape{HiddenSize: count("hidden", 8192), VocabSize: count("vocabulary", 1<<18), Layers: count("layers", 100), Heads: 8, QuerySize: 8 * count("head", 256), KeySize: count("key", 4096), IntermediateSize: count("inner", 1<<15)},
+			tower:    model.TowerShape{HiddenSize: count("vision", 2048), ImageSize: 336, Tokens: 576, Rows: 577, Layers: count("visionLayers", 50), IntermediateSize: count("visionInner", 8192)},
+			frozen:   count("frozen", 1<<36), trainable: count("trainable", 1<<36), projectorLayers: 2,
+			trains: map[string]bool{partProjector: true, partLanguage: rapid.Bool().Draw(t, "trains")}, head: rapid.Bool().Draw(t, "head"),
+		}
+		l := load{count("positions", 1<<18), count("supervised", 1<<16), count("pictures", 64)}
+		dtype := rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "dtype")
+		recompute := rapid.Bool().Draw(t, "recompute")
+		before := totalOf(size.memory(dtype, recompute, l))
+		grown, more := size, l
+		grow := map[string]func(){
+			"frozen": func() { grown.frozen++ }, "trainable": func() { grown.trainable++ }, "hidden": func() { grown.language.HiddenSize++ },
+			"layers": func() { grown.language.Layers++ }, "inner": func() { grown.language.IntermediateSize++ }, "positions": func() { more.positions++ },
+			"supervised": func() { more.supervised++ }, "pictures": func() { more.pictures++ },
+		}
+		name := rapid.SampledFrom([]string{"frozen", "trainable", "hidden", "layers", "inner", "positions", "supervised", "pictures"}).Draw(t, "grows")
+		grow[name]()
+		if after := totalOf(grown.memory(dtype, recompute, more)); after < before {
+			t.Errorf("with more %s it takes %d bytes; before it was %d", name, after, before)
+		}
+	})
+}
+
+// Smaller micro-batches come before recomputation, down to a quarter; what the recipe says is left as it is.
+func TestChoose(t *testing.T) {
+	size := modelSize{
+		language: model.LanguageShape{HiddenSize: 1024, VocabSize: 32000, Layers: 16, Heads: 16, QuerySize: 1024, KeySize: 1024, IntermediateSize: 4096},
+		tower:    model.TowerShape{HiddenSize: 1024, ImageSize: 336, Tokens: 576, Rows: 577, Layers: 23, IntermediateSize: 4096},
+		trains:   map[string]bool{partProjector: true, partLanguage: true}, trainable: 1 << 28,
+	}
+	need := func(micro int, recompute bool) int64 {
+		p := &plan{micro: micro}
+		return int64(float64(totalOf(size.memory(torch.Float32, recompute, p.worst(2048))))/share) + 1
+	}
+	for _, c := range []struct {
+		name      string
+		rule      string
+		auto      bool
+		available int64
+		micro     int
+		recompute bool
+	}{
+		{"room for all", "auto", true, need(8, false), 8, false},
+		{"for half", "auto", true, need(4, false), 4, false},
+		{"for a quarter", "auto", true, need(2, false), 2, false},
+		{"for less", "auto", true, need(8, true), 8, true},
+		{"for little", "auto", true, need(1, true), 1, true},
+		{"for nothing", "auto", true, 1, 1, true},
+		{"the recipe's micro", "auto", false, need(8, true), 8, true},
+		{"never recompute", "none", true, need(1, false), 1, false},
+		{"always recompute", "layers", true, need(8, false), 8, true},
+	} {
+		p := &plan{stage: &recipes.Stage{Recompute: c.rule}, dtype: torch.Float32, micro: 8}
+		if p.choose(size, c.auto, 2048, c.available); p.micro != c.micro || p.recompute != c.recompute {
+			t.Errorf("%s: micro %d, recompute %t; want %d, %t", c.name, p.micro, p.recompute, c.micro, c.recompute)
+		}
+	}
+	p := &plan{stage: &recipes.Stage{Recompute: "layers"}, dtype: torch.Float32, tokens: 4096}
+	if p.choose(size, true, 2048, 1); !p.recompute || p.micro != 0 {
+		t.Errorf("with tokens: micro %d, recompute %t", p.micro, p.recompute)
+	}
+}

@@ -1,0 +1,248 @@
+package train
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// PlanOptions says for what a plan is made.
+type PlanOptions struct {
+	Stage        string // pretrain or finetune; "" for all that the recipe has
+	DeviceMemory int64  // bytes of a card to plan for; 0: the device of this machine
+	TokensPerS   float64
+	Report       Report
+}
+
+// Planned is what one stage takes. Its JSON is a contract with scripts.
+type Planned struct {
+	Stage        string        `json:"stage"`
+	Dtype        string        `json:"dtype"`
+	Parts        []PartPlanned `json:"parts"`
+	Micro        int           `json:"micro"`  // samples; 0 when tokens decides
+	Tokens       int           `json:"tokens"` // positions in a micro-batch; 0 when micro decides
+	Recompute    bool          `json:"recompute"`
+	Why          string        `json:"why"`
+	DeviceMemory int64         `json:"device_memory"`
+	Memory       []MemoryItem  `json:"memory"` // with the largest micro-batch that the recipe allows
+	MemoryTotal  int64         `json:"memory_total"`
+	Steps        int           `json:"steps"`
+	StepTokens   float64       `json:"step_tokens"`  // positions in a step, by a sample of the rows
+	SampledPeak  int64         `json:"sampled_peak"` // bytes with the largest micro-batch of the sample
+	Checkpoints  int64         `json:"checkpoints"`  // bytes on disk, those kept and one more while saving
+	Export       int64         `json:"export"`       // bytes
+	TokensPerS   float64       `json:"tokens_per_s"` // 0 when neither stated nor measured
+	Measured     bool          `json:"measured"`     // by an earlier run of the recipe
+	Hours        float64       `json:"hours"`
+	Notes        []string      `json:"notes"`
+}
+
+// PartPlanned counts the parameters of one part.
+type PartPlanned struct {
+	Part    string `json:"part"`
+	Trained int64  `json:"trained"`
+	Frozen  int64  `json:"frozen"`
+}
+
+// MakePlan says what the stages of a recipe take, without loading a weight.
+func MakePlan(r *recipes.Recipe, o PlanOptions) ([]Planned, error) {
+	if _, err := torch.Open(); err != nil {
+		return nil, err
+	}
+	names := []string{"pretrain", "finetune"}
+	if o.Stage != "" {
+		names = []string{o.Stage}
+	}
+	var list []Planned
+	for _, name := range names {
+		stage, err := r.Stage(name)
+		if err != nil && o.Stage != "" {
+			return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		}
+		if err != nil {
+			continue
+		}
+		planned, err := makeStagePlan(r, stage, name, o)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		list = append(list, planned)
+	}
+	return list, nil
+}
+
+func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanOptions) (Planned, error) {
+	out := Planned{Stage: name, DeviceMemory: o.DeviceMemory, Notes: []string{}}
+	p, err := placedPlan(r, stage, &out)
+	if err != nil {
+		return out, err
+	}
+	selects, err := trains(stage.Train)
+	if err != nil {
+		return out, err
+	}
+	m, err := model.Rehearse(r.Model, model.OpenOptions{Trains: selects, LoRA: stage.Adapters()})
+	if err != nil {
+		return out, err
+	}
+	defer m.Free()
+	size := sizeOf(m)
+	length := int64(r.Model.Language.MaxLength)
+	out.Why = p.choose(size, stage.Batch.Micro == recipes.Auto, length, out.DeviceMemory)
+	out.Micro, out.Tokens, out.Recompute = p.micro, p.tokens, p.recompute
+	out.Memory = size.memory(p.dtype, p.recompute, p.worst(length))
+	out.MemoryTotal = totalOf(out.Memory)
+	out.count(m, p)
+	if err := out.sample(r, stage, p, size, o); err != nil {
+		out.Notes = append(out.Notes, "steps and tokens are not known: "+err.Error())
+	}
+	out.time(filepath.Join(RunDir(r, name), metricsFile), o.TokensPerS)
+	return out, nil
+}
+
+// placedPlan is a plan for the recipe's device, or for a card of the stated memory.
+func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, error) {
+	p := &plan{stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters()}
+	if out.DeviceMemory == 0 {
+		var err error
+		if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
+			return nil, fmt.Errorf("%w; --device-memory plans for a card that is not here", err)
+		}
+		out.DeviceMemory = Memory(p.device)
+	} else if r.Dtype == "fp32" {
+		p.dtype = torch.Float32
+	}
+	out.Dtype = p.dtype.String()
+	if p.tokens == 0 {
+		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), "", defaultMicro(p.device)), stage.Batch.Global)
+	}
+	return p, nil
+}
+
+// count fills in parameters and disk.
+func (out *Planned) count(m *model.LLaVA, p *plan) {
+	for _, part := range []string{"vision", partProjector, partLanguage} {
+		row := PartPlanned{Part: part}
+		for _, param := range m.Params.All() {
+			switch {
+			case param.Part != part:
+			case param.Trainable:
+				row.Trained += param.Elements()
+			default:
+				row.Frozen += param.Elements()
+			}
+		}
+		out.Parts = append(out.Parts, row)
+		out.Checkpoints += checkpointBytes(row.Trained, p.stage.Save.Keep)
+	}
+	out.Export = (&trainer{model: m, plan: p}).exportBytes()
+}
+
+// sampledSteps is how many steps of the data are looked at.
+const sampledSteps = 32
+
+// sample reads the rows of the first steps as a run does, without their images.
+func (out *Planned) sample(r *recipes.Recipe, stage *recipes.Stage, p *plan, size modelSize, o PlanOptions) error {
+	reading, err := OpenReading(r.Model)
+	if err != nil {
+		return err
+	}
+	d, err := openDataset(r, stage, reading, o.Report)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	out.Steps = d.steps.Steps()
+	var largest load
+	tokens, steps := 0, min(out.Steps, max(1, min(sampledSteps, 4096/stage.Batch.Global)))
+	for step := range steps {
+		batches, err := d.shapesOf(step, p)
+		if err != nil {
+			return err
+		}
+		for _, batch := range batches {
+			largest = largest.larger(batch)
+			tokens += int(batch.positions)
+		}
+	}
+	out.StepTokens = float64(tokens) / float64(max(1, steps))
+	out.SampledPeak = totalOf(size.memory(p.dtype, p.recompute, largest))
+	return nil
+}
+
+// shapesOf is the micro-batches of one step by their sizes.
+func (d *dataset) shapesOf(step int, p *plan) (batches []load, err error) {
+	var samples []data.Sample
+	first, end := d.steps.Span(step)
+	for position := first; position < end; position++ {
+		source, row := d.order.At(position)
+		_, sample, err := d.read(source, row, d.encoder.Encode, func(data.Image) (data.Picture, error) { return data.Picture{}, nil })
+		if storageFault(err) {
+			return nil, err
+		}
+		if err == nil {
+			samples = append(samples, sample)
+		}
+	}
+	groups := data.Split(samples, max(1, p.micro))
+	if p.tokens > 0 {
+		groups = data.SplitTokens(samples, p.tokens)
+	}
+	for _, group := range groups {
+		var l load
+		for _, s := range group {
+			l.positions += int64(s.Length())
+			l.pictures += int64(len(s.Images))
+			for _, label := range s.Labels {
+				if label != data.Ignore {
+					l.supervised++
+				}
+			}
+		}
+		batches = append(batches, l)
+	}
+	return batches, nil
+}
+
+// time turns tokens into hours, at the stated speed or that of an earlier run.
+func (out *Planned) time(metrics string, stated float64) {
+	out.TokensPerS = stated
+	if stated == 0 {
+		out.TokensPerS = measuredSpeed(metrics)
+		out.Measured = out.TokensPerS > 0
+	}
+	if out.TokensPerS > 0 {
+		out.Hours = float64(out.Steps) * out.StepTokens / out.TokensPerS / 3600
+	}
+}
+
+// measuredSpeed is the tokens a second of a run's steps, but for the first, which warms up; 0 where there was no run.
+func measuredSpeed(path string) float64 {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer file.Close()
+	var tokens, seconds float64
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		var m Metrics
+		if json.Unmarshal(lines.Bytes(), &m) == nil && m.Step > 1 {
+			tokens += float64(m.Tokens)
+			seconds += float64(m.StepMS+m.DataWaitMS) / 1e3
+		}
+	}
+	if seconds == 0 {
+		return 0
+	}
+	return tokens / seconds
+}
+
+// checkpointBytes is the disk that checkpoints take, one more than are kept while one is written: weight and two moments, fp32.
+func checkpointBytes(trained int64, keep int) int64 { return 12 * trained * int64(keep+1) }
