@@ -26,7 +26,7 @@ func TestPlainProgressIsQuietAboutShortWork(t *testing.T) {
 			t.Errorf("short work is told of: %q", out.String())
 		}
 		work("evaluating", 4*time.Second)
-		if want := "evaluating: 75 %\n"; out.String() != want {
+		if want := "evaluating: 75 %, 3s left\n"; out.String() != want {
 			t.Errorf("long work is told of as %q, want %q", out.String(), want)
 		}
 	})
