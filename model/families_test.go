@@ -232,7 +232,7 @@ func TestSigLIPMatchesTransformers(t *testing.T) {
 		do(t, func(s *torch.Scope) {
 			x := m.Tower.Forward(s, g.pixels(t, s))
 			within(t, fmt.Sprintf("layer %d", layer), torch.Read[float32](x), recorded[state*size:][:size], familyTolerance.states)
-			want := TowerShape{HiddenSize: 16, ImageSize: 18, PatchSize: 4, Tokens: 16, Processor: "siglip"}
+			want := TowerShape{HiddenSize: 16, ImageSize: 18, PatchSize: 4, Tokens: 16, Rows: 16, Layers: int64(state), IntermediateSize: 24, Processor: "siglip"}
 			if shape := m.Tower.Describe(); shape != want {
 				t.Errorf("described as %+v, want %+v", shape, want)
 			}
