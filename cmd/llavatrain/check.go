@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/train"
 )
 
@@ -52,14 +51,6 @@ func newCheck(p *program) *cobra.Command {
 	f.BoolVar(&asJSON, "json", false, "print what was found as JSON")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.image=pad` (may be repeated)")
 	return c
-}
-
-func loadRecipe(args, set []string) (*recipes.Recipe, error) {
-	path, err := recipePath(args)
-	if err != nil {
-		return nil, err
-	}
-	return recipes.Load(path, set)
 }
 
 func printChecked(out io.Writer, c train.Checked, asJSON bool) error {

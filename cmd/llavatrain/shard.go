@@ -27,11 +27,7 @@ func newShard(p *program) *cobra.Command {
 			if o.Bytes, err = parseBytes(size); err != nil {
 				return fmt.Errorf("--size: %w", err)
 			}
-			path, err := recipePath(args)
-			if err != nil {
-				return err
-			}
-			r, err := recipes.Load(path, set)
+			r, err := loadRecipe(args, set)
 			if err != nil {
 				return err
 			}

@@ -38,11 +38,7 @@ func newStage(p *program, stage, short string) *cobra.Command {
 			if o.StopAt < 0 {
 				return fmt.Errorf("--stop-at %d: steps count from 1", o.StopAt)
 			}
-			path, err := recipePath(args)
-			if err != nil {
-				return err
-			}
-			r, err := recipes.Load(path, set)
+			r, err := loadRecipe(args, set)
 			if err != nil {
 				return err
 			}
@@ -74,6 +70,15 @@ func newStage(p *program, stage, short string) *cobra.Command {
 	f.StringArrayVar(&accept, "accept", nil, "on resume, let this `KEY` differ from the checkpoint's (may be repeated)")
 	c.MarkFlagsMutuallyExclusive("resume", "overwrite")
 	return c
+}
+
+// loadRecipe reads the recipe that a command names, with its --set.
+func loadRecipe(args, set []string) (*recipes.Recipe, error) {
+	path, err := recipePath(args)
+	if err != nil {
+		return nil, err
+	}
+	return recipes.Load(path, set)
 }
 
 func recipePath(args []string) (string, error) {
