@@ -57,3 +57,19 @@ func hasStage(r *recipes.Recipe, name string) bool {
 	_, err := r.Stage(name)
 	return err == nil
 }
+
+// chosenStages are the names of the stage asked for, or, for "", of all that the recipe has, in their order.
+func chosenStages(r *recipes.Recipe, only string) (names []string, err error) {
+	if only != "" {
+		if _, err := r.Stage(only); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		}
+		return []string{only}, nil
+	}
+	for _, name := range []string{"pretrain", "finetune"} {
+		if hasStage(r, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}

@@ -47,17 +47,14 @@ func Check(r *recipes.Recipe, o CheckOptions) (Checked, error) {
 	if _, err := torch.Open(); err != nil {
 		return c, err
 	}
-	names := []string{"pretrain", "finetune"}
-	if o.Stage != "" {
-		names = []string{o.Stage}
+	stages, err := chosenStages(r, o.Stage)
+	if err != nil {
+		return c, err
 	}
-	for _, name := range names {
+	for _, name := range stages {
 		stage, err := r.Stage(name)
-		if err != nil && o.Stage != "" {
-			return c, fmt.Errorf("%w: %w", ErrUsage, err)
-		}
 		if err != nil {
-			continue
+			return c, err
 		}
 		s := stageCheck{recipe: r, stage: stage, options: o, found: StageChecked{Stage: name, Fails: []string{}, Notes: []string{}, Data: []DataChecked{}}}
 		if err := s.run(); err != nil {

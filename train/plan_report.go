@@ -56,18 +56,15 @@ func MakePlan(r *recipes.Recipe, o PlanOptions) ([]Planned, error) {
 	if _, err := torch.Open(); err != nil {
 		return nil, err
 	}
-	names := []string{"pretrain", "finetune"}
-	if o.Stage != "" {
-		names = []string{o.Stage}
+	stages, err := chosenStages(r, o.Stage)
+	if err != nil {
+		return nil, err
 	}
 	var list []Planned
-	for _, name := range names {
+	for _, name := range stages {
 		stage, err := r.Stage(name)
-		if err != nil && o.Stage != "" {
-			return nil, fmt.Errorf("%w: %w", ErrUsage, err)
-		}
 		if err != nil {
-			continue
+			return nil, err
 		}
 		planned, err := makeStagePlan(r, stage, name, o)
 		if err != nil {
