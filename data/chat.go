@@ -26,16 +26,20 @@ func (t *Template) Chat(tokenizer *Tokenizer) string {
 	if t.trim {
 		trim = " | trim"
 	}
+	final := "" // a question is the last one where nothing or one answer comes behind it
+	if t.final != "" {
+		final = "{% if loop.index >= loop.length - 1 and (not loop.last or add_generation_prompt) %}{{ " + jinja(t.final) + " }}{% endif %}"
+	}
 	image := jinja(t.image[0] + imageMark + behind)
 	return fmt.Sprintf(`{%% for message in messages %%}{%% if message['role'] == 'user' %%}{{ %[1]s if loop.first else %[2]s }}`+
 		`{%% if message['content'] is string %%}{{ message['content']%[7]s }}{%% else %%}`+
 		`{%% for part in message['content'] if part['type'] == 'image' %%}{{ %[3]s }}{%% endfor %%}`+
 		`{%% for part in message['content'] if part['type'] == 'text' %%}{{ part['text']%[7]s }}{%% endfor %%}{%% endif %%}`+
-		`{%% if not loop.last or add_generation_prompt %%}{{ %[4]s }}{%% endif %%}`+
+		`{%% if not loop.last or add_generation_prompt %%}{{ %[4]s }}{%% endif %%}%[8]s`+
 		`{%% elif message['role'] == 'assistant' %%}{{ %[5]s }}`+
 		`{%% if message['content'] is string %%}{{ message['content']%[7]s }}{%% else %%}`+
 		`{%% for part in message['content'] if part['type'] == 'text' %%}{{ part['text']%[7]s }}{%% endfor %%}{%% endif %%}{{ %[6]s }}{%% endif %%}{%% endfor %%}`,
-		text(t.first), text(t.next), image, text(t.header), jinja(t.lead), jinja(t.close), trim)
+		text(t.first), text(t.next), image, text(t.header), jinja(t.lead), jinja(t.close), trim, final)
 }
 
 // spacesStart says whether a space goes before a text and not behind a special token within it.

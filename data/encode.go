@@ -72,7 +72,7 @@ func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prompt: %w", err)
 	}
-	s, _ := e.tokenize(e.template.question("", 0, conversation.rounds[0].question))
+	s, _ := e.tokenize(e.template.question("", 0, conversation.rounds[0].question, true))
 	return s.IDs, nil
 }
 

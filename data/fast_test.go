@@ -119,7 +119,9 @@ func TestChatTemplate(t *testing.T) {
 // tokenizer and from the template.
 func TestChatTemplatesOfFamilies(t *testing.T) {
 	for name, c := range map[string]struct{ vocabulary, template, config, image, text string }{
-		"byte-level":            {"llama3", "llama_3", `{"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}`, `"<image>\n"`, "part['text'] | trim }}"},
+		"byte-level": {"llama3", "llama_3", `{"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}`, `"<image>\n"`, "part['text'] | trim }}"},
+		"last answer": {"qwen2", "qwen_3", `{"eos_token": "<|im_end|>"}`, `"<image>\n"`,
+			`{% if loop.index >= loop.length - 1 and (not loop.last or add_generation_prompt) %}{{ "<think>\n\n</think>\n\n" }}{% endif %}`},
 		"space at the start":    {"mistral", "mistral_instruct", `{"eos_token": "</s>"}`, `"<image> \n"`, "part['text'] }}"},
 		"space at each stretch": {"phi3", "phi_3", `{"eos_token": "<|endoftext|>"}`, `"<image>\n"`, "part['text'] }}"},
 	} {

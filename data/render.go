@@ -148,14 +148,18 @@ func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f 
 func (t *Template) render(c conversation) []span {
 	var spans []span
 	for i, r := range c.rounds {
-		spans = append(spans, t.question(c.system, i, r.question)...)
+		last := i == len(c.rounds)-1
+		spans = append(spans, t.question(c.system, i, r.question, last)...)
+		if last && t.final != "" {
+			r.answer = strings.TrimLeft(r.answer, "\n")
+		}
 		spans = append(spans, span{t.lead + r.answer + t.close, true})
 	}
 	return append(spans, span{t.tail, true})
 }
 
 // question is round i up to where its answer begins.
-func (t *Template) question(system string, i int, text string) []span {
+func (t *Template) question(system string, i int, text string, last bool) []span {
 	before := t.next
 	if i == 0 {
 		before = t.first
@@ -164,6 +168,9 @@ func (t *Template) question(system string, i int, text string) []span {
 	if i == 0 && system != "" {
 		spans[0].text = strings.Replace(spans[0].text, t.system, system, 1)
 	}
-	spans = append(spans, span{text: text})
-	return append(spans, t.header...)
+	spans = append(append(spans, span{text: text}), t.header...)
+	if last && t.final != "" {
+		spans = append(spans, span{text: t.final})
+	}
+	return spans
 }

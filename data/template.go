@@ -14,7 +14,7 @@ const imageMark = "<image>"
 //
 //	first question header lead answer close · next question header lead answer close · … · tail
 //
-// and the strings are those of the original's training code (haotian-liu/LLaVA: llava/conversation.py, llava/train/train.py), or of the
+// where final stands behind the last header as well, and the strings are those of the original's training code (haotian-liu/LLaVA: llava/conversation.py, llava/train/train.py), or of the
 // chat template that a family's tokenizer_config.json has.
 type Template struct {
 	Name    string
@@ -24,6 +24,7 @@ type Template struct {
 	first     []span    // before the first question
 	next      []span    // before each later one
 	header    []span    // behind a question; generation starts behind it
+	final     string    // behind the last header: the answer there begins without the line breaks it may have
 	lead      string    // before the answer, trained: its space becomes part of the answer's first token
 	close     string    // behind an answer, trained
 	tail      string    // behind the last round, trained
@@ -82,6 +83,7 @@ var templates = []Template{
 	llama3("llama_3_1", llama3Header("system")+"Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|>"),
 	qwen("qwen_2", "You are a helpful assistant."),
 	qwen("qwen_2_5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
+	qwen3("qwen_3"),
 	phi3("phi_3"),
 }
 
@@ -165,6 +167,15 @@ func qwen(name, system string) Template {
 		close:  "<|im_end|>", stop: "<|im_end|>", stopToken: true,
 		reserved: "<|im_end|>",
 	}
+}
+
+// qwen3 is the chat template of Qwen3's models without a system message and with thinking turned off: the last answer has an empty
+// thought before it, the answers before have none.
+func qwen3(name string) Template {
+	t := qwen(name, "")
+	t.first = untrained("<|im_start|>user\n")
+	t.final, t.reserved = "<think>\n\n</think>\n\n", "</think>"
+	return t
 }
 
 // phi3 is the chat template of Phi-3-mini-4k-instruct and Phi-3.5-mini-instruct.

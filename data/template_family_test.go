@@ -18,6 +18,7 @@ var familyTemplates = map[string]struct {
 	"llama_3_1": {"llama3", "", 0},
 	"qwen_2":    {"qwen2", "\n", 1},
 	"qwen_2_5":  {"qwen2", "\n", 1},
+	"qwen_3":    {"qwen2", "\n", 1},
 	"phi_3":     {"phi3", "\n<|endoftext|>", 1},
 }
 
@@ -59,7 +60,7 @@ func TestTemplatesMatchChatTemplates(t *testing.T) {
 		if diff := cmp.Diff(strings.TrimPrefix(c.Text, bos), spelled(e.template.render(conversation))+family.ending); diff != "" {
 			t.Errorf("%s, %q (-transformers +this):\n%s", c.Template, c.Turns, diff)
 		}
-		if diff := cmp.Diff(strings.TrimPrefix(c.Prompt, bos), spelled(e.template.question("", 0, conversation.rounds[0].question))); diff != "" {
+		if diff := cmp.Diff(strings.TrimPrefix(c.Prompt, bos), spelled(e.template.question("", 0, conversation.rounds[0].question, true))); diff != "" {
 			t.Errorf("%s, prompt of %q (-transformers +this):\n%s", c.Template, c.Turns, diff)
 		}
 		if strings.Contains(c.Text, imageMark) {
@@ -73,8 +74,8 @@ func TestTemplatesMatchChatTemplates(t *testing.T) {
 			t.Errorf("%s, %q, ids (-tokenizers +this):\n%s", c.Template, c.Turns, diff)
 		}
 	}
-	if len(conversations) != 25 {
-		t.Errorf("compared %d conversations, want 25", len(conversations))
+	if len(conversations) != 36 {
+		t.Errorf("compared %d conversations, want 36", len(conversations))
 	}
 }
 

@@ -61,7 +61,8 @@ func TestOpenTemplate(t *testing.T) {
 		"plain": "plain", "v0_plain": "plain", "vicuna_v1": "vicuna_v1", "v1": "vicuna_v1", "llava_v1": "llava_v1", "v0": "llava_v0",
 		"default": "llava_v0", "llava_v0": "llava_v0", "v0_mmtag": "v0_mmtag", "v1_mmtag": "v1_mmtag", "llama_2": "llama_2",
 		"llava_llama_2": "llava_llama_2", "mistral_instruct": "mistral_instruct", "mpt": "mpt", "chatml_direct": "chatml_direct",
-		"mistral_direct": "chatml_direct", "llama_3": "llama_3", "llama_3_1": "llama_3_1", "qwen_2": "qwen_2", "qwen_2_5": "qwen_2_5", "phi_3": "phi_3",
+		"mistral_direct": "chatml_direct", "llama_3": "llama_3", "llama_3_1": "llama_3_1", "qwen_2": "qwen_2", "qwen_2_5": "qwen_2_5", "qwen_3": "qwen_3",
+		"phi_3": "phi_3",
 	} {
 		if got := openTemplate(t, name).Name; got != want {
 			t.Errorf("%q opens %q, want %q", name, got, want)
@@ -70,7 +71,7 @@ func TestOpenTemplate(t *testing.T) {
 			t.Errorf("Templates() lacks %q", name)
 		}
 	}
-	if len(names) != 21 {
+	if len(names) != 22 {
 		t.Errorf("%d names: %q", len(names), names)
 	}
 	_, err := OpenTemplate("vicuna")

@@ -37,7 +37,7 @@ var families = []family{
 	{"mistral", object{"sliding_window": 9}, "mistral",
 		object{"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"}, "mistral_instruct", clipTower},
 	{"qwen2", object{"tie_word_embeddings": true}, "qwen2", object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"}, "qwen_2", nil},
-	{"qwen3", object{"head_dim": 16}, "qwen2", object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"}, "qwen_2_5", sigLIPTower},
+	{"qwen3", object{"head_dim": 16}, "qwen2", object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"}, "qwen_3", sigLIPTower},
 	{"phi3", object{"sliding_window": 40, "eos_token_id": 900}, "phi3",
 		object{"bos_token": "<s>", "eos_token": "<|endoftext|>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"}, "phi_3", clipTower},
 }

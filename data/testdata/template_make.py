@@ -1,6 +1,6 @@
 """Makes template_golden.jsonl: conversations as the families' own chat templates spell them, and the ids of that by the vocabularies
-of tokenizer_make.py. The templates of Llama 3, Llama 3.1, Qwen 2.5
-and Phi 3.5 are files of the source package of llama-cpp-python, which is read and not installed. Run in data/testdata:
+of tokenizer_make.py. The templates of Llama 3, Llama 3.1, Qwen 2.5,
+Qwen 3 and Phi 3.5 are files of the source package of llama-cpp-python, which is read and not installed. Run in data/testdata:
 
     pip install transformers==5.17.0 jinja2
     pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.16
@@ -15,7 +15,8 @@ import tarfile
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-VOCABULARIES = {"llama_3": "llama3", "llama_3_1": "llama3", "qwen_2": "qwen2", "qwen_2_5": "qwen2", "phi_3": "phi3"}
+VOCABULARIES = {"llama_3": "llama3", "llama_3_1": "llama3", "qwen_2": "qwen2", "qwen_2_5": "qwen2", "qwen_3": "qwen2",
+                "phi_3": "phi3"}
 PACKAGE = "llama_cpp_python-0.3.16"
 QWEN_2 = ("{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
           "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
@@ -26,6 +27,7 @@ CONVERSATIONS = [
     ["<image>\nHi?", "A cat.", "Why?", "It sat."],
     ["<image>", "Two dogs,\n\nand a 猫 🐈.", "Count: 1, 2, 3", "3"],
     ["  What is\tthis? \n", "\n A list:\n- one\n- two\n\n", "And?", " that's all "],
+    ["Hi?", "\n\nA cat.\n"],
     ["x" * 50, "y", "{{ z }}", "{% if %}", "'\"\\", "<b>&amp;</b>"],
 ]
 
@@ -41,6 +43,7 @@ def templates():
             "llama_3_1": read(folder + "meta-llama-Llama-3.1-8B-Instruct.jinja"),
             "qwen_2": QWEN_2,
             "qwen_2_5": read(folder + "Qwen-Qwen2.5-7B-Instruct.jinja"),
+            "qwen_3": read(folder + "Qwen-Qwen3-0.6B.jinja"),
             "phi_3": read(folder + "microsoft-Phi-3.5-mini-instruct.jinja"),
         }
 
@@ -54,7 +57,8 @@ def main():
             for turns in CONVERSATIONS:
                 messages = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
                 text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
-                prompt = tokenizer.apply_chat_template(messages[:1], chat_template=template, tokenize=False, add_generation_prompt=True)
+                prompt = tokenizer.apply_chat_template(messages[:1], chat_template=template, tokenize=False, add_generation_prompt=True,
+                                                       enable_thinking=False)  # Qwen 3
                 out.write(json.dumps({"template": name, "turns": turns, "text": text, "prompt": prompt,
                                       "ids": vocabulary.encode(text, add_special_tokens=False).ids}, ensure_ascii=False) + "\n")
 
