@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -18,6 +19,8 @@ type clipConfig struct {
 	PatchSize        int64   `json:"patch_size"`
 	Activation       string  `json:"hidden_act"`
 	Eps              float64 `json:"layer_norm_eps"`
+	Range            float64 `json:"initializer_range"`
+	Factor           float64 `json:"initializer_factor"`
 }
 
 func (c *clipConfig) complete() error {
@@ -25,6 +28,7 @@ func (c *clipConfig) complete() error {
 	c.Layers, c.Heads, c.Channels = orDefault(c.Layers, 12), orDefault(c.Heads, 12), orDefault(c.Channels, 3)
 	c.ImageSize, c.PatchSize = orDefault(c.ImageSize, 224), orDefault(c.PatchSize, 32)
 	c.Activation, c.Eps = orDefault(c.Activation, "quick_gelu"), orDefault(c.Eps, 1e-5)
+	c.Range, c.Factor = orDefault(c.Range, 0.02), orDefault(c.Factor, 1)
 	switch {
 	case c.HiddenSize <= 0 || c.IntermediateSize <= 0 || c.Layers <= 0 || c.Heads <= 0 || c.PatchSize <= 0 || c.ImageSize < c.PatchSize:
 		return fmt.Errorf("a size is not positive, or image_size is smaller than patch_size")
@@ -78,33 +82,45 @@ func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 	if err != nil {
 		return nil, err
 	}
-	init := nn.Init{Kind: "normal", Scale: 0.02}
 	m.activation = activations[c.Activation]
 	root := ps.Root(partVision, visionPrefix)
 	embeddings := root.Sub("embeddings")
-	m.class = embeddings.Param("class_embedding", init, c.HiddenSize)
+	init := normal(c.Range * c.Factor)
+	m.class = embeddings.Param("class_embedding", normal(c.Factor/math.Sqrt(float64(c.HiddenSize))), c.HiddenSize)
 	m.patches = embeddings.Sub("patch_embedding").Param("weight", init, c.HiddenSize, c.Channels, c.PatchSize, c.PatchSize)
 	m.positions = nn.NewEmbedding(embeddings.Sub("position_embedding"), m.config.side()*m.config.side()+1, c.HiddenSize, init)
 	m.preNorm = nn.NewLayerNorm(root.Sub("pre_layrnorm"), c.HiddenSize, c.Eps) // the published files spell it so
 	for i := range layers {
-		m.layers = append(m.layers, newCLIPLayer(root.Sub("encoder").Layer("layers", i), c, init))
+		m.layers = append(m.layers, newCLIPLayer(root.Sub("encoder").Layer("layers", i), c, c.clipInit()))
 	}
 	return m, nil
 }
 
-func newCLIPLayer(p nn.Path, c clipConfig, init nn.Init) *clipLayer {
-	linear := func(p nn.Path, in, out int64) *nn.Linear { return nn.NewLinear(p, in, out, true, init) }
+// layerInit is how the matrices of a layer start: those that read the attention's input, the one behind the attention, and the two of
+// the MLP.
+type layerInit struct{ qkv, o, fc1, fc2 nn.Init }
+
+// clipInit is transformers' rule for CLIP (modeling_clip.py, CLIPPreTrainedModel._init_weights).
+func (c *clipConfig) clipInit() layerInit {
+	width, depth := math.Sqrt(float64(c.HiddenSize)), math.Sqrt(float64(2*c.Layers))
+	return layerInit{normal(c.Factor / width / depth), normal(c.Factor / width), normal(c.Factor / width / math.Sqrt2), normal(c.Factor / width / depth)}
+}
+
+func normal(std float64) nn.Init { return nn.Init{Kind: "normal", Scale: std} }
+
+func newCLIPLayer(p nn.Path, c clipConfig, init layerInit) *clipLayer {
+	linear := func(p nn.Path, in, out int64, init nn.Init) *nn.Linear { return nn.NewLinear(p, in, out, true, init) }
 	attention, mlp, d := p.Sub("self_attn"), p.Sub("mlp"), c.HiddenSize
 	return &clipLayer{
 		heads:      c.Heads,
 		norm1:      nn.NewLayerNorm(p.Sub("layer_norm1"), d, c.Eps),
-		q:          linear(attention.Sub("q_proj"), d, d),
-		k:          linear(attention.Sub("k_proj"), d, d),
-		v:          linear(attention.Sub("v_proj"), d, d),
-		o:          linear(attention.Sub("out_proj"), d, d),
+		q:          linear(attention.Sub("q_proj"), d, d, init.qkv),
+		k:          linear(attention.Sub("k_proj"), d, d, init.qkv),
+		v:          linear(attention.Sub("v_proj"), d, d, init.qkv),
+		o:          linear(attention.Sub("out_proj"), d, d, init.o),
 		norm2:      nn.NewLayerNorm(p.Sub("layer_norm2"), d, c.Eps),
-		fc1:        linear(mlp.Sub("fc1"), d, c.IntermediateSize),
-		fc2:        linear(mlp.Sub("fc2"), c.IntermediateSize, d),
+		fc1:        linear(mlp.Sub("fc1"), d, c.IntermediateSize, init.fc1),
+		fc2:        linear(mlp.Sub("fc2"), c.IntermediateSize, d, init.fc2),
 		activation: activations[c.Activation],
 	}
 }

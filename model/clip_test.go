@@ -2,7 +2,9 @@ package model
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -85,5 +87,44 @@ func TestTheTowersActivationIsTheConfigured(t *testing.T) {
 	near(t, "quick_gelu is the default", features(object{"hidden_act": "quick_gelu"}), quick, 0)
 	if d := largestDifference(features(object{"hidden_act": "gelu"}), quick); d < 1e-4 {
 		t.Errorf("gelu and quick_gelu differ by %g only", d)
+	}
+}
+
+// A tower without weights starts as transformers 5.17 starts it: standard deviations of CLIPVisionModel and SiglipVisionModel made from
+// these configurations, after torch.manual_seed(0).
+func TestTowersStartAsInTransformers(t *testing.T) {
+	shape := object{"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 8, "num_attention_heads": 4, "image_size": 32, "patch_size": 4}
+	for kind, want := range map[string]map[string]float64{
+		"clip_vision_model": {"embeddings.class_embedding": 0.2404, "embeddings.patch_embedding.weight": 0.1007, "embeddings.position_embedding.weight": 0.1001,
+			"self_attn.q_proj.weight": 0.0622, "self_attn.k_proj.weight": 0.0626, "self_attn.v_proj.weight": 0.0623, "self_attn.out_proj.weight": 0.2488,
+			"mlp.fc1.weight": 0.1791, "mlp.fc2.weight": 0.0627, "mlp.fc2.bias": 0},
+		"siglip_vision_model": {"embeddings.patch_embedding.weight": 0.1628, "embeddings.patch_embedding.bias": 0, "embeddings.position_embedding.weight": 0.1237,
+			"self_attn.q_proj.weight": 0.1236, "self_attn.k_proj.weight": 0.1245, "self_attn.v_proj.weight": 0.1249, "self_attn.out_proj.weight": 0.1227,
+			"self_attn.q_proj.bias": 0, "mlp.fc1.weight": 0.0946, "mlp.fc2.weight": 0.0946},
+	} {
+		vision := shape.with(object{"model_type": kind})
+		if kind == "clip_vision_model" {
+			vision = vision.with(object{"initializer_range": 0.05, "initializer_factor": 2})
+		}
+		m := openModel(t, tinyRecipe(t, tinyLanguage, vision), OpenOptions{Seed: 1})
+		for name, deviation := range want {
+			if !strings.HasPrefix(name, "embeddings.") {
+				name = "encoder.layers.0." + name
+			}
+			param, ok := m.Params.Get(visionPrefix + name)
+			if !ok {
+				t.Fatalf("%s: no %s", kind, name)
+			}
+			do(t, func(s *torch.Scope) {
+				values, sum := torch.Read[float32](param.Tensor()), 0.0
+				for _, v := range values {
+					sum += float64(v) * float64(v)
+				}
+				// A sample of n values strays from its deviation by 1/sqrt(2n) of it; five of those, for both samples.
+				if got, stray := math.Sqrt(sum/float64(len(values))), 5/math.Sqrt(float64(len(values))); math.Abs(got-deviation) > stray*deviation {
+					t.Errorf("%s: %s has the deviation %.4f, want %.4f", kind, name, got, deviation)
+				}
+			})
+		}
 	}
 }

@@ -2,6 +2,7 @@ package model
 
 import (
 	"errors"
+	"math"
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -29,17 +30,26 @@ func newSigLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 	if selected.Feature == "cls_patch" {
 		return nil, errors.New("select_feature cls_patch wants a class token, which SigLIP has not; it must be patch")
 	}
-	init := nn.Init{Kind: "normal", Scale: 0.02}
 	root := ps.Root(partVision, visionPrefix)
 	embeddings := root.Sub("embeddings")
 	convolution := embeddings.Sub("patch_embedding")
-	m.patches = convolution.Param("weight", init, c.HiddenSize, c.Channels, c.PatchSize, c.PatchSize)
+	m.patches = convolution.Param("weight", normal(1/lecunScale/math.Sqrt(float64(c.Channels*c.PatchSize*c.PatchSize))), c.HiddenSize, c.Channels, c.PatchSize, c.PatchSize)
 	m.shifts = convolution.Param("bias", nn.Init{Kind: "zeros"}, c.HiddenSize)
-	m.positions = nn.NewEmbedding(embeddings.Sub("position_embedding"), c.side()*c.side(), c.HiddenSize, init)
+	m.positions = nn.NewEmbedding(embeddings.Sub("position_embedding"), c.side()*c.side(), c.HiddenSize, normal(1/math.Sqrt(float64(c.HiddenSize))))
 	for i := range layers {
-		m.layers = append(m.layers, newCLIPLayer(root.Sub("encoder").Layer("layers", i), c, init))
+		m.layers = append(m.layers, newCLIPLayer(root.Sub("encoder").Layer("layers", i), c, c.sigLIPInit()))
 	}
 	return m, nil
+}
+
+// lecunScale is what transformers' lecun_normal_ divides the standard deviation by, as if it cut the distribution at two of them.
+const lecunScale = 0.87962566103423978
+
+// sigLIPInit is transformers' rule for SigLIP (modeling_siglip.py, SiglipPreTrainedModel._init_weights), as are the values above. Its
+// biases of a millionth are zeros here.
+func (c *clipConfig) sigLIPInit() layerInit {
+	square, wide := nn.XavierInit(c.HiddenSize, c.HiddenSize), nn.XavierInit(c.HiddenSize, c.IntermediateSize)
+	return layerInit{square, square, wide, wide}
 }
 
 func (m *siglip) Describe() TowerShape {

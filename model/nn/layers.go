@@ -24,7 +24,7 @@ func NewLinear(p Path, in, out int64, bias bool, init Init) *Linear {
 	return l
 }
 
-// biasInit is zero beside a normal weight (transformers) and like the weight beside a uniform one (PyTorch's Linear).
+// biasInit is like the weight beside a uniform one (PyTorch's Linear), and zero otherwise (transformers).
 func biasInit(weight Init) Init {
 	if weight.Kind == "uniform" {
 		return weight
@@ -34,6 +34,9 @@ func biasInit(weight Init) Init {
 
 // LinearInit is PyTorch's initialisation of a Linear: uniform in ±1/sqrt(fan_in), weight and bias (torch.nn.Linear.reset_parameters).
 func LinearInit(in int64) Init { return Init{"uniform", 1 / math.Sqrt(float64(in))} }
+
+// XavierInit is torch.nn.init.xavier_uniform_ for the weight and zero for the bias.
+func XavierInit(in, out int64) Init { return Init{"xavier", math.Sqrt(6 / float64(in+out))} }
 
 // Forward maps [R,in] to [R,out].
 func (l *Linear) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {

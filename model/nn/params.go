@@ -17,7 +17,7 @@ import (
 
 // Init is how a parameter starts when no file gives its value.
 type Init struct {
-	Kind  string  // "normal", "uniform", "ones" or "zeros"
+	Kind  string  // "normal", "uniform", "xavier" (uniform, but for a bias of zero), "ones" or "zeros"
 	Scale float64 // standard deviation, or bound
 }
 
@@ -216,7 +216,7 @@ func (p *Param) Initial(s *torch.Scope, seed uint64) *torch.Tensor {
 	switch p.Init.Kind {
 	case "normal":
 		value.FillNormal(p.Init.Scale, seed^hash(p.Name))
-	case "uniform":
+	case "uniform", "xavier":
 		value.FillUniform(p.Init.Scale, seed^hash(p.Name))
 	case "ones":
 		value = torch.Ones(s, p.Shape, torch.Float32, torch.CPU)
