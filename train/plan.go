@@ -46,11 +46,20 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 	if p.trains, err = trains(stage.Train); err != nil {
 		return nil, err
 	}
-	p.threads = resolve(r.Threads, 0, saved["threads"], runtime.NumCPU())
+	p.threads = resolve(r.Threads, 0, saved["threads"], defaultThreads())
 	if p.tokens == 0 {
 		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), saved["micro"], defaultMicro(p.device)), stage.Batch.Global)
 	}
 	return p, nil
+}
+
+// defaultThreads is OMP_NUM_THREADS, which schedulers and containers set, or else as many as the process may use at once: Go counts the
+// cores of its affinity and of its control group's quota.
+func defaultThreads() int {
+	if n, err := strconv.Atoi(os.Getenv("OMP_NUM_THREADS")); err == nil && n > 0 {
+		return n
+	}
+	return runtime.GOMAXPROCS(0)
 }
 
 // resolve is the recipe's value, or for auto the one that the run began with, or the default.

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -24,6 +25,16 @@ func TestResolve(t *testing.T) {
 }
 
 // A micro-batch is the recipe's, the saved one or the default, and never more than a step; a token budget displaces it.
+func TestThreadsFollowTheEnvironment(t *testing.T) {
+	all := runtime.GOMAXPROCS(0)
+	for value, want := range map[string]int{"": all, "3": 3, "0": all, "-1": all, "many": all} {
+		t.Setenv("OMP_NUM_THREADS", value)
+		if got := defaultThreads(); got != want {
+			t.Errorf("OMP_NUM_THREADS=%q: %d threads, want %d", value, got, want)
+		}
+	}
+}
+
 func TestPlanMicroBatch(t *testing.T) {
 	for _, c := range []struct {
 		name          string
