@@ -3,9 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,26 +59,4 @@ func newExport(p *program) *cobra.Command {
 	command.MarkFlagRequired("format")
 	command.MarkFlagRequired("out")
 	return command
-}
-
-// sizeUnits are those of transformers' max_shard_size: decimal, and binary with an i.
-var sizeUnits = []struct {
-	suffix string
-	bytes  int64
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}}
-
-// parseSize reads a size in bytes.
-func parseSize(text string) (int64, error) {
-	for _, unit := range sizeUnits {
-		number, ok := strings.CutSuffix(text, unit.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseInt(number, 10, 64)
-		if err != nil || n < 1 || n > math.MaxInt64/unit.bytes {
-			break
-		}
-		return n * unit.bytes, nil
-	}
-	return 0, fmt.Errorf("%q is not a size; write a whole number above 0 and GB, MB or KB (GiB, MiB, KiB for powers of two)", text)
 }
