@@ -49,7 +49,7 @@ func OpenReading(m recipes.Model) (*Reading, error) {
 // Fits makes sure that the language model has a row for every piece of the tokenizer. It may have more: published models are padded.
 func (r *Reading) Fits(language model.LanguageShape) error {
 	if v := int64(r.Tokenizer.VocabSize()); v > language.VocabSize {
-		return fmt.Errorf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", v, language.VocabSize)
+		return fmt.Errorf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together. Name the model's own tokenizer as model.language.tokenizer.path", v, language.VocabSize)
 	}
 	return nil
 }

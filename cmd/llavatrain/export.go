@@ -13,7 +13,8 @@ import (
 	"github.com/llavatrain/llavatrain/train"
 )
 
-// exportDtypes are the values of --dtype; without it the weights keep the dtype of the language model's files.
+// exportDtypes are the values of --dtype; without it the weights keep the dtype of the language model's files, or are F32 where those have
+// several.
 var exportDtypes = map[string]checkpoints.Dtype{"": "", "fp32": checkpoints.F32, "bf16": checkpoints.BF16, "fp16": checkpoints.F16}
 
 func newExport(p *program) *cobra.Command {
@@ -53,7 +54,7 @@ func newExport(p *program) *cobra.Command {
 	}
 	f := command.Flags()
 	f.StringVar(&c.Format, "format", "", "hf, llava, projector or adapter")
-	f.StringVar(&dtype, "dtype", "", "fp32, bf16 or fp16; without it that of the language model's files")
+	f.StringVar(&dtype, "dtype", "", "fp32, bf16 or fp16; without it that of the language model's files, or fp32 where they have several")
 	f.StringVar(&shards, "shards", "5GB", "largest file of weights, a `SIZE` such as 500MB or 5GB")
 	f.StringVar(&c.Out, "out", "", "`DIR` to write, which must not exist yet")
 	command.MarkFlagRequired("format")
