@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -71,11 +72,11 @@ func openProcessor(v recipes.Vision, tower model.TowerShape) (*data.Processor, e
 		if err != nil {
 			return nil, err
 		}
-		if _, err := os.Stat(filepath.Join(dir, "preprocessor_config.json")); err == nil {
-			p, err := data.OpenProcessor(dir)
-			if err == nil && int64(p.Size) != tower.ImageSize {
-				err = fmt.Errorf("preprocessor_config.json makes pictures of %d pixels, config.json wants %d", p.Size, tower.ImageSize)
-			}
+		p, err := data.OpenProcessor(dir)
+		if err == nil && int64(p.Size) != tower.ImageSize {
+			err = fmt.Errorf("the image processor of %q makes pictures of %d pixels, config.json wants %d", dir, p.Size, tower.ImageSize)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
 			return p, err
 		}
 	}
