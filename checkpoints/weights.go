@@ -168,7 +168,7 @@ func readIndex(text []byte) (shardOf map[string]string, err error) {
 	}
 	for name, file := range shardOf {
 		if file == "" || file == "." || file == ".." || strings.ContainsAny(file, "/\\\x00") {
-			return nil, fmt.Errorf("tensor %q: file %q is not the plain name of a file in this folder", name, file)
+			return nil, fmt.Errorf("tensor %q: file %q is not the plain name of a file in this folder; put the file here and its name in the index", name, file)
 		}
 	}
 	return shardOf, nil

@@ -92,7 +92,8 @@ func TestIndexFollowsLinks(t *testing.T) {
 	root := t.TempDir()
 	blobs, snapshot, filled, own := filepath.Join(root, "models--a--b", "blobs"), filepath.Join(root, "models--a--b", "snapshots", "c"),
 		filepath.Join(root, "filled"), filepath.Join(root, "own")
-	for _, dir := range []string{blobs, snapshot, filled, filepath.Join(own, "parts")} {
+	linked := filepath.Join(root, "linked") // to another disk, say
+	for _, dir := range []string{blobs, snapshot, filled, filepath.Join(own, "parts"), linked} {
 		must(t, os.MkdirAll(dir, 0o777))
 	}
 	x, index := tensor("a", F32, 1), []byte(`{"weight_map":{"a":"s"}}`)
@@ -106,10 +107,11 @@ func TestIndexFollowsLinks(t *testing.T) {
 	for link, target := range map[string]string{
 		filepath.Join(snapshot, name): "../../blobs/222", filepath.Join(snapshot, "s"): "../../blobs/111",
 		filepath.Join(filled, "s"): filepath.Join(blobs, "111"), filepath.Join(own, "s"): "parts/s", filepath.Join(root, "main"): snapshot,
+		filepath.Join(linked, name): filepath.Join(own, name), filepath.Join(linked, "s"): filepath.Join(own, "s"),
 	} {
 		must(t, os.Symlink(target, link))
 	}
-	for _, dir := range []string{snapshot, filled, own, filepath.Join(root, "main")} {
+	for _, dir := range []string{snapshot, filled, own, linked, filepath.Join(root, "main")} {
 		wantEqual(t, tensors(t, open(t, dir)), map[string]Tensor{"a": x})
 	}
 }
@@ -163,7 +165,7 @@ func TestOpenErrors(t *testing.T) {
 		"empty weight_map":  {index(`{"weight_map":{}}`), []string{"weight_map"}},
 		"weight_map twice":  {index(`{"weight_map":{"a":"s"},"weight_map":{"a":"s"}}`), []string{"twice"}},
 		"tensor twice":      {index(`{"weight_map":{"a":"s","a":"s"}}`), []string{`"a"`, "twice"}},
-		"path up":           {index(`{"weight_map":{"a":"../s"}}`), []string{`"../s"`, "plain name"}},
+		"path up":           {index(`{"weight_map":{"a":"../s"}}`), []string{`"../s"`, "plain name", "put the file here"}},
 		"absolute path":     {index(`{"weight_map":{"a":"/etc/passwd"}}`), []string{"plain name"}},
 		"parent":            {index(`{"weight_map":{"a":".."}}`), []string{"plain name"}},
 		"backslash":         {index(`{"weight_map":{"a":"x\\s"}}`), []string{"plain name"}},
