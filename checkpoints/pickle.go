@@ -132,7 +132,7 @@ func global(rest []byte) (int, error) {
 		return 0, errors.New("cut short")
 	}
 	if _, ok := globals[string(module)+" "+string(name)]; !ok {
-		return 0, fmt.Errorf("refused to run %.80q of %.80q: a file of weights does not need it, and it may do harm", name, module)
+		return 0, fmt.Errorf("refused to run %.80q of %.80q: a file of weights does not need it, and it may do harm. Take the model in safetensors", name, module)
 	}
 	return len(module) + 1 + len(name) + 1, nil
 }

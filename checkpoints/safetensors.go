@@ -33,7 +33,7 @@ func readSafetensors(file []byte) ([]view, map[string]string, error) {
 		return nil, nil, fmt.Errorf("safetensors: header of %d bytes, at most %d are allowed; is this a safetensors file?", length, maxHeader)
 	}
 	if length > uint64(len(file)-8) {
-		return nil, nil, fmt.Errorf("safetensors: header of %d bytes in a file of %d: the file is cut short", length, len(file))
+		return nil, nil, fmt.Errorf("safetensors: header of %d bytes in a file of %d: the file is cut short; fetch or copy it again", length, len(file))
 	}
 	entries, metadata, err := readHeader(file[8 : 8+length])
 	if err != nil {
@@ -113,7 +113,7 @@ func lay(entries []entry, data []byte) ([]view, error) {
 			return nil, fmt.Errorf("tensor %q: %s %v needs %d bytes, its offsets are %d to %d", e.Name, e.Dtype, e.Shape, e.Bytes(), e.begin, e.end)
 		}
 		if e.end > int64(len(data)) {
-			return nil, fmt.Errorf("tensor %q: ends at byte %d of %d bytes of data: the file is cut short", e.Name, e.end, len(data))
+			return nil, fmt.Errorf("tensor %q: ends at byte %d of %d bytes of data: the file is cut short; fetch or copy it again", e.Name, e.end, len(data))
 		}
 		views[i] = view{Info: e.Info, data: data[e.begin:e.end:e.end]}
 		at = e.end

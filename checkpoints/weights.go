@@ -96,7 +96,7 @@ func (w *Weights) addIndex(path string) error {
 		return fmt.Errorf("index %q: %w", path, err)
 	}
 	for _, shard := range slices.Compact(slices.Sorted(maps.Values(shardOf))) {
-		views, metadata, err := w.read(filepath.Join(filepath.Dir(path), shard))
+		views, metadata, err := w.readShard(path, shard)
 		if err != nil {
 			return fmt.Errorf("index %q: %w", path, err)
 		}
@@ -113,6 +113,39 @@ func (w *Weights) addIndex(path string) error {
 		}
 	}
 	return nil
+}
+
+// readShard reads a file that an index names.
+func (w *Weights) readShard(index, shard string) ([]view, map[string]string, error) {
+	path := filepath.Join(filepath.Dir(index), shard)
+	file, err := filepath.EvalSymlinks(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil, fmt.Errorf("%w; fetch it again, or copy it beside the index", err)
+	case err != nil:
+		return nil, nil, fmt.Errorf("file %q: %w", path, err)
+	case !mayName(index, file):
+		return nil, nil, fmt.Errorf("file %q is a link that leaves the folder, to %q; put the file itself there", path, file)
+	}
+	return w.read(path)
+}
+
+// mayName says whether a file, all links followed, is one that an index may name: it and the links that came with it are untrusted. The
+// file lies in the index's folder or, where the index is a link as all files of a hub cache's snapshot are, in that which it leads to.
+// huggingface_hub before 0.23 put links to the cache's blobs beside an index that was none.
+func mayName(index, file string) bool {
+	folder, err := filepath.EvalSymlinks(filepath.Dir(index))
+	target, targetErr := filepath.EvalSymlinks(index)
+	if err != nil || targetErr != nil {
+		return false
+	}
+	for _, dir := range []string{folder, filepath.Dir(target)} {
+		if rest, err := filepath.Rel(dir, file); err == nil && filepath.IsLocal(rest) {
+			return true
+		}
+	}
+	blobs := filepath.Dir(file)
+	return filepath.Base(blobs) == "blobs" && strings.HasPrefix(filepath.Base(filepath.Dir(blobs)), "models--")
 }
 
 // readIndex reads the weight_map of an index: tensor name -> file name, which must name a file beside the index.
@@ -135,7 +168,7 @@ func readIndex(text []byte) (shardOf map[string]string, err error) {
 	}
 	for name, file := range shardOf {
 		if file == "" || file == "." || file == ".." || strings.ContainsAny(file, "/\\\x00") {
-			return nil, fmt.Errorf("tensor %q: file %q is not the plain name of a file in this folder", name, file)
+			return nil, fmt.Errorf("tensor %q: file %q is not the plain name of a file in this folder; put the file here and its name in the index", name, file)
 		}
 	}
 	return shardOf, nil

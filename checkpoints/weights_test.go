@@ -86,6 +86,36 @@ func TestOpenFollowsLinks(t *testing.T) { // the local hub cache is made of them
 	wantEqual(t, open(t, dir).Names(), []string{"a"})
 }
 
+// The shards of an index are links where the index is one (a snapshot of the hub cache), or lead to its blobs (folders that older
+// versions of huggingface_hub filled), or stay in the folder.
+func TestIndexFollowsLinks(t *testing.T) {
+	root := t.TempDir()
+	blobs, snapshot, filled, own := filepath.Join(root, "models--a--b", "blobs"), filepath.Join(root, "models--a--b", "snapshots", "c"),
+		filepath.Join(root, "filled"), filepath.Join(root, "own")
+	linked := filepath.Join(root, "linked") // to another disk, say
+	for _, dir := range []string{blobs, snapshot, filled, filepath.Join(own, "parts"), linked} {
+		must(t, os.MkdirAll(dir, 0o777))
+	}
+	x, index := tensor("a", F32, 1), []byte(`{"weight_map":{"a":"s"}}`)
+	for _, path := range []string{filepath.Join(blobs, "111"), filepath.Join(own, "parts", "s")} {
+		must(t, WriteSafetensors(path, nil, []Tensor{x}))
+	}
+	const name = "model.safetensors.index.json"
+	for _, path := range []string{filepath.Join(blobs, "222"), filepath.Join(filled, name), filepath.Join(own, name)} {
+		write(t, path, index)
+	}
+	for link, target := range map[string]string{
+		filepath.Join(snapshot, name): "../../blobs/222", filepath.Join(snapshot, "s"): "../../blobs/111",
+		filepath.Join(filled, "s"): filepath.Join(blobs, "111"), filepath.Join(own, "s"): "parts/s", filepath.Join(root, "main"): snapshot,
+		filepath.Join(linked, name): filepath.Join(own, name), filepath.Join(linked, "s"): filepath.Join(own, "s"),
+	} {
+		must(t, os.Symlink(target, link))
+	}
+	for _, dir := range []string{snapshot, filled, own, linked, filepath.Join(root, "main")} {
+		wantEqual(t, tensors(t, open(t, dir)), map[string]Tensor{"a": x})
+	}
+}
+
 func TestOpenErrors(t *testing.T) {
 	legacy := "\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 	shard := func(dir string) {
@@ -97,6 +127,15 @@ func TestOpenErrors(t *testing.T) {
 			write(t, filepath.Join(dir, "model.safetensors.index.json"), []byte(text))
 		}
 	}
+	link := func(target string) func(string) {
+		return func(dir string) {
+			index(`{"weight_map":{"a":"link"}}`)(dir)
+			must(t, os.Symlink(target, filepath.Join(dir, "link")))
+		}
+	}
+	outside := filepath.Join(t.TempDir(), "private.safetensors")
+	must(t, WriteSafetensors(outside, nil, []Tensor{tensor("a", F32, 1)}))
+	hostile := new(pickler).op(0x80, 2).global("os", "system").op('(').text("id").op('t', 'R', '.').Bytes()
 	file := func(text string) func(string) {
 		return func(dir string) { write(t, filepath.Join(dir, "model.safetensors"), []byte(text)) }
 	}
@@ -104,19 +143,29 @@ func TestOpenErrors(t *testing.T) {
 		make func(dir string)
 		want []string
 	}{
-		"empty folder":      {func(string) {}, []string{"model.safetensors.index.json", "pytorch_model.bin,", "mm_projector.bin"}},
-		"empty file":        {file(""), []string{"model.safetensors", "0 bytes"}},
-		"web page":          {file("<!DOCTYPE html><html>"), []string{"is this a safetensors file?"}},
-		"git lfs":           {file("version https://git-lfs.github.com/spec/v1\noid"), []string{"git lfs pull"}},
-		"old torch":         {file(legacy), []string{"PyTorch before 1.6"}},
-		"pipe":              {func(dir string) { must(t, unix.Mkfifo(filepath.Join(dir, "model.safetensors"), 0o600)) }, []string{"regular file"}},
-		"missing shard":     {index(`{"weight_map":{"a":"gone.safetensors"}}`), []string{"index.json", "gone.safetensors", "no such file"}},
+		"empty folder":                  {func(string) {}, []string{"model.safetensors.index.json", "pytorch_model.bin,", "mm_projector.bin"}},
+		"empty file":                    {file(""), []string{"model.safetensors", "0 bytes"}},
+		"web page":                      {file("<!DOCTYPE html><html>"), []string{"is this a safetensors file?"}},
+		"git lfs":                       {file("version https://git-lfs.github.com/spec/v1\noid"), []string{"git lfs pull"}},
+		"old torch":                     {file(legacy), []string{"PyTorch before 1.6"}},
+		"a program under weights' name": {file(string(torchZip(hostile, nil))), []string{"model.safetensors", `refused to run "system" of "os"`}},
+		"pipe":                          {func(dir string) { must(t, unix.Mkfifo(filepath.Join(dir, "model.safetensors"), 0o600)) }, []string{"regular file"}},
+		"missing shard":                 {index(`{"weight_map":{"a":"gone.safetensors"}}`), []string{"index.json", "gone.safetensors", "no such file", "fetch it again"}},
+		"link out of the folder":        {link(outside), []string{"index.json", "is a link that leaves the folder", "private.safetensors", "put the file itself there"}},
+		"link up":                       {link("../" + filepath.Base(outside)), []string{"no such file", "fetch it again"}},
+		"link to nothing":               {link("gone"), []string{"gone", "no such file", "fetch it again"}},
+		"link to itself":                {link("link"), []string{`link"`, "too many links"}},
+		"link to a folder":              {link("."), []string{"not a regular file"}},
+		"folder for a shard": {func(dir string) {
+			index(`{"weight_map":{"a":"d"}}`)(dir)
+			must(t, os.Mkdir(filepath.Join(dir, "d"), 0o777))
+		}, []string{`d"`, "not a regular file"}},
 		"missing tensor":    {index(`{"weight_map":{"a":"s","b":"s"}}`), []string{`"b"`, `"s"`}},
 		"no weight_map":     {index(`{}`), []string{"weight_map"}},
 		"empty weight_map":  {index(`{"weight_map":{}}`), []string{"weight_map"}},
 		"weight_map twice":  {index(`{"weight_map":{"a":"s"},"weight_map":{"a":"s"}}`), []string{"twice"}},
 		"tensor twice":      {index(`{"weight_map":{"a":"s","a":"s"}}`), []string{`"a"`, "twice"}},
-		"path up":           {index(`{"weight_map":{"a":"../s"}}`), []string{`"../s"`, "plain name"}},
+		"path up":           {index(`{"weight_map":{"a":"../s"}}`), []string{`"../s"`, "plain name", "put the file here"}},
 		"absolute path":     {index(`{"weight_map":{"a":"/etc/passwd"}}`), []string{"plain name"}},
 		"parent":            {index(`{"weight_map":{"a":".."}}`), []string{"plain name"}},
 		"backslash":         {index(`{"weight_map":{"a":"x\\s"}}`), []string{"plain name"}},

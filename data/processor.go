@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -22,8 +23,9 @@ type Processor struct {
 
 const (
 	processorFile = "preprocessor_config.json"
-	bilinear      = 2 // PIL.Image.Resampling.BILINEAR
-	bicubic       = 3 // PIL.Image.Resampling.BICUBIC
+	nestedFile    = "processor_config.json" // since transformers 5: the same under image_processor
+	bilinear      = 2                       // PIL.Image.Resampling.BILINEAR
+	bicubic       = 3                       // PIL.Image.Resampling.BICUBIC
 	maxImageSize  = 4096
 )
 
@@ -42,13 +44,16 @@ func SigLIPProcessor(size int) *Processor {
 	return &Processor{Size: size, Filter: bicubic, Rescale: 1.0 / 255, Mean: half, Std: half}
 }
 
-// OpenProcessor reads a preprocessor_config.json, or the one in a folder. The error wraps fs.ErrNotExist when there is none:
-// CLIPProcessor or SigLIPProcessor may then do. Settings that would change the result in a way not implemented are refused by key.
-func OpenProcessor(path string) (*Processor, error) {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		path = filepath.Join(path, processorFile)
-	}
+// OpenProcessor reads the preprocessor_config.json of a folder or, where it has none, the image settings in its processor_config.json. The
+// error wraps fs.ErrNotExist when there are neither: CLIPProcessor or SigLIPProcessor may then do. Settings that would change the result in
+// a way not implemented are refused by key.
+func OpenProcessor(dir string) (*Processor, error) {
+	path := filepath.Join(dir, processorFile)
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		path = filepath.Join(dir, nestedFile)
+		text, err = readNested(path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("image processor: %w", err)
 	}
@@ -57,6 +62,24 @@ func OpenProcessor(path string) (*Processor, error) {
 		return nil, fmt.Errorf("image processor %q: %w", path, err)
 	}
 	return p, nil
+}
+
+// readNested is the image settings of a processor_config.json. Before transformers 5 the file had none.
+func readNested(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var config struct {
+		Image json.RawMessage `json:"image_processor"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		return nil, fmt.Errorf("%q: %w", path, err)
+	}
+	if len(config.Image) == 0 || string(config.Image) == "null" {
+		return nil, fmt.Errorf("%q has no image_processor: %w", path, fs.ErrNotExist)
+	}
+	return config.Image, nil
 }
 
 // processorConfig holds the keys of preprocessor_config.json that change pixels; other keys are ignored.

@@ -249,9 +249,51 @@ func TestOpenProcessorOfSigLIP(t *testing.T) {
 }
 
 func TestOpenProcessorMissing(t *testing.T) {
-	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "none.json")} {
-		if _, err := OpenProcessor(path); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: error %v", path, err)
+	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "none")} {
+		if _, err := OpenProcessor(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: error %v", dir, err)
+		}
+	}
+}
+
+// What LlavaProcessor of transformers 5.17 saves: one file for the processor of text and that of pictures.
+func TestOpenProcessorOfTransformers5(t *testing.T) {
+	const settings = `{"crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "do_convert_rgb": true, "do_normalize": true,
+		"do_rescale": true, "do_resize": true, "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_processor_type": "CLIPImageProcessor",
+		"image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 2, "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": 256}}`
+	want := CLIPProcessor(224)
+	want.Edge, want.Filter = 256, bilinear // nobody's defaults
+	for name, c := range map[string]struct {
+		nested, beside, problem string
+		want                    *Processor
+	}{
+		"nested":           {nested: `{"image_processor": ` + settings + `, "image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}`, want: want},
+		"its own file":     {nested: `{"image_processor": ` + settings + `}`, beside: clipConfig, want: CLIPProcessor(224)},
+		"transformers 4":   {nested: `{"image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}`, problem: "has no image_processor"},
+		"null":             {nested: `{"image_processor": null}`, problem: "has no image_processor"},
+		"not supported":    {nested: `{"image_processor": ` + strings.Replace(settings, `"do_rescale": true`, `"do_rescale": false`, 1) + `}`, problem: "do_rescale false"},
+		"a class by name":  {nested: `{"image_processor": "CLIPImageProcessor"}`, problem: "cannot unmarshal string"},
+		"not JSON":         {nested: `{"image_processor": `, problem: "unexpected end of JSON"},
+		"its own is wrong": {nested: `{"image_processor": ` + settings + `}`, beside: `{`, problem: processorFile},
+	} {
+		dir := t.TempDir()
+		for file, text := range map[string]string{nestedFile: c.nested, processorFile: c.beside} {
+			if text == "" {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := OpenProcessor(dir)
+		if c.problem == "" {
+			if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
+				t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), c.problem) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: error %v, want %q and the path", name, err, c.problem)
+		} else if none := strings.Contains(c.problem, "has no"); errors.Is(err, fs.ErrNotExist) != none {
+			t.Errorf("%s: %v is taken for a file that is not there: %v", name, err, !none)
 		}
 	}
 }
@@ -260,11 +302,11 @@ func TestProcessorJSON(t *testing.T) {
 	squash, larger, linear := CLIPProcessor(384), CLIPProcessor(224), SigLIPProcessor(224)
 	squash.Edge, larger.Edge, linear.Filter = 0, 256, bilinear
 	for _, p := range []*Processor{CLIPProcessor(336), squash, larger, SigLIPProcessor(384), linear} {
-		path := filepath.Join(t.TempDir(), "p.json")
-		if err := os.WriteFile(path, p.JSON(), 0o644); err != nil {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, processorFile), p.JSON(), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := OpenProcessor(path)
+		got, err := OpenProcessor(dir)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -109,7 +109,7 @@ func tokenizerFile(path string) (string, error) {
 		}
 	}
 	if len(found) == 0 {
-		return "", fmt.Errorf("%s holds neither %s (SentencePiece, as Llama and Vicuna have) nor %s", path, modelFile, jsonFile)
+		return "", fmt.Errorf("%s holds neither %s (SentencePiece, as Llama and Vicuna have) nor %s; copy the model's own there", path, modelFile, jsonFile)
 	}
 	if len(found) == 2 {
 		config, err := readTokenizerConfig(path)

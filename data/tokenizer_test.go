@@ -334,7 +334,7 @@ func TestOpenTokenizerRefuses(t *testing.T) {
 			t.Errorf("%s: error is %v, want %q", test.name, err, test.want)
 		}
 	}
-	if _, err := OpenTokenizer(t.TempDir(), "auto"); err == nil || !strings.Contains(err.Error(), "holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json") {
+	if _, err := OpenTokenizer(t.TempDir(), "auto"); err == nil || !strings.Contains(err.Error(), "holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json; copy") {
 		t.Errorf("empty folder: error is %v", err)
 	}
 }

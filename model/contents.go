@@ -94,14 +94,22 @@ func (c *Contents) Close() {
 // Language is what the tokenizer must fit.
 func (c *Contents) Language() LanguageShape { return c.model.Language.Describe() }
 
-// Dtype is the dtype of the language model's weights in their files; F32 for random ones.
-func (c *Contents) Dtype() checkpoints.Dtype {
+// Dtype is the dtype of the language model's weights in their files. It is F32, which holds the others' values, where they have several,
+// and for random ones.
+func (c *Contents) Dtype() (dtype checkpoints.Dtype) {
 	for _, t := range c.list {
-		if t.param != nil && t.param.Part == partLanguage && !t.param.Adapter && t.weights != nil {
-			return t.info.Dtype
+		if t.param == nil || t.param.Part != partLanguage || t.param.Adapter {
+			continue
 		}
+		if t.weights == nil || dtype != "" && dtype != t.info.Dtype {
+			return checkpoints.F32
+		}
+		dtype = t.info.Dtype
 	}
-	return checkpoints.F32
+	if _, known := torchDtypes[dtype]; !known {
+		return checkpoints.F32
+	}
+	return dtype
 }
 
 // has says whether there is a tensor of a name.

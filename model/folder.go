@@ -60,7 +60,7 @@ func readVisionConfig(v recipes.Vision) (raw []byte, dir, towerDir string, err e
 	return raw, dir, towerDir, nil
 }
 
-// TowerFolder is the folder with a tower's config.json and preprocessor_config.json; "" for a tower made from its configuration.
+// TowerFolder is the folder with a tower's config.json and image settings; "" for a tower made from its configuration.
 func TowerFolder(v recipes.Vision) (string, error) {
 	_, _, dir, err := readVisionConfig(v)
 	return dir, err

@@ -23,7 +23,7 @@ type TowerShape struct {
 	Rows             int64 // rows that its layers have for each picture
 	Layers           int64 // that run
 	IntermediateSize int64
-	Processor        string // clip or siglip: whose image constants hold where a folder has no preprocessor_config.json
+	Processor        string // clip or siglip: whose image constants hold where a folder has none of its own
 }
 
 // TowerSelect says which of a tower's hidden states are the features, as LLaVA's mm_vision_select_layer and mm_vision_select_feature.

@@ -133,7 +133,7 @@ type assignment struct {
 	weights *checkpoints.Weights // nil: initialise
 }
 
-// match finds a tensor for every parameter. All that is missing, misshaped or left over is reported together.
+// match finds a tensor for every parameter. All that is missing, misshaped, of another kind or left over is reported together.
 func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 	var plan []assignment
 	var problems []error
@@ -164,7 +164,7 @@ func (ss *sources) find(p *nn.Param) (assignment, error) {
 	for _, s := range slices.Backward(ss.overlays) {
 		for _, name := range []string{p.Name, peftPrefix + p.Name} {
 			if info, ok := s.weights.Info(name); ok {
-				return assignment{p, info, s.weights}, checkShape(p, info, s.where)
+				return assignment{p, info, s.weights}, checkTensor(p, info, s.where)
 			}
 		}
 	}
@@ -184,14 +184,20 @@ func (ss *sources) base(p *nn.Param) (assignment, error) {
 	if !ok {
 		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", s.nameOf(p), p.Shape, s.where)
 	}
-	return assignment{p, info, s.weights}, checkShape(p, info, s.where)
+	return assignment{p, info, s.weights}, checkTensor(p, info, s.where)
 }
 
-func checkShape(p *nn.Param, info checkpoints.Info, where string) error {
-	if slices.Equal(p.Shape, info.Shape) {
-		return nil
+// dtypeNames are safetensors' dtypes that a parameter can be loaded from, in any mixture.
+var dtypeNames = map[checkpoints.Dtype]torch.Dtype{"F32": torch.Float32, "F16": torch.Float16, "BF16": torch.BFloat16, "F64": torch.Float64}
+
+func checkTensor(p *nn.Param, info checkpoints.Info, where string) error {
+	if _, ok := dtypeNames[info.Dtype]; !ok {
+		return fmt.Errorf("  dtype: %s is %s; weights are F32, F16, BF16 or F64 (in %s)", info.Name, info.Dtype, where)
 	}
-	return fmt.Errorf("  shape: %s is %v, the model needs %v (in %s)", info.Name, info.Shape, p.Shape, where)
+	if !slices.Equal(p.Shape, info.Shape) {
+		return fmt.Errorf("  shape: %s is %v, the model needs %v (in %s)", info.Name, info.Shape, p.Shape, where)
+	}
+	return nil
 }
 
 // belongs says whether a tensor of the source's files is its part's business: a whole LLaVA folder serves all three parts.
@@ -217,22 +223,9 @@ func (s *source) leftOver(taken map[string]bool, tied bool) (problems []error) {
 	return problems
 }
 
-// dtypeNames are safetensors' dtypes that a parameter can be loaded from.
-var dtypeNames = map[checkpoints.Dtype]torch.Dtype{"F32": torch.Float32, "F16": torch.Float16, "BF16": torch.BFloat16, "F64": torch.Float64}
-
-func (a assignment) checkDtype() error {
-	if _, ok := dtypeNames[a.info.Dtype]; a.weights != nil && !ok {
-		return fmt.Errorf("tensor %s has dtype %s; weights are F32, F16, BF16 or F64", a.info.Name, a.info.Dtype)
-	}
-	return nil
-}
-
 func (a assignment) load(seed uint64) error {
 	if a.weights == nil {
 		return torch.Do(func(s *torch.Scope) { a.param.Initialise(s, seed) })
-	}
-	if err := a.checkDtype(); err != nil {
-		return err
 	}
 	dtype := dtypeNames[a.info.Dtype]
 	tensor, err := a.weights.Tensor(a.info.Name)

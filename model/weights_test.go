@@ -222,8 +222,37 @@ func TestWeightsOfOtherDtypesAreConverted(t *testing.T) {
 	}
 	files[name] = checkpoints.Tensor{Info: checkpoints.Info{Dtype: checkpoints.I32, Shape: []int64{8}}, Data: make([]byte, 32)}
 	r.Language.Weights = writeFolder(t, tinyLanguage, files)
-	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "model.norm.weight has dtype I32") {
+	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "dtype: model.norm.weight is I32; weights are F32, F16, BF16 or F64 (in "+r.Language.Weights+")") {
 		t.Errorf("error %q", message)
+	}
+}
+
+// Published folders hold several dtypes at once. Every value comes as it is there, and an export of the folder keeps them all.
+func TestAFolderOfMixedDtypes(t *testing.T) {
+	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
+	r := tinyFolders(t, source)
+	mixture := []checkpoints.Dtype{checkpoints.BF16, checkpoints.F32, checkpoints.F16, checkpoints.F64}
+	files, want := tensors(t, source, partLanguage), values(t, source)
+	for i, name := range slices.Sorted(maps.Keys(files)) {
+		maps.Copy(files, inDtype(t, map[string]checkpoints.Tensor{name: files[name]}, mixture[i%len(mixture)]))
+		var err error
+		if want[name], err = files[name].Float32s(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Language.Weights = writeFolder(t, tinyLanguage, files)
+	for _, o := range []OpenOptions{{}, {Trains: everything}, {Trains: everything, Dtype: torch.BFloat16}} {
+		if diff := cmp.Diff(want, values(t, openModel(t, r, o))); diff != "" {
+			t.Errorf("%v: %s", o.Dtype, diff)
+		}
+	}
+	c, err := Inspect(r, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got := c.Dtype(); got != checkpoints.F32 {
+		t.Errorf("an export has dtype %q", got)
 	}
 }
 

@@ -19,7 +19,7 @@ type Conversion struct {
 	Open       model.OpenOptions // overlays and the seed of random parts
 	Notes      model.ExportNotes
 	Format     string            // hf, llava, projector or adapter
-	Dtype      checkpoints.Dtype // "": that of the language model's files; of adapters F32
+	Dtype      checkpoints.Dtype // "": that of the language model's files, F32 where they have several; of adapters F32
 	ShardBytes int64             // 0: 5 GB
 	Out        string            // a folder that does not exist yet
 	Report     Report

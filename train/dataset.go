@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func OpenReading(m recipes.Model) (*Reading, error) {
 // Fits makes sure that the language model has a row for every piece of the tokenizer. It may have more: published models are padded.
 func (r *Reading) Fits(language model.LanguageShape) error {
 	if v := int64(r.Tokenizer.VocabSize()); v > language.VocabSize {
-		return fmt.Errorf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together", v, language.VocabSize)
+		return fmt.Errorf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together. Name the model's own tokenizer as model.language.tokenizer.path", v, language.VocabSize)
 	}
 	return nil
 }
@@ -71,11 +72,11 @@ func openProcessor(v recipes.Vision, tower model.TowerShape) (*data.Processor, e
 		if err != nil {
 			return nil, err
 		}
-		if _, err := os.Stat(filepath.Join(dir, "preprocessor_config.json")); err == nil {
-			p, err := data.OpenProcessor(dir)
-			if err == nil && int64(p.Size) != tower.ImageSize {
-				err = fmt.Errorf("preprocessor_config.json makes pictures of %d pixels, config.json wants %d", p.Size, tower.ImageSize)
-			}
+		p, err := data.OpenProcessor(dir)
+		if err == nil && int64(p.Size) != tower.ImageSize {
+			err = fmt.Errorf("the image processor of %q makes pictures of %d pixels, config.json wants %d", dir, p.Size, tower.ImageSize)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
 			return p, err
 		}
 	}

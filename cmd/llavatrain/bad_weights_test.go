@@ -115,6 +115,77 @@ func TestBadFolders(t *testing.T) {
 	}
 }
 
+// Whatever is wrong with a model's files, every command that reads them says the same, ends with 2 and leaves nothing behind.
+func TestBadModelFiles(t *testing.T) {
+	folder, recipe := exported(t)
+	_, tensors := copyFolder(t, folder)
+	const weights, index = "model.safetensors", "model.safetensors.index.json"
+	file := func(name, text string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { write(t, filepath.Join(dir, name), text) }
+	}
+	config := func(key string, value any) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { edit(t, filepath.Join(dir, "config.json"), map[string]any{key: value}) }
+	}
+	with := func(tensor checkpoints.Tensor) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			changed := maps.Clone(tensors)
+			changed[tensor.Name] = tensor
+			writeTensors(t, filepath.Join(dir, weights), changed)
+		}
+	}
+	pickled := func(name string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) { // by content, whatever the name
+			write(t, filepath.Join(dir, weights), string(read(t, filepath.Join("..", "..", "checkpoints", "testdata", name))))
+		}
+	}
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, dir string)
+		want  []string
+	}{
+		"weights cut short": {func(t *testing.T, dir string) {
+			if err := os.Truncate(filepath.Join(dir, weights), 100_000); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{weights, "cut short; fetch or copy it again"}},
+		"header of more than 100 MB": {file(weights, "\x01\xe1\xf5\x05\x00\x00\x00\x00{"), []string{weights, "header of 100000001 bytes, at most 100000000 are allowed"}},
+		"other class in a pickle":    {pickled("torch_other_class.bin"), []string{weights, `refused to run "Fraction" of "fractions"`}},
+		"pickle before PyTorch 1.6":  {pickled("torch_before_1_6.bin"), []string{weights, "written by PyTorch before 1.6", "save it again"}},
+		"index without its shard":    {file(index, `{"weight_map":{"a":"gone.safetensors"}}`), []string{index, "gone.safetensors: no such file", "fetch it again"}},
+		"index that leads up":        {file(index, `{"weight_map":{"a":"../s"}}`), []string{index, `"../s" is not the plain name of a file in this folder`}},
+		"index that leads away":      {file(index, `{"weight_map":{"a":"/etc/passwd"}}`), []string{index, `"/etc/passwd" is not the plain name`}},
+		"index with a link away": {func(t *testing.T, dir string) {
+			file(index, `{"weight_map":{"a":"s"}}`)(t, dir)
+			if err := os.Symlink("/etc/passwd", filepath.Join(dir, "s")); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{index, `is a link that leaves the folder, to "/etc/passwd"`}},
+		"a tensor of integers": {with(checkpoints.Tensor{Info: checkpoints.Info{Name: "model.norm.weight", Dtype: "I32", Shape: []int64{128}}, Data: make([]byte, 512)}),
+			[]string{"dtype: model.norm.weight is I32; weights are F32, F16, BF16 or F64 (in "}},
+		"projector of another model":  {with(zeros("model.mm_projector.0.bias", 64)), []string{"shape: model.mm_projector.0.bias is [64], the model needs [128] (in "}},
+		"vocabulary of another model": {file("added_tokens.json", `{"<far>": 700}`), []string{"the tokenizer has 701 pieces, the language model's embedding 606 rows", "model.language.tokenizer.path"}},
+		"no tokenizer": {func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "tokenizer.model")); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json"}},
+		"model_type":    {config("model_type", "llava_mpt"), []string{`model_type "llava_mpt" is unknown; known are llama, mistral, phi3, qwen2, qwen3`}},
+		"rope_type":     {config("rope_scaling", map[string]any{"type": "yarn", "factor": 2}), []string{`rope_type "yarn" is unknown; known are default, linear, llama3`}},
+		"delta weights": {file("README.md", `This "delta model" cannot be used directly.`), []string{"holds delta weights, its README.md says", "take a release with merged weights"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, _ := copyFolder(t, folder)
+			c.spoil(t, dir)
+			runs, out := filepath.Join(t.TempDir(), "runs"), filepath.Join(t.TempDir(), "out")
+			complain(t, 2, c.want, "finetune", recipe, set("model.language.weights", dir), "--runs", runs)
+			complain(t, 2, c.want, "check", recipe, set("model.language.weights", dir), set("runs", runs))
+			complain(t, 2, c.want, "export", dir, "--format", "llava", "--out", out)
+			complain(t, 2, c.want, "generate", dir, "--prompt", "x")
+			requireNoRun(t, runs)
+			requireNoRun(t, out)
+		})
+	}
+}
+
 // A projector made for another language model has other shapes.
 func TestProjectorOfAnotherModel(t *testing.T) {
 	dir := world(t)

@@ -3,9 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +13,8 @@ import (
 	"github.com/llavatrain/llavatrain/train"
 )
 
-// exportDtypes are the values of --dtype; without it the weights keep the dtype of the language model's files.
+// exportDtypes are the values of --dtype; without it the weights keep the dtype of the language model's files, or are F32 where those have
+// several.
 var exportDtypes = map[string]checkpoints.Dtype{"": "", "fp32": checkpoints.F32, "bf16": checkpoints.BF16, "fp16": checkpoints.F16}
 
 func newExport(p *program) *cobra.Command {
@@ -55,32 +54,10 @@ func newExport(p *program) *cobra.Command {
 	}
 	f := command.Flags()
 	f.StringVar(&c.Format, "format", "", "hf, llava, projector or adapter")
-	f.StringVar(&dtype, "dtype", "", "fp32, bf16 or fp16; without it that of the language model's files")
+	f.StringVar(&dtype, "dtype", "", "fp32, bf16 or fp16; without it that of the language model's files, or fp32 where they have several")
 	f.StringVar(&shards, "shards", "5GB", "largest file of weights, a `SIZE` such as 500MB or 5GB")
 	f.StringVar(&c.Out, "out", "", "`DIR` to write, which must not exist yet")
 	command.MarkFlagRequired("format")
 	command.MarkFlagRequired("out")
 	return command
-}
-
-// sizeUnits are those of transformers' max_shard_size: decimal, and binary with an i.
-var sizeUnits = []struct {
-	suffix string
-	bytes  int64
-}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}}
-
-// parseSize reads a size in bytes.
-func parseSize(text string) (int64, error) {
-	for _, unit := range sizeUnits {
-		number, ok := strings.CutSuffix(text, unit.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseInt(number, 10, 64)
-		if err != nil || n < 1 || n > math.MaxInt64/unit.bytes {
-			break
-		}
-		return n * unit.bytes, nil
-	}
-	return 0, fmt.Errorf("%q is not a size; write a whole number above 0 and GB, MB or KB (GiB, MiB, KiB for powers of two)", text)
 }

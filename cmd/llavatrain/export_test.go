@@ -140,16 +140,3 @@ func TestExportedRowsOfNewTokens(t *testing.T) {
 		}
 	}
 }
-
-func TestParseSize(t *testing.T) {
-	for text, want := range map[string]int64{"5GB": 5e9, "500MB": 5e8, "1KB": 1000, "1KiB": 1024, "2MiB": 2 << 20, "3GiB": 3 << 30} {
-		if got, err := parseSize(text); err != nil || got != want {
-			t.Errorf("%q: %d, %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"", "5", "GB", "-1GB", "1.5GB", "5 GB", "0MB", "5gb", "10000000000GB"} {
-		if got, err := parseSize(text); err == nil {
-			t.Errorf("%q is %d", text, got)
-		}
-	}
-}

@@ -137,6 +137,17 @@ func TestGotchIsUsedForItsBindingsAlone(t *testing.T) {
 	}
 }
 
+// Models and data come from the disk: nothing of ours opens a connection, also not to look a Hugging Face id up.
+func TestNothingOpensAConnection(t *testing.T) {
+	for _, p := range goList(t, nil, "./...") {
+		for _, imported := range p.Imports {
+			if imported == "net" || strings.HasPrefix(imported, "net/") {
+				t.Errorf("%s imports %s", p.name(), imported)
+			}
+		}
+	}
+}
+
 // source is a parsed file of ours that is not a test.
 type source struct {
 	name string // slash path from the repository's root

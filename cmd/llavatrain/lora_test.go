@@ -14,40 +14,35 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// loraWorld is a world whose stage 2 trains the projector and, with dropout, adapters of the tower and the language model.
+// loraRecipe is worldRecipe with a stage 2 that trains the projector and, with dropout, adapters of the tower and the language model.
+var loraRecipe = strings.Replace(worldRecipe, "language: {lr: 1e-3}}", `language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}, `+
+	`vision: {lr: 1e-3, lora: {r: 2, alpha: 2, dropout: 0.1, targets: '[qv]_proj'}}}`, 1)
+
+// loraWorld is a world of loraRecipe behind its stage 1.
 func loraWorld(t *testing.T) (recipe, runDir string) {
 	t.Helper()
 	dir := world(t)
 	recipe = filepath.Join(dir, "lora.yaml")
-	text := strings.Replace(worldRecipe, "name: world", "name: lora", 1)
-	text = strings.Replace(text, "language: {lr: 1e-3}}", `language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}, `+
-		`vision: {lr: 1e-3, lora: {r: 2, alpha: 2, dropout: 0.1, targets: '[qv]_proj'}}}`, 1)
-	write(t, recipe, text)
+	write(t, recipe, loraRecipe)
 	command(t, 0, "pretrain", recipe)
-	return recipe, filepath.Join(dir, "runs", "lora", "finetune")
+	return recipe, filepath.Join(dir, "runs", "world", "finetune")
 }
 
-func TestLoRAStopsAndResumesToTheSameBytes(t *testing.T) {
+func TestLoRACheckpointsHoldAdapters(t *testing.T) {
 	recipe, runDir := loraWorld(t)
 	command(t, 0, "finetune", recipe)
-	want := outcomeOf(t, runDir)
-	export := loadAll(t, filepath.Join(runDir, "export", "adapter_model.safetensors"))
-	for _, k := range []int{1, 7, 10, 19} {
-		command(t, 0, "finetune", recipe, "--overwrite", fmt.Sprintf("--stop-at=%d", k))
-		command(t, 0, "finetune", recipe, "--resume")
-		requireSame(t, fmt.Sprintf("stop at %d", k), want, outcomeOf(t, runDir))
-		for name, data := range loadAll(t, filepath.Join(runDir, "export", "adapter_model.safetensors")) {
-			if !bytes.Equal(data, export[name]) {
-				t.Errorf("stop at %d: %s differs in the export", k, name)
-			}
-		}
-		removeAside(t, runDir)
-	}
 	for name := range loadAll(t, filepath.Join(runDir, "checkpoints", "step-000020", "model.safetensors")) {
 		if !strings.Contains(name, ".lora_") && !strings.HasPrefix(name, "model.mm_projector.") {
 			t.Errorf("a checkpoint holds the frozen %s", name)
 		}
 	}
+}
+
+// Masks are drawn by position, so layers that run again in backward drop the same values.
+func TestLoRARecomputes(t *testing.T) {
+	recipe, runDir := loraWorld(t)
+	command(t, 0, "finetune", recipe)
+	want := outcomeOf(t, runDir)
 	command(t, 0, "finetune", recipe, "--overwrite", set("finetune.recompute", "layers"))
 	recomputed := outcomeOf(t, runDir)
 	for i := range recomputed.metrics {

@@ -22,7 +22,7 @@ const worldSteps = 20
 // outcome is what a finished run must have, however often it was interrupted.
 type outcome struct {
 	metrics []string          // compared fields of each line
-	tensors map[string][]byte // weights and optimizer state of the last checkpoint, and the export, by file and name
+	tensors map[string][]byte // weights and optimizer state of the last checkpoint, and all weights of the export, by file and name
 }
 
 func outcomeOf(t *testing.T, runDir string) outcome {
@@ -32,17 +32,14 @@ func outcomeOf(t *testing.T, runDir string) outcome {
 		o.metrics = append(o.metrics, compared(t, line))
 	}
 	last := filepath.Join(runDir, "checkpoints", fmt.Sprintf("step-%06d", worldSteps))
-	for _, file := range []string{
-		filepath.Join(last, "model.safetensors"), filepath.Join(last, "optimizer.safetensors"),
-		filepath.Join(runDir, "export", "mm_projector.safetensors"),
-	} {
-		w := openWeights(t, file)
-		for _, name := range w.Names() {
-			tensor, err := w.Tensor(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			o.tensors[filepath.Base(file)+" "+name] = bytes.Clone(tensor.Data)
+	files := []string{filepath.Join(last, "model.safetensors"), filepath.Join(last, "optimizer.safetensors")}
+	exported, err := filepath.Glob(filepath.Join(runDir, "export", "*.safetensors"))
+	if err != nil || len(exported) == 0 {
+		t.Fatalf("the export holds no weights: %v", err)
+	}
+	for _, file := range append(files, exported...) {
+		for name, data := range loadAll(t, file) {
+			o.tensors[filepath.Join(filepath.Base(filepath.Dir(file)), filepath.Base(file))+" "+name] = data
 		}
 	}
 	return o
@@ -82,6 +79,11 @@ func requireSame(t *testing.T, what string, want, got outcome) {
 	}
 }
 
+// resumed are the stages that are stopped and killed: both, and the second with adapters and dropout.
+var resumed = []struct{ name, stage, recipe string }{
+	{"pretrain", "pretrain", worldRecipe}, {"finetune", "finetune", worldRecipe}, {"lora", "finetune", loraRecipe},
+}
+
 // reference runs one stage without interruption; the finetune stage gets a finished pretrain first.
 func reference(t *testing.T, dir, stage string) (recipe string, want outcome) {
 	t.Helper()
@@ -99,9 +101,10 @@ func reference(t *testing.T, dir, stage string) (recipe string, want outcome) {
 }
 
 func TestStopAndResumeAtEveryStep(t *testing.T) {
-	for _, stage := range []string{"pretrain", "finetune"} {
-		t.Run(stage, func(t *testing.T) {
-			dir := world(t)
+	for _, c := range resumed {
+		t.Run(c.name, func(t *testing.T) {
+			dir, stage := world(t), c.stage
+			write(t, filepath.Join(dir, "world.yaml"), c.recipe)
 			recipe, want := reference(t, dir, stage)
 			for k := 1; k < worldSteps; k++ {
 				command(t, 0, stage, recipe, "--overwrite", fmt.Sprintf("--stop-at=%d", k))
@@ -134,10 +137,10 @@ func kills() int {
 }
 
 func TestKillAndResume(t *testing.T) {
-	for _, stage := range []string{"pretrain", "finetune"} {
-		t.Run(stage, func(t *testing.T) {
-			dir := world(t)
-			write(t, filepath.Join(dir, "world.yaml"), strings.Replace(worldRecipe, "threads: 1", "threads: 2", 1))
+	for _, c := range resumed {
+		t.Run(c.name, func(t *testing.T) {
+			dir, stage := world(t), c.stage
+			write(t, filepath.Join(dir, "world.yaml"), strings.Replace(c.recipe, "threads: 1", "threads: 2", 1))
 			began := time.Now()
 			recipe, want := reference(t, dir, stage)
 			span := time.Since(began)

@@ -64,6 +64,9 @@ func newScore(p *program) *cobra.Command {
 				return err
 			}
 			terminal.close()
+			if table.all.Samples == 0 {
+				return fmt.Errorf("data: none of the %d rows of %s can be scored; their lines say why", table.skipped, args[1])
+			}
 			table.print(p.err)
 			return nil
 		},

@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +22,7 @@ func newShard(p *program) *cobra.Command {
 			"Stopped and started again, it keeps the shards that are whole.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			if o.Bytes, err = parseBytes(size); err != nil {
+			if o.Bytes, err = parseSize(size); err != nil {
 				return fmt.Errorf("--size: %w", err)
 			}
 			r, err := loadRecipe(args, set)
@@ -66,20 +64,4 @@ func onlyStage(r *recipes.Recipe) (string, error) {
 		return "pretrain", nil
 	}
 	return "", fmt.Errorf("recipe %q has both stages: say which with --stage pretrain or --stage finetune", r.Path)
-}
-
-var byteUnits = map[string]int64{"KB": 1e3, "MB": 1e6, "GB": 1e9}
-
-// parseBytes reads a size such as 512MB.
-func parseBytes(text string) (int64, error) {
-	number, unit := strings.ToUpper(text), ""
-	if len(number) > 2 {
-		number, unit = number[:len(number)-2], number[len(number)-2:]
-	}
-	factor, ok := byteUnits[unit]
-	n, err := strconv.ParseFloat(number, 64)
-	if !ok || err != nil || !(n*float64(factor) >= 1 && n*float64(factor) <= 1e12) {
-		return 0, fmt.Errorf("%q is no size such as 512MB or 1GB", text)
-	}
-	return int64(n * float64(factor)), nil
 }
