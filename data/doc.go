@@ -15,5 +15,5 @@
 //     weights of a [Mixture]. All three are pure functions, so a run resumes at any step without reading what came before.
 //  7. A [Loader] calls Prepare for the rows of coming steps in several goroutines and leaves out the bad ones.
 //  8. [Split] or [SplitTokens] cuts the samples of the step into micro-batches, and [Collate] lays each end to end in a [Batch].
-//  9. [Loader.Next] returns them as a [Step], in order.
+//  9. [Loader.Next] returns them as a [Step], in order. Its line of the ledger ([LedgerData.Line]) says which rows it drew.
 package data

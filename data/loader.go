@@ -222,6 +222,7 @@ func (l *Loader) build(d draft, outcomes []outcome) (Step, error) {
 	var samples []Sample
 	for i, o := range outcomes {
 		p := d.places[i]
+		step.Rows = append(step.Rows, Drawn{Source: p.source, Row: p.row, Skipped: o.err != nil})
 		switch {
 		case o.err == nil:
 			o.sample.Place = i

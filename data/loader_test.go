@@ -115,6 +115,10 @@ func TestLoaderFollowsTheOrder(t *testing.T) {
 		for _, batch := range step.Micro {
 			line += fmt.Sprint(" ", batch.Samples, " at ", batch.Places)
 		}
+		line += " of rows"
+		for _, drawn := range step.Rows {
+			line += fmt.Sprint(" ", drawn.Row)
+		}
 		for _, skip := range step.Skipped {
 			reason, _, _ := strings.Cut(skip.Reason, ":")
 			line += fmt.Sprintf(" skip %s, data[%d] row %d, step %d: %s", skip.ID, skip.Source, skip.Row, skip.Step, reason)
@@ -122,10 +126,10 @@ func TestLoaderFollowsTheOrder(t *testing.T) {
 		got = append(got, line)
 	}
 	want := []string{
-		"0 0.4 cut 2: [id0 id1] at [0 1] [id2 id3] at [2 3]",
-		"1 0.8 cut 2: [id5 id6] at [1 2] [id7] at [3] skip id4, data[0] row 4, step 2: picture 4 is broken",
-		"2 1.2 cut 1: [id8 id0] at [0 2] [id1] at [3] skip id9, data[0] row 9, step 3: picture 9 is broken",
-		"3 1.5 cut 1: [id2 id3] at [0 1] skip id4, data[0] row 4, step 4: picture 4 is broken",
+		"0 0.4 cut 2: [id0 id1] at [0 1] [id2 id3] at [2 3] of rows 0 1 2 3",
+		"1 0.8 cut 2: [id5 id6] at [1 2] [id7] at [3] of rows 4 5 6 7 skip id4, data[0] row 4, step 2: picture 4 is broken",
+		"2 1.2 cut 1: [id8 id0] at [0 2] [id1] at [3] of rows 8 9 0 1 skip id9, data[0] row 9, step 3: picture 9 is broken",
+		"3 1.5 cut 1: [id2 id3] at [0 1] of rows 2 3 4 skip id4, data[0] row 4, step 4: picture 4 is broken",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -175,7 +179,10 @@ func TestLoaderStepsDoNotDependOnMicroBatches(t *testing.T) {
 			if diff := cmp.Diff(stepIDs(want), stepIDs(got)); diff != "" {
 				t.Errorf("%s, %+v: %s", kind, split, diff)
 			}
-			for _, step := range got {
+			for i, step := range got {
+				if diff := cmp.Diff(want[i].Rows, step.Rows); diff != "" {
+					t.Errorf("%s, %+v, rows of step %d: %s", kind, split, i+1, diff)
+				}
 				for _, batch := range step.Micro {
 					if split.tokens > 0 && len(batch.IDs) > split.tokens && len(batch.Samples) > 1 {
 						t.Errorf("a micro-batch of %d samples has %d positions, over %d", len(batch.Samples), len(batch.IDs), split.tokens)

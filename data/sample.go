@@ -63,6 +63,7 @@ type Origin struct {
 type Step struct {
 	Number  int     // 0 for the first optimizer step
 	Epoch   float64 // passes over the data completed when this step ends
+	Rows    []Drawn // all that the order gave to the step, skipped ones too, in its order
 	Micro   []Batch
 	Skipped []Skip // samples of this step that were left out
 	Cut     int    // samples of this step that were cut to max_length

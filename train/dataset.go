@@ -175,13 +175,7 @@ func (d *dataset) openEntry(entry recipes.Data, report Report) error {
 
 func (d *dataset) openSource(entry recipes.Data, report Report) (data.Source, error) {
 	if entry.Shards == "" {
-		source, err := data.Open(entry.Path, func(done, total int64) {
-			report.Progress("indexing "+filepath.Base(entry.Path), done, total)
-		})
-		if err != nil {
-			return nil, fmt.Errorf("path: %w", err)
-		}
-		return source, nil
+		return openPath(entry.Path, report)
 	}
 	shards, err := data.OpenShards(entry.Shards)
 	if err == nil {
@@ -191,6 +185,14 @@ func (d *dataset) openSource(entry recipes.Data, report Report) (data.Source, er
 		err = errors.Join(fmt.Errorf("%s: %w", entry.Shards, err), shards.Close())
 	}
 	return nil, fmt.Errorf("shards: %w", err)
+}
+
+func openPath(path string, report Report) (data.Source, error) {
+	source, err := data.Open(path, func(done, total int64) { report.Progress("indexing "+filepath.Base(path), done, total) })
+	if err != nil {
+		return nil, fmt.Errorf("path: %w", err)
+	}
+	return source, nil
 }
 
 // counts says how many rows each data set has, and how many of them an epoch takes.

@@ -4,7 +4,7 @@
 //  2. It settles the run folder: a new run, or one that goes on from a checkpoint of the same recipe, data and engine (resume.go).
 //  3. It rehearses the final export: names, shapes, free space (export.go).
 //  4. The loop takes one step after another: forward and backward over its micro-batches, clip, update (step.go, optimizer.go),
-//     then a line of metrics, then perhaps a checkpoint (checkpoint.go).
+//     then its rows (ledger.go) and a line of metrics, then perhaps a checkpoint (checkpoint.go).
 //  5. At the end it writes the export.
 //
 // A stage is data: nothing here asks which of the two it is running.

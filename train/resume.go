@@ -47,6 +47,7 @@ const (
 	recipeFile     = "recipe.yaml"
 	metricsFile    = "metrics.jsonl"
 	quarantineFile = "quarantine.jsonl"
+	ledgerFile     = "ledger.jsonl"
 	evalFile       = "eval.jsonl"
 )
 
@@ -194,9 +195,12 @@ func (t *trainer) compatible(saved checkpoints.State) error {
 	return nil
 }
 
-// openLogs opens metrics, quarantine and evaluations, cut to the steps that the checkpoint knows.
+// openLogs opens metrics, ledger, quarantine and evaluations, cut to the steps that the checkpoint knows.
 func (t *trainer) openLogs(step int) (err error) {
 	if t.metricsLog, _, err = t.openLog(metricsFile, step); err != nil {
+		return err
+	}
+	if err = t.openLedger(step); err != nil {
 		return err
 	}
 	if t.quarantine, _, err = t.openLog(quarantineFile, step); err != nil || t.eval == nil {
@@ -228,7 +232,7 @@ func (t *trainer) openLog(name string, step int) (log *checkpoints.JSONL, last i
 
 // logs are those that are open.
 func (t *trainer) logs() []*checkpoints.JSONL {
-	logs := []*checkpoints.JSONL{t.metricsLog, t.quarantine}
+	logs := []*checkpoints.JSONL{t.metricsLog, t.ledger, t.quarantine}
 	if t.eval != nil {
 		logs = append(logs, t.eval.log)
 	}

@@ -53,6 +53,8 @@ type trainer struct {
 	optimizer              *optimizer
 	digest                 map[string]string
 	metricsLog, quarantine *checkpoints.JSONL
+	ledger                 *checkpoints.JSONL
+	ledgerData             data.LedgerData // that the ledger's next line draws from
 
 	savedMicro string // the micro-batch that the run began with, "" for a new run
 	largest    load   // the largest micro-batch so far
@@ -264,7 +266,7 @@ func (t *trainer) boundary(ctx context.Context, step int, skips []data.Skip) (do
 	return false, nil
 }
 
-// record writes the step's metrics and its skipped samples.
+// record writes the step's metrics, its rows and its skipped samples.
 func (t *trainer) record(m Metrics, st data.Step) error {
 	for _, skip := range st.Skipped {
 		if err := t.quarantine.Append(skip); err != nil {
@@ -273,6 +275,9 @@ func (t *trainer) record(m Metrics, st data.Step) error {
 	}
 	if t.cut += st.Cut; st.Cut > 0 && t.cut == st.Cut {
 		t.report.Say(fmt.Sprintf("step %d: a sample is longer than max_length %d and was cut at its end (the count comes at the end of the run)", m.Step, t.recipe.Model.Language.MaxLength))
+	}
+	if err := t.ledger.Append(t.ledgerData.Line(st)); err != nil {
+		return err
 	}
 	if err := t.metricsLog.Append(m); err != nil {
 		return err

@@ -21,7 +21,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 // commands lists llavatrain's commands in the order of the help text. (A function, because the demo runs commands itself.)
 func commands() []func(*program) *cobra.Command {
 	return []func(*program) *cobra.Command{
-		newPretrain, newFinetune, newCheck, newPreview, newPlan, newInit, newDemo, newGenerate, newScore, newExport, newMerge, newShard, newDoctor, newBench, newVersion,
+		newPretrain, newFinetune, newCheck, newPreview, newPlan, newInit, newDemo, newGenerate, newScore, newExport, newMerge, newShard, newLedger, newDoctor, newBench, newVersion,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ const worldSteps = 20
 // outcome is what a finished run must have, however often it was interrupted.
 type outcome struct {
 	metrics []string          // compared fields of each line
+	ledger  []string          // lines, all of them
 	tensors map[string][]byte // weights and optimizer state of the last checkpoint, and all weights of the export, by file and name
 }
 
@@ -31,6 +33,7 @@ func outcomeOf(t *testing.T, runDir string) outcome {
 	for line := range strings.Lines(string(read(t, filepath.Join(runDir, "metrics.jsonl")))) {
 		o.metrics = append(o.metrics, compared(t, line))
 	}
+	o.ledger = slices.Collect(strings.Lines(string(read(t, filepath.Join(runDir, "ledger.jsonl")))))
 	last := filepath.Join(runDir, "checkpoints", fmt.Sprintf("step-%06d", worldSteps))
 	files := []string{filepath.Join(last, "model.safetensors"), filepath.Join(last, "optimizer.safetensors")}
 	exported, err := filepath.Glob(filepath.Join(runDir, "export", "*.safetensors"))
@@ -69,6 +72,9 @@ func requireSame(t *testing.T, what string, want, got outcome) {
 	if diff := cmp.Diff(want.metrics, got.metrics); diff != "" {
 		t.Errorf("%s: metrics differ (-want +got):\n%s", what, diff)
 	}
+	if diff := cmp.Diff(want.ledger, got.ledger); diff != "" {
+		t.Errorf("%s: ledgers differ (-want +got):\n%s", what, diff)
+	}
 	if len(want.tensors) != len(got.tensors) || len(want.tensors) == 0 {
 		t.Fatalf("%s: %d tensors, want %d", what, len(got.tensors), len(want.tensors))
 	}
@@ -96,6 +102,9 @@ func reference(t *testing.T, dir, stage string) (recipe string, want outcome) {
 	want = outcomeOf(t, runDir)
 	if len(want.metrics) != worldSteps {
 		t.Fatalf("%d steps, want %d", len(want.metrics), worldSteps)
+	}
+	if len(want.ledger) != 1+worldSteps {
+		t.Fatalf("%d lines of ledger, want one for the data and one for each step", len(want.ledger))
 	}
 	return recipe, want
 }
