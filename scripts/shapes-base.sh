@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the demo's base weights anew (about an hour on two cores) and puts them where the binary embeds them from.
+# Makes the demo's base weights anew (about half an hour on two cores) and puts them where the binary embeds them from.
 #   . scripts/env.sh && scripts/shapes-base.sh
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,4 +9,5 @@ cd "$root" && go build -o "$work/llavatrain" ./cmd/llavatrain && go build -o "$w
 cd "$work"
 ./llavatrain init shapes-base
 ./llavatrain pretrain shapes-base.yaml
-./shapes-base runs/shapes-base/pretrain/export "$root/synth/model"
+./llavatrain finetune shapes-base.yaml
+./shapes-base runs/shapes-base/finetune/export "$root/synth/model"

@@ -11,20 +11,20 @@ import (
 type Options struct {
 	Seed uint64
 
-	Pretrain  int // captioned pictures for stage 1; default 3000
-	Finetune  int // pictures with a conversation for stage 2; default 4000
+	Pretrain  int // captioned pictures for stage 1; default 4000
+	Finetune  int // pictures with a conversation for stage 2; default 20000
 	Questions int // questions in each held-out set; default 600
 
-	BaseCaptions      int // captioned pictures for the base; default 12000
-	BaseConversations int // conversations about scenes in words for the base; default 20000
-	BaseEchoes        int // rows of words to be said again, for the base; default 10000
+	BasePictures      int // pictures for the base; default 40000
+	BaseCaptions      int // captions of them; default 192000
+	BaseConversations int // conversations for the base, most of them about scenes in words; default 25600
 }
 
 func (o Options) withDefaults() Options {
 	for _, size := range []struct {
 		value    *int
 		fallback int
-	}{{&o.Pretrain, 3000}, {&o.Finetune, 4000}, {&o.Questions, 600}, {&o.BaseCaptions, 12000}, {&o.BaseConversations, 20000}, {&o.BaseEchoes, 10000}} {
+	}{{&o.Pretrain, 4000}, {&o.Finetune, 20000}, {&o.Questions, 600}, {&o.BasePictures, 40000}, {&o.BaseCaptions, 192000}, {&o.BaseConversations, 25600}} {
 		if *size.value == 0 {
 			*size.value = size.fallback
 		}
@@ -82,6 +82,21 @@ func ReadQuestions(path string) ([]Question, error) {
 		return nil, fmt.Errorf("questions in %s: %w", path, err)
 	}
 	return questions, nil
+}
+
+// captions draws n pictures, each with its caption as the answer to a prompt before or after the picture.
+func captions(seed uint64, set string, n int) (rows []row, pictures []picture) {
+	for i := range n {
+		r := newStream(seed, set, i)
+		p := picture{itemName(set, i) + ".png", trainingScene(r)}
+		prompt := "<image>\n" + pick(r, captionPrompts)
+		if r.intN(2) == 0 {
+			prompt = pick(r, captionPrompts) + "\n<image>"
+		}
+		rows = append(rows, row{itemName(set, i), p.name, []message{{"human", prompt}, {"gpt", tell(r, p.scene.objects)}}})
+		pictures = append(pictures, p)
+	}
+	return rows, pictures
 }
 
 // conversations draws n pictures with three or four questions each. It also returns the questions.

@@ -117,9 +117,9 @@ func (c *canvas) dots(r *stream) {
 
 // shape draws an object somewhere in its cell.
 func (c *canvas) shape(r *stream, o object) {
-	radius := r.between(9, 13)
-	cx := (float64(o.position.column())+0.5)*cellSize + r.between(-3, 3)
-	cy := (float64(o.position.row())+0.5)*cellSize + r.between(-3, 3)
+	radius := r.between(10, 14)
+	cx := (float64(o.position.column())+0.5)*cellSize + r.between(-2, 2)
+	cy := (float64(o.position.row())+0.5)*cellSize + r.between(-2, 2)
 	paint, brightness := palette[o.color], r.between(0.88, 1.02)
 	for i := range paint {
 		paint[i] *= brightness

@@ -37,8 +37,10 @@ var forms = []form{
 		return []ask{{text: pattern, answer: strconv.Itoa(len(objects))}}
 	}},
 	{"neighbor", "What is %s the %s?", askNeighbor},
-	{"relation", "Is the %s %s the %s?", askRelation},
+	{"relation", relationPattern, askRelation},
 }
+
+const relationPattern = "Is the %s %s the %s?"
 
 // relation holds between whole columns or rows of the grid: everything in the left column is left of everything in the right one.
 type relation struct {

@@ -15,23 +15,86 @@ type told struct {
 	x, y         int
 }
 
-var clause = regexp.MustCompile(`^(an?) (\w+) (\w+) in the (top|bottom) (left|right)$`)
+type claim struct {
+	pattern *regexp.Regexp
+	holds   func(scene []told, o told, words []string) bool // for one object
+}
 
-// read parses a description without the package's own code.
-func read(t *testing.T, description string) []told {
+// claims are the clauses that a description may have: what the words say, and whether it holds in a scene.
+var claims = []claim{
+	{regexp.MustCompile(`^an? (\w+) (\w+) in the (\w+ \w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[1], w[2], w[3]) }},
+	{regexp.MustCompile(`^in the (\w+ \w+) an? (\w+) (\w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[2], w[3], w[1]) }},
+	{regexp.MustCompile(`^the (\w+) in the (\w+ \w+) is (\w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[3], w[1], w[2]) }},
+	{regexp.MustCompile(`^the (\w+) is (\w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[2], w[1], o.place()) }},
+	{regexp.MustCompile(`^the (\w+) is in the (\w+ \w+)$`), func(_ []told, o told, w []string) bool { return o.is(o.color, w[1], w[2]) }},
+	{regexp.MustCompile(`^the (\w+) one is a (\w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[1], w[2], o.place()) }},
+	{regexp.MustCompile(`^the (\w+) is (left of|right of|above|below) the (\w+)$`), func(scene []told, o told, w []string) bool {
+		return o.shape == w[1] && o.stands(w[2], find(scene, w[3]))
+	}},
+	{regexp.MustCompile(`^(left of|right of|above|below) the (\w+) is (an? \w+ \w+)$`), func(scene []told, o told, w []string) bool {
+		return o.name() == w[3] && o.stands(w[1], find(scene, w[2]))
+	}},
+	{regexp.MustCompile(`^(\w+) in the (\w+ \w+)$`), func(_ []told, o told, w []string) bool { // one attribute
+		return o.place() == w[2] && (o.color == w[1] || o.shape == w[1])
+	}},
+	{regexp.MustCompile(`^(\d) shapes?$`), func(scene []told, _ told, w []string) bool { return w[1] == strconv.Itoa(len(scene)) }},
+}
+
+// fullClaims, the first of them, tell all of one object.
+var fullClaims = claims[:3]
+
+func (o told) is(color, shape, place string) bool {
+	return o.color == color && o.shape == shape && o.place() == place
+}
+
+// between tells how one object stands to another, in all that holds.
+var between = regexp.MustCompile(`^between the (\w+) and the (\w+): the (\w+) is (.*)$`)
+
+// verify wants each clause of a description to hold in the scene, and one attribute where the request names it.
+func verify(scene []told, description, request string) error {
+	if words := between.FindStringSubmatch(description); words != nil {
+		var hold []string
+		for _, relation := range []string{"left of", "right of", "above", "below"} {
+			if find(scene, words[1]).stands(relation, find(scene, words[2])) {
+				hold = append(hold, strings.TrimSuffix(relation, " of"))
+			}
+		}
+		if want := strings.Join(hold, ", "); words[3] != words[1] || words[4] != want {
+			return fmt.Errorf("%q does not hold in %v: want %q", description, scene, want)
+		}
+		return nil
+	}
+	for clause := range strings.SplitSeq(description, " and ") {
+		at := slices.IndexFunc(claims, func(c claim) bool { return c.pattern.MatchString(clause) })
+		if at < 0 {
+			return fmt.Errorf("%q is not understood", clause)
+		}
+		words := claims[at].pattern.FindStringSubmatch(clause)
+		if !slices.ContainsFunc(scene, func(o told) bool { return claims[at].holds(scene, o, words) }) {
+			return fmt.Errorf("%q does not hold in %v", clause, scene)
+		}
+		if wanted := map[string][]string{colorsPrompt: colors, shapesPrompt: shapes}[request]; wanted != nil && !slices.Contains(wanted, words[1]) {
+			return fmt.Errorf("%q is answered %q", request, description)
+		}
+	}
+	return nil
+}
+
+// read parses a description that tells all of each object, without the package's own code.
+func read(t *testing.T, description string) (scene []told) {
 	t.Helper()
-	var scene []told
-	for part := range strings.SplitSeq(description, " and ") {
-		m := clause.FindStringSubmatch(part)
-		if m == nil {
-			t.Fatalf("description %q: clause %q is not understood", description, part)
+	for clause := range strings.SplitSeq(description, " and ") {
+		at := slices.IndexFunc(fullClaims, func(c claim) bool { return c.pattern.MatchString(clause) })
+		if at < 0 {
+			t.Fatalf("description %q: clause %q is not understood", description, clause)
 		}
-		o := told{color: m[2], shape: m[3]}
-		if m[4] == "bottom" {
-			o.y = 1
-		}
-		if m[5] == "right" {
-			o.x = 1
+		words := fullClaims[at].pattern.FindStringSubmatch(clause)
+		order := [][3]int{{1, 2, 3}, {2, 3, 1}, {3, 1, 2}}[at]
+		o := told{color: words[order[0]], shape: words[order[1]]}
+		for o.place() != words[order[2]] {
+			if o.x++; o.x == 2 {
+				o.x, o.y = 0, o.y+1
+			}
 		}
 		scene = append(scene, o)
 	}
@@ -39,8 +102,8 @@ func read(t *testing.T, description string) []told {
 }
 
 func (o told) name() string {
-	if o.color == "orange" {
-		return "an orange " + o.shape
+	if o.color == "orange" || o.color == "ivory" {
+		return "an " + o.color + " " + o.shape
 	}
 	return "a " + o.color + " " + o.shape
 }

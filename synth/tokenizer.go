@@ -87,7 +87,7 @@ const punctuation = ".,?:"
 // languageWords collects what the package and the chat template write: every word with wordStart, those that can open a line or
 // follow an end of text also without it, and the punctuation.
 func languageWords() []string {
-	texts := slices.Concat(vicunaTexts, captionPrompts, colors, shapes, []string{"a an in the and", "yes no", "1 2 3"})
+	texts := slices.Concat(vicunaTexts, captionPrompts, colors, shapes, toldColors, toldShapes, []string{colorsPrompt, shapesPrompt, "a an in the and one is", "yes no", "1 2 3"})
 	for _, f := range forms {
 		texts = append(texts, strings.ReplaceAll(f.pattern, "%s", ""))
 	}
