@@ -65,14 +65,14 @@ func TestWeightsThatDoNotFit(t *testing.T) {
 	broken, tensors := copyFolder(t, folder)
 	delete(tensors, "model.layers.1.mlp.up_proj.weight")
 	delete(tensors, "model.norm.weight")
-	tensors["lm_head.weight"] = zeros("lm_head.weight", 606, 64)
+	tensors["lm_head.weight"] = zeros("lm_head.weight", 692, 64)
 	tensors["model.layers.4.self_attn.q_proj.weight"] = zeros("model.layers.4.self_attn.q_proj.weight", 128, 128)
 	writeTensors(t, filepath.Join(broken, "model.safetensors"), tensors)
 	complain(t, 2, []string{
 		"weights do not fit the model",
 		"missing: model.layers.1.mlp.up_proj.weight [352 128] (in " + broken + ")",
 		"missing: model.norm.weight [128]",
-		"shape: lm_head.weight is [606 64], the model needs [606 128]",
+		"shape: lm_head.weight is [692 64], the model needs [692 128]",
 		"extra: model.layers.4.self_attn.q_proj.weight",
 	}, "finetune", recipe, set("model.language.weights", broken), "--runs", filepath.Join(runs, "runs"))
 	requireNoRun(t, filepath.Join(runs, "runs"))
@@ -103,7 +103,7 @@ func TestBadFolders(t *testing.T) {
 		{"no weights", set("model.language.weights", noWeights), "has none of model.safetensors.index.json"},
 		{"torn weights", set("model.language.weights", torn), filepath.Join(torn, "model.safetensors")},
 		{"no tokenizer", set("model.language.weights", noTokenizer), "holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json"},
-		{"projector of another type", set("model.projector", "{type: linear, weights: "+projector+"}"), "missing: model.mm_projector.weight [128 96]"},
+		{"projector of another type", set("model.projector", "{type: linear, weights: "+projector+"}"), "missing: model.mm_projector.weight [128 128]"},
 		{"deeper projector", set("model.projector", "{type: mlp3x_gelu, weights: "+projector+"}"), "missing: model.mm_projector.4.weight [128 128]"},
 		{"no projector file", set("model.projector.weights", "/nowhere/p.safetensors"), "model.projector.weights: "},
 	} {
@@ -162,7 +162,7 @@ func TestBadModelFiles(t *testing.T) {
 		"a tensor of integers": {with(checkpoints.Tensor{Info: checkpoints.Info{Name: "model.norm.weight", Dtype: "I32", Shape: []int64{128}}, Data: make([]byte, 512)}),
 			[]string{"dtype: model.norm.weight is I32; weights are F32, F16, BF16 or F64 (in "}},
 		"projector of another model":  {with(zeros("model.mm_projector.0.bias", 64)), []string{"shape: model.mm_projector.0.bias is [64], the model needs [128] (in "}},
-		"vocabulary of another model": {file("added_tokens.json", `{"<far>": 700}`), []string{"the tokenizer has 701 pieces, the language model's embedding 606 rows", "model.language.tokenizer.path"}},
+		"vocabulary of another model": {file("added_tokens.json", `{"<far>": 700}`), []string{"the tokenizer has 701 pieces, the language model's embedding 692 rows", "model.language.tokenizer.path"}},
 		"no tokenizer": {func(t *testing.T, dir string) {
 			if err := os.Remove(filepath.Join(dir, "tokenizer.model")); err != nil {
 				t.Fatal(err)
@@ -192,10 +192,10 @@ func TestProjectorOfAnotherModel(t *testing.T) {
 	recipe := rowsWorld(t, dir, pictureRow("finetune-00000.png"))
 	other := filepath.Join(dir, "other.safetensors")
 	writeTensors(t, other, map[string]checkpoints.Tensor{
-		"a": zeros("model.mm_projector.0.weight", 64, 96), "b": zeros("model.mm_projector.0.bias", 64),
+		"a": zeros("model.mm_projector.0.weight", 64, 128), "b": zeros("model.mm_projector.0.bias", 64),
 		"c": zeros("model.mm_projector.2.weight", 64, 64), "d": zeros("model.mm_projector.2.bias", 64),
 	})
-	complain(t, 2, []string{"shape: model.mm_projector.0.weight is [64 96], the model needs [128 96]", "shape: model.mm_projector.2.bias is [64]"},
+	complain(t, 2, []string{"shape: model.mm_projector.0.weight is [64 128], the model needs [128 128]", "shape: model.mm_projector.2.bias is [64]"},
 		"finetune", recipe, set("model.projector.weights", other))
 	requireNoRun(t, filepath.Join(dir, "runs"))
 }
@@ -213,7 +213,7 @@ func TestTokenizerBiggerThanEmbedding(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "base", "small.json"), string(text))
-	complain(t, 2, []string{"the tokenizer has 606 pieces, the language model's embedding 600 rows"},
+	complain(t, 2, []string{"the tokenizer has 692 pieces, the language model's embedding 600 rows"},
 		"finetune", recipe, set("model.language.config", "base/small.json"))
 	requireNoRun(t, filepath.Join(dir, "runs"))
 }
@@ -228,7 +228,7 @@ func nanProjector(t *testing.T, dir string) string {
 	}
 	path := filepath.Join(dir, "nan.safetensors")
 	writeTensors(t, path, map[string]checkpoints.Tensor{
-		"a": zeros("model.mm_projector.0.weight", 128, 96), "b": zeros("model.mm_projector.0.bias", 128),
+		"a": zeros("model.mm_projector.0.weight", 128, 128), "b": zeros("model.mm_projector.0.bias", 128),
 		"c": zeros("model.mm_projector.2.weight", 128, 128), "d": bias,
 	})
 	return path
