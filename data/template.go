@@ -14,8 +14,8 @@ const imageMark = "<image>"
 //
 //	first question header lead answer close · next question header lead answer close · … · tail
 //
-// where final stands behind the last header as well, and the strings are those of the original's training code (haotian-liu/LLaVA: llava/conversation.py, llava/train/train.py), or of the
-// chat template that a family's tokenizer_config.json has.
+// where final stands behind the last header as well. The strings are those of the original's training code (haotian-liu/LLaVA:
+// llava/conversation.py, llava/train/train.py), or of the chat template that a family's tokenizer_config.json has.
 type Template struct {
 	Name    string
 	aliases []string

@@ -41,7 +41,10 @@ type kind struct {
 var captionCourse = []period{
 	{5, []kind{{50, onePicture(colorsOf)}, {50, onePicture(shapesOf)}}},
 	{15, []kind{{25, onePicture(colorsOf)}, {25, onePicture(shapesOf)}, {50, onePicture(captionOf(describeInOrder))}}},
-	{80, []kind{{5, onePicture(colorsOf)}, {5, onePicture(shapesOf)}, {40, onePicture(captionOf(tell))}, {35, onePicture(captionOf(tellByShape))}, {15, onePicture(captionOf(tellBetween))}}},
+	{80, []kind{
+		{5, onePicture(colorsOf)}, {5, onePicture(shapesOf)},
+		{40, onePicture(captionOf(tell))}, {35, onePicture(captionOf(tellByShape))}, {15, onePicture(captionOf(tellBetween))},
+	}},
 }
 
 var conversationCourse = []period{
@@ -113,8 +116,8 @@ func pictureTold(r *stream, pictures []picture) row {
 	return row{Image: p.name, Conversations: dialog("<image>", remarks(r, p.scene.objects))}
 }
 
-// wordScene is a conversation about a scene that is told in words: often it tells the scene again first, in other words and another
-// order, and goes on with a question of each form. What holds between two objects takes two look-ups, and is asked more often.
+// wordScene is a conversation about a scene that is told in words: often something of it is told again first, in other words, and then
+// comes a question of each form. What holds between two objects takes two look-ups, and is asked more often.
 func wordScene(r *stream, _ []picture) row {
 	s := toldScene(r)
 	var asks []ask

@@ -17,7 +17,7 @@ type Options struct {
 
 	BasePictures      int // pictures for the base; default 40000
 	BaseCaptions      int // captions of them; default 192000
-	BaseConversations int // conversations for the base, most of them about scenes in words; default 25600
+	BaseConversations int // conversations for the base, about pictures and about scenes in words; default 25600
 }
 
 func (o Options) withDefaults() Options {

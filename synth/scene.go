@@ -55,7 +55,7 @@ var objectCounts = []int{1, 2, 2, 3, 3}
 
 // trainingScene draws a scene without held-out pairs.
 func trainingScene(r *stream) scene {
-	return drawScene(r, func(int, pair) bool { return true }, trainingPairs)
+	return drawScene(r, anyPair, trainingPairs)
 }
 
 // unseenScene draws a scene in which at least one object is a held-out pair.
@@ -66,8 +66,10 @@ func unseenScene(r *stream) scene {
 
 // toldScene draws a scene for words alone, out of all colours and shapes. It has no held-out pair either.
 func toldScene(r *stream) scene {
-	return drawScene(r, func(int, pair) bool { return true }, toldPairs)
+	return drawScene(r, anyPair, toldPairs)
 }
+
+func anyPair(int, pair) bool { return true }
 
 var (
 	trainingPairs = pairsOf(colors, shapes)

@@ -46,16 +46,16 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 	if p.trains, err = trains(stage.Train); err != nil {
 		return nil, err
 	}
-	p.threads = resolve(r.Threads, 0, saved["threads"], defaultThreads())
+	p.threads = resolve(r.Threads, 0, saved["threads"], DefaultThreads())
 	if p.tokens == 0 {
 		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), saved["micro"], defaultMicro(p.device)), stage.Batch.Global)
 	}
 	return p, nil
 }
 
-// defaultThreads is OMP_NUM_THREADS, which schedulers and containers set, or else as many as the process may use at once: Go counts the
+// DefaultThreads is what threads: 0 means in a new run: OMP_NUM_THREADS, which schedulers and containers set, or else as many as the process may use at once: Go counts the
 // cores of its affinity and of its control group's quota.
-func defaultThreads() int {
+func DefaultThreads() int {
 	if n, err := strconv.Atoi(os.Getenv("OMP_NUM_THREADS")); err == nil && n > 0 {
 		return n
 	}

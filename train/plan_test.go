@@ -29,7 +29,7 @@ func TestThreadsFollowTheEnvironment(t *testing.T) {
 	all := runtime.GOMAXPROCS(0)
 	for value, want := range map[string]int{"": all, "3": 3, "0": all, "-1": all, "many": all} {
 		t.Setenv("OMP_NUM_THREADS", value)
-		if got := defaultThreads(); got != want {
+		if got := DefaultThreads(); got != want {
 			t.Errorf("OMP_NUM_THREADS=%q: %d threads, want %d", value, got, want)
 		}
 	}

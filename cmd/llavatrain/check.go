@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -55,9 +54,7 @@ func newCheck(p *program) *cobra.Command {
 
 func printChecked(out io.Writer, c train.Checked, asJSON bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(c)
+		return printJSON(out, c)
 	}
 	for _, s := range c.Stages {
 		fmt.Fprintf(out, "%s: %d rows, %d steps\n", s.Stage, s.Rows, s.Steps)

@@ -43,7 +43,7 @@ func findings(e torch.Engine) [][2]string {
 		{"llavatrain", version + ", built with " + runtime.Version()},
 		{"libtorch", fmt.Sprintf("%s (built against %s) at %s", e.Version, e.BuiltAgainst, filepath.Dir(e.Path))},
 		{"CUDA", cuda},
-		{"threads", fmt.Sprintf("%d for the engine, %d cores", torch.Threads(), runtime.NumCPU())},
+		{"threads", fmt.Sprintf("%d for the engine, %d cores", train.DefaultThreads(), runtime.NumCPU())},
 		{"BLAS", blas(e.Config)},
 		{"bf16", bf16(e)},
 		{"memory", fmt.Sprintf("%.1f GB", float64(train.Memory(torch.CPU))/1e9)},

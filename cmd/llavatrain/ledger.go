@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -84,9 +83,7 @@ func show[T any](out io.Writer, found T, err error, asJSON bool, print func(io.W
 		return err
 	}
 	if asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(found)
+		return printJSON(out, found)
 	}
 	print(out, found)
 	return nil

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -72,6 +73,13 @@ func (p *program) root(args []string) *cobra.Command {
 	root.SetOut(p.out)
 	root.SetErr(p.err)
 	return root
+}
+
+// printJSON prints what a command found, for programs to read.
+func printJSON(out io.Writer, found any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(found)
 }
 
 // interruptible returns a context that the first SIGINT or SIGTERM cancels; the second ends the process at once. It is for commands

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -44,9 +43,7 @@ func newPlan(p *program) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				encoder := json.NewEncoder(p.out)
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(plans)
+				return printJSON(p.out, plans)
 			}
 			for _, planned := range plans {
 				printPlan(p.out, planned)
