@@ -12,8 +12,8 @@
 package torch
 
 /*
-#cgo CXXFLAGS: -std=c++17 -DLLAVATRAIN_SHIM
-#cgo LDFLAGS: -ltorch_cpu -lc10 -lstdc++ -ldl
+#cgo CXXFLAGS: -std=c++17 -fopenmp -DLLAVATRAIN_SHIM
+#cgo LDFLAGS: -ltorch_cpu -lc10 -l:libgomp.so.1 -lstdc++ -ldl
 #include <stdlib.h>
 #include "shim.h"
 */

@@ -8,6 +8,10 @@
 
 #include "shim.h"
 
+#ifndef _OPENMP
+#error "without -fopenmp at::parallel_for runs everything on one thread, and says nothing"
+#endif
+
 #define LT_PROTECT(...)                                   \
   try {                                                   \
     __VA_ARGS__;                                          \
