@@ -222,25 +222,42 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			}
 			return in.attend(s, i, layer.window, q, k, v)
 		}
-		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, cos, sin, attend) }
+		rows := in.Rows
+		if i+1 < len(layers) {
+			rows = nil // the layers above attend to every position
+		}
+		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
+			return layer.forward(s, x, cos, sin, attend, rows)
+		}
 	}
-	tape := nn.Run(s, layers, in.Embeddings, in.Recompute) // [T,D]
+	tape := nn.Run(s, layers, in.Embeddings, in.Recompute) // [N,D]
 	in.lengthen()
-	last := tape.Out
-	if in.Rows != nil {
-		last = torch.IndexSelect(s, last, 0, in.Rows) // [N,D]
-	}
-	return LanguageOutput{Hidden: m.norm.Forward(s, last), Tape: tape}
+	return LanguageOutput{Hidden: m.norm.Forward(s, tape.Out), Tape: tape}
 }
 
 type attendFunc func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor
 
-func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc) *torch.Tensor { // [T,D] -> [T,D]
-	x = torch.Add(s, x, l.attention(s, l.inputNorm.Forward(s, x), cos, sin, attend))
-	return torch.Add(s, x, l.mlp(s, l.postNorm.Forward(s, x)))
+// forward returns the rows wanted, nil being all. Behind its attention no position depends on another, so that only those are computed.
+func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc, rows *torch.Tensor) *torch.Tensor { // [T,D] -> [N,D]
+	y := l.attention(s, l.inputNorm.Forward(s, x), cos, sin, attend) // [T,H*d]
+	early := rows != nil && !l.drops()
+	if early {
+		x, y = torch.IndexSelect(s, x, 0, rows), torch.IndexSelect(s, y, 0, rows) // [N,D], [N,H*d]
+	}
+	x = torch.Add(s, x, l.o.Forward(s, y))
+	x = torch.Add(s, x, l.mlp(s, l.postNorm.Forward(s, x)))
+	if rows != nil && !early {
+		x = torch.IndexSelect(s, x, 0, rows) // [N,D]
+	}
+	return x
 }
 
-func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc) *torch.Tensor { // [T,D] -> [T,D]
+// drops says whether dropout counts the rows behind the attention: each position's draws depend on its place in its sample.
+func (l *llamaLayer) drops() bool {
+	return slices.ContainsFunc(append([]*nn.Linear{l.o, l.down}, l.gateUp.maps...), (*nn.Linear).Drops)
+}
+
+func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc) *torch.Tensor { // [T,D] -> [T,H*d]
 	d := l.config.HeadDim
 	qkv := l.qkv.forward(s, x)
 	for i := range qkv {
@@ -251,7 +268,7 @@ func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend
 		q, k = l.qNorm.Forward(s, q), l.kNorm.Forward(s, k)
 	}
 	y := attend(s, torch.Rotary(s, q, cos, sin), torch.Rotary(s, k, cos, sin), v) // [T,H,d]
-	return l.o.Forward(s, torch.Reshape(s, y, -1, l.config.Heads*d))
+	return torch.Reshape(s, y, -1, l.config.Heads*d)
 }
 
 func (l *llamaLayer) mlp(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [T,D] -> [T,D]

@@ -182,7 +182,8 @@ func TestWantedPositionsAreThoseRows(t *testing.T) {
 	in := flat([]int64{1, 2, 3, 4})
 	all := hidden(t, m, in)
 	in.Wanted = []int64{3, 1}
-	near(t, "rows 3 and 1", hidden(t, m, in), append(slices.Clone(all[24:]), all[8:16]...), 0)
+	// The last layer computes these rows alone; products over fewer rows may sum in another order.
+	near(t, "rows 3 and 1", hidden(t, m, in), append(slices.Clone(all[24:]), all[8:16]...), 1e-6)
 }
 
 func TestBF16IsCloseToFP32(t *testing.T) {

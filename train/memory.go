@@ -82,8 +82,10 @@ func (size modelSize) memory(dtype torch.Dtype, recompute bool, l load) []Memory
 // kept counts the values that stay from forward to backward.
 func (size modelSize) kept(recompute bool, l load) int64 {
 	d, features := size.language.HiddenSize, l.pictures*size.tower.Tokens
-	values := l.positions * 2 * d // words, and the last layer's output
-	values += l.positions * size.language.Layers * size.layer(recompute)
+	attention, behind := size.layer(recompute)
+	values := l.positions * d // words
+	values += l.positions * (size.language.Layers - 1) * (attention + behind)
+	values += l.positions*attention + l.supervised*behind
 	values += l.supervised * 3 * d                     // wanted rows before and behind the last norm, and their gradient
 	values += l.positions * 2 * size.headSize()        // cosines and sines
 	values += features * (size.tower.HiddenSize + 2*d) // the tower's, the projector's output, and that by slots
@@ -96,18 +98,19 @@ func (size modelSize) kept(recompute bool, l load) int64 {
 	return values
 }
 
-// layer is how many values one layer keeps for a position, beside the fp32 statistics of tables: both sums (RMSNorm's inputs);
-// q, k, v and the output (attention); gate and up (SwiGLU); and where its matrices train, the inputs of those.
-func (size modelSize) layer(recompute bool) int64 {
+// layer is how many values one layer keeps for a position, beside the fp32 statistics of tables. For attention: RMSNorm's input; q, k, v
+// and the output; and where they train, the input of their matrices. Behind it, where the last layer has supervised positions alone:
+// RMSNorm's input, gate and up, and the inputs of matrices that train.
+func (size modelSize) layer(recompute bool) (attention, behind int64) {
 	s := size.language
 	if recompute {
-		return s.HiddenSize
+		return s.HiddenSize, 0
 	}
-	values := 2*s.HiddenSize + 2*s.QuerySize + 2*s.KeySize + 2*s.IntermediateSize
+	attention, behind = s.HiddenSize+2*s.QuerySize+2*s.KeySize, s.HiddenSize+2*s.IntermediateSize
 	if size.trains[partLanguage] {
-		values += 2*s.HiddenSize + s.IntermediateSize
+		attention, behind = attention+s.HiddenSize, behind+s.HiddenSize+s.IntermediateSize
 	}
-	return values
+	return attention, behind
 }
 
 func (size modelSize) headSize() int64 { return size.language.QuerySize / max(1, size.language.Heads) }
@@ -135,18 +138,25 @@ func (size modelSize) headGradient(width int64) int64 {
 	return width * size.language.VocabSize * size.language.HiddenSize
 }
 
-// backwardSpace is what the last layer's backward adds: the gradients of the sum and of the MLP's inner values; with recomputation also
-// everything that the layer makes.
+// backwardSpace is what the fullest of three moments adds: the last layer's MLP, with the gradients of the sum and of the MLP's inner
+// values; its attention, whose gradients have all positions again; and the MLP of the layer before, when what the last one kept is
+// free. With recomputation a layer's backward has everything that the layer makes, and nothing that layers keep is free before the end.
 func (size modelSize) backwardSpace(width int64, recompute bool, l load) int64 {
 	s := size.language
-	values := s.HiddenSize + 3*s.IntermediateSize
-	switch {
-	case recompute:
-		values += 7*s.HiddenSize + 3*s.QuerySize + 3*s.KeySize + 3*s.IntermediateSize
-	case size.trains[partLanguage]:
-		values -= s.IntermediateSize // SwiGLU's output is freed before its inputs' gradients are made
+	attention, behind := size.layer(recompute)
+	inner := s.HiddenSize + 3*s.IntermediateSize
+	if recompute {
+		inner += 7*s.HiddenSize + 3*s.QuerySize + 3*s.KeySize + 3*s.IntermediateSize
+		return width*l.positions*inner + size.headGradient(width)
 	}
-	return width*l.positions*values + size.headGradient(width)
+	if size.trains[partLanguage] {
+		inner -= s.IntermediateSize // SwiGLU's output is freed before its inputs' gradients are made
+	}
+	values := max(l.supervised*inner, l.positions*(s.HiddenSize+2*s.QuerySize+2*s.KeySize)-l.supervised*behind)
+	if s.Layers > 1 {
+		values = max(values, l.positions*(inner-attention)-l.supervised*behind)
+	}
+	return width*values + size.headGradient(width)
 }
 
 // towerSpace is the whole of a frozen tower's pass, before any layer of the language model runs: each layer's output, one layer's

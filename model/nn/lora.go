@@ -69,6 +69,11 @@ func (l *Linear) Adapter() (LoRA, bool) {
 	return l.adapter.LoRA, true
 }
 
+// Drops says whether the map's adapter drops anything in the pass under way.
+func (l *Linear) Drops() bool {
+	return l.adapter != nil && l.adapter.Dropout > 0 && len(l.adapter.draws.Keys) > 0
+}
+
 func (a *adapter) forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [R,in] -> [R,out]
 	h := torch.Linear(s, a.drop(s, x), a.a.tensor, nil)                                 // [R,r]
 	return torch.Linear(s, torch.Scale(s, h, a.Alpha/float64(a.Rank)), a.b.tensor, nil) // [R,out]

@@ -2,7 +2,7 @@ package nn
 
 import "github.com/llavatrain/llavatrain/model/torch"
 
-// Layer is one block of a stack: rows [R,D] in, rows [R,D] out.
+// Layer is one block of a stack: rows [R,D] in, rows [R,D] out. The last one may give fewer.
 type Layer func(s *torch.Scope, x *torch.Tensor) *torch.Tensor
 
 // Tape is one pass through a stack, and the way back.
