@@ -41,8 +41,8 @@ type Question struct {
 	Guess  string `json:"guess"` // the commonest answer to questions of this form in stage 2's training rows
 }
 
-// WriteDemo writes the data of the demo below dir: pretrain.json (captions) and finetune.json (conversations of three or four
-// questions), the held-out sets new.json (new scenes of familiar pairs) and unseen.json (every scene has a pair that no training
+// WriteDemo writes the data of the demo below dir: pretrain.json (captions) and finetune.json (conversations of five to
+// seven questions), the held-out sets new.json (new scenes of familiar pairs) and unseen.json (every scene has a pair that no training
 // data has, and the questions are about it where their form allows), and their pictures in images. Equal options give equal files.
 // In a new folder the JSON files come last: where they are, the pictures are complete. progress, unless nil, is told the pictures written.
 func WriteDemo(dir string, options Options, progress func(done, total int)) error {
@@ -99,12 +99,12 @@ func captions(seed uint64, set string, n int) (rows []row, pictures []picture) {
 	return rows, pictures
 }
 
-// conversations draws n pictures with three or four questions each. It also returns the questions.
+// conversations draws n pictures with five to seven questions each, five where there is one object. It also returns the questions.
 func conversations(seed uint64, set string, n int) (rows []row, asked []ask, pictures []picture) {
 	for i := range n {
 		r := newStream(seed, set, i)
 		p := picture{itemName(set, i) + ".png", trainingScene(r)}
-		asks := converse(r, p.scene, 3+r.intN(2), false)
+		asks := converse(r, p.scene, 5+r.intN(3), false)
 		rows = append(rows, row{ID: itemName(set, i), Image: p.name, Conversations: dialog("<image>", asks)})
 		asked = append(asked, asks...)
 		pictures = append(pictures, p)

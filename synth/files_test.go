@@ -92,7 +92,7 @@ func TestRowsAreLLaVAJSON(t *testing.T) {
 		minTurns, maxTurns int
 	}{
 		{demo + "/pretrain.json", small.Pretrain, small.Pretrain, 2, 2},
-		{demo + "/finetune.json", small.Finetune, small.Finetune, 6, 8},
+		{demo + "/finetune.json", small.Finetune, small.Finetune, 10, 14},
 		{base + "/captions.json", small.BaseCaptions, small.BaseCaptions, 2, 2},
 		{base + "/conversations.json", small.BaseConversations, small.BaseConversations / 2, 4, 20},
 	}
