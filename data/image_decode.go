@@ -24,7 +24,7 @@ type imageFormat struct {
 }
 
 var imageFormats = []imageFormat{
-	{"JPEG", "\xff\xd8\xff", jpegHeader, decodeJPEG},
+	{"JPEG", "\xff\xd8\xff", jpegHeader, jpegDecode},
 	{"PNG", "\x89PNG\r\n\x1a\n", reading(png.DecodeConfig), converting(decodePNG, plainRGB)},
 	{"GIF", "GIF8?a", reading(gif.DecodeConfig), converting(decodeGIF, plainRGB)},
 	{"WebP", "RIFF????WEBP", reading(webp.DecodeConfig), converting(webp.Decode, webpRGB)},
