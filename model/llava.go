@@ -32,6 +32,14 @@ type Input struct {
 	Wanted    []int64 // positions whose hidden state is wanted; nil for all
 	Recompute bool
 	Draws     []uint64 // [n] what each sample's dropout depends on; nil: nothing is dropped
+
+	Mark func(part string) // for timing: called when a part's forward work is queued; nil: not called
+}
+
+func (in Input) mark(part string) {
+	if in.Mark != nil {
+		in.Mark(part)
+	}
 }
 
 // Pass is one forward pass and the way back.
@@ -54,6 +62,7 @@ func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 		Rows:       m.indices(s, in.Wanted),
 		Recompute:  in.Recompute,
 	})
+	in.mark(partLanguage)
 	return Pass{Hidden: out.Hidden, tape: out.Tape, draw: func() { m.draw(in) }}
 }
 
@@ -73,7 +82,10 @@ func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor
 	if len(in.Slots) == 0 {
 		return words
 	}
-	features := m.Projector.Forward(s, m.Features(s, in.Pixels)) // [pictures*P,D]
+	seen := m.Features(s, in.Pixels) // [pictures*P,Dv]
+	in.mark(partVision)
+	features := m.Projector.Forward(s, seen) // [pictures*P,D]
+	in.mark(partProjector)
 	features = torch.IndexSelect(s, features, 0, m.indices(s, in.Rows))
 	return torch.IndexCopy(s, words, m.indices(s, in.Slots), features)
 }

@@ -59,6 +59,7 @@ type trainer struct {
 	savedMicro string // the micro-batch that the run began with, "" for a new run
 	largest    load   // the largest micro-batch so far
 	baseMemory int64  // of tensors on the CPU before the model
+	watch      *stopwatch
 
 	unsound   int // steps on end that were not applied
 	cut       int // samples cut to max_length by this process

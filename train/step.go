@@ -32,6 +32,7 @@ type sums struct {
 func (t *trainer) step(st data.Step) (Metrics, error) {
 	total, micros := supervised(st.Micro)
 	var sum sums
+	t.watch.start()
 	for _, batch := range st.Micro {
 		if len(batch.Supervised) == 0 {
 			continue
@@ -45,6 +46,7 @@ func (t *trainer) step(st data.Step) (Metrics, error) {
 	if err := torch.Do(func(*torch.Scope) { t.apply(&m) }); err != nil {
 		return m, fmt.Errorf("step %d: %w", st.Number+1, err)
 	}
+	t.watch.lap("optimizer")
 	return m, t.judge(m, st)
 }
 
@@ -73,9 +75,11 @@ func draws(seed uint64, step int, places []int) []uint64 {
 func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws []uint64, sum *sums) {
 	t.largest = t.largest.larger(load{int64(len(b.IDs)), int64(len(b.Supervised)), int64(len(b.Tiles))})
 	in := Input(b)
-	in.Recompute, in.Draws = t.plan.recompute, draws
+	in.Recompute, in.Draws, in.Mark = t.plan.recompute, draws, t.watch.lap
 	pass, total, each := tokenLosses(s, t.model, b, in, t.model.Language.Head().Tensor())
+	t.watch.lap("head and loss")
 	pass.Backward(s, torch.Scale(s, total, weight))
+	t.watch.lap("backward")
 	sum.add(b, torch.Read[float32](each), weight)
 }
 

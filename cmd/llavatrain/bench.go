@@ -23,7 +23,7 @@ func newBench(p *program) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&b.Shape, "shape", "tiny", "`NAME` of the model's shape: tiny, small, 0.5b, 7b")
+	f.StringVar(&b.Shape, "shape", "tiny", "`NAME` of the model's shape: tiny, small, 0.5b, 7b, 13b")
 	f.IntVar(&b.Stage, "stage", 2, "1: the projector trains; 2: the projector and the language model")
 	f.IntVar(&b.Batch, "batch", 8, "samples in a step")
 	f.IntVar(&b.Steps, "steps", 10, "steps to time")

@@ -63,8 +63,12 @@ func (d demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, stage := range []string{"pretrain", "finetune"} {
-		if err := d.command(ctx, stage, recipe, "--runs", d.runs, "--overwrite", "--set", "seed="+strconv.FormatUint(d.seed, 10)); err != nil {
+	for _, stage := range []struct{ name, what string }{
+		{"pretrain", "Stage 1: a new projector learns to show pictures to a language model that stays as it is."},
+		{"finetune", "Stage 2: the language model learns to answer questions about pictures. So far it has only described some, so its first\nanswers are wrong and it is sure of them: the loss begins high."},
+	} {
+		fmt.Fprintf(d.err, "\n%s\n", stage.what)
+		if err := d.command(ctx, stage.name, recipe, "--runs", d.runs, "--overwrite", "--set", "seed="+strconv.FormatUint(d.seed, 10)); err != nil {
 			return err
 		}
 	}
@@ -99,7 +103,7 @@ func writeShapes(dir string, seed uint64, terminal *terminal) error {
 
 // command runs one of llavatrain's commands as a user would.
 func (d demo) command(ctx context.Context, args ...string) error {
-	fmt.Fprintf(d.err, "\n$ llavatrain %s\n", strings.Join(args, " "))
+	fmt.Fprintf(d.err, "$ llavatrain %s\n", strings.Join(args, " "))
 	return d.root(args).ExecuteContext(ctx)
 }
 

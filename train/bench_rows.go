@@ -1,0 +1,85 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model"
+)
+
+// benchRow is one conversation by its lengths.
+type benchRow struct {
+	Image bool     `json:"image"`
+	Turns [][2]int `json:"turns"`
+}
+
+// rows reads the rows of the file, or makes some up: 6 of 7 with a picture, one to six turns.
+func (b Bench) rows() (rows []benchRow, err error) {
+	if b.Rows != "" {
+		text, err := os.ReadFile(b.Rows)
+		if err == nil {
+			err = json.Unmarshal(text, &rows)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: rows: %w", ErrUsage, err)
+		}
+	}
+	random := rand.New(rand.NewPCG(2, 0))
+	for range 512 * (1 - min(1, len(rows))) {
+		row := benchRow{Image: random.IntN(7) > 0}
+		for range 1 + random.IntN(6) {
+			row.Turns = append(row.Turns, [2]int{10 + random.IntN(20), 3 + random.IntN(60)})
+		}
+		rows = append(rows, row)
+	}
+	if b.Stage == 1 {
+		rows = slices.DeleteFunc(rows, func(r benchRow) bool { return !r.Image })
+	}
+	return rows, nil
+}
+
+// step makes the i-th batch from the rows in their order, with random ids and pixels.
+func (b Bench) step(i int, rows []benchRow, t *trainer, random *rand.Rand) (data.Step, error) {
+	var samples []data.Sample
+	tower, vocabulary := t.model.Tower.Describe(), int32(t.model.Language.Describe().VocabSize)
+	for k := range b.Batch {
+		samples = append(samples, b.sample(rows[(i*b.Batch+k)%len(rows)], tower, vocabulary, random))
+	}
+	batch, err := data.Collate(samples, int(tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+	return data.Step{Number: i, Micro: []data.Batch{batch}}, err
+}
+
+func (b Bench) sample(r benchRow, tower model.TowerShape, vocabulary int32, random *rand.Rand) data.Sample {
+	const maxLength = 2048
+	s := data.Sample{IDs: []int32{1}, Labels: []int32{data.Ignore}}
+	if r.Image {
+		for range tower.Tokens {
+			s.IDs, s.Labels = append(s.IDs, data.ImageToken), append(s.Labels, data.Ignore)
+		}
+		pixels := make([]uint8, 3*tower.ImageSize*tower.ImageSize)
+		for i := range pixels {
+			pixels[i] = uint8(random.Uint32())
+		}
+		s.Images = []data.Picture{{Pixels: pixels}}
+	}
+	turns := r.Turns
+	if b.Stage == 1 { // a caption of ordinary length
+		turns = [][2]int{{0, max(8, min(r.Turns[0][1], 24))}}
+	}
+	for _, turn := range turns {
+		for i := range turn[0] + turn[1] {
+			id, label := 3+random.Int32N(vocabulary-4), int32(data.Ignore)
+			if i >= turn[0] {
+				label = id
+			}
+			s.IDs, s.Labels = append(s.IDs, id), append(s.Labels, label)
+		}
+	}
+	n := min(maxLength, len(s.IDs))
+	s.IDs, s.Labels = s.IDs[:n], s.Labels[:n]
+	return s
+}

@@ -1,0 +1,130 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// benchShapes are width, layers, heads, mlp of the tower with its picture and patch size, and of the language model with its vocabulary.
+var benchShapes = map[string]struct{ vision, language [6]int64 }{
+	"tiny":  {[6]int64{64, 4, 4, 256, 56, 14}, [6]int64{128, 4, 4, 352, 1000}},
+	"small": {[6]int64{384, 12, 6, 1536, 224, 16}, [6]int64{512, 8, 8, 1408, 32000}},
+	"0.5b":  {[6]int64{1024, 24, 16, 4096, 336, 14}, [6]int64{896, 24, 14, 4864, 32000}},
+	"7b":    {[6]int64{1024, 24, 16, 4096, 336, 14}, [6]int64{4096, 32, 32, 11008, 32000}},
+	"13b":   {[6]int64{1024, 24, 16, 4096, 336, 14}, [6]int64{5120, 40, 40, 13824, 32000}},
+}
+
+// open builds the shape's model with random weights and its optimizer.
+func (b Bench) open() (*trainer, error) { return b.openParts(b.parts()) }
+
+func (b Bench) parts() map[string]recipes.Part {
+	parts := map[string]recipes.Part{partProjector: {LR: 1e-4}}
+	if b.Stage == 2 {
+		parts[partLanguage] = recipes.Part{LR: 1e-4}
+	}
+	return parts
+}
+
+func (b Bench) openParts(parts map[string]recipes.Part) (*trainer, error) {
+	dir, err := os.MkdirTemp("", "llavatrain-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	r, stage, err := b.recipe(dir, parts)
+	if err != nil {
+		return nil, err
+	}
+	return b.build(r, stage)
+}
+
+// recipe describes the shape with random weights; its configurations are written into dir.
+func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recipe, *recipes.Stage, error) {
+	shape, ok := benchShapes[b.Shape]
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: shape %q is unknown; known are %s", ErrUsage, b.Shape, strings.Join(slices.Sorted(maps.Keys(benchShapes)), ", "))
+	}
+	v, l := shape.vision, shape.language
+	tower := map[string]any{"model_type": "clip_vision_model", "hidden_size": v[0], "num_hidden_layers": v[1], "num_attention_heads": v[2],
+		"intermediate_size": v[3], "image_size": v[4], "patch_size": v[5]}
+	language := map[string]any{"model_type": "llama", "hidden_size": l[0], "num_hidden_layers": l[1], "num_attention_heads": l[2],
+		"intermediate_size": l[3], "vocab_size": l[4], "max_position_embeddings": 4096}
+	if err := firstError(writeJSON(filepath.Join(dir, "tower.json"), tower), writeJSON(filepath.Join(dir, "language.json"), language)); err != nil {
+		return nil, nil, err
+	}
+	stage := &recipes.Stage{Train: parts, Batch: recipes.Batch{Global: b.Batch, Micro: recipes.Micro(b.Batch)}, Loss: "token_mean", Recompute: "auto",
+		Schedule: recipes.Schedule{Type: "constant"}, Optimizer: recipes.Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}}
+	r := &recipes.Recipe{Device: b.Device, Dtype: b.Dtype, Threads: b.Threads, Seed: 1, Model: recipes.Model{
+		Vision:    recipes.Vision{Config: filepath.Join(dir, "tower.json"), SelectLayer: -2, SelectFeature: "patch"},
+		Projector: recipes.Projector{Type: "mlp2x_gelu"},
+		Language:  recipes.Language{Config: filepath.Join(dir, "language.json"), MaxLength: 2048},
+	}}
+	return r, stage, nil
+}
+
+func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) {
+	t := &trainer{recipe: r, report: silent{}}
+	var err error
+	if t.plan, err = newPlan(r, stage, b.Warmup+b.Steps, nil); err != nil {
+		return nil, err
+	}
+	torch.SetThreads(t.plan.threads)
+	if err := b.fits(t.plan, r.Model); err != nil {
+		return nil, err
+	}
+	t.baseMemory = torch.Allocated()
+	torch.ResetPeakAllocated()
+	t.model, err = model.Open(r.Model, model.OpenOptions{
+		Device: t.plan.device, Dtype: t.plan.dtype, Seed: 1, Trains: t.plan.trains, LoRA: t.plan.lora, Normalization: make([]float32, 3*256),
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params)
+	return t, err
+}
+
+// fits refuses a shape that this device has no room for, before a weight is made.
+func (b Bench) fits(p *plan, m recipes.Model) error {
+	rehearsed, err := model.Rehearse(m, model.OpenOptions{Trains: p.trains, LoRA: p.lora})
+	if err != nil {
+		return err
+	}
+	defer rehearsed.Free()
+	size, room := sizeOf(rehearsed), int64(share*float64(Memory(p.device)))
+	need := func(samples int, recompute bool) int64 {
+		n := int64(samples)
+		return totalOf(size.memory(p.dtype, recompute, load{positions: n * (size.tower.Tokens + benchTurns), supervised: n * benchTurns / 2, pictures: n}))
+	}
+	if need(b.Batch, p.recompute) <= room {
+		return nil
+	}
+	nearest := fmt.Sprintf("not even a batch of 1 does (%d MB)", need(1, true)>>20)
+	for samples := b.Batch; samples >= 1; samples /= 2 {
+		if need(samples, p.recompute) <= room {
+			nearest = fmt.Sprintf("--batch %d does (%d MB)", samples, need(samples, p.recompute)>>20)
+			break
+		}
+	}
+	return fmt.Errorf("%w: shape %s, stage %d, batch %d takes %d MB of tensors by estimate and %s has %d MB to fill; %s",
+		ErrUsage, b.Shape, b.Stage, b.Batch, need(b.Batch, p.recompute)>>20, p.device, room>>20, nearest)
+}
+
+const benchTurns = 128 // positions of text in a row, for the estimate
+
+func writeJSON(path string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o666)
+}

@@ -1,0 +1,54 @@
+package train
+
+import (
+	"time"
+
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// flops counts the useful arithmetic of steps with the given sums: 2 operations for each matrix element and position forward, 2 for
+// the gradient of its input, 2 for its own where it trains (so 4N or 6N of the language model, and 2N of a frozen tower), the scores
+// of causal attention, whose backward costs twice the forward, and the head at supervised positions alone. Recomputation does not count.
+func flops(m *model.LLaVA, trains map[string]bool, tokens, supervised, pictures, squares float64) float64 {
+	l, t := m.Language.Describe(), m.Tower.Describe()
+	h, q, k, inner := float64(l.HiddenSize), float64(l.QuerySize), float64(l.KeySize), float64(l.IntermediateSize)
+	layer := h*(2*q+2*k) + 3*h*inner
+	passes := 4.0
+	if trains[partLanguage] {
+		passes = 6
+	}
+	language := passes*(tokens*float64(l.Layers)*layer+supervised*h*float64(l.VocabSize)) + 3*2*squares*q*float64(l.Layers)
+
+	v, rows := float64(t.HiddenSize), pictures*float64(t.Rows)
+	tower := 2*rows*float64(t.Layers)*(4*v*v+2*v*float64(t.IntermediateSize)) + 4*rows*float64(t.Rows)*v*float64(t.Layers)
+	if trains["vision"] {
+		tower *= 3
+	}
+	projector := 0.0
+	for _, p := range m.Params.All() {
+		if p.Part == partProjector && len(p.Shape) == 2 {
+			projector += 6 * pictures * float64(t.Tokens) * float64(p.Elements())
+		}
+	}
+	return language + tower + projector
+}
+
+// matmulRate measures what the device reaches in products of two large square matrices: operations a second, the best of a few.
+func matmulRate(device torch.Device, dtype torch.Dtype) (best float64, err error) {
+	n := int64(2048)
+	if device != torch.CPU {
+		n = 8192
+	}
+	err = torch.Do(func(s *torch.Scope) {
+		a, b := torch.Ones(s, []int64{n, n}, dtype, device), torch.Ones(s, []int64{n, n}, dtype, device) // [n,n] each
+		for range 5 {
+			torch.Synchronize()
+			began := time.Now()
+			s.Sub(func(s *torch.Scope) *torch.Tensor { return torch.MatMul(s, a, b) })
+			torch.Synchronize()
+			best = max(best, 2*float64(n*n*n)/time.Since(began).Seconds())
+		}
+	})
+	return best, err
+}
