@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Our training step and the Hugging Face step in turn, on one machine: shapes tiny and small, both stages, fp32, two threads, batch 8.
-# Prints each run's JSON and, at the end, the ratio of tokens per second over all rounds, with its smallest and largest round. Tokens are
-# real positions, text and image, without padding. They are compared, not samples: the peer groups rows of like length, so that in the
-# steps timed its rows are not the ones of ours, and up to a fifth shorter or longer.
+# Prints each run's JSON and, at the end, the ratio of tokens per second over all rounds, with its smallest and largest round; beside the
+# peer it also writes the table of docs/performance.md. Tokens are real positions, text and image, without padding. They are compared, not
+# samples: the peer groups rows of like length, so that in the steps timed its rows are not the ones of ours, and up to a fifth shorter or
+# longer.
 #   PEER_PYTHON  a Python with torch 2.11 and transformers 5.17; without it ours is timed alone
 #   PEER         folder with hf_llava.py and lengths.json (default ../shared/peer)
 #   ROUNDS       default 3
@@ -25,21 +26,4 @@ for ((round = 1; round <= ${ROUNDS:-3}; round++)); do
 		done
 	done
 done
-python3 - "$out" <<'PY'
-"""Ratio of ours to the peer's tokens per second, round by round."""
-import collections, json, sys
-rates = collections.defaultdict(lambda: collections.defaultdict(list))
-for line in open(sys.argv[1]):
-    r = json.loads(line)
-    rates[r["shape"], r["stage"]][r["peer"]].append((r["tokens_per_s"], r["samples_per_s"]))
-mean = lambda values: sum(values) / len(values)
-for (shape, stage), by in rates.items():
-    def described(peer):
-        tokens, samples = zip(*by[peer])
-        return f"{peer} {mean(tokens):,.0f} tokens/s ({mean(samples):.1f} samples/s)"
-    text = f"{shape} stage {stage}: {described('llavatrain')}"
-    if "transformers" in by:
-        ratios = [ours[0] / theirs[0] for ours, theirs in zip(by["llavatrain"], by["transformers"])]
-        text += f", {described('transformers')}, ratio {mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    print(text)
-PY
+python3 scripts/bench_table.py "$out" docs/performance.md

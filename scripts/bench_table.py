@@ -1,0 +1,72 @@
+"""Turns bench.sh's JSON lines into ratios: text on standard output, and beside the peer the table of docs/performance.md.
+
+    bench_table.py RESULTS PAGE
+"""
+
+import collections
+import datetime
+import json
+import os
+import sys
+
+BEGIN, END = "<!-- written by make bench -->\n", "<!-- end -->\n"
+
+
+def processor():
+    with open("/proc/cpuinfo") as f:
+        names = [line.split(":", 1)[1].strip() for line in f if line.startswith("model name")]
+    return f"{names[0] if names else 'unknown processor'}, {len(os.sched_getaffinity(0))} cores"
+
+
+def mean(rows, field):
+    return sum(row[field] for row in rows) / len(rows)
+
+
+def shares(ours):
+    parts = collections.Counter()
+    for row in ours:
+        parts.update(row["share"])
+    return ", ".join(f"{part} {100 * value / len(ours):.0f} %" for part, value in parts.most_common() if value / len(ours) >= 0.01)
+
+
+def table(runs):
+    lines = ["| shape | stage | ours, tokens/s | peer, tokens/s | ratio (rounds) | resident, ours | resident, peer | of matmul's rate | predicted / measured | time by part |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for (shape, stage), by in runs.items():
+        ours, theirs = by["llavatrain"], by["transformers"]
+        ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(ours, theirs)]
+        lines.append(f"| {shape} | {stage} | {mean(ours, 'tokens_per_s'):,.0f} | {mean(theirs, 'tokens_per_s'):,.0f} "
+                     f"| **{sum(ratios) / len(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) "
+                     f"| {mean(ours, 'peak_rss_mb') / 1000:.1f} GB | {mean(theirs, 'peak_rss_mb') / 1000:.1f} GB "
+                     f"| {100 * mean(ours, 'mfu'):.0f} % ({ours[0]['flops_count']}) "
+                     f"| {ours[0]['memory_predicted_mb']:,} / {ours[0]['memory_measured_mb']:,} MB | {shares(ours)} |")
+    return lines
+
+
+def write(page, runs):
+    first = next(iter(runs.values()))
+    head = (f"{datetime.date.today()}, {processor()}, {first['llavatrain'][0]['threads']} threads, fp32, batch {first['llavatrain'][0]['batch']}, "
+            f"{len(first['llavatrain'])} rounds in turn; torch {first['llavatrain'][0]['torch']} and {first['transformers'][0]['torch']}.")
+    text = open(page).read()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    with open(page, "w") as f:
+        f.write(before + BEGIN + "\n" + "\n".join([head, ""] + table(runs)) + "\n\n" + END + after)
+
+
+def main():
+    runs = collections.defaultdict(lambda: collections.defaultdict(list))
+    for line in open(sys.argv[1]):
+        row = json.loads(line)
+        runs[row["shape"], row["stage"]][row["peer"]].append(row)
+    for (shape, stage), by in runs.items():
+        text = f"{shape} stage {stage}: " + ", ".join(f"{peer} {mean(rows, 'tokens_per_s'):,.0f} tokens/s" for peer, rows in by.items())
+        if "transformers" in by:
+            ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(by["llavatrain"], by["transformers"])]
+            text += f", ratio {sum(ratios) / len(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(text)
+    if all("transformers" in by for by in runs.values()):
+        write(sys.argv[2], runs)
+
+
+main()
