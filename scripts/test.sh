@@ -5,5 +5,9 @@ cd "$(dirname "$0")/.."
 pure=(./recipes ./checkpoints ./data ./synth)
 echo "pure Go packages, without cgo"
 CGO_ENABLED=0 go test "${pure[@]}"
+if printf '#include <stdio.h>\n#include <jpeglib.h>\n' | ${CC:-cc} -E - >/dev/null 2>&1; then
+	echo "pictures, with libjpeg-turbo"
+	go test -tags turbojpeg -run 'JPEG|Decode' ./data
+fi
 echo "packages that use the engine"
 go test -timeout 20m ./model/... ./loss ./train ./cmd/...
