@@ -85,85 +85,130 @@ func keysCubic(x float64) float64 {
 func triangle(x float64) float64 { return max(0, 1-math.Abs(x)) }
 
 // resize returns the kept window of img, channel first: [3, rows.count, columns.count].
+//
+// Rows of the picture are taken two at a time, and one multiplication serves two values (see lanes): their red, then their green and so on
+// in the horizontal pass, red and green of one row in the vertical one.
 func resize(img *RGB, columns, rows axis, padding [3]uint8) []uint8 {
 	across, down := columns.taps(), rows.taps()
 	width := len(across)
-	line := make([]uint8, 3*width) // one source row after the horizontal pass, [3,width]
-	for i := range line {
-		line[i] = padding[i/width] // stays where no pixel of the picture reaches
-	}
+	even, odd := paddedRow(width, padding), paddedRow(width, padding) // after the horizontal pass
+	both := make([]int64, 3*img.W)
 	sums := verticalStart(down, width, padding)
 	open := 0 // the first output row that still waits for source rows
-	for y := range img.H {
+	for y := 0; y < img.H; y += 2 {
 		for open < len(down) && down[open].first+len(down[open].weights) <= y {
 			open++
 		}
 		if open == len(down) {
 			break
 		}
-		if down[open].first > y {
+		if down[open].first > y+1 {
 			continue
 		}
-		horizontal(line, img.Pix[3*y*img.W:][:3*img.W], across, padding)
-		for to := open; to < len(down) && down[to].first <= y; to++ {
-			addWeighted(sums[to*len(line):][:len(line)], line, down[to].weights[y-down[to].first])
+		next := min(y+1, img.H-1) // of an odd height the last row stands for the missing one, which nothing weighs
+		pairRows(both, img.Pix[3*y*img.W:][:3*img.W], img.Pix[3*next*img.W:][:3*img.W])
+		horizontal(even, odd, both, across, padding)
+		for to := open; to < len(down) && down[to].first <= y+1; to++ {
+			addWeighted(sums[to*len(even):][:len(even)], even, odd, down[to].weight(y), down[to].weight(y+1))
 		}
 	}
 	return channelFirst(sums, width, len(down))
 }
 
-// verticalStart returns the sums of the vertical pass, [rows,3,width], holding the rounding and what padding rows add.
-func verticalStart(down []taps, width int, padding [3]uint8) []int32 {
-	sums := make([]int32, 0, len(down)*3*width)
+// lanes holds two sums in one number, low + high 2^32: what is added to it or multiplied with it goes to both. A negative low sum borrows
+// from the high one, which apart gives back.
+func lanes(low, high int32) int64 { return int64(low) + int64(high)<<32 }
+
+func apart(both int64) (low, high int32) {
+	low = int32(both)
+	return low, int32((both - int64(low)) >> 32)
+}
+
+// weight is what a pixel of the picture weighs.
+func (t taps) weight(at int) int64 {
+	if i := at - t.first; i >= 0 && i < len(t.weights) {
+		return int64(t.weights[i])
+	}
+	return 0
+}
+
+// paddedRow is a resized row of padding, red and green [width] in lanes, then blue [width].
+func paddedRow(width int, padding [3]uint8) []int64 {
+	row := make([]int64, 2*width)
+	for x := range width {
+		row[x], row[width+x] = lanes(int32(padding[0]), int32(padding[1])), int64(padding[2])
+	}
+	return row
+}
+
+// verticalStart returns the sums of the vertical pass, a row for each output row, holding the rounding and what padding rows add.
+func verticalStart(down []taps, width int, padding [3]uint8) []int64 {
+	sums := make([]int64, 0, len(down)*2*width)
 	for _, t := range down {
-		for _, colour := range padding {
-			start := weightHalf + t.outside*int32(colour)
-			for range width {
-				sums = append(sums, start)
-			}
+		start := func(c int) int32 { return weightHalf + t.outside*int32(padding[c]) }
+		redGreen, blue := lanes(start(0), start(1)), int64(start(2))
+		for range width {
+			sums = append(sums, redGreen)
+		}
+		for range width {
+			sums = append(sums, blue)
 		}
 	}
 	return sums
 }
 
-// horizontal resizes the interleaved row src into line [3,width].
-func horizontal(line, src []uint8, across []taps, padding [3]uint8) {
-	red, green, blue := line[:len(across)], line[len(across):][:len(across)], line[2*len(across):][:len(across)]
+// pairRows puts two rows of the picture into lanes.
+func pairRows(both []int64, even, odd []uint8) {
+	even, odd = even[:len(both)], odd[:len(both)]
+	for i := range both {
+		both[i] = int64(even[i]) | int64(odd[i])<<32
+	}
+}
+
+// horizontal resizes a pair of interleaved rows. Outputs that no pixel of the picture reaches stay padding.
+func horizontal(even, odd, both []int64, across []taps, padding [3]uint8) {
+	width := len(across)
 	for x := range across {
 		t := &across[x]
 		if len(t.weights) == 0 {
 			continue
 		}
-		r := weightHalf + t.outside*int32(padding[0])
-		g := weightHalf + t.outside*int32(padding[1])
-		b := weightHalf + t.outside*int32(padding[2])
-		p := src[3*t.first:][:3*len(t.weights)]
+		start := func(c int) int64 { s := weightHalf + t.outside*int32(padding[c]); return lanes(s, s) }
+		r, g, b := start(0), start(1), start(2)
+		p := both[3*t.first:][:3*len(t.weights)]
 		for i, w := range t.weights {
 			q := p[3*i : 3*i+3 : 3*i+3]
-			r += w * int32(q[0])
-			g += w * int32(q[1])
-			b += w * int32(q[2])
+			r += int64(w) * q[0]
+			g += int64(w) * q[1]
+			b += int64(w) * q[2]
 		}
-		red[x], green[x], blue[x] = clamp8(r>>weightBits), clamp8(g>>weightBits), clamp8(b>>weightBits)
+		evenRed, oddRed := apart(r)
+		evenGreen, oddGreen := apart(g)
+		evenBlue, oddBlue := apart(b)
+		even[x], even[width+x] = int64(level(evenRed))|int64(level(evenGreen))<<32, int64(level(evenBlue))
+		odd[x], odd[width+x] = int64(level(oddRed))|int64(level(oddGreen))<<32, int64(level(oddBlue))
 	}
 }
 
-func addWeighted(sums []int32, line []uint8, weight int32) {
-	sums = sums[:len(line)]
-	for i, v := range line {
-		sums[i] += weight * int32(v)
+func level(sum int32) uint8 { return clamp8(sum >> weightBits) }
+
+func addWeighted(sums, even, odd []int64, evenWeight, oddWeight int64) {
+	even, odd = even[:len(sums)], odd[:len(sums)]
+	for i := range sums {
+		sums[i] += evenWeight*even[i] + oddWeight*odd[i]
 	}
 }
 
-// channelFirst ends the vertical pass: [height,3,width] sums to [3,height,width] pixels.
-func channelFirst(sums []int32, width, height int) []uint8 {
-	out := make([]uint8, len(sums))
+// channelFirst ends the vertical pass: sums of height rows to [3,height,width] pixels.
+func channelFirst(sums []int64, width, height int) []uint8 {
+	size := width * height
+	out := make([]uint8, 3*size)
+	red, green, blue := out[:size], out[size:2*size], out[2*size:]
 	for y := range height {
-		for c := range 3 {
-			to := out[(c*height+y)*width:][:width]
-			for x, sum := range sums[(y*3+c)*width:][:width] {
-				to[x] = clamp8(sum >> weightBits)
-			}
+		row := sums[2*y*width:][:2*width]
+		for x := range width {
+			r, g := apart(row[x])
+			red[y*width+x], green[y*width+x], blue[y*width+x] = level(r), level(g), level(int32(row[width+x]))
 		}
 	}
 	return out
