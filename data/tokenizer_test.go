@@ -1,6 +1,8 @@
 package data
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -43,7 +45,14 @@ func TestTokenizerMatchesHuggingFace(t *testing.T) {
 		IDs     []int32
 		Decoded string
 	}
-	rows := jsonLines[row](t, "testdata/text_tiny.jsonl")
+	var rows []row
+	for lines := json.NewDecoder(bytes.NewReader(unzip(t, "text_tiny.jsonl.gz"))); lines.More(); {
+		var r row
+		if err := lines.Decode(&r); err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, r)
+	}
 	tokenizers := map[bool]*Tokenizer{true: tinyTokenizer(t, true), false: tinyTokenizer(t, false)}
 	for _, want := range rows {
 		tokenizer := tokenizers[want.Legacy]
@@ -60,8 +69,8 @@ func TestTokenizerMatchesHuggingFace(t *testing.T) {
 			t.Errorf("legacy %t, %v decodes to %q, want %q", want.Legacy, want.IDs, got, decoded)
 		}
 	}
-	if len(rows) != 172 {
-		t.Errorf("compared %d rows, want 172", len(rows))
+	if len(rows) != 1052 {
+		t.Errorf("compared %d rows, want 1052", len(rows))
 	}
 }
 

@@ -1,9 +1,10 @@
-"""Makes text_tiny.model and text_tiny.jsonl: a small SentencePiece vocabulary, and what Hugging Face's slow LlamaTokenizer
+"""Makes text_tiny.model and text_tiny.jsonl.gz: a small SentencePiece vocabulary, and what Hugging Face's slow LlamaTokenizer
 encodes and decodes with it. Run in data/testdata, with ../shared beside the repository:
 
     pip install sentencepiece==0.2.3 transformers==4.37.2 'protobuf<5' 'numpy<2'
     python text_make.py
 """
+import gzip
 import io
 import json
 import random
@@ -49,14 +50,14 @@ def main():
     train("text_tiny.model")
     random.seed(3)
     words = " ".join(lines("coco-mini/instruct.json")).split() + ["<s>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:", "[INST]"]
-    texts = TEXTS + [random_text(words) for _ in range(60)] + ["".join(random.choice("abcdefgstr+/") for _ in range(200))]
-    with open("text_tiny.jsonl", "w") as f:
+    texts = TEXTS + [random_text(words) for _ in range(500)] + ["".join(random.choice("abcdefgstr+/") for _ in range(200))]
+    with open("text_tiny.jsonl.gz", "wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=9, mtime=0) as f:
         for legacy in (True, False):
             tokenizer = LlamaTokenizer("text_tiny.model", legacy=legacy)
             for text in texts:
                 ids = tokenizer(text, add_special_tokens=False).input_ids
                 decoded = tokenizer.decode(ids, skip_special_tokens=True, spaces_between_special_tokens=False, clean_up_tokenization_spaces=False) if ids else ""
-                f.write(json.dumps({"legacy": legacy, "text": text, "ids": ids, "decoded": decoded}) + "\n")
+                f.write((json.dumps({"legacy": legacy, "text": text, "ids": ids, "decoded": decoded}) + "\n").encode())
 
 
 main()
