@@ -174,3 +174,18 @@ func TestBadEvaluationData(t *testing.T) {
 	}
 	complain(t, 2, []string{"going on from", "(step 6)", "evaluation after step 6"}, "finetune", recipe, set("finetune.bad_samples", "fail"), "--resume")
 }
+
+// A mean of nothing is no number: the training goes on and says so.
+func TestEvaluationOfNothing(t *testing.T) {
+	dir := world(t)
+	recipe := heldOut(t, dir, 20)
+	writeRows(t, filepath.Join(dir, "held.json"), []json.RawMessage{json.RawMessage(pictureRow("gone.png"))})
+	command(t, 0, "pretrain", recipe)
+	messages := command(t, 0, "finetune", recipe)
+	if !strings.Contains(messages, "no row of eval.data can be scored, all 1 were skipped") {
+		t.Errorf("messages are %s", messages)
+	}
+	if list, _ := readEvaluations(t, filepath.Join(dir, "runs", "eval", "finetune")); len(list) != 0 {
+		t.Errorf("evaluations are %v", list)
+	}
+}
