@@ -21,7 +21,7 @@ static void fail(j_common_ptr info) { longjmp(((failure *)info->err)->stop, 1); 
 static void keep_quiet(j_common_ptr info) { (void)info; }
 
 static void bound_scans(j_common_ptr info) {
-  if (((j_decompress_ptr)info)->input_scan_number > 200) { // maxScans
+  if (((j_decompress_ptr)info)->input_scan_number > *(const int *)info->client_data) {
     fail(info);
   }
 }
@@ -39,7 +39,7 @@ static int lacks_scans(const struct jpeg_decompress_struct *d) {
 }
 
 // Decodes a file of w x h pixels into rgb. Zero: it did, and the file is one of which nobody could think otherwise.
-static int decode_rgb(const unsigned char *file, unsigned long size, unsigned char *rgb, unsigned w, unsigned h) {
+static int decode_rgb(const unsigned char *file, unsigned long size, unsigned char *rgb, unsigned w, unsigned h, int max_scans) {
   struct jpeg_decompress_struct d = {0};
   struct jpeg_progress_mgr progress = {.progress_monitor = bound_scans};
   failure f;
@@ -52,6 +52,7 @@ static int decode_rgb(const unsigned char *file, unsigned long size, unsigned ch
   }
   jpeg_create_decompress(&d);
   d.progress = &progress;
+  d.client_data = &max_scans;
   jpeg_mem_src(&d, file, size);
   jpeg_read_header(&d, TRUE);
   if (d.image_width != w || d.image_height != h || (d.num_components != 1 && d.num_components != 3) ||
@@ -87,7 +88,7 @@ func jpegDecode(file []byte) (*RGB, error) {
 		return nil, err
 	}
 	rgb := newRGB(header.Width, header.Height)
-	if C.decode_rgb((*C.uchar)(unsafe.Pointer(&file[0])), C.ulong(len(file)), (*C.uchar)(unsafe.Pointer(&rgb.Pix[0])), C.uint(rgb.W), C.uint(rgb.H)) != 0 {
+	if C.decode_rgb((*C.uchar)(unsafe.Pointer(&file[0])), C.ulong(len(file)), (*C.uchar)(unsafe.Pointer(&rgb.Pix[0])), C.uint(rgb.W), C.uint(rgb.H), maxScans) != 0 {
 		return decodeJPEG(file)
 	}
 	return rgb, nil

@@ -1,7 +1,6 @@
 package data
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,19 +33,7 @@ func BenchmarkPhotos(b *testing.B) {
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "images/s")
 	})
 	b.Run("from=pixel-shards", func(b *testing.B) {
-		dir := b.TempDir()
-		err := WriteShards(ShardOptions{Dir: dir, Bytes: 64 << 20}, 0, 0, func(yield func(ShardRow, error) bool) {
-			for i, path := range files {
-				images := []Image{{Path: path, Prepared: &Picture{Pixels: prepare(path)}}}
-				if !yield(ShardRow{Record: Record{ID: fmt.Sprint(i), Images: images, Turns: suiteRows()[0].Turns}}, nil) {
-					return
-				}
-			}
-		})
-		if err != nil {
-			b.Fatal(err)
-		}
-		shards := openShards(b, dir)
+		shards := shardsOf(b, len(files), func(i int) Image { return Image{Path: files[i], Prepared: &Picture{Pixels: prepare(files[i])}} })
 		for i := 0; b.Loop(); i++ {
 			record, err := shards.Record(i * 7919 % len(files))
 			if err != nil {

@@ -253,10 +253,23 @@ func BenchmarkRandomRow(b *testing.B) {
 
 func benchmarkRandomRow(b *testing.B, image Image) {
 	const rows = 500
+	s := shardsOf(b, rows, func(int) Image { return image })
+	i := 0
+	for b.Loop() {
+		if _, err := s.Record(i * 7919 % rows); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+}
+
+// shardsOf writes n rows with a picture each into shards and opens them.
+func shardsOf(b *testing.B, n int, image func(i int) Image) *Shards {
+	b.Helper()
 	dir := b.TempDir()
 	many := func(yield func(ShardRow, error) bool) {
-		for i := range rows {
-			record := Record{ID: fmt.Sprint(i), Images: []Image{image}, Turns: suiteRows()[0].Turns}
+		for i := range n {
+			record := Record{ID: fmt.Sprint(i), Images: []Image{image(i)}, Turns: suiteRows()[0].Turns}
 			if !yield(ShardRow{Record: record}, nil) {
 				return
 			}
@@ -265,12 +278,5 @@ func benchmarkRandomRow(b *testing.B, image Image) {
 	if err := WriteShards(ShardOptions{Dir: dir, Bytes: 64 << 20}, 0, 0, many); err != nil {
 		b.Fatal(err)
 	}
-	s := openShards(b, dir)
-	i := 0
-	for b.Loop() {
-		if _, err := s.Record(i * 7919 % rows); err != nil {
-			b.Fatal(err)
-		}
-		i++
-	}
+	return openShards(b, dir)
 }

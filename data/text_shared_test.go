@@ -3,6 +3,7 @@ package data
 import (
 	"bufio"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -40,13 +41,19 @@ func jsonLines[T any](t testing.TB, path string) []T {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	return readLines[T](t, file, path)
+}
+
+// readLines reads a JSON value a line.
+func readLines[T any](t testing.TB, from io.Reader, name string) []T {
+	t.Helper()
 	var values []T
-	lines := bufio.NewScanner(file)
+	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, 1<<24)
 	for lines.Scan() {
 		var value T
 		if err := json.Unmarshal(lines.Bytes(), &value); err != nil {
-			t.Fatalf("%s: %v", path, err)
+			t.Fatalf("%s: %v", name, err)
 		}
 		values = append(values, value)
 	}

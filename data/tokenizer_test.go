@@ -2,7 +2,6 @@ package data
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -45,14 +44,7 @@ func TestTokenizerMatchesHuggingFace(t *testing.T) {
 		IDs     []int32
 		Decoded string
 	}
-	var rows []row
-	for lines := json.NewDecoder(bytes.NewReader(unzip(t, "text_tiny.jsonl.gz"))); lines.More(); {
-		var r row
-		if err := lines.Decode(&r); err != nil {
-			t.Fatal(err)
-		}
-		rows = append(rows, r)
-	}
+	rows := readLines[row](t, bytes.NewReader(unzip(t, "text_tiny.jsonl.gz")), "text_tiny.jsonl.gz")
 	tokenizers := map[bool]*Tokenizer{true: tinyTokenizer(t, true), false: tinyTokenizer(t, false)}
 	for _, want := range rows {
 		tokenizer := tokenizers[want.Legacy]

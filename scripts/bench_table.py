@@ -22,6 +22,12 @@ def mean(rows, field):
     return sum(row[field] for row in rows) / len(rows)
 
 
+def ratios(by):
+    """The mean, the smallest and the largest round of ours to the peer's tokens per second."""
+    all_rounds = [ours["tokens_per_s"] / theirs["tokens_per_s"] for ours, theirs in zip(by["llavatrain"], by["transformers"])]
+    return sum(all_rounds) / len(all_rounds), min(all_rounds), max(all_rounds)
+
+
 def shares(ours):
     parts = collections.Counter()
     for row in ours:
@@ -34,9 +40,9 @@ def table(runs):
              "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for (shape, stage), by in runs.items():
         ours, theirs = by["llavatrain"], by["transformers"]
-        ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(ours, theirs)]
+        ratio, least, most = ratios(by)
         lines.append(f"| {shape} | {stage} | {mean(ours, 'tokens_per_s'):,.0f} | {mean(theirs, 'tokens_per_s'):,.0f} "
-                     f"| **{sum(ratios) / len(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) "
+                     f"| **{ratio:.2f}** ({least:.2f} to {most:.2f}) "
                      f"| {mean(ours, 'peak_rss_mb') / 1000:.1f} GB | {mean(theirs, 'peak_rss_mb') / 1000:.1f} GB "
                      f"| {100 * mean(ours, 'mfu'):.0f} % ({ours[0]['flops_count']}) "
                      f"| {ours[0]['memory_predicted_mb']:,} / {ours[0]['memory_measured_mb']:,} MB | {shares(ours)} |")
@@ -62,8 +68,7 @@ def main():
     for (shape, stage), by in runs.items():
         text = f"{shape} stage {stage}: " + ", ".join(f"{peer} {mean(rows, 'tokens_per_s'):,.0f} tokens/s" for peer, rows in by.items())
         if "transformers" in by:
-            ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(by["llavatrain"], by["transformers"])]
-            text += f", ratio {sum(ratios) / len(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            text += ", ratio {:.2f} ({:.2f} to {:.2f})".format(*ratios(by))
         print(text)
     if all("transformers" in by for by in runs.values()):
         write(sys.argv[2], runs)

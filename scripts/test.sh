@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests: first the packages that need no C++ compiler, as such; then everything. Called by `make test` with cgo's flags set.
+# Runs the tests: first the packages that need no C++ compiler, as such; then pictures with libjpeg-turbo where
+# its headers are; then everything. Called by `make test` with cgo's flags set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 pure=(./recipes ./checkpoints ./data ./synth)

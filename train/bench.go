@@ -125,21 +125,24 @@ func squares(starts []int64) (sum float64) {
 func (b Bench) result(t *trainer, work []timed) BenchResult {
 	var total time.Duration
 	var times []time.Duration
-	var operations float64
-	tokens, size := 0, sizeOf(t.model)
+	var done amounts
 	for _, w := range work {
-		times, total, tokens = append(times, w.time), total+w.time, tokens+w.metrics.Tokens
-		operations += flops(t.model, size.trains, float64(w.metrics.Tokens), float64(w.metrics.SupervisedTokens), float64(w.metrics.Images), w.squares)
+		times, total = append(times, w.time), total+w.time
+		done.tokens += float64(w.metrics.Tokens)
+		done.supervised += float64(w.metrics.SupervisedTokens)
+		done.pictures += float64(w.metrics.Images)
+		done.squares += w.squares
 	}
+	size := sizeOf(t.model)
 	slices.Sort(times)
 	engine, _ := torch.Open()
 	r := BenchResult{
 		Peer: "llavatrain", Shape: b.Shape, Stage: b.Stage, Device: t.plan.device.String(), Dtype: t.plan.dtype.String(), Batch: b.Batch, Accum: 1,
 		Checkpointing: t.plan.recompute, Fused: true, Threads: torch.Threads(), Steps: b.Steps,
-		SamplesPerS: float64(b.Batch*b.Steps) / total.Seconds(), TokensPerS: float64(tokens) / total.Seconds(),
+		SamplesPerS: float64(b.Batch*b.Steps) / total.Seconds(), TokensPerS: done.tokens / total.Seconds(),
 		StepMSMedian: milliseconds(times[len(times)/2]), StepMSMin: milliseconds(times[0]),
 		LastLoss: float64(work[len(work)-1].metrics.Loss), PeakRSSMB: peakMemory(torch.CPU) >> 20, Torch: engine.Version,
-		Tflops: operations / total.Seconds() / 1e12, Counts: "4N",
+		Tflops: flops(t.model, size.trains, done) / total.Seconds() / 1e12, Counts: "4N",
 		PredictedMB: totalOf(size.memory(t.plan.dtype, t.plan.recompute, t.largest)) >> 20, MeasuredMB: t.measuredMemory() >> 20,
 	}
 	if size.trains[partLanguage] {

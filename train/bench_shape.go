@@ -101,22 +101,23 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 	}
 	defer rehearsed.Free()
 	size, room := sizeOf(rehearsed), int64(share*float64(Memory(p.device)))
-	need := func(samples int, recompute bool) int64 {
+	need := func(samples int) int64 {
 		n := int64(samples)
-		return totalOf(size.memory(p.dtype, recompute, load{positions: n * (size.tower.Tokens + benchTurns), supervised: n * benchTurns / 2, pictures: n}))
+		return totalOf(size.memory(p.dtype, p.recompute, load{positions: n * (size.tower.Tokens + benchTurns), supervised: n * benchTurns / 2, pictures: n}))
 	}
-	if need(b.Batch, p.recompute) <= room {
+	fitting := b.Batch
+	for fitting > 0 && need(fitting) > room {
+		fitting /= 2
+	}
+	if fitting == b.Batch {
 		return nil
 	}
-	nearest := fmt.Sprintf("not even a batch of 1 does (%d MB)", need(1, true)>>20)
-	for samples := b.Batch; samples >= 1; samples /= 2 {
-		if need(samples, p.recompute) <= room {
-			nearest = fmt.Sprintf("--batch %d does (%d MB)", samples, need(samples, p.recompute)>>20)
-			break
-		}
+	nearest := fmt.Sprintf("--batch %d does (%d MB)", fitting, need(fitting)>>20)
+	if fitting == 0 {
+		nearest = fmt.Sprintf("not even a batch of 1 does (%d MB)", need(1)>>20)
 	}
 	return fmt.Errorf("%w: shape %s, stage %d, batch %d takes %d MB of tensors by estimate and %s has %d MB to fill; %s",
-		ErrUsage, b.Shape, b.Stage, b.Batch, need(b.Batch, p.recompute)>>20, p.device, room>>20, nearest)
+		ErrUsage, b.Shape, b.Stage, b.Batch, need(b.Batch)>>20, p.device, room>>20, nearest)
 }
 
 const benchTurns = 128 // positions of text in a row, for the estimate

@@ -20,11 +20,9 @@ func TestFlops(t *testing.T) {
 	}{
 		{1, 600, 24, 16.25}, {2, 800, 300, 32.25},
 	} {
-		var size modelSize
 		var got float64
 		rehearse(t, Bench{Shape: "7b", Stage: test.stage}, func(m *model.LLaVA) {
-			size = sizeOf(m)
-			got = flops(m, size.trains, test.tokens, test.supervised, 1, test.tokens*test.tokens) / 1e12
+			got = flops(m, sizeOf(m).trains, amounts{test.tokens, test.supervised, 1, test.tokens * test.tokens}) / 1e12
 		})
 		if math.Abs(got/test.teraflops-1) > 0.005 {
 			t.Errorf("stage %d: %.3f Tflop, want %.2f", test.stage, got, test.teraflops)

@@ -64,13 +64,12 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 	if err != nil {
 		return fmt.Errorf("evaluation after step %d: %w", step, err)
 	}
+	e.last = step
 	if result.Samples == 0 {
-		e.last = step
 		t.report.Say(fmt.Sprintf("warning: step %d: no row of eval.data can be scored, all %d were skipped; llavatrain score says why", step, result.Skipped))
 		return nil
 	}
 	result.Step, result.EvalMS = step, Number(milliseconds(time.Since(began)))
-	e.last = step
 	t.report.Say(result.line(t.plan.total))
 	return e.log.Append(result)
 }

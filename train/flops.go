@@ -7,10 +7,16 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// flops counts the useful arithmetic of steps with the given sums: 2 operations for each matrix element and position forward, 2 for
+// amounts are what steps computed, summed over their samples.
+type amounts struct {
+	tokens, supervised, pictures float64
+	squares                      float64 // of the samples' lengths
+}
+
+// flops counts the useful arithmetic of steps: 2 operations for each matrix element and position forward, 2 for
 // the gradient of its input, 2 for its own where it trains (so 4N or 6N of the language model, and 2N of a frozen tower), the scores
 // of causal attention, whose backward costs twice the forward, and the head at supervised positions alone. Recomputation does not count.
-func flops(m *model.LLaVA, trains map[string]bool, tokens, supervised, pictures, squares float64) float64 {
+func flops(m *model.LLaVA, trains map[string]bool, a amounts) float64 {
 	l, t := m.Language.Describe(), m.Tower.Describe()
 	h, q, k, inner := float64(l.HiddenSize), float64(l.QuerySize), float64(l.KeySize), float64(l.IntermediateSize)
 	layer := h*(2*q+2*k) + 3*h*inner
@@ -18,9 +24,9 @@ func flops(m *model.LLaVA, trains map[string]bool, tokens, supervised, pictures,
 	if trains[partLanguage] {
 		passes = 6
 	}
-	language := passes*(tokens*float64(l.Layers)*layer+supervised*h*float64(l.VocabSize)) + 3*2*squares*q*float64(l.Layers)
+	language := passes*(a.tokens*float64(l.Layers)*layer+a.supervised*h*float64(l.VocabSize)) + 3*2*a.squares*q*float64(l.Layers)
 
-	v, rows := float64(t.HiddenSize), pictures*float64(t.Rows)
+	v, rows := float64(t.HiddenSize), a.pictures*float64(t.Rows)
 	tower := 2*rows*float64(t.Layers)*(4*v*v+2*v*float64(t.IntermediateSize)) + 4*rows*float64(t.Rows)*v*float64(t.Layers)
 	if trains["vision"] {
 		tower *= 3
@@ -28,7 +34,7 @@ func flops(m *model.LLaVA, trains map[string]bool, tokens, supervised, pictures,
 	projector := 0.0
 	for _, p := range m.Params.All() {
 		if p.Part == partProjector && len(p.Shape) == 2 {
-			projector += 6 * pictures * float64(t.Tokens) * float64(p.Elements())
+			projector += 6 * a.pictures * float64(t.Tokens) * float64(p.Elements())
 		}
 	}
 	return language + tower + projector
