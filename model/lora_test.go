@@ -176,8 +176,8 @@ func TestDropoutDoesNotDependOnTheBatch(t *testing.T) {
 			}
 		}
 	}
-	for name, values := range want {
-		near(t, name, sum[name], values, 1e-4)
+	for name, values := range want { // matrix products of other sizes round otherwise, by a share of the largest value (libtorch's own: 1.6e-5)
+		within(t, name, sum[name], values, 5e-5*largestDifference(values, make([]float32, len(values))))
 	}
 }
 

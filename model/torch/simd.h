@@ -54,13 +54,13 @@ LT_INLINE float largest(vec x) {
   return y;
 }
 
-// e^x within 2 units in the last place; below -87 it is 0, above 88.3 infinite. Range reduction by ln 2 in two parts and a polynomial
-// of degree 6 (Moshier, Cephes, expf).
+// e^x within 2 units in the last place for -87 <= x <= 88, and their e^x outside; NaN stays NaN. Range reduction by ln 2 in two parts and a
+// polynomial of degree 6 (Moshier, Cephes, expf).
 LT_INLINE vec exp(vec x) {
-  ivec tiny = x < -87.0f, huge = x > 88.3f;
-  x = (tiny | huge) ? (vec){} : x;
-  const vec shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-  vec whole = (x * 1.44269504088896341f + shift) - shift;
+  x = x < -87.0f ? all(-87.0f) : x;
+  x = x > 88.0f ? all(88.0f) : x;
+  const vec shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, and leaves that in the lowest bits
+  vec shifted = x * 1.44269504088896341f + shift, whole = shifted - shift;
   vec r = x - whole * 0.693359375f - whole * -2.12194440e-4f;
   vec p = all(1.9875691500e-4f);
   p = p * r + 1.3981999507e-3f;
@@ -69,12 +69,14 @@ LT_INLINE vec exp(vec x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  ivec power = (__builtin_convertvector(whole, ivec) + 127) << 23;
-  vec scale;
-  std::memcpy(&scale, &power, sizeof scale);
-  return tiny ? (vec){} : huge ? all(__builtin_inff()) : p * scale;
+  ivec bits, power;
+  std::memcpy(&bits, &p, sizeof bits);
+  std::memcpy(&power, &shifted, sizeof power);
+  bits += power << 23;  // times 2^whole
+  std::memcpy(&p, &bits, sizeof p);
+  return p;
 }
 
-LT_INLINE vec sigmoid(vec x) { return 1.0f / (1.0f + exp(-x)); }
+LT_INLINE vec sigmoid(vec x) { return x < -88.0f ? (vec){} : 1.0f / (1.0f + exp(-x)); }
 
 }  // namespace lt
