@@ -118,6 +118,7 @@ type llamaLayer struct {
 type projections struct {
 	maps  []*nn.Linear // one for each output; or one for all, with their rows below each other
 	sizes []int64      // of the outputs
+	whole *nn.Joined   // all of them
 }
 
 func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
@@ -177,12 +178,12 @@ func (c llamaConfig) projections(p nn.Path, bias bool, joined string, names []st
 		for _, size := range sizes {
 			total += size
 		}
-		ps.maps = []*nn.Linear{nn.NewLinear(p.Sub(joined), c.HiddenSize, total, bias, c.init())}
-		return ps
+		names, sizes = []string{joined}, []int64{total}
 	}
 	for i, name := range names {
 		ps.maps = append(ps.maps, nn.NewLinear(p.Sub(name), c.HiddenSize, sizes[i], bias, c.init()))
 	}
+	ps.whole = nn.NewJoined(ps.maps...)
 	return ps
 }
 
@@ -227,6 +228,9 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			rows = nil // the layers above attend to every position
 		}
 		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
+			if halves, ok := layer.halves(in, x, cos, sin); ok {
+				return halves.forward(s, x, rows)
+			}
 			return layer.forward(s, x, cos, sin, attend, rows)
 		}
 	}

@@ -46,6 +46,7 @@ var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/t
 // owners are the files that may call torch.Own, because what they make lives longer than a scope.
 var owners = map[string]string{
 	"model/nn/params.go": "parameters and their flat buffers",
+	"model/nn/joined.go": "weights that lie together",
 	"model/nn/rotary.go": "the table of angles",
 	"model/language.go":  "the cache of keys and values",
 	"model/llava.go":     "the table of normalised pixel levels",

@@ -54,6 +54,9 @@ func (l *Linear) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 // Weight is the parameter [out,in].
 func (l *Linear) Weight() *Param { return l.weight }
 
+// Bare says whether the map is its weight and nothing else.
+func (l *Linear) Bare() bool { return l.bias == nil && l.adapter == nil }
+
 // RMSNorm divides by the root mean square of each row.
 type RMSNorm struct {
 	weight *Param // [D]
@@ -66,6 +69,9 @@ func NewRMSNorm(p Path, size int64, eps float64) *RMSNorm {
 	n.weight.Norm = true
 	return n
 }
+
+// Weight is the factors [D].
+func (n *RMSNorm) Weight() *torch.Tensor { return n.weight.tensor }
 
 // Forward keeps the shape [R,D].
 func (n *RMSNorm) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {

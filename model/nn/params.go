@@ -80,6 +80,7 @@ type Params struct {
 	device torch.Device
 
 	linears []*Linear
+	joins   []*Joined
 	draws   map[string]*Draws // by part
 }
 
@@ -127,8 +128,11 @@ func (ps *Params) Place(device torch.Device, dtype torch.Dtype) error {
 		for _, g := range ps.groups {
 			g.place(s, device, dtype)
 		}
+		for _, j := range ps.joins {
+			j.place(s, device, dtype)
+		}
 		for _, p := range ps.list {
-			if !p.Trainable {
+			if p.tensor == nil {
 				p.tensor = torch.Own(torch.Empty(s, p.Shape, dtype, device))
 			}
 		}
@@ -164,6 +168,9 @@ func (g *Group) place(s *torch.Scope, device torch.Device, dtype torch.Dtype) {
 func (ps *Params) Free() {
 	for _, p := range ps.list {
 		freeAll(p.tensor, p.remainder)
+	}
+	for _, j := range ps.joins {
+		freeAll(j.weight, j.bias)
 	}
 	for _, g := range ps.groups {
 		freeAll(g.Data, g.Grad, g.Remainder)

@@ -33,16 +33,35 @@ at::Tensor attend_batched(const at::Tensor &q, const at::Tensor &k, const at::Te
   return y.transpose(1, 2).reshape({q.size(0), q.size(1), q.size(2)});
 }
 
-// Flash attention over packed samples (bf16 and fp16 on CUDA): nothing crosses a sample's border.
-at::Tensor attend_packed(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const int64_t *starts, int samples, bool causal) {
-  int64_t longest = 0;
-  auto host = at::empty({samples + 1}, at::kInt);
-  for (int i = 0; i <= samples; i++) {
-    host.data_ptr<int32_t>()[i] = static_cast<int32_t>(starts[i]);
-    longest = i ? std::max(longest, starts[i] - starts[i - 1]) : 0;
+// ---- Flash attention over packed samples: nothing crosses a sample's border ----
+
+// The borders on the card. All layers of a micro-batch ask for the same.
+at::Tensor borders_on(const at::Device &device, const std::vector<int64_t> &starts) {
+  thread_local std::vector<int64_t> last;
+  thread_local at::Tensor borders;
+  if (last != starts || !borders.defined() || borders.device() != device) {
+    borders = at::tensor(starts, at::kInt).pin_memory().to(device, /*non_blocking=*/true);
+    last = starts;
   }
-  auto borders = host.to(q.device());
-  return std::get<0>(at::_flash_attention_forward(q, k, v, borders, borders, longest, longest, 0.0, causal, false));
+  return borders;
+}
+
+lt::Attended flash_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Samples &samples) {
+  auto borders = borders_on(q.device(), samples.starts);
+  int64_t longest = samples.longest();
+  auto r = at::_flash_attention_forward(q, k, v, borders, borders, longest, longest, 0.0, samples.causal, false);
+  return {std::get<0>(r), std::get<1>(r), std::get<2>(r), std::get<3>(r)};
+}
+
+// Called here and not by libtorch's formula, so that gradients lie where the caller wants them.
+void flash_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Attended &a, const at::Tensor &dout,
+                    const lt::Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv) {
+  auto borders = borders_on(q.device(), samples.starts);
+  int64_t longest = samples.longest();
+  auto d = at::_flash_attention_backward(dout, q, k, v, a.out, a.log_sums, borders, borders, longest, longest, 0.0, samples.causal, a.state, a.unused);
+  dq.copy_(std::get<0>(d));
+  dk.copy_(std::get<1>(d));
+  dv.copy_(std::get<2>(d));
 }
 
 // Sample by sample, each by libtorch's kernel.
@@ -64,7 +83,6 @@ at::Tensor attend_each(const at::Tensor &q, const at::Tensor &k, const at::Tenso
   return at::cat(parts, 0);
 }
 
-// Ours.
 struct PackedAttention : torch::autograd::Function<PackedAttention> {
   // Rows of heads that lie beside each other, with any distance between rows.
   static at::Tensor in_rows(const at::Tensor &x) { return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous(); }
@@ -75,11 +93,11 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
     TORCH_CHECK(key.sizes() == value.sizes() && key.size(0) == query.size(0) && key.size(2) == query.size(2) && query.size(1) % key.size(1) == 0,
                 "queries ", query.sizes(), ", keys ", key.sizes(), ", values ", value.sizes());
     auto q = in_rows(query), k = in_rows(key), v = in_rows(value);
-    auto [out, log_sums] = lt::attention_forward(q, k, v, {starts, causal});
-    context->save_for_backward({q, k, v, out, log_sums});
+    auto a = lt::attention_forward(q, k, v, {starts, causal});
+    context->save_for_backward({q, k, v, a.out, a.log_sums, a.state, a.unused});
     context->saved_data["starts"] = starts;
     context->saved_data["causal"] = causal;
-    return out;
+    return a.out;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
@@ -87,24 +105,39 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
     auto empty = [](const at::Tensor &x) { return at::empty(x.sizes(), x.options()); };
     auto dq = empty(saved[0]), dk = empty(saved[1]), dv = empty(saved[2]);
     lt::Samples samples{context->saved_data["starts"].toIntVector(), context->saved_data["causal"].toBool()};
-    lt::attention_backward(saved[0], saved[1], saved[2], saved[3], saved[4], in_rows(grads[0]), samples, dq, dk, dv);
+    lt::attention_backward(saved[0], saved[1], saved[2], {saved[3], saved[4], saved[5], saved[6]}, in_rows(grads[0]), samples, dq, dk, dv);
     return {dq, dk, dv, at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
+int64_t lt::Samples::longest() const {
+  int64_t most = 0;
+  for (int64_t i = 0; i < count(); i++) {
+    most = std::max(most, length(i));
+  }
+  return most;
+}
+
+bool lt::attention_fits(const at::Tensor &q) { return flash_fits(q) || (fused() && q.is_cpu() && q.scalar_type() == at::kFloat); }
+
+lt::Attended lt::attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples) {
+  return q.is_cpu() ? cpu_attention_forward(q, k, v, samples) : flash_forward(q, k, v, samples);
+}
+
+void lt::attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
+                            const Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv) {
+  (q.is_cpu() ? cpu_attention_backward : flash_backward)(q, k, v, a, dout, samples, dq, dk, dv);
+}
+
 char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int causal, lt_tensor *out) {
   LT_PROTECT({
     auto &query = ref(q);
     TORCH_CHECK(starts[samples] == query.size(0), "the samples end at ", starts[samples], " of ", query.size(0), " positions");
-    if (query.is_cuda() && query.scalar_type() != at::kFloat) {
-      *out = own(attend_packed(query, ref(k), ref(v), starts, samples, causal != 0));
-    } else if (lt::attention_fits(query)) {
-      *out = own(PackedAttention::apply(query, ref(k), ref(v), std::vector<int64_t>(starts, starts + samples + 1), causal != 0));
-    } else {
-      *out = own(attend_each(query, ref(k), ref(v), starts, samples, causal != 0));
-    }
+    *out = own(lt::attention_fits(query)
+                   ? PackedAttention::apply(query, ref(k), ref(v), std::vector<int64_t>(starts, starts + samples + 1), causal != 0)
+                   : attend_each(query, ref(k), ref(v), starts, samples, causal != 0));
   })
 }
 

@@ -13,14 +13,29 @@ struct Samples {
   int64_t longest() const;
 };
 
-// Whether the kernels of attention_cpu.cpp take these operands.
+// What backward needs of the forward pass beside its operands.
+struct Attended {
+  at::Tensor out;            // [T,H,d]
+  at::Tensor log_sums;       // [H,T] fp32: of each query's exponentials
+  at::Tensor state, unused;  // of the generator, as flash attention hands them on; undefined on the CPU
+};
+
+// Whether flash attention over packed samples takes q: 16 bit on a card.
+inline bool flash_fits(const at::Tensor &q) { return fused() && q.is_cuda() && (q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf); }
+
+// Whether there is a kernel for q: ours on the CPU in fp32, flash attention on a card in 16 bit.
 bool attention_fits(const at::Tensor &q);
 
-// q [T,H,d]; k, v [T,G,d]; the rows of each may lie apart, as parts of wider ones. -> out [T,H,d], log sums [H,T] for backward.
-std::tuple<at::Tensor, at::Tensor> attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples);
+// q [T,H,d]; k, v [T,G,d] with G a divisor of H; the rows of each may lie apart, as parts of wider ones.
+Attended attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples);
 
 // Writes the gradients of q, k and v into tensors of their shapes, whose rows may lie apart.
-void attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const at::Tensor &out, const at::Tensor &log_sums,
-                        const at::Tensor &dout, const Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv);
+void attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout, const Samples &samples,
+                        at::Tensor dq, at::Tensor dk, at::Tensor dv);
+
+// attention_cpu.cpp
+Attended cpu_attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples);
+void cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
+                            const Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv);
 
 }  // namespace lt

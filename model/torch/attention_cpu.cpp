@@ -220,19 +220,9 @@ void check_operand(const at::Tensor &x) {
 
 }  // namespace
 
-int64_t lt::Samples::longest() const {
-  int64_t most = 0;
-  for (int64_t i = 0; i < count(); i++) {
-    most = std::max(most, length(i));
-  }
-  return most;
-}
-
-bool lt::attention_fits(const at::Tensor &q) { return fused() && q.is_cpu() && q.scalar_type() == at::kFloat; }
-
-std::tuple<at::Tensor, at::Tensor> lt::attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples) {
-  for (auto *x : {&q, &k, &v}) {
-    check_operand(*x);
+lt::Attended lt::cpu_attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples) {
+  for (const at::Tensor &x : {q, k, v}) {
+    check_operand(x);
   }
   auto out = at::empty(q.sizes(), q.options()), log_sums = at::empty({q.size(1), q.size(0)}, q.options());
   Shape shape(q, k);
@@ -257,17 +247,17 @@ std::tuple<at::Tensor, at::Tensor> lt::attention_forward(const at::Tensor &q, co
       }
     }
   });
-  return {out, log_sums};
+  return {out, log_sums, {}, {}};
 }
 
-void lt::attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const at::Tensor &out, const at::Tensor &log_sums,
-                            const at::Tensor &dout, const Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv) {
-  for (const at::Tensor *x : {&q, &k, &v, &out, &dout, (const at::Tensor *)&dq, (const at::Tensor *)&dk, (const at::Tensor *)&dv}) {
-    check_operand(*x);
+void lt::cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
+                                const Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv) {
+  for (const at::Tensor &x : {q, k, v, a.out, dout, dq, dk, dv}) {
+    check_operand(x);
   }
   Shape shape(q, k);
-  Operand queries(q), keys(k), values(v), outputs(out), gradients(dout), to_q(dq), to_k(dk), to_v(dv);
-  auto *logs = log_sums.const_data_ptr<float>();
+  Operand queries(q), keys(k), values(v), outputs(a.out), gradients(dout), to_q(dq), to_k(dk), to_v(dv);
+  auto *logs = a.log_sums.const_data_ptr<float>();
   const int64_t d = shape.d, wide = shape.wide();
   each_task(samples, shape.groups, [&](int64_t start, int64_t n, int64_t group) {
     int64_t longest = panels(n) * kLanes;

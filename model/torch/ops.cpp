@@ -1,7 +1,16 @@
 // Differentiable operations that gotch's bindings lack or get wrong. Each is the reference's formula over libtorch's own operations.
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <atomic>
+
 #include "shim_internal.h"
+
+namespace lt {
+static std::atomic<bool> use_fused{true};
+bool fused() { return use_fused; }
+}  // namespace lt
+
+int lt_set_fused(int on) { return lt::use_fused.exchange(on != 0); }
 
 char *lt_gelu(lt_tensor x, lt_tensor *out) { LT_PROTECT(*out = own(at::gelu(ref(x)))) }
 

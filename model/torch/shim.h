@@ -45,7 +45,7 @@ int lt_grad_mode(int enabled);
 char *lt_fill_normal(lt_tensor t, double std, uint64_t seed);
 char *lt_fill_uniform(lt_tensor t, double bound, uint64_t seed);
 
-// ops.cpp, fused.cpp, attention.cpp: differentiable operations. Where our own kernels exist, lt_set_fused(0) runs libtorch's operations
+// ops.cpp, norm.cpp, rotary.cpp, gates.cpp, attention.cpp: differentiable operations. Where our own kernels exist, lt_set_fused(0) runs libtorch's operations
 // instead; it returns what was set before.
 int lt_set_fused(int on);
 char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out);
@@ -60,6 +60,12 @@ char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out)
 char *lt_split(lt_tensor x, const int64_t *sizes, int parts, lt_tensor *out);
 char *lt_patches(lt_tensor pixels, int64_t patch, lt_tensor *out);
 char *lt_cross_entropy(lt_tensor hidden, lt_tensor weight, lt_tensor labels, int64_t chunk, lt_tensor *sum, lt_tensor *each);
+
+// decoder.cpp: halves of a decoder layer. bias may be NULL; keep holds what else backward would compute again. same is x, for what adds to it.
+int lt_decoder_fits(lt_tensor x);
+char *lt_decoder_attention(lt_tensor x, lt_tensor norm, lt_tensor weight, lt_tensor bias, lt_tensor cos, lt_tensor sin, const int64_t *starts, int samples,
+                           double eps, int64_t heads, int64_t groups, int keep, lt_tensor *out, lt_tensor *same);
+char *lt_decoder_mlp(lt_tensor x, lt_tensor y, lt_tensor o, lt_tensor norm, lt_tensor gate_up, lt_tensor down, double eps, int keep, lt_tensor *out);
 
 // window.cpp: attention within a sliding window.
 char *lt_window_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int64_t window, lt_tensor *out);

@@ -8,7 +8,7 @@ import "C"
 // WindowAttention is causal attention within each sample in which a position sees no more than the last window positions, itself
 // included; 0 is no window. The shapes are Attention's.
 func WindowAttention(s *Scope, q, k, v *Tensor, starts []int64, window int64) *Tensor {
-	if window == 0 || longest(starts) <= window {
+	if window == 0 || Longest(starts) <= window {
 		return Attention(s, q, k, v, starts, true)
 	}
 	var out C.lt_tensor
@@ -17,7 +17,8 @@ func WindowAttention(s *Scope, q, k, v *Tensor, starts []int64, window int64) *T
 	return s.take("window attention", out, message)
 }
 
-func longest(starts []int64) (length int64) {
+// Longest is the length of the longest of the samples between borders.
+func Longest(starts []int64) (length int64) {
 	for i := range len(starts) - 1 {
 		length = max(length, starts[i+1]-starts[i])
 	}

@@ -1,0 +1,77 @@
+package nn
+
+import (
+	"slices"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// Joined is linear maps of one input that lie below each other in memory, so that one matrix product serves them all. Each keeps its
+// name and its tensors, which are parts of the joined ones.
+type Joined struct {
+	linears      []*Linear
+	weight, bias *torch.Tensor // [sum of out,in] and [sum of out], owned; nil where they are not alike
+}
+
+// NewJoined says, before Params.Place, that maps of one input shall lie together. They can where all of them train or none does.
+func NewJoined(linears ...*Linear) *Joined {
+	j, ps := &Joined{linears: linears}, linears[0].path.params
+	ps.joins = append(ps.joins, j)
+	return j
+}
+
+// Tensors are the joined weight [sum of out,in] and bias [sum of out], nil without; ok is false where the maps do not lie together or are
+// more than their weights.
+func (j *Joined) Tensors() (weight, bias *torch.Tensor, ok bool) {
+	adapted := slices.ContainsFunc(j.linears, func(l *Linear) bool { return l.adapter != nil })
+	return j.weight, j.bias, j.weight != nil && !adapted && (j.bias != nil || j.linears[0].bias == nil)
+}
+
+func (j *Joined) weights() (list []*Param) {
+	for _, l := range j.linears {
+		list = append(list, l.weight)
+	}
+	return list
+}
+
+func (j *Joined) biases() (list []*Param) {
+	for _, l := range j.linears {
+		if l.bias == nil {
+			return nil
+		}
+		list = append(list, l.bias)
+	}
+	return list
+}
+
+// place makes the joined tensors of maps whose trainable parameters have their place, and gives frozen ones theirs.
+func (j *Joined) place(s *torch.Scope, device torch.Device, dtype torch.Dtype) {
+	j.weight = joinParams(s, j.weights(), device, dtype)
+	j.bias = joinParams(s, j.biases(), device, dtype)
+}
+
+func joinParams(s *torch.Scope, list []*Param, device torch.Device, dtype torch.Dtype) *torch.Tensor {
+	if len(list) == 0 {
+		return nil
+	}
+	shape, elements := slices.Clone(list[0].Shape), int64(0)
+	shape[0] = 0
+	for _, p := range list {
+		if p.Trainable != list[0].Trainable || p.group != list[0].group || p.group != nil && p.offset != list[0].offset+elements {
+			return nil
+		}
+		shape[0], elements = shape[0]+p.Shape[0], elements+p.Elements()
+	}
+	if group := list[0].group; group != nil {
+		joined := torch.Own(torch.LeafView(s, group.Data, list[0].offset, shape))
+		joined.SetGrad(torch.LeafView(s, group.Grad, list[0].offset, shape))
+		return joined
+	}
+	joined := torch.Own(torch.Empty(s, shape, dtype, device))
+	flat, offset := torch.Reshape(s, joined, -1), int64(0)
+	for _, p := range list {
+		p.tensor = torch.Own(torch.LeafView(s, flat, offset, p.Shape))
+		offset += p.Elements()
+	}
+	return joined
+}
