@@ -299,6 +299,7 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
   static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
                             const std::vector<int64_t> &starts, bool causal) {
     at::AutoDispatchBelowAutograd below;
+    RECORD_FUNCTION("llavatrain::attention", {});
     TORCH_CHECK(key.sizes() == value.sizes() && key.size(0) == query.size(0) && key.size(2) == query.size(2) && query.size(1) % key.size(1) == 0,
                 "queries ", query.sizes(), ", keys ", key.sizes(), ", values ", value.sizes());
     auto q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
@@ -313,6 +314,7 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+    RECORD_FUNCTION("llavatrain::attention_backward", {});
     auto saved = context->get_saved_variables();
     auto &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3], &log_sums = saved[4];
     auto starts = context->saved_data["starts"].toIntVector();

@@ -88,6 +88,7 @@ LT_SIMD void rms_norm_rows_backward(const float *x, const float *weight, const f
 struct RMSNorm : torch::autograd::Function<RMSNorm> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &input, const at::Tensor &weight, double eps) {
     at::AutoDispatchBelowAutograd below;
+    RECORD_FUNCTION("llavatrain::rms_norm", {});
     auto x = input.contiguous();
     int64_t size = x.size(-1), rows = x.numel() / size;
     TORCH_CHECK(weight.numel() == size && weight.is_contiguous(), "weight ", weight.sizes(), " for rows of ", size);
@@ -102,6 +103,7 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
   }
 
   static variable_list backward(AutogradContext *context, variable_list grads) {
+    RECORD_FUNCTION("llavatrain::rms_norm_backward", {});
     auto saved = context->get_saved_variables();
     auto &x = saved[0], &weight = saved[1], &inverse = saved[2];
     auto grad = grads[0].contiguous();
@@ -167,6 +169,7 @@ at::Tensor rotate(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &
 struct Rotary : torch::autograd::Function<Rotary> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin) {
     at::AutoDispatchBelowAutograd below;
+    RECORD_FUNCTION("llavatrain::rotary", {});
     auto each = {x.size(0), int64_t{1}, x.size(2)};
     TORCH_CHECK(cos.sizes() == each && sin.sizes() == each, "rotary tables ", cos.sizes(), " and ", sin.sizes(), " for positions ", x.sizes());
     auto c = cos.contiguous(), s = sin.contiguous();
@@ -175,6 +178,7 @@ struct Rotary : torch::autograd::Function<Rotary> {
   }
 
   static variable_list backward(AutogradContext *context, variable_list grads) {
+    RECORD_FUNCTION("llavatrain::rotary_backward", {});
     auto saved = context->get_saved_variables();
     return {rotate(grads[0].contiguous(), saved[0], saved[1], true), at::Tensor(), at::Tensor()};
   }
@@ -221,6 +225,7 @@ LT_SIMD void swiglu_run_backward(const float *gate, const float *up, const float
 struct SwiGLU : torch::autograd::Function<SwiGLU> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &gate_, const at::Tensor &up_) {
     at::AutoDispatchBelowAutograd below;
+    RECORD_FUNCTION("llavatrain::swiglu", {});
     TORCH_CHECK(gate_.sizes() == up_.sizes(), "gate ", gate_.sizes(), " must match the size of up ", up_.sizes());
     auto gate = gate_.contiguous(), up = up_.contiguous(), y = at::empty_like(gate);
     auto *g = gate.const_data_ptr<float>(), *u = up.const_data_ptr<float>();
@@ -231,6 +236,7 @@ struct SwiGLU : torch::autograd::Function<SwiGLU> {
   }
 
   static variable_list backward(AutogradContext *context, variable_list grads) {
+    RECORD_FUNCTION("llavatrain::swiglu_backward", {});
     auto saved = context->get_saved_variables();
     auto &gate = saved[0], &up = saved[1];
     auto grad = grads[0].contiguous(), d_gate = at::empty_like(gate), d_up = at::empty_like(up);
@@ -265,6 +271,7 @@ LT_SIMD void quick_gelu_run_backward(const float *x, const float *grad, float *d
 struct QuickGelu : torch::autograd::Function<QuickGelu> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &input) {
     at::AutoDispatchBelowAutograd below;
+    RECORD_FUNCTION("llavatrain::quick_gelu", {});
     auto x = input.contiguous(), y = at::empty_like(x);
     auto *in = x.const_data_ptr<float>();
     auto *out = y.data_ptr<float>();
@@ -274,6 +281,7 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
   }
 
   static variable_list backward(AutogradContext *context, variable_list grads) {
+    RECORD_FUNCTION("llavatrain::quick_gelu_backward", {});
     auto x = context->get_saved_variables()[0];
     auto grad = grads[0].contiguous(), dx = at::empty_like(x);
     auto *in = x.const_data_ptr<float>(), *g = grad.const_data_ptr<float>();
