@@ -81,8 +81,10 @@ func TestProfileNamesOurKernels(t *testing.T) {
 		return torch.Detach(s, tensor(s, numbers(int(n), 3), torch.Float32, shape...), true)
 	}
 	for name, run := range map[string]func(s *torch.Scope) *torch.Tensor{
-		"rms_norm":   func(s *torch.Scope) *torch.Tensor { return torch.RMSNorm(s, leaf(s, positions, 8), leaf(s, 8), 1e-6) },
-		"swiglu":     func(s *torch.Scope) *torch.Tensor { return torch.SwiGLU(s, leaf(s, positions, 8), leaf(s, positions, 8)) },
+		"rms_norm": func(s *torch.Scope) *torch.Tensor { return torch.RMSNorm(s, leaf(s, positions, 8), leaf(s, 8), 1e-6) },
+		"swiglu": func(s *torch.Scope) *torch.Tensor {
+			return torch.SwiGLU(s, leaf(s, positions, 8), leaf(s, positions, 8))
+		},
 		"quick_gelu": func(s *torch.Scope) *torch.Tensor { return torch.QuickGelu(s, leaf(s, positions, 8)) },
 		"dropout":    func(s *torch.Scope) *torch.Tensor { return torch.Dropout(s, leaf(s, positions, 8), 0.5, keys, starts) },
 		"rotary": func(s *torch.Scope) *torch.Tensor {
