@@ -19,7 +19,7 @@ type Bench struct {
 	Threads int
 	Device  string
 	Dtype   string
-	Profile string // folder for a profile of as many more steps; "": none
+	Profile string // folder for a profile of the timed steps, taken once more; "": none
 	Rows    string // file of rows, as {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
 }
 
@@ -88,7 +88,7 @@ func (b Bench) Run() (BenchResult, error) {
 	r.Share = t.watch.shares()
 	if t.profile != nil {
 		t.profile.usual = time.Duration(r.StepMSMedian * float64(time.Millisecond))
-		if _, err := b.run(t, rows, b.Warmup+b.Steps+watched, b.Steps); err != nil {
+		if _, err := b.run(t, rows, b.Warmup, b.Steps); err != nil {
 			return BenchResult{}, err
 		}
 	}
