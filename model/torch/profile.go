@@ -29,7 +29,7 @@ type Event struct {
 func (e Event) End() time.Time { return e.Start.Add(e.Total) }
 
 // StartProfile has libtorch note every operation that this thread and, in backward, autograd's threads call, and with cards also what runs
-// there. It costs about a microsecond an operation until StopProfile, which the same thread must call.
+// there. It costs some microseconds an operation until StopProfile, which the same thread must call.
 func StartProfile(cards bool) {
 	flag := C.int(1)
 	if !cards {
