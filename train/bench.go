@@ -19,6 +19,7 @@ type Bench struct {
 	Threads int
 	Device  string
 	Dtype   string
+	Profile string // folder for a profile of the timed steps, taken once more; "": none
 	Rows    string // file of rows, as {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
 }
 
@@ -69,16 +70,28 @@ func (b Bench) Run() (BenchResult, error) {
 		return BenchResult{}, err
 	}
 	defer t.close()
+	watched := min(b.Steps, watchedSteps)
+	if b.Profile != "" {
+		if t.profile, err = openProfiler(b.Profile, b.Warmup+b.Steps+watched, b.Steps); err != nil {
+			return BenchResult{}, err
+		}
+	}
 	work, err := b.run(t, rows, 0, b.Warmup+b.Steps)
 	if err != nil {
 		return BenchResult{}, err
 	}
 	r := b.result(t, work[b.Warmup:])
-	t.watch = &stopwatch{parts: map[string]time.Duration{}}
-	if _, err := b.run(t, rows, b.Warmup+b.Steps, min(b.Steps, watchedSteps)); err != nil {
+	t.watch = &stopwatch{waits: true}
+	if _, err := b.run(t, rows, b.Warmup+b.Steps, watched); err != nil {
 		return BenchResult{}, err
 	}
 	r.Share = t.watch.shares()
+	if t.profile != nil {
+		t.profile.usual = time.Duration(r.StepMSMedian * float64(time.Millisecond))
+		if _, err := b.run(t, rows, b.Warmup, b.Steps); err != nil {
+			return BenchResult{}, err
+		}
+	}
 	rate, err := matmulRate(t.plan.device, t.plan.dtype)
 	r.MatmulTflops = rate / 1e12
 	r.MFU = r.Tflops / r.MatmulTflops
@@ -103,6 +116,10 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []timed, err
 			return nil, err
 		}
 		torch.Synchronize()
+		if err := t.profile.begin(t); err != nil {
+			return nil, err
+		}
+		t.profile.loaded()
 		began := time.Now()
 		m, err := t.step(st)
 		if err != nil {
@@ -110,6 +127,9 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []timed, err
 		}
 		torch.Synchronize()
 		work = append(work, timed{time.Since(began), m, squares(st.Micro[0].Starts)})
+		if err := t.profile.end(t, m.Step); err != nil {
+			return nil, err
+		}
 	}
 	return work, nil
 }

@@ -28,6 +28,7 @@ type Options struct {
 	Overwrite bool     // move an old run folder aside
 	StopAt    int      // save and return after this step; 0 for none
 	Accept    []string // keys of the checkpoint that may differ now
+	Profile   bool     // of steps 3 to 5 of this process, in the run folder
 	Report    Report
 }
 
@@ -60,6 +61,7 @@ type trainer struct {
 	largest    load   // the largest micro-batch so far
 	baseMemory int64  // of tensors on the CPU before the model
 	watch      *stopwatch
+	profile    *profiler // nil without one, and behind it
 
 	unsound   int // steps on end that were not applied
 	cut       int // samples cut to max_length by this process
@@ -102,7 +104,11 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if err := t.openLogs(start.step); err != nil {
 		return err
 	}
-	if finished, err := t.loop(ctx, start); err != nil || !finished {
+	if err := t.openProfile(start.step); err != nil {
+		return err
+	}
+	finished, err := t.loop(ctx, start)
+	if err := firstError(err, t.profile.finish(t)); err != nil || !finished {
 		return err
 	}
 	return t.export()
@@ -215,6 +221,9 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 	defer loader.Close()
 	live, at := torch.Live(), from.step
 	for {
+		if err := t.profile.begin(t); err != nil {
+			return false, err
+		}
 		waited := time.Now()
 		batch, err := loader.Next()
 		if errors.Is(err, io.EOF) {
@@ -228,13 +237,15 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return false, errors.Join(err, t.keep(at, from.step, loader.Skipped()))
 		}
 		at = batch.Number + 1
+		t.profile.loaded()
 		began := time.Now()
 		m, failed := t.step(batch)
 		if failed != nil && !errors.Is(failed, ErrDiverged) {
 			return false, failed
 		}
 		m.time(began.Sub(waited), time.Since(began), peakMemory(t.plan.device))
-		if err := firstError(failed, t.record(m, batch)); err != nil { // the step that gave up is recorded, too
+		profiled := t.profile.end(t, m.Step)
+		if err := firstError(failed, t.record(m, batch), profiled); err != nil { // the step that gave up is recorded, too
 			return false, err
 		}
 		if leaked := torch.Live() - live; leaked != 0 {
@@ -325,6 +336,7 @@ func (m *Metrics) time(wait, step time.Duration, memory int64) {
 }
 
 func (t *trainer) close() {
+	_ = t.profile.finish(t) // of a run that failed; one that ended has it behind it
 	for _, log := range t.logs() {
 		log.Close()
 	}

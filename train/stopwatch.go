@@ -6,19 +6,24 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// stopwatch adds up where the time of a step goes, part by part. It waits for the device at each lap, so only steps of their own are
-// timed with it; nil, as in runs, times nothing.
+// stopwatch notes when each part of a step ran. Only steps of their own are timed with it; nil, as in runs, times nothing.
 type stopwatch struct {
-	parts map[string]time.Duration
+	waits bool // for the device at each lap: without a card's work in it, a part's time means little
+	laps  []lap
 	last  time.Time
+}
+
+// lap is one part of a step.
+type lap struct {
+	part         string
+	began, ended time.Time
 }
 
 func (w *stopwatch) start() {
 	if w == nil {
 		return
 	}
-	torch.Synchronize()
-	w.last = time.Now()
+	w.last = w.now()
 }
 
 // lap gives the time since the last lap to a part.
@@ -26,20 +31,27 @@ func (w *stopwatch) lap(part string) {
 	if w == nil {
 		return
 	}
-	torch.Synchronize()
-	now := time.Now()
-	w.parts[part] += now.Sub(w.last)
+	now := w.now()
+	w.laps = append(w.laps, lap{part, w.last, now})
 	w.last = now
+}
+
+func (w *stopwatch) now() time.Time {
+	if w.waits {
+		torch.Synchronize()
+	}
+	return time.Now()
 }
 
 // shares is each part's share of all the time.
 func (w *stopwatch) shares() map[string]float64 {
-	total, shares := time.Duration(0), map[string]float64{}
-	for _, d := range w.parts {
-		total += d
+	total, shares := 0.0, map[string]float64{}
+	for _, l := range w.laps {
+		took := l.ended.Sub(l.began).Seconds()
+		total, shares[l.part] = total+took, shares[l.part]+took
 	}
-	for part, d := range w.parts {
-		shares[part] = d.Seconds() / total.Seconds()
+	for part := range shares {
+		shares[part] /= total
 	}
 	return shares
 }

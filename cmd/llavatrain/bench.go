@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,9 @@ func newBench(p *program) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if b.Profile != "" {
+				fmt.Fprintf(p.err, "profile of the same steps: ops.txt, trace.json and cpu.pprof in %s\n", b.Profile)
+			}
 			return json.NewEncoder(p.out).Encode(result)
 		},
 	}
@@ -31,6 +35,7 @@ func newBench(p *program) *cobra.Command {
 	f.IntVar(&b.Threads, "threads", 0, "threads of the engine; 0 for one a core")
 	f.StringVar(&b.Device, "device", "auto", "auto, cpu or cuda")
 	f.StringVar(&b.Dtype, "dtype", "auto", "auto, fp32 or bf16")
+	f.StringVar(&b.Profile, "profile", "", "`FOLDER` for a profile of the same steps, taken once more: operations, a trace, Go's functions")
 	f.StringVar(&b.Rows, "rows", "", "`FILE` of row lengths, as a list of {\"image\": true, \"turns\": [[question, answer], …]}; made up without it")
 	return c
 }

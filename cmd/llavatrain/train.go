@@ -66,6 +66,7 @@ func newStage(p *program, stage, short string) *cobra.Command {
 	f.BoolVar(&o.Overwrite, "overwrite", false, "begin anew where a run exists: its folder is moved aside")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.batch.global=64` (may be repeated)")
 	f.IntVar(&o.StopAt, "stop-at", 0, "save and stop after step `N` of the unchanged schedule")
+	f.BoolVar(&o.Profile, "profile", false, "profile steps 3 to 5 of this process into profile/ of the run folder")
 	f.StringVar(&runs, "runs", "", "parent `FOLDER` of run folders, in place of the recipe's")
 	f.StringArrayVar(&accept, "accept", nil, "on resume, let this `KEY` differ from the checkpoint's (may be repeated)")
 	c.MarkFlagsMutuallyExclusive("resume", "overwrite")

@@ -123,11 +123,13 @@ int64_t lt::Samples::longest() const {
 bool lt::attention_fits(const at::Tensor &q) { return flash_fits(q) || (fused() && q.is_cpu() && q.scalar_type() == at::kFloat); }
 
 lt::Attended lt::attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples) {
+  RECORD_FUNCTION("llavatrain::attention", {});
   return q.is_cpu() ? cpu_attention_forward(q, k, v, samples) : flash_forward(q, k, v, samples);
 }
 
 void lt::attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
                             const Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv) {
+  RECORD_FUNCTION("llavatrain::attention_backward", {});
   (q.is_cpu() ? cpu_attention_backward : flash_backward)(q, k, v, a, dout, samples, dq, dk, dv);
 }
 

@@ -99,12 +99,14 @@ at::Tensor drop(const at::Tensor &input, const at::Tensor &words, double p) {
 struct Dropout : torch::autograd::Function<Dropout> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &words, double p) {
     at::AutoDispatchBelowAutograd below;
+    RECORD_FUNCTION("llavatrain::dropout", {});
     context->save_for_backward({words});
     context->saved_data["p"] = p;
     return drop(x, words, p);
   }
 
   static variable_list backward(AutogradContext *context, variable_list grads) {
+    RECORD_FUNCTION("llavatrain::dropout_backward", {});
     auto words = context->get_saved_variables()[0];
     return {drop(grads[0], words, context->saved_data["p"].toDouble()), at::Tensor(), at::Tensor()};
   }

@@ -99,6 +99,7 @@ LT_SIMD void quick_gelu_run_backward(const float *x, const float *grad, float *d
 struct QuickGelu : torch::autograd::Function<QuickGelu> {
   static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &input) {
     at::AutoDispatchBelowAutograd below;
+    RECORD_FUNCTION("llavatrain::quick_gelu", {});
     auto x = input.contiguous(), y = at::empty_like(x);
     auto *in = x.const_data_ptr<float>();
     auto *out = y.data_ptr<float>();
@@ -108,6 +109,7 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+    RECORD_FUNCTION("llavatrain::quick_gelu_backward", {});
     auto x = context->get_saved_variables()[0];
     auto grad = grads[0].contiguous(), dx = at::empty_like(x);
     auto *in = x.const_data_ptr<float>(), *g = grad.const_data_ptr<float>();
@@ -124,6 +126,7 @@ at::Tensor lt::swiglu_forward(const at::Tensor &gate, const at::Tensor &up) {
   if (!cpu_fits(gate)) {
     return at::silu(gate) * up;
   }
+  RECORD_FUNCTION("llavatrain::swiglu", {});
   auto y = at::empty(gate.sizes(), gate.options());
   int64_t gate_row = gate.stride(0), up_row = up.stride(0), columns = gate.size(1);
   auto *g = gate.const_data_ptr<float>(), *u = up.const_data_ptr<float>();
@@ -138,6 +141,7 @@ void lt::swiglu_backward(const at::Tensor &gate, const at::Tensor &up, const at:
     d_up.copy_(grad * at::silu(gate));
     return;
   }
+  RECORD_FUNCTION("llavatrain::swiglu_backward", {});
   int64_t gate_row = gate.stride(0), up_row = up.stride(0), grad_row = grad.stride(0), dg_row = d_gate.stride(0), du_row = d_up.stride(0);
   auto *g = gate.const_data_ptr<float>(), *u = up.const_data_ptr<float>(), *in = grad.const_data_ptr<float>();
   auto *dg = d_gate.data_ptr<float>(), *du = d_up.data_ptr<float>();

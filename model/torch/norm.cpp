@@ -146,6 +146,7 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
 }  // namespace
 
 lt::Normed lt::rms_norm_forward(const at::Tensor &x, const at::Tensor &y, const at::Tensor &weight, double eps) {
+  RECORD_FUNCTION("llavatrain::rms_norm", {});
   TORCH_CHECK(weight.numel() == x.size(-1) && weight.is_contiguous(), "weight ", weight.sizes(), " for rows of ", x.size(-1));
   auto rows = x.contiguous(), also = y.defined() ? y.contiguous() : y;
   return cpu_fits(rows) ? forward_cpu(rows, also, weight, eps) : forward_plain(rows, also, weight, eps);
@@ -153,6 +154,7 @@ lt::Normed lt::rms_norm_forward(const at::Tensor &x, const at::Tensor &y, const 
 
 lt::NormGradients lt::rms_norm_backward(const at::Tensor &sum, const at::Tensor &inverse, const at::Tensor &weight, const at::Tensor &grad,
                                         const at::Tensor &also, bool wants_weight) {
+  RECORD_FUNCTION("llavatrain::rms_norm_backward", {});
   auto g = grad.contiguous(), add = also.defined() ? also.contiguous() : also;
   return cpu_fits(sum) ? backward_cpu(sum, inverse, weight, g, add, wants_weight) : backward_plain(sum, inverse, weight, g, add, wants_weight);
 }

@@ -57,6 +57,7 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext *context, const at::Tensor &hidden, const at::Tensor &weight,
                                                 const at::Tensor &labels, int64_t chunk) {
     at::AutoDispatchBelowAutograd below;
+    RECORD_FUNCTION("llavatrain::cross_entropy", {});
     bool hidden_grad = hidden.requires_grad(), weight_grad = weight.requires_grad();
     auto d_hidden = hidden_grad ? at::empty_like(hidden) : at::Tensor();
     auto d_weight = weight_grad ? at::zeros_like(weight) : at::Tensor();
@@ -101,6 +102,7 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+    RECORD_FUNCTION("llavatrain::cross_entropy_backward", {});
     auto scaled = [&](const char *name) {
       auto value = context->saved_data[name];
       auto d = value.isTensor() ? value.toTensor() : at::Tensor();

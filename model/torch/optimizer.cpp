@@ -88,6 +88,7 @@ double sum_squares_of(const T *x, int64_t n) {
 char *lt_sum_squares(lt_tensor t, double *out) {
   LT_PROTECT({
     at::NoGradGuard no_grad;
+    RECORD_FUNCTION("llavatrain::sum_squares", {});
     auto &x = ref(t);
     if (x.is_cpu() && x.scalar_type() == at::kFloat) {
       *out = sum_squares_of(x.const_data_ptr<float>(), x.numel());
@@ -108,6 +109,7 @@ char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m
                double weight_decay, int64_t step, double grad_scale) {
   LT_PROTECT({
     at::NoGradGuard no_grad;
+    RECORD_FUNCTION("llavatrain::adamw", {});
     Adam a{lr, beta1, beta2, eps, weight_decay, grad_scale, step};
     auto &p = ref(param);
     for (lt_tensor other : {grad, m, v}) {

@@ -32,6 +32,7 @@ LT_SIMD void rotate_rows(const float *x, int64_t x_row, const float *cos, const 
 }
 
 void rotate_into(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, at::Tensor y, bool back) {
+  RECORD_FUNCTION(back ? "llavatrain::rotary_backward" : "llavatrain::rotary", {});
   int64_t heads = x.size(1), dim = x.size(2), x_row = x.stride(0), y_row = y.stride(0);
   auto *in = x.const_data_ptr<float>(), *c = cos.const_data_ptr<float>(), *s = sin.const_data_ptr<float>();
   auto *out = y.data_ptr<float>();

@@ -80,6 +80,17 @@ char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m
 char *lt_merge_master(lt_tensor param, lt_tensor remainder, lt_tensor *out);
 char *lt_split_master(lt_tensor master, lt_tensor param, lt_tensor remainder);
 
+// profile.cpp: the time of single operations. The names lie in the events' own block: one free takes both.
+typedef struct {
+  const char *name;
+  int64_t start, duration;  // nanoseconds, the start since 1970
+  int32_t card;             // -1: a call on the host
+  int64_t lane;             // thread of the host, or stream of the card
+  uint64_t correlation;     // the call's own, or that of the call which queued the card's work; 0 for none
+} lt_event;
+char *lt_profile_start(int cards);
+char *lt_profile_stop(lt_event **events, int64_t *count);
+
 #ifdef __cplusplus
 }
 #endif
