@@ -1,12 +1,6 @@
 // Attention on the CPU in fp32: one (sample, key head) is one thread's task (after Dao et al. 2022, "FlashAttention", without its tiling of
 // the keys: a block of rows fits the caches). Queries are handled kRows at a time and see no key behind their diagonal.
-#include <ATen/Parallel.h>
-
-#include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
-#include <memory>
 #include <numeric>
 
 #include "attention.h"
@@ -80,7 +74,7 @@ LT_SIMD void score(const Block &b, const float *rows, int64_t row, int64_t d, co
   for (int64_t key = 0; key < width; key += lt::kLanes, panels += d * lt::kLanes) {
     int64_t i = b.from(key) / lt::kTile * lt::kTile;
     for (; i < b.rows; i += lt::kTile) {
-      lt::tile_of(std::min(lt::kTile, b.rows - i), d, rows + i * row, row, 1, panels, false, scores + i * width + key, width);
+      lt::tile_of(std::min(lt::kTile, b.rows - i), d, rows + i * row, row, 1, panels, nullptr, 0, scores + i * width + key, width);
     }
   }
 }
@@ -90,7 +84,7 @@ LT_SIMD void weigh(const Block &b, const float *weights, int64_t width, int64_t 
   for (int64_t j = 0; j < d; j += lt::kLanes, panels += b.n * lt::kLanes) {
     for (int64_t i = 0; i < b.rows; i += lt::kTile) {
       int64_t rows = std::min(lt::kTile, b.rows - i);
-      lt::tile_of(rows, b.seen(i + rows - 1), weights + i * width, width, 1, panels, false, out + i * out_row + j, out_row);
+      lt::tile_of(rows, b.seen(i + rows - 1), weights + i * width, width, 1, panels, nullptr, 0, out + i * out_row + j, out_row);
     }
   }
 }
@@ -101,8 +95,9 @@ LT_SIMD void gather(const Block &b, const float *weights, int64_t width, int64_t
   for (int64_t j = 0; j < d; j += lt::kLanes, panels += b.rows * lt::kLanes) {
     for (int64_t key = 0; key < seen; key += lt::kTile) {
       int64_t from = b.from(key);
-      lt::tile_of(std::min(lt::kTile, seen - key), b.rows - from, weights + from * width + key, 1, width, panels + from * lt::kLanes, true,
-                  sums + key * sums_row + j, sums_row);
+      float *c = sums + key * sums_row + j;
+      lt::tile_of(std::min(lt::kTile, seen - key), b.rows - from, weights + from * width + key, 1, width, panels + from * lt::kLanes, c, sums_row, c,
+                  sums_row);
     }
   }
 }
@@ -152,31 +147,6 @@ LT_SIMD void unpack(const float *packed, int64_t packed_row, int64_t rows, int64
   }
 }
 
-// Room that a thread keeps, handed out piece by piece.
-class Scratch {
- public:
-  explicit Scratch(int64_t floats) : left_(floats) {
-    thread_local std::unique_ptr<float, decltype(&std::free)> room(nullptr, &std::free);
-    thread_local int64_t size = 0;
-    if (size < floats) {
-      size = (floats + lt::kLanes - 1) / lt::kLanes * lt::kLanes;
-      room.reset(static_cast<float *>(std::aligned_alloc(64, size * sizeof(float))));
-      TORCH_CHECK(room, "out of memory: ", size, " floats of scores");
-    }
-    next_ = room.get();
-  }
-
-  float *take(int64_t floats) {
-    left_ -= floats;
-    TORCH_INTERNAL_ASSERT(left_ >= 0);
-    return (next_ += floats) - floats;
-  }
-
- private:
-  float *next_;
-  int64_t left_;
-};
-
 // One operand: head h of position t begins at data + t * row + h * d.
 struct Operand {
   float *data;
@@ -201,15 +171,9 @@ void each_task(const lt::Samples &samples, int64_t groups, const Task &task) {
   std::vector<int64_t> order(samples.count());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) { return samples.length(x) > samples.length(y); });
-  std::atomic<int64_t> next{0};
-  int64_t tasks = samples.count() * groups;
-  at::parallel_for(0, std::min<int64_t>(tasks, at::get_num_threads()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t worker = begin; worker < end; worker++) {
-      for (int64_t i = next++; i < tasks; i = next++) {
-        auto sample = order[i / groups];
-        task(samples.starts[sample], samples.length(sample), i % groups);
-      }
-    }
+  lt::share(samples.count() * groups, [&](int64_t i) {
+    auto sample = order[i / groups];
+    task(samples.starts[sample], samples.length(sample), i % groups);
   });
 }
 
@@ -231,7 +195,7 @@ lt::Attended lt::cpu_attention_forward(const at::Tensor &q, const at::Tensor &k,
   const int64_t d = shape.d, wide = shape.wide();
   each_task(samples, shape.groups, [&](int64_t start, int64_t n, int64_t group) {
     int64_t longest = panels(n) * kLanes;
-    Scratch scratch(longest * d + n * wide + kRows * (longest + wide));
+    lt::Scratch scratch(longest * d + n * wide + kRows * (longest + wide));
     float *key_panels = scratch.take(longest * d), *value_panels = scratch.take(n * wide);
     float *scores = scratch.take(kRows * longest), *sums = scratch.take(kRows * wide), divisors[kRows];
     pack_transposed(keys.at(start, group, d), keys.row, n, d, key_panels);
@@ -261,7 +225,7 @@ void lt::cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const 
   const int64_t d = shape.d, wide = shape.wide();
   each_task(samples, shape.groups, [&](int64_t start, int64_t n, int64_t group) {
     int64_t longest = panels(n) * kLanes;
-    Scratch scratch(2 * longest * d + 3 * n * wide + kRows * (2 * longest + 3 * wide));
+    lt::Scratch scratch(2 * longest * d + 3 * n * wide + kRows * (2 * longest + 3 * wide));
     float *key_columns = scratch.take(longest * d), *value_columns = scratch.take(longest * d), *key_panels = scratch.take(n * wide);
     float *key_sums = scratch.take(n * wide), *value_sums = scratch.take(n * wide);
     float *p = scratch.take(kRows * longest), *dp = scratch.take(kRows * longest);

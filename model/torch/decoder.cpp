@@ -5,22 +5,12 @@
 
 #include "attention.h"
 #include "layer_ops.h"
+#include "products.h"
 
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// The gradient of a weight [out,in] by those of its outputs dy [R,out] and its inputs x [R,in]: added to the buffer where the weight has
-// one, and undefined then; else returned.
-at::Tensor weight_gradient(const at::Tensor &weight, const at::Tensor &dy, const at::Tensor &x) {
-  auto &collected = weight.mutable_grad();
-  if (!collected.defined()) {
-    return dy.t().mm(x);
-  }
-  collected.addmm_(dy.t(), x);
-  return {};
-}
 
 // The parts of q, k and v in rows of heads.
 struct Heads {
@@ -39,7 +29,7 @@ struct AttentionHalf : torch::autograd::Function<AttentionHalf> {
                                const std::vector<int64_t> &starts, double eps, int64_t heads, int64_t groups, bool keep) {
     at::AutoDispatchBelowAutograd below;
     auto n = lt::rms_norm_forward(x, {}, norm, eps);  // [T,D]
-    auto qkv = at::linear(n.out, weight, bias);  // [T,(H+2G)*d]
+    auto qkv = lt::product(n.out, weight, bias.value_or(at::Tensor()));  // [T,(H+2G)*d]
     Heads h(qkv, heads, groups);
     lt::rotate(h.turned, cos, sin, false);
     auto a = lt::attention_forward(h.q, h.k, h.v, {starts, true});  // [T,H,d]
@@ -66,7 +56,7 @@ struct AttentionHalf : torch::autograd::Function<AttentionHalf> {
     at::Tensor d_weight, d_bias;
     if (weight.requires_grad()) {
       auto n = normed.defined() ? normed : lt::rms_norm_forward(x, {}, norm, context->saved_data["eps"].toDouble()).out;  // [T,D]
-      d_weight = weight_gradient(weight, d_qkv, n);
+      d_weight = lt::weight_gradient(weight, d_qkv, n);
     }
     if (bias.defined() && bias.requires_grad()) {
       d_bias = d_qkv.sum(0);
@@ -74,7 +64,7 @@ struct AttentionHalf : torch::autograd::Function<AttentionHalf> {
     if (!context->needs_input_grad(0) && !norm.requires_grad()) {
       return {{}, {}, d_weight, d_bias, {}, {}, {}, {}, {}, {}, {}};
     }
-    auto d_x = lt::rms_norm_backward(x, inverse, norm, d_qkv.mm(weight), grads[1], norm.requires_grad());
+    auto d_x = lt::rms_norm_backward(x, inverse, norm, lt::product_back(d_qkv, weight), grads[1], norm.requires_grad());
     return {d_x.x, d_x.weight, d_weight, d_bias, {}, {}, {}, {}, {}, {}, {}};
   }
 };
@@ -84,15 +74,15 @@ struct MLPHalf : torch::autograd::Function<MLPHalf> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &y, const at::Tensor &o, const at::Tensor &norm,
                             const at::Tensor &gate_up, const at::Tensor &down, double eps, bool keep) {
     at::AutoDispatchBelowAutograd below;
-    auto n = lt::rms_norm_forward(x, at::linear(y, o), norm, eps);  // [N,D]
-    auto inner = at::linear(n.out, gate_up);  // [N,2I]
+    auto n = lt::rms_norm_forward(x, lt::product(y, o), norm, eps);  // [N,D]
+    auto inner = lt::product(n.out, gate_up);  // [N,2I]
     auto halves = inner.chunk(2, 1);
     auto gated = lt::swiglu_forward(halves[0], halves[1]);  // [N,I]
     auto kept = [&](const at::Tensor &weight, const at::Tensor &input) { return keep && weight.requires_grad() ? input : at::Tensor(); };
     context->save_for_backward({n.sum, o.requires_grad() ? y : at::Tensor(), o, norm, gate_up, down, n.inverse, kept(gate_up, n.out), inner,
                                 kept(down, gated)});
     context->saved_data["eps"] = eps;
-    return at::addmm(n.sum, gated, down.t());
+    return lt::product(gated, down, n.sum);
   }
 
   static variable_list backward(AutogradContext *context, variable_list grads) {
@@ -103,18 +93,18 @@ struct MLPHalf : torch::autograd::Function<MLPHalf> {
     auto halves = inner.chunk(2, 1), d_halves = d_inner.chunk(2, 1);
     at::Tensor d_down, d_gate_up, d_o;
     if (down.requires_grad()) {
-      d_down = weight_gradient(down, grad, gated.defined() ? gated : lt::swiglu_forward(halves[0], halves[1]));
+      d_down = lt::weight_gradient(down, grad, gated.defined() ? gated : lt::swiglu_forward(halves[0], halves[1]));
     }
-    lt::swiglu_backward(halves[0], halves[1], grad.mm(down), d_halves[0], d_halves[1]);
+    lt::swiglu_backward(halves[0], halves[1], lt::product_back(grad, down), d_halves[0], d_halves[1]);
     if (gate_up.requires_grad()) {
       auto n = normed.defined() ? normed : lt::rms_norm_forward(h, {}, norm, context->saved_data["eps"].toDouble()).out;  // [N,D]
-      d_gate_up = weight_gradient(gate_up, d_inner, n);
+      d_gate_up = lt::weight_gradient(gate_up, d_inner, n);
     }
-    auto d_h = lt::rms_norm_backward(h, inverse, norm, d_inner.mm(gate_up), grad, norm.requires_grad());
+    auto d_h = lt::rms_norm_backward(h, inverse, norm, lt::product_back(d_inner, gate_up), grad, norm.requires_grad());
     if (o.requires_grad()) {
-      d_o = weight_gradient(o, d_h.x, y);
+      d_o = lt::weight_gradient(o, d_h.x, y);
     }
-    return {d_h.x, context->needs_input_grad(1) ? d_h.x.mm(o) : at::Tensor(), d_o, d_h.weight, d_gate_up, d_down, {}, {}};
+    return {d_h.x, context->needs_input_grad(1) ? lt::product_back(d_h.x, o) : at::Tensor(), d_o, d_h.weight, d_gate_up, d_down, {}, {}};
   }
 };
 

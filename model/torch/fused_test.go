@@ -24,6 +24,13 @@ var fusedOperations = map[string]func(t *rapid.T) ([][]int64, func(s *torch.Scop
 			return torch.Rotary(s, x[0], table(7), table(8))
 		}
 	},
+	"linear": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
+		rows, in, out := rapid.Int64Range(1, 300).Draw(t, "rows"), rapid.Int64Range(1, 100).Draw(t, "in"), rapid.Int64Range(1, 100).Draw(t, "out")
+		if rapid.Bool().Draw(t, "bias") {
+			return [][]int64{{rows, in}, {out, in}, {out}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Linear(s, x[0], x[1], x[2]) }
+		}
+		return [][]int64{{rows, in}, {out, in}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Linear(s, x[0], x[1], nil) }
+	},
 	"swiglu": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
 		n := rapid.Int64Range(1, 40000).Draw(t, "n")
 		return [][]int64{{n}, {n}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.SwiGLU(s, x[0], x[1]) }
@@ -100,6 +107,44 @@ func TestFusedOperationsAtTheEnds(t *testing.T) {
 			if difference := gated[i] - want; difference > 1e-6*max(1, want) || difference < -1e-6*max(1, want) || difference != difference {
 				t.Errorf("silu(%g) is %g, want %g", values[i], gated[i], want)
 			}
+		}
+	})
+}
+
+// Products of our own: an inner dimension of more than one piece, and rows that do not care how many others there are, nor on how many
+// threads. The gradient of a weight with a buffer is added to what is there.
+func TestProducts(t *testing.T) {
+	torchtest.NoLeaks(t)
+	const rows, in, out = 130, 2300, 40
+	do(t, func(s *torch.Scope) {
+		x, dy := tensor(s, numbers(rows*in, 1), torch.Float32, rows, in), tensor(s, numbers(rows*out, 3), torch.Float32, rows, out)
+		weight := leaf(s, numbers(out*in, 2), torch.Float32, out, in)
+		gradient := tensor(s, numbers(out*in, 4), torch.Float32, out, in)
+		weight.SetGrad(gradient)
+		before := read(s, gradient)
+		y := torch.Linear(s, x, weight, nil)
+		torch.Backward(y, dy)
+		after := read(s, gradient)
+
+		was := torch.SetFused(false)
+		plain := leaf(s, numbers(out*in, 2), torch.Float32, out, in)
+		want := torch.Linear(s, x, plain, nil)
+		torch.Backward(want, dy)
+		sum := read(s, torch.Grad(s, plain))
+		torch.SetFused(was)
+		for i := range sum {
+			sum[i] += before[i]
+		}
+		near(t, "product", read(s, y), read(s, want), 1e-5)
+		near(t, "gradient", after, sum, 1e-5)
+
+		whole := torch.Read[float32](y)
+		defer torch.SetThreads(torch.Threads())
+		torch.SetThreads(1)
+		sameBits(t, "on one thread", torch.Read[float32](torch.Linear(s, x, weight, nil)), whole)
+		if torch.OwnProducts() {
+			part := torch.Linear(s, torch.Narrow(s, x, 0, 7, 20), weight, nil)
+			sameBits(t, "some rows", torch.Read[float32](part), whole[7*out:27*out])
 		}
 	})
 }

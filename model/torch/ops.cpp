@@ -3,7 +3,7 @@
 
 #include <atomic>
 
-#include "shim_internal.h"
+#include "products.h"
 
 namespace lt {
 static std::atomic<bool> use_fused{true};
@@ -66,7 +66,7 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
       int64_t rows = std::min(chunk, hidden.size(0) - first);
       auto h = hidden.narrow(0, first, rows);                                                // [r,D]
       auto target = labels.narrow(0, first, rows).unsqueeze(1);                              // [r,1]
-      auto log_p = at::log_softmax(at::matmul(h, weight.t()).to(at::kFloat), -1);            // [r,V]
+      auto log_p = at::log_softmax(lt::product(h, weight).to(at::kFloat), -1);                // [r,V]
       each.narrow(0, first, rows).copy_(log_p.gather(1, target).squeeze(1).neg());
       if (hidden_grad || weight_grad) {
         auto d_logits = log_p.exp_();                                                        // softmax - onehot [r,V]
@@ -74,11 +74,10 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
         d_logits.view({-1}).scatter_add_(0, flat, at::full({rows}, -1, d_logits.options()));
         auto narrow = d_logits.to(hidden.scalar_type());
         if (hidden_grad) {
-          auto slice = d_hidden.narrow(0, first, rows);
-          at::matmul_out(slice, narrow, weight);
+          d_hidden.narrow(0, first, rows).copy_(lt::product_back(narrow, weight));
         }
         if (weight_grad) {
-          d_weight.addmm_(narrow.t(), h);
+          lt::add_weight_gradient(d_weight, narrow, h);
         }
       }
     }

@@ -21,14 +21,6 @@ func gotch(s *Scope, op string, run func(out *libtch.Ctensor)) *Tensor {
 
 func (t *Tensor) g() libtch.Ctensor { return libtch.Ctensor(t.ptr()) }
 
-// orNone is the handle, or gotch's spelling of an absent tensor.
-func (t *Tensor) orNone() libtch.Ctensor {
-	if t == nil {
-		return nil
-	}
-	return t.g()
-}
-
 // SetFused says whether our own CPU kernels run (the default) or libtorch's operations everywhere, and returns what was set before.
 func SetFused(on bool) bool {
 	flag := C.int(0)
@@ -55,10 +47,16 @@ func Scale(s *Scope, x *Tensor, factor float64) *Tensor {
 	return gotch(s, "scale", func(out *libtch.Ctensor) { libtch.AtgMulScalar(out, x.g(), c) })
 }
 
-// Linear is x weight^T + bias. x [R,in], weight [out,in], bias [out] or nil -> [R,out].
+// Linear is x weight^T + bias. x [R,in], weight [out,in], bias [out] or nil -> [R,out]. The gradient of a weight that has a buffer is added
+// to it by the product itself.
 func Linear(s *Scope, x, weight, bias *Tensor) *Tensor {
-	return gotch(s, "linear", func(out *libtch.Ctensor) { libtch.AtgLinear(out, x.g(), weight.g(), bias.orNone()) })
+	var out C.lt_tensor
+	message := C.lt_linear(x.c(), weight.c(), bias.optional(), &out)
+	return s.take("linear", out, message)
 }
+
+// OwnProducts says whether Linear multiplies fp32 matrices on the CPU with products of our own: on AMD's processors with AVX-512.
+func OwnProducts() bool { return C.lt_own_products() != 0 }
 
 // MatMul is a b. a [m,k], b [k,n] -> [m,n].
 func MatMul(s *Scope, a, b *Tensor) *Tensor {

@@ -27,9 +27,9 @@ func TestProfile(t *testing.T) {
 	torchtest.NoLeaks(t)
 	began := time.Now()
 	events := profiled(t, func(s *torch.Scope) {
-		x := tensor(s, numbers(64, 1), torch.Float32, 8, 8)
+		x, weight := tensor(s, numbers(64, 1), torch.Float32, 8, 8), tensor(s, numbers(8, 2), torch.Float32, 8)
 		for range 3 {
-			torch.Linear(s, x, x, nil)
+			torch.LayerNorm(s, x, weight, weight, 1e-5)
 		}
 		torch.Add(s, x, x)
 	})
@@ -47,16 +47,16 @@ func TestProfile(t *testing.T) {
 			t.Errorf("%s is not inside its caller %s", e.Name, caller.Name)
 		}
 		inside[caller.Name] += e.Total
-		if e.Name == "aten::mm" && caller.Name != "aten::linear" && caller.Name != "aten::matmul" {
-			t.Errorf("aten::mm was called in %s", caller.Name)
+		if e.Name == "aten::native_layer_norm" && caller.Name != "aten::layer_norm" {
+			t.Errorf("aten::native_layer_norm was called in %s", caller.Name)
 		}
 	}
-	if calls["aten::linear"] != 3 || calls["aten::mm"] != 3 || calls["aten::add"] != 1 {
+	if calls["aten::layer_norm"] != 3 || calls["aten::native_layer_norm"] != 3 || calls["aten::add"] != 1 {
 		t.Errorf("calls are %v", calls)
 	}
-	total, self := sumOf(events, "aten::linear")
-	if self <= 0 || self != total-inside["aten::linear"] {
-		t.Errorf("aten::linear took %v, %v of it itself; what it called took %v", total, self, inside["aten::linear"])
+	total, self := sumOf(events, "aten::layer_norm")
+	if self <= 0 || self != total-inside["aten::layer_norm"] {
+		t.Errorf("aten::layer_norm took %v, %v of it itself; what it called took %v", total, self, inside["aten::layer_norm"])
 	}
 }
 

@@ -48,6 +48,8 @@ char *lt_fill_uniform(lt_tensor t, double bound, uint64_t seed);
 // ops.cpp, norm.cpp, rotary.cpp, gates.cpp, attention.cpp: differentiable operations. Where our own kernels exist, lt_set_fused(0) runs libtorch's operations
 // instead; it returns what was set before.
 int lt_set_fused(int on);
+int lt_own_products(void);
+char *lt_linear(lt_tensor x, lt_tensor w, lt_tensor bias, lt_tensor *out);  // products.cpp; bias may be NULL
 char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out);
 char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out);
 char *lt_gelu(lt_tensor x, lt_tensor *out);
