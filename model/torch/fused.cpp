@@ -6,7 +6,7 @@
 #include <atomic>
 #include <cmath>
 
-#include "shim_internal.h"
+#include "device.h"
 #include "simd.h"
 
 namespace lt {
@@ -283,23 +283,48 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
   }
 };
 
+at::Tensor norm(const at::Tensor &x, const at::Tensor &weight, double eps) {
+  if (lt::device::rms_norm_ready(x, weight)) {
+    return lt::device::rms_norm(x, weight, eps);
+  }
+  return fits(x) ? RMSNorm::apply(x, weight, eps) : plain_rms_norm(x, weight, eps);
+}
+
 }  // namespace
 
 // x * rsqrt(mean(x^2) + eps) * weight, the statistics in fp32 (Zhang and Sennrich 2019; transformers LlamaRMSNorm).
 char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out) {
-  LT_PROTECT(*out = own(fits(ref(x)) ? RMSNorm::apply(ref(x), ref(weight), eps) : plain_rms_norm(ref(x), ref(weight), eps)))
+  LT_PROTECT(*out = own(norm(ref(x), ref(weight), eps)))
+}
+
+// sum = x + y, and its RMSNorm.
+char *lt_add_rms_norm(lt_tensor x, lt_tensor y, lt_tensor weight, double eps, lt_tensor *sum, lt_tensor *out) {
+  LT_PROTECT({
+    if (lt::device::rms_norm_ready(ref(x), ref(weight)) && lt::device::ready(lt::device::kRMSNorm, {ref(x), ref(y)})) {
+      auto [both, normed] = lt::device::add_rms_norm(ref(x), ref(y), ref(weight), eps);
+      *sum = own(both);
+      *out = own(normed);
+    } else {
+      auto both = ref(x) + ref(y);
+      *out = own(norm(both, ref(weight), eps));
+      *sum = own(both);
+    }
+  })
 }
 
 // x*cos + rotate_half(x)*sin (Su et al. 2021, in the half-split layout of transformers' Llama). x [T,H,d], cos and sin [T,1,d].
 char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out) {
-  LT_PROTECT(*out = own(fits(ref(x)) ? Rotary::apply(ref(x), ref(cos), ref(sin)) : plain_rotary(ref(x), ref(cos), ref(sin))))
+  LT_PROTECT(*out = own(lt::device::ready(lt::device::kRotary, {ref(x), ref(cos), ref(sin)}) ? lt::device::rotary(ref(x), ref(cos), ref(sin))
+                        : fits(ref(x)) ? Rotary::apply(ref(x), ref(cos), ref(sin)) : plain_rotary(ref(x), ref(cos), ref(sin))))
 }
 
 char *lt_swiglu(lt_tensor gate, lt_tensor up, lt_tensor *out) {
-  LT_PROTECT(*out = own(fits(ref(gate)) ? SwiGLU::apply(ref(gate), ref(up)) : at::silu(ref(gate)) * ref(up)))
+  LT_PROTECT(*out = own(lt::device::ready(lt::device::kSwiGLU, {ref(gate), ref(up)}) ? lt::device::swiglu(ref(gate), ref(up))
+                        : fits(ref(gate)) ? SwiGLU::apply(ref(gate), ref(up)) : at::silu(ref(gate)) * ref(up)))
 }
 
 // x * sigmoid(1.702 x) (Hendrycks and Gimpel 2016; CLIP's activation).
 char *lt_quick_gelu(lt_tensor x, lt_tensor *out) {
-  LT_PROTECT(*out = own(fits(ref(x)) ? QuickGelu::apply(ref(x)) : ref(x) * at::sigmoid(ref(x) * 1.702)))
+  LT_PROTECT(*out = own(lt::device::ready(lt::device::kQuickGelu, {ref(x)}) ? lt::device::quick_gelu(ref(x))
+                        : fits(ref(x)) ? QuickGelu::apply(ref(x)) : ref(x) * at::sigmoid(ref(x) * 1.702)))
 }

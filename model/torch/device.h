@@ -1,0 +1,43 @@
+// Operations in our own kernels on a card. Each has a plain twin over libtorch's operations, which runs where ready says no.
+#pragma once
+#include <initializer_list>
+#include <string>
+#include <tuple>
+
+#include "kernels.h"
+#include "shim_internal.h"
+
+namespace lt {
+namespace device {
+
+enum Operation { kRMSNorm, kRotary, kSwiGLU, kQuickGelu, kCrossEntropy, kAdamW, kOperations };
+
+// Whether an operation's kernels can take these tensors: they are loaded and not switched off, and the tensors lie on their card, have
+// one dtype, fp32 or bf16, and elements.
+bool ready(Operation operation, std::initializer_list<at::Tensor> tensors);
+
+// Queues a kernel on the card's current stream. args are addresses of the arguments.
+void launch(const std::string &kernel, int64_t blocks, void **args);
+
+// The same for arguments of exactly the kernel's types; addresses may be void*.
+template <typename... Args>
+void run(const std::string &kernel, int64_t blocks, Args... args) {
+  void *list[] = {&args...};
+  launch(kernel, blocks, list);
+}
+
+bool rms_norm_ready(const at::Tensor &x, const at::Tensor &weight);
+at::Tensor rms_norm(const at::Tensor &x, const at::Tensor &weight, double eps);
+std::tuple<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor &x, const at::Tensor &y, const at::Tensor &weight, double eps);  // x + y, its norm
+at::Tensor rotary(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin);
+at::Tensor swiglu(const at::Tensor &gate, const at::Tensor &up);
+at::Tensor quick_gelu(const at::Tensor &x);
+
+// logits [r,V] and labels [r] i64 -> each [r] fp32; with gradient, the logits become softmax - onehot. A label outside gives NaN.
+void cross_entropy(at::Tensor logits, const at::Tensor &labels, at::Tensor each, bool gradient);
+
+void sum_squares(const at::Tensor &x, at::Tensor total);
+void adamw(at::Tensor param, const at::Tensor &remainder, at::Tensor grad, at::Tensor m, at::Tensor v, const at::Tensor &total, const AdamW &a);
+
+}  // namespace device
+}  // namespace lt
