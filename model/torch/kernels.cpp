@@ -103,8 +103,9 @@ void launch(const std::string &kernel, int64_t blocks, void **args) {
     return;
   }
   use_context();
-  auto stream = c10::impl::VirtualGuardImpl(at::kCUDA).getStream(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(card)));
-  demand(driver.launch(functions.at(kernel), static_cast<unsigned>(blocks), 1, 1, kThreads, 1, 1, 0, stream.native_handle(), args, nullptr), kernel.c_str());
+  c10::impl::VirtualGuardImpl guard(at::kCUDA);
+  void *stream = guard.getStreamNativeHandle(guard.getStream(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(card))));
+  demand(driver.launch(functions.at(kernel), static_cast<unsigned>(blocks), 1, 1, kThreads, 1, 1, 0, stream, args, nullptr), kernel.c_str());
 }
 
 }  // namespace device

@@ -73,7 +73,9 @@ LT_BOTH float rounded(float x) {
 
 // ---- fp32 masters: the nearest bf16, ties away from zero, and the signed distance of the bit patterns ----
 
-LT_BOTH float merge_master(const bf16 &high, short low) { return float_of((static_cast<unsigned>(high.bits) << 16) + static_cast<unsigned>(static_cast<int>(low))); }
+LT_BOTH float merge_master(const bf16 &high, short low) {
+  return float_of((static_cast<unsigned>(high.bits) << 16) + static_cast<unsigned>(static_cast<int>(low)));
+}
 
 LT_BOTH void split_master(float master, bf16 *high, short *low) {
   unsigned bits = bits_of(master), top = (bits + 0x8000u) >> 16;

@@ -354,7 +354,7 @@ __device__ void cross_entropy_row(T *logits, const long long *labels, float *eac
     LT_ROW_WIDTHS(rms_norm_rows, T, x, y, weight, sum, out, inverse, rows, size, eps)                                                                \
   }                                                                                                                                                  \
   LT_KERNEL_IN_PAIRS rms_norm_backward_##name(const T *h, const T *weight, const float *inverse, const T *grad, const T *grad_sum, T *dx,            \
-                                     float *partial, long long rows, int size, int rows_each, int wide) {                                                            \
+                                     float *partial, long long rows, int size, int rows_each, int wide) {                                            \
     LT_ROW_WIDTHS(rms_norm_rows_backward, T, h, weight, inverse, grad, grad_sum, dx, partial, rows, size, rows_each)                                 \
   }                                                                                                                                                  \
   LT_KERNEL rotary_##name(const T *x, const T *cos, const T *sin, T *y, long long pairs, int heads, int half, int back, int wide) {                  \

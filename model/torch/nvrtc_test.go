@@ -3,6 +3,7 @@ package torch_test
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -114,5 +115,43 @@ func TestNoNVRTCIsSaid(t *testing.T) {
 	}
 	if said := torch.LoadKernels(0); len(said) != 1 || !strings.HasPrefix(said[0], "libtorch's operations run in place of our kernels: engine: no NVRTC") {
 		t.Errorf("%q", said)
+	}
+}
+
+// The way to a card, up to the first launch, against a driver that has none: what is found is loaded, and then no operation passes its
+// check, because libtorch has no such card.
+func TestLoadingKernels(t *testing.T) {
+	if os.Getenv("FAKE_DRIVER") != "" {
+		for _, line := range torch.LoadKernels(0) {
+			t.Log("said: " + line)
+		}
+		return
+	}
+	n := nvrtc(t)
+	if e, _ := torch.Open(); e.CUDADevices > 0 {
+		t.Skip("there is a card")
+	}
+	folder := t.TempDir()
+	t.Setenv("LLAVATRAIN_CACHE", folder)
+	if _, err := n.Kernels("sm_90"); err != nil { // the child finds them there: NVRTC itself asks the driver things that this one does not know
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cc", "-w", "-shared", "-fPIC", "-o", filepath.Join(folder, "libcuda.so.1"), "testdata/driver/driver.c").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for missing, want := range map[string]struct {
+		lines int
+		text  string
+	}{
+		"":            {6, "libtorch's operations run in place of our kernel for cross-entropy: "},
+		"swiglu_bf16": {1, "libtorch's operations run in place of our kernels: engine: cuModuleGetFunction of swiglu_bf16: named symbol not found (500)"},
+	} {
+		child := exec.Command(os.Args[0], "-test.run", "^TestLoadingKernels$", "-test.v")
+		child.Env = append(os.Environ(), "FAKE_DRIVER=1", "FAKE_MISSING="+missing, "LLAVATRAIN_NVRTC="+n.Path,
+			"LD_LIBRARY_PATH="+folder+":"+os.Getenv("LD_LIBRARY_PATH"))
+		out, err := child.CombinedOutput()
+		if err != nil || strings.Count(string(out), "said: ") != want.lines || !strings.Contains(string(out), want.text) {
+			t.Errorf("without %q: %v\n%s", missing, err, out)
+		}
 	}
 }

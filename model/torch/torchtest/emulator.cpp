@@ -161,7 +161,21 @@ void call(void (*function)(Args...), void **args) {
   call_with(function, args, std::index_sequence_for<Args...>());
 }
 
+// Kernels with a mistake that the emulator must see.
+void part_ways() {
+  if (threadIdx.x % 2) {
+    __shfl_xor_sync(~0u, 1, 1);
+  }
+}
+void miss_barrier() {
+  if (threadIdx.x < 64) {
+    __syncthreads();
+  }
+}
+
 const std::map<std::string, void (*)(void **)> kernels = {
+    {"part_ways", [](void **args) { call(part_ways, args); }},
+    {"miss_barrier", [](void **args) { call(miss_barrier, args); }},
 #define LT_ENTRY(name) {#name, [](void **args) { call(name, args); }},
     LT_KERNELS(LT_ENTRY)
 #undef LT_ENTRY
@@ -189,4 +203,12 @@ void leave_undone(const char *, unsigned, unsigned, void **) {}
 
 extern "C" void *emulator(void) { return reinterpret_cast<void *>(&emulate); }
 extern "C" void *idle_launcher(void) { return reinterpret_cast<void *>(&leave_undone); }
+extern "C" char *emulator_refusal(const char *name) {
+  try {
+    emulate(name, 1, kBlockThreads, nullptr);
+  } catch (const std::exception &e) {
+    return strdup(e.what());
+  }
+  return strdup("");
+}
 extern "C" int emulator_launches(const char *name) { return kernels.count(name) ? launches[name] : -1; }

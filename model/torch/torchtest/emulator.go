@@ -7,6 +7,7 @@ package torchtest
 void *emulator(void);
 void *idle_launcher(void);
 int emulator_launches(const char *name);
+char *emulator_refusal(const char *name);
 */
 import "C"
 
@@ -24,11 +25,27 @@ func Emulate(t testing.TB) {
 	t.Cleanup(func() { torch.SetLauncher(nil) })
 }
 
-// LeaveUndone has kernels launched and not run until the test ends.
-func LeaveUndone(t testing.TB) {
-	t.Helper()
+// Emulated runs the kernels of a card on the CPU while run does.
+func Emulated(run func()) {
+	torch.SetLauncher(C.emulator())
+	defer torch.SetLauncher(nil)
+	run()
+}
+
+// Undone has kernels launched and not run while run does.
+func Undone(run func()) {
 	torch.SetLauncher(C.idle_launcher())
-	t.Cleanup(func() { torch.SetLauncher(nil) })
+	defer torch.SetLauncher(nil)
+	run()
+}
+
+// Refusal runs a kernel that no card could run (part_ways, miss_barrier) and returns what the emulator says; "" is that it saw nothing.
+func Refusal(kernel string) string {
+	name := C.CString(kernel)
+	defer C.free(unsafe.Pointer(name))
+	message := C.emulator_refusal(name)
+	defer C.free(unsafe.Pointer(message))
+	return C.GoString(message)
 }
 
 // Launches is how often a kernel has been emulated so far.
