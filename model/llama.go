@@ -248,8 +248,8 @@ func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend a
 	if early {
 		x, y = torch.IndexSelect(s, x, 0, rows), torch.IndexSelect(s, y, 0, rows) // [N,D], [N,H*d]
 	}
-	x = torch.Add(s, x, l.o.Forward(s, y))
-	x = torch.Add(s, x, l.mlp(s, l.postNorm.Forward(s, x)))
+	x, normed := l.postNorm.ForwardSum(s, x, l.o.Forward(s, y)) // [N,D] each
+	x = torch.Add(s, x, l.mlp(s, normed))
 	if rows != nil && !early {
 		x = torch.IndexSelect(s, x, 0, rows) // [N,D]
 	}

@@ -1,8 +1,6 @@
 package train
 
 import (
-	"math"
-
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -35,30 +33,26 @@ func newOptimizer(settings recipes.Optimizer, ps *nn.Params) (*optimizer, error)
 	})
 }
 
-// gradNorm is the norm over all gradients.
-func (o *optimizer) gradNorm() float64 {
-	sum := 0.0
+// squares is the sum of squares of all gradients, [1] fp64.
+func (o *optimizer) squares(s *torch.Scope) *torch.Tensor {
+	total := torch.Zeros(s, []int64{1}, torch.Float64, o.groups[0].Grad.Device())
 	for _, g := range o.groups {
-		sum += torch.SumSquares(g.Grad)
+		torch.SumSquares(g.Grad, total)
 	}
-	return math.Sqrt(sum)
+	return total
 }
 
-// update applies the accumulated gradients, scaled so that their norm is at most the clip (torch.nn.utils.clip_grad_norm_).
-func (o *optimizer) update(lr map[string]Number, norm float64) {
-	scale := 1.0
-	if clip := o.settings.Clip; clip > 0 {
-		scale = min(1, clip/(norm+1e-6))
-	}
+// update applies the accumulated gradients, scaled so that their norm is at most the clip, and clears them.
+func (o *optimizer) update(lr map[string]Number, squares *torch.Tensor) {
 	o.updates++
-	for _, g := range o.groups {
+	for i, g := range o.groups {
 		decay := 0.0
 		if g.Decay {
 			decay = o.settings.WeightDecay
 		}
-		torch.AdamW(g.Data, g.Remainder, g.Grad, g.m, g.v, torch.Adam{
+		torch.AdamW(g.Data, g.Remainder, g.Grad, g.m, g.v, squares, torch.Adam{
 			LR: float64(lr[g.Part]), Beta1: o.settings.Betas[0], Beta2: o.settings.Betas[1], Eps: o.settings.Eps,
-			WeightDecay: decay, Step: o.updates, GradScale: scale,
+			WeightDecay: decay, Step: o.updates, Clip: o.settings.Clip, Seed: uint64(i),
 		})
 	}
 }

@@ -43,7 +43,7 @@ func (t *trainer) step(st data.Step) (Metrics, error) {
 		}
 	}
 	m := t.metrics(st, sum)
-	if err := torch.Do(func(*torch.Scope) { t.apply(&m) }); err != nil {
+	if err := torch.Do(func(s *torch.Scope) { t.apply(s, &m) }); err != nil {
 		return m, fmt.Errorf("step %d: %w", st.Number+1, err)
 	}
 	t.watch.lap("optimizer")
@@ -121,15 +121,17 @@ func (t *trainer) metrics(st data.Step, sum sums) Metrics {
 }
 
 // apply updates the weights where the step is sound, and clears the gradients.
-func (t *trainer) apply(m *Metrics) {
+func (t *trainer) apply(s *torch.Scope, m *Metrics) {
 	if m.SupervisedTokens == 0 {
 		return // every sample was left out: there is nothing to learn from
 	}
-	m.GradNorm = Number(t.optimizer.gradNorm())
+	squares := t.optimizer.squares(s)
+	m.GradNorm = Number(math.Sqrt(torch.Read[float64](squares)[0]))
 	if sound(*m) {
-		t.optimizer.update(m.LR, float64(m.GradNorm))
+		t.optimizer.update(m.LR, squares)
+	} else {
+		t.optimizer.zero()
 	}
-	t.optimizer.zero()
 }
 
 func sound(m Metrics) bool {

@@ -43,12 +43,22 @@ func findings(e torch.Engine) [][2]string {
 		{"llavatrain", version + ", built with " + runtime.Version()},
 		{"libtorch", fmt.Sprintf("%s (built against %s) at %s", e.Version, e.BuiltAgainst, filepath.Dir(e.Path))},
 		{"CUDA", cuda},
+		{"kernels", kernels()},
 		{"threads", fmt.Sprintf("%d for the engine, %d cores", train.DefaultThreads(), runtime.NumCPU())},
 		{"BLAS", blas(e.Config)},
 		{"bf16", bf16(e)},
 		{"memory", fmt.Sprintf("%.1f GB", float64(train.Memory(torch.CPU))/1e9)},
 		{"disk", disk()},
 	}
+}
+
+// kernels says whether our own kernels can be compiled for a card.
+func kernels() string {
+	nvrtc, err := torch.FindNVRTC()
+	if err != nil {
+		return fmt.Sprintf("libtorch's alone on a card: %v", err)
+	}
+	return fmt.Sprintf("our own on a card, by NVRTC %s at %s", nvrtc.Version, nvrtc.Path)
 }
 
 // advice names the one thing to fix.

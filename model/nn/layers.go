@@ -78,6 +78,11 @@ func (n *RMSNorm) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 	return torch.RMSNorm(s, x, n.weight.tensor, n.eps)
 }
 
+// ForwardSum is x + y and its norm, [R,D] each.
+func (n *RMSNorm) ForwardSum(s *torch.Scope, x, y *torch.Tensor) (sum, normed *torch.Tensor) {
+	return torch.AddRMSNorm(s, x, y, n.weight.tensor, n.eps)
+}
+
 // LayerNorm normalises each row to mean 0 and variance 1, then scales and shifts.
 type LayerNorm struct {
 	weight, bias *Param // [D]

@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "device.h"
 #include "layer_ops.h"
 #include "simd.h"
 
@@ -50,6 +51,12 @@ void each_piece(const at::Tensor &x, const Run &run) {
     }
   });
 }
+
+bool gates_fit(const at::Tensor &gate, const at::Tensor &up) {
+  return (lt::device::ready(lt::device::kSwiGLU, {gate, up}) && gate.strides() == up.strides()) || lt::cpu_fits(gate);
+}
+
+bool quick_fits(const at::Tensor &x) { return lt::device::ready(lt::device::kQuickGelu, {x}) || lt::cpu_fits(x); }
 
 at::Tensor as_rows(const at::Tensor &x) {
   auto rows = x.dim() == 2 ? x : x.reshape({1, -1});
@@ -101,10 +108,14 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
     at::AutoDispatchBelowAutograd below;
     RECORD_FUNCTION("llavatrain::quick_gelu", {});
     auto x = input.contiguous(), y = at::empty_like(x);
+    context->save_for_backward({x});
+    if (lt::device::ready(lt::device::kQuickGelu, {x})) {
+      lt::device::quick_gelu(x, y);
+      return y;
+    }
     auto *in = x.const_data_ptr<float>();
     auto *out = y.data_ptr<float>();
     at::parallel_for(0, x.numel(), lt::kElements, [&](int64_t begin, int64_t end) { quick_gelu_run(in + begin, out + begin, end - begin); });
-    context->save_for_backward({x});
     return y;
   }
 
@@ -112,6 +123,10 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
     RECORD_FUNCTION("llavatrain::quick_gelu_backward", {});
     auto x = context->get_saved_variables()[0];
     auto grad = grads[0].contiguous(), dx = at::empty_like(x);
+    if (lt::device::ready(lt::device::kQuickGelu, {x, grad})) {
+      lt::device::quick_gelu_backward(x, grad, dx);
+      return {dx};
+    }
     auto *in = x.const_data_ptr<float>(), *g = grad.const_data_ptr<float>();
     auto *out = dx.data_ptr<float>();
     at::parallel_for(0, x.numel(), lt::kElements,
@@ -123,11 +138,15 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
 }  // namespace
 
 at::Tensor lt::swiglu_forward(const at::Tensor &gate, const at::Tensor &up) {
-  if (!cpu_fits(gate)) {
+  if (!gates_fit(gate, up)) {
     return at::silu(gate) * up;
   }
   RECORD_FUNCTION("llavatrain::swiglu", {});
   auto y = at::empty(gate.sizes(), gate.options());
+  if (device::ready(device::kSwiGLU, {gate, up})) {
+    device::swiglu(gate, up, y);
+    return y;
+  }
   int64_t gate_row = gate.stride(0), up_row = up.stride(0), columns = gate.size(1);
   auto *g = gate.const_data_ptr<float>(), *u = up.const_data_ptr<float>();
   auto *out = y.data_ptr<float>();
@@ -136,12 +155,16 @@ at::Tensor lt::swiglu_forward(const at::Tensor &gate, const at::Tensor &up) {
 }
 
 void lt::swiglu_backward(const at::Tensor &gate, const at::Tensor &up, const at::Tensor &grad, at::Tensor d_gate, at::Tensor d_up) {
-  if (!cpu_fits(gate)) {
+  if (!gates_fit(gate, up)) {
     d_gate.copy_(at::silu_backward(grad * up, gate));
     d_up.copy_(grad * at::silu(gate));
     return;
   }
   RECORD_FUNCTION("llavatrain::swiglu_backward", {});
+  if (device::ready(device::kSwiGLU, {gate, grad})) {
+    device::swiglu_backward(gate, up, grad.contiguous(), d_gate, d_up);
+    return;
+  }
   int64_t gate_row = gate.stride(0), up_row = up.stride(0), grad_row = grad.stride(0), dg_row = d_gate.stride(0), du_row = d_up.stride(0);
   auto *g = gate.const_data_ptr<float>(), *u = up.const_data_ptr<float>(), *in = grad.const_data_ptr<float>();
   auto *dg = d_gate.data_ptr<float>(), *du = d_up.data_ptr<float>();
@@ -151,10 +174,10 @@ void lt::swiglu_backward(const at::Tensor &gate, const at::Tensor &up, const at:
 }
 
 char *lt_swiglu(lt_tensor gate, lt_tensor up, lt_tensor *out) {
-  LT_PROTECT(*out = own(lt::cpu_fits(ref(gate)) ? SwiGLU::apply(ref(gate), ref(up)) : at::silu(ref(gate)) * ref(up)))
+  LT_PROTECT(*out = own(gates_fit(ref(gate), ref(up)) ? SwiGLU::apply(ref(gate), ref(up)) : at::silu(ref(gate)) * ref(up)))
 }
 
 // x * sigmoid(1.702 x).
 char *lt_quick_gelu(lt_tensor x, lt_tensor *out) {
-  LT_PROTECT(*out = own(lt::cpu_fits(ref(x)) ? QuickGelu::apply(ref(x)) : ref(x) * at::sigmoid(ref(x) * 1.702)))
+  LT_PROTECT(*out = own(quick_fits(ref(x)) ? QuickGelu::apply(ref(x)) : ref(x) * at::sigmoid(ref(x) * 1.702)))
 }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "device.h"
 #include "layer_ops.h"
 #include "simd.h"
 
@@ -128,6 +129,9 @@ lt::NormGradients backward_plain(const at::Tensor &x, const at::Tensor &inverse,
   return {(also.defined() ? also.to(at::kFloat) + dx : dx).to(x.scalar_type()), dw};
 }
 
+// Whether kernels of our own take the rows, on whichever device they lie.
+bool ours(const at::Tensor &x, const at::Tensor &weight) { return lt::device::rms_norm_ready(x, weight) || lt::cpu_fits(x); }
+
 struct RMSNorm : torch::autograd::Function<RMSNorm> {
   static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, double eps) {
     at::AutoDispatchBelowAutograd below;
@@ -143,12 +147,50 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
   }
 };
 
+// Both results may be used further on, or one of them; a gradient that does not come is undefined.
+struct AddRMSNorm : torch::autograd::Function<AddRMSNorm> {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &y,
+                                                const at::Tensor &weight, double eps) {
+    at::AutoDispatchBelowAutograd below;
+    TORCH_CHECK(x.sizes() == y.sizes(), "x ", x.sizes(), " and y ", y.sizes());
+    auto n = lt::rms_norm_forward(x, y, weight, eps);
+    context->save_for_backward({n.sum, weight, n.inverse});
+    context->set_materialize_grads(false);
+    if (!x.requires_grad() && !y.requires_grad()) {
+      context->mark_non_differentiable({n.sum});
+    }
+    return {n.sum, n.out};
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+    auto saved = context->get_saved_variables();
+    if (!grads[1].defined()) {
+      return {grads[0], grads[0], at::Tensor(), at::Tensor()};
+    }
+    auto d = lt::rms_norm_backward(saved[0], saved[2], saved[1], grads[1], grads[0], context->needs_input_grad(2));
+    return {d.x, d.x, d.weight, at::Tensor()};
+  }
+};
+
+at::Tensor norm(const at::Tensor &x, const at::Tensor &weight, double eps) {
+  if (ours(x, weight)) {
+    return RMSNorm::apply(x, weight, eps);
+  }
+  return x.scalar_type() == at::kFloat ? at::rms_norm(x, {x.size(-1)}, weight, eps) : forward_plain(x, {}, weight, eps).out;
+}
+
 }  // namespace
 
 lt::Normed lt::rms_norm_forward(const at::Tensor &x, const at::Tensor &y, const at::Tensor &weight, double eps) {
   RECORD_FUNCTION("llavatrain::rms_norm", {});
   TORCH_CHECK(weight.numel() == x.size(-1) && weight.is_contiguous(), "weight ", weight.sizes(), " for rows of ", x.size(-1));
   auto rows = x.contiguous(), also = y.defined() ? y.contiguous() : y;
+  if (device::rms_norm_ready(rows, weight) && (!also.defined() || device::ready(device::kRMSNorm, {rows, also}))) {
+    auto out = at::empty_like(rows), inverse = at::empty({rows.numel() / rows.size(-1)}, rows.options().dtype(at::kFloat));
+    auto sum = also.defined() ? at::empty_like(rows) : rows;
+    device::rms_norm(rows, also, weight, eps, sum, out, inverse);
+    return {sum, out, inverse};
+  }
   return cpu_fits(rows) ? forward_cpu(rows, also, weight, eps) : forward_plain(rows, also, weight, eps);
 }
 
@@ -156,18 +198,27 @@ lt::NormGradients lt::rms_norm_backward(const at::Tensor &sum, const at::Tensor 
                                         const at::Tensor &also, bool wants_weight) {
   RECORD_FUNCTION("llavatrain::rms_norm_backward", {});
   auto g = grad.contiguous(), add = also.defined() ? also.contiguous() : also;
+  if (device::rms_norm_ready(sum, weight)) {
+    NormGradients d{at::empty_like(sum), {}};
+    device::rms_norm_backward(sum, inverse, weight, g, add, d.x, wants_weight ? &d.weight : nullptr);
+    return d;
+  }
   return cpu_fits(sum) ? backward_cpu(sum, inverse, weight, g, add, wants_weight) : backward_plain(sum, inverse, weight, g, add, wants_weight);
 }
 
-char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out) {
+char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out) { LT_PROTECT(*out = own(norm(ref(x), ref(weight), eps))) }
+
+// sum = x + y, and its RMSNorm.
+char *lt_add_rms_norm(lt_tensor x, lt_tensor y, lt_tensor weight, double eps, lt_tensor *sum, lt_tensor *out) {
   LT_PROTECT({
-    auto &rows = ref(x), &w = ref(weight);
-    if (lt::cpu_fits(rows)) {
-      *out = own(RMSNorm::apply(rows, w, eps));
-    } else if (rows.scalar_type() == at::kFloat) {
-      *out = own(at::rms_norm(rows, {rows.size(-1)}, w, eps));
+    if (ours(ref(x), ref(weight)) && ref(x).scalar_type() == ref(y).scalar_type()) {
+      auto both = AddRMSNorm::apply(ref(x), ref(y), ref(weight), eps);
+      *sum = own(both[0]);
+      *out = own(both[1]);
     } else {
-      *out = own(forward_plain(rows, {}, w, eps).out);
+      auto both = ref(x) + ref(y);
+      *out = own(norm(both, ref(weight), eps));
+      *sum = own(both);
     }
   })
 }

@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "device.h"
 #include "products.h"
 
 namespace lt {
@@ -51,6 +52,30 @@ namespace {
 
 constexpr int64_t kSlice = 1LL << 24;  // elements widened at a time
 
+// Each row's -log softmax(logits)[target] into each [r]; with gradient, softmax - onehot. logits [r,V], target [r,1] -> [r,V].
+at::Tensor plain_entropy(at::Tensor logits, const at::Tensor &target, at::Tensor each, bool gradient) {
+  auto dtype = logits.scalar_type();
+  auto log_p = at::log_softmax(logits.to(at::kFloat), -1);  // [r,V]
+  logits.reset();
+  each.copy_(log_p.gather(1, target).squeeze(1).neg());
+  if (!gradient) {
+    return log_p;
+  }
+  auto d_logits = log_p.exp_();                                                                     // softmax - onehot [r,V]
+  auto flat = target.squeeze(1) + at::arange(target.size(0), target.options()) * d_logits.size(1);  // one dimension: deterministic on CUDA
+  d_logits.view({-1}).scatter_add_(0, flat, at::full({target.size(0)}, -1, d_logits.options()));
+  return d_logits.to(dtype);
+}
+
+// The same, in a kernel where there is one: the logits' memory becomes the gradient's.
+at::Tensor entropy(at::Tensor logits, const at::Tensor &target, at::Tensor each, bool gradient) {
+  if (!lt::device::ready(lt::device::kCrossEntropy, {logits})) {
+    return plain_entropy(std::move(logits), target, each, gradient);
+  }
+  lt::device::cross_entropy(logits, target.squeeze(1), each, gradient);
+  return logits;
+}
+
 // Sum of cross-entropies of hidden x weight^T against labels, in chunks of rows, so that no [N,V] tensor ever exists. The gradients
 // are made with the loss, while a chunk's logits are at hand, and scaled when backward asks for them.
 struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
@@ -66,13 +91,8 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
       int64_t rows = std::min(chunk, hidden.size(0) - first);
       auto h = hidden.narrow(0, first, rows);                                                // [r,D]
       auto target = labels.narrow(0, first, rows).unsqueeze(1);                              // [r,1]
-      auto log_p = at::log_softmax(lt::product(h, weight).to(at::kFloat), -1);                // [r,V]
-      each.narrow(0, first, rows).copy_(log_p.gather(1, target).squeeze(1).neg());
+      auto narrow = entropy(lt::product(h, weight), target, each.narrow(0, first, rows), hidden_grad || weight_grad);  // softmax - onehot [r,V]
       if (hidden_grad || weight_grad) {
-        auto d_logits = log_p.exp_();                                                        // softmax - onehot [r,V]
-        auto flat = target.squeeze(1) + at::arange(rows, target.options()) * d_logits.size(1);  // one dimension: deterministic on CUDA
-        d_logits.view({-1}).scatter_add_(0, flat, at::full({rows}, -1, d_logits.options()));
-        auto narrow = d_logits.to(hidden.scalar_type());
         if (hidden_grad) {
           d_hidden.narrow(0, first, rows).copy_(lt::product_back(narrow, weight));
         }

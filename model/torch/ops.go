@@ -146,6 +146,13 @@ func RMSNorm(s *Scope, x, weight *Tensor, eps float64) *Tensor {
 	return s.take("rms norm", out, message)
 }
 
+// AddRMSNorm is x + y and its RMSNorm; both are differentiable. x, y [R,D], weight [D] -> [R,D], [R,D]
+func AddRMSNorm(s *Scope, x, y, weight *Tensor, eps float64) (sum, normed *Tensor) {
+	var sumOut, normedOut C.lt_tensor
+	check("add rms norm", C.lt_add_rms_norm(x.c(), y.c(), weight.c(), C.double(eps), &sumOut, &normedOut))
+	return s.take("add rms norm", sumOut, nil), s.take("add rms norm", normedOut, nil)
+}
+
 // Rotary turns each pair (i, i+d/2) of each head by its position's angle (Su et al. 2021). x [T,H,d]; cos, sin [T,1,d].
 func Rotary(s *Scope, x, cos, sin *Tensor) *Tensor {
 	var out C.lt_tensor

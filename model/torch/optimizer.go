@@ -5,25 +5,28 @@ package torch
 */
 import "C"
 
-// SumSquares is the sum of squared values, accumulated in fp64, the same for any number of threads.
-func SumSquares(t *Tensor) float64 {
-	var out C.double
-	check("sum of squares", C.lt_sum_squares(t.c(), &out))
-	return float64(out)
-}
+// SumSquares adds the sum of squared values, accumulated in fp64, to total, [1] fp64 on the same device. It is the same for any number of
+// threads.
+func SumSquares(t, total *Tensor) { check("sum of squares", C.lt_sum_squares_into(t.c(), total.c())) }
 
 // Adam holds the numbers of one AdamW update.
 type Adam struct {
 	LR, Beta1, Beta2, Eps, WeightDecay float64
 	Step                               int64   // 1 for the first update
-	GradScale                          float64 // the gradient is multiplied by it first (clipping)
+	Clip                               float64 // the largest norm of all gradients, which are scaled down to it; 0: any (torch.nn.utils.clip_grad_norm_)
+	Seed                               uint64  // of the rounding of bf16 moments; buffers of one step need different ones
 }
 
-// AdamW updates flat buffers in place: param by its gradient and the moments m and v (fp32). remainder is nil for fp32 parameters; for
-// bf16 ones it holds the low half of the fp32 masters (see MergeMaster). (Loshchilov and Hutter 2019; torch.optim.AdamW.)
-func AdamW(param, remainder, grad, m, v *Tensor, a Adam) {
-	check("adamw", C.lt_adamw(param.c(), remainder.optional(), grad.c(), m.c(), v.c(), C.double(a.LR), C.double(a.Beta1), C.double(a.Beta2),
-		C.double(a.Eps), C.double(a.WeightDecay), C.int64_t(a.Step), C.double(a.GradScale)))
+// AdamW updates flat buffers in place: param by its gradient and the moments m and v, both fp32 or both bf16, and clears the gradient.
+// remainder is nil for fp32 parameters; for bf16 ones it holds the low half of the fp32 masters (see MergeMaster). total is the sum of
+// squares of all gradients of the step, [1] fp64 on the same device: where it is not finite, only the gradient is cleared.
+//
+// bf16 moments are rounded up or down at random, so that their mean is right however small a change is: by Philox 4x32-10 (Salmon et al.
+// 2011) of the seed, the step, and the element's place, and so alike on every device, for any number of threads, and after a resume.
+// (Loshchilov and Hutter 2019; torch.optim.AdamW.)
+func AdamW(param, remainder, grad, m, v, total *Tensor, a Adam) {
+	check("adamw", C.lt_adamw(param.c(), remainder.optional(), grad.c(), m.c(), v.c(), total.c(), C.double(a.LR), C.double(a.Beta1), C.double(a.Beta2),
+		C.double(a.Eps), C.double(a.WeightDecay), C.double(a.Clip), C.int64_t(a.Step), C.uint64_t(a.Seed)))
 }
 
 // MergeMaster is the exact fp32 value held as param (bf16, the nearest, ties away from zero) and remainder (i16, the signed distance of

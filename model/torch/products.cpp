@@ -1,5 +1,5 @@
 // The matrix products of linear layers. MKL, which libtorch multiplies with on a CPU, does without AVX-512 on AMD's processors, so that
-// there products of our own are faster at any size. Each element is one sum in the order of the inner dimension: it does not depend on the
+// there products of our own are faster at any size. Each element is summed in the order of the inner dimension: it does not depend on the
 // number of threads, nor on how many rows are multiplied at once.
 #include "products.h"
 
@@ -9,7 +9,7 @@
 
 namespace {
 
-constexpr int64_t kInner = 2048;    // of the inner dimension at a time: a panel of 128 KB
+constexpr int64_t kInner = 512;     // of the inner dimension at a time: a panel of 32 KB, and a sum of sums, which rounds less than one long one
 constexpr int64_t kPanels = 6144;   // rows of panels that a task keeps: 384 KB
 constexpr int64_t kFewRows = 96;    // rows that make a panel worth packing
 constexpr int64_t kGathered = 128;  // rows of both operands at a time where rows are the inner dimension

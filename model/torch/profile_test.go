@@ -117,8 +117,9 @@ func TestProfileNamesOurKernels(t *testing.T) {
 	}
 	events := profiled(t, func(s *torch.Scope) {
 		p, g, m, v := leaf(s, 8), leaf(s, 8), torch.Zeros(s, []int64{8}, torch.Float32, torch.CPU), torch.Zeros(s, []int64{8}, torch.Float32, torch.CPU)
-		torch.SumSquares(g)
-		torch.AdamW(p, nil, g, m, v, torch.Adam{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Step: 1, GradScale: 1})
+		total := torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU)
+		torch.SumSquares(g, total)
+		torch.AdamW(p, nil, g, m, v, total, torch.Adam{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Step: 1})
 	})
 	for _, name := range []string{"llavatrain::sum_squares", "llavatrain::adamw"} {
 		if total, _ := sumOf(events, name); total <= 0 {

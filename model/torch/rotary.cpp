@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "device.h"
 #include "layer_ops.h"
 #include "simd.h"
 
@@ -33,6 +34,10 @@ LT_SIMD void rotate_rows(const float *x, int64_t x_row, const float *cos, const 
 
 void rotate_into(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, at::Tensor y, bool back) {
   RECORD_FUNCTION(back ? "llavatrain::rotary_backward" : "llavatrain::rotary", {});
+  if (lt::device::ready(lt::device::kRotary, {x, cos, sin, y})) {
+    lt::device::rotate(x, cos, sin, y, back);
+    return;
+  }
   int64_t heads = x.size(1), dim = x.size(2), x_row = x.stride(0), y_row = y.stride(0);
   auto *in = x.const_data_ptr<float>(), *c = cos.const_data_ptr<float>(), *s = sin.const_data_ptr<float>();
   auto *out = y.data_ptr<float>();
@@ -40,6 +45,8 @@ void rotate_into(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &s
     rotate_rows(in + begin * x_row, x_row, c + begin * dim, s + begin * dim, out + begin * y_row, y_row, end - begin, heads, dim, back);
   });
 }
+
+bool ours(const at::Tensor &x, const at::Tensor &cos) { return lt::device::ready(lt::device::kRotary, {x, cos}) || lt::cpu_fits(x); }
 
 bool heads_lie_together(const at::Tensor &x) { return x.stride(2) == 1 && x.stride(1) == x.size(2); }
 
@@ -81,7 +88,7 @@ struct Rotary : torch::autograd::Function<Rotary> {
 }  // namespace
 
 void lt::rotate(at::Tensor x, const at::Tensor &cos, const at::Tensor &sin, bool back) {
-  if (cpu_fits(x) && heads_lie_together(x)) {
+  if (ours(x, cos) && heads_lie_together(x)) {
     rotate_into(x, cos, sin, x, back);
   } else {
     x.copy_(back ? plain_back(x, cos, sin) : plain_rotary(x, cos, sin));
@@ -90,5 +97,5 @@ void lt::rotate(at::Tensor x, const at::Tensor &cos, const at::Tensor &sin, bool
 
 // x [T,H,d], cos and sin [T,1,d].
 char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out) {
-  LT_PROTECT(*out = own(lt::cpu_fits(ref(x)) ? Rotary::apply(ref(x), ref(cos), ref(sin)) : plain_rotary(ref(x), ref(cos), ref(sin))))
+  LT_PROTECT(*out = own(ours(ref(x), ref(cos)) ? Rotary::apply(ref(x), ref(cos), ref(sin)) : plain_rotary(ref(x), ref(cos), ref(sin))))
 }

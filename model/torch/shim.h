@@ -51,6 +51,7 @@ int lt_set_fused(int on);
 int lt_own_products(void);
 char *lt_linear(lt_tensor x, lt_tensor w, lt_tensor bias, lt_tensor *out);  // products.cpp; bias may be NULL
 char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out);
+char *lt_add_rms_norm(lt_tensor x, lt_tensor y, lt_tensor weight, double eps, lt_tensor *sum, lt_tensor *out);
 char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out);
 char *lt_gelu(lt_tensor x, lt_tensor *out);
 char *lt_gelu_tanh(lt_tensor x, lt_tensor *out);
@@ -76,9 +77,9 @@ char *lt_window_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *
 char *lt_dropout(lt_tensor x, double p, const uint64_t *keys, const int64_t *starts, int samples, lt_tensor *out);
 
 // optimizer.cpp: one pass over flat buffers.
-char *lt_sum_squares(lt_tensor t, double *out);
-char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, double lr, double beta1, double beta2, double eps,
-               double weight_decay, int64_t step, double grad_scale);
+char *lt_sum_squares_into(lt_tensor t, lt_tensor total);
+char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, lt_tensor total, double lr, double beta1, double beta2,
+               double eps, double weight_decay, double clip, int64_t step, uint64_t seed);
 char *lt_merge_master(lt_tensor param, lt_tensor remainder, lt_tensor *out);
 char *lt_split_master(lt_tensor master, lt_tensor param, lt_tensor remainder);
 
@@ -92,6 +93,18 @@ typedef struct {
 } lt_event;
 char *lt_profile_start(int cards);
 char *lt_profile_stop(lt_event **events, int64_t *count);
+
+// nvrtc.cpp, kernels.cpp: our own kernels on a card, compiled for it at run time. A launcher runs them instead, on the CPU, in tests.
+typedef void (*lt_launcher)(const char *kernel, unsigned blocks, unsigned threads, void **args);
+char *lt_open_nvrtc(const char *path, const char *builtins, int *major, int *minor);
+char *lt_compile_kernels(const char *path, const char *source, const char *arch, void **cubin, size_t *size);
+char *lt_compute_capability(int device, int *major, int *minor);
+char *lt_load_kernels(int device, const void *cubin);
+void lt_set_launcher(lt_launcher launcher);
+void lt_switch_operation(int operation, int on);
+const char *lt_operation_name(int operation);  // NULL after the last
+char *lt_check_operation(int operation, int device);
+void lt_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,145 @@
+// Loading our kernels into a card's driver and queueing them. libcuda is opened by name, so that nothing of CUDA is needed to build.
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <dlfcn.h>
+
+#include <map>
+
+#include "device.h"
+
+namespace {
+
+// The part of cuda.h's interface that is used here; every result is 0 for success.
+struct Driver {
+  int (*init)(unsigned);
+  int (*device)(int *, int ordinal);
+  int (*attribute)(int *, int attribute, int device);
+  int (*retain)(void **context, int device);
+  int (*current)(void **context);
+  int (*set_current)(void *context);
+  int (*load)(void **module, const void *cubin);
+  int (*function)(void **function, void *module, const char *name);
+  int (*launch)(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream, void **args,
+                void **extra);
+  int (*message)(int error, const char **text);
+};
+
+constexpr int kMajor = 75, kMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+
+Driver driver;
+void *context = nullptr;                    // the card's primary context, which libtorch uses too
+int card = -1;                              // whose kernels are loaded; -1: none
+std::map<std::string, void *> functions;    // by the kernel's name
+bool switched_off[lt::device::kOperations];
+lt_launcher emulator = nullptr;             // runs kernels on the CPU, in tests
+
+void demand(int error, const char *what) {
+  if (error) {
+    const char *text = "unknown error";
+    driver.message(error, &text);
+    TORCH_CHECK(false, what, ": ", text, " (", error, ")");
+  }
+}
+
+template <typename Function>
+void find(void *library, const char *name, Function *function) {
+  *function = reinterpret_cast<Function>(dlsym(library, name));
+  TORCH_CHECK(*function, "libcuda.so.1 has no ", name);
+}
+
+void open_driver() {
+  void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  TORCH_CHECK(library, dlerror());
+  find(library, "cuInit", &driver.init);
+  find(library, "cuDeviceGet", &driver.device);
+  find(library, "cuDeviceGetAttribute", &driver.attribute);
+  find(library, "cuDevicePrimaryCtxRetain", &driver.retain);
+  find(library, "cuCtxGetCurrent", &driver.current);
+  find(library, "cuCtxSetCurrent", &driver.set_current);
+  find(library, "cuModuleLoadData", &driver.load);
+  find(library, "cuModuleGetFunction", &driver.function);
+  find(library, "cuLaunchKernel", &driver.launch);
+  find(library, "cuGetErrorString", &driver.message);
+  demand(driver.init(0), "cuInit");
+}
+
+// Each thread has its own current context; those of autograd have one only after libtorch's first call there.
+void use_context() {
+  void *now = nullptr;
+  demand(driver.current(&now), "cuCtxGetCurrent");
+  if (now != context) {
+    demand(driver.set_current(context), "cuCtxSetCurrent");
+  }
+}
+
+void find_kernels(void *module) {
+#define LT_FIND(name) demand(driver.function(&functions[#name], module, #name), "cuModuleGetFunction of " #name);
+  LT_KERNELS(LT_FIND)
+#undef LT_FIND
+}
+
+}  // namespace
+
+namespace lt {
+namespace device {
+
+bool ready(Operation operation, std::initializer_list<at::Tensor> tensors) {
+  auto &first = *tensors.begin();
+  bool here = emulator ? first.is_cpu() : card >= 0 && first.is_cuda() && first.get_device() == card;
+  if (!here || !lt::fused() || switched_off[operation] || (first.scalar_type() != at::kFloat && first.scalar_type() != at::kBFloat16)) {
+    return false;
+  }
+  for (auto &t : tensors) {
+    if (t.device() != first.device() || t.scalar_type() != first.scalar_type() || t.numel() == 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void launch(const std::string &kernel, int64_t blocks, void **args) {
+  TORCH_CHECK(blocks > 0 && blocks < (int64_t{1} << 31), kernel, " on ", blocks, " blocks");
+  if (emulator) {
+    emulator(kernel.c_str(), static_cast<unsigned>(blocks), kThreads, args);
+    return;
+  }
+  use_context();
+  c10::impl::VirtualGuardImpl guard(at::kCUDA);
+  void *stream = guard.getStreamNativeHandle(guard.getStream(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(card))));
+  demand(driver.launch(functions.at(kernel), static_cast<unsigned>(blocks), 1, 1, kThreads, 1, 1, 0, stream, args, nullptr), kernel.c_str());
+}
+
+}  // namespace device
+}  // namespace lt
+
+void lt_set_launcher(lt_launcher launcher) { emulator = launcher; }
+
+void lt_switch_operation(int operation, int on) { switched_off[operation] = !on; }
+
+char *lt_compute_capability(int device, int *major, int *minor) {
+  LT_PROTECT({
+    open_driver();
+    int handle = 0;
+    demand(driver.device(&handle, device), "cuDeviceGet");
+    demand(driver.attribute(major, kMajor, handle), "cuDeviceGetAttribute");
+    demand(driver.attribute(minor, kMinor, handle), "cuDeviceGetAttribute");
+  })
+}
+
+char *lt_load_kernels(int device, const void *cubin) {
+  LT_PROTECT({
+    open_driver();
+    int handle = 0;
+    void *module = nullptr;
+    demand(driver.device(&handle, device), "cuDeviceGet");
+    demand(driver.retain(&context, handle), "cuDevicePrimaryCtxRetain");
+    use_context();
+    demand(driver.load(&module, cubin), "cuModuleLoadData");
+    find_kernels(module);
+    card = device;
+  })
+}
+
+void lt_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
+  auto words = lt::philox(counter[0], counter[1], counter[2], counter[3], key[0], key[1]);
+  std::memcpy(out, words.w, sizeof words.w);
+}

@@ -1,0 +1,213 @@
+package torch
+
+/*
+#include <stdlib.h>
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unsafe"
+)
+
+// The kernels' source. NVRTC has no header files, so the parts are joined.
+var (
+	//go:embed kernels.h
+	kernelsShared string
+	//go:embed kernels_layer.cu
+	kernelsLayer string
+	//go:embed kernels_optimizer.cu
+	kernelsOptimizer string
+)
+
+func kernelSource() string {
+	var text strings.Builder
+	for _, part := range [][2]string{{"kernels.h", kernelsShared}, {"kernels_layer.cu", kernelsLayer}, {"kernels_optimizer.cu", kernelsOptimizer}} {
+		fmt.Fprintf(&text, "#line 1 %q\n%s\n", part[0], strings.Replace(part[1], "#pragma once\n", "\n", 1))
+	}
+	return text.String()
+}
+
+// NVRTC is NVIDIA's run-time compiler as found on this machine.
+type NVRTC struct {
+	Path    string // of libnvrtc.so
+	Version string // as in 13.0
+
+	builtins string // of libnvrtc-builtins, "" where the loader is to find it
+}
+
+// FindNVRTC looks for libnvrtc: the file that LLAVATRAIN_NVRTC names, beside libtorch, in the per-user cache, then where the system's loader
+// looks.
+func FindNVRTC() (NVRTC, error) {
+	var problems []string
+	for _, path := range nvrtcCandidates() {
+		n := NVRTC{Path: path}
+		if files, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "libnvrtc-builtins.so*")); filepath.IsAbs(path) && len(files) > 0 {
+			n.builtins = files[0]
+		}
+		name, builtins := C.CString(n.Path), C.CString(n.builtins)
+		var major, minor C.int
+		message := C.lt_open_nvrtc(name, builtins, &major, &minor)
+		C.free(unsafe.Pointer(name))
+		C.free(unsafe.Pointer(builtins))
+		if message == nil {
+			n.Version = fmt.Sprintf("%d.%d", int(major), int(minor))
+			return n, nil
+		}
+		problems = append(problems, takeString(message))
+	}
+	return NVRTC{}, fmt.Errorf("%w: no NVRTC (libnvrtc.so.13 or .12): %s", ErrEngine, problems[0])
+}
+
+func nvrtcCandidates() []string {
+	if named := os.Getenv("LLAVATRAIN_NVRTC"); named != "" {
+		return []string{named}
+	}
+	lib := filepath.Dir(loadedLibrary("libtorch_cpu.so"))
+	folders := []string{filepath.Join(lib, "../../nvidia/cu13/lib"), filepath.Join(lib, "../../nvidia/cuda_nvrtc/lib"), lib}
+	if cache, err := cacheFolder(); err == nil {
+		folders = append(folders, filepath.Join(cache, "nvrtc"))
+	}
+	var list []string
+	names := []string{"libnvrtc.so.13", "libnvrtc.so.12"}
+	for _, folder := range folders {
+		for _, name := range names {
+			if path := filepath.Join(folder, name); fileExists(path) {
+				list = append(list, path)
+			}
+		}
+	}
+	return append(list, names...)
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// cacheFolder is where llavatrain keeps what can be made again: LLAVATRAIN_CACHE, or its folder in the user's cache.
+func cacheFolder() (string, error) {
+	if named := os.Getenv("LLAVATRAIN_CACHE"); named != "" {
+		return named, nil
+	}
+	user, err := os.UserCacheDir()
+	return filepath.Join(user, "llavatrain"), err
+}
+
+// Compile makes the kernels' code for an architecture such as sm_90.
+func (n NVRTC) Compile(arch string) ([]byte, error) {
+	path, source, target := C.CString(n.Path), C.CString(kernelSource()), C.CString(arch)
+	defer C.free(unsafe.Pointer(path))
+	defer C.free(unsafe.Pointer(source))
+	defer C.free(unsafe.Pointer(target))
+	var cubin unsafe.Pointer
+	var size C.size_t
+	if message := C.lt_compile_kernels(path, source, target, &cubin, &size); message != nil {
+		defer C.free(unsafe.Pointer(message))
+		return nil, fmt.Errorf("%w: kernels: %s", ErrEngine, C.GoString(message))
+	}
+	defer C.free(cubin)
+	return C.GoBytes(cubin, C.int(size)), nil
+}
+
+// Kernels is the kernels' code for an architecture, from the cache or compiled and put there. A cache that cannot be read or written
+// is as good as none; its files are found by a hash of all that the code depends on, and carry one of what they hold.
+func (n NVRTC) Kernels(arch string) ([]byte, error) {
+	folder, err := cacheFolder()
+	if err != nil {
+		return n.Compile(arch)
+	}
+	key := sha256.Sum256([]byte(n.Version + "\n" + arch + "\n" + kernelSource()))
+	path := filepath.Join(folder, "kernels", hex.EncodeToString(key[:16])+"-"+arch+".cubin")
+	if kept, err := os.ReadFile(path); err == nil {
+		if cubin, sum := kept[:max(0, len(kept)-sha256.Size)], kept[max(0, len(kept)-sha256.Size):]; len(cubin) > 0 {
+			if want := sha256.Sum256(cubin); slices.Equal(sum, want[:]) {
+				return cubin, nil
+			}
+		}
+	}
+	cubin, err := n.Compile(arch)
+	if err == nil {
+		keep(path, cubin)
+	}
+	return cubin, err
+}
+
+// keep writes code and its hash where Kernels finds them, whole or not at all.
+func keep(path string, cubin []byte) {
+	if os.MkdirAll(filepath.Dir(path), 0o755) != nil {
+		return
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), "new-*")
+	if err != nil {
+		return
+	}
+	sum := sha256.Sum256(cubin)
+	_, err = file.Write(append(slices.Clip(cubin), sum[:]...))
+	if closed := file.Close(); err == nil && closed == nil && os.Rename(file.Name(), path) == nil {
+		return
+	}
+	os.Remove(file.Name())
+}
+
+// LoadKernels compiles our kernels for a card, once, loads them, and checks each operation against libtorch's own. Where that fails, libtorch's
+// operations run; what is said has a line for each such case. Call it before training starts.
+func LoadKernels(d Device) (said []string) {
+	if err := loadKernels(d); err != nil {
+		return []string{fmt.Sprintf("libtorch's operations run in place of our kernels: %v", err)}
+	}
+	for operation, problem := range CheckKernels(d) {
+		C.lt_switch_operation(C.int(operation), 0)
+		said = append(said, fmt.Sprintf("libtorch's operations run in place of our kernel for %s", problem))
+	}
+	slices.Sort(said)
+	return said
+}
+
+func loadKernels(d Device) error {
+	nvrtc, err := FindNVRTC()
+	if err != nil {
+		return err
+	}
+	var major, minor C.int
+	if message := C.lt_compute_capability(C.int(d), &major, &minor); message != nil {
+		return fmt.Errorf("%w: %s", ErrEngine, takeString(message))
+	}
+	cubin, err := nvrtc.Kernels(fmt.Sprintf("sm_%d%d", int(major), int(minor)))
+	if err != nil {
+		return err
+	}
+	if message := C.lt_load_kernels(C.int(d), unsafe.Pointer(&cubin[0])); message != nil {
+		return fmt.Errorf("%w: %s", ErrEngine, takeString(message))
+	}
+	return nil
+}
+
+// CheckKernels runs each operation by its kernels and by libtorch's operations, forward and backward, in fp32 and bf16, on small tensors.
+// The result has what is wrong with those that differ, by the operation's number.
+func CheckKernels(d Device) map[int]string {
+	problems := map[int]string{}
+	for i := C.int(0); C.lt_operation_name(i) != nil; i++ {
+		if message := C.lt_check_operation(i, C.int(d)); message != nil {
+			problems[int(i)] = C.GoString(C.lt_operation_name(i)) + ": " + takeString(message)
+		}
+	}
+	return problems
+}
+
+// SetLauncher has kernels run by a function of C in place of a card, on tensors of the CPU; nil ends that. torchtest emulates them so.
+func SetLauncher(launch unsafe.Pointer) { C.lt_set_launcher(C.lt_launcher(launch)) }
+
+// Philox is the generator of the optimizer's random bits: Philox 4x32-10 (Salmon et al. 2011).
+func Philox(counter [4]uint32, key [2]uint32) (out [4]uint32) {
+	C.lt_philox((*C.uint32_t)(&counter[0]), (*C.uint32_t)(&key[0]), (*C.uint32_t)(&out[0]))
+	return out
+}

@@ -1,0 +1,82 @@
+// NVIDIA's run-time compiler, opened by its path: a machine without it, and the build, need nothing of it.
+#include <dlfcn.h>
+
+#include <string>
+#include <vector>
+
+#include "shim_internal.h"
+
+namespace {
+
+// nvrtc.h's interface, of which every result is 0 for success.
+typedef struct NvrtcProgram *Program;
+
+struct Nvrtc {
+  int (*version)(int *major, int *minor);
+  int (*create)(Program *, const char *source, const char *name, int headers, const char *const *contents, const char *const *names);
+  int (*compile)(Program, int options, const char *const *list);
+  int (*log_size)(Program, size_t *);
+  int (*log)(Program, char *);
+  int (*cubin_size)(Program, size_t *);
+  int (*cubin)(Program, char *);
+  int (*destroy)(Program *);
+};
+
+template <typename Function>
+void find(void *library, const char *name, Function *function) {
+  *function = reinterpret_cast<Function>(dlsym(library, name));
+  TORCH_CHECK(*function, "it has no ", name);
+}
+
+Nvrtc open_nvrtc(const char *path) {
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  TORCH_CHECK(library, dlerror());
+  Nvrtc n;
+  find(library, "nvrtcVersion", &n.version);
+  find(library, "nvrtcCreateProgram", &n.create);
+  find(library, "nvrtcCompileProgram", &n.compile);
+  find(library, "nvrtcGetProgramLogSize", &n.log_size);
+  find(library, "nvrtcGetProgramLog", &n.log);
+  find(library, "nvrtcGetCUBINSize", &n.cubin_size);
+  find(library, "nvrtcGetCUBIN", &n.cubin);
+  find(library, "nvrtcDestroyProgram", &n.destroy);
+  return n;
+}
+
+}  // namespace
+
+// builtins is the path of libnvrtc-builtins, which the compiler opens by its bare name, or "" where the loader finds it by itself.
+char *lt_open_nvrtc(const char *path, const char *builtins, int *major, int *minor) {
+  LT_PROTECT({
+    if (*builtins) {
+      TORCH_CHECK(dlopen(builtins, RTLD_NOW | RTLD_GLOBAL), dlerror());
+    }
+    TORCH_CHECK(open_nvrtc(path).version(major, minor) == 0, "nvrtcVersion failed");
+  })
+}
+
+// Without --fmad=false the compiler would fuse multiplications with additions, and the card's bits were not those of the CPU.
+char *lt_compile_kernels(const char *path, const char *source, const char *arch, void **cubin, size_t *size) {
+  LT_PROTECT({
+    auto n = open_nvrtc(path);
+    Program program;
+    TORCH_CHECK(n.create(&program, source, "kernels.cu", 0, nullptr, nullptr) == 0, "nvrtcCreateProgram failed");
+    std::string architecture = std::string("--gpu-architecture=") + arch;
+    const char *options[] = {architecture.c_str(), "--std=c++17", "--fmad=false"};
+    int failed = n.compile(program, 3, options);
+    if (failed) {
+      size_t length = 0;
+      n.log_size(program, &length);
+      std::string log(length + 1, '\0');
+      n.log(program, &log[0]);
+      n.destroy(&program);
+      TORCH_CHECK(false, "NVRTC's error ", failed, " for ", arch, ": ", log.c_str());
+    }
+    *size = 0;
+    n.cubin_size(program, size);
+    *cubin = malloc(*size);
+    int missing = *cubin ? n.cubin(program, static_cast<char *>(*cubin)) : 1;
+    n.destroy(&program);
+    TORCH_CHECK(!missing && *size, "NVRTC made no code for ", arch);
+  })
+}

@@ -1,0 +1,61 @@
+package torchtest
+
+/*
+#cgo CXXFLAGS: -std=c++17
+#cgo LDFLAGS: -lstdc++
+#include <stdlib.h>
+void *emulator(void);
+void *idle_launcher(void);
+int emulator_launches(const char *name);
+char *emulator_refusal(const char *name);
+*/
+import "C"
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+// Emulate runs the kernels of a card on the CPU until the test ends, in place of the CPU's own loops.
+func Emulate(t testing.TB) {
+	t.Helper()
+	torch.SetLauncher(C.emulator())
+	t.Cleanup(func() { torch.SetLauncher(nil) })
+}
+
+// Emulated runs the kernels of a card on the CPU while run does.
+func Emulated(run func()) {
+	torch.SetLauncher(C.emulator())
+	defer torch.SetLauncher(nil)
+	run()
+}
+
+// Undone has kernels launched and not run while run does.
+func Undone(run func()) {
+	torch.SetLauncher(C.idle_launcher())
+	defer torch.SetLauncher(nil)
+	run()
+}
+
+// Refusal runs a kernel that no card could run (part_ways, miss_barrier) and returns what the emulator says; "" is that it saw nothing.
+func Refusal(kernel string) string {
+	name := C.CString(kernel)
+	defer C.free(unsafe.Pointer(name))
+	message := C.emulator_refusal(name)
+	defer C.free(unsafe.Pointer(message))
+	return C.GoString(message)
+}
+
+// Launches is how often a kernel has been emulated so far.
+func Launches(t testing.TB, kernel string) int {
+	t.Helper()
+	name := C.CString(kernel)
+	defer C.free(unsafe.Pointer(name))
+	n := int(C.emulator_launches(name))
+	if n < 0 {
+		t.Fatalf("there is no kernel %s", kernel)
+	}
+	return n
+}
