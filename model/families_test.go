@@ -16,7 +16,9 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/loss"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
@@ -123,8 +125,22 @@ func TestEachFamilyHasAGolden(t *testing.T) {
 
 func TestFamiliesMatchTransformers(t *testing.T) {
 	for _, name := range languageGoldens(t) {
-		for _, recompute := range []bool{false, true} {
-			t.Run(name+map[bool]string{true: ", recomputed"}[recompute], func(t *testing.T) {
+		for way, run := range map[string]func(t *testing.T) nn.Recompute{
+			"":                        func(*testing.T) nn.Recompute { return nn.RecomputeNothing },
+			", norms computed again":  func(*testing.T) nn.Recompute { return nn.RecomputeSelective },
+			", layers computed again": func(*testing.T) nn.Recompute { return nn.RecomputeLayers },
+			", libtorch's operations": func(t *testing.T) nn.Recompute {
+				was := torch.SetFused(false)
+				t.Cleanup(func() { torch.SetFused(was) })
+				return nn.RecomputeNothing
+			},
+			", a card's kernels emulated": func(t *testing.T) nn.Recompute {
+				torchtest.Emulate(t)
+				return nn.RecomputeSelective
+			},
+		} {
+			t.Run(name+way, func(t *testing.T) {
+				recompute := run(t)
 				g := openGolden(t, name)
 				m := g.model(t, func(part, _ string) bool { return part == partLanguage })
 				g.compareForward(t, m, recompute)
@@ -135,7 +151,7 @@ func TestFamiliesMatchTransformers(t *testing.T) {
 }
 
 // compareForward runs the recorded samples forward and backward.
-func (g golden) compareForward(t *testing.T, m *LLaVA, recompute bool) {
+func (g golden) compareForward(t *testing.T, m *LLaVA, recompute nn.Recompute) {
 	t.Helper()
 	in := g.samples(t)
 	in.Recompute = recompute

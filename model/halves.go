@@ -1,6 +1,11 @@
 package model
 
-import "github.com/llavatrain/llavatrain/model/torch"
+import (
+	"slices"
+
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+)
 
 // layerHalves is a decoder layer as two nodes of the graph, each with its backward written out. The layer over single operations, which
 // knows everything else that a layer may have, is its twin.
@@ -11,16 +16,22 @@ type layerHalves struct {
 
 // halves is the layer as two nodes, where it is no more than they know: no cache, adapter, window, bias behind the attention or norm of heads.
 func (l *llamaLayer) halves(in LanguageInput, x, cos, sin *torch.Tensor) (h layerHalves, ok bool) {
-	if in.Caches != nil || l.qNorm != nil || l.window > 0 && torch.Longest(in.Starts) > l.window || !l.o.Bare() || !l.down.Bare() || !torch.DecoderFits(x) {
+	if in.Caches != nil || !l.simple() || l.window > 0 && torch.Longest(in.Starts) > l.window || !torch.DecoderFits(x) {
 		return h, false
 	}
+	keep := in.Recompute != nn.RecomputeSelective
 	qkv, bias, ok := l.qkv.whole.Tensors()
 	gateUp, gateBias, alike := l.gateUp.whole.Tensors()
 	c := l.config
 	h.attention = torch.DecoderAttention{Norm: l.inputNorm.Weight(), Weight: qkv, Bias: bias, Cos: cos, Sin: sin, Starts: in.Starts,
-		Eps: c.Eps, Heads: c.Heads, Groups: c.KeyValueHeads, Keep: true}
-	h.mlp = torch.DecoderMLP{O: l.o.Weight().Tensor(), Norm: l.postNorm.Weight(), GateUp: gateUp, Down: l.down.Weight().Tensor(), Eps: c.Eps, Keep: true}
+		Eps: c.Eps, Heads: c.Heads, Groups: c.KeyValueHeads, Keep: keep}
+	h.mlp = torch.DecoderMLP{O: l.o.Weight().Tensor(), Norm: l.postNorm.Weight(), GateUp: gateUp, Down: l.down.Weight().Tensor(), Eps: c.Eps, Keep: keep}
 	return h, ok && alike && gateBias == nil
+}
+
+// simple says whether the layer has no adapter, no bias behind its attention and no norms of heads.
+func (l *llamaLayer) simple() bool {
+	return l.qNorm == nil && l.o.Bare() && l.down.Bare() && !slices.ContainsFunc(append(slices.Clone(l.qkv.maps), l.gateUp.maps...), (*nn.Linear).Adapted) && l.gateUp.maps[0].Bare()
 }
 
 // forward returns the rows wanted, nil being all.

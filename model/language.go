@@ -25,7 +25,7 @@ type LanguageInput struct {
 	Positions  *torch.Tensor // [T] i64, from 0 in each sample
 	Starts     []int64       // [n+1] borders of the samples
 	Rows       *torch.Tensor // [N] i64: positions whose hidden state is wanted; nil for all
-	Recompute  bool          // keep only each layer's input and run the layer again in backward
+	Recompute  nn.Recompute  // what backward computes again
 	Caches     []*Cache      // nil in training; in generation one for each sample, of which the new positions alone are given
 }
 
@@ -39,6 +39,8 @@ type LanguageOutput struct {
 type LanguageShape struct {
 	HiddenSize, VocabSize, Layers, MaxPositions int64
 	Heads, QuerySize, KeySize, IntermediateSize int64 // QuerySize is that of all heads together, KeySize that of all key heads
+
+	Selective bool // whether layers can compute their norms and SwiGLU alone again
 }
 
 // Cache holds the keys and values of one sample's past, layer by layer.

@@ -200,7 +200,8 @@ func (ps projections) forward(s *torch.Scope, x *torch.Tensor) (outputs []*torch
 func (m *llama) Describe() LanguageShape {
 	c := m.config
 	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers, MaxPositions: c.MaxPositions,
-		Heads: c.Heads, QuerySize: c.Heads * c.HeadDim, KeySize: c.KeyValueHeads * c.HeadDim, IntermediateSize: c.IntermediateSize}
+		Heads: c.Heads, QuerySize: c.Heads * c.HeadDim, KeySize: c.KeyValueHeads * c.HeadDim, IntermediateSize: c.IntermediateSize,
+		Selective: m.layers[0].simple()}
 }
 
 func (m *llama) Head() *nn.Param { return m.head }
@@ -234,7 +235,7 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			return layer.forward(s, x, cos, sin, attend, rows)
 		}
 	}
-	tape := nn.Run(s, layers, in.Embeddings, in.Recompute) // [N,D]
+	tape := nn.Run(s, layers, in.Embeddings, in.Recompute == nn.RecomputeLayers) // [N,D]
 	in.lengthen()
 	return LanguageOutput{Hidden: m.norm.Forward(s, tape.Out), Tape: tape}
 }

@@ -23,15 +23,15 @@ type LLaVA struct {
 
 // Input is a micro-batch: samples end to end, T positions, n samples.
 type Input struct {
-	IDs       []int64 // [T], anything valid where features go
-	Positions []int64 // [T]
-	Starts    []int64 // [n+1]
-	Pixels    []uint8 // [pictures,3,S,S]
-	Slots     []int64 // positions that receive features
-	Rows      []int64 // which row of the pictures' features each slot receives
-	Wanted    []int64 // positions whose hidden state is wanted; nil for all
-	Recompute bool
-	Draws     []uint64 // [n] what each sample's dropout depends on; nil: nothing is dropped
+	IDs       []int64      // [T], anything valid where features go
+	Positions []int64      // [T]
+	Starts    []int64      // [n+1]
+	Pixels    []uint8      // [pictures,3,S,S]
+	Slots     []int64      // positions that receive features
+	Rows      []int64      // which row of the pictures' features each slot receives
+	Wanted    []int64      // positions whose hidden state is wanted; nil for all
+	Recompute nn.Recompute // what backward computes again; "" is nothing
+	Draws     []uint64     // [n] what each sample's dropout depends on; nil: nothing is dropped
 
 	Mark func(part string) // for timing: called when a part's forward work is queued; nil: not called
 }

@@ -63,7 +63,7 @@ func TestTextAloneNeverTouchesTheTower(t *testing.T) {
 // train runs forward and backward with every position but the last of each sample predicting its successor.
 func train(t *testing.T, m *LLaVA, in Input, recompute bool) (sum float32) {
 	t.Helper()
-	in.Recompute = recompute
+	in.Recompute = layersAgain[recompute]
 	var labels []int64
 	for k := range len(in.Starts) - 1 {
 		for i := in.Starts[k]; i < in.Starts[k+1]-1; i++ {

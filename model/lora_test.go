@@ -71,7 +71,7 @@ func TestAdaptersMatchPEFT(t *testing.T) {
 					Trains: func(part, _ string) bool { return part == partLanguage },
 				})
 				in := base.samples(t)
-				in.Recompute = recompute
+				in.Recompute = layersAgain[recompute]
 				compareAdapter(t, m, in, adapter)
 				adapter.compareGradients(t, m, "")
 			})
@@ -146,7 +146,7 @@ func withDraws(draws ...uint64) Input {
 func TestDropoutIsTheSameWhenLayersRunAgain(t *testing.T) {
 	m := openAdapted(t, torch.Float32, 0.4)
 	kept, recomputed := withDraws(1, 2, 3), withDraws(1, 2, 3)
-	recomputed.Recompute = true
+	recomputed.Recompute = nn.RecomputeLayers
 	want := adapterGradients(t, m, kept)
 	if diff := cmp.Diff(want, adapterGradients(t, m, recomputed)); diff != "" {
 		t.Errorf("recomputation gives other gradients:\n%s", diff)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/loss"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -287,7 +288,7 @@ func TestForwardMatchesTheOriginal(t *testing.T) {
 	p := openParity(t)
 	m := p.open(t, "mlp2x", nil)
 	b := p.batch(t)
-	b.input.Recompute = true // so that the tape keeps each layer's input
+	b.input.Recompute = nn.RecomputeLayers // so that the tape keeps each layer's input
 	do(t, func(s *torch.Scope) {
 		ids := torch.From(s, b.input.IDs, []int64{int64(len(b.input.IDs))}, torch.CPU)
 		p.comparePadded(t, "spliced embeddings", b, torch.Read[float32](m.embed(s, ids, b.input)), "inputs_embeds")
@@ -323,7 +324,7 @@ func (p *parity) compareLogits(t *testing.T, b batch, logits []float32) {
 // gradients runs one forward and backward of the recorded loss.
 func (p *parity) gradients(t *testing.T, m *LLaVA, b batch, recompute bool) (mean float64, each []float32) {
 	t.Helper()
-	b.input.Recompute = recompute
+	b.input.Recompute = layersAgain[recompute]
 	var labels []int64
 	b.input.Wanted = nil
 	for i, label := range b.labels {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -193,3 +194,5 @@ func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 		}
 	}
 }
+
+var layersAgain = map[bool]nn.Recompute{true: nn.RecomputeLayers}

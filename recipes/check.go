@@ -69,7 +69,7 @@ func (d *decoder) checkStage(name string, s *Stage) {
 		d.rule(at+"eval.every", s.Eval.Every >= 1, "must be at least 1")
 	}
 	d.oneOf(at+"bad_samples", s.BadSamples, "skip", "fail")
-	d.oneOf(at+"recompute", s.Recompute, "auto", "none", "layers")
+	d.oneOf(at+"recompute", s.Recompute, "auto", "none", "selective", "layers")
 }
 
 func (d *decoder) checkData(path string, data []Data) {
@@ -136,6 +136,7 @@ func (d *decoder) checkOptimizer(path string, o *Optimizer) {
 	d.rule(path+".eps", o.Eps > 0, "must be more than 0")
 	d.rule(path+".weight_decay", o.WeightDecay >= 0, "must be 0 or more")
 	d.rule(path+".clip", o.Clip >= 0, "must be 0 (off) or more")
+	d.oneOf(path+".moments", o.Moments, "auto", "fp32", "bf16")
 }
 
 // given reports whether the file or --set has the key.

@@ -60,7 +60,7 @@ func TestDefaults(t *testing.T) {
 			Batch:     Batch{Global: 64, Micro: Auto},
 			Epochs:    1,
 			Schedule:  Schedule{Type: "cosine", Warmup: 0.03},
-			Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1},
+			Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1, Moments: "auto"},
 			Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: "skip", Recompute: "auto",
 		},
 	}
@@ -95,7 +95,7 @@ finetune:
   batch: {global: 8, tokens: 4096}
   steps: 7
   schedule: {type: constant, warmup: 10}
-  optimizer: {betas: [0, 0.5], eps: 1e-6, weight_decay: 0.1, clip: 0}
+  optimizer: {betas: [0, 0.5], eps: 1e-6, weight_decay: 0.1, clip: 0, moments: bf16}
   loss: micro_mean
   save: {every: 1, keep: 9}
   eval: {data: [{path: held.json, images: held, weight: .5}], every: 3}
@@ -121,7 +121,7 @@ finetune:
 			Batch:     Batch{Global: 8, Tokens: 4096},
 			Steps:     7,
 			Schedule:  Schedule{Type: "constant", Warmup: 10},
-			Optimizer: Optimizer{Betas: [2]float64{0, 0.5}, Eps: 1e-6, WeightDecay: 0.1},
+			Optimizer: Optimizer{Betas: [2]float64{0, 0.5}, Eps: 1e-6, WeightDecay: 0.1, Moments: "bf16"},
 			Loss:      "micro_mean", Save: Save{Every: 1, Keep: 9},
 			Eval:       &Eval{Data: []Data{{Path: in("held.json"), Images: in("held"), Weight: 0.5}}, Every: 3},
 			BadSamples: "fail", Recompute: "layers",

@@ -115,8 +115,8 @@ func TestProblems(t *testing.T) {
 		{"warmup", "", "  schedule: {warmup: -0.1}", "10: pretrain.schedule.warmup: must be 0 or more"},
 		{"broken warmup", "", "  schedule: {warmup: 1.5}", "10: pretrain.schedule.warmup: must be a share of the steps below 1, or a whole number of steps"},
 		{"betas", "", "  optimizer: {betas: [-0.1, 1]}", "10: pretrain.optimizer.betas.0: must be from 0 to below 1\n10: pretrain.optimizer.betas.1: must be from 0 to below 1"},
-		{"optimizer", "", "  optimizer: {eps: 0, weight_decay: -1, clip: -1}", "10: pretrain.optimizer.eps: must be more than 0\n" +
-			"10: pretrain.optimizer.weight_decay: must be 0 or more\n10: pretrain.optimizer.clip: must be 0 (off) or more"},
+		{"optimizer", "", "  optimizer: {eps: 0, weight_decay: -1, clip: -1, moments: 8}", "10: pretrain.optimizer.eps: must be more than 0\n" +
+			"10: pretrain.optimizer.weight_decay: must be 0 or more\n10: pretrain.optimizer.clip: must be 0 (off) or more\n10: pretrain.optimizer.moments: must be one of auto, fp32, bf16, not \"8\""},
 		{"loss", "", "  loss: mean", `10: pretrain.loss: must be one of token_mean, micro_mean, not "mean"`},
 		{"save", "", "  save: {every: 0, keep: 0}", "10: pretrain.save.every: must be at least 1\n10: pretrain.save.keep: must be at least 1"},
 		{"eval", "", "  eval: {data: [{images: a, weight: 0}], every: 0}", "10: pretrain.eval.data.0.path: required key is missing\n" +
@@ -125,7 +125,7 @@ func TestProblems(t *testing.T) {
 		{"eval without data", "", "  eval: {every: 5}", "10: pretrain.eval.data: required key is missing"},
 		{"eval of nothing", "", "  eval:", "10: pretrain.eval: expected a section with keys, found nothing"},
 		{"bad samples", "", "  bad_samples: drop", `10: pretrain.bad_samples: must be one of skip, fail, not "drop"`},
-		{"recompute", "", "  recompute: all", `10: pretrain.recompute: must be one of auto, none, layers, not "all"`},
+		{"recompute", "", "  recompute: all", `10: pretrain.recompute: must be one of auto, none, selective, layers, not "all"`},
 
 		// Keys that exclude each other.
 		{"weights and config", "{weights: tower}", "{weights: tower, config: c.json}", "2: model.vision.config: excludes model.vision.weights; give one of the two"},

@@ -75,7 +75,7 @@ type Stage struct {
 	Save       Save            `yaml:"save"`
 	Eval       *Eval           `yaml:"eval,omitempty"` // nil without
 	BadSamples string          `yaml:"bad_samples"`    // skip | fail
-	Recompute  string          `yaml:"recompute"`      // auto | none | layers
+	Recompute  string          `yaml:"recompute"`      // auto | none | selective | layers
 }
 
 // Data is one data set of a stage.
@@ -134,7 +134,8 @@ type Optimizer struct {
 	Betas       [2]float64 `yaml:"betas,flow"`
 	Eps         float64    `yaml:"eps"`
 	WeightDecay float64    `yaml:"weight_decay"`
-	Clip        float64    `yaml:"clip"` // largest gradient norm, 0 = off
+	Clip        float64    `yaml:"clip"`    // largest gradient norm, 0 = off
+	Moments     string     `yaml:"moments"` // auto | fp32 | bf16
 }
 
 // Save says when checkpoints are written.
@@ -167,7 +168,7 @@ var defaults = map[reflect.Type]any{
 	reflect.TypeFor[Stage](): Stage{
 		Image: "square", Order: "shuffled", Batch: Batch{Micro: Auto}, Epochs: 1,
 		Schedule:  Schedule{Type: "cosine", Warmup: 0.03},
-		Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1},
+		Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1, Moments: "auto"},
 		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: "skip", Recompute: "auto",
 	},
 	reflect.TypeFor[Eval](): Eval{Every: 500},

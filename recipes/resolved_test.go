@@ -73,9 +73,10 @@ var (
 			Optimizer: Optimizer{
 				Betas: [2]float64{beta.Draw(t, "beta1"), beta.Draw(t, "beta2")}, Eps: positive.Draw(t, "eps"),
 				WeightDecay: rapid.Float64Range(0, 1e300).Draw(t, "decay"), Clip: rapid.Float64Range(0, 1e300).Draw(t, "clip"),
+				Moments: either("auto", "fp32", "bf16").Draw(t, "moments"),
 			},
 			Loss: either("token_mean", "micro_mean").Draw(t, "loss"), Save: Save{count.Draw(t, "every"), count.Draw(t, "keep")},
-			BadSamples: either("skip", "fail").Draw(t, "bad"), Recompute: either("auto", "none", "layers").Draw(t, "recompute"),
+			BadSamples: either("skip", "fail").Draw(t, "bad"), Recompute: either("auto", "none", "selective", "layers").Draw(t, "recompute"),
 		}
 		if rapid.Bool().Draw(t, "evaluates") {
 			s.Eval = &Eval{Data: rapid.SliceOfN(anyData, 1, 3).Draw(t, "held out"), Every: count.Draw(t, "every")}
@@ -171,6 +172,7 @@ pretrain:
     eps: 1e-08
     weight_decay: 0
     clip: 1
+    moments: auto
   loss: token_mean
   save:
     every: 500

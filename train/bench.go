@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
@@ -48,6 +49,8 @@ type BenchResult struct {
 	Torch         string  `json:"torch"`
 
 	// What the peer does not say.
+	Recompute    string             `json:"recompute"`           // none, selective or layers
+	Moments      string             `json:"moments"`             // dtype of the optimizer's
 	Tflops       float64            `json:"tflops_per_s"`        // useful operations, 10^12 a second: see flops
 	Counts       string             `json:"flops_count"`         // 4N, or 6N where the language model trains
 	MatmulTflops float64            `json:"matmul_tflops_per_s"` // of large products on this device
@@ -158,12 +161,12 @@ func (b Bench) result(t *trainer, work []timed) BenchResult {
 	engine, _ := torch.Open()
 	r := BenchResult{
 		Peer: "llavatrain", Shape: b.Shape, Stage: b.Stage, Device: t.plan.device.String(), Dtype: t.plan.dtype.String(), Batch: b.Batch, Accum: 1,
-		Checkpointing: t.plan.recompute, Fused: true, Threads: torch.Threads(), Steps: b.Steps,
+		Checkpointing: t.plan.recompute == nn.RecomputeLayers, Recompute: string(t.plan.recompute), Moments: t.plan.moments.String(), Fused: true, Threads: torch.Threads(), Steps: b.Steps,
 		SamplesPerS: float64(b.Batch*b.Steps) / total.Seconds(), TokensPerS: done.tokens / total.Seconds(),
 		StepMSMedian: milliseconds(times[len(times)/2]), StepMSMin: milliseconds(times[0]),
 		LastLoss: float64(work[len(work)-1].metrics.Loss), PeakRSSMB: peakMemory(torch.CPU) >> 20, Torch: engine.Version,
 		Tflops: flops(t.model, size.trains, done) / total.Seconds() / 1e12, Counts: "4N",
-		PredictedMB: totalOf(size.memory(t.plan.dtype, t.plan.recompute, t.largest)) >> 20, MeasuredMB: t.measuredMemory() >> 20,
+		PredictedMB: totalOf(size.memory(t.plan.setting(), t.largest)) >> 20, MeasuredMB: t.measuredMemory() >> 20,
 	}
 	if size.trains[partLanguage] {
 		r.Counts = "6N"

@@ -62,7 +62,7 @@ func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recip
 		return nil, nil, err
 	}
 	stage := &recipes.Stage{Train: parts, Batch: recipes.Batch{Global: b.Batch, Micro: recipes.Micro(b.Batch)}, Loss: "token_mean", Recompute: "auto",
-		Schedule: recipes.Schedule{Type: "constant"}, Optimizer: recipes.Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8}}
+		Schedule: recipes.Schedule{Type: "constant"}, Optimizer: recipes.Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Moments: "auto"}}
 	r := &recipes.Recipe{Device: b.Device, Dtype: b.Dtype, Threads: b.Threads, Seed: 1, Model: recipes.Model{
 		Vision:    recipes.Vision{Config: filepath.Join(dir, "tower.json"), SelectLayer: -2, SelectFeature: "patch"},
 		Projector: recipes.Projector{Type: "mlp2x_gelu"},
@@ -78,6 +78,9 @@ func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) 
 		return nil, err
 	}
 	torch.SetThreads(t.plan.threads)
+	if t.plan.device != torch.CPU {
+		torch.LoadKernels(t.plan.device)
+	}
 	if err := b.fits(t.plan, r.Model); err != nil {
 		return nil, err
 	}
@@ -89,7 +92,7 @@ func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) 
 	if err != nil {
 		return nil, err
 	}
-	t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params)
+	t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params, t.plan.moments, 1)
 	return t, err
 }
 
@@ -101,9 +104,10 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 	}
 	defer rehearsed.Free()
 	size, room := sizeOf(rehearsed), int64(share*float64(Memory(p.device)))
+	p.choose(size, false, size.tower.Tokens+benchTurns, Memory(p.device))
 	need := func(samples int) int64 {
 		n := int64(samples)
-		return totalOf(size.memory(p.dtype, p.recompute, load{positions: n * (size.tower.Tokens + benchTurns), supervised: n * benchTurns / 2, pictures: n}))
+		return totalOf(size.memory(p.setting(), load{positions: n * (size.tower.Tokens + benchTurns), supervised: n * benchTurns / 2, pictures: n}))
 	}
 	fitting := b.Batch
 	for fitting > 0 && need(fitting) > room {

@@ -89,9 +89,10 @@ func (t *trainer) writeWeights(dir, file string) error {
 
 func (t *trainer) writeMoments(dir string) error {
 	var infos []checkpoints.Info
+	dtype := map[torch.Dtype]checkpoints.Dtype{torch.Float32: checkpoints.F32, torch.BFloat16: checkpoints.BF16}[t.optimizer.moment]
 	err := torch.Do(func(s *torch.Scope) {
 		t.optimizer.moments(s, func(name string, shape []int64, _ *torch.Tensor) {
-			infos = append(infos, checkpoints.Info{Name: name, Dtype: checkpoints.F32, Shape: shape})
+			infos = append(infos, checkpoints.Info{Name: name, Dtype: dtype, Shape: shape})
 		})
 	})
 	if err != nil {
@@ -145,7 +146,7 @@ func (t *trainer) restore(from start) error {
 				failed = firstError(failed, err)
 				return
 			}
-			view.SetBytes(tensor.Data, torch.Float32, shape)
+			view.SetBytes(tensor.Data, t.optimizer.moment, shape)
 		})
 	})
 	return firstError(err, failed)

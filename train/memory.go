@@ -5,6 +5,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
@@ -61,9 +62,9 @@ func totalOf(items []MemoryItem) (bytes int64) {
 
 // memory lists what tensors take at the fullest moment of a step. It counts what the graph keeps for backward (the kernels of
 // model/torch say what they save) and what the scopes hold; the constants are not fitted.
-func (size modelSize) memory(dtype torch.Dtype, recompute bool, l load) []MemoryItem {
-	width, masters := int64(dtype.Size()), int64(0)
-	if dtype == torch.BFloat16 {
+func (size modelSize) memory(of setting, l load) []MemoryItem {
+	width, masters, recompute := int64(of.dtype.Size()), int64(0), of.recompute
+	if of.dtype == torch.BFloat16 {
 		masters = 2 * size.trainable // the 16 bits that make an exact fp32 value
 	}
 	kept := width*size.kept(recompute, l) + size.tables(l)
@@ -72,7 +73,7 @@ func (size modelSize) memory(dtype torch.Dtype, recompute bool, l load) []Memory
 		{"weights", width * (size.frozen + size.trainable)},
 		{"masters", masters},
 		{"gradients", width * size.trainable},
-		{"moments", 8 * size.trainable},
+		{"moments", 2 * int64(of.moments.Size()) * size.trainable},
 		{"position tables", rotary},
 		{"activations", kept},
 		{"workspace", max(size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)},
@@ -80,7 +81,7 @@ func (size modelSize) memory(dtype torch.Dtype, recompute bool, l load) []Memory
 }
 
 // kept counts the values that stay from forward to backward.
-func (size modelSize) kept(recompute bool, l load) int64 {
+func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	d, features := size.language.HiddenSize, l.pictures*size.tower.Tokens
 	attention, behind := size.layer(recompute)
 	values := l.positions * d // words
@@ -101,13 +102,13 @@ func (size modelSize) kept(recompute bool, l load) int64 {
 // layer is how many values one layer keeps for a position, beside the fp32 statistics of tables. For attention: RMSNorm's input; q, k, v
 // and the output; and where they train, the input of their matrices. Behind it, where the last layer has supervised positions alone:
 // RMSNorm's input, gate and up, and the inputs of matrices that train.
-func (size modelSize) layer(recompute bool) (attention, behind int64) {
+func (size modelSize) layer(recompute nn.Recompute) (attention, behind int64) {
 	s := size.language
-	if recompute {
+	if recompute == nn.RecomputeLayers {
 		return s.HiddenSize, 0
 	}
 	attention, behind = s.HiddenSize+2*s.QuerySize+2*s.KeySize, s.HiddenSize+2*s.IntermediateSize
-	if size.trains[partLanguage] {
+	if size.trains[partLanguage] && !(recompute == nn.RecomputeSelective && s.Selective) {
 		attention, behind = attention+s.HiddenSize, behind+s.HiddenSize+s.IntermediateSize
 	}
 	return attention, behind
@@ -141,11 +142,11 @@ func (size modelSize) headGradient(width int64) int64 {
 // backwardSpace is what the fullest of three moments adds: the last layer's MLP, with the gradients of the sum and of the MLP's inner
 // values; its attention, whose gradients have all positions again; and the MLP of the layer before, when what the last one kept is
 // free. With recomputation a layer's backward has everything that the layer makes, and nothing that layers keep is free before the end.
-func (size modelSize) backwardSpace(width int64, recompute bool, l load) int64 {
+func (size modelSize) backwardSpace(width int64, recompute nn.Recompute, l load) int64 {
 	s := size.language
 	attention, behind := size.layer(recompute)
 	inner := s.HiddenSize + 3*s.IntermediateSize
-	if recompute {
+	if recompute == nn.RecomputeLayers {
 		inner += 7*s.HiddenSize + 3*s.QuerySize + 3*s.KeySize + 3*s.IntermediateSize
 		return width*l.positions*inner + size.headGradient(width)
 	}
@@ -177,32 +178,60 @@ func (p *plan) worst(maxLength int64) load {
 // share of a device's memory that a plan fills: the rest is for what is not counted.
 const share = 0.9
 
-// choose settles what the recipe leaves open so that the largest micro-batch fits: rather smaller micro-batches, to a quarter, than
-// recomputation, which costs a third more arithmetic; then recomputation, in the largest that fit. It says why.
+// choose settles what the recipe leaves open so that the largest micro-batch fits: rather selective recomputation, which costs next to
+// nothing, and smaller micro-batches, to a quarter, than that of layers, which costs a third more arithmetic; and rather that than moments
+// in bf16, which change the numbers. It says why.
 func (p *plan) choose(size modelSize, auto bool, maxLength, available int64) (why string) {
-	rules := map[string][]bool{"none": {false}, "layers": {true}, "auto": {false, true}}[p.stage.Recompute]
+	rules, dtypes := p.recomputations(size), []torch.Dtype{torch.Float32, torch.BFloat16}
+	switch p.wanted {
+	case "fp32", "":
+		dtypes = dtypes[:1]
+	case "bf16":
+		dtypes = dtypes[1:]
+	}
 	first := p.micro
-	for i, recompute := range rules {
-		least := 1
-		if i+1 < len(rules) {
-			least = max(1, first/4)
-		}
-		for micro := first; ; micro /= 2 {
-			p.micro, p.recompute = micro, recompute
-			if float64(totalOf(size.memory(p.dtype, recompute, p.worst(maxLength)))) <= share*float64(available) {
-				return "fits with samples of max_length"
+	for _, p.moments = range dtypes {
+		for i, recompute := range rules {
+			least := 1
+			if i+1 < len(rules) {
+				least = max(1, first/4)
 			}
-			if !auto || micro/2 < least {
-				break // with tokens in place of micro, too
+			for micro := first; ; micro /= 2 {
+				p.micro, p.recompute = micro, recompute
+				if float64(totalOf(size.memory(p.setting(), p.worst(maxLength)))) <= share*float64(available) {
+					return "fits with samples of max_length"
+				}
+				if !auto || micro/2 < least {
+					break // with tokens in place of micro, too
+				}
 			}
 		}
 	}
 	return "does not fit with samples of max_length"
 }
 
+// recomputations lists what the recipe allows, the cheapest first, without what would save nothing.
+func (p *plan) recomputations(size modelSize) []nn.Recompute {
+	if p.stage.Recompute != "auto" {
+		return []nn.Recompute{nn.Recompute(p.stage.Recompute)}
+	}
+	if size.language.Selective && size.trains[partLanguage] && (p.device != torch.CPU || p.dtype == torch.Float32 || p.elsewhere) {
+		return []nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers}
+	}
+	return []nn.Recompute{nn.RecomputeNothing, nn.RecomputeLayers}
+}
+
+// setting is what memory depends on beside the model and the micro-batch.
+type setting struct {
+	dtype, moments torch.Dtype
+	recompute      nn.Recompute
+}
+
+func (p *plan) setting() setting { return setting{p.dtype, p.moments, p.recompute} }
+
 // memoryText lays the memory that was predicted beside the memory that tensors took.
 func (t *trainer) memoryText() string {
-	predicted := totalOf(sizeOf(t.model).memory(t.plan.dtype, t.plan.recompute, t.largest))
+	predicted := totalOf(sizeOf(t.model).memory(t.plan.setting(), t.largest))
 	return fmt.Sprintf("peak memory of tensors: %d MB predicted for the largest micro-batch (%d positions), %d MB measured",
 		predicted>>20, t.largest.positions, t.measuredMemory()>>20)
 }

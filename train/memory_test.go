@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 )
@@ -20,19 +21,19 @@ func TestMemoryIsPredicted(t *testing.T) {
 	}
 	for _, shape := range shapes {
 		for stage := 1; stage <= 2; stage++ {
-			for _, recompute := range []bool{false, true} {
+			for _, recompute := range []nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers} {
 				predicted, measured := predict(t, Bench{Shape: shape, Stage: stage, Batch: 4, Steps: 2, Device: "cpu", Dtype: "fp32", Threads: 1}, recompute)
 				off := float64(predicted)/float64(measured) - 1
-				t.Logf("%s, stage %d, recompute %t: %d predicted, %d measured, %+.1f %%", shape, stage, recompute, predicted, measured, 100*off)
+				t.Logf("%s, stage %d, recompute %s: %d predicted, %d measured, %+.1f %%", shape, stage, recompute, predicted, measured, 100*off)
 				if math.Abs(off) > 0.1 {
-					t.Errorf("%s, stage %d, recompute %t: %d bytes predicted, %d measured: off by %.0f %%", shape, stage, recompute, predicted, measured, 100*off)
+					t.Errorf("%s, stage %d, recompute %s: %d bytes predicted, %d measured: off by %.0f %%", shape, stage, recompute, predicted, measured, 100*off)
 				}
 			}
 		}
 	}
 }
 
-func predict(t *testing.T, b Bench, recompute bool) (predicted, measured int64) {
+func predict(t *testing.T, b Bench, recompute nn.Recompute) (predicted, measured int64) {
 	t.Helper()
 	if _, err := torch.Open(); err != nil {
 		t.Fatal(err)
@@ -59,7 +60,7 @@ func predict(t *testing.T, b Bench, recompute bool) (predicted, measured int64) 
 			t.Fatal(err)
 		}
 	}
-	return totalOf(sizeOf(tr.model).memory(tr.plan.dtype, recompute, tr.largest)), tr.measuredMemory()
+	return totalOf(sizeOf(tr.model).memory(tr.plan.setting(), tr.largest)), tr.measuredMemory()
 }
 
 // The prediction grows with everything that needs memory.
@@ -74,8 +75,10 @@ func TestMemoryIsMonotone(t *testing.T) {
 		}
 		l := load{count("positions", 1<<18), count("supervised", 1<<16), count("pictures", 64)}
 		dtype := rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "dtype")
-		recompute := rapid.Bool().Draw(t, "recompute")
-		before := totalOf(size.memory(dtype, recompute, l))
+		of := setting{dtype, rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "moments"),
+			rapid.SampledFrom([]nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers}).Draw(t, "recompute")}
+		size.language.Selective = rapid.Bool().Draw(t, "selective")
+		before := totalOf(size.memory(of, l))
 		grown, more := size, l
 		grow := map[string]func(){
 			"frozen": func() { grown.frozen++ }, "trainable": func() { grown.trainable++ }, "hidden": func() { grown.language.HiddenSize++ },
@@ -84,7 +87,7 @@ func TestMemoryIsMonotone(t *testing.T) {
 		}
 		name := rapid.SampledFrom([]string{"frozen", "trainable", "hidden", "layers", "inner", "positions", "supervised", "pictures"}).Draw(t, "grows")
 		grow[name]()
-		if after := totalOf(grown.memory(dtype, recompute, more)); after < before {
+		if after := totalOf(grown.memory(of, more)); after < before {
 			t.Errorf("with more %s it takes %d bytes; before it was %d", name, after, before)
 		}
 	})
@@ -97,9 +100,13 @@ func TestChoose(t *testing.T) {
 		tower:    model.TowerShape{HiddenSize: 1024, ImageSize: 336, Tokens: 576, Rows: 577, Layers: 23, IntermediateSize: 4096},
 		trains:   map[string]bool{partProjector: true, partLanguage: true}, trainable: 1 << 28,
 	}
-	need := func(micro int, recompute bool) int64 {
+	const nothing, selective, layers = nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers
+	needs := func(micro int, recompute nn.Recompute, moments torch.Dtype) int64 {
 		p := &plan{micro: micro}
-		return int64(float64(totalOf(size.memory(torch.Float32, recompute, p.worst(2048))))/share) + 1
+		return int64(float64(totalOf(size.memory(setting{torch.Float32, moments, recompute}, p.worst(2048))))/share) + 1
+	}
+	need := func(micro int, recompute nn.Recompute) int64 {
+		return needs(micro, recompute, torch.Float32)
 	}
 	for _, c := range []struct {
 		name      string
@@ -107,25 +114,45 @@ func TestChoose(t *testing.T) {
 		auto      bool
 		available int64
 		micro     int
-		recompute bool
+		recompute nn.Recompute
 	}{
-		{"room for all", "auto", true, need(8, false), 8, false},
-		{"for half", "auto", true, need(4, false), 4, false},
-		{"for a quarter", "auto", true, need(2, false), 2, false},
-		{"for less", "auto", true, need(8, true), 8, true},
-		{"for little", "auto", true, need(1, true), 1, true},
-		{"for nothing", "auto", true, 1, 1, true},
-		{"the recipe's micro", "auto", false, need(8, true), 8, true},
-		{"never recompute", "none", true, need(1, false), 1, false},
-		{"always recompute", "layers", true, need(8, false), 8, true},
+		{"room for all", "auto", true, need(8, nothing), 8, nothing},
+		{"for half", "auto", true, need(4, nothing), 4, nothing},
+		{"for a quarter", "auto", true, need(2, nothing), 2, nothing},
+		{"for less", "auto", true, need(8, layers), 8, layers},
+		{"for little", "auto", true, need(1, layers), 1, layers},
+		{"for nothing", "auto", true, 1, 1, layers},
+		{"the recipe's micro", "auto", false, need(8, layers), 8, layers},
+		{"never recompute", "none", true, need(1, nothing), 1, nothing},
+		{"always recompute", "layers", true, need(8, nothing), 8, layers},
 	} {
 		p := &plan{stage: &recipes.Stage{Recompute: c.rule}, dtype: torch.Float32, micro: 8}
 		if p.choose(size, c.auto, 2048, c.available); p.micro != c.micro || p.recompute != c.recompute {
-			t.Errorf("%s: micro %d, recompute %t; want %d, %t", c.name, p.micro, p.recompute, c.micro, c.recompute)
+			t.Errorf("%s: micro %d, recompute %s; want %d, %s", c.name, p.micro, p.recompute, c.micro, c.recompute)
 		}
 	}
 	p := &plan{stage: &recipes.Stage{Recompute: "layers"}, dtype: torch.Float32, tokens: 4096}
-	if p.choose(size, true, 2048, 1); !p.recompute || p.micro != 0 {
-		t.Errorf("with tokens: micro %d, recompute %t", p.micro, p.recompute)
+	if p.choose(size, true, 2048, 1); p.recompute != layers || p.micro != 0 {
+		t.Errorf("with tokens: micro %d, recompute %s", p.micro, p.recompute)
+	}
+
+	size.language.Selective = true // a quarter of the samples before any recomputation of layers, and fp32 moments before bf16
+	for _, c := range []struct {
+		available int64
+		wanted    string
+		recompute nn.Recompute
+		moments   torch.Dtype
+	}{
+		{needs(8, selective, torch.Float32), "auto", nothing, torch.Float32}, // in micro-batches of 4
+		{needs(2, selective, torch.Float32), "auto", selective, torch.Float32},
+		{needs(1, layers, torch.Float32), "auto", layers, torch.Float32},
+		{needs(8, nothing, torch.BFloat16), "bf16", nothing, torch.BFloat16},
+		{needs(1, layers, torch.Float32) - 2, "auto", layers, torch.BFloat16},
+		{needs(1, layers, torch.Float32) - 2, "fp32", layers, torch.Float32}, // does not fit
+	} {
+		p := &plan{stage: &recipes.Stage{Recompute: "auto"}, dtype: torch.Float32, micro: 8, wanted: c.wanted}
+		if p.choose(size, true, 2048, c.available); p.recompute != c.recompute || p.moments != c.moments {
+			t.Errorf("%d bytes, moments %s: recompute %s, moments %v, micro %d; want %s, %v", c.available, c.wanted, p.recompute, p.moments, p.micro, c.recompute, c.moments)
+		}
 	}
 }

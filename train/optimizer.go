@@ -6,28 +6,31 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// optimizer is AdamW (Loshchilov and Hutter 2019) over a model's flat buffers, its state open to checkpoints. Moments are fp32.
+// optimizer is AdamW (Loshchilov and Hutter 2019) over a model's flat buffers, its state open to checkpoints. Moments are fp32, or bf16
+// with stochastic rounding.
 type optimizer struct {
 	settings recipes.Optimizer
 	groups   []*groupState
-	updates  int64 // applied so far: the bias corrections count these, not steps
+	moment   torch.Dtype
+	seed     uint64 // of the rounding
+	updates  int64  // applied so far: the bias corrections count these, not steps
 }
 
 // groupState is one flat buffer and its moments.
 type groupState struct {
 	*nn.Group
-	m, v *torch.Tensor // [n] fp32, owned
+	m, v *torch.Tensor // [n], owned
 }
 
-func newOptimizer(settings recipes.Optimizer, ps *nn.Params) (*optimizer, error) {
-	o := &optimizer{settings: settings}
+func newOptimizer(settings recipes.Optimizer, ps *nn.Params, moment torch.Dtype, seed uint64) (*optimizer, error) {
+	o := &optimizer{settings: settings, moment: moment, seed: seed}
 	return o, torch.Do(func(s *torch.Scope) {
 		for _, g := range ps.Groups() {
 			shape := []int64{g.Elements()}
 			o.groups = append(o.groups, &groupState{
 				Group: g,
-				m:     torch.Own(torch.Zeros(s, shape, torch.Float32, ps.Device())),
-				v:     torch.Own(torch.Zeros(s, shape, torch.Float32, ps.Device())),
+				m:     torch.Own(torch.Zeros(s, shape, moment, ps.Device())),
+				v:     torch.Own(torch.Zeros(s, shape, moment, ps.Device())),
 			})
 		}
 	})
@@ -52,7 +55,7 @@ func (o *optimizer) update(lr map[string]Number, squares *torch.Tensor) {
 		}
 		torch.AdamW(g.Data, g.Remainder, g.Grad, g.m, g.v, squares, torch.Adam{
 			LR: float64(lr[g.Part]), Beta1: o.settings.Betas[0], Beta2: o.settings.Betas[1], Eps: o.settings.Eps,
-			WeightDecay: decay, Step: o.updates, Clip: o.settings.Clip, Seed: uint64(i),
+			WeightDecay: decay, Step: o.updates, Clip: o.settings.Clip, Seed: o.seed + uint64(i),
 		})
 	}
 }

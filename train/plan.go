@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/llavatrain/llavatrain/loss"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 )
@@ -22,8 +23,11 @@ type plan struct {
 	threads   int
 	micro     int // samples in a micro-batch; 0 when tokens decides
 	tokens    int // positions in a micro-batch; 0 when micro decides
-	recompute bool
-	total     int // optimizer steps
+	recompute nn.Recompute
+	elsewhere bool        // planned for a card that is not here
+	wanted    string      // moments: auto, fp32 or bf16
+	moments   torch.Dtype // of the optimizer
+	total     int         // optimizer steps
 	schedule  func(step int) float64
 	average   loss.Average
 	trains    func(part, name string) bool
@@ -45,6 +49,10 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 	}
 	if p.trains, err = trains(stage.Train); err != nil {
 		return nil, err
+	}
+	p.wanted = stage.Optimizer.Moments
+	if saved["moments"] != "" && p.wanted == "auto" {
+		p.wanted = saved["moments"]
 	}
 	p.threads = resolve(r.Threads, 0, saved["threads"], DefaultThreads())
 	if p.tokens == 0 {
@@ -134,7 +142,7 @@ func (p *plan) engine() map[string]string {
 	kind := strings.SplitN(p.device.String(), ":", 2)[0]
 	return map[string]string{
 		"device": kind, "dtype": p.dtype.String(), "threads": strconv.Itoa(p.threads), "libtorch": opened.Version,
-		"micro": strconv.Itoa(p.micro),
+		"micro": strconv.Itoa(p.micro), "moments": p.moments.String(),
 	}
 }
 

@@ -26,9 +26,10 @@ type Planned struct {
 	Stage        string        `json:"stage"`
 	Dtype        string        `json:"dtype"`
 	Parts        []PartPlanned `json:"parts"`
-	Micro        int           `json:"micro"`  // samples; 0 when tokens decides
-	Tokens       int           `json:"tokens"` // positions in a micro-batch; 0 when micro decides
-	Recompute    bool          `json:"recompute"`
+	Micro        int           `json:"micro"`     // samples; 0 when tokens decides
+	Tokens       int           `json:"tokens"`    // positions in a micro-batch; 0 when micro decides
+	Recompute    string        `json:"recompute"` // none, selective or layers
+	Moments      string        `json:"moments"`   // dtype of the optimizer's
 	Why          string        `json:"why"`
 	DeviceMemory int64         `json:"device_memory"`
 	Memory       []MemoryItem  `json:"memory"` // with the largest micro-batch that the recipe allows
@@ -93,8 +94,8 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	size := sizeOf(m)
 	length := int64(r.Model.Language.MaxLength)
 	out.Why = p.choose(size, stage.Batch.Micro == recipes.Auto, length, out.DeviceMemory)
-	out.Micro, out.Tokens, out.Recompute = p.micro, p.tokens, p.recompute
-	out.Memory = size.memory(p.dtype, p.recompute, p.worst(length))
+	out.Micro, out.Tokens, out.Recompute, out.Moments = p.micro, p.tokens, string(p.recompute), p.moments.String()
+	out.Memory = size.memory(p.setting(), p.worst(length))
 	out.MemoryTotal = totalOf(out.Memory)
 	out.count(m, p)
 	if err := out.sample(r, stage, p, size, o); err != nil {
@@ -106,7 +107,7 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 
 // placedPlan is a plan for the recipe's device, or for a card of the stated memory.
 func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, error) {
-	p := &plan{stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters()}
+	p := &plan{stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters(), wanted: stage.Optimizer.Moments, elsewhere: out.DeviceMemory != 0}
 	if out.DeviceMemory == 0 {
 		var err error
 		if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
@@ -170,7 +171,7 @@ func (out *Planned) sample(r *recipes.Recipe, stage *recipes.Stage, p *plan, siz
 		}
 	}
 	out.StepTokens = float64(tokens) / float64(max(1, steps))
-	out.SampledPeak = totalOf(size.memory(p.dtype, p.recompute, largest))
+	out.SampledPeak = totalOf(size.memory(p.setting(), largest))
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
 )
 
 // start is where a run begins: at step 0, or in the state of a checkpoint.
@@ -166,8 +167,7 @@ func (t *trainer) choose() (c checkpoints.Checkpoint, ok bool, err error) {
 // makeDigest lists what the run's numbers depend on: recipe keys, and the content of data and weights.
 func (t *trainer) makeDigest() (map[string]string, error) {
 	digest := t.recipe.Digest(t.options.Stage)
-	delete(digest, "dtype") // as resolved, in the engine's part
-	delete(digest, t.options.Stage+".batch.micro")
+	t.undigest(digest)
 	prints, err := t.data.fingerprints()
 	if err != nil {
 		return nil, err
@@ -179,9 +179,20 @@ func (t *trainer) makeDigest() (map[string]string, error) {
 	return digest, nil
 }
 
+// undigest removes keys that are in the engine's part as resolved, and that of recomputation, which changes no bit.
+func (t *trainer) undigest(digest map[string]string) {
+	for _, key := range []string{"dtype", t.options.Stage + ".batch.micro", t.options.Stage + ".optimizer.moments", t.options.Stage + ".recompute"} {
+		delete(digest, key)
+	}
+}
+
 // compatible refuses a checkpoint of another recipe, other data or another engine, by the names of what differs.
 func (t *trainer) compatible(saved checkpoints.State) error {
 	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine()}
+	t.undigest(saved.Digest)
+	if saved.Engine["moments"] == "" && saved.Engine != nil { // older checkpoints do not say it
+		saved.Engine["moments"] = torch.Float32.String()
+	}
 	var refused []string
 	for _, difference := range saved.Differences(now) {
 		key, _, _ := strings.Cut(difference, ":")

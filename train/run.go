@@ -155,7 +155,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.eval != nil {
 		t.eval.model, t.eval.micro, t.eval.tokens = t.model, t.plan.micro, t.plan.tokens
 	}
-	if t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params); err != nil {
+	if t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params, t.plan.moments, t.recipe.Seed); err != nil {
 		return err
 	}
 	if t.digest, err = t.makeDigest(); err != nil {
@@ -165,6 +165,11 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 }
 
 func (t *trainer) openModel(from start) error {
+	if t.plan.device != torch.CPU {
+		for _, line := range torch.LoadKernels(t.plan.device) {
+			t.report.Say(line)
+		}
+	}
 	table := t.data.Processor.Table()
 	projector, err := t.projectorFile()
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
 )
 
 // summary is the table that a run begins with: what trains, on what, how.
@@ -69,11 +71,16 @@ func (t *trainer) microText() string {
 	return fmt.Sprintf("micro-batches of %d", t.plan.micro)
 }
 
+// RecomputeText says what backward computes again.
+func RecomputeText(recompute string) string {
+	return map[string]string{
+		string(nn.RecomputeSelective): ", norms and SwiGLU recomputed in backward",
+		string(nn.RecomputeLayers):    ", layers recomputed in backward",
+	}[recompute]
+}
+
 func (t *trainer) recomputeText() string {
-	if t.plan.recompute {
-		return ", layers recomputed in backward"
-	}
-	return ""
+	return RecomputeText(string(t.plan.recompute)) + map[bool]string{true: ", moments in bf16"}[t.plan.moments == torch.BFloat16]
 }
 
 // grouped writes a number with its thousands apart: 4,198,400.

@@ -129,6 +129,27 @@ func TestStopAndResumeAtEveryStep(t *testing.T) {
 	}
 }
 
+// bf16 moments are rounded by numbers that depend on the step and the place alone, so that a resumed run repeats them; they are another run
+// than fp32 moments, and what backward computes again changes nothing.
+func TestMomentsInBF16AreResumed(t *testing.T) {
+	dir := world(t)
+	write(t, filepath.Join(dir, "world.yaml"), strings.ReplaceAll(worldRecipe, "  train:", "  optimizer: {moments: bf16}\n  train:"))
+	recipe, want := reference(t, dir, "finetune")
+	runDir := filepath.Join(dir, "runs", "world", "finetune")
+	for name, data := range want.tensors {
+		if strings.HasPrefix(name, "step-000020/optimizer.safetensors m.lm_head") && len(data) != len(want.tensors["step-000020/optimizer.safetensors v"+name[len("step-000020/optimizer.safetensors m"):]]) {
+			t.Errorf("%s has %d bytes", name, len(data))
+		}
+	}
+	command(t, 0, "finetune", recipe, "--overwrite", "--stop-at=7")
+	out := command(t, 2, "finetune", recipe, "--resume", set("finetune.optimizer.moments", "fp32"))
+	if !strings.Contains(out, `moments: "bf16" in the checkpoint, "fp32" now`) {
+		t.Errorf("moments of another dtype were refused by\n%s", out)
+	}
+	command(t, 0, "finetune", recipe, "--resume", set("finetune.recompute", "selective"))
+	requireSame(t, "stop at 7", want, outcomeOf(t, runDir))
+}
+
 // removeAside removes the folder that --overwrite moved aside.
 func removeAside(t *testing.T, runDir string) {
 	t.Helper()

@@ -23,7 +23,7 @@ func NewJoined(linears ...*Linear) *Joined {
 // Tensors are the joined weight [sum of out,in] and bias [sum of out], nil without; ok is false where the maps do not lie together or are
 // more than their weights.
 func (j *Joined) Tensors() (weight, bias *torch.Tensor, ok bool) {
-	adapted := slices.ContainsFunc(j.linears, func(l *Linear) bool { return l.adapter != nil })
+	adapted := slices.ContainsFunc(j.linears, (*Linear).Adapted)
 	return j.weight, j.bias, j.weight != nil && !adapted && (j.bias != nil || j.linears[0].bias == nil)
 }
 

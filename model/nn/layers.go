@@ -54,6 +54,9 @@ func (l *Linear) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 // Weight is the parameter [out,in].
 func (l *Linear) Weight() *Param { return l.weight }
 
+// Adapted says whether the map has an adapter.
+func (l *Linear) Adapted() bool { return l.adapter != nil }
+
 // Bare says whether the map is its weight and nothing else.
 func (l *Linear) Bare() bool { return l.bias == nil && l.adapter == nil }
 

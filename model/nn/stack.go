@@ -5,6 +5,15 @@ import "github.com/llavatrain/llavatrain/model/torch"
 // Layer is one block of a stack: rows [R,D] in, rows [R,D] out. The last one may give fewer.
 type Layer func(s *torch.Scope, x *torch.Tensor) *torch.Tensor
 
+// Recompute is what backward computes again in place of keeping it.
+type Recompute string
+
+const (
+	RecomputeNothing   Recompute = "none"
+	RecomputeSelective Recompute = "selective" // outputs of norms and of SwiGLU: little work for much memory (after Korthikanti et al. 2022)
+	RecomputeLayers    Recompute = "layers"    // whole layers: only their inputs are kept
+)
+
 // Tape is one pass through a stack, and the way back.
 //
 // Without recomputation the graph runs through all layers and Backward has nothing to do. With it, every layer is a cut in the graph:
