@@ -22,9 +22,12 @@ def mean(rows, field):
     return sum(row[field] for row in rows) / len(rows)
 
 
-def ratios(by):
+BEST, DEFAULT = "transformers", "transformers as it comes"
+
+
+def ratios(by, peer=BEST):
     """The mean, the smallest and the largest round of ours to the peer's tokens per second."""
-    all_rounds = [ours["tokens_per_s"] / theirs["tokens_per_s"] for ours, theirs in zip(by["llavatrain"], by["transformers"])]
+    all_rounds = [ours["tokens_per_s"] / theirs["tokens_per_s"] for ours, theirs in zip(by["llavatrain"], by[peer])]
     return sum(all_rounds) / len(all_rounds), min(all_rounds), max(all_rounds)
 
 
@@ -35,15 +38,19 @@ def shares(ours):
     return ", ".join(f"{part} {100 * value / len(ours):.0f} %" for part, value in parts.most_common() if value / len(ours) >= 0.01)
 
 
+def spread(by, peer):
+    return "**{:.2f}** ({:.2f} to {:.2f})".format(*ratios(by, peer))
+
+
 def table(runs):
-    lines = ["| shape | stage | ours, tokens/s | peer, tokens/s | ratio (rounds) | resident, ours | resident, peer | of matmul's rate | predicted / measured | time by part |",
-             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines = ["| shape | stage | ours, tokens/s | peer, tokens/s | ratio (rounds) | peer as it comes, tokens/s | ratio (rounds) | resident, ours | resident, peer, and as it comes | of matmul's rate | predicted / measured | time by part |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for (shape, stage), by in runs.items():
         ours, theirs = by["llavatrain"], by["transformers"]
-        ratio, least, most = ratios(by)
+        plain = by[DEFAULT]
         lines.append(f"| {shape} | {stage} | {mean(ours, 'tokens_per_s'):,.0f} | {mean(theirs, 'tokens_per_s'):,.0f} "
-                     f"| **{ratio:.2f}** ({least:.2f} to {most:.2f}) "
-                     f"| {mean(ours, 'peak_rss_mb') / 1000:.1f} GB | {mean(theirs, 'peak_rss_mb') / 1000:.1f} GB "
+                     f"| {spread(by, BEST)} | {mean(plain, 'tokens_per_s'):,.0f} | {spread(by, DEFAULT)} "
+                     f"| {mean(ours, 'peak_rss_mb') / 1000:.1f} GB | {mean(theirs, 'peak_rss_mb') / 1000:.1f}, {mean(plain, 'peak_rss_mb') / 1000:.1f} GB "
                      f"| {100 * mean(ours, 'mfu'):.0f} % ({ours[0]['flops_count']}) "
                      f"| {ours[0]['memory_predicted_mb']:,} / {ours[0]['memory_measured_mb']:,} MB | {shares(ours)} |")
     return lines
@@ -64,11 +71,11 @@ def main():
     runs = collections.defaultdict(lambda: collections.defaultdict(list))
     for line in open(sys.argv[1]):
         row = json.loads(line)
-        runs[row["shape"], row["stage"]][row["peer"]].append(row)
+        runs[row["shape"], row["stage"]][row["peer"] if row["grouped"] or row["peer"] == "llavatrain" else DEFAULT].append(row)
     for (shape, stage), by in runs.items():
         text = f"{shape} stage {stage}: " + ", ".join(f"{peer} {mean(rows, 'tokens_per_s'):,.0f} tokens/s" for peer, rows in by.items())
         if "transformers" in by:
-            text += ", ratio {:.2f} ({:.2f} to {:.2f})".format(*ratios(by))
+            text += f", ratio {spread(by, BEST)}, {spread(by, DEFAULT)}"
         print(text)
     if all("transformers" in by for by in runs.values()):
         write(sys.argv[2], runs)

@@ -2,21 +2,33 @@
 # Checks the CUDA path on a machine with an NVIDIA card, a PyTorch of the same minor version and no Go. One part a call, each under
 # nine minutes; one JSON object on standard output, everything else on standard error.
 #
-#   scripts/gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu]
+#   scripts/gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2]
 #
-# PART: doctor | parity | demo | resume | bench. The binary is ./llavatrain; the shared folder holds parity, coco-mini and
-# llama-tokenizer. LD_LIBRARY_PATH must name that machine's torch/lib (found through python3 where it is not set).
+# PART:
+#   doctor   what was found, and whether our kernels pass their check on this card
+#   parity   the recorded curves, fp32 and bf16
+#   flat     a recorded curve in micro-batches of 1, 2 and of a token budget, and with nothing, norms and whole layers computed again
+#   repeat   the same 20 steps 20 times, bit for bit
+#   moments  fp32 parameters beside bf16 ones with exact masters, and with moments in bf16
+#   resume   stopped and resumed, bit for bit
+#   bench    --shape (default 0.5b on a card, tiny on a CPU) in one --stage or both, ours and the peer's, the peer with and without its
+#            recomputation; predicted beside measured memory
+#   demo     the whole demo
+# The binary is ./llavatrain; the shared folder holds parity, peer, coco-mini and llama-tokenizer. LD_LIBRARY_PATH must name that machine's
+# torch/lib (found through python3 where it is not set). `python3 scripts/gpu_merge.py FILE...` makes one object of the parts' outputs.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-part=${1:?usage: gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu]}
+part=${1:?usage: gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2]}
 shift
-binary=$root/llavatrain shared=$root/../shared device=cuda
+binary=$root/llavatrain shared=$root/../shared device=cuda shape= stages="1 2"
 while [ $# -gt 0 ]; do
 	case $1 in
 	--binary) binary=$(realpath "$2") ;;
 	--shared) shared=$(realpath "$2") ;;
 	--device) device=$2 ;;
+	--shape) shape=$2 ;;
+	--stage) stages=$2 ;;
 	*) echo "unknown option $1" >&2; exit 2 ;;
 	esac
 	shift 2
@@ -38,10 +50,14 @@ emit() {
 }
 
 # curve NAME STAGE LOSS DTYPE runs a recorded curve and prints {"loss": worst relative difference, "grad_norm": …}.
+# Further arguments go to the run.
 curve() {
-	python3 "$root/scripts/curve.py" recipe "$shared" "$1" "$2" "$3" "$work/$1-$4" >&2
-	"$binary" "$2" "$work/$1-$4/curve.yaml" --set device=$device --set dtype=$4 >&2
-	python3 "$root/scripts/curve.py" compare "$shared" "$1" "$work/$1-$4/runs/curve/$2/metrics.jsonl"
+	local name=$1 stage=$2 loss=$3 dtype=$4
+	shift 4
+	rm -rf "$work/curve"
+	python3 "$root/scripts/curve.py" recipe "$shared" "$name" "$stage" "$loss" "$work/curve" >&2
+	"$binary" "$stage" "$work/curve/curve.yaml" --set device=$device --set dtype=$dtype "$@" >&2
+	python3 "$root/scripts/curve.py" compare "$shared" "$name" "$work/curve/runs/curve/$stage/metrics.jsonl"
 }
 
 # same A B says whether two runs have the same weights, moments and compared metrics.
@@ -50,7 +66,8 @@ same() { python3 "$root/scripts/curve.py" same "$1" "$2"; }
 case $part in
 doctor)
 	"$binary" doctor >&2
-	emit ok true
+	said=$("$binary" bench --shape tiny --stage 2 --batch 4 --steps 1 --device $device 2>&1 >/dev/null | python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')
+	emit said "$said"
 	;;
 parity)
 	results=()
@@ -61,6 +78,28 @@ parity)
 		done
 	done
 	emit "${results[@]}"
+	;;
+flat)
+	results=()
+	for way in batch.micro=1 batch.micro=2 recompute=none recompute=selective recompute=layers; do
+		results+=("$way" "$(curve stage2-token-mean finetune token_mean fp32 --set finetune.$way)")
+	done
+	emit "${results[@]}"
+	;;
+repeat)
+	python3 "$root/scripts/curve.py" recipe "$shared" stage2 finetune micro_mean "$work/run" >&2
+	equal=0
+	for i in $(seq 0 20); do
+		"$binary" finetune "$work/run/curve.yaml" --set device=$device --runs "$work/repeat-$i" >&2
+		[ $i = 0 ] && continue
+		[ "$(same "$work/repeat-0/curve/finetune" "$work/repeat-$i/curve/finetune")" = true ] && equal=$((equal + 1))
+		rm -rf "$work/repeat-$i"
+	done
+	emit repeats 20 equal $equal
+	;;
+moments)
+	emit fp32 "$(curve stage2 finetune micro_mean fp32)" masters "$(curve stage2 finetune micro_mean bf16)" \
+		bf16_moments "$(curve stage2 finetune micro_mean fp32 --set finetune.optimizer.moments=bf16)"
 	;;
 demo)
 	cd "$work"
@@ -80,16 +119,22 @@ resume)
 	emit "${results[@]}"
 	;;
 bench)
+	[ -n "$shape" ] || shape=$([ $device = cpu ] && echo tiny || echo 0.5b)
+	dtype=$([ $device = cpu ] && echo fp32 || echo bf16)
 	results=()
-	for shape in $([ $device = cpu ] && echo tiny || echo tiny small 0.5b); do
-		for stage in 1 2; do
-			results+=("$shape-$stage" "$("$binary" bench --shape $shape --stage $stage --batch 8 --steps 10 --device $device)")
+	for stage in $stages; do
+		common=(--shape "$shape" --stage $stage --batch 8 --steps 10 --device $device --dtype $dtype)
+		results+=("ours-$stage" "$("$binary" bench "${common[@]}" --rows "$shared/peer/lengths.json")")
+		python3 -c 'import transformers' 2>/dev/null || { echo "no transformers here: ours alone" >&2; continue; }
+		for how in "" --checkpointing; do
+			theirs=$(python3 "$shared/peer/hf_llava.py" "${common[@]}" --fused --grouped $how) || theirs='"failed, out of memory most likely"'
+			results+=("peer-$stage$how" "$theirs")
 		done
 	done
 	emit "${results[@]}"
 	;;
 *)
-	echo "unknown part $part; the parts are doctor, parity, demo, resume, bench" >&2
+	echo "unknown part $part; the parts are doctor, parity, flat, repeat, moments, resume, bench, demo" >&2
 	exit 2
 	;;
 esac

@@ -17,8 +17,10 @@ var ErrDiverged = errors.New("training diverged")
 // patience is how many steps on end may have a loss or gradient that is not finite.
 const patience = 5
 
-// sums collects what the micro-batches of a step lost.
+// sums collects what the micro-batches of a step lost. Their tokens' losses stay on the device until all micro-batches are queued: to
+// read them is to wait for the device.
 type sums struct {
+	waiting         []microLosses
 	loss            float64
 	image, text     float64 // summed token losses of samples with an image, and without
 	images, texts   int     // supervised tokens of each
@@ -27,11 +29,19 @@ type sums struct {
 	samples         int
 }
 
+// microLosses are the losses of one micro-batch's supervised tokens.
+type microLosses struct {
+	batch  data.Batch
+	each   *torch.Tensor // [N] fp32, owned
+	weight float64
+}
+
 // step trains on the samples of one optimizer step and returns its metrics. Weights are untouched when the loss or the gradient is
 // not finite.
 func (t *trainer) step(st data.Step) (Metrics, error) {
 	total, micros := supervised(st.Micro)
 	var sum sums
+	defer sum.free()
 	t.watch.start()
 	for _, batch := range st.Micro {
 		if len(batch.Supervised) == 0 {
@@ -41,6 +51,9 @@ func (t *trainer) step(st data.Step) (Metrics, error) {
 		if err := torch.Do(func(s *torch.Scope) { t.microBatch(s, batch, weight, draws, &sum) }); err != nil {
 			return Metrics{}, fmt.Errorf("step %d, samples %s: %w", st.Number+1, strings.Join(batch.Samples, ", "), err)
 		}
+	}
+	if err := torch.Do(func(*torch.Scope) { sum.read() }); err != nil {
+		return Metrics{}, fmt.Errorf("step %d: %w", st.Number+1, err)
 	}
 	m := t.metrics(st, sum)
 	if err := torch.Do(func(s *torch.Scope) { t.apply(s, &m) }); err != nil {
@@ -80,7 +93,20 @@ func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws
 	t.watch.lap("head and loss")
 	pass.Backward(s, torch.Scale(s, total, weight))
 	t.watch.lap("backward")
-	sum.add(b, torch.Read[float32](each), weight)
+	sum.waiting = append(sum.waiting, microLosses{b, torch.Own(each), weight})
+}
+
+// read adds up what the micro-batches lost.
+func (sum *sums) read() {
+	for _, micro := range sum.waiting {
+		sum.add(micro.batch, torch.Read[float32](micro.each), micro.weight)
+	}
+}
+
+func (sum *sums) free() {
+	for _, micro := range sum.waiting {
+		micro.each.Free()
+	}
 }
 
 func (sum *sums) add(b data.Batch, each []float32, weight float64) {

@@ -57,6 +57,7 @@ func gradients(t *testing.T, tr *trainer, groups [][]data.Sample) [][]float32 {
 	batches := collate(t, tr, groups)
 	total, micros := supervised(batches)
 	var sum sums
+	defer sum.free()
 	var all [][]float32
 	for _, b := range batches {
 		if err := torch.Do(func(s *torch.Scope) {

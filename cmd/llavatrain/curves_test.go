@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model/torch"
 )
 
 // curve is a recorded run of the original's trainer on ../../../shared/parity; its README says how it was made.
@@ -38,13 +39,22 @@ const (
 )
 
 func TestCurvesOfTheOriginal(t *testing.T) {
-	for _, c := range []struct{ name, stage, loss string }{
-		{"stage1", "pretrain", "micro_mean"},
-		{"stage1-linear", "pretrain", "micro_mean"},
-		{"stage2", "finetune", "micro_mean"},
-		{"stage2-token-mean", "finetune", "token_mean"},
+	for _, c := range []struct {
+		name, stage, loss string
+		plain             bool // over libtorch's operations
+		args              []string
+	}{
+		{"stage1", "pretrain", "micro_mean", false, nil},
+		{"stage1", "pretrain", "micro_mean", true, nil},
+		{"stage1-linear", "pretrain", "micro_mean", false, nil},
+		{"stage2", "finetune", "micro_mean", false, nil},
+		{"stage2", "finetune", "micro_mean", true, nil},
+		{"stage2", "finetune", "micro_mean", false, []string{set("finetune.recompute", "selective")}},
+		{"stage2-token-mean", "finetune", "token_mean", false, nil},
+		{"stage2-token-mean", "finetune", "token_mean", false, []string{set("finetune.recompute", "layers"), set("finetune.batch.micro", "1")}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(fmt.Sprint(c.name, map[bool]string{true: " over libtorch's operations"}[c.plain], c.args), func(t *testing.T) {
+			defer torch.SetFused(torch.SetFused(!c.plain))
 			parity := shared(t, "parity")
 			var recorded curve
 			if err := json.Unmarshal(read(t, filepath.Join(parity, c.name+".json")), &recorded); err != nil {
@@ -53,7 +63,7 @@ func TestCurvesOfTheOriginal(t *testing.T) {
 			dir := t.TempDir()
 			writeRecordedOrder(t, recorded, filepath.Join(dir, "rows.json"))
 			write(t, filepath.Join(dir, "curve.yaml"), recorded.recipe(t, c.stage, c.loss))
-			command(t, 0, c.stage, filepath.Join(dir, "curve.yaml"))
+			command(t, 0, append([]string{c.stage, filepath.Join(dir, "curve.yaml")}, c.args...)...)
 			runDir := filepath.Join(dir, "runs", "curve", c.stage)
 			compareCurve(t, recorded, runDir)
 			compareFinal(t, filepath.Join(parity, c.name+"-final.safetensors"), filepath.Join(runDir, "export"), c.stage)

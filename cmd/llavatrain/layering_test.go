@@ -51,6 +51,7 @@ var owners = map[string]string{
 	"model/language.go":  "the cache of keys and values",
 	"model/llava.go":     "the table of normalised pixel levels",
 	"train/optimizer.go": "moments",
+	"train/step.go":      "the losses of a step's tokens, until its end",
 }
 
 // goPackage is what go list says of a package.

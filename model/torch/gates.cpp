@@ -95,12 +95,17 @@ LT_SIMD void quick_gelu_run(const float *x, float *y, int64_t n) {
   lt::store_part(y + i, v * lt::sigmoid(kQuick * v), n - i);
 }
 
+LT_INLINE lt::vec quick_gelu_gradient(lt::vec x, lt::vec grad) {
+  auto s = lt::sigmoid(kQuick * x);
+  return grad * s * (1.0f + kQuick * x * (1.0f - s));
+}
+
 LT_SIMD void quick_gelu_run_backward(const float *x, const float *grad, float *dx, int64_t n) {
-  for (int64_t i = 0; i < n; i += lt::kLanes) {
-    int64_t take = std::min(lt::kLanes, n - i);
-    auto v = lt::load_part(x + i, take), s = lt::sigmoid(kQuick * v);
-    lt::store_part(dx + i, lt::load_part(grad + i, take) * s * (1.0f + kQuick * v * (1.0f - s)), take);
+  int64_t i = 0;
+  for (; i + lt::kLanes <= n; i += lt::kLanes) {
+    lt::store(dx + i, quick_gelu_gradient(lt::load(x + i), lt::load(grad + i)));
   }
+  lt::store_part(dx + i, quick_gelu_gradient(lt::load_part(x + i, n - i), lt::load_part(grad + i, n - i)), n - i);
 }
 
 struct QuickGelu : torch::autograd::Function<QuickGelu> {

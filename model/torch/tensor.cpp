@@ -30,7 +30,8 @@ char *lt_empty(const int64_t *shape, int dims, int dtype, int device, int zero, 
 char *lt_from_bytes(const void *data, const int64_t *shape, int dims, int dtype, int device, lt_tensor *out) {
   LT_PROTECT({
     auto source = borrowed(data, shape, dims, dtype);
-    *out = own(device < 0 ? source.clone() : source.to(device_of(device)));
+    // From pinned memory a copy to a card does not wait for what the card has still to do, and libtorch keeps that memory until it is done.
+    *out = own(device < 0 ? source.clone() : source.pin_memory().to(device_of(device), /*non_blocking=*/true));
   })
 }
 

@@ -1,0 +1,18 @@
+"""One JSON object of the outputs of gpu-suite.sh: python3 scripts/gpu_merge.py FILE..., by part; bench by shape and stage."""
+import json
+import sys
+
+merged = {}
+for path in sys.argv[1:]:
+    with open(path) as f:
+        result = json.load(f)
+    name = result.pop("part")
+    if name == "bench":
+        for key, value in result.items():
+            if isinstance(value, dict):
+                merged.setdefault(name, {})[f"{value['shape']} {key}"] = value
+    else:
+        merged[name] = result
+    merged.setdefault("card", result.get("card", ""))
+json.dump(merged, sys.stdout, indent=1, sort_keys=True)
+print()
