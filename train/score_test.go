@@ -62,8 +62,9 @@ func TestScoresDoNotDependOnMicroBatches(t *testing.T) {
 		all = all.Add(*row.Scored)
 	}
 	var sum sums
+	defer sum.free()
 	batch := collate(t, tr, data.Split(samples, 12))[0]
-	if err := torch.Do(func(s *torch.Scope) { tr.microBatch(s, batch, 1, nil, &sum); tr.optimizer.zero() }); err != nil {
+	if err := torch.Do(func(s *torch.Scope) { tr.microBatch(s, batch, 1, nil, &sum); sum.read(); tr.optimizer.zero() }); err != nil {
 		t.Fatal(err)
 	}
 	if math.Abs(all.Loss-sum.loss)/sum.loss > tolerance || all.SupervisedTokens != sum.supervised {
