@@ -22,6 +22,7 @@ type Bench struct {
 	Dtype   string
 	Profile string // folder for a profile of the timed steps, taken once more; "": none
 	Rows    string // file of rows, as {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
+	Report  Report // nil for nobody
 }
 
 // BenchResult has the fields of the peer's timing script, so that the two can be laid side by side.

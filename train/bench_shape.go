@@ -73,14 +73,15 @@ func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recip
 
 func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) {
 	t := &trainer{recipe: r, report: silent{}}
+	if b.Report != nil {
+		t.report = b.Report
+	}
 	var err error
 	if t.plan, err = newPlan(r, stage, b.Warmup+b.Steps, nil); err != nil {
 		return nil, err
 	}
 	torch.SetThreads(t.plan.threads)
-	if t.plan.device != torch.CPU {
-		torch.LoadKernels(t.plan.device)
-	}
+	t.loadKernels()
 	if err := b.fits(t.plan, r.Model); err != nil {
 		return nil, err
 	}

@@ -164,12 +164,18 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	return t.restore(from)
 }
 
-func (t *trainer) openModel(from start) error {
-	if t.plan.device != torch.CPU {
-		for _, line := range torch.LoadKernels(t.plan.device) {
-			t.report.Say(line)
-		}
+// loadKernels makes our kernels ready on a card, and says which are left to libtorch.
+func (t *trainer) loadKernels() {
+	if t.plan.device == torch.CPU {
+		return
 	}
+	for _, line := range torch.LoadKernels(t.plan.device) {
+		t.report.Say(line)
+	}
+}
+
+func (t *trainer) openModel(from start) error {
+	t.loadKernels()
 	table := t.data.Processor.Table()
 	projector, err := t.projectorFile()
 	if err != nil {

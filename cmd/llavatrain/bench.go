@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +15,12 @@ func newBench(p *program) *cobra.Command {
 		Short: "Time training steps of a named shape with random weights; prints JSON",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			terminal := newTerminal(p.err)
+			defer terminal.close()
+			b.Report = terminal
 			result, err := b.Run()
 			if err != nil {
 				return err
-			}
-			if b.Profile != "" {
-				fmt.Fprintf(p.err, "profile of the same steps: ops.txt, trace.json and cpu.pprof in %s\n", b.Profile)
 			}
 			return json.NewEncoder(p.out).Encode(result)
 		},
