@@ -21,17 +21,18 @@ func (l *llamaLayer) halves(in LanguageInput, x, cos, sin *torch.Tensor) (h laye
 	}
 	keep := in.Recompute != nn.RecomputeSelective
 	qkv, bias, ok := l.qkv.whole.Tensors()
-	gateUp, gateBias, alike := l.gateUp.whole.Tensors()
+	gateUp, _, alike := l.gateUp.whole.Tensors()
 	c := l.config
 	h.attention = torch.DecoderAttention{Norm: l.inputNorm.Weight(), Weight: qkv, Bias: bias, Cos: cos, Sin: sin, Starts: in.Starts,
 		Eps: c.Eps, Heads: c.Heads, Groups: c.KeyValueHeads, Keep: keep}
 	h.mlp = torch.DecoderMLP{O: l.o.Weight().Tensor(), Norm: l.postNorm.Weight(), GateUp: gateUp, Down: l.down.Weight().Tensor(), Eps: c.Eps, Keep: keep}
-	return h, ok && alike && gateBias == nil
+	return h, ok && alike
 }
 
 // simple says whether the layer has no adapter, no bias behind its attention and no norms of heads.
 func (l *llamaLayer) simple() bool {
-	return l.qNorm == nil && l.o.Bare() && l.down.Bare() && !slices.ContainsFunc(append(slices.Clone(l.qkv.maps), l.gateUp.maps...), (*nn.Linear).Adapted) && l.gateUp.maps[0].Bare()
+	bare := !slices.ContainsFunc(l.behind(), func(m *nn.Linear) bool { return !m.Bare() })
+	return l.qNorm == nil && bare && !slices.ContainsFunc(l.qkv.maps, (*nn.Linear).Adapted)
 }
 
 // forward returns the rows wanted, nil being all.

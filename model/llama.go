@@ -259,7 +259,12 @@ func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend a
 
 // drops says whether dropout counts the rows behind the attention: each position's draws depend on its place in its sample.
 func (l *llamaLayer) drops() bool {
-	return slices.ContainsFunc(append([]*nn.Linear{l.o, l.down}, l.gateUp.maps...), (*nn.Linear).Drops)
+	return slices.ContainsFunc(l.behind(), (*nn.Linear).Drops)
+}
+
+// behind lists the linear maps behind the attention.
+func (l *llamaLayer) behind() []*nn.Linear {
+	return append([]*nn.Linear{l.o, l.down}, l.gateUp.maps...)
 }
 
 func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc) *torch.Tensor { // [T,D] -> [T,H*d]

@@ -34,7 +34,7 @@ func (t *trainer) summary() string {
 	if t.eval != nil {
 		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n", grouped(int64(t.eval.data.order.Len())), t.eval.every)
 	}
-	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s", t.plan.device, t.plan.dtype, t.plan.threads, t.recomputeText(), t.run.Dir)
+	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s", t.plan.device, t.plan.dtype, t.plan.threads, SavingText(string(t.plan.recompute), t.plan.moments.String()), t.run.Dir)
 	return b.String()
 }
 
@@ -71,16 +71,12 @@ func (t *trainer) microText() string {
 	return fmt.Sprintf("micro-batches of %d", t.plan.micro)
 }
 
-// RecomputeText says what backward computes again.
-func RecomputeText(recompute string) string {
+// SavingText says what backward computes again and whether moments are in bf16: how a run saves memory, "" where it does not.
+func SavingText(recompute, moments string) string {
 	return map[string]string{
 		string(nn.RecomputeSelective): ", norms and SwiGLU recomputed in backward",
 		string(nn.RecomputeLayers):    ", layers recomputed in backward",
-	}[recompute]
-}
-
-func (t *trainer) recomputeText() string {
-	return RecomputeText(string(t.plan.recompute)) + map[bool]string{true: ", moments in bf16"}[t.plan.moments == torch.BFloat16]
+	}[recompute] + map[string]string{torch.BFloat16.String(): ", moments in bf16"}[moments]
 }
 
 // grouped writes a number with its thousands apart: 4,198,400.

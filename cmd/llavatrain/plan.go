@@ -68,7 +68,7 @@ func printPlan(out io.Writer, p train.Planned) {
 		fmt.Fprintf(w, "\t%s\t%d\t%d\t\n", part.Part, part.Trained, part.Frozen)
 	}
 	w.Flush()
-	fmt.Fprintf(out, "  %s%s: %s in %s\n", microText(p), train.RecomputeText(p.Recompute)+map[bool]string{true: ", moments in bf16"}[p.Moments == "bf16"], p.Why, gigabytes(p.DeviceMemory))
+	fmt.Fprintf(out, "  %s%s: %s in %s\n", microText(p), train.SavingText(p.Recompute, p.Moments), p.Why, gigabytes(p.DeviceMemory))
 	fmt.Fprintln(w, "\tmemory\t\t")
 	for _, item := range p.Memory {
 		fmt.Fprintf(w, "\t%s\t%s\t\n", item.Name, gigabytes(item.Bytes))

@@ -20,11 +20,10 @@ func NewJoined(linears ...*Linear) *Joined {
 	return j
 }
 
-// Tensors are the joined weight [sum of out,in] and bias [sum of out], nil without; ok is false where the maps do not lie together or are
-// more than their weights.
+// Tensors are the joined weight [sum of out,in] and bias [sum of out], nil without; ok is false where the maps do not lie together. What
+// adapters add is not in them.
 func (j *Joined) Tensors() (weight, bias *torch.Tensor, ok bool) {
-	adapted := slices.ContainsFunc(j.linears, (*Linear).Adapted)
-	return j.weight, j.bias, j.weight != nil && !adapted && (j.bias != nil || j.linears[0].bias == nil)
+	return j.weight, j.bias, j.weight != nil && (j.bias != nil || j.linears[0].bias == nil)
 }
 
 func (j *Joined) weights() (list []*Param) {

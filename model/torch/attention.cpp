@@ -84,15 +84,12 @@ at::Tensor attend_each(const at::Tensor &q, const at::Tensor &k, const at::Tenso
 }
 
 struct PackedAttention : torch::autograd::Function<PackedAttention> {
-  // Rows of heads that lie beside each other, with any distance between rows.
-  static at::Tensor in_rows(const at::Tensor &x) { return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous(); }
-
   static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &query, const at::Tensor &key, const at::Tensor &value,
                             const std::vector<int64_t> &starts, bool causal) {
     at::AutoDispatchBelowAutograd below;
     TORCH_CHECK(key.sizes() == value.sizes() && key.size(0) == query.size(0) && key.size(2) == query.size(2) && query.size(1) % key.size(1) == 0,
                 "queries ", query.sizes(), ", keys ", key.sizes(), ", values ", value.sizes());
-    auto q = in_rows(query), k = in_rows(key), v = in_rows(value);
+    auto q = lt::with_heads_together(query), k = lt::with_heads_together(key), v = lt::with_heads_together(value);
     auto a = lt::attention_forward(q, k, v, {starts, causal});
     context->save_for_backward({q, k, v, a.out, a.log_sums, a.state, a.unused});
     context->saved_data["starts"] = starts;
@@ -105,7 +102,8 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
     auto empty = [](const at::Tensor &x) { return at::empty(x.sizes(), x.options()); };
     auto dq = empty(saved[0]), dk = empty(saved[1]), dv = empty(saved[2]);
     lt::Samples samples{context->saved_data["starts"].toIntVector(), context->saved_data["causal"].toBool()};
-    lt::attention_backward(saved[0], saved[1], saved[2], {saved[3], saved[4], saved[5], saved[6]}, in_rows(grads[0]), samples, dq, dk, dv);
+    auto dout = lt::with_heads_together(grads[0]);
+    lt::attention_backward(saved[0], saved[1], saved[2], {saved[3], saved[4], saved[5], saved[6]}, dout, samples, dq, dk, dv);
     return {dq, dk, dv, at::Tensor(), at::Tensor()};
   }
 };

@@ -178,7 +178,7 @@ void each_task(const lt::Samples &samples, int64_t groups, const Task &task) {
 }
 
 void check_operand(const at::Tensor &x) {
-  TORCH_CHECK(x.dim() == 3 && x.stride(2) == 1 && (x.size(1) == 1 || x.stride(1) == x.size(2)), "heads of ", x.sizes(), " with strides ", x.strides(),
+  TORCH_CHECK(x.dim() == 3 && lt::heads_together(x), "heads of ", x.sizes(), " with strides ", x.strides(),
               " do not lie beside each other");
 }
 

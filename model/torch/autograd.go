@@ -28,11 +28,7 @@ func LeafView(s *Scope, flat *Tensor, offset int64, shape []int64) *Tensor {
 // Detach is t's memory as a leaf outside the graph that made it.
 func Detach(s *Scope, t *Tensor, requiresGrad bool) *Tensor {
 	var out C.lt_tensor
-	var grad C.int
-	if requiresGrad {
-		grad = 1
-	}
-	message := C.lt_detach(t.c(), grad, &out)
+	message := C.lt_detach(t.c(), flag(requiresGrad), &out)
 	return s.take("detach", out, message)
 }
 

@@ -26,6 +26,9 @@ void run(const std::string &kernel, int64_t blocks, Args... args) {
   launch(kernel, blocks, list);
 }
 
+// The part of a kernel's name that says its dtype.
+inline std::string suffix(const at::Tensor &x) { return x.scalar_type() == at::kFloat ? "_float" : "_bf16"; }
+
 bool rms_norm_ready(const at::Tensor &x, const at::Tensor &weight);
 
 // The operations of layer_ops.h where ready, or rms_norm_ready, says yes, into tensors that the caller made.

@@ -52,9 +52,10 @@ void each_piece(const at::Tensor &x, const Run &run) {
   });
 }
 
-bool gates_fit(const at::Tensor &gate, const at::Tensor &up) {
-  return (lt::device::ready(lt::device::kSwiGLU, {gate, up}) && gate.strides() == up.strides()) || lt::cpu_fits(gate);
-}
+// Whether the card's kernel takes them: its rows of gate and up lie equally far apart.
+bool on_card(const at::Tensor &gate, const at::Tensor &up) { return lt::device::ready(lt::device::kSwiGLU, {gate, up}) && gate.strides() == up.strides(); }
+
+bool gates_fit(const at::Tensor &gate, const at::Tensor &up) { return on_card(gate, up) || lt::cpu_fits(gate); }
 
 bool quick_fits(const at::Tensor &x) { return lt::device::ready(lt::device::kQuickGelu, {x}) || lt::cpu_fits(x); }
 
@@ -148,7 +149,7 @@ at::Tensor lt::swiglu_forward(const at::Tensor &gate, const at::Tensor &up) {
   }
   RECORD_FUNCTION("llavatrain::swiglu", {});
   auto y = at::empty(gate.sizes(), gate.options());
-  if (device::ready(device::kSwiGLU, {gate, up})) {
+  if (on_card(gate, up)) {
     device::swiglu(gate, up, y);
     return y;
   }
@@ -166,7 +167,7 @@ void lt::swiglu_backward(const at::Tensor &gate, const at::Tensor &up, const at:
     return;
   }
   RECORD_FUNCTION("llavatrain::swiglu_backward", {});
-  if (device::ready(device::kSwiGLU, {gate, grad})) {
+  if (on_card(gate, up)) {
     device::swiglu_backward(gate, up, grad.contiguous(), d_gate, d_up);
     return;
   }

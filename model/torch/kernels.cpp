@@ -1,6 +1,5 @@
 // Loading our kernels into a card's driver and queueing them. libcuda is opened by name, so that nothing of CUDA is needed to build.
 #include <c10/core/impl/VirtualGuardImpl.h>
-#include <dlfcn.h>
 
 #include <map>
 
@@ -40,25 +39,20 @@ void demand(int error, const char *what) {
   }
 }
 
-template <typename Function>
-void find(void *library, const char *name, Function *function) {
-  *function = reinterpret_cast<Function>(dlsym(library, name));
-  TORCH_CHECK(*function, "libcuda.so.1 has no ", name);
-}
-
 void open_driver() {
-  void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  const char *path = "libcuda.so.1";
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   TORCH_CHECK(library, dlerror());
-  find(library, "cuInit", &driver.init);
-  find(library, "cuDeviceGet", &driver.device);
-  find(library, "cuDeviceGetAttribute", &driver.attribute);
-  find(library, "cuDevicePrimaryCtxRetain", &driver.retain);
-  find(library, "cuCtxGetCurrent", &driver.current);
-  find(library, "cuCtxSetCurrent", &driver.set_current);
-  find(library, "cuModuleLoadData", &driver.load);
-  find(library, "cuModuleGetFunction", &driver.function);
-  find(library, "cuLaunchKernel", &driver.launch);
-  find(library, "cuGetErrorString", &driver.message);
+  lt::find_symbol(library, path, "cuInit", &driver.init);
+  lt::find_symbol(library, path, "cuDeviceGet", &driver.device);
+  lt::find_symbol(library, path, "cuDeviceGetAttribute", &driver.attribute);
+  lt::find_symbol(library, path, "cuDevicePrimaryCtxRetain", &driver.retain);
+  lt::find_symbol(library, path, "cuCtxGetCurrent", &driver.current);
+  lt::find_symbol(library, path, "cuCtxSetCurrent", &driver.set_current);
+  lt::find_symbol(library, path, "cuModuleLoadData", &driver.load);
+  lt::find_symbol(library, path, "cuModuleGetFunction", &driver.function);
+  lt::find_symbol(library, path, "cuLaunchKernel", &driver.launch);
+  lt::find_symbol(library, path, "cuGetErrorString", &driver.message);
   demand(driver.init(0), "cuInit");
 }
 

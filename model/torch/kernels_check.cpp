@@ -49,6 +49,8 @@ Tensors with_gradients(const Tensors &results, const Tensors &leaves) {
   return all;
 }
 
+void append(Tensors *all, const Tensors &more) { all->insert(all->end(), more.begin(), more.end()); }
+
 at::Tensor leaf(at::IntArrayRef shape, int64_t seed, at::ScalarType dtype, at::Device device) { return numbers(shape, seed, dtype, device).requires_grad_(); }
 
 Tensors check_norm(at::ScalarType dtype, at::Device device) {
@@ -58,9 +60,7 @@ Tensors check_norm(at::ScalarType dtype, at::Device device) {
     lt_tensor sum, both, normed;
     call(lt_add_rms_norm(&x, &y, &weight, 1e-5, &sum, &both));
     call(lt_rms_norm(&x, &weight, 1e-5, &normed));
-    for (auto &t : with_gradients({take(sum), take(both), take(normed)}, {x, y, weight})) {
-      all.push_back(t);
-    }
+    append(&all, with_gradients({take(sum), take(both), take(normed)}, {x, y, weight}));
   }
   return all;
 }
@@ -71,9 +71,7 @@ Tensors check_rotary(at::ScalarType dtype, at::Device device) {
     auto x = leaf({5, 3, dim}, 1, dtype, device), cos = numbers({5, 1, dim}, 2, dtype, device), sin = numbers({5, 1, dim}, 3, dtype, device);
     lt_tensor out;
     call(lt_rotary(&x, &cos, &sin, &out));
-    for (auto &t : with_gradients({take(out)}, {x})) {
-      all.push_back(t);
-    }
+    append(&all, with_gradients({take(out)}, {x}));
   }
   return all;
 }
@@ -84,9 +82,7 @@ Tensors check_swiglu(at::ScalarType dtype, at::Device device) {
     auto gate = leaf({n}, 1, dtype, device), up = leaf({n}, 2, dtype, device);
     lt_tensor out;
     call(lt_swiglu(&gate, &up, &out));
-    for (auto &t : with_gradients({take(out)}, {gate, up})) {
-      all.push_back(t);
-    }
+    append(&all, with_gradients({take(out)}, {gate, up}));
   }
   return all;
 }
@@ -97,9 +93,7 @@ Tensors check_quick_gelu(at::ScalarType dtype, at::Device device) {
     auto x = leaf({n}, 1, dtype, device);
     lt_tensor out;
     call(lt_quick_gelu(&x, &out));
-    for (auto &t : with_gradients({take(out)}, {x})) {
-      all.push_back(t);
-    }
+    append(&all, with_gradients({take(out)}, {x}));
   }
   return all;
 }

@@ -8,8 +8,6 @@ namespace {
 
 const void *address(const at::Tensor &x) { return x.defined() ? x.const_data_ptr() : nullptr; }
 
-std::string named(const char *operation, const at::Tensor &x) { return std::string(operation) + (x.scalar_type() == at::kFloat ? "_float" : "_bf16"); }
-
 int64_t blocks_for(int64_t work, int64_t of_block) { return (work + of_block - 1) / of_block; }
 
 // Whether runs of `run` elements that begin at these tensors' first can be loaded 16 bytes at a time. With it, a thread has several
@@ -38,7 +36,7 @@ bool rms_norm_ready(const at::Tensor &x, const at::Tensor &weight) { return read
 
 void rms_norm(const at::Tensor &x, const at::Tensor &y, const at::Tensor &weight, double eps, at::Tensor sum, at::Tensor out, at::Tensor inverse) {
   int64_t size = x.size(-1), rows = x.numel() / size;
-  run(named("rms_norm", x), blocks_for(rows, rows_of_block(size)), address(x), address(y), address(weight), y.defined() ? sum.data_ptr() : nullptr,
+  run("rms_norm" + suffix(x), blocks_for(rows, rows_of_block(size)), address(x), address(y), address(weight), y.defined() ? sum.data_ptr() : nullptr,
       out.data_ptr(), inverse.data_ptr(), static_cast<long long>(rows), static_cast<int>(size), static_cast<float>(eps), wide(size, {x, y, weight}));
 }
 
@@ -46,7 +44,7 @@ void rms_norm_backward(const at::Tensor &sum, const at::Tensor &inverse, const a
                        at::Tensor dx, at::Tensor *dw) {
   int64_t size = sum.size(-1), rows = sum.numel() / size, each = dw ? kRowsEach : 1, groups = blocks_for(rows, each);
   auto partial = dw ? at::empty({groups, size}, inverse.options()) : at::Tensor();
-  run(named("rms_norm_backward", sum), blocks_for(groups, rows_of_block(size)), address(sum), address(weight), address(inverse), address(grad),
+  run("rms_norm_backward" + suffix(sum), blocks_for(groups, rows_of_block(size)), address(sum), address(weight), address(inverse), address(grad),
       address(also), dx.data_ptr(), partial.defined() ? partial.data_ptr() : nullptr, static_cast<long long>(rows), static_cast<int>(size),
       static_cast<int>(each), wide(size, {sum, weight, grad, also}));
   if (dw) {
@@ -57,7 +55,7 @@ void rms_norm_backward(const at::Tensor &sum, const at::Tensor &inverse, const a
 void rotate(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, at::Tensor y, bool back) {
   int64_t half = x.size(2) / 2, pairs = x.numel() / 2;
   int sixteen = wide(half, {x, cos, sin, y}) && wide(x.stride(0), {x}) && wide(y.stride(0), {y});
-  run(named("rotary", x), element_blocks(pairs, sixteen, x), address(x), address(cos), address(sin), y.data_ptr(), static_cast<long long>(pairs),
+  run("rotary" + suffix(x), element_blocks(pairs, sixteen, x), address(x), address(cos), address(sin), y.data_ptr(), static_cast<long long>(pairs),
       static_cast<int>(x.size(1)), static_cast<int>(half), static_cast<long long>(x.stride(0)), static_cast<long long>(y.stride(0)),
       static_cast<int>(back), sixteen);
 }
@@ -65,26 +63,26 @@ void rotate(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, a
 void swiglu(const at::Tensor &gate, const at::Tensor &up, at::Tensor y) {
   int64_t columns = gate.size(1), row = gate.stride(0);
   int sixteen = wide(columns, {gate, up, y}) && wide(row, {gate});
-  run(named("swiglu", y), element_blocks(y.numel(), sixteen, y), address(gate), address(up), y.data_ptr(), static_cast<long long>(y.numel()),
+  run("swiglu" + suffix(y), element_blocks(y.numel(), sixteen, y), address(gate), address(up), y.data_ptr(), static_cast<long long>(y.numel()),
       static_cast<long long>(columns), static_cast<long long>(row), sixteen);
 }
 
 void swiglu_backward(const at::Tensor &gate, const at::Tensor &up, const at::Tensor &grad, at::Tensor d_gate, at::Tensor d_up) {
   int64_t columns = gate.size(1), row = gate.stride(0), d_row = d_gate.stride(0);
   int sixteen = wide(columns, {gate, up, grad, d_gate, d_up}) && wide(row, {gate}) && wide(d_row, {gate});
-  run(named("swiglu_backward", grad), element_blocks(grad.numel(), sixteen, grad), address(gate), address(up), address(grad), d_gate.data_ptr(),
+  run("swiglu_backward" + suffix(grad), element_blocks(grad.numel(), sixteen, grad), address(gate), address(up), address(grad), d_gate.data_ptr(),
       d_up.data_ptr(), static_cast<long long>(grad.numel()), static_cast<long long>(columns), static_cast<long long>(row),
       static_cast<long long>(d_row), sixteen);
 }
 
 void quick_gelu(const at::Tensor &x, at::Tensor y) {
   int sixteen = wide(x.numel(), {x});
-  run(named("quick_gelu", x), element_blocks(x.numel(), sixteen, x), address(x), y.data_ptr(), static_cast<long long>(x.numel()), sixteen);
+  run("quick_gelu" + suffix(x), element_blocks(x.numel(), sixteen, x), address(x), y.data_ptr(), static_cast<long long>(x.numel()), sixteen);
 }
 
 void quick_gelu_backward(const at::Tensor &x, const at::Tensor &grad, at::Tensor dx) {
   int sixteen = wide(x.numel(), {x, grad});
-  run(named("quick_gelu_backward", x), element_blocks(x.numel(), sixteen, x), address(x), address(grad), dx.data_ptr(),
+  run("quick_gelu_backward" + suffix(x), element_blocks(x.numel(), sixteen, x), address(x), address(grad), dx.data_ptr(),
       static_cast<long long>(x.numel()), sixteen);
 }
 
@@ -93,7 +91,7 @@ void cross_entropy(at::Tensor logits, const at::Tensor &labels, at::Tensor each,
   TORCH_CHECK(logits.is_contiguous() && labels.is_contiguous() && each.is_contiguous() && labels.scalar_type() == at::kLong && labels.numel() == rows &&
                   each.scalar_type() == at::kFloat && each.numel() == rows,
               "logits ", logits.sizes(), ", labels ", labels.sizes(), ", losses ", each.sizes());
-  run(named("cross_entropy", logits), rows, logits.data_ptr(), address(labels), each.data_ptr(), static_cast<int>(classes), static_cast<int>(gradient),
+  run("cross_entropy" + suffix(logits), rows, logits.data_ptr(), address(labels), each.data_ptr(), static_cast<int>(classes), static_cast<int>(gradient),
       wide(classes, {logits}));
 }
 

@@ -5,9 +5,6 @@
 
 namespace lt {
 
-// Whether our CPU kernels take x.
-inline bool cpu_fits(const at::Tensor &x) { return fused() && x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0; }
-
 constexpr int64_t kElements = 16384;  // elements that a thread takes at least
 
 inline int64_t grain(int64_t columns) { return std::max<int64_t>(1, kElements / columns); }

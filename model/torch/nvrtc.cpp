@@ -1,6 +1,4 @@
 // NVIDIA's run-time compiler, opened by its path: a machine without it, and the build, need nothing of it.
-#include <dlfcn.h>
-
 #include <string>
 #include <vector>
 
@@ -22,24 +20,18 @@ struct Nvrtc {
   int (*destroy)(Program *);
 };
 
-template <typename Function>
-void find(void *library, const char *name, Function *function) {
-  *function = reinterpret_cast<Function>(dlsym(library, name));
-  TORCH_CHECK(*function, "it has no ", name);
-}
-
 Nvrtc open_nvrtc(const char *path) {
   void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   TORCH_CHECK(library, dlerror());
   Nvrtc n;
-  find(library, "nvrtcVersion", &n.version);
-  find(library, "nvrtcCreateProgram", &n.create);
-  find(library, "nvrtcCompileProgram", &n.compile);
-  find(library, "nvrtcGetProgramLogSize", &n.log_size);
-  find(library, "nvrtcGetProgramLog", &n.log);
-  find(library, "nvrtcGetCUBINSize", &n.cubin_size);
-  find(library, "nvrtcGetCUBIN", &n.cubin);
-  find(library, "nvrtcDestroyProgram", &n.destroy);
+  lt::find_symbol(library, path, "nvrtcVersion", &n.version);
+  lt::find_symbol(library, path, "nvrtcCreateProgram", &n.create);
+  lt::find_symbol(library, path, "nvrtcCompileProgram", &n.compile);
+  lt::find_symbol(library, path, "nvrtcGetProgramLogSize", &n.log_size);
+  lt::find_symbol(library, path, "nvrtcGetProgramLog", &n.log);
+  lt::find_symbol(library, path, "nvrtcGetCUBINSize", &n.cubin_size);
+  lt::find_symbol(library, path, "nvrtcGetCUBIN", &n.cubin);
+  lt::find_symbol(library, path, "nvrtcDestroyProgram", &n.destroy);
   return n;
 }
 

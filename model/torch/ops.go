@@ -23,11 +23,7 @@ func (t *Tensor) g() libtch.Ctensor { return libtch.Ctensor(t.ptr()) }
 
 // SetFused says whether our own CPU kernels run (the default) or libtorch's operations everywhere, and returns what was set before.
 func SetFused(on bool) bool {
-	flag := C.int(0)
-	if on {
-		flag = 1
-	}
-	return C.lt_set_fused(flag) != 0
+	return C.lt_set_fused(flag(on)) != 0
 }
 
 // Add is a + b, broadcast.
@@ -179,11 +175,7 @@ func QuickGelu(s *Scope, x *Tensor) *Tensor {
 func Attention(s *Scope, q, k, v *Tensor, starts []int64, causal bool) *Tensor {
 	var out C.lt_tensor
 	p, n := dims(starts)
-	var flag C.int
-	if causal {
-		flag = 1
-	}
-	message := C.lt_attention(q.c(), k.c(), v.c(), p, n-1, flag, &out)
+	message := C.lt_attention(q.c(), k.c(), v.c(), p, n-1, flag(causal), &out)
 	return s.take("attention", out, message)
 }
 

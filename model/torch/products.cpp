@@ -20,8 +20,8 @@ bool own_products() {
 }
 
 bool fits(const at::Tensor &a, const at::Tensor &b) {
-  auto good = [](const at::Tensor &x) { return x.is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 2 && x.stride(1) == 1 && x.numel() > 0; };
-  return lt::fused() && own_products() && good(a) && good(b);
+  auto good = [](const at::Tensor &x) { return lt::cpu_fits(x) && x.dim() == 2 && x.stride(1) == 1; };
+  return own_products() && good(a) && good(b);
 }
 
 // A matrix whose rows may lie apart.

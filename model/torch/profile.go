@@ -31,12 +31,10 @@ func (e Event) End() time.Time { return e.Start.Add(e.Total) }
 // StartProfile has libtorch note every operation that this thread and, in backward, autograd's threads call, and with cards also what runs
 // there. It costs some microseconds an operation until StopProfile, which the same thread must call.
 func StartProfile(cards bool) {
-	flag := C.int(1)
 	if !cards {
-		flag = 0
 		setDefaultEnv("KINETO_LOG_LEVEL", "5") // it reports the card that nobody asked for as missing, on stderr
 	}
-	check("start profile", C.lt_profile_start(flag))
+	check("start profile", C.lt_profile_start(flag(cards)))
 }
 
 // StopProfile ends what StartProfile began and returns the events in the order of their starts, callers before what they call.

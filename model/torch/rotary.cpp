@@ -48,8 +48,6 @@ void rotate_into(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &s
 
 bool ours(const at::Tensor &x, const at::Tensor &cos) { return lt::device::ready(lt::device::kRotary, {x, cos}) || lt::cpu_fits(x); }
 
-bool heads_lie_together(const at::Tensor &x) { return x.stride(2) == 1 && x.stride(1) == x.size(2); }
-
 at::Tensor plain_rotary(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin) {
   auto halves = x.chunk(2, -1);
   auto turned = at::cat({-halves[1], halves[0]}, -1);
@@ -65,8 +63,8 @@ at::Tensor plain_back(const at::Tensor &grad, const at::Tensor &cos, const at::T
 // The tables are constants: no gradient reaches them.
 struct Rotary : torch::autograd::Function<Rotary> {
   static at::Tensor turn(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, bool back) {
-    auto in = heads_lie_together(x) ? x : x.contiguous(), y = at::empty(x.sizes(), x.options());
-    rotate_into(in, cos, sin, y, back);
+    auto y = at::empty(x.sizes(), x.options());
+    rotate_into(lt::with_heads_together(x), cos, sin, y, back);
     return y;
   }
 
@@ -88,7 +86,7 @@ struct Rotary : torch::autograd::Function<Rotary> {
 }  // namespace
 
 void lt::rotate(at::Tensor x, const at::Tensor &cos, const at::Tensor &sin, bool back) {
-  if (ours(x, cos) && heads_lie_together(x)) {
+  if (ours(x, cos) && heads_together(x)) {
     rotate_into(x, cos, sin, x, back);
   } else {
     x.copy_(back ? plain_back(x, cos, sin) : plain_rotary(x, cos, sin));

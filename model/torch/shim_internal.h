@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/record_function.h>
+#include <dlfcn.h>
 
 #include <cstring>
 #include <exception>
@@ -26,7 +27,25 @@
   }
 
 namespace lt {
+
 bool fused();  // whether our own kernels run where there is one, or libtorch's operations everywhere
+
+// Whether our CPU kernels take x.
+inline bool cpu_fits(const at::Tensor &x) { return fused() && x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0; }
+
+// Whether the heads of x [T,heads,d] lie beside each other; rows may lie apart.
+inline bool heads_together(const at::Tensor &x) { return x.stride(2) == 1 && (x.size(1) == 1 || x.stride(1) == x.size(2)); }
+
+// x, or a copy whose heads do.
+inline at::Tensor with_heads_together(const at::Tensor &x) { return heads_together(x) ? x : x.contiguous(); }
+
+// An entry of a library that was opened by name.
+template <typename Function>
+void find_symbol(void *library, const char *library_name, const char *name, Function *function) {
+  *function = reinterpret_cast<Function>(dlsym(library, name));
+  TORCH_CHECK(*function, library_name, " has no ", name);
+}
+
 }
 
 inline at::Tensor &ref(lt_tensor t) { return *static_cast<at::Tensor *>(t); }
