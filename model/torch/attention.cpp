@@ -53,15 +53,12 @@ lt::Attended flash_forward(const at::Tensor &q, const at::Tensor &k, const at::T
   return {std::get<0>(r), std::get<1>(r), std::get<2>(r), std::get<3>(r)};
 }
 
-// Called here and not by libtorch's formula, so that gradients lie where the caller wants them.
-void flash_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Attended &a, const at::Tensor &dout,
-                    const lt::Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv) {
+lt::AttentionGradients flash_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Attended &a, const at::Tensor &dout,
+                                      const lt::Samples &samples) {
   auto borders = borders_on(q.device(), samples.starts);
   int64_t longest = samples.longest();
   auto d = at::_flash_attention_backward(dout, q, k, v, a.out, a.log_sums, borders, borders, longest, longest, 0.0, samples.causal, a.state, a.unused);
-  dq.copy_(std::get<0>(d));
-  dk.copy_(std::get<1>(d));
-  dv.copy_(std::get<2>(d));
+  return {std::get<0>(d), std::get<1>(d), std::get<2>(d)};
 }
 
 // Sample by sample, each by libtorch's kernel.
@@ -100,11 +97,11 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
     auto saved = context->get_saved_variables();
     auto empty = [](const at::Tensor &x) { return at::empty(x.sizes(), x.options()); };
-    auto dq = empty(saved[0]), dk = empty(saved[1]), dv = empty(saved[2]);
     lt::Samples samples{context->saved_data["starts"].toIntVector(), context->saved_data["causal"].toBool()};
     auto dout = lt::with_heads_together(grads[0]);
-    lt::attention_backward(saved[0], saved[1], saved[2], {saved[3], saved[4], saved[5], saved[6]}, dout, samples, dq, dk, dv);
-    return {dq, dk, dv, at::Tensor(), at::Tensor()};
+    auto d = lt::attention_backward(saved[0], saved[1], saved[2], {saved[3], saved[4], saved[5], saved[6]}, dout, samples,
+                                    {empty(saved[0]), empty(saved[1]), empty(saved[2])});
+    return {d.q, d.k, d.v, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -125,10 +122,14 @@ lt::Attended lt::attention_forward(const at::Tensor &q, const at::Tensor &k, con
   return q.is_cpu() ? cpu_attention_forward(q, k, v, samples) : flash_forward(q, k, v, samples);
 }
 
-void lt::attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
-                            const Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv) {
+lt::AttentionGradients lt::attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
+                                              const Samples &samples, const AttentionGradients &room) {
   RECORD_FUNCTION("llavatrain::attention_backward", {});
-  (q.is_cpu() ? cpu_attention_backward : flash_backward)(q, k, v, a, dout, samples, dq, dk, dv);
+  if (!q.is_cpu()) {
+    return flash_backward(q, k, v, a, dout, samples);
+  }
+  cpu_attention_backward(q, k, v, a, dout, samples, room);
+  return room;
 }
 
 char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int causal, lt_tensor *out) {

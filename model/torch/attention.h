@@ -29,13 +29,17 @@ bool attention_fits(const at::Tensor &q);
 // q [T,H,d]; k, v [T,G,d] with G a divisor of H; the rows of each may lie apart, as parts of wider ones.
 Attended attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples);
 
-// Writes the gradients of q, k and v into tensors of their shapes, whose rows may lie apart.
-void attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout, const Samples &samples,
-                        at::Tensor dq, at::Tensor dk, at::Tensor dv);
+struct AttentionGradients {
+  at::Tensor q, k, v;
+};
+
+// The gradients of q, k and v: in `room`, tensors of their shapes whose rows may lie apart, or where the kernel makes its own, in those.
+AttentionGradients attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
+                                      const Samples &samples, const AttentionGradients &room);
 
 // attention_cpu.cpp
 Attended cpu_attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples);
 void cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
-                            const Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv);
+                            const Samples &samples, const AttentionGradients &out);
 
 }  // namespace lt

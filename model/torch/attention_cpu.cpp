@@ -215,12 +215,12 @@ lt::Attended lt::cpu_attention_forward(const at::Tensor &q, const at::Tensor &k,
 }
 
 void lt::cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
-                                const Samples &samples, at::Tensor dq, at::Tensor dk, at::Tensor dv) {
-  for (const at::Tensor &x : {q, k, v, a.out, dout, dq, dk, dv}) {
+                                const Samples &samples, const AttentionGradients &out) {
+  for (const at::Tensor &x : {q, k, v, a.out, dout, out.q, out.k, out.v}) {
     check_operand(x);
   }
   Shape shape(q, k);
-  Operand queries(q), keys(k), values(v), outputs(a.out), gradients(dout), to_q(dq), to_k(dk), to_v(dv);
+  Operand queries(q), keys(k), values(v), outputs(a.out), gradients(dout), to_q(out.q), to_k(out.k), to_v(out.v);
   auto *logs = a.log_sums.const_data_ptr<float>();
   const int64_t d = shape.d, wide = shape.wide();
   each_task(samples, shape.groups, [&](int64_t start, int64_t n, int64_t group) {

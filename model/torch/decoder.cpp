@@ -31,7 +31,7 @@ struct AttentionHalf : torch::autograd::Function<AttentionHalf> {
     auto n = lt::rms_norm_forward(x, {}, norm, eps);  // [T,D]
     auto qkv = lt::product(n.out, weight, bias.value_or(at::Tensor()));  // [T,(H+2G)*d]
     Heads h(qkv, heads, groups);
-    lt::rotate(h.turned, cos, sin, false);
+    lt::rotate(h.turned, cos, sin, h.turned, false);
     auto a = lt::attention_forward(h.q, h.k, h.v, {starts, true});  // [T,H,d]
     bool again = !keep || !weight.requires_grad();
     context->save_for_backward({x, norm, weight, bias.value_or(at::Tensor()), n.inverse, again ? at::Tensor() : n.out, qkv, a.out, a.log_sums, a.state,
@@ -51,8 +51,14 @@ struct AttentionHalf : torch::autograd::Function<AttentionHalf> {
     lt::Samples samples{context->saved_data["starts"].toIntVector(), true};
     auto d_qkv = at::empty_like(qkv);  // [T,(H+2G)*d]
     Heads h(qkv, heads, groups), d(d_qkv, heads, groups);
-    lt::attention_backward(h.q, h.k, h.v, a, grads[0].contiguous().view(h.q.sizes()), samples, d.q, d.k, d.v);
-    lt::rotate(d.turned, saved[11], saved[12], true);
+    auto made = lt::attention_backward(h.q, h.k, h.v, a, grads[0].contiguous().view(h.q.sizes()), samples, {d.q, d.k, d.v});
+    if (made.q.is_same(d.q)) {
+      lt::rotate(d.turned, saved[11], saved[12], d.turned, true);
+    } else {  // the rotation moves them to their place
+      lt::rotate(made.q, saved[11], saved[12], d.q, true);
+      lt::rotate(made.k, saved[11], saved[12], d.k, true);
+      d.v.copy_(made.v);
+    }
     at::Tensor d_weight, d_bias;
     if (weight.requires_grad()) {
       auto n = normed.defined() ? normed : lt::rms_norm_forward(x, {}, norm, context->saved_data["eps"].toDouble()).out;  // [T,D]

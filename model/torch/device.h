@@ -16,14 +16,19 @@ enum Operation { kRMSNorm, kRotary, kSwiGLU, kQuickGelu, kCrossEntropy, kAdamW, 
 // one dtype, fp32 or bf16, and elements.
 bool ready(Operation operation, std::initializer_list<at::Tensor> tensors);
 
+struct Grid {
+  int64_t blocks;
+  int threads = kThreads;  // of a block: a multiple of a warp's
+};
+
 // Queues a kernel on the card's current stream. args are addresses of the arguments.
-void launch(const std::string &kernel, int64_t blocks, void **args);
+void launch(const std::string &kernel, Grid grid, void **args);
 
 // The same for arguments of exactly the kernel's types; addresses may be void*.
 template <typename... Args>
-void run(const std::string &kernel, int64_t blocks, Args... args) {
+void run(const std::string &kernel, Grid grid, Args... args) {
   void *list[] = {&args...};
-  launch(kernel, blocks, list);
+  launch(kernel, grid, list);
 }
 
 // The part of a kernel's name that says its dtype.

@@ -12,6 +12,7 @@ struct Driver {
   int (*init)(unsigned);
   int (*device)(int *, int ordinal);
   int (*attribute)(int *, int attribute, int device);
+  int (*name)(char *, int length, int device);
   int (*retain)(void **context, int device);
   int (*current)(void **context);
   int (*set_current)(void *context);
@@ -46,6 +47,7 @@ void open_driver() {
   lt::find_symbol(library, path, "cuInit", &driver.init);
   lt::find_symbol(library, path, "cuDeviceGet", &driver.device);
   lt::find_symbol(library, path, "cuDeviceGetAttribute", &driver.attribute);
+  lt::find_symbol(library, path, "cuDeviceGetName", &driver.name);
   lt::find_symbol(library, path, "cuDevicePrimaryCtxRetain", &driver.retain);
   lt::find_symbol(library, path, "cuCtxGetCurrent", &driver.current);
   lt::find_symbol(library, path, "cuCtxSetCurrent", &driver.set_current);
@@ -90,16 +92,17 @@ bool ready(Operation operation, std::initializer_list<at::Tensor> tensors) {
   return true;
 }
 
-void launch(const std::string &kernel, int64_t blocks, void **args) {
-  TORCH_CHECK(blocks > 0 && blocks < (int64_t{1} << 31), kernel, " on ", blocks, " blocks");
+void launch(const std::string &kernel, Grid grid, void **args) {
+  TORCH_CHECK(grid.blocks > 0 && grid.blocks < (int64_t{1} << 31), kernel, " on ", grid.blocks, " blocks");
+  auto blocks = static_cast<unsigned>(grid.blocks), threads = static_cast<unsigned>(grid.threads);
   if (emulator) {
-    emulator(kernel.c_str(), static_cast<unsigned>(blocks), kThreads, args);
+    emulator(kernel.c_str(), blocks, threads, args);
     return;
   }
   use_context();
   c10::impl::VirtualGuardImpl guard(at::kCUDA);
   void *stream = guard.getStreamNativeHandle(guard.getStream(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(card))));
-  demand(driver.launch(functions.at(kernel), static_cast<unsigned>(blocks), 1, 1, kThreads, 1, 1, 0, stream, args, nullptr), kernel.c_str());
+  demand(driver.launch(functions.at(kernel), blocks, 1, 1, threads, 1, 1, 0, stream, args, nullptr), kernel.c_str());
 }
 
 }  // namespace device
@@ -116,6 +119,15 @@ char *lt_compute_capability(int device, int *major, int *minor) {
     demand(driver.device(&handle, device), "cuDeviceGet");
     demand(driver.attribute(major, kMajor, handle), "cuDeviceGetAttribute");
     demand(driver.attribute(minor, kMinor, handle), "cuDeviceGetAttribute");
+  })
+}
+
+char *lt_card_name(int device, char *out, int length) {
+  LT_PROTECT({
+    open_driver();
+    int handle = 0;
+    demand(driver.device(&handle, device), "cuDeviceGet");
+    demand(driver.name(out, length, handle), "cuDeviceGetName");
   })
 }
 

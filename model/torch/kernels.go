@@ -164,12 +164,21 @@ func LoadKernels(d Device) (said []string) {
 	if err := loadKernels(d); err != nil {
 		return []string{fmt.Sprintf("libtorch's operations run in place of our kernels: %v", err)}
 	}
-	for operation, problem := range CheckKernels(d) {
-		C.lt_switch_operation(C.int(operation), 0)
-		said = append(said, fmt.Sprintf("libtorch's operations run in place of our kernel for %s", problem))
+	for operation, check := range CheckKernels(d) {
+		if check.Problem != "" {
+			C.lt_switch_operation(C.int(operation), 0)
+			said = append(said, fmt.Sprintf("libtorch's operations run in place of our kernel for %s: %s", check.Operation, check.Problem))
+		}
 	}
 	slices.Sort(said)
 	return said
+}
+
+// CardName is what the driver calls a card, as in NVIDIA H200.
+func CardName(d Device) string {
+	var name [256]C.char
+	check("card name", C.lt_card_name(C.int(d), &name[0], C.int(len(name))))
+	return C.GoString(&name[0])
 }
 
 func loadKernels(d Device) error {
@@ -191,16 +200,25 @@ func loadKernels(d Device) error {
 	return nil
 }
 
+// KernelCheck is how an operation's kernels compare with libtorch's operations.
+type KernelCheck struct {
+	Operation  string
+	FP32, BF16 float64 // the largest difference of a result or gradient, as a share of its largest value
+	Problem    string  // "" where they agree
+}
+
 // CheckKernels runs each operation by its kernels and by libtorch's operations, forward and backward, in fp32 and bf16, on small tensors.
-// The result has what is wrong with those that differ, by the operation's number.
-func CheckKernels(d Device) map[int]string {
-	problems := map[int]string{}
+func CheckKernels(d Device) (list []KernelCheck) {
 	for i := C.int(0); C.lt_operation_name(i) != nil; i++ {
-		if message := C.lt_check_operation(i, C.int(d)); message != nil {
-			problems[int(i)] = C.GoString(C.lt_operation_name(i)) + ": " + takeString(message)
+		check := KernelCheck{Operation: C.GoString(C.lt_operation_name(i))}
+		var worst [2]C.double
+		if message := C.lt_check_operation(i, C.int(d), &worst[0]); message != nil {
+			check.Problem = takeString(message)
 		}
+		check.FP32, check.BF16 = float64(worst[0]), float64(worst[1])
+		list = append(list, check)
 	}
-	return problems
+	return list
 }
 
 // SetLauncher has kernels run by a function of C in place of a card, on tensors of the CPU; nil ends that. torchtest emulates them so.

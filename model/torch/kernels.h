@@ -22,11 +22,11 @@
 
 namespace lt {
 
-constexpr int kThreads = 256;              // of every block
+constexpr int kThreads = 256;                 // of a block that has no row of its own
 constexpr int kWarp = 32;
-constexpr int kHold = 32;                  // values of a row that a thread keeps in registers
-constexpr int kShortRow = kWarp * kHold;   // rows up to this size are a warp's, eight to a block
-constexpr int kLongRow = kThreads * kHold;  // longer ones, up to this, a block's
+constexpr int kHold = 8;                      // values of a row that a thread keeps in registers
+constexpr int kRowThreads = 1024;             // of a block with a row of its own, at most
+constexpr int kLongRow = kRowThreads * kHold;
 constexpr int kSumBlock = 1 << 16;         // values that a block of sum_squares adds
 constexpr int kUpdateBlock = 1 << 13;      // parameters that a block of adamw updates
 
@@ -57,9 +57,13 @@ LT_BOTH float widen(const bf16 &x) { return float_of(static_cast<unsigned>(x.bit
 
 // The nearest bf16, ties to even; a NaN stays one.
 LT_BOTH void narrow(float x, bf16 *out) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out->bits) : "f"(x));  // one instruction in place of seven
+#else
   unsigned bits = bits_of(x);
   bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
   out->bits = static_cast<unsigned short>(is_nan ? 0x7fc0u : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+#endif
 }
 LT_BOTH void narrow(float x, float *out) { *out = x; }
 

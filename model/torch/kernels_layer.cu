@@ -15,8 +15,14 @@ struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {
 };
 
 template <typename T, int N>
+__device__ __forceinline__ void load(const T *from, Pack<T, N> *to) {
+  *to = *reinterpret_cast<const Pack<T, N> *>(from);
+}
+
+template <typename T, int N>
 __device__ __forceinline__ void load(const T *from, float (&to)[N]) {
-  Pack<T, N> pack = *reinterpret_cast<const Pack<T, N> *>(from);
+  Pack<T, N> pack;
+  load(from, &pack);
 #pragma unroll
   for (int i = 0; i < N; i++) {
     to[i] = widen(pack.v[i]);
@@ -46,25 +52,21 @@ struct Largest {
   __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
 
-// One value of all threads that share a row (a warp, or the whole block), the same in each of them.
-template <int kGroup, typename V, typename Combine>
+// One value of all threads of the block, the same in each of them.
+template <typename V, typename Combine>
 __device__ V reduce(V x, Combine combine) {
 #pragma unroll
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {
     x = combine(x, __shfl_xor_sync(0xffffffffu, x, distance));
   }
-  if (kGroup == kWarp) {
-    return x;
-  }
-  __shared__ V warps[kThreads / kWarp];
+  __shared__ V warps[kRowThreads / kWarp];
   __syncthreads();  // nobody reads the values of an earlier call any more
   if (threadIdx.x % kWarp == 0) {
     warps[threadIdx.x / kWarp] = x;
   }
   __syncthreads();
   x = warps[0];
-#pragma unroll
-  for (int w = 1; w < kThreads / kWarp; w++) {
+  for (int w = 1; w < blockDim.x / kWarp; w++) {
     x = combine(x, warps[w]);
   }
   return x;
@@ -72,18 +74,17 @@ __device__ V reduce(V x, Combine combine) {
 
 // ---- RMSNorm: out = weight * h / rms(h), with h = x + y where y is given ----
 
-// A row's columns go round its threads, N neighbours at a time: turn t of a thread has columns (t * kGroup + lane) * N and following.
-template <typename T, int kGroup, int N>
-__device__ void rms_norm_rows(const T *x, const T *y, const T *weight, T *sum, T *out, float *inverse, long long rows, int size, float eps) {
-  const int lane = threadIdx.x % kGroup;
-  const long long row = thread_index() / kGroup, start = row * size;
-  if (row >= rows) {
-    return;  // with all who share the row
-  }
+// A block has a row, whose columns go round its threads, N neighbours at a time: turn t of a thread has column_of(t) and following.
+template <int N>
+__device__ __forceinline__ int column_of(int turn) { return (turn * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * N; }
+
+template <typename T, int N>
+__device__ void rms_norm_row(const T *x, const T *y, const T *weight, T *sum, T *out, float *inverse, int size, float eps) {
+  const long long start = static_cast<long long>(blockIdx.x) * size;
   float h[kHold / N][N], squares = 0;
 #pragma unroll
   for (int turn = 0; turn < kHold / N; turn++) {
-    const int column = (turn * kGroup + lane) * N;
+    const int column = column_of<N>(turn);
     if (column < size) {
       load(x + start + column, h[turn]);
       if (y) {
@@ -101,13 +102,13 @@ __device__ void rms_norm_rows(const T *x, const T *y, const T *weight, T *sum, T
       }
     }
   }
-  const float scale = 1 / sqrtf(reduce<kGroup>(squares, Sum()) / size + eps);
-  if (lane == 0) {
-    inverse[row] = scale;
+  const float scale = 1 / sqrtf(reduce(squares, Sum()) / size + eps);
+  if (threadIdx.x == 0) {
+    inverse[blockIdx.x] = scale;
   }
 #pragma unroll
   for (int turn = 0; turn < kHold / N; turn++) {
-    const int column = (turn * kGroup + lane) * N;
+    const int column = column_of<N>(turn);
     if (column < size) {
       float w[N];
       load(weight + column, w);
@@ -120,58 +121,60 @@ __device__ void rms_norm_rows(const T *x, const T *y, const T *weight, T *sum, T
   }
 }
 
-// dx = s (d - h s^2 mean(h d)) + grad_sum, with s = 1/rms(h) and d = weight * grad; grad_sum may be null. Where partial is not null, a
-// group's row of it is the sum of grad * s * h over the group's rows, of which there are rows_each.
-template <typename T, int kGroup, int N>
+// dx = s (d - h s^2 mean(h d)) + grad_sum, with s = 1/rms(h) and d = weight * grad; grad_sum may be null. A block has rows_each rows, one
+// after another; where partial is not null, its row of it becomes the sum of grad * s * h over them.
+template <typename T, int N>
 __device__ void rms_norm_rows_backward(const T *h, const T *weight, const float *inverse, const T *grad, const T *grad_sum, T *dx, float *partial,
                                        long long rows, int size, int rows_each) {
-  const int lane = threadIdx.x % kGroup;
-  const long long group = thread_index() / kGroup, first = group * rows_each;
+  const long long first = static_cast<long long>(blockIdx.x) * rows_each;
   const long long last = first + rows_each < rows ? first + rows_each : rows;
   float dw[kHold / N][N] = {};
   for (long long row = first; row < last; row++) {
     const long long start = row * size;
     const float scale = inverse[row];
-    float x[kHold / N][N], d[kHold / N][N], products = 0;
+    Pack<T, N> x[kHold / N], g[kHold / N], more[kHold / N] = {};  // as they lie in memory: few registers, many rows at a time
+    float products = 0;
 #pragma unroll
     for (int turn = 0; turn < kHold / N; turn++) {
-      const int column = (turn * kGroup + lane) * N;
+      const int column = column_of<N>(turn);
       if (column < size) {
-        float g[N];
-        load(h + start + column, x[turn]);
-        load(grad + start + column, g);
-        load(weight + column, d[turn]);
+        float w[N];
+        load(h + start + column, &x[turn]);
+        load(grad + start + column, &g[turn]);
+        load(weight + column, w);
+        if (grad_sum) {
+          load(grad_sum + start + column, &more[turn]);
+        }
 #pragma unroll
         for (int i = 0; i < N; i++) {
-          dw[turn][i] += rounded<T>(g[i] * rounded<T>(x[turn][i] * scale));
-          d[turn][i] = rounded<T>(g[i] * d[turn][i]);
-          products += x[turn][i] * d[turn][i];
+          const float value = widen(x[turn].v[i]), d = widen(g[turn].v[i]);
+          dw[turn][i] += rounded<T>(d * rounded<T>(value * scale));
+          products += value * rounded<T>(d * w[i]);
         }
       }
     }
-    const float pull = scale * scale * reduce<kGroup>(products, Sum()) / size;
+    const float pull = scale * scale * reduce(products, Sum()) / size;
 #pragma unroll
     for (int turn = 0; turn < kHold / N; turn++) {
-      const int column = (turn * kGroup + lane) * N;
+      const int column = column_of<N>(turn);
       if (column < size) {
-        float more[N] = {};
-        if (grad_sum) {
-          load(grad_sum + start + column, more);
-        }
+        float w[N];
+        load(weight + column, w);
 #pragma unroll
         for (int i = 0; i < N; i++) {
-          more[i] += rounded<T>(scale * (d[turn][i] - x[turn][i] * pull));
+          const float d = rounded<T>(widen(g[turn].v[i]) * w[i]);
+          w[i] = widen(more[turn].v[i]) + rounded<T>(scale * (d - widen(x[turn].v[i]) * pull));
         }
-        store(more, dx + start + column);
+        store(w, dx + start + column);
       }
     }
   }
-  if (partial && first < rows) {
+  if (partial) {
 #pragma unroll
     for (int turn = 0; turn < kHold / N; turn++) {
-      const int column = (turn * kGroup + lane) * N;
+      const int column = column_of<N>(turn);
       if (column < size) {
-        store(dw[turn], partial + group * size + column);
+        store(dw[turn], partial + static_cast<long long>(blockIdx.x) * size + column);
       }
     }
   }
@@ -180,16 +183,16 @@ __device__ void rms_norm_rows_backward(const T *h, const T *weight, const float 
 // ---- Rotary positions ----
 
 // y = x*cos + rotate_half(x)*sin for N pairs (i, i+half) of a head; back is the transpose, which brings a gradient down. A position's heads
-// lie beside each other, those of the next x_row and y_row values on. y may be x.
+// lie beside each other, those of the next x_row and y_row values on; it has blocks_each blocks. y may be x.
 template <typename T, int N>
-__device__ void rotate_pairs(const T *x, const T *cos, const T *sin, T *y, long long pairs, int heads, int half, long long x_row,
-                             long long y_row, int back) {
-  const long long first = thread_index() * N;
-  if (first >= pairs) {
+__device__ void rotate_pairs(const T *x, const T *cos, const T *sin, T *y, int blocks_each, int heads, int half, long long x_row, long long y_row,
+                             int back) {
+  const unsigned row = blockIdx.x / blocks_each, first = (blockIdx.x % blocks_each * kThreads + threadIdx.x) * N;
+  if (first >= heads * half) {
     return;
   }
-  const long long head = first / half, i = first % half, row = head / heads, inside = head % heads * 2 * half + i;
-  const long long table = row * 2 * half + i;
+  const unsigned i = first % half, inside = first / half * 2 * half + i;
+  const long long table = static_cast<long long>(row) * 2 * half + i;
   x += row * x_row + inside;
   y += row * y_row + inside;
   float a[N], b[N], cos_a[N], cos_b[N], sin_a[N], sin_b[N];
@@ -211,16 +214,16 @@ __device__ void rotate_pairs(const T *x, const T *cos, const T *sin, T *y, long 
 
 // ---- SwiGLU and quick GELU ----
 
-__device__ __forceinline__ float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+__device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0f, 1 + expf(-x)); }
 
-// gate and up have rows of `columns` values, which lie `row` values apart.
+// gate and up have rows of `columns` values, which lie `row` values apart; a row has blocks_each blocks.
 template <typename T, int N>
-__device__ void swiglu_run(const T *gate, const T *up, T *y, long long n, long long columns, long long row) {
-  const long long first = thread_index() * N;
-  if (first >= n) {
+__device__ void swiglu_run(const T *gate, const T *up, T *y, int blocks_each, long long columns, long long row) {
+  const long long r = blockIdx.x / blocks_each, column = static_cast<long long>(blockIdx.x % blocks_each * kThreads + threadIdx.x) * N;
+  if (column >= columns) {
     return;
   }
-  const long long at = first / columns * row + first % columns;
+  const long long at = r * row + column;
   float g[N], u[N];
   load(gate + at, g);
   load(up + at, u);
@@ -228,22 +231,22 @@ __device__ void swiglu_run(const T *gate, const T *up, T *y, long long n, long l
   for (int i = 0; i < N; i++) {
     u[i] *= rounded<T>(g[i] * sigmoid(g[i]));
   }
-  store(u, y + first);
+  store(u, y + r * columns + column);
 }
 
 // The rows of d_gate and d_up lie d_row values apart. d gate = grad u s (1 + g (1 - s)), d up = grad g s, with s = sigmoid(g).
 template <typename T, int N>
-__device__ void swiglu_run_backward(const T *gate, const T *up, const T *grad, T *d_gate, T *d_up, long long n, long long columns,
+__device__ void swiglu_run_backward(const T *gate, const T *up, const T *grad, T *d_gate, T *d_up, int blocks_each, long long columns,
                                     long long row, long long d_row) {
-  const long long first = thread_index() * N;
-  if (first >= n) {
+  const long long r = blockIdx.x / blocks_each, column = static_cast<long long>(blockIdx.x % blocks_each * kThreads + threadIdx.x) * N;
+  if (column >= columns) {
     return;
   }
-  const long long at = first / columns * row + first % columns, to = first / columns * d_row + first % columns;
+  const long long at = r * row + column, to = r * d_row + column;
   float g[N], u[N], d[N];
   load(gate + at, g);
   load(up + at, u);
-  load(grad + first, d);
+  load(grad + r * columns + column, d);
 #pragma unroll
   for (int i = 0; i < N; i++) {
     const float s = sigmoid(g[i]), d_silu = rounded<T>(d[i] * u[i]);
@@ -312,8 +315,8 @@ __device__ void cross_entropy_row(T *logits, const long long *labels, float *eac
       sum += expf(x[i] - top);
     }
   }
-  const float most = reduce<kThreads>(largest, Largest());
-  const float log_sum = logf(reduce<kThreads>(sum * expf(largest - most), Sum()));
+  const float most = reduce(largest, Largest());
+  const float log_sum = logf(reduce(sum * expf(largest - most), Sum()));
   if (threadIdx.x == 0) {
     const bool known = label >= 0 && label < classes;
     each[blockIdx.x] = known ? log_sum - (widen(row[label]) - most) : float_of(0x7fc00000u);
@@ -336,7 +339,7 @@ __device__ void cross_entropy_row(T *logits, const long long *labels, float *eac
 }  // namespace
 
 #define LT_KERNEL extern "C" __global__ void __launch_bounds__(kThreads)
-#define LT_KERNEL_IN_PAIRS extern "C" __global__ void __launch_bounds__(kThreads, 2)  // as few registers as two blocks at a time leave
+#define LT_ROW_KERNEL extern "C" __global__ void __launch_bounds__(kRowThreads)
 
 // wide: addresses and rows are multiples of 16 bytes.
 #define LT_WIDTHS(function, T, ...)                                                                                                                  \
@@ -346,35 +349,24 @@ __device__ void cross_entropy_row(T *logits, const long long *labels, float *eac
     function<T, 1>(__VA_ARGS__);                                                                                                                     \
   }
 
-#define LT_ROW_WIDTHS(function, T, ...)                                                                                                              \
-  if (size <= kShortRow && wide) {                                                                                                                   \
-    function<T, kWarp, kWide<T>>(__VA_ARGS__);                                                                                                       \
-  } else if (size <= kShortRow) {                                                                                                                    \
-    function<T, kWarp, 1>(__VA_ARGS__);                                                                                                              \
-  } else if (wide) {                                                                                                                                 \
-    function<T, kThreads, kWide<T>>(__VA_ARGS__);                                                                                                    \
-  } else {                                                                                                                                           \
-    function<T, kThreads, 1>(__VA_ARGS__);                                                                                                           \
-  }
-
 #define LT_LAYER_KERNELS(T, name)                                                                                                                    \
-  LT_KERNEL rms_norm_##name(const T *x, const T *y, const T *weight, T *sum, T *out, float *inverse, long long rows, int size, float eps, int wide) {\
-    LT_ROW_WIDTHS(rms_norm_rows, T, x, y, weight, sum, out, inverse, rows, size, eps)                                                                \
+  LT_ROW_KERNEL rms_norm_##name(const T *x, const T *y, const T *weight, T *sum, T *out, float *inverse, int size, float eps, int wide) {            \
+    LT_WIDTHS(rms_norm_row, T, x, y, weight, sum, out, inverse, size, eps)                                                                           \
   }                                                                                                                                                  \
-  LT_KERNEL_IN_PAIRS rms_norm_backward_##name(const T *h, const T *weight, const float *inverse, const T *grad, const T *grad_sum, T *dx,            \
-                                     float *partial, long long rows, int size, int rows_each, int wide) {                                            \
-    LT_ROW_WIDTHS(rms_norm_rows_backward, T, h, weight, inverse, grad, grad_sum, dx, partial, rows, size, rows_each)                                 \
+  LT_ROW_KERNEL rms_norm_backward_##name(const T *h, const T *weight, const float *inverse, const T *grad, const T *grad_sum, T *dx,                 \
+                                         float *partial, long long rows, int size, int rows_each, int wide) {                                        \
+    LT_WIDTHS(rms_norm_rows_backward, T, h, weight, inverse, grad, grad_sum, dx, partial, rows, size, rows_each)                                     \
   }                                                                                                                                                  \
-  LT_KERNEL rotary_##name(const T *x, const T *cos, const T *sin, T *y, long long pairs, int heads, int half, long long x_row, long long y_row,      \
+  LT_KERNEL rotary_##name(const T *x, const T *cos, const T *sin, T *y, int blocks_each, int heads, int half, long long x_row, long long y_row,      \
                           int back, int wide) {                                                                                                      \
-    LT_WIDTHS(rotate_pairs, T, x, cos, sin, y, pairs, heads, half, x_row, y_row, back)                                                               \
+    LT_WIDTHS(rotate_pairs, T, x, cos, sin, y, blocks_each, heads, half, x_row, y_row, back)                                                         \
   }                                                                                                                                                  \
-  LT_KERNEL swiglu_##name(const T *gate, const T *up, T *y, long long n, long long columns, long long row, int wide) {                               \
-    LT_WIDTHS(swiglu_run, T, gate, up, y, n, columns, row)                                                                                           \
+  LT_KERNEL swiglu_##name(const T *gate, const T *up, T *y, int blocks_each, long long columns, long long row, int wide) {                           \
+    LT_WIDTHS(swiglu_run, T, gate, up, y, blocks_each, columns, row)                                                                                 \
   }                                                                                                                                                  \
-  LT_KERNEL swiglu_backward_##name(const T *gate, const T *up, const T *grad, T *d_gate, T *d_up, long long n, long long columns, long long row,     \
+  LT_KERNEL swiglu_backward_##name(const T *gate, const T *up, const T *grad, T *d_gate, T *d_up, int blocks_each, long long columns, long long row, \
                                    long long d_row, int wide) {                                                                                      \
-    LT_WIDTHS(swiglu_run_backward, T, gate, up, grad, d_gate, d_up, n, columns, row, d_row)                                                          \
+    LT_WIDTHS(swiglu_run_backward, T, gate, up, grad, d_gate, d_up, blocks_each, columns, row, d_row)                                                \
   }                                                                                                                                                  \
   LT_KERNEL quick_gelu_##name(const T *x, T *y, long long n, int wide) { LT_WIDTHS(quick_gelu_run, T, x, y, n) }                                     \
   LT_KERNEL quick_gelu_backward_##name(const T *x, const T *grad, T *dx, long long n, int wide) {                                                    \

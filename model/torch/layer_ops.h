@@ -25,9 +25,9 @@ struct NormGradients {
 NormGradients rms_norm_backward(const at::Tensor &sum, const at::Tensor &inverse, const at::Tensor &weight, const at::Tensor &grad,
                                 const at::Tensor &also, bool wants_weight);
 
-// Turns the heads of x [T,heads,d] by their positions' angles, in place; rows may lie apart. back is the transpose, which brings a gradient
-// down. cos, sin [T,1,d]
-void rotate(at::Tensor x, const at::Tensor &cos, const at::Tensor &sin, bool back);
+// y = the heads of x [T,heads,d] turned by their positions' angles; rows of x and y may lie apart, and y may be x. back is the transpose, which
+// brings a gradient down. cos, sin [T,1,d]
+void rotate(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, at::Tensor y, bool back);
 
 // silu(gate) * up, [N,I] each; rows of gate and up may lie apart.
 at::Tensor swiglu_forward(const at::Tensor &gate, const at::Tensor &up);

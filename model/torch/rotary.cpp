@@ -85,11 +85,11 @@ struct Rotary : torch::autograd::Function<Rotary> {
 
 }  // namespace
 
-void lt::rotate(at::Tensor x, const at::Tensor &cos, const at::Tensor &sin, bool back) {
-  if (ours(x, cos) && heads_together(x)) {
-    rotate_into(x, cos, sin, x, back);
+void lt::rotate(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, at::Tensor y, bool back) {
+  if (ours(x, cos) && heads_together(x) && heads_together(y)) {
+    rotate_into(x, cos, sin, y, back);
   } else {
-    x.copy_(back ? plain_back(x, cos, sin) : plain_rotary(x, cos, sin));
+    y.copy_(back ? plain_back(x, cos, sin) : plain_rotary(x, cos, sin));
   }
 }
 

@@ -45,7 +45,16 @@ int lt_grad_mode(int enabled);
 char *lt_fill_normal(lt_tensor t, double std, uint64_t seed);
 char *lt_fill_uniform(lt_tensor t, double bound, uint64_t seed);
 
-// ops.cpp, norm.cpp, rotary.cpp, gates.cpp, attention.cpp: differentiable operations. Where our own kernels exist, lt_set_fused(0) runs libtorch's operations
+// later.cpp: values that are read when they are there. A later is freed by lt_free_later alone.
+char *lt_read_later(lt_tensor t, void **later);
+char *lt_await(void *later, void *out, size_t bytes);
+void lt_free_later(void *later);
+char *lt_mark(int device, void **mark);  // of a card
+char *lt_between(void *from, void *to, double *milliseconds);
+void lt_free_mark(void *mark);
+char *lt_spoil(lt_tensor total, lt_tensor t);
+
+// ops.cpp, norm.cpp, rotary.cpp, gates.cpp, attention.cpp, crossentropy.cpp: differentiable operations. Where our own kernels exist, lt_set_fused(0) runs libtorch's operations
 // instead; it returns what was set before.
 int lt_set_fused(int on);
 int lt_own_products(void);
@@ -99,11 +108,12 @@ typedef void (*lt_launcher)(const char *kernel, unsigned blocks, unsigned thread
 char *lt_open_nvrtc(const char *path, const char *builtins, int *major, int *minor);
 char *lt_compile_kernels(const char *path, const char *source, const char *arch, void **cubin, size_t *size);
 char *lt_compute_capability(int device, int *major, int *minor);
+char *lt_card_name(int device, char *out, int length);
 char *lt_load_kernels(int device, const void *cubin);
 void lt_set_launcher(lt_launcher launcher);
 void lt_switch_operation(int operation, int on);
 const char *lt_operation_name(int operation);  // NULL after the last
-char *lt_check_operation(int operation, int device);
+char *lt_check_operation(int operation, int device, double worst[2]);
 void lt_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
 #ifdef __cplusplus

@@ -1,5 +1,6 @@
 // Data in and out, views, gradients, random fills.
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -125,11 +126,20 @@ int lt_grad_mode(int enabled) {
   return before;
 }
 
+// Values of a large tensor come in runs, each from a generator of its own, so that all threads draw and their number does not matter.
 char *lt_fill_normal(lt_tensor t, double std, uint64_t seed) {
   LT_PROTECT({
     at::NoGradGuard no_grad;
+    constexpr int64_t kRun = 1 << 22;
     auto &x = ref(t);
-    x.copy_(at::empty(x.sizes(), at::kFloat).normal_(0, std, at::detail::createCPUGenerator(seed)));
+    auto values = at::empty({x.numel()}, at::kFloat);
+    at::parallel_for(0, (x.numel() + kRun - 1) / kRun, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i++) {
+        auto run = at::from_blob(values.data_ptr<float>() + i * kRun, {std::min(kRun, x.numel() - i * kRun)});
+        run.normal_(0, std, at::detail::createCPUGenerator(seed + static_cast<uint64_t>(i)));
+      }
+    });
+    x.copy_(values.view(x.sizes()));
   })
 }
 

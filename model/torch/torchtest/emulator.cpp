@@ -1,4 +1,4 @@
-// Runs the kernels on the CPU, as C++: the very source that NVRTC compiles, under the same host code. The 256 threads of a block are fibers
+// Runs the kernels on the CPU, as C++: the very source that NVRTC compiles, under the same host code. The threads of a block are fibers
 // that change places at barriers and shuffles, blocks run one after another. A barrier or shuffle that some threads of the block or warp do
 // not reach is an error. Every second block runs its warps backwards, so that a missing barrier shows in one order or the other.
 #include <cstdint>
@@ -12,13 +12,13 @@
 
 namespace {
 
-constexpr int kBlockThreads = 256, kWarpThreads = 32;
+constexpr int kMostThreads = 1024, kWarpThreads = 32;
 constexpr size_t kStack = 64 << 10;
 
 struct Index {
   unsigned x;
 };
-Index threadIdx, blockIdx;
+Index threadIdx, blockIdx, blockDim;
 
 enum State { kRunning, kShuffle, kBarrier, kDone };
 
@@ -28,9 +28,9 @@ struct Fiber {
   int shuffles = 0;
 };
 
-Fiber fibers[kBlockThreads];
+Fiber fibers[kMostThreads];
 void *scheduler;                          // where the scheduler left off
-uint64_t slots[2][kBlockThreads];         // what lanes hand to each other; two, so that a fast lane does not overwrite what a slow one reads
+uint64_t slots[2][kMostThreads];         // what lanes hand to each other; two, so that a fast lane does not overwrite what a slow one reads
 void (*kernel)(void **args);
 void **kernel_args;
 
@@ -108,10 +108,10 @@ State run_warp(int warp) {
 }
 
 void run_block() {
-  for (auto &fiber : fibers) {
-    start(fiber);
+  for (unsigned i = 0; i < blockDim.x; i++) {
+    start(fibers[i]);
   }
-  constexpr int warps = kBlockThreads / kWarpThreads;
+  const int warps = static_cast<int>(blockDim.x) / kWarpThreads;
   State first;
   do {
     for (int i = 0; i < warps; i++) {
@@ -134,6 +134,8 @@ void run_block() {
 #define __launch_bounds__(...)
 
 void __syncthreads() { pause(kBarrier); }
+
+float __fdividef(float a, float b) { return a / b; }
 
 template <typename V>
 V __shfl_xor_sync(unsigned, V value, int mask) {
@@ -186,9 +188,10 @@ std::map<std::string, int> launches;
 
 void emulate(const char *name, unsigned blocks, unsigned threads, void **args) {
   std::lock_guard<std::mutex> lock(one_at_a_time);
-  if (threads != kBlockThreads) {
-    throw std::runtime_error("blocks have 256 threads");
+  if (threads % kWarpThreads || threads > kMostThreads) {
+    throw std::runtime_error("blocks have whole warps, 32 at most");
   }
+  blockDim.x = threads;
   kernel = kernels.at(name);
   kernel_args = args;
   launches[name]++;
@@ -205,7 +208,7 @@ extern "C" void *emulator(void) { return reinterpret_cast<void *>(&emulate); }
 extern "C" void *idle_launcher(void) { return reinterpret_cast<void *>(&leave_undone); }
 extern "C" char *emulator_refusal(const char *name) {
   try {
-    emulate(name, 1, kBlockThreads, nullptr);
+    emulate(name, 1, 256, nullptr);
   } catch (const std::exception &e) {
     return strdup(e.what());
   }

@@ -11,6 +11,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
   *value = attribute == 75 ? 9 : 0;
   return device == 40 && (attribute == 75 || attribute == 76) ? 0 : 1;
 }
+int cuDeviceGetName(char *out, int length, int device) { return device == 40 && length > 8 ? strcpy(out, "a driver"), 0 : 1; }
 int cuDevicePrimaryCtxRetain(void **out, int device) { *out = &context; return device == 40 ? 0 : 101; }
 int cuCtxGetCurrent(void **out) { *out = current; return 0; }
 int cuCtxSetCurrent(void *to) { current = to; return to == &context ? 0 : 1; }

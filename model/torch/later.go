@@ -1,0 +1,81 @@
+package torch
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"time"
+	"unsafe"
+)
+
+// Later is a tensor's values on their way to the host. To read a tensor is to wait for all that the device has been asked to do; to read
+// later is to wait for what it was asked to do before ReadLater. Values returns them, Free drops them unread.
+type Later struct {
+	handle   unsafe.Pointer
+	elements int64
+	dtype    Dtype
+}
+
+// ReadLater begins to copy a tensor's values to the host. The tensor may be freed, or changed by later operations.
+func ReadLater(t *Tensor) *Later {
+	l := &Later{elements: t.Elements(), dtype: t.Dtype()}
+	check("read later", C.lt_read_later(t.c(), &l.handle))
+	return l
+}
+
+// Values waits for the values and returns them; the element type must be the tensor's own. It may be called once.
+func Values[E Element](l *Later) []E {
+	if l.dtype != dtypeOf[E]() {
+		panic(&Error{Op: "read later", Msg: "the tensor holds " + l.dtype.String() + ", not " + dtypeOf[E]().String()})
+	}
+	defer l.Free()
+	out := make([]E, l.elements)
+	check("read later", C.lt_await(l.handle, unsafe.Pointer(unsafe.SliceData(out)), C.size_t(len(out)*dtypeOf[E]().Size())))
+	return out
+}
+
+// Free drops the values. It does nothing behind Values, or a second time.
+func (l *Later) Free() {
+	if l != nil && l.handle != nil {
+		C.lt_free_later(l.handle)
+		l.handle = nil
+	}
+}
+
+// Spoil makes total, [1] fp64, NaN where a value of t is not finite, and leaves it as it is elsewhere. Nothing waits for the device.
+func Spoil(total, t *Tensor) { check("spoil", C.lt_spoil(total.c(), t.c())) }
+
+// Mark is the time at which a device comes to a place in its work: on the CPU, at once.
+type Mark struct {
+	handle unsafe.Pointer // nil on the CPU
+	at     time.Time
+}
+
+// MarkTime marks the place behind all that the device has been asked to do.
+func MarkTime(d Device) *Mark {
+	m := &Mark{at: time.Now()}
+	if d != CPU {
+		check("mark time", C.lt_mark(C.int(d), &m.handle))
+	}
+	return m
+}
+
+// Until is the time from one mark to a later one of the same device. It waits for both.
+func (m *Mark) Until(later *Mark) time.Duration {
+	if m.handle == nil {
+		return later.at.Sub(m.at)
+	}
+	var milliseconds C.double
+	check("time between marks", C.lt_between(m.handle, later.handle, &milliseconds))
+	return time.Duration(float64(milliseconds) * float64(time.Millisecond))
+}
+
+// Free drops the mark. nil is none.
+func (m *Mark) Free() {
+	if m != nil && m.handle != nil {
+		C.lt_free_mark(m.handle)
+		m.handle = nil
+	}
+}
