@@ -51,7 +51,7 @@ def table(runs):
         lines.append(f"| {shape} | {stage} | {mean(ours, 'tokens_per_s'):,.0f} | {mean(theirs, 'tokens_per_s'):,.0f} "
                      f"| {spread(by, BEST)} | {mean(plain, 'tokens_per_s'):,.0f} | {spread(by, DEFAULT)} "
                      f"| {mean(ours, 'peak_rss_mb') / 1000:.1f} GB | {mean(theirs, 'peak_rss_mb') / 1000:.1f}, {mean(plain, 'peak_rss_mb') / 1000:.1f} GB "
-                     f"| {100 * mean(ours, 'mfu'):.0f} % ({ours[0]['flops_count']}) "
+                     f"| {100 * mean(ours, 'of_matmul'):.0f} % ({ours[0]['flops_count']}) "
                      f"| {ours[0]['memory_predicted_mb']:,} / {ours[0]['memory_measured_mb']:,} MB | {shares(ours)} |")
     return lines
 

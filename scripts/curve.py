@@ -1,6 +1,7 @@
 """Helper of gpu-suite.sh, standard library only.
 
 curve.py recipe SHARED NAME STAGE LOSS FOLDER   writes curve.yaml and its rows for a recorded curve of the original
+curve.py random SHARED SHAPE STAGE FOLDER        writes curve.yaml for a model of a shape of the bench with random weights
 curve.py compare SHARED NAME METRICS            prints the largest relative differences of loss and gradient norm as JSON
 curve.py same RUN RUN                           prints true when two finished runs are equal, byte for byte
 """
@@ -37,6 +38,35 @@ def recipe(shared, name, stage, loss, folder):
 """)
 
 
+SHAPES = {  # width, layers, heads, mlp of the tower with its picture and patch size, and of the language model; for llama-tokenizer
+    "tiny": ((64, 4, 4, 256, 56, 14), (128, 4, 4, 352)),
+    "0.5b": ((1024, 24, 16, 4096, 336, 14), (896, 24, 14, 4864)),
+    "7b": ((1024, 24, 16, 4096, 336, 14), (4096, 32, 32, 11008)),
+}
+
+
+def random(shared, shape, stage, folder):
+    shared = os.path.abspath(shared)
+    vision, language = SHAPES[shape]
+    keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    os.makedirs(folder, exist_ok=True)
+    json.dump(dict(zip(keys + ("image_size", "patch_size"), vision), model_type="clip_vision_model"), open(f"{folder}/vision.json", "w"))
+    json.dump(dict(zip(keys, language), model_type="llama", vocab_size=32000, max_position_embeddings=4096), open(f"{folder}/language.json", "w"))
+    train = {"pretrain": "{projector: {lr: 1e-3}}", "finetune": "{projector: {lr: 2e-5}, language: {lr: 2e-5}}"}[stage]
+    with open(f"{folder}/curve.yaml", "w") as f:
+        f.write(f"""model:
+  vision: {{config: vision.json}}
+  projector: {{type: mlp2x_gelu}}
+  language: {{config: language.json, tokenizer: {{path: {shared}/llama-tokenizer, legacy: "false"}}}}
+{stage}:
+  data: [{{path: {shared}/coco-mini/{'pretrain' if stage == 'pretrain' else 'instruct'}.json, images: {shared}/coco-mini/images}}]
+  template: {'plain' if stage == 'pretrain' else 'v1'}
+  train: {train}
+  batch: {{global: 4, micro: 2}}
+  steps: 4
+""")
+
+
 def compare(shared, name, metrics):
     want = json.load(open(f"{shared}/parity/{name}.json"))["curve"]
     got = [json.loads(line) for line in open(metrics)]
@@ -54,4 +84,4 @@ def same(a, b):
 
 
 if __name__ == "__main__":
-    {"recipe": recipe, "compare": compare, "same": same}[sys.argv[1]](*sys.argv[2:])
+    {"recipe": recipe, "random": random, "compare": compare, "same": same}[sys.argv[1]](*sys.argv[2:])

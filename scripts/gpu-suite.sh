@@ -5,12 +5,12 @@
 #   scripts/gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2]
 #
 # PART:
-#   doctor   what was found, and whether our kernels pass their check on this card
+#   doctor   what was found, and how far our kernels lie from libtorch's operations on this card
 #   parity   the recorded curves, fp32 and bf16
 #   flat     a recorded curve in micro-batches of 1, 2 and of a token budget, and with nothing, norms and whole layers computed again
 #   repeat   the same 20 steps 20 times, bit for bit
 #   moments  fp32 parameters beside bf16 ones with exact masters, and with moments in bf16
-#   resume   stopped and resumed, bit for bit
+#   resume   stopped and resumed, bit for bit; with --shape also a model of that shape with random weights, in the --stage
 #   bench    --shape (default 0.5b on a card, tiny on a CPU) in one --stage or both, ours and the peer's, the peer with and without its
 #            recomputation; predicted beside measured memory
 #   demo     the whole demo
@@ -65,9 +65,7 @@ same() { python3 "$root/scripts/curve.py" same "$1" "$2"; }
 
 case $part in
 doctor)
-	"$binary" doctor >&2
-	said=$("$binary" bench --shape tiny --stage 2 --batch 4 --steps 1 --device $device 2>&1 >/dev/null | python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')
-	emit said "$said"
+	emit said "$("$binary" doctor | tee /dev/stderr | python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')"
 	;;
 parity)
 	results=()
@@ -107,15 +105,31 @@ demo)
 	emit demo "$(cat runs/shapes/demo.json)"
 	;;
 resume)
-	python3 "$root/scripts/curve.py" recipe "$shared" stage2 finetune micro_mean "$work/run" >&2
-	run() { "$binary" finetune "$work/run/curve.yaml" --set device=$device "$@" >&2; }
-	run --runs "$work/whole"
 	results=()
-	for k in 1 7 13 19; do
-		run --runs "$work/cut-$k" --stop-at $k
-		run --runs "$work/cut-$k" --resume
-		results+=("stop_at_$k" "$(same "$work/whole/curve/finetune" "$work/cut-$k/curve/finetune")")
-	done
+	# cut STAGE STEP... : whole, and stopped behind each step and resumed
+	cut() {
+		local stage=$1
+		shift
+		run() { "$binary" $stage "$work/run/curve.yaml" --set device=$device "$@" >&2; }
+		rm -rf "$work"/whole "$work"/cut
+		run --runs "$work/whole"
+		for k in "$@"; do
+			rm -rf "$work/cut"
+			run --runs "$work/cut" --stop-at $k
+			run --runs "$work/cut" --resume
+			results+=("$stage${shape:+ $shape} stopped at $k" "$(same "$work/whole/curve/$stage" "$work/cut/curve/$stage")")
+		done
+	}
+	if [ -z "$shape" ]; then
+		python3 "$root/scripts/curve.py" recipe "$shared" stage2 finetune micro_mean "$work/run" >&2
+		cut finetune 1 7 13 19
+	else
+		for stage in $stages; do
+			name=$([ $stage = 1 ] && echo pretrain || echo finetune)
+			python3 "$root/scripts/curve.py" random "$shared" "$shape" $name "$work/run" >&2
+			cut $name 2
+		done
+	fi
 	emit "${results[@]}"
 	;;
 bench)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
@@ -14,7 +15,8 @@ import (
 type Bench struct {
 	Shape   string
 	Stage   int // 1: projector alone; 2: projector and language model
-	Batch   int
+	Batch   int // samples in a micro-batch
+	Accum   int // micro-batches in a step; 0 is 1
 	Steps   int
 	Warmup  int
 	Threads int
@@ -50,12 +52,14 @@ type BenchResult struct {
 	Torch         string  `json:"torch"`
 
 	// What the peer does not say.
-	Recompute    string             `json:"recompute"`           // none, selective or layers
-	Moments      string             `json:"moments"`             // dtype of the optimizer's
+	Recompute    string             `json:"recompute"` // none, selective or layers
+	Moments      string             `json:"moments"`   // dtype of the optimizer's
+	GPU          string             `json:"gpu,omitempty"`
 	Tflops       float64            `json:"tflops_per_s"`        // useful operations, 10^12 a second: see flops
 	Counts       string             `json:"flops_count"`         // 4N, or 6N where the language model trains
 	MatmulTflops float64            `json:"matmul_tflops_per_s"` // of large products on this device
-	MFU          float64            `json:"mfu"`                 // the first as a share of the second
+	OfMatmul     float64            `json:"of_matmul"`           // the first as a share of that
+	MFU          float64            `json:"mfu,omitempty"`       // and of the dense bf16 rate on the card's data sheet, where that is known
 	Share        map[string]float64 `json:"share"`               // of time by part, in steps after the timed ones
 	PredictedMB  int64              `json:"memory_predicted_mb"` // of tensors
 	MeasuredMB   int64              `json:"memory_measured_mb"`
@@ -80,63 +84,71 @@ func (b Bench) Run() (BenchResult, error) {
 			return BenchResult{}, err
 		}
 	}
-	work, err := b.run(t, rows, 0, b.Warmup+b.Steps)
+	if _, _, err := b.run(t, rows, 0, b.Warmup); err != nil {
+		return BenchResult{}, err
+	}
+	work, took, err := b.run(t, rows, b.Warmup, b.Steps)
 	if err != nil {
 		return BenchResult{}, err
 	}
-	r := b.result(t, work[b.Warmup:])
+	r := b.result(t, work, took)
 	t.watch = &stopwatch{waits: true}
-	if _, err := b.run(t, rows, b.Warmup+b.Steps, watched); err != nil {
+	if _, _, err := b.run(t, rows, b.Warmup+b.Steps, watched); err != nil {
 		return BenchResult{}, err
 	}
 	r.Share = t.watch.shares()
 	if t.profile != nil {
-		t.profile.usual = time.Duration(r.StepMSMedian * float64(time.Millisecond))
-		if _, err := b.run(t, rows, b.Warmup, b.Steps); err != nil {
+		t.watch, t.profile.usual = nil, time.Duration(r.StepMSMedian*float64(time.Millisecond))
+		if _, _, err := b.run(t, rows, b.Warmup, b.Steps); err != nil {
 			return BenchResult{}, err
 		}
 	}
 	rate, err := matmulRate(t.plan.device, t.plan.dtype)
 	r.MatmulTflops = rate / 1e12
-	r.MFU = r.Tflops / r.MatmulTflops
+	r.OfMatmul = r.Tflops / r.MatmulTflops
 	return r, err
 }
 
 const watchedSteps = 5 // whose time is divided among the parts
 
-// timed is one step: how long it took and what was in it.
-type timed struct {
-	time    time.Duration
-	metrics Metrics
-	squares float64 // summed squares of the samples' lengths
-}
-
-// run takes n steps from the first-th on.
-func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []timed, err error) {
+// run takes n steps from the first-th on, as a run does, but from data that lies ready, and says how long they took.
+func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []landed, took time.Duration, err error) {
 	random := rand.New(rand.NewPCG(1, uint64(first)))
-	for i := range n {
-		st, err := b.step(first+i, rows, t, random)
-		if err != nil {
-			return nil, err
-		}
-		torch.Synchronize()
-		if err := t.profile.begin(t); err != nil {
-			return nil, err
-		}
-		t.profile.loaded()
-		began := time.Now()
-		m, err := t.step(st)
-		if err != nil {
-			return nil, err
-		}
-		torch.Synchronize()
-		work = append(work, timed{time.Since(began), m, squares(st.Micro[0].Starts)})
-		if err := t.profile.end(t, m.Step); err != nil {
-			return nil, err
+	steps := make([]data.Step, n)
+	for i := range steps {
+		if steps[i], err = b.step(first+i, rows, t, random); err != nil {
+			return nil, 0, err
 		}
 	}
-	return work, nil
+	add := func(l *landed, failed error) {
+		if l != nil {
+			work = append(work, *l)
+		}
+		err = firstError(err, failed)
+	}
+	if err := synchronize(); err != nil {
+		return nil, 0, err
+	}
+	began := time.Now()
+	for _, st := range steps {
+		if err := t.profile.begin(t); err != nil {
+			return nil, 0, err
+		}
+		t.profile.loaded()
+		add(t.advance(st, 0))
+		if t.plan.device == torch.CPU || t.profile.ending() {
+			add(t.land())
+		}
+		if err := firstError(err, t.profile.end(t, st.Number+1)); err != nil {
+			return nil, 0, err
+		}
+	}
+	add(t.land())
+	add(nil, synchronize())
+	return work, time.Since(began), err
 }
+
+func synchronize() error { return torch.Do(func(*torch.Scope) { torch.Synchronize() }) }
 
 func squares(starts []int64) (sum float64) {
 	for i := range len(starts) - 1 {
@@ -146,34 +158,39 @@ func squares(starts []int64) (sum float64) {
 	return sum
 }
 
-func (b Bench) result(t *trainer, work []timed) BenchResult {
-	var total time.Duration
-	var times []time.Duration
+func (b Bench) result(t *trainer, work []landed, took time.Duration) BenchResult {
+	var times []float64
 	var done amounts
 	for _, w := range work {
-		times, total = append(times, w.time), total+w.time
-		done.tokens += float64(w.metrics.Tokens)
-		done.supervised += float64(w.metrics.SupervisedTokens)
-		done.pictures += float64(w.metrics.Images)
-		done.squares += w.squares
+		times = append(times, float64(w.StepMS))
+		done.tokens += float64(w.Tokens)
+		done.supervised += float64(w.SupervisedTokens)
+		done.pictures += float64(w.Images)
+		for _, micro := range w.step.Micro {
+			done.squares += squares(micro.Starts)
+		}
 	}
+	seconds := took.Seconds()
 	size := sizeOf(t.model)
 	slices.Sort(times)
 	engine, _ := torch.Open()
 	r := BenchResult{
-		Peer: "llavatrain", Shape: b.Shape, Stage: b.Stage, Device: t.plan.device.String(), Dtype: t.plan.dtype.String(), Batch: b.Batch, Accum: 1,
+		Peer: "llavatrain", Shape: b.Shape, Stage: b.Stage, Device: t.plan.device.String(), Dtype: t.plan.dtype.String(), Batch: b.Batch, Accum: b.accum(),
 		Checkpointing: t.plan.recompute == nn.RecomputeLayers, Recompute: string(t.plan.recompute), Moments: t.plan.moments.String(), Fused: true, Threads: torch.Threads(), Steps: b.Steps,
-		SamplesPerS: float64(b.Batch*b.Steps) / total.Seconds(), TokensPerS: done.tokens / total.Seconds(),
-		StepMSMedian: milliseconds(times[len(times)/2]), StepMSMin: milliseconds(times[0]),
-		LastLoss: float64(work[len(work)-1].metrics.Loss), PeakRSSMB: peakMemory(torch.CPU) >> 20, Torch: engine.Version,
-		Tflops: flops(t.model, size.trains, done) / total.Seconds() / 1e12, Counts: "4N",
+		SamplesPerS: float64(b.Batch*b.accum()*b.Steps) / seconds, TokensPerS: done.tokens / seconds,
+		StepMSMedian: times[len(times)/2], StepMSMin: times[0],
+		LastLoss: float64(work[len(work)-1].Loss), PeakRSSMB: peakMemory(torch.CPU) >> 20, Torch: engine.Version,
+		Tflops: flops(t.model, size.trains, done) / seconds / 1e12, Counts: "4N",
 		PredictedMB: totalOf(size.memory(t.plan.setting(), t.largest)) >> 20, MeasuredMB: t.measuredMemory() >> 20,
 	}
 	if size.trains[partLanguage] {
 		r.Counts = "6N"
 	}
 	if t.plan.device != torch.CPU {
-		r.PeakGPUMB = peakMemory(t.plan.device) >> 20
+		r.PeakGPUMB, r.GPU = peakMemory(t.plan.device)>>20, torch.CardName(t.plan.device)
+		if peak := peaks[r.GPU]; peak > 0 && t.plan.dtype == torch.BFloat16 {
+			r.MFU = r.Tflops / peak
+		}
 	}
 	return r
 }

@@ -42,16 +42,25 @@ func (b Bench) rows() (rows []benchRow, err error) {
 	return rows, nil
 }
 
-// step makes the i-th batch from the rows in their order, with random ids and pixels.
+// step makes the i-th step from the rows in their order, with random ids and pixels.
 func (b Bench) step(i int, rows []benchRow, t *trainer, random *rand.Rand) (data.Step, error) {
-	var samples []data.Sample
 	tower, vocabulary := t.model.Tower.Describe(), int32(t.model.Language.Describe().VocabSize)
-	for k := range b.Batch {
-		samples = append(samples, b.sample(rows[(i*b.Batch+k)%len(rows)], tower, vocabulary, random))
+	st := data.Step{Number: i}
+	for m := range b.accum() {
+		var samples []data.Sample
+		for k := range b.Batch {
+			samples = append(samples, b.sample(rows[((i*b.accum()+m)*b.Batch+k)%len(rows)], tower, vocabulary, random))
+		}
+		batch, err := data.Collate(samples, int(tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+		if err != nil {
+			return st, err
+		}
+		st.Micro = append(st.Micro, batch)
 	}
-	batch, err := data.Collate(samples, int(tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
-	return data.Step{Number: i, Micro: []data.Batch{batch}}, err
+	return st, nil
 }
+
+func (b Bench) accum() int { return max(1, b.Accum) }
 
 func (b Bench) sample(r benchRow, tower model.TowerShape, vocabulary int32, random *rand.Rand) data.Sample {
 	const maxLength = 2048

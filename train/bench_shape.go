@@ -61,7 +61,7 @@ func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recip
 	if err := firstError(writeJSON(filepath.Join(dir, "tower.json"), tower), writeJSON(filepath.Join(dir, "language.json"), language)); err != nil {
 		return nil, nil, err
 	}
-	stage := &recipes.Stage{Train: parts, Batch: recipes.Batch{Global: b.Batch, Micro: recipes.Micro(b.Batch)}, Loss: "token_mean", Recompute: "auto",
+	stage := &recipes.Stage{Train: parts, Batch: recipes.Batch{Global: b.Batch * b.accum(), Micro: recipes.Micro(b.Batch)}, Loss: "token_mean", Recompute: "auto",
 		Schedule: recipes.Schedule{Type: "constant"}, Optimizer: recipes.Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Moments: "auto"}}
 	r := &recipes.Recipe{Device: b.Device, Dtype: b.Dtype, Threads: b.Threads, Seed: 1, Model: recipes.Model{
 		Vision:    recipes.Vision{Config: filepath.Join(dir, "tower.json"), SelectLayer: -2, SelectFeature: "patch"},
@@ -81,6 +81,7 @@ func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) 
 		return nil, err
 	}
 	torch.SetThreads(t.plan.threads)
+	torch.Deterministic() // as in runs
 	t.loadKernels()
 	if err := b.fits(t.plan, r.Model); err != nil {
 		return nil, err

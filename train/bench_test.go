@@ -67,8 +67,8 @@ func TestBench(t *testing.T) {
 	if len(r.Share) != 6 || math.Abs(sum-1) > 1e-9 {
 		t.Errorf("shares are %v", r.Share)
 	}
-	if r.Counts != "6N" || r.MFU <= 0 || r.MFU > 1.2 || math.Abs(r.MFU*r.MatmulTflops/r.Tflops-1) > 1e-9 {
-		t.Errorf("%s: %v of %v Tflop/s: %v", r.Counts, r.Tflops, r.MatmulTflops, r.MFU)
+	if r.Counts != "6N" || r.OfMatmul <= 0 || r.OfMatmul > 1.2 || math.Abs(r.OfMatmul*r.MatmulTflops/r.Tflops-1) > 1e-9 {
+		t.Errorf("%s: %v of %v Tflop/s: %v", r.Counts, r.Tflops, r.MatmulTflops, r.OfMatmul)
 	}
 	if r.PredictedMB == 0 || math.Abs(float64(r.MeasuredMB)/float64(r.PredictedMB)-1) > 0.1 {
 		t.Errorf("%d MB predicted, %d measured", r.PredictedMB, r.MeasuredMB)

@@ -53,6 +53,9 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 	if e == nil || step <= e.last || step%e.every != 0 && step != t.plan.total {
 		return nil
 	}
+	if err := t.rest(); err != nil {
+		return err
+	}
 	if step == t.plan.total {
 		ctx = context.WithoutCancel(ctx)
 	}

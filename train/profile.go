@@ -124,6 +124,9 @@ func (p *profiler) loaded() {
 	}
 }
 
+// ending says whether the step under way is the last to be recorded: a card's work on it belongs to the profile.
+func (p *profiler) ending() bool { return p != nil && p.recording && p.take == 1 }
+
 // end stands behind a step. Behind the last that is to be recorded it writes the files.
 func (p *profiler) end(t *trainer, number int) error {
 	if p == nil || !p.recording {

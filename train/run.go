@@ -63,8 +63,9 @@ type trainer struct {
 	watch      *stopwatch
 	profile    *profiler // nil without one, and behind it
 
-	unsound   int // steps on end that were not applied
-	cut       int // samples cut to max_length by this process
+	flight    *flight // nil where none is under way
+	unsound   int     // steps on end that were not applied
+	cut       int     // samples cut to max_length by this process
 	lastSaved int
 }
 
@@ -238,6 +239,9 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 		waited := time.Now()
 		batch, err := loader.Next()
 		if errors.Is(err, io.EOF) {
+			if err := t.rest(); err != nil {
+				return false, err
+			}
 			if lost := t.losses(len(loader.Skipped())); lost != "" {
 				t.report.Say(lost)
 			}
@@ -245,36 +249,53 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return true, t.saveOnce(t.plan.total, loader.Skipped())
 		}
 		if err != nil {
-			return false, errors.Join(err, t.keep(at, from.step, loader.Skipped()))
+			return false, errors.Join(err, t.rest(), t.keep(at, from.step, loader.Skipped()))
 		}
 		at = batch.Number + 1
 		t.profile.loaded()
-		began := time.Now()
-		m, failed := t.step(batch)
-		if failed != nil && !errors.Is(failed, ErrDiverged) {
-			return false, failed
+		if err := t.take(batch, time.Since(waited)); err != nil {
+			return false, err
 		}
-		m.time(began.Sub(waited), time.Since(began), peakMemory(t.plan.device))
-		profiled := t.profile.end(t, m.Step)
-		if err := firstError(failed, t.record(m, batch), profiled); err != nil { // the step that gave up is recorded, too
+		if err := t.profile.end(t, at); err != nil {
 			return false, err
 		}
 		if leaked := torch.Live() - live; leaked != 0 {
-			return false, fmt.Errorf("%w: step %d left %d tensors behind", ErrInternal, m.Step, leaked)
+			return false, fmt.Errorf("%w: step %d left %d tensors behind", ErrInternal, at, leaked)
 		}
-		if err := t.evaluate(ctx, m.Step); err != nil {
-			return false, errors.Join(err, t.keep(m.Step, from.step, loader.Skipped()))
+		if err := t.evaluate(ctx, at); err != nil {
+			return false, errors.Join(err, t.keep(at, from.step, loader.Skipped()))
 		}
-		if done, err := t.boundary(ctx, m.Step, loader.Skipped()); done || err != nil {
+		if done, err := t.boundary(ctx, at, loader.Skipped()); done || err != nil {
 			return false, err
 		}
 	}
+}
+
+// take queues a step and records the one before, or, where there is no card to keep busy, the step itself.
+func (t *trainer) take(st data.Step, wait time.Duration) error {
+	before, err := t.advance(st, wait)
+	if err := errors.Join(t.record(before), err); err != nil {
+		return err
+	}
+	if t.plan.device == torch.CPU || t.profile.ending() {
+		return t.rest()
+	}
+	return nil
+}
+
+// rest waits for the step in flight and records it, also one that ends the run.
+func (t *trainer) rest() error {
+	now, err := t.land()
+	return errors.Join(t.record(now), err)
 }
 
 // boundary does what falls due after a step: a checkpoint, a stop.
 func (t *trainer) boundary(ctx context.Context, step int, skips []data.Skip) (done bool, err error) {
 	interrupted, stop := ctx.Err() != nil, step == t.options.StopAt
 	if interrupted || stop || step%t.plan.stage.Save.Every == 0 {
+		if err := t.rest(); err != nil {
+			return true, err
+		}
 		if err := t.saveOnce(step, skips); err != nil {
 			return true, err
 		}
@@ -289,8 +310,12 @@ func (t *trainer) boundary(ctx context.Context, step int, skips []data.Skip) (do
 	return false, nil
 }
 
-// record writes the step's metrics, its rows and its skipped samples.
-func (t *trainer) record(m Metrics, st data.Step) error {
+// record writes a step's metrics, its rows and its skipped samples. nil is no step.
+func (t *trainer) record(now *landed) error {
+	if now == nil {
+		return nil
+	}
+	m, st := now.Metrics, now.step
 	for _, skip := range st.Skipped {
 		if err := t.quarantine.Append(skip); err != nil {
 			return err
@@ -340,13 +365,14 @@ func (t *trainer) judgeFirst(m Metrics) {
 }
 
 func (m *Metrics) time(wait, step time.Duration, memory int64) {
-	m.DataWaitMS = Number(float64(wait.Microseconds()) / 1e3)
-	m.StepMS = Number(float64(step.Microseconds()) / 1e3)
+	m.DataWaitMS = Number(milliseconds(wait))
+	m.StepMS = Number(milliseconds(step))
 	m.TokensPerS = Number(math.Round(float64(m.Tokens) / (wait + step).Seconds()))
 	m.PeakMemoryBytes = memory
 }
 
 func (t *trainer) close() {
+	t.flight.free()
 	_ = t.profile.finish(t) // of a run that failed; one that ended has it behind it
 	for _, log := range t.logs() {
 		log.Close()

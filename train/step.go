@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -17,10 +18,8 @@ var ErrDiverged = errors.New("training diverged")
 // patience is how many steps on end may have a loss or gradient that is not finite.
 const patience = 5
 
-// sums collects what the micro-batches of a step lost. Their tokens' losses stay on the device until all micro-batches are queued: to
-// read them is to wait for the device.
+// sums adds up what the micro-batches of a step lost.
 type sums struct {
-	waiting         []microLosses
 	loss            float64
 	image, text     float64 // summed token losses of samples with an image, and without
 	images, texts   int     // supervised tokens of each
@@ -29,38 +28,122 @@ type sums struct {
 	samples         int
 }
 
-// microLosses are the losses of one micro-batch's supervised tokens.
+// microLosses are the losses of one micro-batch's supervised tokens, [N] fp32.
 type microLosses struct {
 	batch  data.Batch
-	each   *torch.Tensor // [N] fp32, owned
+	each   *torch.Later
 	weight float64
 }
 
-// step trains on the samples of one optimizer step and returns its metrics. Weights are untouched when the loss or the gradient is
-// not finite.
+// flight is a step that was queued. A card may not have come to it yet: its numbers are read when the next step is queued, too, so that the
+// card never waits for the host.
+type flight struct {
+	step         data.Step
+	wait         time.Duration // for its data
+	losses       []microLosses
+	squares      *torch.Later  // [1] fp64: of the gradient; nil where nothing is supervised
+	doubt        *torch.Tensor // [1] fp64, owned: NaN where a loss is not finite, else 0; until the update
+	begins, ends *torch.Mark
+}
+
+func (f *flight) free() {
+	if f == nil {
+		return
+	}
+	for _, micro := range f.losses {
+		micro.each.Free()
+	}
+	f.squares.Free()
+	f.begins.Free()
+	f.ends.Free()
+	if f.doubt != nil {
+		f.doubt.Free()
+	}
+}
+
+// landed is a step with its numbers.
+type landed struct {
+	Metrics
+	step data.Step
+}
+
+// advance queues a step, whose data came after a wait, and returns the one before where that was still in flight, else nil. Weights are
+// untouched when the loss or the gradient is not finite. An error of the step before comes with it.
+func (t *trainer) advance(st data.Step, wait time.Duration) (*landed, error) {
+	next := &flight{step: st, wait: wait}
+	if err := t.pass(next); err != nil {
+		next.free()
+		return nil, err
+	}
+	before, err := t.land() // in time for its update to be counted
+	if err != nil {
+		next.free()
+		return before, err
+	}
+	t.flight = next
+	if err := torch.Do(func(s *torch.Scope) { t.apply(s, next) }); err != nil {
+		return before, fmt.Errorf("step %d: %w", st.Number+1, err)
+	}
+	t.watch.lap("optimizer")
+	return before, nil
+}
+
+// step takes a step and waits for its numbers.
 func (t *trainer) step(st data.Step) (Metrics, error) {
-	total, micros := supervised(st.Micro)
-	var sum sums
-	defer sum.free()
+	if _, err := t.advance(st, 0); err != nil {
+		return Metrics{}, err
+	}
+	now, err := t.land()
+	if now == nil {
+		return Metrics{}, err
+	}
+	return now.Metrics, err
+}
+
+// pass queues the micro-batches of a step.
+func (t *trainer) pass(f *flight) error {
+	total, micros := supervised(f.step.Micro)
 	t.watch.start()
-	for _, batch := range st.Micro {
+	if err := torch.Do(func(*torch.Scope) { f.begins = torch.MarkTime(t.plan.device) }); err != nil {
+		return fmt.Errorf("step %d: %w", f.step.Number+1, err)
+	}
+	for _, batch := range f.step.Micro {
 		if len(batch.Supervised) == 0 {
 			continue
 		}
-		weight, draws := t.plan.average.Weight(len(batch.Supervised), total, micros), draws(t.recipe.Seed, st.Number, batch.Places)
-		if err := torch.Do(func(s *torch.Scope) { t.microBatch(s, batch, weight, draws, &sum) }); err != nil {
-			return Metrics{}, fmt.Errorf("step %d, samples %s: %w", st.Number+1, strings.Join(batch.Samples, ", "), err)
+		weight, draws := t.plan.average.Weight(len(batch.Supervised), total, micros), draws(t.recipe.Seed, f.step.Number, batch.Places)
+		if err := torch.Do(func(s *torch.Scope) { t.microBatch(s, batch, weight, draws, f) }); err != nil {
+			return fmt.Errorf("step %d, samples %s: %w", f.step.Number+1, strings.Join(batch.Samples, ", "), err)
 		}
 	}
-	if err := torch.Do(func(*torch.Scope) { sum.read() }); err != nil {
-		return Metrics{}, fmt.Errorf("step %d: %w", st.Number+1, err)
+	return nil
+}
+
+// land waits for the step in flight and returns it with its numbers, nil where there is none.
+func (t *trainer) land() (*landed, error) {
+	f := t.flight
+	if f == nil {
+		return nil, nil
 	}
-	m := t.metrics(st, sum)
-	if err := torch.Do(func(s *torch.Scope) { t.apply(s, &m) }); err != nil {
-		return m, fmt.Errorf("step %d: %w", st.Number+1, err)
+	t.flight = nil
+	defer f.free()
+	var sum sums
+	squares, took := 0.0, time.Duration(0)
+	if err := torch.Do(func(*torch.Scope) {
+		took = f.begins.Until(f.ends)
+		for _, micro := range f.losses {
+			sum.add(micro.batch, torch.Values[float32](micro.each), micro.weight)
+		}
+		if f.squares != nil {
+			squares = torch.Values[float64](f.squares)[0]
+		}
+	}); err != nil {
+		return nil, fmt.Errorf("step %d: %w", f.step.Number+1, err)
 	}
-	t.watch.lap("optimizer")
-	return m, t.judge(m, st)
+	now := &landed{t.metrics(f.step, sum), f.step}
+	now.GradNorm = Number(math.Sqrt(squares))
+	now.time(f.wait, took, peakMemory(t.plan.device))
+	return now, t.judge(now.Metrics, f.step)
 }
 
 // supervised counts the supervised tokens of a step and the micro-batches that have any.
@@ -85,7 +168,7 @@ func draws(seed uint64, step int, places []int) []uint64 {
 }
 
 // microBatch adds one micro-batch's gradients to the buffers.
-func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws []uint64, sum *sums) {
+func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws []uint64, f *flight) {
 	t.largest = t.largest.larger(load{int64(len(b.IDs)), int64(len(b.Supervised)), int64(len(b.Tiles))})
 	in := Input(b)
 	in.Recompute, in.Draws, in.Mark = t.plan.recompute, draws, t.watch.lap
@@ -93,20 +176,11 @@ func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws
 	t.watch.lap("head and loss")
 	pass.Backward(s, torch.Scale(s, total, weight))
 	t.watch.lap("backward")
-	sum.waiting = append(sum.waiting, microLosses{b, torch.Own(each), weight})
-}
-
-// read adds up what the micro-batches lost.
-func (sum *sums) read() {
-	for _, micro := range sum.waiting {
-		sum.add(micro.batch, torch.Read[float32](micro.each), micro.weight)
+	f.losses = append(f.losses, microLosses{b, torch.ReadLater(each), weight})
+	if f.doubt == nil {
+		f.doubt = torch.Own(torch.Zeros(s, []int64{1}, torch.Float64, each.Device()))
 	}
-}
-
-func (sum *sums) free() {
-	for _, micro := range sum.waiting {
-		micro.each.Free()
-	}
+	torch.Spoil(f.doubt, each)
 }
 
 func (sum *sums) add(b data.Batch, each []float32, weight float64) {
@@ -130,7 +204,7 @@ func (sum *sums) add(b data.Batch, each []float32, weight float64) {
 
 func (t *trainer) metrics(st data.Step, sum sums) Metrics {
 	m := Metrics{
-		Step: st.Number + 1, Epoch: Number(st.Epoch), Loss: Number(sum.loss), LossBy: map[string]Number{}, LR: map[string]Number{},
+		Step: st.Number + 1, Epoch: Number(st.Epoch), Loss: Number(sum.loss), LossBy: map[string]Number{}, LR: t.rates(st.Number),
 		SupervisedTokens: sum.supervised, Tokens: sum.all, Images: sum.pictures, Samples: sum.samples, Skipped: len(st.Skipped),
 	}
 	if sum.images > 0 {
@@ -139,25 +213,29 @@ func (t *trainer) metrics(st data.Step, sum sums) Metrics {
 	if sum.texts > 0 {
 		m.LossBy["text"] = Number(sum.text / float64(sum.texts))
 	}
-	share := t.plan.schedule(st.Number)
-	for part, settings := range t.plan.stage.Train {
-		m.LR[part] = Number(settings.LR * share)
-	}
 	return m
 }
 
-// apply updates the weights where the step is sound, and clears the gradients.
-func (t *trainer) apply(s *torch.Scope, m *Metrics) {
-	if m.SupervisedTokens == 0 {
+// apply queues the update, which the device itself leaves out where the step is not sound. The gradients are cleared in any case.
+func (t *trainer) apply(s *torch.Scope, f *flight) {
+	defer func() { f.ends = torch.MarkTime(t.plan.device) }()
+	if len(f.losses) == 0 {
 		return // every sample was left out: there is nothing to learn from
 	}
 	squares := t.optimizer.squares(s)
-	m.GradNorm = Number(math.Sqrt(torch.Read[float64](squares)[0]))
-	if sound(*m) {
-		t.optimizer.update(m.LR, squares)
-	} else {
-		t.optimizer.zero()
+	f.squares = torch.ReadLater(squares)
+	torch.Spoil(squares, f.doubt)
+	f.doubt.Free()
+	t.optimizer.update(t.rates(f.step.Number), squares)
+}
+
+// rates are the parts' learning rates in a step, counted from 0.
+func (t *trainer) rates(step int) map[string]Number {
+	share, rates := t.plan.schedule(step), map[string]Number{}
+	for part, settings := range t.plan.stage.Train {
+		rates[part] = Number(settings.LR * share)
 	}
+	return rates
 }
 
 func sound(m Metrics) bool {
@@ -172,6 +250,7 @@ func (t *trainer) judge(m Metrics, st data.Step) error {
 		return nil
 	}
 	t.unsound++
+	t.optimizer.updates-- // the device left the weights as they were
 	var names []string
 	for _, b := range st.Micro {
 		names = append(names, b.Samples...)

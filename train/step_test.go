@@ -2,9 +2,11 @@ package train
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -56,12 +58,12 @@ func gradients(t *testing.T, tr *trainer, groups [][]data.Sample) [][]float32 {
 	t.Helper()
 	batches := collate(t, tr, groups)
 	total, micros := supervised(batches)
-	var sum sums
-	defer sum.free()
+	f := &flight{}
+	defer f.free()
 	var all [][]float32
 	for _, b := range batches {
 		if err := torch.Do(func(s *torch.Scope) {
-			tr.microBatch(s, b, tr.plan.average.Weight(len(b.Supervised), total, micros), draws(1, 0, b.Places), &sum)
+			tr.microBatch(s, b, tr.plan.average.Weight(len(b.Supervised), total, micros), draws(1, 0, b.Places), f)
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -164,6 +166,52 @@ func TestFrozenWeightsStay(t *testing.T) {
 			}
 		}
 		tr.close()
+	}
+}
+
+// A card is asked for the next step before the numbers of the last are read. That changes no weight, no metric and no count of updates,
+// also where a step is not sound.
+func TestStepsInFlight(t *testing.T) {
+	const steps, unsound = 5, 2
+	var weights [2]map[string][]byte
+	var metrics [2][]Metrics
+	for i, overlapped := range []bool{false, true} {
+		tr, samples := openTiny(t, 2, 2*steps)
+		take := func(now *landed, err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if now != nil {
+				now.StepMS, now.DataWaitMS, now.TokensPerS, now.PeakMemoryBytes = 0, 0, 0, 0
+				metrics[i] = append(metrics[i], now.Metrics)
+			}
+		}
+		for n := range steps {
+			if n == unsound {
+				if err := torch.Do(func(s *torch.Scope) {
+					grad := tr.optimizer.groups[0].Grad
+					grad.Copy(torch.Scale(s, torch.Ones(s, []int64{1}, torch.Float32, torch.CPU), math.NaN()))
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			take(tr.advance(data.Step{Number: n, Micro: collate(t, tr, data.Split(samples[2*n:2*n+2], 1))}, 0))
+			if !overlapped {
+				take(tr.land())
+			}
+		}
+		take(tr.land())
+		take(tr.land()) // nothing is left
+		if tr.optimizer.updates != steps-1 {
+			t.Errorf("overlapped %v: %d updates", overlapped, tr.optimizer.updates)
+		}
+		weights[i] = snapshot(t, tr)
+	}
+	if !reflect.DeepEqual(weights[0], weights[1]) {
+		t.Error("the weights are others")
+	}
+	if got, want := fmt.Sprint(metrics[1]), fmt.Sprint(metrics[0]); got != want || len(metrics[0]) != steps || !math.IsNaN(float64(metrics[0][unsound].GradNorm)) {
+		t.Errorf("metrics\n%v\nwant\n%v", got, want)
 	}
 }
 

@@ -39,7 +39,7 @@ func findings(e torch.Engine) [][2]string {
 	if e.CUDADevices == 0 {
 		cuda = "no: " + e.WhyNoCUDA
 	}
-	return [][2]string{
+	rows := [][2]string{
 		{"llavatrain", version + ", built with " + runtime.Version()},
 		{"libtorch", fmt.Sprintf("%s (built against %s) at %s", e.Version, e.BuiltAgainst, filepath.Dir(e.Path))},
 		{"CUDA", cuda},
@@ -50,6 +50,25 @@ func findings(e torch.Engine) [][2]string {
 		{"memory", fmt.Sprintf("%.1f GB", float64(train.Memory(torch.CPU))/1e9)},
 		{"disk", disk()},
 	}
+	if e.CUDADevices > 0 {
+		rows = append(rows, kernelChecks()...)
+	}
+	return rows
+}
+
+// kernelChecks compares our kernels with libtorch's operations on the first card.
+func kernelChecks() (rows [][2]string) {
+	for _, line := range torch.LoadKernels(0) {
+		rows = append(rows, [2]string{"kernels", line})
+	}
+	for _, check := range torch.CheckKernels(0) {
+		text := fmt.Sprintf("%s: differs from libtorch's by at most %.1g (fp32) and %.1g (bf16) of the largest value", check.Operation, check.FP32, check.BF16)
+		if check.Problem != "" {
+			text = check.Operation + ": " + check.Problem
+		}
+		rows = append(rows, [2]string{"kernel", text})
+	}
+	return rows
 }
 
 // kernels says whether our own kernels can be compiled for a card.
