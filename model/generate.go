@@ -129,7 +129,7 @@ func (m *LLaVA) step(s *torch.Scope, embeddings *torch.Tensor, positions, starts
 		caches[i] = r.cache
 	}
 	out := m.Language.Forward(s, LanguageInput{
-		Embeddings: embeddings, Positions: m.indices(s, positions), Starts: starts, Rows: m.indices(s, rows), Caches: caches,
+		Embeddings: embeddings, Positions: m.indices(s, positions), Starts: starts, Wanted: rows, Caches: caches,
 	})
 	logits := torch.Read[float32](m.Logits(s, out.Hidden)) // [n,V]
 	vocabulary := len(logits) / len(open)

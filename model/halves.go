@@ -35,11 +35,29 @@ func (l *llamaLayer) simple() bool {
 	return l.qNorm == nil && bare && !slices.ContainsFunc(l.qkv.maps, (*nn.Linear).Adapted)
 }
 
-// forward returns the rows wanted, nil being all.
-func (h layerHalves) forward(s *torch.Scope, x, rows *torch.Tensor) *torch.Tensor { // [T,D] -> [N,D]
-	y, x := h.attention.Forward(s, x) // [T,H*d], [T,D]
-	if rows != nil {
-		x, y = torch.IndexSelect(s, x, 0, rows), torch.IndexSelect(s, y, 0, rows) // [N,D], [N,H*d]
+// forward returns the positions wanted, nil being all. What lies before a sample's first one needs no query.
+func (h layerHalves) forward(s *torch.Scope, x *torch.Tensor, wanted []int64) *torch.Tensor { // [T,D] -> [N,D]
+	if wanted == nil {
+		y, x := h.attention.Forward(s, x) // [T,H*d], [T,D]
+		return h.mlp.Forward(s, x, y)
 	}
+	starts := h.attention.Starts
+	borders := QueryBorders(starts, wanted)
+	if borders[len(borders)-1] < x.Size(0) {
+		h.attention.Queries = borders
+	}
+	y, x := h.attention.Forward(s, x)                                                          // [M,H*d], [T,D]
+	x = torch.IndexSelect(s, x, 0, indices(s, wanted, x.Device()))                             // [N,D]
+	y = torch.IndexSelect(s, y, 0, indices(s, rowsAmong(starts, borders, wanted), x.Device())) // [N,H*d]
 	return h.mlp.Forward(s, x, y)
+}
+
+// rowsAmong is where positions stand among each sample's last ones, of which borders are the borders.
+func rowsAmong(starts, borders, positions []int64) []int64 {
+	rows := make([]int64, len(positions))
+	for i, position := range positions {
+		sample := sampleOf(starts, position) + 1
+		rows[i] = borders[sample] - (starts[sample] - position)
+	}
+	return rows
 }

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"slices"
+
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
@@ -24,9 +26,33 @@ type LanguageInput struct {
 	Embeddings *torch.Tensor // [T,D]
 	Positions  *torch.Tensor // [T] i64, from 0 in each sample
 	Starts     []int64       // [n+1] borders of the samples
-	Rows       *torch.Tensor // [N] i64: positions whose hidden state is wanted; nil for all
+	Wanted     []int64       // [N] positions whose hidden state is wanted; nil for all
 	Recompute  nn.Recompute  // what backward computes again
 	Caches     []*Cache      // nil in training; in generation one for each sample, of which the new positions alone are given
+}
+
+// QueryBorders says which positions need a query in the last layer: in each sample those from its first wanted one to its end, or its last
+// alone. They are the borders [n+1] of these runs laid end to end.
+func QueryBorders(starts, wanted []int64) []int64 {
+	first := slices.Clone(starts[1:]) // in each sample
+	for i := range first {
+		first[i]--
+	}
+	for _, position := range wanted {
+		i := sampleOf(starts, position)
+		first[i] = min(first[i], position)
+	}
+	borders := make([]int64, len(starts))
+	for i, position := range first {
+		borders[i+1] = borders[i] + starts[i+1] - position
+	}
+	return borders
+}
+
+// sampleOf is the sample that a position lies in.
+func sampleOf(starts []int64, position int64) int {
+	i, _ := slices.BinarySearch(starts, position+1)
+	return i - 1
 }
 
 // LanguageOutput is the hidden states and the way back.

@@ -224,15 +224,15 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			}
 			return in.attend(s, i, layer.window, q, k, v)
 		}
-		rows := in.Rows
+		wanted := in.Wanted
 		if i+1 < len(layers) {
-			rows = nil // the layers above attend to every position
+			wanted = nil // the layers above attend to every position
 		}
 		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 			if halves, ok := layer.halves(in, x, cos, sin); ok {
-				return halves.forward(s, x, rows)
+				return halves.forward(s, x, wanted)
 			}
-			return layer.forward(s, x, cos, sin, attend, rows)
+			return layer.forward(s, x, cos, sin, attend, indices(s, wanted, x.Device()))
 		}
 	}
 	tape := nn.Run(s, layers, in.Embeddings, in.Recompute == nn.RecomputeLayers) // [N,D]

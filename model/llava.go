@@ -59,7 +59,7 @@ func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 		Embeddings: m.embed(s, ids, in), // [T,D]
 		Positions:  positions,
 		Starts:     in.Starts,
-		Rows:       m.indices(s, in.Wanted),
+		Wanted:     in.Wanted,
 		Recompute:  in.Recompute,
 	})
 	in.mark(partLanguage)
@@ -109,10 +109,15 @@ func (m *LLaVA) Features(s *torch.Scope, pixels []uint8) *torch.Tensor {
 }
 
 func (m *LLaVA) indices(s *torch.Scope, index []int64) *torch.Tensor {
+	return indices(s, index, m.Params.Device())
+}
+
+// indices is nil for nil.
+func indices(s *torch.Scope, index []int64, device torch.Device) *torch.Tensor {
 	if index == nil {
 		return nil
 	}
-	return torch.From(s, index, []int64{int64(len(index))}, m.Params.Device())
+	return torch.From(s, index, []int64{int64(len(index))}, device)
 }
 
 // SetNormalization gives the tower its pixel constants: table [3*256] holds the normalised value of each level of each channel.

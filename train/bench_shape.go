@@ -109,7 +109,7 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 	p.choose(size, false, size.tower.Tokens+benchTurns, Memory(p.device))
 	need := func(samples int) int64 {
 		n := int64(samples)
-		return totalOf(size.memory(p.setting(), load{positions: n * (size.tower.Tokens + benchTurns), supervised: n * benchTurns / 2, pictures: n}))
+		return totalOf(size.memory(p.setting(), load{n * (size.tower.Tokens + benchTurns), n * benchTurns / 2, n, n * benchTurns}))
 	}
 	fitting := b.Batch
 	for fitting > 0 && need(fitting) > room {

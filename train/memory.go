@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 
+	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/nn"
@@ -38,6 +39,12 @@ func sizeOf(m *model.LLaVA) modelSize {
 // load is a micro-batch by its sizes.
 type load struct {
 	positions, supervised, pictures int64
+	queries                         int64 // positions with a query in the last layer
+}
+
+func loadOf(b data.Batch) load {
+	queries := model.QueryBorders(b.Starts, b.Supervised)
+	return load{int64(len(b.IDs)), int64(len(b.Supervised)), int64(len(b.Tiles)), queries[len(queries)-1]}
 }
 
 func (l load) larger(other load) load {
@@ -86,7 +93,7 @@ func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	attention, behind := size.layer(recompute)
 	values := l.positions * d // words
 	values += l.positions * (size.language.Layers - 1) * (attention + behind)
-	values += l.positions*attention + l.supervised*behind
+	values += l.positions*attention + l.supervised*behind - size.spared(recompute, l)*2*size.language.QuerySize
 	values += l.supervised * 3 * d                     // wanted rows before and behind the last norm, and their gradient
 	values += l.positions * 2 * size.headSize()        // cosines and sines
 	values += features * (size.tower.HiddenSize + 2*d) // the tower's, the projector's output, and that by slots
@@ -112,6 +119,14 @@ func (size modelSize) layer(recompute nn.Recompute) (attention, behind int64) {
 		attention, behind = attention+s.HiddenSize, behind+s.HiddenSize+s.IntermediateSize
 	}
 	return attention, behind
+}
+
+// spared counts the positions of which the last layer makes and keeps neither q nor the output of attention.
+func (size modelSize) spared(recompute nn.Recompute, l load) int64 {
+	if !size.language.Selective || recompute == nn.RecomputeLayers {
+		return 0
+	}
+	return l.positions - l.queries
 }
 
 func (size modelSize) headSize() int64 { return size.language.QuerySize / max(1, size.language.Heads) }
@@ -153,9 +168,10 @@ func (size modelSize) backwardSpace(width int64, recompute nn.Recompute, l load)
 	if size.trains[partLanguage] {
 		inner -= s.IntermediateSize // SwiGLU's output is freed before its inputs' gradients are made
 	}
-	values := max(l.supervised*inner, l.positions*(s.HiddenSize+2*s.QuerySize+2*s.KeySize)-l.supervised*behind)
+	spared := size.spared(recompute, l) * 2 * s.QuerySize // of q and the output of the last layer's attention, and of their gradients
+	values := max(l.supervised*inner, l.positions*(s.HiddenSize+2*s.QuerySize+2*s.KeySize)-spared-l.supervised*behind)
 	if s.Layers > 1 {
-		values = max(values, l.positions*(inner-attention)-l.supervised*behind)
+		values = max(values, l.positions*(inner-attention)+spared-l.supervised*behind)
 	}
 	return width*values + size.headGradient(width)
 }
@@ -172,7 +188,7 @@ func (size modelSize) towerSpace(width int64, l load) int64 {
 // worst is the largest micro-batch that a recipe allows: samples of max_length that are supervised throughout, each with a picture.
 func (p *plan) worst(maxLength int64) load {
 	positions := max(int64(p.tokens), int64(p.micro)*maxLength)
-	return load{positions: positions, supervised: positions, pictures: max(int64(p.micro), positions/max(1, maxLength))}
+	return load{positions: positions, supervised: positions, pictures: max(int64(p.micro), positions/max(1, maxLength)), queries: positions}
 }
 
 // share of a device's memory that a plan fills: the rest is for what is not counted.

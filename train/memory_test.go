@@ -73,7 +73,8 @@ func TestMemoryIsMonotone(t *testing.T) {
 			frozen:   count("frozen", 1<<36), trainable: count("trainable", 1<<36), projectorLayers: 2,
 			trains: map[string]bool{partProjector: true, partLanguage: rapid.Bool().Draw(t, "trains")}, head: rapid.Bool().Draw(t, "head"),
 		}
-		l := load{count("positions", 1<<18), count("supervised", 1<<16), count("pictures", 64)}
+		l := load{count("positions", 1<<18), count("supervised", 1<<16), count("pictures", 64), 0}
+		l.queries = rapid.Int64Range(0, l.positions).Draw(t, "queries")
 		dtype := rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "dtype")
 		of := setting{dtype, rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "moments"),
 			rapid.SampledFrom([]nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers}).Draw(t, "recompute")}
@@ -83,9 +84,9 @@ func TestMemoryIsMonotone(t *testing.T) {
 		grow := map[string]func(){
 			"frozen": func() { grown.frozen++ }, "trainable": func() { grown.trainable++ }, "hidden": func() { grown.language.HiddenSize++ },
 			"layers": func() { grown.language.Layers++ }, "inner": func() { grown.language.IntermediateSize++ }, "positions": func() { more.positions++ },
-			"supervised": func() { more.supervised++ }, "pictures": func() { more.pictures++ },
+			"supervised": func() { more.supervised++ }, "pictures": func() { more.pictures++ }, "queries": func() { more.queries++ },
 		}
-		name := rapid.SampledFrom([]string{"frozen", "trainable", "hidden", "layers", "inner", "positions", "supervised", "pictures"}).Draw(t, "grows")
+		name := rapid.SampledFrom([]string{"frozen", "trainable", "hidden", "layers", "inner", "positions", "supervised", "pictures", "queries"}).Draw(t, "grows")
 		grow[name]()
 		if after := totalOf(grown.memory(of, more)); after < before {
 			t.Errorf("with more %s it takes %d bytes; before it was %d", name, after, before)

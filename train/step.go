@@ -169,7 +169,7 @@ func draws(seed uint64, step int, places []int) []uint64 {
 
 // microBatch adds one micro-batch's gradients to the buffers.
 func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws []uint64, f *flight) {
-	t.largest = t.largest.larger(load{int64(len(b.IDs)), int64(len(b.Supervised)), int64(len(b.Tiles))})
+	t.largest = t.largest.larger(loadOf(b))
 	in := Input(b)
 	in.Recompute, in.Draws, in.Mark = t.plan.recompute, draws, t.watch.lap
 	pass, total, each := tokenLosses(s, t.model, b, in, t.model.Language.Head().Tensor())

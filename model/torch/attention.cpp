@@ -35,29 +35,54 @@ at::Tensor attend_batched(const at::Tensor &q, const at::Tensor &k, const at::Te
 
 // ---- Flash attention over packed samples: nothing crosses a sample's border ----
 
-// The borders on the card. All layers of a micro-batch ask for the same.
-at::Tensor borders_on(const at::Device &device, const std::vector<int64_t> &starts) {
-  thread_local std::vector<int64_t> last;
-  thread_local at::Tensor borders;
-  if (last != starts || !borders.defined() || borders.device() != device) {
-    borders = at::tensor(starts, at::kInt).pin_memory().to(device, /*non_blocking=*/true);
-    last = starts;
+// Borders, and what they were when they were sent to the card.
+struct Sent {
+  std::vector<int64_t> borders;
+  at::Tensor on_card;
+
+  const at::Tensor &to(const at::Device &device, const std::vector<int64_t> &wanted) {
+    if (borders != wanted || !on_card.defined() || on_card.device() != device) {
+      on_card = at::tensor(wanted, at::kInt).pin_memory().to(device, /*non_blocking=*/true);
+      borders = wanted;
+    }
+    return on_card;
   }
-  return borders;
+};
+
+int64_t longest(const std::vector<int64_t> &borders) {
+  int64_t most = 0;
+  for (size_t i = 1; i < borders.size(); i++) {
+    most = std::max(most, borders[i] - borders[i - 1]);
+  }
+  return most;
 }
 
+// Where the samples' queries and keys lie, as flash attention is told. All layers of a micro-batch have the same borders, but for the
+// last one's queries. It aligns causal queries with the last keys where a sample has fewer of them.
+struct Runs {
+  at::Tensor queries, keys;  // [n+1] i32
+  int64_t most_queries, most_keys;
+
+  Runs(const at::Device &device, const lt::Samples &samples) {
+    thread_local Sent all, late;
+    keys = all.to(device, samples.starts);
+    queries = samples.queries.empty() ? keys : late.to(device, samples.queries);
+    most_keys = longest(samples.starts);
+    most_queries = std::max<int64_t>(2, longest(samples.query_borders()));  // 1 would mean generation, which lays out the heads in its own way
+  }
+};
+
 lt::Attended flash_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Samples &samples) {
-  auto borders = borders_on(q.device(), samples.starts);
-  int64_t longest = samples.longest();
-  auto r = at::_flash_attention_forward(q, k, v, borders, borders, longest, longest, 0.0, samples.causal, false);
+  Runs runs(q.device(), samples);
+  auto r = at::_flash_attention_forward(q, k, v, runs.queries, runs.keys, runs.most_queries, runs.most_keys, 0.0, samples.causal, false);
   return {std::get<0>(r), std::get<1>(r), std::get<2>(r), std::get<3>(r)};
 }
 
 lt::AttentionGradients flash_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Attended &a, const at::Tensor &dout,
                                       const lt::Samples &samples) {
-  auto borders = borders_on(q.device(), samples.starts);
-  int64_t longest = samples.longest();
-  auto d = at::_flash_attention_backward(dout, q, k, v, a.out, a.log_sums, borders, borders, longest, longest, 0.0, samples.causal, a.state, a.unused);
+  Runs runs(q.device(), samples);
+  auto d = at::_flash_attention_backward(dout, q, k, v, a.out, a.log_sums, runs.queries, runs.keys, runs.most_queries, runs.most_keys, 0.0, samples.causal,
+                                         a.state, a.unused);
   return {std::get<0>(d), std::get<1>(d), std::get<2>(d)};
 }
 
@@ -107,18 +132,20 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
 
 }  // namespace
 
-int64_t lt::Samples::longest() const {
-  int64_t most = 0;
+void lt::Samples::check(const at::Tensor &q, const at::Tensor &k) const {
+  auto &borders = query_borders();
+  TORCH_CHECK(starts.front() == 0 && starts.back() == k.size(0) && borders.size() == starts.size() && borders.front() == 0 && borders.back() == q.size(0),
+              "samples between ", at::IntArrayRef(starts), " with queries between ", at::IntArrayRef(borders), " of ", k.size(0), " positions and ", q.size(0), " queries");
   for (int64_t i = 0; i < count(); i++) {
-    most = std::max(most, length(i));
+    TORCH_CHECK(query_count(i) >= 0 && query_count(i) <= length(i), "sample ", i, " has ", query_count(i), " queries and ", length(i), " positions");
   }
-  return most;
 }
 
 bool lt::attention_fits(const at::Tensor &q) { return flash_fits(q) || (fused() && q.is_cpu() && q.scalar_type() == at::kFloat); }
 
 lt::Attended lt::attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples) {
   RECORD_FUNCTION("llavatrain::attention", {});
+  samples.check(q, k);
   return q.is_cpu() ? cpu_attention_forward(q, k, v, samples) : flash_forward(q, k, v, samples);
 }
 

@@ -5,18 +5,22 @@
 namespace lt {
 
 struct Samples {
-  std::vector<int64_t> starts;  // [n+1] borders
-  bool causal;                  // a position sees only itself and those before it
+  std::vector<int64_t> starts;        // [n+1] borders
+  bool causal;                        // a position sees only itself and those before it
+  std::vector<int64_t> queries = {};  // [n+1] borders of the rows of q, which are each sample's last positions; empty: all of them
 
   int64_t count() const { return static_cast<int64_t>(starts.size()) - 1; }
   int64_t length(int64_t i) const { return starts[i + 1] - starts[i]; }
-  int64_t longest() const;
+  const std::vector<int64_t> &query_borders() const { return queries.empty() ? starts : queries; }
+  int64_t query_count(int64_t i) const { return query_borders()[i + 1] - query_borders()[i]; }
+  int64_t first_query(int64_t i) const { return starts[i + 1] - query_count(i); }  // its position
+  void check(const at::Tensor &q, const at::Tensor &k) const;
 };
 
 // What backward needs of the forward pass beside its operands.
 struct Attended {
-  at::Tensor out;            // [T,H,d]
-  at::Tensor log_sums;       // [H,T] fp32: of each query's exponentials
+  at::Tensor out;            // [M,H,d]
+  at::Tensor log_sums;       // [H,M] fp32: of each query's exponentials
   at::Tensor state, unused;  // of the generator, as flash attention hands them on; undefined on the CPU
 };
 
@@ -26,7 +30,7 @@ inline bool flash_fits(const at::Tensor &q) { return fused() && q.is_cuda() && (
 // Whether there is a kernel for q: ours on the CPU in fp32, flash attention on a card in 16 bit.
 bool attention_fits(const at::Tensor &q);
 
-// q [T,H,d]; k, v [T,G,d] with G a divisor of H; the rows of each may lie apart, as parts of wider ones.
+// q [M,H,d], M being T where each position asks; k, v [T,G,d] with G a divisor of H; the rows of each may lie apart, as parts of wider ones.
 Attended attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples);
 
 struct AttentionGradients {

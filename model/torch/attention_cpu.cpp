@@ -157,23 +157,31 @@ struct Operand {
 };
 
 struct Shape {
-  int64_t positions, heads, groups, d;
+  int64_t queries, heads, groups, d;
 
-  Shape(const at::Tensor &q, const at::Tensor &k) : positions(q.size(0)), heads(q.size(1)), groups(k.size(1)), d(q.size(2)) {}
+  Shape(const at::Tensor &q, const at::Tensor &k) : queries(q.size(0)), heads(q.size(1)), groups(k.size(1)), d(q.size(2)) {}
   int64_t wide() const { return lt::panels(d) * lt::kLanes; }
   float scale() const { return 1 / std::sqrt(static_cast<float>(d)); }
 };
 
-// Runs task(start, n, group) for every sample and key head, the longest samples first, so that no thread is left alone with a long one
-// at the end.
+// A sample: the positions start to start+n, of which those from first on ask. What belongs to the query of position p of the sample
+// lies at row asked + p.
+struct Sample {
+  int64_t start, n, first, asked;
+
+  Sample(const lt::Samples &samples, int64_t i)
+      : start(samples.starts[i]), n(samples.length(i)), first(samples.first_query(i) - start), asked(samples.query_borders()[i] - first) {}
+};
+
+// Runs task(sample, group) for every sample and key head, the longest samples first, so that no thread is left alone with a long one at
+// the end.
 template <typename Task>
 void each_task(const lt::Samples &samples, int64_t groups, const Task &task) {
   std::vector<int64_t> order(samples.count());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) { return samples.length(x) > samples.length(y); });
   lt::share(samples.count() * groups, [&](int64_t i) {
-    auto sample = order[i / groups];
-    task(samples.starts[sample], samples.length(sample), i % groups);
+    task(Sample(samples, order[i / groups]), i % groups);
   });
 }
 
@@ -193,7 +201,8 @@ lt::Attended lt::cpu_attention_forward(const at::Tensor &q, const at::Tensor &k,
   Operand queries(q), keys(k), values(v), result(out);
   auto *logs = log_sums.data_ptr<float>();
   const int64_t d = shape.d, wide = shape.wide();
-  each_task(samples, shape.groups, [&](int64_t start, int64_t n, int64_t group) {
+  each_task(samples, shape.groups, [&](const Sample &sample, int64_t group) {
+    const int64_t start = sample.start, n = sample.n;
     int64_t longest = panels(n) * kLanes;
     lt::Scratch scratch(longest * d + n * wide + kRows * (longest + wide));
     float *key_panels = scratch.take(longest * d), *value_panels = scratch.take(n * wide);
@@ -201,13 +210,13 @@ lt::Attended lt::cpu_attention_forward(const at::Tensor &q, const at::Tensor &k,
     pack_transposed(keys.at(start, group, d), keys.row, n, d, key_panels);
     pack(values.at(start, group, d), values.row, n, d, value_panels);
     for (int64_t h = group * (shape.heads / shape.groups); h < (group + 1) * (shape.heads / shape.groups); h++) {
-      for (int64_t first = 0; first < n; first += kRows) {
+      for (int64_t first = sample.first; first < n; first += kRows) {
         Block block{first, std::min(kRows, n - first), n, samples.causal};
-        int64_t width = block.width();
-        score(block, queries.at(start + first, h, d), queries.row, d, key_panels, scores, width);
-        soften(block, scores, width, shape.scale(), divisors, logs + h * shape.positions + start + first);
+        int64_t width = block.width(), at = sample.asked + first;
+        score(block, queries.at(at, h, d), queries.row, d, key_panels, scores, width);
+        soften(block, scores, width, shape.scale(), divisors, logs + h * shape.queries + at);
         weigh(block, scores, width, d, value_panels, sums, wide);
-        unpack(sums, wide, block.rows, d, divisors, result.at(start + first, h, d), result.row);
+        unpack(sums, wide, block.rows, d, divisors, result.at(at, h, d), result.row);
       }
     }
   });
@@ -223,7 +232,8 @@ void lt::cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const 
   Operand queries(q), keys(k), values(v), outputs(a.out), gradients(dout), to_q(out.q), to_k(out.k), to_v(out.v);
   auto *logs = a.log_sums.const_data_ptr<float>();
   const int64_t d = shape.d, wide = shape.wide();
-  each_task(samples, shape.groups, [&](int64_t start, int64_t n, int64_t group) {
+  each_task(samples, shape.groups, [&](const Sample &sample, int64_t group) {
+    const int64_t start = sample.start, n = sample.n;
     int64_t longest = panels(n) * kLanes;
     lt::Scratch scratch(2 * longest * d + 3 * n * wide + kRows * (2 * longest + 3 * wide));
     float *key_columns = scratch.take(longest * d), *value_columns = scratch.take(longest * d), *key_panels = scratch.take(n * wide);
@@ -236,14 +246,14 @@ void lt::cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const 
     std::memset(key_sums, 0, n * wide * sizeof(float));
     std::memset(value_sums, 0, n * wide * sizeof(float));
     for (int64_t h = group * (shape.heads / shape.groups); h < (group + 1) * (shape.heads / shape.groups); h++) {
-      for (int64_t first = 0; first < n; first += kRows) {
+      for (int64_t first = sample.first; first < n; first += kRows) {
         Block block{first, std::min(kRows, n - first), n, samples.causal};
-        int64_t width = block.width(), at = start + first;
+        int64_t width = block.width(), at = sample.asked + first;
         const float *query = queries.at(at, h, d), *gradient = gradients.at(at, h, d);
         pack(query, queries.row, block.rows, d, query_panels);
         pack(gradient, gradients.row, block.rows, d, gradient_panels);
         score(block, query, queries.row, d, key_columns, p, width);
-        probabilities(block, p, width, shape.scale(), logs + h * shape.positions + at);
+        probabilities(block, p, width, shape.scale(), logs + h * shape.queries + at);
         gather(block, p, width, d, gradient_panels, value_sums, wide);
         score(block, gradient, gradients.row, d, value_columns, dp, width);
         score_gradients(block, dp, p, width, outputs.at(at, h, d), gradient, d, outputs.row, gradients.row, shape.scale());

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "attention.h"
+#include "decoder.h"
 #include "layer_ops.h"
 #include "products.h"
 
@@ -120,11 +121,16 @@ std::optional<at::Tensor> optional(lt_tensor t) { return t ? std::optional<at::T
 
 int lt_decoder_fits(lt_tensor x) { return lt::cpu_fits(ref(x)) || lt::flash_fits(ref(x)); }
 
-char *lt_decoder_attention(lt_tensor x, lt_tensor norm, lt_tensor weight, lt_tensor bias, lt_tensor cos, lt_tensor sin, const int64_t *starts, int samples,
-                           double eps, int64_t heads, int64_t groups, int keep, lt_tensor *out, lt_tensor *same) {
+char *lt_decoder_attention(lt_tensor x, lt_tensor norm, lt_tensor weight, lt_tensor bias, lt_tensor cos, lt_tensor sin, const int64_t *starts,
+                           const int64_t *queries, int samples, double eps, int64_t heads, int64_t groups, int keep, lt_tensor *out, lt_tensor *same) {
   LT_PROTECT({
-    auto result = AttentionHalf::apply(ref(x), ref(norm), ref(weight), optional(bias), ref(cos), ref(sin),
-                                       std::vector<int64_t>(starts, starts + samples + 1), eps, heads, groups, keep != 0);
+    std::vector<int64_t> borders(starts, starts + samples + 1), late;
+    if (queries) {
+      late.assign(queries, queries + samples + 1);
+    }
+    auto result = queries ? lt::late_attention_half(ref(x), ref(norm), ref(weight), optional(bias), ref(cos), ref(sin), borders, late, eps, heads, groups,
+                                                    keep != 0)
+                          : AttentionHalf::apply(ref(x), ref(norm), ref(weight), optional(bias), ref(cos), ref(sin), borders, eps, heads, groups, keep != 0);
     *out = own(result[0]);
     *same = own(result[1]);
   })

@@ -73,10 +73,10 @@ char *lt_split(lt_tensor x, const int64_t *sizes, int parts, lt_tensor *out);
 char *lt_patches(lt_tensor pixels, int64_t patch, lt_tensor *out);
 char *lt_cross_entropy(lt_tensor hidden, lt_tensor weight, lt_tensor labels, int64_t chunk, lt_tensor *sum, lt_tensor *each);
 
-// decoder.cpp: halves of a decoder layer. bias may be NULL; keep holds what else backward would compute again. same is x, for what adds to it.
+// decoder.cpp: halves of a decoder layer. bias and queries may be NULL; keep holds what else backward would compute again. same is x, for what adds to it.
 int lt_decoder_fits(lt_tensor x);
-char *lt_decoder_attention(lt_tensor x, lt_tensor norm, lt_tensor weight, lt_tensor bias, lt_tensor cos, lt_tensor sin, const int64_t *starts, int samples,
-                           double eps, int64_t heads, int64_t groups, int keep, lt_tensor *out, lt_tensor *same);
+char *lt_decoder_attention(lt_tensor x, lt_tensor norm, lt_tensor weight, lt_tensor bias, lt_tensor cos, lt_tensor sin, const int64_t *starts,
+                           const int64_t *queries, int samples, double eps, int64_t heads, int64_t groups, int keep, lt_tensor *out, lt_tensor *same);
 char *lt_decoder_mlp(lt_tensor x, lt_tensor y, lt_tensor o, lt_tensor norm, lt_tensor gate_up, lt_tensor down, double eps, int keep, lt_tensor *out);
 
 // window.cpp: attention within a sliding window.
