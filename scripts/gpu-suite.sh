@@ -2,7 +2,7 @@
 # Checks the CUDA path on a machine with an NVIDIA card, a PyTorch of the same minor version and no Go. One part a call, each under
 # nine minutes; one JSON object on standard output, everything else on standard error.
 #
-#   scripts/gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2]
+#   scripts/gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2] [--batch N] [--accum N]
 #
 # PART:
 #   doctor   what was found, and how far our kernels lie from libtorch's operations on this card
@@ -11,8 +11,9 @@
 #   repeat   the same 20 steps 20 times, bit for bit
 #   moments  fp32 parameters beside bf16 ones with exact masters, and with moments in bf16
 #   resume   stopped and resumed, bit for bit; with --shape also a model of that shape with random weights, in the --stage
-#   bench    --shape (default 0.5b on a card, tiny on a CPU) in one --stage or both, ours and the peer's, the peer with and without its
-#            recomputation; predicted beside measured memory
+#   bench    --shape (default 0.5b on a card, tiny on a CPU) in one --stage or both, --batch samples (default 8) in each of --accum
+#            micro-batches (default 1), ours and the peer's in turn, the peer with and without its recomputation; predicted beside
+#            measured memory
 #   demo     the whole demo
 # The binary is ./llavatrain; the shared folder holds parity, peer, coco-mini and llama-tokenizer. LD_LIBRARY_PATH must name that machine's
 # torch/lib (found through python3 where it is not set). `python3 scripts/gpu_merge.py FILE...` makes one object of the parts' outputs.
@@ -21,7 +22,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 part=${1:?usage: gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2]}
 shift
-binary=$root/llavatrain shared=$root/../shared device=cuda shape= stages="1 2"
+binary=$root/llavatrain shared=$root/../shared device=cuda shape= stages="1 2" batch=8 accum=1
 while [ $# -gt 0 ]; do
 	case $1 in
 	--binary) binary=$(realpath "$2") ;;
@@ -29,6 +30,8 @@ while [ $# -gt 0 ]; do
 	--device) device=$2 ;;
 	--shape) shape=$2 ;;
 	--stage) stages=$2 ;;
+	--batch) batch=$2 ;;
+	--accum) accum=$2 ;;
 	*) echo "unknown option $1" >&2; exit 2 ;;
 	esac
 	shift 2
@@ -136,13 +139,19 @@ bench)
 	[ -n "$shape" ] || shape=$([ $device = cpu ] && echo tiny || echo 0.5b)
 	dtype=$([ $device = cpu ] && echo fp32 || echo bf16)
 	results=()
+	export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True # the peer's best, too: without it rows of new lengths cost it cudaMalloc
+	rounds=$([ $device = cpu ] && echo 1 || echo 2) steps=10 warmup=6
+	case $shape in 7b | 13b) steps=5 warmup=4 ;; esac
 	for stage in $stages; do
-		common=(--shape "$shape" --stage $stage --batch 8 --steps 10 --device $device --dtype $dtype)
-		results+=("ours-$stage" "$("$binary" bench "${common[@]}" --rows "$shared/peer/lengths.json")")
-		python3 -c 'import transformers' 2>/dev/null || { echo "no transformers here: ours alone" >&2; continue; }
-		for how in "" --checkpointing; do
-			theirs=$(python3 "$shared/peer/hf_llava.py" "${common[@]}" --fused --grouped $how) || theirs='"failed, out of memory most likely"'
-			results+=("peer-$stage$how" "$theirs")
+		common=(--shape "$shape" --stage $stage --batch $batch --accum $accum --steps $steps --warmup $warmup --device $device --dtype $dtype)
+		for round in $(seq $rounds); do
+			results+=("ours-$stage-$round" "$("$binary" bench "${common[@]}" --rows "$shared/peer/lengths.json")")
+			python3 -c 'import transformers' 2>/dev/null || { echo "no transformers here: ours alone" >&2; continue; }
+			for how in "" --checkpointing; do
+				[ -z "$how" ] || [ $round = 1 ] || continue
+				theirs=$(python3 "$shared/peer/hf_llava.py" "${common[@]}" --fused --grouped $how) || theirs='"failed, out of memory most likely"'
+				results+=("peer-$stage$how-$round" "$theirs")
+			done
 		done
 	done
 	emit "${results[@]}"

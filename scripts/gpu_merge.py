@@ -10,9 +10,9 @@ for path in sys.argv[1:]:
     if name == "bench":
         for key, value in result.items():
             if isinstance(value, dict):
-                merged.setdefault(name, {})[f"{value['shape']} {key}"] = value
+                merged.setdefault(name, {})[f"{value['shape']} batch {value['batch']}x{value['accum']} {key}"] = value
     else:
-        merged[name] = result
+        merged.setdefault(name, {}).update(result)
     merged.setdefault("card", result.get("card", ""))
 json.dump(merged, sys.stdout, indent=1, sort_keys=True)
 print()

@@ -80,15 +80,25 @@ const char *lt_built_against(void) { return TORCH_VERSION; }
 
 char *lt_show_config(char **out) { LT_PROTECT(*out = strdup(at::show_config().c_str())) }
 
+namespace {
+
+// The card's allocator, which knows no card before CUDA has started.
+c10::DeviceAllocator *card_allocator() {
+  at::globalContext().lazyInitDevice(at::kCUDA);
+  return at::getDeviceAllocator(at::kCUDA);
+}
+
+}  // namespace
+
 char *lt_device_memory(int index, int64_t *total, int64_t *peak) {
   LT_PROTECT({
-    auto *allocator = at::getDeviceAllocator(at::kCUDA);
+    auto *allocator = card_allocator();
     *peak = allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index)).allocated_bytes[0].peak;
     *total = static_cast<int64_t>(allocator->getMemoryInfo(static_cast<c10::DeviceIndex>(index)).second);
   })
 }
 
-char *lt_reset_peak(int index) { LT_PROTECT(at::getDeviceAllocator(at::kCUDA)->resetPeakStats(static_cast<c10::DeviceIndex>(index))) }
+char *lt_reset_peak(int index) { LT_PROTECT(card_allocator()->resetPeakStats(static_cast<c10::DeviceIndex>(index))) }
 
 char *lt_synchronize(void) {
   LT_PROTECT({

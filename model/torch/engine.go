@@ -43,6 +43,7 @@ func openEngine() (Engine, error) {
 	e.Path = loadedLibrary("libtorch_cpu.so")
 	setDefaultEnv("CUBLAS_WORKSPACE_CONFIG", ":4096:8") // deterministic cuBLAS; read when CUDA starts
 	setDefaultEnv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+	setDefaultEnv("DISABLE_ADDMM_CUDA_LT", "1") // cuBLASLt searches its kernels anew for each linear map with a bias: 0.1 ms of the host each
 	e.WhyNoCUDA, e.CUDADevices = openCUDA(filepath.Join(filepath.Dir(e.Path), "libtorch_cuda.so"))
 	var config *C.char
 	if message := C.lt_show_config(&config); message != nil {

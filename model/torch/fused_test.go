@@ -1,6 +1,7 @@
 package torch_test
 
 import (
+	"math"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -38,6 +39,18 @@ var fusedOperations = map[string]func(t *rapid.T) ([][]int64, func(s *torch.Scop
 	"quick gelu": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
 		n := rapid.Int64Range(1, 40000).Draw(t, "n")
 		return [][]int64{{n}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.QuickGelu(s, x[0]) }
+	},
+	"cross-entropy": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
+		rows, size, classes := rapid.Int64Range(1, 9).Draw(t, "rows"), rapid.Int64Range(1, 5).Draw(t, "size"), rapid.SampledFrom([]int64{1, 15, 16, 333, 1024, 2500}).Draw(t, "classes")
+		labels := rapid.SliceOfN(rapid.Int64Range(0, classes-1), int(rows), int(rows)).Draw(t, "labels")
+		collected := rapid.Bool().Draw(t, "collected")
+		return [][]int64{{rows, size}, {classes, size}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+			if collected { // the gradient is added to the buffer
+				x[1].SetGrad(tensor(s, numbers(int(classes*size), 5), torch.Float32, classes, size))
+			}
+			sum, _ := torch.CrossEntropy(s, x[0], x[1], torch.From(s, labels, []int64{rows}, torch.CPU), 4)
+			return sum
+		}
 	},
 	"attention": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
 		starts := []int64{0}
@@ -109,6 +122,32 @@ func TestFusedOperationsAtTheEnds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The loss and its gradient where logits are far apart, or no numbers.
+func TestCrossEntropyAtTheEnds(t *testing.T) {
+	torchtest.NoLeaks(t)
+	inf := math.Inf(1)
+	for _, logits := range [][]float64{{-1e4, 0, 1e4}, {3e38, -3e38, 0}, {88, 89, -200}, {-inf, 0, 1}, {inf, 0, 1}, {math.NaN(), 0, 1}} {
+		for label := range int64(len(logits)) {
+			run := func(s *torch.Scope) (values []float64) {
+				head := leaf(s, logits, torch.Float32, int64(len(logits)), 1)
+				sum, each := torch.CrossEntropy(s, ones(s, 1, 1), head, index(s, label), 8)
+				torch.Backward(sum, nil)
+				return append(append(read(s, sum), read(s, each)...), read(s, torch.Grad(s, head))...)
+			}
+			do(t, func(s *torch.Scope) {
+				got := run(s)
+				defer torch.SetFused(torch.SetFused(false))
+				for i, want := range run(s) {
+					same := got[i] == want || math.IsNaN(got[i]) && math.IsNaN(want)
+					if !same && !(math.Abs(got[i]-want) <= 1e-6*max(1, math.Abs(want))) {
+						t.Errorf("logits %v, label %d: value %d is %v, want %v", logits, label, i, got[i], want)
+					}
+				}
+			})
+		}
+	}
 }
 
 // Products of our own: an inner dimension of more than one piece, and rows that do not care how many others there are, nor on how many
