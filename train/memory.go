@@ -136,12 +136,13 @@ func (size modelSize) tables(l load) int64 {
 	return l.positions*(2*8+size.language.Layers*4*(size.language.Heads+2)) + l.pictures*size.tower.Tokens*2*8
 }
 
-// lossSpace is what the cross-entropy adds: logits and their softmax for a chunk of rows, and the gradient of the head.
+// lossSpace is what the cross-entropy adds: logits for a chunk of rows, which become their gradient in place, and the gradient of the head.
+// On a CPU logits in 16 bit are libtorch's, which widens them and makes the softmax beside them.
 func (size modelSize) lossSpace(width int64, l load) int64 {
 	rows := min(l.supervised, loss.Chunk(size.language.VocabSize))
-	logits := 8 * rows * size.language.VocabSize
+	logits := width * rows * size.language.VocabSize
 	if width < 4 {
-		logits += width * rows * size.language.VocabSize
+		logits += 8 * rows * size.language.VocabSize
 	}
 	return logits + size.headGradient(width)
 }
