@@ -1,7 +1,7 @@
 """Helper of gpu-suite.sh, standard library only.
 
 curve.py recipe SHARED NAME STAGE LOSS FOLDER   writes curve.yaml and its rows for a recorded curve of the original
-curve.py random SHARED SHAPE STAGE FOLDER        writes curve.yaml for a model of a shape of the bench with random weights
+curve.py random SHARED SHAPE STAGE FOLDER       writes curve.yaml for a model of a shape of the bench with random weights
 curve.py compare SHARED NAME METRICS            prints the largest relative differences of loss and gradient norm as JSON
 curve.py same RUN RUN                           prints true when two finished runs are equal, byte for byte
 """
@@ -38,15 +38,10 @@ def recipe(shared, name, stage, loss, folder):
 """)
 
 
-SHAPES = {  # width, layers, heads, mlp of the tower with its picture and patch size, and of the language model; for llama-tokenizer
-    "tiny": ((64, 4, 4, 256, 56, 14), (128, 4, 4, 352)),
-    "0.5b": ((1024, 24, 16, 4096, 336, 14), (896, 24, 14, 4864)),
-    "7b": ((1024, 24, 16, 4096, 336, 14), (4096, 32, 32, 11008)),
-}
-
-
 def random(shared, shape, stage, folder):
     shared = os.path.abspath(shared)
+    sys.path.insert(0, f"{shared}/peer")
+    from hf_llava import SHAPES  # those of bench, with a vocabulary that the tokenizer here does not have
     vision, language = SHAPES[shape]
     keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     os.makedirs(folder, exist_ok=True)

@@ -20,7 +20,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-part=${1:?usage: gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2]}
+part=${1:?usage: gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2] [--batch N] [--accum N]}
 shift
 binary=$root/llavatrain shared=$root/../shared device=cuda shape= stages="1 2" batch=8 accum=1
 while [ $# -gt 0 ]; do

@@ -136,7 +136,7 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []landed, to
 		}
 		t.profile.loaded()
 		add(t.advance(st, 0))
-		if t.plan.device == torch.CPU || t.profile.ending() {
+		if t.lands() {
 			add(t.land())
 		}
 		if err := firstError(err, t.profile.end(t, st.Number+1)); err != nil {

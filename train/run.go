@@ -277,7 +277,7 @@ func (t *trainer) take(st data.Step, wait time.Duration) error {
 	if err := errors.Join(t.record(before), err); err != nil {
 		return err
 	}
-	if t.plan.device == torch.CPU || t.profile.ending() {
+	if t.lands() {
 		return t.rest()
 	}
 	return nil

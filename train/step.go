@@ -88,6 +88,9 @@ func (t *trainer) advance(st data.Step, wait time.Duration) (*landed, error) {
 	return before, nil
 }
 
+// lands says whether a step is waited for at once: without a card there is nothing to keep busy, and a profile needs the whole of its last.
+func (t *trainer) lands() bool { return t.plan.device == torch.CPU || t.profile.ending() }
+
 // step takes a step and waits for its numbers.
 func (t *trainer) step(st data.Step) (Metrics, error) {
 	if _, err := t.advance(st, 0); err != nil {
