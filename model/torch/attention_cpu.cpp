@@ -40,22 +40,6 @@ LT_INLINE float exp_row(float *row, int64_t n, float scale, float shift) {
   return lt::sum(total) + rest;
 }
 
-LT_INLINE float largest_of(const float *row, int64_t n) {
-  float most = row[0];
-  int64_t i = 0;
-  if (n >= lt::kLanes) {
-    auto m = lt::load(row);
-    for (i = lt::kLanes; i + lt::kLanes <= n; i += lt::kLanes) {
-      m = lt::max(m, lt::load(row + i));
-    }
-    most = lt::largest(m);
-  }
-  for (; i < n; i++) {
-    most = row[i] > most ? row[i] : most;
-  }
-  return most;
-}
-
 LT_INLINE float dot(const float *a, const float *b, int64_t n) {
   lt::vec total = {};
   int64_t i = 0;
@@ -106,7 +90,7 @@ LT_SIMD void gather(const Block &b, const float *weights, int64_t width, int64_t
 LT_SIMD void soften(const Block &b, float *scores, int64_t width, float scale, float *sums, float *log_sums) {
   for (int64_t r = 0; r < b.rows; r++, scores += width) {
     int64_t seen = b.seen(r);
-    float most = scale * largest_of(scores, seen);
+    float most = scale * lt::largest(scores, seen);
     sums[r] = exp_row(scores, seen, scale, most);
     log_sums[r] = most + std::log(sums[r]);
     std::memset(scores + seen, 0, (width - seen) * sizeof(float));

@@ -3,7 +3,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
-#include <limits>
 
 #include "device.h"
 #include "layer_ops.h"
@@ -58,18 +57,7 @@ LT_SIMD double exponentials(float *x, int64_t n, float most, bool keep) {
   return total;
 }
 
-LT_SIMD float largest_of(const float *x, int64_t n) {
-  auto most = lt::all(-std::numeric_limits<float>::infinity());
-  int64_t i = 0;
-  for (; i + lt::kLanes <= n; i += lt::kLanes) {
-    most = lt::max(lt::load(x + i), most);
-  }
-  float top = lt::largest(most);
-  for (; i < n; i++) {
-    top = std::max(top, x[i]);
-  }
-  return top;
-}
+LT_SIMD float largest_of(const float *x, int64_t n) { return lt::largest(x, n); }
 
 LT_SIMD void multiply(float *x, int64_t n, float by) {
   int64_t i = 0;
@@ -130,13 +118,11 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
       auto h = hidden.narrow(0, first, rows);                                                // [r,D]
       auto target = labels.narrow(0, first, rows).unsqueeze(1);                              // [r,1]
       auto narrow = entropy(lt::product(h, weight), target, each.narrow(0, first, rows), hidden_grad || weight_grad);  // softmax - onehot [r,V]
-      if (hidden_grad || weight_grad) {
-        if (hidden_grad) {
-          d_hidden.narrow(0, first, rows).copy_(lt::product_back(narrow, weight));
-        }
-        if (weight_grad) {
-          lt::add_weight_gradient(d_weight, narrow, h);
-        }
+      if (hidden_grad) {
+        d_hidden.narrow(0, first, rows).copy_(lt::product_back(narrow, weight));
+      }
+      if (weight_grad) {
+        lt::add_weight_gradient(d_weight, narrow, h);
       }
     }
     context->saved_data["d_hidden"] = d_hidden;

@@ -1,4 +1,5 @@
-// Results on their way to the host, and the times at which a card came to a place in its work. To wait for one is to wait for the work queued before it, and not for what was queued since.
+// Results on their way to the host, and the times at which a card came to a place in its work. To wait for one is to wait for the work
+// queued before it, and not for what was queued since.
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 

@@ -54,8 +54,8 @@ char *lt_between(void *from, void *to, double *milliseconds);
 void lt_free_mark(void *mark);
 char *lt_spoil(lt_tensor total, lt_tensor t);
 
-// ops.cpp, norm.cpp, rotary.cpp, gates.cpp, attention.cpp, crossentropy.cpp: differentiable operations. Where our own kernels exist, lt_set_fused(0) runs libtorch's operations
-// instead; it returns what was set before.
+// ops.cpp, norm.cpp, rotary.cpp, gates.cpp, attention.cpp, crossentropy.cpp: differentiable operations. Where our own kernels exist,
+// lt_set_fused(0) runs libtorch's operations instead; it returns what was set before.
 int lt_set_fused(int on);
 int lt_own_products(void);
 char *lt_linear(lt_tensor x, lt_tensor w, lt_tensor bias, lt_tensor *out);  // products.cpp; bias may be NULL

@@ -54,6 +54,23 @@ LT_INLINE float largest(vec x) {
   return y;
 }
 
+// Of n values, at least one.
+LT_INLINE float largest(const float *row, int64_t n) {
+  float most = row[0];
+  int64_t i = 0;
+  if (n >= kLanes) {
+    auto m = load(row);
+    for (i = kLanes; i + kLanes <= n; i += kLanes) {
+      m = max(m, load(row + i));
+    }
+    most = largest(m);
+  }
+  for (; i < n; i++) {
+    most = row[i] > most ? row[i] : most;
+  }
+  return most;
+}
+
 // e^x within 2 units in the last place for -87 <= x <= 88, and their e^x outside; NaN stays NaN. Range reduction by ln 2 in two parts and a
 // polynomial of degree 6 (Moshier, Cephes, expf).
 LT_INLINE vec exp(vec x) {
