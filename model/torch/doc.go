@@ -8,13 +8,11 @@
 //
 // Engine state (gradient mode, errors, threads) belongs to an OS thread, so one goroutine makes all the calls of a run: lock it with
 // runtime.LockOSThread before the first Do. Operations that gotch offers are called through gotch/libtch; what it lacks or gets wrong
-// is in the shim (the .cpp files here), whose functions return their error and never let an exception cross.
+// is in package shim, whose functions return their error and never let an exception cross.
 package torch
 
 /*
-#cgo CXXFLAGS: -std=c++17 -fopenmp -DLLAVATRAIN_SHIM
-#cgo LDFLAGS: -ltorch_cpu -lc10 -l:libgomp.so.1 -lstdc++ -ldl
 #include <stdlib.h>
-#include "shim.h"
+#include "shim/shim.h"
 */
 import "C"

@@ -2,13 +2,12 @@ package torch
 
 /*
 #include <stdlib.h>
-#include "shim.h"
+#include "shim/shim.h"
 */
 import "C"
 
 import (
 	"crypto/sha256"
-	_ "embed"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -16,22 +15,19 @@ import (
 	"slices"
 	"strings"
 	"unsafe"
+
+	"github.com/llavatrain/llavatrain/model/torch/shim"
 )
 
-// The kernels' source. NVRTC has no header files, so the parts are joined.
-var (
-	//go:embed kernels.h
-	kernelsShared string
-	//go:embed kernels_layer.cu
-	kernelsLayer string
-	//go:embed kernels_optimizer.cu
-	kernelsOptimizer string
-)
-
+// kernelSource is the source of all kernels. NVRTC has no header files, so the parts are joined.
 func kernelSource() string {
 	var text strings.Builder
-	for _, part := range [][2]string{{"kernels.h", kernelsShared}, {"kernels_layer.cu", kernelsLayer}, {"kernels_optimizer.cu", kernelsOptimizer}} {
-		fmt.Fprintf(&text, "#line 1 %q\n%s\n", part[0], strings.Replace(part[1], "#pragma once\n", "\n", 1))
+	for _, name := range []string{"kernels.h", "kernels_layer.cu", "kernels_optimizer.cu"} {
+		part, err := shim.Sources.ReadFile(name)
+		if err != nil {
+			panic(err) // it is embedded, so it cannot be missing
+		}
+		fmt.Fprintf(&text, "#line 1 %q\n%s\n", name, strings.Replace(string(part), "#pragma once\n", "\n", 1))
 	}
 	return text.String()
 }

@@ -148,8 +148,8 @@ V __shfl_xor_sync(unsigned, V value, int mask) {
 
 }  // namespace
 
-#include "../kernels_layer.cu"
-#include "../kernels_optimizer.cu"
+#include "../shim/kernels_layer.cu"
+#include "../shim/kernels_optimizer.cu"
 
 namespace {
 

@@ -16,6 +16,7 @@ import (
 	"unsafe"
 
 	"github.com/llavatrain/llavatrain/model/torch"
+	_ "github.com/llavatrain/llavatrain/model/torch/shim" // its sources are compiled here once more, and again when they change
 )
 
 // Emulate runs the kernels of a card on the CPU until the test ends, in place of the CPU's own loops.
