@@ -16,6 +16,8 @@ _llavatrain_env() {
 	done
 	export LIBTORCH="$torch"
 	export CGO_ENABLED=1
+	# Without the checkout's folder in what is compiled, Go's build cache serves every clone.
+	case " ${GOFLAGS:-} " in *" -trimpath "*) ;; *) export GOFLAGS="${GOFLAGS:+$GOFLAGS }-trimpath" ;; esac
 	export CGO_CXXFLAGS="-O2 -w -include $glue/compat.h -I$torch/include -I$torch/include/torch/csrc/api/include"
 	export CGO_LDFLAGS="-L$glue/stubs -L$torch/lib -Wl,-rpath,$torch/lib"
 }
