@@ -44,7 +44,7 @@ type Stretch struct {
 }
 
 // Stretches is a sample as the model sees it, read back from its ids and labels. imageTokens is the number of positions of an image.
-func (t *Tokenizer) Stretches(s Sample, imageTokens int) []Stretch {
+func Stretches(t *Tokenizer, s Sample, imageTokens int) []Stretch {
 	var out []Stretch
 	decoder, images, within := t.NewDecoder(), 0, 0
 	for i, id := range s.IDs {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // peftPrefix stands before the names of a model that PEFT has wrapped, and so in its files (peft/utils/save_and_load.py).
@@ -30,7 +31,7 @@ func (m *LLaVA) DescribeAdapters(base string) ([]byte, error) {
 		"inference_mode": true, "init_lora_weights": true, "modules_to_save": nil,
 	}
 	ranks, alphas := map[string]int64{}, map[string]float64{}
-	for _, part := range []string{partLanguage, partVision, partProjector} {
+	for _, part := range []string{recipes.PartLanguage, recipes.PartVision, recipes.PartProjector} {
 		for _, linear := range m.Adapted(part) {
 			settings, _ := linear.Adapter()
 			if len(targets) == 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // clipConfig is the vision half of a CLIP config.json; absent fields have transformers' defaults.
@@ -83,7 +84,7 @@ func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 		return nil, err
 	}
 	m.activation = activations[c.Activation]
-	root := ps.Root(partVision, visionPrefix)
+	root := ps.Root(recipes.PartVision, visionPrefix)
 	embeddings := root.Sub("embeddings")
 	init := normal(c.Range * c.Factor)
 	m.class = embeddings.Param("class_embedding", normal(c.Factor/math.Sqrt(float64(c.HiddenSize))), c.HiddenSize)

@@ -71,7 +71,7 @@ func (c *Contents) open(o OpenOptions) error {
 
 // addBehindTower adds what the tower's files hold and the model does not run.
 func (c *Contents) addBehindTower() {
-	s := c.sources.parts[partVision]
+	s := c.sources.parts[recipes.PartVision]
 	if s == nil {
 		return
 	}
@@ -98,7 +98,7 @@ func (c *Contents) Language() LanguageShape { return c.model.Language.Describe()
 // and for random ones.
 func (c *Contents) Dtype() (dtype checkpoints.Dtype) {
 	for _, t := range c.list {
-		if t.param == nil || t.param.Part != partLanguage || t.param.Adapter {
+		if t.param == nil || t.param.Part != recipes.PartLanguage || t.param.Adapter {
 			continue
 		}
 		if t.weights == nil || dtype != "" && dtype != t.info.Dtype {

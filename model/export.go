@@ -98,7 +98,9 @@ func (e *Export) whole(o ExportOptions) (err error) {
 
 // projectorAlone is what stage 1 of the original leaves, with the identities of the parts that the projector belongs to.
 func (e *Export) projectorAlone(o ExportOptions) (err error) {
-	e.list = slices.DeleteFunc(e.list, func(t content) bool { return t.param == nil || t.param.Part != partProjector || t.param.Adapter })
+	e.list = slices.DeleteFunc(e.list, func(t content) bool {
+		return t.param == nil || t.param.Part != recipes.PartProjector || t.param.Adapter
+	})
 	if len(e.list) == 0 {
 		return errors.New("this model's projector has no weights")
 	}
@@ -131,7 +133,7 @@ func (e *Export) nested(o ExportOptions) error {
 		if e.isVocabulary(t.param) {
 			shape[0] = rows
 		}
-		part := partVision
+		part := recipes.PartVision
 		if t.param != nil {
 			part = t.param.Part
 		}
@@ -142,7 +144,7 @@ func (e *Export) nested(o ExportOptions) error {
 
 // isVocabulary says whether a parameter has a row for each piece of the tokenizer.
 func (e *Export) isVocabulary(p *nn.Param) bool {
-	return p != nil && p.Part == partLanguage && (p == e.contents.model.Language.Head() || strings.HasSuffix(p.Name, "embed_tokens.weight"))
+	return p != nil && p.Part == recipes.PartLanguage && (p == e.contents.model.Language.Head() || strings.HasSuffix(p.Name, "embed_tokens.weight"))
 }
 
 // completeTower gives the tower the norm that lies behind its last layer, as transformers would initialise it, where the files have
@@ -155,7 +157,7 @@ func (e *Export) completeTower() (layers int) {
 	for _, norm := range []struct{ name, kind string }{{"weight", "ones"}, {"bias", "zeros"}} {
 		name := visionPrefix + "post_layernorm." + norm.name
 		if !e.contents.has(name) {
-			p := &nn.Param{Name: name, Part: partVision, Shape: width, Init: nn.Init{Kind: norm.kind}}
+			p := &nn.Param{Name: name, Part: recipes.PartVision, Shape: width, Init: nn.Init{Kind: norm.kind}}
 			e.list = append(e.list, content{name, assignment{param: p}})
 		}
 	}

@@ -158,7 +158,7 @@ func TestExportsHoldTheWholeTower(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	whole := tinyRecipe(t, tinyLanguage, tinyVision)
 	whole.Vision.SelectLayer = -1
-	files := tensors(t, openModel(t, whole, OpenOptions{Seed: 1}), partVision)
+	files := tensors(t, openModel(t, whole, OpenOptions{Seed: 1}), recipes.PartVision)
 	files[visionPrefix+"post_layernorm.weight"], files[visionPrefix+"post_layernorm.bias"] = zeros("", 6), zeros("", 6)
 	r := tinyFolders(t, source)
 	r.Vision.Weights = writeFolder(t, tinyVision, files)

@@ -142,7 +142,7 @@ func TestFamiliesMatchTransformers(t *testing.T) {
 			t.Run(name+way, func(t *testing.T) {
 				recompute := run(t)
 				g := openGolden(t, name)
-				m := g.model(t, func(part, _ string) bool { return part == partLanguage })
+				m := g.model(t, func(part, _ string) bool { return part == recipes.PartLanguage })
 				g.compareForward(t, m, recompute)
 				g.compareGradients(t, m, "")
 			})
@@ -222,7 +222,7 @@ func (g golden) sigLIP(t *testing.T, selectLayer int) *LLaVA {
 	t.Helper()
 	r := tinyRecipe(t, tinyLanguage, tinyVision)
 	r.Vision = recipes.Vision{Weights: g.dir, SelectLayer: selectLayer, SelectFeature: "patch"}
-	return openModel(t, r, OpenOptions{Trains: func(part, _ string) bool { return part == partVision }})
+	return openModel(t, r, OpenOptions{Trains: func(part, _ string) bool { return part == recipes.PartVision }})
 }
 
 // pixels are the recorded pictures, normalised as SigLIP's are.

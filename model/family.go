@@ -11,13 +11,6 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// The parts of a model, as recipes name them.
-const (
-	partVision    = "vision"
-	partProjector = "projector"
-	partLanguage  = "language"
-)
-
 // Parameters have the names of the original's checkpoints (llava.md, "Key mapping"): the language model's are those of its own folder.
 const (
 	visionPrefix    = "model.vision_tower.vision_tower.vision_model."

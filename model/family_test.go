@@ -99,13 +99,13 @@ func TestProjectorsHaveTheOriginalsNames(t *testing.T) {
 	} {
 		r := tinyRecipe(t, tinyLanguage, tinyVision)
 		r.Projector.Type = kind
-		if got := declared(openModel(t, r, OpenOptions{}), partProjector, projectorPrefix); got != want {
+		if got := declared(openModel(t, r, OpenOptions{}), recipes.PartProjector, projectorPrefix); got != want {
 			t.Errorf("%s: %s, want %s", kind, got, want)
 		}
 	}
 	r := tinyRecipe(t, tinyLanguage, tinyVision.with(object{"hidden_size": 8}))
 	r.Projector.Type = "identity"
-	if got := declared(openModel(t, r, OpenOptions{}), partProjector, projectorPrefix); got != "" {
+	if got := declared(openModel(t, r, OpenOptions{}), recipes.PartProjector, projectorPrefix); got != "" {
 		t.Errorf("identity has %s", got)
 	}
 }

@@ -9,11 +9,12 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // What backward computes again is what was there: gradients are equal bit for bit. Over single operations they differ by rounding alone.
 func TestHalvesGiveTheSameBitsAgain(t *testing.T) {
-	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1, Trains: func(part, _ string) bool { return part != partVision }})
+	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1, Trains: func(part, _ string) bool { return part != recipes.PartVision }})
 	for _, wanted := range [][]int64{{0, 2, 4, 5}, {2, 3, 5}, {5, 3}, {2}} { // from the first positions on, later ones, in any order, none of a sample
 		t.Run(fmt.Sprint(wanted), func(t *testing.T) { sameBitsAgain(t, m, wanted) })
 	}

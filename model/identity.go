@@ -9,6 +9,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // A projector fits the language model and the tower that it was trained with, and no others of the same widths. So its file's metadata
@@ -21,7 +22,7 @@ const (
 )
 
 // identified are the parts that a projector belongs to, as messages call them.
-var identified = []struct{ part, name string }{{partLanguage, "language model"}, {partVision, "vision tower"}}
+var identified = []struct{ part, name string }{{recipes.PartLanguage, "language model"}, {recipes.PartVision, "vision tower"}}
 
 // identity reads the weights of a part where at finds them; "" for a part that no file gives.
 func identity(ps *nn.Params, part string, at func(p *nn.Param) (assignment, error)) (string, error) {
@@ -79,7 +80,7 @@ func sameIdentity(a, b string) bool {
 
 // checkProjector refuses a projector whose file says that it belongs to another language model or tower. Files without identities pass.
 func (ss *sources) checkProjector(ps *nn.Params) error {
-	projector := ss.parts[partProjector]
+	projector := ss.parts[recipes.PartProjector]
 	if projector == nil {
 		return nil
 	}

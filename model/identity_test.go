@@ -34,7 +34,7 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 	_, other := open(2)
 	opened := openModel(t, own, OpenOptions{})
 	var list []checkpoints.Tensor
-	for _, tensor := range tensors(t, source, partProjector) {
+	for _, tensor := range tensors(t, source, recipes.PartProjector) {
 		list = append(list, tensor)
 	}
 	write := func(metadata map[string]string) string {
@@ -51,7 +51,7 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 	openModel(t, own, OpenOptions{})
 	for _, dtype := range []checkpoints.Dtype{checkpoints.BF16, checkpoints.F16} {
 		same := own
-		same.Language.Weights = writeFolder(t, tinyLanguage, inDtype(t, tensors(t, source, partLanguage), dtype))
+		same.Language.Weights = writeFolder(t, tinyLanguage, inDtype(t, tensors(t, source, recipes.PartLanguage), dtype))
 		openModel(t, same, OpenOptions{})
 	}
 	message := openFails(t, other, OpenOptions{})
@@ -66,14 +66,14 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 	if message := openFails(t, tower, OpenOptions{}); !strings.Contains(message, "was trained with another vision tower than "+tower.Vision.Weights) {
 		t.Errorf("error %q", message)
 	}
-	other.Projector.Weights = write(opened.Belongs(partLanguage, partVision)) // nothing is known
+	other.Projector.Weights = write(opened.Belongs(recipes.PartLanguage, recipes.PartVision)) // nothing is known
 	openModel(t, other, OpenOptions{})
 
 	// A checkpoint laid over the model that the projector belongs to changes nothing about that.
 	own.Projector.Weights = write(opened.Belongs())
-	overlay := filepath.Join(writeFolder(t, nil, tensors(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 3}), partLanguage)), "model.safetensors")
+	overlay := filepath.Join(writeFolder(t, nil, tensors(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 3}), recipes.PartLanguage)), "model.safetensors")
 	later := openModel(t, own, OpenOptions{Overlay: []string{overlay}})
-	if id := identityPrefix + partLanguage; later.Belongs()[id] == opened.Belongs()[id] {
+	if id := identityPrefix + recipes.PartLanguage; later.Belongs()[id] == opened.Belongs()[id] {
 		t.Error("the identity does not follow the overlay")
 	}
 }
@@ -82,8 +82,8 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 func TestIdentitiesTellFineTuningsApart(t *testing.T) {
 	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, m)
-	first := openModel(t, r, OpenOptions{}).Belongs()[identityPrefix+partLanguage]
-	files := tensors(t, m, partLanguage)
+	first := openModel(t, r, OpenOptions{}).Belongs()[identityPrefix+recipes.PartLanguage]
+	files := tensors(t, m, recipes.PartLanguage)
 	for name, tensor := range files {
 		values, err := tensor.Float32s()
 		if err != nil {
@@ -97,7 +97,7 @@ func TestIdentitiesTellFineTuningsApart(t *testing.T) {
 		files[name] = moved
 	}
 	r.Language.Weights = writeFolder(t, tinyLanguage, files)
-	if sameIdentity(first, openModel(t, r, OpenOptions{}).Belongs()[identityPrefix+partLanguage]) {
+	if sameIdentity(first, openModel(t, r, OpenOptions{}).Belongs()[identityPrefix+recipes.PartLanguage]) {
 		t.Error("two per cent are no difference")
 	}
 	if sameIdentity(first, "") || !sameIdentity(first, first) {

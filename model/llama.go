@@ -6,6 +6,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // llamaConfig is config.json of a Llama (Touvron et al. 2023) or Vicuna folder, and what all families of its kind have in theirs.
@@ -132,7 +133,7 @@ func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) 
 // newDecoder declares a completed configuration's parameters.
 func newDecoder(c llamaConfig, ps *nn.Params, device torch.Device) (Language, error) {
 	m := &llama{config: c}
-	root := ps.Root(partLanguage, "")
+	root := ps.Root(recipes.PartLanguage, "")
 	body := root.Sub("model")
 	m.embed = nn.NewEmbedding(body.Sub("embed_tokens"), c.VocabSize, c.HiddenSize, c.init())
 	for i := range int(c.Layers) {

@@ -3,6 +3,7 @@ package model
 import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // LLaVA is a tower, a projector and a language model, and their parameters.
@@ -62,7 +63,7 @@ func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 		Wanted:     in.Wanted,
 		Recompute:  in.Recompute,
 	})
-	in.mark(partLanguage)
+	in.mark(recipes.PartLanguage)
 	return Pass{Hidden: out.Hidden, tape: out.Tape, draw: func() { m.draw(in) }}
 }
 
@@ -83,9 +84,9 @@ func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor
 		return words
 	}
 	seen := m.Features(s, in.Pixels) // [pictures*P,Dv]
-	in.mark(partVision)
+	in.mark(recipes.PartVision)
 	features := m.Projector.Forward(s, seen) // [pictures*P,D]
-	in.mark(partProjector)
+	in.mark(recipes.PartProjector)
 	features = torch.IndexSelect(s, features, 0, m.indices(s, in.Rows))
 	return torch.IndexCopy(s, words, m.indices(s, in.Slots), features)
 }

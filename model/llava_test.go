@@ -9,6 +9,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // declared is the names (less a prefix) and shapes of a part's parameters, sorted.
@@ -50,7 +51,7 @@ func TestTextAloneNeverTouchesTheTower(t *testing.T) {
 	for _, p := range m.Params.All() {
 		do(t, func(s *torch.Scope) {
 			moved := slices.ContainsFunc(torch.Read[float32](p.Gradient(s)), func(x float32) bool { return x != 0 })
-			if moved != (p.Part == partLanguage) {
+			if moved != (p.Part == recipes.PartLanguage) {
 				t.Errorf("%s has a gradient: %v", p.Name, moved)
 			}
 		})
@@ -125,7 +126,7 @@ func TestGradientsDoNotDependOnTheMicroBatch(t *testing.T) {
 }
 
 func TestOnlyWhatTrainsHasAGradient(t *testing.T) {
-	for _, part := range []string{partVision, partProjector, partLanguage} {
+	for _, part := range []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage} {
 		for _, recompute := range []bool{false, true} {
 			m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1, Trains: func(p, _ string) bool { return p == part }})
 			train(t, m, flat([]int64{1, -1, 2, 3}), recompute)
@@ -150,7 +151,7 @@ func TestOnlyWhatTrainsHasAGradient(t *testing.T) {
 // While only the projector trains, a micro-batch of text alone has nothing to learn from; it must not fail.
 func TestTextAloneWhileOnlyTheProjectorTrains(t *testing.T) {
 	for _, recompute := range []bool{false, true} {
-		m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1, Trains: func(part, _ string) bool { return part == partProjector }})
+		m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1, Trains: func(part, _ string) bool { return part == recipes.PartProjector }})
 		train(t, m, flat([]int64{1, 2, 3}), recompute)
 		for name, grad := range gradients(t, m) {
 			if slices.ContainsFunc(grad, func(x float32) bool { return x != 0 }) {

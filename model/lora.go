@@ -12,7 +12,7 @@ import (
 )
 
 // parts lists the parts of a model in the order in which they are shown.
-var parts = []string{partVision, partProjector, partLanguage}
+var parts = []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage}
 
 // adapt declares the adapters that a recipe asks for, by part. A pattern is held against the names of its own part's linear maps only:
 // q_proj of the language model cannot reach the tower's.
@@ -90,10 +90,10 @@ func (m *LLaVA) Adapted(part string) (adapted []*nn.Linear) {
 // draw tells the adapters' dropout which samples a pass is made of. In the tower and the projector rows belong to pictures, which draw
 // from the key of their sample and their number in it.
 func (m *LLaVA) draw(in Input) {
-	m.Params.Draw(partLanguage, nn.Draws{Keys: in.Draws, Starts: in.Starts})
+	m.Params.Draw(recipes.PartLanguage, nn.Draws{Keys: in.Draws, Starts: in.Starts})
 	pictures := nn.Draws{Keys: m.pictureKeys(in)}
-	m.Params.Draw(partVision, pictures)
-	m.Params.Draw(partProjector, pictures)
+	m.Params.Draw(recipes.PartVision, pictures)
+	m.Params.Draw(recipes.PartProjector, pictures)
 }
 
 func (m *LLaVA) pictureKeys(in Input) (keys []uint64) {

@@ -67,8 +67,8 @@ func TestAdaptersMatchPEFT(t *testing.T) {
 				r := tinyRecipe(t, tinyLanguage, tinyVision)
 				r.Language = recipes.Language{Weights: base.dir}
 				m := openModel(t, r, OpenOptions{
-					LoRA: map[string]recipes.LoRA{partLanguage: settings}, Overlay: []string{filepath.Join(adapter.dir, AdapterFile)},
-					Trains: func(part, _ string) bool { return part == partLanguage },
+					LoRA: map[string]recipes.LoRA{recipes.PartLanguage: settings}, Overlay: []string{filepath.Join(adapter.dir, AdapterFile)},
+					Trains: func(part, _ string) bool { return part == recipes.PartLanguage },
 				})
 				in := base.samples(t)
 				in.Recompute = layersAgain[recompute]
@@ -224,7 +224,7 @@ func TestMergeRefusesAnotherModel(t *testing.T) {
 func TestNewAdaptersChangeNothing(t *testing.T) {
 	r := tinyRecipe(t, tinyLanguage, tinyVision)
 	lora := recipes.LoRA{R: 2, Alpha: 4, Targets: "."}
-	m := openModel(t, r, OpenOptions{LoRA: map[string]recipes.LoRA{partLanguage: lora}})
+	m := openModel(t, r, OpenOptions{LoRA: map[string]recipes.LoRA{recipes.PartLanguage: lora}})
 	defer torch.SetFused(torch.SetFused(false)) // a layer without adapters runs as two nodes, which round otherwise
 	near(t, "hidden states", hidden(t, m, drawn), hidden(t, openModel(t, r, OpenOptions{}), drawn), 0)
 	for _, p := range m.Params.All() {
@@ -245,11 +245,11 @@ func TestTargets(t *testing.T) {
 		return OpenOptions{LoRA: map[string]recipes.LoRA{part: {R: 2, Alpha: 4, Targets: targets}}}
 	}
 	for _, c := range []struct{ part, targets, maps string }{
-		{partLanguage, ".", "q_proj (2), k_proj (2), v_proj (2), o_proj (2), gate_proj (2), up_proj (2), down_proj (2)"},
-		{partLanguage, "[qv]_proj$", "q_proj (2), v_proj (2)"},
-		{partLanguage, `layers\.1\..*down`, "down_proj (1)"},
-		{partVision, "_proj", "q_proj (2), k_proj (2), v_proj (2), out_proj (2)"},
-		{partProjector, `\.2$`, "2 (1)"},
+		{recipes.PartLanguage, ".", "q_proj (2), k_proj (2), v_proj (2), o_proj (2), gate_proj (2), up_proj (2), down_proj (2)"},
+		{recipes.PartLanguage, "[qv]_proj$", "q_proj (2), v_proj (2)"},
+		{recipes.PartLanguage, `layers\.1\..*down`, "down_proj (1)"},
+		{recipes.PartVision, "_proj", "q_proj (2), k_proj (2), v_proj (2), out_proj (2)"},
+		{recipes.PartProjector, `\.2$`, "2 (1)"},
 	} {
 		m := openModel(t, r, of(c.part, c.targets))
 		for _, part := range parts {
@@ -260,18 +260,18 @@ func TestTargets(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ part, targets, want string }{
-		{partLanguage, "lm_head", `train.language.lora.targets: "lm_head" matches no linear map of language; there are q_proj (2), k_proj (2), v_proj (2), o_proj (2), ` +
+		{recipes.PartLanguage, "lm_head", `train.language.lora.targets: "lm_head" matches no linear map of language; there are q_proj (2), k_proj (2), v_proj (2), o_proj (2), ` +
 			`gate_proj (2), up_proj (2), down_proj (2), such as model.layers.0.self_attn.q_proj`},
-		{partLanguage, "fc1", `train.language.lora.targets: "fc1" matches no linear map of language, but 2 of vision: give those adapters with train.vision.lora`},
-		{partLanguage, "mm_projector", "but 2 of projector: give those adapters with train.projector.lora"},
-		{partVision, "embed_tokens", "matches no linear map of vision; there are q_proj (2)"},
+		{recipes.PartLanguage, "fc1", `train.language.lora.targets: "fc1" matches no linear map of language, but 2 of vision: give those adapters with train.vision.lora`},
+		{recipes.PartLanguage, "mm_projector", "but 2 of projector: give those adapters with train.projector.lora"},
+		{recipes.PartVision, "embed_tokens", "matches no linear map of vision; there are q_proj (2)"},
 	} {
 		if got := openFails(t, r, of(c.part, c.targets)); !strings.Contains(got, c.want) {
 			t.Errorf("%s of %s: %q, want %q", c.targets, c.part, got, c.want)
 		}
 	}
 	r.Projector.Type, r.Language.Config = "identity", writeConfig(t, t.TempDir(), tinyLanguage.with(object{"hidden_size": 6, "num_attention_heads": 3, "num_key_value_heads": 1}))
-	if got := openFails(t, r, of(partProjector, ".")); !strings.Contains(got, "matches no linear map of projector, which has none") {
+	if got := openFails(t, r, of(recipes.PartProjector, ".")); !strings.Contains(got, "matches no linear map of projector, which has none") {
 		t.Errorf("an identity: %q", got)
 	}
 }
@@ -280,7 +280,7 @@ func TestTargets(t *testing.T) {
 func TestAMissingAdapterIsAnError(t *testing.T) {
 	r := tinyRecipe(t, tinyLanguage, tinyVision)
 	overlay := writeFolder(t, nil, map[string]checkpoints.Tensor{"model.norm.weight": zeros("model.norm.weight", 8)})
-	o := OpenOptions{LoRA: map[string]recipes.LoRA{partLanguage: {R: 2, Alpha: 4, Targets: "layers.0.*q_proj"}}, Overlay: []string{overlay}}
+	o := OpenOptions{LoRA: map[string]recipes.LoRA{recipes.PartLanguage: {R: 2, Alpha: 4, Targets: "layers.0.*q_proj"}}, Overlay: []string{overlay}}
 	if got := openFails(t, r, o); !strings.Contains(got, "missing: adapter model.layers.0.self_attn.q_proj.lora_A.weight [2 8]") {
 		t.Errorf("%q", got)
 	}
@@ -288,7 +288,7 @@ func TestAMissingAdapterIsAnError(t *testing.T) {
 
 func TestDescribeAdapters(t *testing.T) {
 	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{LoRA: map[string]recipes.LoRA{
-		partLanguage: {R: 2, Alpha: 4, Dropout: 0.1, Targets: `layers\.0.*[qv]_proj`}, partProjector: {R: 3, Alpha: 5, Targets: `\.0$`},
+		recipes.PartLanguage: {R: 2, Alpha: 4, Dropout: 0.1, Targets: `layers\.0.*[qv]_proj`}, recipes.PartProjector: {R: 3, Alpha: 5, Targets: `\.0$`},
 	}})
 	text, err := m.DescribeAdapters("owner/name")
 	if err != nil {
@@ -312,7 +312,7 @@ func TestDescribeAdapters(t *testing.T) {
 // Adapters stand beside weights that stay: a projector finds the model that it was trained with.
 func TestAdaptersLeaveTheIdentity(t *testing.T) {
 	r := tinyFolders(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{}))
-	lora := map[string]recipes.LoRA{partLanguage: {R: 2, Alpha: 4, Targets: "."}, partVision: {R: 2, Alpha: 4, Targets: "."}}
+	lora := map[string]recipes.LoRA{recipes.PartLanguage: {R: 2, Alpha: 4, Targets: "."}, recipes.PartVision: {R: 2, Alpha: 4, Targets: "."}}
 	want, got := openModel(t, r, OpenOptions{}).Belongs(), openModel(t, r, OpenOptions{LoRA: lora}).Belongs()
 	if diff := cmp.Diff(want, got); len(want) != 2 || diff != "" {
 		t.Errorf("identities (-want +got):\n%s", diff)

@@ -74,7 +74,7 @@ func (m *LLaVA) choose(o OpenOptions) {
 		return o.Trains != nil && p.Adapter == adapted && o.Trains(p.Part, p.Name)
 	})
 	for _, p := range m.Params.All() {
-		m.trainsTower = m.trainsTower || p.Trainable && p.Part == partVision
+		m.trainsTower = m.trainsTower || p.Trainable && p.Part == recipes.PartVision
 	}
 }
 

@@ -361,9 +361,9 @@ func TestGradientsMatchTheOriginal(t *testing.T) {
 		name, projector, prefix string
 		trains                  func(part, name string) bool
 	}{
-		{"stage 1", "mlp2x", "stage1.grad.", func(part, _ string) bool { return part == partProjector }},
-		{"stage 2", "mlp2x", "stage2.grad.", func(part, _ string) bool { return part != partVision }},
-		{"stage 2, linear", "linear", "linear.stage2.grad.", func(part, _ string) bool { return part != partVision }},
+		{"stage 1", "mlp2x", "stage1.grad.", func(part, _ string) bool { return part == recipes.PartProjector }},
+		{"stage 2", "mlp2x", "stage2.grad.", func(part, _ string) bool { return part != recipes.PartVision }},
+		{"stage 2, linear", "linear", "linear.stage2.grad.", func(part, _ string) bool { return part != recipes.PartVision }},
 	} {
 		for _, recompute := range []bool{false, true} {
 			t.Run(c.name, func(t *testing.T) {
@@ -449,7 +449,7 @@ func TestRecomputationGivesTheSameBits(t *testing.T) {
 	var kept [2]map[string][]float32
 	for i, recompute := range []bool{false, true} {
 		t.Run(map[bool]string{false: "kept", true: "recomputed"}[recompute], func(t *testing.T) {
-			m := p.open(t, "mlp2x", func(part, _ string) bool { return part != partVision })
+			m := p.open(t, "mlp2x", func(part, _ string) bool { return part != recipes.PartVision })
 			p.gradients(t, m, p.batch(t), recompute)
 			kept[i] = map[string][]float32{}
 			for _, param := range m.Trainable() {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // Projector maps rows of tower features [R,Dv] to rows of the language model's width [R,D].
@@ -30,7 +31,7 @@ func newProjector(name string, ps *nn.Params, in, out int64) (Projector, error) 
 	var known []string
 	for _, row := range projectors {
 		if match := row.pattern.FindStringSubmatch(name); match != nil {
-			return row.build(ps.Root(partProjector, projectorPrefix), match, in, out)
+			return row.build(ps.Root(recipes.PartProjector, projectorPrefix), match, in, out)
 		}
 		known = append(known, row.name)
 	}

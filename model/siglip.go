@@ -6,6 +6,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // siglip is the image half of Zhai et al. 2023 (SigLIP), and of Tschannen et al. 2025 (SigLIP 2) for pictures of one size: CLIP's layers
@@ -30,7 +31,7 @@ func newSigLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 	if selected.Feature == "cls_patch" {
 		return nil, errors.New("select_feature cls_patch wants a class token, which SigLIP has not; it must be patch")
 	}
-	root := ps.Root(partVision, visionPrefix)
+	root := ps.Root(recipes.PartVision, visionPrefix)
 	embeddings := root.Sub("embeddings")
 	convolution := embeddings.Sub("patch_embedding")
 	m.patches = convolution.Param("weight", normal(1/lecunScale/math.Sqrt(float64(c.Channels*c.PatchSize*c.PatchSize))), c.HiddenSize, c.Channels, c.PatchSize, c.PatchSize)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // renaming is a prefix of our names and what stands for it in files.
@@ -25,20 +26,20 @@ func linear12(prefix string) spelling {
 // The layouts of a whole LLaVA: the original's, and what transformers' LlavaForConditionalGeneration has written over the years
 // (llava.md 5.3 calls them A, B and C). We write original and onDisk, which every version of transformers reads.
 var (
-	original = layout{partLanguage: {{"", ""}}, partProjector: {{"", ""}}, partVision: {{"", ""}}}
+	original = layout{recipes.PartLanguage: {{"", ""}}, recipes.PartProjector: {{"", ""}}, recipes.PartVision: {{"", ""}}}
 	onDisk   = layout{
-		partLanguage:  {{"lm_head.", "language_model.lm_head."}, {"model.", "language_model.model."}},
-		partProjector: linear12("multi_modal_projector."),
-		partVision:    {{visionPrefix, "vision_tower.vision_model."}},
+		recipes.PartLanguage:  {{"lm_head.", "language_model.lm_head."}, {"model.", "language_model.model."}},
+		recipes.PartProjector: linear12("multi_modal_projector."),
+		recipes.PartVision:    {{visionPrefix, "vision_tower.vision_model."}},
 	}
 	inModule = layout{
-		partLanguage:  {{"lm_head.", "lm_head."}, {"model.", "model.language_model."}},
-		partProjector: linear12("model.multi_modal_projector."),
-		partVision:    {{visionPrefix, "model.vision_tower.vision_model."}},
+		recipes.PartLanguage:  {{"lm_head.", "lm_head."}, {"model.", "model.language_model."}},
+		recipes.PartProjector: linear12("model.multi_modal_projector."),
+		recipes.PartVision:    {{visionPrefix, "model.vision_tower.vision_model."}},
 	}
-	bareTower = layout{partVision: {{visionPrefix, "model.vision_tower."}}}
-	clipAlone = layout{partVision: {{visionPrefix, "vision_model."}}}
-	clipBare  = layout{partVision: {{visionPrefix, ""}}}
+	bareTower = layout{recipes.PartVision: {{visionPrefix, "model.vision_tower."}}}
+	clipAlone = layout{recipes.PartVision: {{visionPrefix, "vision_model."}}}
+	clipBare  = layout{recipes.PartVision: {{visionPrefix, ""}}}
 	layouts   = []layout{original, onDisk, inModule, bareTower, clipAlone, clipBare}
 )
 

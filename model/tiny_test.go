@@ -148,9 +148,9 @@ func writeFolder(t *testing.T, config object, weights map[string]checkpoints.Ten
 func tinyFolders(t *testing.T, source *LLaVA) recipes.Model {
 	t.Helper()
 	return recipes.Model{
-		Vision:    recipes.Vision{Weights: writeFolder(t, tinyVision, tensors(t, source, partVision)), SelectLayer: -2, SelectFeature: "patch"},
-		Projector: recipes.Projector{Type: "mlp2x_gelu", Weights: writeFolder(t, nil, tensors(t, source, partProjector))},
-		Language:  recipes.Language{Weights: writeFolder(t, tinyLanguage, tensors(t, source, partLanguage))},
+		Vision:    recipes.Vision{Weights: writeFolder(t, tinyVision, tensors(t, source, recipes.PartVision)), SelectLayer: -2, SelectFeature: "patch"},
+		Projector: recipes.Projector{Type: "mlp2x_gelu", Weights: writeFolder(t, nil, tensors(t, source, recipes.PartProjector))},
+		Language:  recipes.Language{Weights: writeFolder(t, tinyLanguage, tensors(t, source, recipes.PartLanguage))},
 	}
 }
 

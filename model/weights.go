@@ -86,7 +86,7 @@ func (m *LLaVA) openTower(ss *sources) error {
 	if err != nil {
 		return err
 	}
-	ss.parts[partVision] = &source{part: partVision, where: dir, weights: w}
+	ss.parts[recipes.PartVision] = &source{part: recipes.PartVision, where: dir, weights: w}
 	return nil
 }
 
@@ -102,7 +102,7 @@ func (m *LLaVA) openLanguage(ss *sources) error {
 	if names := w.Names(); len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { return !isProjector(name) }) {
 		return errProjectorAlone(dir)
 	}
-	ss.parts[partLanguage] = &source{part: partLanguage, where: dir, weights: w}
+	ss.parts[recipes.PartLanguage] = &source{part: recipes.PartLanguage, where: dir, weights: w}
 	return nil
 }
 
@@ -113,12 +113,12 @@ func (ss *sources) openProjector(path string) error {
 		if err != nil {
 			return err
 		}
-		ss.parts[partProjector] = &source{part: partProjector, where: path, weights: w}
+		ss.parts[recipes.PartProjector] = &source{part: recipes.PartProjector, where: path, weights: w}
 		return nil
 	}
-	language := ss.parts[partLanguage]
+	language := ss.parts[recipes.PartLanguage]
 	if language != nil && slices.ContainsFunc(language.weights.Names(), isProjector) {
-		ss.parts[partProjector] = &source{part: partProjector, where: language.where, weights: language.weights}
+		ss.parts[recipes.PartProjector] = &source{part: recipes.PartProjector, where: language.where, weights: language.weights}
 	}
 	return nil
 }
@@ -137,7 +137,7 @@ type assignment struct {
 func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 	var plan []assignment
 	var problems []error
-	taken := map[string]map[string]bool{partVision: {}, partProjector: {}, partLanguage: {}}
+	taken := map[string]map[string]bool{recipes.PartVision: {}, recipes.PartProjector: {}, recipes.PartLanguage: {}}
 	for _, p := range ps.All() {
 		a, err := ss.find(p)
 		if err != nil {
@@ -149,7 +149,7 @@ func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 		plan = append(plan, a)
 	}
 	_, untied := ps.Get("lm_head.weight")
-	for _, part := range []string{partVision, partProjector, partLanguage} {
+	for _, part := range []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage} {
 		if s := ss.parts[part]; s != nil {
 			problems = append(problems, s.leftOver(taken[part], !untied)...)
 		}
@@ -203,9 +203,9 @@ func checkTensor(p *nn.Param, info checkpoints.Info, where string) error {
 // belongs says whether a tensor of the source's files is its part's business: a whole LLaVA folder serves all three parts.
 func (s *source) belongs(name string) bool {
 	switch s.part {
-	case partProjector:
+	case recipes.PartProjector:
 		return isProjector(name)
-	case partVision:
+	case recipes.PartVision:
 		return strings.HasPrefix(name, s.spelled.prefix())
 	default:
 		return !isProjector(name) && !hasPrefix(name, towerPrefixes)
@@ -239,7 +239,7 @@ func (a assignment) load(seed uint64) error {
 // fingerprints identify each part's files by their tensors' names, shapes and first and last bytes, whatever their path.
 func (ss *sources) fingerprints() map[string]string {
 	prints := map[string]string{}
-	for _, part := range []string{partVision, partProjector, partLanguage} {
+	for _, part := range []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage} {
 		prints[part] = "random"
 		if s := ss.parts[part]; s != nil {
 			prints[part] = fingerprint(s.weights)

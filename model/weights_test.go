@@ -47,13 +47,13 @@ func TestRandomWeightsDependOnTheSeed(t *testing.T) {
 func TestAllThatDoesNotFitIsReportedTogether(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
-	language := tensors(t, source, partLanguage)
+	language := tensors(t, source, recipes.PartLanguage)
 	delete(language, "model.layers.1.mlp.up_proj.weight")
 	language["model.norm.weight"] = zeros("", 9)
 	language["model.layers.2.mlp.up_proj.weight"] = zeros("", 1)
-	vision := tensors(t, source, partVision)
+	vision := tensors(t, source, recipes.PartVision)
 	delete(vision, visionPrefix+"pre_layrnorm.bias")
-	projector := tensors(t, source, partProjector)
+	projector := tensors(t, source, recipes.PartProjector)
 	projector[projectorPrefix+"4.weight"] = zeros("", 1)
 	r.Language.Weights, r.Vision.Weights = writeFolder(t, tinyLanguage, language), writeFolder(t, tinyVision, vision)
 	r.Projector.Weights = writeFolder(t, nil, projector)
@@ -80,10 +80,10 @@ func TestTowersAreFoundUnderEverySpelling(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
 	for _, l := range layouts {
-		prefix := l[partVision].prefix()
+		prefix := l[recipes.PartVision].prefix()
 		t.Run("prefix "+prefix, func(t *testing.T) {
 			files := map[string]checkpoints.Tensor{}
-			for name, tensor := range tensors(t, source, partVision) {
+			for name, tensor := range tensors(t, source, recipes.PartVision) {
 				files[prefix+strings.TrimPrefix(name, visionPrefix)] = tensor
 			}
 			for _, more := range []string{"post_layernorm.weight", "encoder.layers.2.layer_norm1.weight", "embeddings.position_ids"} {
@@ -110,7 +110,7 @@ func TestACLIPFolderWithItsTextHalfLoads(t *testing.T) {
 		"text_projection.weight": zeros("", 2, 2), "visual_projection.weight": zeros("", 2, 6), "logit_scale": zeros(""),
 		"vision_model.post_layernorm.bias": zeros("", 6),
 	}
-	for name, tensor := range tensors(t, source, partVision) {
+	for name, tensor := range tensors(t, source, recipes.PartVision) {
 		files["vision_model."+strings.TrimPrefix(name, visionPrefix)] = tensor
 	}
 	both := object{"model_type": "clip", "projection_dim": 2, "hidden_size": 999, "text_config": object{"hidden_size": 2}, "vision_config": tinyVision}
@@ -132,7 +132,7 @@ func TestTiedEmbeddings(t *testing.T) {
 		t.Error("the head is not the embedding")
 	}
 	r := tinyFolders(t, source)
-	files := tensors(t, source, partLanguage)
+	files := tensors(t, source, recipes.PartLanguage)
 	files["lm_head.weight"] = zeros("", 11, 8) // some files hold it twice
 	r.Language.Weights = writeFolder(t, tied, files)
 	m := openModel(t, r, OpenOptions{Seed: 2})
@@ -176,9 +176,9 @@ func TestTheProjectorComesFromTheNearestSource(t *testing.T) {
 	r := tinyRecipe(t, tinyLanguage, tinyVision)
 	projector := func(seed uint64) (map[string]checkpoints.Tensor, []float32) {
 		m := openModel(t, r, OpenOptions{Seed: seed})
-		return tensors(t, m, partProjector), values(t, m)[projectorPrefix+"0.weight"]
+		return tensors(t, m, recipes.PartProjector), values(t, m)[projectorPrefix+"0.weight"]
 	}
-	whole := tensors(t, openModel(t, r, OpenOptions{Seed: 1}), partLanguage)
+	whole := tensors(t, openModel(t, r, OpenOptions{Seed: 1}), recipes.PartLanguage)
 	inFolder, folderValue := projector(2)
 	maps.Copy(whole, inFolder)
 	inRecipe, recipeValue := projector(3)
@@ -211,7 +211,7 @@ func TestWeightsOfOtherDtypesAreConverted(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
 	const name = "model.norm.weight"
-	files := tensors(t, source, partLanguage)
+	files := tensors(t, source, recipes.PartLanguage)
 	for dtype, engine := range dtypeNames {
 		do(t, func(s *torch.Scope) {
 			x := torch.To(s, torch.From(s, []float32{1, 2, 3, 4, 5, 6, 7, -0.5}, []int64{8}, torch.CPU), engine)
@@ -232,7 +232,7 @@ func TestAFolderOfMixedDtypes(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
 	mixture := []checkpoints.Dtype{checkpoints.BF16, checkpoints.F32, checkpoints.F16, checkpoints.F64}
-	files, want := tensors(t, source, partLanguage), values(t, source)
+	files, want := tensors(t, source, recipes.PartLanguage), values(t, source)
 	for i, name := range slices.Sorted(maps.Keys(files)) {
 		maps.Copy(files, inDtype(t, map[string]checkpoints.Tensor{name: files[name]}, mixture[i%len(mixture)]))
 		var err error
@@ -289,7 +289,7 @@ func TestAWholeFolderLoadsAgain(t *testing.T) {
 
 func TestFingerprintsFollowTheWeights(t *testing.T) {
 	random := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
-	want := map[string]string{partVision: "random", partProjector: "random", partLanguage: "random"}
+	want := map[string]string{recipes.PartVision: "random", recipes.PartProjector: "random", recipes.PartLanguage: "random"}
 	if diff := cmp.Diff(want, random.Fingerprints); diff != "" {
 		t.Error(diff)
 	}

@@ -150,11 +150,11 @@ func TestRecipesRefuseTheSameFolders(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
 	r.Language.Weights = writeFolder(t, tinyLanguage.with(object{"model_type": "llava_llama", "mm_vision_select_layer": -2, "image_aspect_ratio": "anyres"}),
-		tensors(t, source, partLanguage))
+		tensors(t, source, recipes.PartLanguage))
 	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "model.language: config.json asks for the tiles of LLaVA-1.6") {
 		t.Errorf("error %q", message)
 	}
-	r.Language.Weights = writeFolder(t, tinyLanguage, tensors(t, source, partProjector))
+	r.Language.Weights = writeFolder(t, tinyLanguage, tensors(t, source, recipes.PartProjector))
 	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "holds a projector alone: name it as model.projector.weights") {
 		t.Errorf("error %q", message)
 	}
@@ -163,7 +163,7 @@ func TestRecipesRefuseTheSameFolders(t *testing.T) {
 func TestDeltaWeightsAreRefused(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
-	files := tensors(t, source, partLanguage)
+	files := tensors(t, source, recipes.PartLanguage)
 	for name, c := range map[string]struct {
 		folder, from, readme string
 		refused              bool

@@ -159,8 +159,8 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, path string, at locatio
 	})
 }
 
-// partNames are the keys of Stage.Train.
-var partNames = []string{"language", "projector", "vision"}
+// partNames are the keys of Stage.Train, as they are listed to the user.
+var partNames = []string{PartLanguage, PartProjector, PartVision}
 
 // parts decodes Stage.Train.
 func (d *decoder) parts(n *yaml.Node, v reflect.Value, path string, at location) {

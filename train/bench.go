@@ -9,6 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // Bench times training steps of a named shape with random weights, through the code that real runs take.
@@ -80,7 +81,7 @@ func (b Bench) Run() (BenchResult, error) {
 	defer t.close()
 	watched := min(b.Steps, watchedSteps)
 	if b.Profile != "" {
-		if t.profile, err = openProfiler(b.Profile, b.Warmup+b.Steps+watched, b.Steps); err != nil {
+		if t.profile, err = openProfiler(b.Profile, t.plan.device, b.Warmup+b.Steps+watched, b.Steps, t.report.Say); err != nil {
 			return BenchResult{}, err
 		}
 	}
@@ -131,7 +132,7 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []landed, to
 	}
 	began := time.Now()
 	for _, st := range steps {
-		if err := t.profile.begin(t); err != nil {
+		if err := t.profile.begin(); err != nil {
 			return nil, 0, err
 		}
 		t.profile.loaded()
@@ -139,7 +140,7 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []landed, to
 		if t.lands() {
 			add(t.land())
 		}
-		if err := firstError(err, t.profile.end(t, st.Number+1)); err != nil {
+		if err := firstError(err, t.profile.end(st.Number+1)); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -183,7 +184,7 @@ func (b Bench) result(t *trainer, work []landed, took time.Duration) BenchResult
 		Tflops: flops(t.model, size.trains, done) / seconds / 1e12, Counts: "4N",
 		PredictedMB: totalOf(size.memory(t.plan.setting(), t.largest)) >> 20, MeasuredMB: t.measuredMemory() >> 20,
 	}
-	if size.trains[partLanguage] {
+	if size.trains[recipes.PartLanguage] {
 		r.Counts = "6N"
 	}
 	if t.plan.device != torch.CPU {

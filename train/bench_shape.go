@@ -27,9 +27,9 @@ var benchShapes = map[string]struct{ vision, language [6]int64 }{
 func (b Bench) open() (*trainer, error) { return b.openParts(b.parts()) }
 
 func (b Bench) parts() map[string]recipes.Part {
-	parts := map[string]recipes.Part{partProjector: {LR: 1e-4}}
+	parts := map[string]recipes.Part{recipes.PartProjector: {LR: 1e-4}}
 	if b.Stage == 2 {
-		parts[partLanguage] = recipes.Part{LR: 1e-4}
+		parts[recipes.PartLanguage] = recipes.Part{LR: 1e-4}
 	}
 	return parts
 }

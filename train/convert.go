@@ -42,7 +42,7 @@ func (c Conversion) Run() error {
 	if err != nil {
 		return err
 	}
-	marks := reading.marks()
+	marks := marksOf(reading)
 	switch {
 	case c.Dtype != "":
 	case c.Format == "adapter":
@@ -83,7 +83,7 @@ func (c Conversion) write(dir string, export *model.Export, reading *Reading, ma
 			return err
 		}
 	default:
-		if err := reading.writeFolder(dir, export.Config); err != nil {
+		if err := writeFolder(reading, dir, export.Config); err != nil {
 			return err
 		}
 	}
@@ -135,10 +135,10 @@ func (c Conversion) writeWeights(dir string, export *model.Export) error {
 // and placeholders are made, the chat template, and a generation configuration of its own: published ones hold values that newer
 // versions refuse to save again.
 func (c Conversion) writeProcessor(dir string, export *model.Export, reading *Reading, marks marks) error {
-	if err := reading.writeFolder(dir, export.Config); err != nil {
+	if err := writeFolder(reading, dir, export.Config); err != nil {
 		return err
 	}
-	if err := reading.writeFast(dir); err != nil {
+	if err := writeFast(reading, dir); err != nil {
 		return err
 	}
 	class := "LlamaTokenizer"
@@ -184,7 +184,7 @@ func (c Conversion) generation(reading *Reading, template *data.Template, marks 
 }
 
 // writeFast adds the tokenizer.json that newer versions of transformers want, where the model came without.
-func (r *Reading) writeFast(dir string) error {
+func writeFast(r *Reading, dir string) error {
 	path := filepath.Join(dir, "tokenizer.json")
 	if _, err := os.Stat(path); err == nil {
 		return nil

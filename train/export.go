@@ -12,13 +12,10 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
-const (
-	partLanguage  = "language"
-	partProjector = "projector"
-	shardBytes    = 5 << 30 // the size that published models are cut to
-)
+const shardBytes = 5 << 30 // the size that published models are cut to
 
 func (t *trainer) exportDir() string { return filepath.Join(t.run.Dir, "export") }
 
@@ -40,7 +37,7 @@ func asNamed(name string) string { return name }
 
 // projector is in fp32, without adapters.
 func (t *trainer) projector() output {
-	weights := choose(t.model.Params.All(), func(p *nn.Param) bool { return p.Part == partProjector && !p.Adapter })
+	weights := choose(t.model.Params.All(), func(p *nn.Param) bool { return p.Part == recipes.PartProjector && !p.Adapter })
 	return output{"mm_projector", weights, checkpoints.F32, asNamed}
 }
 
@@ -51,11 +48,11 @@ func (t *trainer) outputs() (list []output) {
 	switch {
 	case len(t.plan.lora) > 0:
 		list = append(list, output{stem(model.AdapterFile), choose(all, func(p *nn.Param) bool { return p.Adapter }), checkpoints.F32, model.AdapterName})
-		others := choose(all, func(p *nn.Param) bool { return p.Trainable && !p.Adapter && p.Part != partProjector })
+		others := choose(all, func(p *nn.Param) bool { return p.Trainable && !p.Adapter && p.Part != recipes.PartProjector })
 		if len(others) > 0 {
 			list = append(list, output{stem(model.OthersFile), others, checkpoints.F32, asNamed})
 		}
-	case t.trainsPart(partLanguage) || t.trainsPart("vision"):
+	case t.trainsPart(recipes.PartLanguage) || t.trainsPart(recipes.PartVision):
 		list = append(list, output{"model", all, storedDtype(t.plan.dtype), asNamed})
 	}
 	return list
@@ -172,7 +169,7 @@ func (t *trainer) writeBeside(dir, base string) error {
 		if err != nil {
 			return err
 		}
-		return t.data.writeFolder(dir, config)
+		return writeFolder(t.data.Reading, dir, config)
 	case stem(model.AdapterFile):
 		config, err := t.model.DescribeAdapters(t.recipe.Model.Language.Weights)
 		if err != nil {
@@ -184,7 +181,7 @@ func (t *trainer) writeBeside(dir, base string) error {
 }
 
 // writeFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
-func (r *Reading) writeFolder(dir string, config []byte) error {
+func writeFolder(r *Reading, dir string, config []byte) error {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
 		return err
 	}

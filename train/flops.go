@@ -5,6 +5,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // amounts are what steps computed, summed over their samples.
@@ -21,19 +22,19 @@ func flops(m *model.LLaVA, trains map[string]bool, a amounts) float64 {
 	h, q, k, inner := float64(l.HiddenSize), float64(l.QuerySize), float64(l.KeySize), float64(l.IntermediateSize)
 	layer := h*(2*q+2*k) + 3*h*inner
 	passes := 4.0
-	if trains[partLanguage] {
+	if trains[recipes.PartLanguage] {
 		passes = 6
 	}
 	language := passes*(a.tokens*float64(l.Layers)*layer+a.supervised*h*float64(l.VocabSize)) + 3*2*a.squares*q*float64(l.Layers)
 
 	v, rows := float64(t.HiddenSize), a.pictures*float64(t.Rows)
 	tower := 2*rows*float64(t.Layers)*(4*v*v+2*v*float64(t.IntermediateSize)) + 4*rows*float64(t.Rows)*v*float64(t.Layers)
-	if trains["vision"] {
+	if trains[recipes.PartVision] {
 		tower *= 3
 	}
 	projector := 0.0
 	for _, p := range m.Params.All() {
-		if p.Part == partProjector && len(p.Shape) == 2 {
+		if p.Part == recipes.PartProjector && len(p.Shape) == 2 {
 			projector += 6 * a.pictures * float64(t.Tokens) * float64(p.Elements())
 		}
 	}

@@ -19,8 +19,8 @@ func openLoRA(t *testing.T, dropout float64) (*trainer, Bench) {
 	t.Helper()
 	torchtest.NoLeaks(t)
 	b := Bench{Shape: "tiny", Stage: 2, Batch: 8, Steps: 3, Threads: 1, Device: "cpu", Dtype: "fp32"}
-	parts := partsOf([]string{partProjector, partLanguage})
-	parts[partLanguage] = recipes.Part{LR: 1e-3, LoRA: &recipes.LoRA{R: 4, Alpha: 8, Dropout: dropout, Targets: "q_proj|v_proj|down_proj"}}
+	parts := partsOf([]string{recipes.PartProjector, recipes.PartLanguage})
+	parts[recipes.PartLanguage] = recipes.Part{LR: 1e-3, LoRA: &recipes.LoRA{R: 4, Alpha: 8, Dropout: dropout, Targets: "q_proj|v_proj|down_proj"}}
 	tr, err := b.openParts(parts)
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func TestLoRALeavesTheWeightsBesideIt(t *testing.T) {
 	}
 	after, moved := snapshot(t, tr), map[bool]int{}
 	for _, p := range tr.model.Params.All() {
-		trains := p.Part == partProjector || strings.Contains(p.Name, ".lora_")
+		trains := p.Part == recipes.PartProjector || strings.Contains(p.Name, ".lora_")
 		if trains != p.Trainable || trains != hasGradient(t, p) {
 			t.Errorf("%s: trainable %v, has a gradient %v", p.Name, p.Trainable, hasGradient(t, p))
 		}
@@ -61,7 +61,7 @@ func TestLoRALeavesTheWeightsBesideIt(t *testing.T) {
 		moved[p.Adapter]++
 	}
 	for _, g := range tr.optimizer.groups {
-		if slices.ContainsFunc(g.Params, func(p *nn.Param) bool { return p.Part == partLanguage && !p.Adapter }) {
+		if slices.ContainsFunc(g.Params, func(p *nn.Param) bool { return p.Part == recipes.PartLanguage && !p.Adapter }) {
 			t.Error("the optimizer holds state of a frozen weight")
 		}
 	}

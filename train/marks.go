@@ -26,8 +26,8 @@ func (m marks) ids() model.Marks { return model.Marks{Image: m.image, Pad: m.pad
 // object is a JSON object whose keys we mostly pass on.
 type object = map[string]any
 
-// marks looks for the two tokens among those of the tokenizer.
-func (r *Reading) marks() (m marks) {
+// marksOf looks for the two tokens among those of the tokenizer.
+func marksOf(r *Reading) (m marks) {
 	next := int64(r.Tokenizer.VocabSize())
 	take := func(text string) int64 {
 		if id, ok := r.Tokenizer.Special(text); ok {

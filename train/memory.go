@@ -8,6 +8,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // modelSize is what the memory of training depends on, beside the micro-batch.
@@ -23,7 +24,7 @@ type modelSize struct {
 func sizeOf(m *model.LLaVA) modelSize {
 	size := modelSize{language: m.Language.Describe(), tower: m.Tower.Describe(), trains: map[string]bool{}, head: m.Language.Head().Trainable}
 	for _, p := range m.Params.All() {
-		if p.Part == partProjector && !p.Adapter && len(p.Shape) == 2 {
+		if p.Part == recipes.PartProjector && !p.Adapter && len(p.Shape) == 2 {
 			size.projectorLayers++
 		}
 		if !p.Trainable {
@@ -97,10 +98,10 @@ func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	values += l.supervised * 3 * d                     // wanted rows before and behind the last norm, and their gradient
 	values += l.positions * 2 * size.headSize()        // cosines and sines
 	values += features * (size.tower.HiddenSize + 2*d) // the tower's, the projector's output, and that by slots
-	if size.trains[partProjector] && size.projectorLayers > 1 {
+	if size.trains[recipes.PartProjector] && size.projectorLayers > 1 {
 		values += features * 2 * d * (size.projectorLayers - 1) // before and behind each GELU
 	}
-	if size.trains["vision"] {
+	if size.trains[recipes.PartVision] {
 		values += l.pictures * size.tower.Rows * size.tower.Layers * (8*size.tower.HiddenSize + 2*size.tower.IntermediateSize)
 	}
 	return values
@@ -115,7 +116,7 @@ func (size modelSize) layer(recompute nn.Recompute) (attention, behind int64) {
 		return s.HiddenSize, 0
 	}
 	attention, behind = s.HiddenSize+2*s.QuerySize+2*s.KeySize, s.HiddenSize+2*s.IntermediateSize
-	if size.trains[partLanguage] && !(recompute == nn.RecomputeSelective && s.Selective) {
+	if size.trains[recipes.PartLanguage] && !(recompute == nn.RecomputeSelective && s.Selective) {
 		attention, behind = attention+s.HiddenSize, behind+s.HiddenSize+s.IntermediateSize
 	}
 	return attention, behind
@@ -166,7 +167,7 @@ func (size modelSize) backwardSpace(width int64, recompute nn.Recompute, l load)
 		inner += 7*s.HiddenSize + 3*s.QuerySize + 3*s.KeySize + 3*s.IntermediateSize
 		return width*l.positions*inner + size.headGradient(width)
 	}
-	if size.trains[partLanguage] {
+	if size.trains[recipes.PartLanguage] {
 		inner -= s.IntermediateSize // SwiGLU's output is freed before its inputs' gradients are made
 	}
 	spared := size.spared(recompute, l) * 2 * s.QuerySize // of q and the output of the last layer's attention, and of their gradients
@@ -232,7 +233,7 @@ func (p *plan) recomputations(size modelSize) []nn.Recompute {
 	if p.stage.Recompute != "auto" {
 		return []nn.Recompute{nn.Recompute(p.stage.Recompute)}
 	}
-	if size.language.Selective && size.trains[partLanguage] && (p.device != torch.CPU || p.dtype == torch.Float32 || p.elsewhere) {
+	if size.language.Selective && size.trains[recipes.PartLanguage] && (p.device != torch.CPU || p.dtype == torch.Float32 || p.elsewhere) {
 		return []nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers}
 	}
 	return []nn.Recompute{nn.RecomputeNothing, nn.RecomputeLayers}

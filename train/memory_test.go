@@ -71,7 +71,7 @@ func TestMemoryIsMonotone(t *testing.T) {
 			language: model.LanguageShape{HiddenSize: count("hidden", 8192), VocabSize: count("vocabulary", 1<<18), Layers: count("layers", 100), Heads: 8, QuerySize: 8 * count("head", 256), KeySize: count("key", 4096), IntermediateSize: count("inner", 1<<15)},
 			tower:    model.TowerShape{HiddenSize: count("vision", 2048), ImageSize: 336, Tokens: 576, Rows: 577, Layers: count("visionLayers", 50), IntermediateSize: count("visionInner", 8192)},
 			frozen:   count("frozen", 1<<36), trainable: count("trainable", 1<<36), projectorLayers: 2,
-			trains: map[string]bool{partProjector: true, partLanguage: rapid.Bool().Draw(t, "trains")}, head: rapid.Bool().Draw(t, "head"),
+			trains: map[string]bool{recipes.PartProjector: true, recipes.PartLanguage: rapid.Bool().Draw(t, "trains")}, head: rapid.Bool().Draw(t, "head"),
 		}
 		l := load{count("positions", 1<<18), count("supervised", 1<<16), count("pictures", 64), 0}
 		l.queries = rapid.Int64Range(0, l.positions).Draw(t, "queries")
@@ -99,7 +99,7 @@ func TestChoose(t *testing.T) {
 	size := modelSize{
 		language: model.LanguageShape{HiddenSize: 1024, VocabSize: 32000, Layers: 16, Heads: 16, QuerySize: 1024, KeySize: 1024, IntermediateSize: 4096},
 		tower:    model.TowerShape{HiddenSize: 1024, ImageSize: 336, Tokens: 576, Rows: 577, Layers: 23, IntermediateSize: 4096},
-		trains:   map[string]bool{partProjector: true, partLanguage: true}, trainable: 1 << 28,
+		trains:   map[string]bool{recipes.PartProjector: true, recipes.PartLanguage: true}, trainable: 1 << 28,
 	}
 	const nothing, selective, layers = nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers
 	needs := func(micro int, recompute nn.Recompute, moments torch.Dtype) int64 {

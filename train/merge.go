@@ -65,7 +65,7 @@ func (m Merging) write(llava *model.LLaVA, reading *Reading) error {
 		return fmt.Errorf("%w: %s has room for %d MB, the model needs %d MB", checkpoints.ErrStorage, m.Out, free>>20, need>>20)
 	}
 	return checkpoints.Publish(m.Out, func(dir string) error {
-		if err := reading.writeFolder(dir, config); err != nil {
+		if err := writeFolder(reading, dir, config); err != nil {
 			return err
 		}
 		return out.write(dir, m.Report)

@@ -126,7 +126,7 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 
 // count fills in parameters and disk.
 func (out *Planned) count(m *model.LLaVA, p *plan) {
-	for _, part := range []string{"vision", partProjector, partLanguage} {
+	for _, part := range recipes.Parts {
 		row := PartPlanned{Part: part}
 		for _, param := range m.Params.All() {
 			switch {
@@ -161,7 +161,7 @@ func (out *Planned) sample(r *recipes.Recipe, stage *recipes.Stage, p *plan, siz
 	var largest load
 	tokens, steps := 0, min(out.Steps, max(1, min(sampledSteps, 4096/stage.Batch.Global)))
 	for step := range steps {
-		batches, err := d.shapesOf(step, p)
+		batches, err := shapesOf(d, step, p)
 		if err != nil {
 			return err
 		}
@@ -176,7 +176,7 @@ func (out *Planned) sample(r *recipes.Recipe, stage *recipes.Stage, p *plan, siz
 }
 
 // shapesOf is the micro-batches of one step by their sizes.
-func (d *dataset) shapesOf(step int, p *plan) (batches []load, err error) {
+func shapesOf(d *dataset, step int, p *plan) (batches []load, err error) {
 	var samples []data.Sample
 	first, end := d.steps.Span(step)
 	for position := first; position < end; position++ {

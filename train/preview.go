@@ -73,7 +73,7 @@ func (d *dataset) preview(stage string, source, row int) (Preview, error) {
 	case err != nil:
 		return p, err
 	}
-	p.Stretches = d.Tokenizer.Stretches(p.Sample, int(d.Tower.Tokens))
+	p.Stretches = data.Stretches(d.Tokenizer, p.Sample, int(d.Tower.Tokens))
 	return p, nil
 }
 

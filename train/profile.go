@@ -20,15 +20,16 @@ const (
 	profileTrace = "trace.json"
 )
 
-const profileDir = "profile" // in a run folder
-
 // profiler records a few steps into a folder: which functions of Go ran (cpu.pprof), which operations took the time (ops.txt), and all of
 // them in their order (trace.json). docs/profiling.md says how to read them. nil, as in most runs, records nothing.
 type profiler struct {
 	dir             string
+	device          torch.Device
+	say             func(line string)
 	cpu, ops, trace *os.File
 	skip, take      int // steps to let pass first, and to record then
 	recording       bool
+	finished        bool
 	watch           stopwatch
 	steps           []profiledStep
 	usual           time.Duration // the median step without the profiler, 0 where it was not measured
@@ -43,8 +44,8 @@ type profiledStep struct {
 }
 
 // openProfiler makes the folder and its files, so that what cannot be written is said before a step is taken.
-func openProfiler(dir string, skip, take int) (*profiler, error) {
-	p := &profiler{dir: dir, skip: skip, take: take}
+func openProfiler(dir string, device torch.Device, skip, take int, say func(line string)) (*profiler, error) {
+	p := &profiler{dir: dir, device: device, skip: skip, take: take, say: say}
 	err := os.MkdirAll(dir, 0o777)
 	for name, file := range p.files() {
 		if err == nil {
@@ -56,20 +57,6 @@ func openProfiler(dir string, skip, take int) (*profiler, error) {
 		return nil, fmt.Errorf("%w: profile: %w", checkpoints.ErrStorage, err)
 	}
 	return p, nil
-}
-
-// openProfile makes the profiler of a run where one is wanted: for steps 3 to 5 of this process, when buffers have their size, or for what
-// a shorter run has of them, at least its last step.
-func (t *trainer) openProfile(step int) (err error) {
-	if !t.options.Profile {
-		return nil
-	}
-	left := t.plan.total - step
-	if at := t.options.StopAt; at > 0 {
-		left = min(left, at-step)
-	}
-	t.profile, err = openProfiler(filepath.Join(t.run.Dir, profileDir), max(0, min(2, left-1)), 3)
-	return err
 }
 
 func (p *profiler) files() map[string]**os.File {
@@ -87,8 +74,8 @@ func (p *profiler) drop() {
 }
 
 // begin stands before a step, and before it waits for its data.
-func (p *profiler) begin(t *trainer) error {
-	if p == nil || p.take == 0 {
+func (p *profiler) begin() error {
+	if p == nil || p.finished || p.take == 0 {
 		return nil
 	}
 	if p.skip > 0 {
@@ -96,7 +83,7 @@ func (p *profiler) begin(t *trainer) error {
 		return nil
 	}
 	if !p.recording {
-		if err := p.start(t); err != nil {
+		if err := p.start(); err != nil {
 			return err
 		}
 	}
@@ -105,16 +92,24 @@ func (p *profiler) begin(t *trainer) error {
 	return nil
 }
 
-func (p *profiler) start(t *trainer) error {
+func (p *profiler) start() error {
 	if err := pprof.StartCPUProfile(p.cpu); err != nil {
 		return fmt.Errorf("%w: profile: %w", ErrInternal, err)
 	}
-	if err := torch.Do(func(*torch.Scope) { torch.StartProfile(t.plan.device != torch.CPU) }); err != nil {
+	if err := torch.Do(func(*torch.Scope) { torch.StartProfile(p.device != torch.CPU) }); err != nil {
 		pprof.StopCPUProfile()
 		return fmt.Errorf("profile: %w", err)
 	}
-	p.recording, t.watch = true, &p.watch
+	p.recording = true
 	return nil
+}
+
+// stopwatch times the parts of a step while steps are recorded; nil otherwise.
+func (p *profiler) stopwatch() *stopwatch {
+	if p == nil || !p.recording {
+		return nil
+	}
+	return &p.watch
 }
 
 // loaded stands between the wait for a step's data and the step.
@@ -128,7 +123,7 @@ func (p *profiler) loaded() {
 func (p *profiler) ending() bool { return p != nil && p.recording && p.take == 1 }
 
 // end stands behind a step. Behind the last that is to be recorded it writes the files.
-func (p *profiler) end(t *trainer, number int) error {
+func (p *profiler) end(number int) error {
 	if p == nil || !p.recording {
 		return nil
 	}
@@ -137,21 +132,22 @@ func (p *profiler) end(t *trainer, number int) error {
 	if p.take--; p.take > 0 {
 		return nil
 	}
-	return p.finish(t)
+	return p.finish()
 }
 
 // finish writes what was recorded and is the end of the profile; a second call does nothing.
-func (p *profiler) finish(t *trainer) error {
-	if p == nil || t.profile == nil {
+func (p *profiler) finish() error {
+	if p == nil || p.finished {
 		return nil
 	}
-	t.profile, t.watch = nil, nil
-	if !p.recording {
+	recorded := p.recording
+	p.recording, p.finished = false, true
+	if !recorded {
 		p.drop()
 		return nil
 	}
 	pprof.StopCPUProfile()
-	found := profile{device: t.plan.device, threads: torch.Threads(), usual: p.usual}
+	found := profile{device: p.device, threads: torch.Threads(), usual: p.usual}
 	if err := torch.Do(func(*torch.Scope) { found.events = torch.StopProfile() }); err != nil {
 		return fmt.Errorf("profile: %w", err)
 	}
@@ -167,6 +163,6 @@ func (p *profiler) finish(t *trainer) error {
 	if err := errors.Join(found.writeTable(p.ops), found.writeTrace(p.trace), p.cpu.Close(), p.ops.Close(), p.trace.Close()); err != nil {
 		return fmt.Errorf("%w: profile: %w", checkpoints.ErrStorage, err)
 	}
-	t.report.Say(fmt.Sprintf("profile of %s: %s, %s and %s in %s", found.span(), profileOps, profileTrace, profileCPU, p.dir))
+	p.say(fmt.Sprintf("profile of %s: %s, %s and %s in %s", found.span(), profileOps, profileTrace, profileCPU, p.dir))
 	return nil
 }

@@ -236,7 +236,7 @@ func TestProfilerFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{filepath.Join(dir, "file"), filepath.Join(dir, "file", "below"), dir} {
-		if _, err := openProfiler(bad, 0, 1); !errors.Is(err, checkpoints.ErrStorage) {
+		if _, err := openProfiler(bad, torch.CPU, 0, 1, nil); !errors.Is(err, checkpoints.ErrStorage) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

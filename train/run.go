@@ -109,7 +109,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		return err
 	}
 	finished, err := t.loop(ctx, start)
-	if err := firstError(err, t.profile.finish(t)); err != nil || !finished {
+	if err := firstError(err, t.profile.finish()); err != nil || !finished {
 		return err
 	}
 	return t.export()
@@ -233,7 +233,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 	defer loader.Close()
 	live, at := torch.Live(), from.step
 	for {
-		if err := t.profile.begin(t); err != nil {
+		if err := t.profile.begin(); err != nil {
 			return false, err
 		}
 		waited := time.Now()
@@ -256,7 +256,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 		if err := t.take(batch, time.Since(waited)); err != nil {
 			return false, err
 		}
-		if err := t.profile.end(t, at); err != nil {
+		if err := t.profile.end(at); err != nil {
 			return false, err
 		}
 		if leaked := torch.Live() - live; leaked != 0 {
@@ -364,16 +364,41 @@ func (t *trainer) judgeFirst(m Metrics) {
 	}
 }
 
-func (m *Metrics) time(wait, step time.Duration, memory int64) {
+// timed adds how long a step took, and the memory.
+func timed(m *Metrics, wait, step time.Duration, memory int64) {
 	m.DataWaitMS = Number(milliseconds(wait))
 	m.StepMS = Number(milliseconds(step))
 	m.TokensPerS = Number(math.Round(float64(m.Tokens) / (wait + step).Seconds()))
 	m.PeakMemoryBytes = memory
 }
 
+const profileDir = "profile" // in a run folder
+
+// openProfile makes the profiler of a run where one is wanted: for steps 3 to 5 of this process, when buffers have their size, or for what
+// a shorter run has of them, at least its last step.
+func (t *trainer) openProfile(step int) (err error) {
+	if !t.options.Profile {
+		return nil
+	}
+	left := t.plan.total - step
+	if at := t.options.StopAt; at > 0 {
+		left = min(left, at-step)
+	}
+	t.profile, err = openProfiler(filepath.Join(t.run.Dir, profileDir), t.plan.device, max(0, min(2, left-1)), 3, t.report.Say)
+	return err
+}
+
+// stopwatch times the parts of a step where a profile or a bench asks for it; nil otherwise.
+func (t *trainer) stopwatch() *stopwatch {
+	if w := t.profile.stopwatch(); w != nil {
+		return w
+	}
+	return t.watch
+}
+
 func (t *trainer) close() {
 	t.flight.free()
-	_ = t.profile.finish(t) // of a run that failed; one that ended has it behind it
+	_ = t.profile.finish() // of a run that failed; one that ended has it behind it
 	for _, log := range t.logs() {
 		log.Close()
 	}

@@ -84,7 +84,7 @@ func (t *trainer) advance(st data.Step, wait time.Duration) (*landed, error) {
 	if err := torch.Do(func(s *torch.Scope) { t.apply(s, next) }); err != nil {
 		return before, fmt.Errorf("step %d: %w", st.Number+1, err)
 	}
-	t.watch.lap("optimizer")
+	t.stopwatch().lap("optimizer")
 	return before, nil
 }
 
@@ -106,7 +106,7 @@ func (t *trainer) step(st data.Step) (Metrics, error) {
 // pass queues the micro-batches of a step.
 func (t *trainer) pass(f *flight) error {
 	total, micros := supervised(f.step.Micro)
-	t.watch.start()
+	t.stopwatch().start()
 	if err := torch.Do(func(*torch.Scope) { f.begins = torch.MarkTime(t.plan.device) }); err != nil {
 		return fmt.Errorf("step %d: %w", f.step.Number+1, err)
 	}
@@ -145,7 +145,7 @@ func (t *trainer) land() (*landed, error) {
 	}
 	now := &landed{t.metrics(f.step, sum), f.step}
 	now.GradNorm = Number(math.Sqrt(squares))
-	now.time(f.wait, took, peakMemory(t.plan.device))
+	timed(&now.Metrics, f.wait, took, peakMemory(t.plan.device))
 	return now, t.judge(now.Metrics, f.step)
 }
 
@@ -174,11 +174,11 @@ func draws(seed uint64, step int, places []int) []uint64 {
 func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws []uint64, f *flight) {
 	t.largest = t.largest.larger(loadOf(b))
 	in := Input(b)
-	in.Recompute, in.Draws, in.Mark = t.plan.recompute, draws, t.watch.lap
+	in.Recompute, in.Draws, in.Mark = t.plan.recompute, draws, t.stopwatch().lap
 	pass, total, each := tokenLosses(s, t.model, b, in, t.model.Language.Head().Tensor())
-	t.watch.lap("head and loss")
+	t.stopwatch().lap("head and loss")
 	pass.Backward(s, torch.Scale(s, total, weight))
-	t.watch.lap("backward")
+	t.stopwatch().lap("backward")
 	f.losses = append(f.losses, microLosses{b, torch.ReadLater(each), weight})
 	if f.doubt == nil {
 		f.doubt = torch.Own(torch.Zeros(s, []int64{1}, torch.Float64, each.Device()))

@@ -123,7 +123,7 @@ func TestMicroMeanDependsOnMicroBatches(t *testing.T) {
 
 // A frozen part keeps every bit, has no gradient and no optimizer state; a part that trains changes.
 func TestFrozenWeightsStay(t *testing.T) {
-	for _, parts := range [][]string{{partProjector}, {partProjector, partLanguage}, {partLanguage}, {"vision"}, {"vision", partProjector, partLanguage}} {
+	for _, parts := range [][]string{{recipes.PartProjector}, {recipes.PartProjector, recipes.PartLanguage}, {recipes.PartLanguage}, {"vision"}, {"vision", recipes.PartProjector, recipes.PartLanguage}} {
 		torchtest.NoLeaks(t)
 		b := Bench{Shape: "tiny", Stage: 2, Batch: 4, Steps: 3, Threads: 1, Device: "cpu", Dtype: "fp32"}
 		tr, err := b.openParts(partsOf(parts))

@@ -8,6 +8,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // summary is the table that a run begins with: what trains, on what, how.
@@ -15,7 +16,7 @@ func (t *trainer) summary() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "part\tparameters\t\tlearning rate")
-	for _, part := range []string{"vision", partProjector, partLanguage} {
+	for _, part := range recipes.Parts {
 		all, trainable := t.count(part)
 		state, rate := "frozen", ""
 		if trainable > 0 {
@@ -41,7 +42,7 @@ func (t *trainer) summary() string {
 // adaptersText has a line for each part that trains by adapters.
 func (t *trainer) adaptersText() string {
 	var b strings.Builder
-	for _, part := range []string{"vision", partProjector, partLanguage} {
+	for _, part := range recipes.Parts {
 		if lora, has := t.plan.lora[part]; has {
 			adapted := t.model.Adapted(part)
 			_, parameters := t.count(part)
