@@ -68,7 +68,7 @@ func (d demo) run(ctx context.Context) error {
 		{"finetune", "Stage 2: the language model learns to answer questions about pictures. So far it has only described some, so its first\nanswers are wrong and it is sure of them: the loss begins high."},
 	} {
 		fmt.Fprintf(d.err, "\n%s\n", stage.what)
-		if err := d.command(ctx, stage.name, recipe, "--runs", d.runs, "--overwrite", "--set", "seed="+strconv.FormatUint(d.seed, 10)); err != nil {
+		if err := d.runCommand(ctx, stage.name, recipe, "--runs", d.runs, "--overwrite", "--set", "seed="+strconv.FormatUint(d.seed, 10)); err != nil {
 			return err
 		}
 	}
@@ -101,10 +101,10 @@ func writeShapes(dir string, seed uint64, terminal *terminal) error {
 	})
 }
 
-// command runs one of llavatrain's commands as a user would.
-func (d demo) command(ctx context.Context, args ...string) error {
+// runCommand runs one of llavatrain's commands as a user would.
+func (d demo) runCommand(ctx context.Context, args ...string) error {
 	fmt.Fprintf(d.err, "$ llavatrain %s\n", strings.Join(args, " "))
-	return d.root(args).ExecuteContext(ctx)
+	return d.command(ctx, args)
 }
 
 // measure asks the finished model about both held-out sets, prints what came out and writes demo.json.

@@ -29,12 +29,14 @@ func newGenerate(p *program) *cobra.Command {
 			}
 			if batch.questions != "" {
 				batch.images, batch.how = cmp.Or(batch.images, filepath.Dir(batch.questions)), how
-				return batch.run(p, args[0])
+				terminal := newTerminal(p.err)
+				defer terminal.close()
+				return batch.run(p.out, terminal, args[0])
 			}
 			if batch.images != "" || batch.out != "" {
 				return errors.New("--images and --out belong to --batch; one question takes --image and answers on standard output")
 			}
-			return p.generate(args[0], image, prompt, how)
+			return generate(p, args[0], image, prompt, how)
 		},
 	}
 	f := c.Flags()
@@ -55,7 +57,7 @@ func newGenerate(p *program) *cobra.Command {
 }
 
 // generate answers one question.
-func (p *program) generate(modelPath, image, prompt string, how model.Sampling) error {
+func generate(p *program, modelPath, image, prompt string, how model.Sampling) error {
 	terminal := newTerminal(p.err)
 	defer terminal.close()
 	a, err := openAnswerer(modelPath, terminal)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ type questionnaire struct {
 }
 
 // run answers the questions that have no answer yet, in their order.
-func (b questionnaire) run(p *program, modelPath string) error {
+func (b questionnaire) run(out io.Writer, report train.Report, modelPath string) error {
 	all, err := readQuestions(b.questions)
 	if err != nil {
 		return err
@@ -32,15 +33,13 @@ func (b questionnaire) run(p *program, modelPath string) error {
 			return err
 		}
 	}
-	terminal := newTerminal(p.err)
-	defer terminal.close()
 	if n := len(all) - len(open); n > 0 {
-		terminal.Say(fmt.Sprintf("%d of %d questions are answered in %s already", n, len(all), b.out))
+		report.Say(fmt.Sprintf("%d of %d questions are answered in %s already", n, len(all), b.out))
 	}
 	if len(open) == 0 {
 		return nil
 	}
-	a, err := openAnswerer(modelPath, terminal)
+	a, err := openAnswerer(modelPath, report)
 	if err != nil {
 		return err
 	}
@@ -50,7 +49,7 @@ func (b questionnaire) run(p *program, modelPath string) error {
 		return err
 	}
 	defer images.Close()
-	write, closeOut, err := b.writer(p)
+	write, closeOut, err := b.writer(out)
 	if err != nil {
 		return err
 	}
@@ -60,7 +59,7 @@ func (b questionnaire) run(p *program, modelPath string) error {
 			break
 		}
 		done += len(group)
-		terminal.Progress("answering", int64(done), int64(len(all)))
+		report.Progress("answering", int64(done), int64(len(all)))
 	}
 	if closeErr := closeOut(); err == nil {
 		err = closeErr
@@ -69,9 +68,9 @@ func (b questionnaire) run(p *program, modelPath string) error {
 }
 
 // writer takes answers: to the end of the file, or to standard output.
-func (b questionnaire) writer(p *program) (write func(record any) error, closeOut func() error, err error) {
+func (b questionnaire) writer(out io.Writer) (write func(record any) error, closeOut func() error, err error) {
 	if b.out == "" {
-		return json.NewEncoder(p.out).Encode, func() error { return nil }, nil
+		return json.NewEncoder(out).Encode, func() error { return nil }, nil
 	}
 	log, err := checkpoints.OpenJSONL(b.out)
 	if err != nil {

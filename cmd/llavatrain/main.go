@@ -29,14 +29,16 @@ func commands() []func(*program) *cobra.Command {
 // program is what commands share.
 type program struct {
 	out, err io.Writer
-	started  bool           // the command line was understood
-	watching bool           // signals end the run in order
-	signal   syscall.Signal // the first that came, 0 for none
+	command  func(ctx context.Context, args []string) error // runs a command line of llavatrain's, for commands that use others
+	started  bool                                           // the command line was understood
+	watching bool                                           // signals end the run in order
+	signal   syscall.Signal                                 // the first that came, 0 for none
 }
 
 // run executes one command line and returns the exit code.
 func run(args []string, stdout, stderr io.Writer) (code int) {
 	p := &program{out: stdout, err: stderr}
+	p.command = func(ctx context.Context, args []string) error { return root(p, args).ExecuteContext(ctx) }
 	defer func() {
 		if fault := recover(); fault != nil {
 			fmt.Fprintf(stderr, "llavatrain: internal fault: %v\nPlease report this with the command that you ran.\n", fault)
@@ -46,7 +48,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 			code = codeInternal
 		}
 	}()
-	command, err := p.root(args).ExecuteContextC(context.Background())
+	command, err := root(p, args).ExecuteContextC(context.Background())
 	if err != nil {
 		fmt.Fprintf(stderr, "llavatrain: %v\n", err)
 	}
@@ -56,7 +58,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 	return p.exitCode(err)
 }
 
-func (p *program) root(args []string) *cobra.Command {
+func root(p *program, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:               "llavatrain",
 		Short:             "Train LLaVA models: projector pretraining, then instruction tuning, from one recipe",

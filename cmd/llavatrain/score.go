@@ -40,7 +40,7 @@ func newScore(p *program) *cobra.Command {
 				return err
 			}
 			defer a.close()
-			to, closeOut, err := p.resultFile(out)
+			to, closeOut, err := resultFile(p, out)
 			if err != nil {
 				return err
 			}
@@ -79,7 +79,7 @@ func newScore(p *program) *cobra.Command {
 }
 
 // resultFile is where results go: the named file, made anew, or standard output for "".
-func (p *program) resultFile(path string) (to io.Writer, closeFile func() error, err error) {
+func resultFile(p *program, path string) (to io.Writer, closeFile func() error, err error) {
 	if path == "" {
 		return p.out, func() error { return nil }, nil
 	}
