@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
+
+	"github.com/llavatrain/llavatrain/data/rows"
+	"github.com/llavatrain/llavatrain/data/tokenizer"
 )
 
 // Chat is the template as transformers' chat templates spell it (Jinja): apply_chat_template then renders a conversation that
@@ -13,13 +15,13 @@ import (
 //
 // Training tokenises what follows a picture on its own. Where the tokenizer puts a space before a text and not behind a special token
 // such as <image>, the template has to say it.
-func (t *Template) Chat(tokenizer *Tokenizer) string {
+func (t *Template) Chat(tokenizer *tokenizer.Tokenizer) string {
 	text := func(spans []span) string {
 		whole, _ := join(spans)
 		return jinja(whole)
 	}
 	behind := t.image[1] + "\n"
-	if tokenizer.spacesStart() {
+	if tokenizer.SpacesStart() {
 		behind = " " + behind
 	}
 	trim := ""
@@ -30,7 +32,7 @@ func (t *Template) Chat(tokenizer *Tokenizer) string {
 	if t.final != "" {
 		final = "{% if loop.index >= loop.length - 1 and (not loop.last or add_generation_prompt) %}{{ " + jinja(t.final) + " }}{% endif %}"
 	}
-	image := jinja(t.image[0] + imageMark + behind)
+	image := jinja(t.image[0] + rows.ImageMark + behind)
 	return fmt.Sprintf(`{%% for message in messages %%}{%% if message['role'] == 'user' %%}{{ %[1]s if loop.first else %[2]s }}`+
 		`{%% if message['content'] is string %%}{{ message['content']%[7]s }}{%% else %%}`+
 		`{%% for part in message['content'] if part['type'] == 'image' %%}{{ %[3]s }}{%% endfor %%}`+
@@ -40,13 +42,6 @@ func (t *Template) Chat(tokenizer *Tokenizer) string {
 		`{%% if message['content'] is string %%}{{ message['content']%[7]s }}{%% else %%}`+
 		`{%% for part in message['content'] if part['type'] == 'text' %%}{{ part['text']%[7]s }}{%% endfor %%}{%% endif %%}{{ %[6]s }}{%% endif %%}{%% endfor %%}`,
 		text(t.first), text(t.next), image, text(t.header), jinja(t.lead), jinja(t.close), trim, final)
-}
-
-// spacesStart says whether a space goes before a text and not behind a special token within it.
-func (t *Tokenizer) spacesStart() bool {
-	i := slices.IndexFunc(t.specials, func(s specialToken) bool { return s.id == t.eos })
-	behind := t.Encode(t.specials[i].text + "a")[1:]
-	return !slices.EqualFunc(behind, t.Encode("a"), func(a, b Token) bool { return a.ID == b.ID })
 }
 
 // jinja is a string literal: those of JSON are read alike.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/llavatrain/llavatrain/data/picture"
 )
 
 // Collate lays samples end to end in one batch. imageTokens is the number of features that an image becomes (the P of Batch.Rows).
@@ -84,7 +86,7 @@ func (b *Batch) copyPixels(samples []Sample, pixels func(n int) []uint8) error {
 	if len(b.Tiles) == 0 {
 		return nil
 	}
-	var images []Picture
+	var images []picture.Picture
 	for _, s := range samples {
 		images = append(images, s.Images...)
 	}

@@ -7,10 +7,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-func tinyPicture(value uint8, width int) Picture {
-	return Picture{Pixels: []uint8{value, value + 1, value + 2}, Width: width, Height: 10}
+func tinyPicture(value uint8, width int) picture.Picture {
+	return picture.Picture{Pixels: []uint8{value, value + 1, value + 2}, Width: width, Height: 10}
 }
 
 func ordinaryMemory(n int) []uint8 { return make([]uint8, n) }
@@ -22,7 +24,7 @@ func TestCollate(t *testing.T) {
 			ID:     "pair",
 			IDs:    []int32{1, ImageToken, ImageToken, ImageToken, ImageToken, 7, 8},
 			Labels: []int32{x, x, x, x, x, 7, 8},
-			Images: []Picture{tinyPicture(10, 100), tinyPicture(20, 200)},
+			Images: []picture.Picture{tinyPicture(10, 100), tinyPicture(20, 200)},
 		},
 		{ID: "text", Source: 1, Row: 4, Place: 7, IDs: []int32{1, 5, 6}, Labels: []int32{1, x, 6}},
 		{
@@ -31,7 +33,7 @@ func TestCollate(t *testing.T) {
 			Folder: "coco/train2017",
 			IDs:    []int32{ImageToken, ImageToken, 9},
 			Labels: []int32{x, x, 9},
-			Images: []Picture{tinyPicture(30, 300)},
+			Images: []picture.Picture{tinyPicture(30, 300)},
 			Place:  3,
 		},
 	}
@@ -74,7 +76,7 @@ func TestCollateOfTextAllocatesNoPixels(t *testing.T) {
 func TestCollateRefuses(t *testing.T) {
 	const x = Ignore
 	image := tinyPicture(0, 1)
-	small := Picture{Pixels: []uint8{1}}
+	small := picture.Picture{Pixels: []uint8{1}}
 	for _, test := range []struct {
 		name   string
 		sample Sample
@@ -82,11 +84,11 @@ func TestCollateRefuses(t *testing.T) {
 	}{
 		{"labels of another length", Sample{IDs: []int32{1, 2}, Labels: []int32{x}}, "labels: 1 for 2 ids"},
 		{"placeholder without an image", Sample{IDs: []int32{-200, -200}, Labels: []int32{x, x}}, "placeholders: 2 for 0 images"},
-		{"image without a placeholder", Sample{IDs: []int32{1}, Labels: []int32{x}, Images: []Picture{image}}, "placeholders: 0 for 1 images"},
-		{"run too short", Sample{IDs: []int32{-200, 1}, Labels: []int32{x, 1}, Images: []Picture{image}}, "placeholders: 1 for 1 images"},
-		{"gap in a run", Sample{IDs: []int32{-200, 1, -200}, Labels: []int32{x, x, x}, Images: []Picture{image}}, "a gap before position 2"},
-		{"supervised placeholder", Sample{IDs: []int32{-200, -200}, Labels: []int32{x, -200}, Images: []Picture{image}}, "at position 1: label -200"},
-		{"images of two sizes", Sample{IDs: []int32{-200, -200, -200, -200}, Labels: []int32{x, x, x, x}, Images: []Picture{image, small}}, "image of 1 bytes"},
+		{"image without a placeholder", Sample{IDs: []int32{1}, Labels: []int32{x}, Images: []picture.Picture{image}}, "placeholders: 0 for 1 images"},
+		{"run too short", Sample{IDs: []int32{-200, 1}, Labels: []int32{x, 1}, Images: []picture.Picture{image}}, "placeholders: 1 for 1 images"},
+		{"gap in a run", Sample{IDs: []int32{-200, 1, -200}, Labels: []int32{x, x, x}, Images: []picture.Picture{image}}, "a gap before position 2"},
+		{"supervised placeholder", Sample{IDs: []int32{-200, -200}, Labels: []int32{x, -200}, Images: []picture.Picture{image}}, "at position 1: label -200"},
+		{"images of two sizes", Sample{IDs: []int32{-200, -200, -200, -200}, Labels: []int32{x, x, x, x}, Images: []picture.Picture{image, small}}, "image of 1 bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.sample.ID = "bad"

@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
+	"github.com/llavatrain/llavatrain/data/tokenizer"
 )
 
 // Encoder turns records into ids and labels by a template. It is safe for concurrent use.
@@ -11,14 +15,14 @@ import (
 // The ids are those of the original, which cuts the spelled-out conversation at each <image> and tokenises every piece on its own.
 // The labels follow from where a token's text lies, in a trained part of the template or not, never from counting tokens.
 type Encoder struct {
-	tokenizer   *Tokenizer
+	tokenizer   *tokenizer.Tokenizer
 	template    *Template
 	maxLength   int
 	imageTokens int
 }
 
 // NewEncoder makes an encoder for samples of at most maxLength positions, of which each image takes imageTokens.
-func NewEncoder(t *Tokenizer, tpl *Template, maxLength, imageTokens int) (*Encoder, error) {
+func NewEncoder(t *tokenizer.Tokenizer, tpl *Template, maxLength, imageTokens int) (*Encoder, error) {
 	if err := tpl.check(t); err != nil {
 		return nil, err
 	}
@@ -27,7 +31,7 @@ func NewEncoder(t *Tokenizer, tpl *Template, maxLength, imageTokens int) (*Encod
 
 // Encode fills a sample's ID, IDs, Labels and Cut. A sample longer than maxLength loses its end, as in the original. An error wraps
 // ErrRow: the row cannot be used as it is.
-func (e *Encoder) Encode(r Record) (Sample, error) {
+func (e *Encoder) Encode(r rows.Record) (Sample, error) {
 	conversation, err := e.converse(r)
 	if err != nil {
 		return Sample{}, err
@@ -36,13 +40,13 @@ func (e *Encoder) Encode(r Record) (Sample, error) {
 	s.ID = r.ID
 	if length := len(s.IDs); length > e.maxLength {
 		if lastImage > e.maxLength {
-			return Sample{}, badRow("image does not fit within %d positions (max_length): shorten the text before it", e.maxLength)
+			return Sample{}, picture.BadRow("image does not fit within %d positions (max_length): shorten the text before it", e.maxLength)
 		}
 		s.Cut = length - e.maxLength
 		s.IDs, s.Labels = s.IDs[:e.maxLength], s.Labels[:e.maxLength]
 	}
 	if !slices.ContainsFunc(s.Labels, func(label int32) bool { return label != Ignore }) {
-		return Sample{}, badRow("sample takes %d positions and nothing to learn is left within %d (max_length): shorten the question", len(s.IDs)+s.Cut, e.maxLength)
+		return Sample{}, picture.BadRow("sample takes %d positions and nothing to learn is left within %d (max_length): shorten the question", len(s.IDs)+s.Cut, e.maxLength)
 	}
 	return s, nil
 }
@@ -53,7 +57,7 @@ func (e *Encoder) Settings() string {
 }
 
 // Check is Encode without the numbers: it refuses what Encode refuses, except for lengths, at a fraction of the time.
-func (e *Encoder) Check(r Record) error {
+func (e *Encoder) Check(r rows.Record) error {
 	_, err := e.converse(r)
 	return err
 }
@@ -61,11 +65,11 @@ func (e *Encoder) Check(r Record) error {
 // Prompt is the ids that ask question, with or without an image, in a conversation's first round: exactly those that a training
 // sample has up to where its answer begins.
 func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {
-	r := Record{Turns: []Turn{{"human", question}, {"gpt", "answer"}}}
+	r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: question}, {Role: "gpt", Text: "answer"}}}
 	if image {
-		r.Images = []Image{{Path: "image"}}
-		if !strings.Contains(question, imageMark) {
-			r.Turns[0].Text = imageMark + "\n" + question
+		r.Images = []picture.Image{{Path: "image"}}
+		if !strings.Contains(question, rows.ImageMark) {
+			r.Turns[0].Text = rows.ImageMark + "\n" + question
 		}
 	}
 	conversation, err := e.converse(r)
@@ -78,11 +82,11 @@ func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {
 
 // Stop is what ends a generated answer: any of ids, or the text, if it is not empty.
 func (e *Encoder) Stop() (ids []int32, text string) {
-	ids = []int32{e.tokenizer.eos}
+	ids = []int32{e.tokenizer.Eos}
 	switch id, ok := e.tokenizer.Special(e.template.stop); {
 	case !ok:
 		return ids, e.template.stop
-	case id != e.tokenizer.eos:
+	case id != e.tokenizer.Eos:
 		ids = append(ids, id)
 	}
 	return ids, ""
@@ -95,16 +99,16 @@ func (e *Encoder) tokenize(spans []span) (s Sample, lastImage int) {
 		s.IDs = append(s.IDs, id)
 		s.Labels = append(s.Labels, label)
 	}
-	if e.tokenizer.addBOS {
-		add(e.tokenizer.bos, Ignore)
+	if e.tokenizer.AddBOS {
+		add(e.tokenizer.Bos, Ignore)
 	}
 	at := 0
-	for i, piece := range strings.Split(text, imageMark) {
+	for i, piece := range strings.Split(text, rows.ImageMark) {
 		if i > 0 {
 			for range e.imageTokens {
 				add(ImageToken, Ignore)
 			}
-			at, lastImage = at+len(imageMark), len(s.IDs)
+			at, lastImage = at+len(rows.ImageMark), len(s.IDs)
 		}
 		for _, token := range e.tokenizer.Encode(piece) {
 			if trained.at(at + token.Start) {

@@ -9,12 +9,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
+	"github.com/llavatrain/llavatrain/data/tokenizer"
 )
 
 // catRecord is the example that the original's layouts were worked out on.
-func catRecord() Record {
-	return Record{ID: "cat", Images: paths("cat.jpg"), Turns: []Turn{
-		{"human", "<image>\nHi?"}, {"gpt", "A cat."}, {"human", "Why?"}, {"gpt", "It sat."},
+func catRecord() rows.Record {
+	return rows.Record{ID: "cat", Images: paths("cat.jpg"), Turns: []rows.Turn{
+		{Role: "human", Text: "<image>\nHi?"}, {Role: "gpt", Text: "A cat."}, {Role: "human", Text: "Why?"}, {Role: "gpt", Text: "It sat."},
 	}}
 }
 
@@ -67,7 +71,7 @@ func runs(labels []int32) string {
 // TestPromptIsTrainingPrefix wants generation to start from the very ids that training has before an answer.
 func TestPromptIsTrainingPrefix(t *testing.T) {
 	for _, template := range templates {
-		for _, tokenizer := range []*Tokenizer{
+		for _, tokenizer := range []*tokenizer.Tokenizer{
 			tinyTokenizer(t, true), tinyTokenizer(t, false), chatTokenizer(t),
 			familyTokenizer(t, "llama3"), familyTokenizer(t, "qwen2"), familyTokenizer(t, "phi3"), familyTokenizer(t, "mistral"),
 		} {
@@ -75,7 +79,7 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 			if err != nil {
 				continue // the template is not for this tokenizer
 			}
-			r := Record{Images: paths("x"), Turns: []Turn{{"human", "<image>\nHi?"}, {"gpt", "A cat."}}}
+			r := rows.Record{Images: paths("x"), Turns: []rows.Turn{{Role: "human", Text: "<image>\nHi?"}, {Role: "gpt", Text: "A cat."}}}
 			sample, err := e.Encode(r)
 			if err != nil {
 				t.Fatal(err)
@@ -114,7 +118,7 @@ func TestPromptRefuses(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	for _, test := range []struct {
-		tokenizer *Tokenizer
+		tokenizer *tokenizer.Tokenizer
 		template  string
 		ids       []int32
 		text      string
@@ -157,7 +161,7 @@ func TestImagesAndCut(t *testing.T) {
 	} {
 		got, err := newEncoder(t, tokenizer, "v1", test.maxLength, 9).Encode(catRecord())
 		if test.want != "" {
-			if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, ErrRow) {
+			if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, picture.ErrRow) {
 				t.Errorf("max_length %d: error is %v, want %q", test.maxLength, err, test.want)
 			}
 			continue
@@ -184,7 +188,7 @@ func countIDs(ids []int32, id int32) int {
 // TestTwoImages has one image in each of two turns.
 func TestTwoImages(t *testing.T) {
 	r := catRecord()
-	r.Images = append(r.Images, Image{Path: "dog.jpg"})
+	r.Images = append(r.Images, picture.Image{Path: "dog.jpg"})
 	e := newEncoder(t, tinyTokenizer(t, false), "v1", 2048, 2)
 	if _, err := e.Encode(r); err == nil || !strings.Contains(err.Error(), "2 image(s) but 1 <image>") {
 		t.Errorf("error is %v", err)
@@ -202,7 +206,7 @@ func TestTwoImages(t *testing.T) {
 // TestSeveralImagesInATurn: they stay where the text has them, and each mark becomes the features of the image at its own place in the
 // list.
 func TestSeveralImagesInATurn(t *testing.T) {
-	r := Record{Images: paths("a", "b", "c"), Turns: []Turn{{"human", "Is <image> like <image>?"}, {"gpt", "No."}, {"human", "Why?\n<image>"}, {"gpt", "It sat."}}}
+	r := rows.Record{Images: paths("a", "b", "c"), Turns: []rows.Turn{{Role: "human", Text: "Is <image> like <image>?"}, {Role: "gpt", Text: "No."}, {Role: "human", Text: "Why?\n<image>"}, {Role: "gpt", Text: "It sat."}}}
 	e := newEncoder(t, tinyTokenizer(t, false), "v1", 2048, 2)
 	sample, err := e.Encode(r)
 	if err != nil {
@@ -230,7 +234,7 @@ func TestSeveralImagesInATurn(t *testing.T) {
 // TestSystemMessage: a row's own system message stands where the template has its.
 func TestSystemMessage(t *testing.T) {
 	r := catRecord()
-	r.Turns = append([]Turn{{"system", "Be kind."}}, r.Turns...)
+	r.Turns = append([]rows.Turn{{Role: "system", Text: "Be kind."}}, r.Turns...)
 	for template, want := range map[string]string{
 		"v1": "Be kind. USER: <image>", "llava_v0": "Be kind.\n\n### Human: <image>", "llama_2": "[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\n<image>",
 		"mpt": "<|im_start|>system\nBe kind.<|im_end|><|im_start|>user\n<image>",
@@ -244,20 +248,20 @@ func TestSystemMessage(t *testing.T) {
 			t.Errorf("%s: %q, want %q first", template, text, want)
 		}
 	}
-	for template, turns := range map[string][]Turn{
-		`template "plain" has no place`:            {{"system", "a"}, {"human", "<image>"}, {"gpt", "b"}},
-		`template "mistral_instruct" has no place`: {{"system", "a"}, {"human", "<image>"}, {"gpt", "b"}},
-		"is empty":                {{"system", ""}, {"human", "<image>"}, {"gpt", "b"}},
-		"holds <image>":           {{"system", "<image>"}, {"human", "a"}, {"gpt", "b"}},
-		`holds "</s>"`:            {{"system", "a</s>"}, {"human", "<image>"}, {"gpt", "b"}},
-		`turn 2 is from "system"`: {{"human", "<image>"}, {"system", "a"}, {"gpt", "b"}},
+	for template, turns := range map[string][]rows.Turn{
+		`template "plain" has no place`:            {{Role: "system", Text: "a"}, {Role: "human", Text: "<image>"}, {Role: "gpt", Text: "b"}},
+		`template "mistral_instruct" has no place`: {{Role: "system", Text: "a"}, {Role: "human", Text: "<image>"}, {Role: "gpt", Text: "b"}},
+		"is empty":                {{Role: "system", Text: ""}, {Role: "human", Text: "<image>"}, {Role: "gpt", Text: "b"}},
+		"holds <image>":           {{Role: "system", Text: "<image>"}, {Role: "human", Text: "a"}, {Role: "gpt", Text: "b"}},
+		`holds "</s>"`:            {{Role: "system", Text: "a</s>"}, {Role: "human", Text: "<image>"}, {Role: "gpt", Text: "b"}},
+		`turn 2 is from "system"`: {{Role: "human", Text: "<image>"}, {Role: "system", Text: "a"}, {Role: "gpt", Text: "b"}},
 	} {
 		name := "v1"
 		if _, rest, ok := strings.Cut(template, `template "`); ok {
 			name, _, _ = strings.Cut(rest, `"`)
 		}
 		e := &Encoder{tokenizer: tinyTokenizer(t, false), template: openTemplate(t, name)}
-		if _, err := e.converse(Record{Images: paths("x"), Turns: turns}); err == nil || !strings.Contains(err.Error(), template) || !errors.Is(err, ErrRow) {
+		if _, err := e.converse(rows.Record{Images: paths("x"), Turns: turns}); err == nil || !strings.Contains(err.Error(), template) || !errors.Is(err, picture.ErrRow) {
 			t.Errorf("%s: error is %v", template, err)
 		}
 	}
@@ -286,10 +290,10 @@ func TestPlaceImage(t *testing.T) {
 }
 
 // chatTokenizer is the tiny vocabulary with <|im_start|> and <|im_end|> as tokens 600 and 601.
-func chatTokenizer(t *testing.T) *Tokenizer {
+func chatTokenizer(t *testing.T) *tokenizer.Tokenizer {
 	t.Helper()
 	config := `{"added_tokens_decoder": {"600": {"content": "<|im_start|>", "special": true}, "601": {"content": "<|im_end|>", "special": true}}}`
-	tokenizer, err := OpenTokenizer(writeFolder(t, map[string]string{"tokenizer_config.json": config}), "auto")
+	tokenizer, err := tokenizer.OpenTokenizer(tinyFolder(t, config), "auto")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,11 +333,11 @@ func TestNewEncoderChecksEnd(t *testing.T) {
 
 // TestNoBOS wants no <s> for a tokenizer that says so.
 func TestNoBOS(t *testing.T) {
-	tokenizer, err := OpenTokenizer(writeFolder(t, map[string]string{"tokenizer_config.json": `{"add_bos_token": false}`}), "auto")
+	tokenizer, err := tokenizer.OpenTokenizer(tinyFolder(t, `{"add_bos_token": false}`), "auto")
 	if err != nil {
 		t.Fatal(err)
 	}
-	sample, err := newEncoder(t, tokenizer, "plain", 64, 1).Encode(Record{Images: paths("x"), Turns: []Turn{{"human", "<image>"}, {"gpt", "a"}}})
+	sample, err := newEncoder(t, tokenizer, "plain", 64, 1).Encode(rows.Record{Images: paths("x"), Turns: []rows.Turn{{Role: "human", Text: "<image>"}, {Role: "gpt", Text: "a"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/llavatrain/llavatrain/data/picture"
 )
 
 // ErrTooManySkipped ends a run in which more rows were bad than can be put down to chance.
@@ -230,7 +232,7 @@ func (l *Loader) build(d draft, outcomes []outcome) (Step, error) {
 			if o.sample.Cut > 0 {
 				step.Cut++
 			}
-		case errors.Is(o.err, ErrRow) && !l.options.FailOnBad:
+		case errors.Is(o.err, picture.ErrRow) && !l.options.FailOnBad:
 			step.Skipped = append(step.Skipped, Skip{
 				Source: p.source, Row: p.row, ID: o.sample.ID, Step: d.step + 1, Reason: o.err.Error(),
 			})

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/data/picture"
 )
 
 func TestLoaderDeliversAStepWithoutSamples(t *testing.T) {
@@ -78,7 +80,7 @@ func TestLoaderEndsAtTheFirstErrorInOrder(t *testing.T) {
 		fail bool
 		bad  error
 	}{
-		{"bad row, policy fail", true, fmt.Errorf("no such picture: %w", ErrRow)},
+		{"bad row, policy fail", true, fmt.Errorf("no such picture: %w", picture.ErrRow)},
 		{"source file, policy skip", false, disk},
 		{"source file, policy fail", true, disk},
 	} {

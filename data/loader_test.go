@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/llavatrain/llavatrain/data/picture"
 )
 
 // corpus is a data set made up for the loader's tests: rows of known length, some of them bad.
@@ -29,14 +31,14 @@ func (c corpus) prepare(ctx context.Context, source, row int) (Sample, error) {
 	}
 	s := Sample{ID: fmt.Sprint("id", row), Row: row, Source: source, Cut: row % 2}
 	if c.bad[row] {
-		return Sample{ID: s.ID}, fmt.Errorf("picture %d is broken: %w", row, ErrRow)
+		return Sample{ID: s.ID}, fmt.Errorf("picture %d is broken: %w", row, picture.ErrRow)
 	}
 	for t := range c.length(row) {
 		s.IDs, s.Labels = append(s.IDs, int32(t)), append(s.Labels, int32(t))
 	}
 	if row%3 == 0 {
 		s.IDs[0], s.Labels[0] = ImageToken, Ignore
-		s.Images = []Picture{{Pixels: []uint8{uint8(row), 0, 0}}}
+		s.Images = []picture.Picture{{Pixels: []uint8{uint8(row), 0, 0}}}
 	}
 	return s, nil
 }

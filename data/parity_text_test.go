@@ -10,6 +10,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/data/datatest"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
+	"github.com/llavatrain/llavatrain/data/tokenizer"
 )
 
 // TestEncodeMatchesOriginal compares with what the original's data set gives for both files of coco-mini.
@@ -22,18 +27,18 @@ func TestEncodeMatchesOriginal(t *testing.T) {
 		InputIDs []int32 `json:"input_ids"`
 		Labels   []int32
 	}
-	rows := jsonLines[row](t, sharedText(t, "parity", "preprocess.jsonl"))
-	tokenizers := map[bool]*Tokenizer{true: llamaTokenizer(t, true), false: llamaTokenizer(t, false)}
-	sources := map[string]Source{}
+	drawn := datatest.JSONLines[row](t, datatest.Shared(t, "parity", "preprocess.jsonl"))
+	tokenizers := map[bool]*tokenizer.Tokenizer{true: llamaTokenizer(t, true), false: llamaTokenizer(t, false)}
+	sources := map[string]rows.Source{}
 	for _, file := range []string{"pretrain.json", "instruct.json"} {
-		source, err := Open(sharedText(t, "coco-mini", file), nil)
+		source, err := rows.Open(datatest.Shared(t, "coco-mini", file), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer source.Close()
 		sources[file] = source
 	}
-	for _, want := range rows {
+	for _, want := range drawn {
 		record, err := sources[want.File].Record(want.Index)
 		if err != nil {
 			t.Fatal(err)
@@ -47,8 +52,8 @@ func TestEncodeMatchesOriginal(t *testing.T) {
 				cmp.Diff(want.InputIDs, got.IDs)+cmp.Diff(withoutImages(want.Labels), got.Labels))
 		}
 	}
-	if len(rows) != 308 {
-		t.Errorf("compared %d rows, want 308", len(rows))
+	if len(drawn) != 308 {
+		t.Errorf("compared %d rows, want 308", len(drawn))
 	}
 }
 
@@ -84,10 +89,15 @@ type trickyRow struct {
 // trickyPatches is how many positions an image takes in the parity set.
 const trickyPatches = 16
 
-func (r trickyRow) encode(t *testing.T, tokenizer *Tokenizer, imageTokens int) (Sample, error) {
-	record, err := parseRecord(r.Sample)
+func (r trickyRow) encode(t *testing.T, tokenizer *tokenizer.Tokenizer, imageTokens int) (Sample, error) {
+	source, err := rows.Open(datatest.WriteFile(t, t.TempDir(), "rows.json", "["+string(r.Sample)+"]"), nil)
 	if err != nil {
-		return Sample{}, badRow("%v", err)
+		t.Fatal(err)
+	}
+	defer source.Close()
+	record, err := source.Record(0)
+	if err != nil {
+		return Sample{}, picture.BadRow("%s", strings.TrimPrefix(err.Error(), "row 0: "))
 	}
 	return newEncoder(t, tokenizer, r.Template, r.MaxLength, imageTokens).Encode(record)
 }
@@ -95,8 +105,8 @@ func (r trickyRow) encode(t *testing.T, tokenizer *Tokenizer, imageTokens int) (
 // TestTrickyRows compares with the original on rows that are hard in some way: equal, or refused with the text that
 // docs/differences.md has.
 func TestTrickyRows(t *testing.T) {
-	rows := jsonLines[trickyRow](t, sharedText(t, "parity", "tricky.jsonl"))
-	tokenizers := map[bool]*Tokenizer{true: llamaTokenizer(t, true), false: llamaTokenizer(t, false)}
+	rows := datatest.JSONLines[trickyRow](t, datatest.Shared(t, "parity", "tricky.jsonl"))
+	tokenizers := map[bool]*tokenizer.Tokenizer{true: llamaTokenizer(t, true), false: llamaTokenizer(t, false)}
 	refused := deliberateDifferences(t)
 	met := map[string]bool{}
 	for _, row := range rows {
@@ -104,7 +114,7 @@ func TestTrickyRows(t *testing.T) {
 			sample, err := row.encode(t, tokenizers[row.Legacy], trickyPatches)
 			if want, ok := refused[row.Name]; ok {
 				met[row.Name] = true
-				if err == nil || err.Error() != want || !errors.Is(err, ErrRow) {
+				if err == nil || err.Error() != want || !errors.Is(err, picture.ErrRow) {
 					t.Fatalf("error is %v, docs/differences.md says %q", err, want)
 				}
 				return
@@ -128,7 +138,7 @@ func TestTrickyRows(t *testing.T) {
 	}
 }
 
-func compareTricky(t *testing.T, row trickyRow, spliced Sample, tokenizer *Tokenizer) {
+func compareTricky(t *testing.T, row trickyRow, spliced Sample, tokenizer *tokenizer.Tokenizer) {
 	if row.Exception != nil {
 		t.Fatalf("original raises %v, this encodes", row.Exception)
 	}
@@ -176,7 +186,7 @@ func deliberateDifferences(t *testing.T) map[string]string {
 
 // TestPromptMatchesOriginal compares with the prompts that the original generated from.
 func TestPromptMatchesOriginal(t *testing.T) {
-	content, err := os.ReadFile(sharedText(t, "parity", "llava-hf.json"))
+	content, err := os.ReadFile(datatest.Shared(t, "parity", "llava-hf.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

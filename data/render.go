@@ -2,7 +2,9 @@ package data
 
 import (
 	"strings"
-	"unicode"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
 )
 
 // round is a question and its answer, checked and with the image mark where the model will see it.
@@ -16,7 +18,7 @@ type conversation struct {
 
 // converse checks a record and pairs its turns. It refuses, with what to do, everything that the original loses, mangles or fails on
 // (docs/differences.md).
-func (e *Encoder) converse(r Record) (conversation, error) {
+func (e *Encoder) converse(r rows.Record) (conversation, error) {
 	var c conversation
 	turns, skipped := r.Turns, 0
 	if len(turns) > 0 && turns[0].Role == "system" {
@@ -52,74 +54,74 @@ func (e *Encoder) converse(r Record) (conversation, error) {
 func (e *Encoder) checkSystem(text string) error {
 	switch {
 	case e.template.system == "":
-		return badRow("turn 1 (system): template %q has no place for a system message: choose another or remove the turn", e.template.Name)
+		return picture.BadRow("turn 1 (system): template %q has no place for a system message: choose another or remove the turn", e.template.Name)
 	case text == "":
-		return badRow("turn 1 (system) is empty: fill it or remove it")
-	case strings.Contains(text, imageMark):
-		return badRow("turn 1 (system) holds %s: an image belongs to a human turn", imageMark)
+		return picture.BadRow("turn 1 (system) is empty: fill it or remove it")
+	case strings.Contains(text, rows.ImageMark):
+		return picture.BadRow("turn 1 (system) holds %s: an image belongs to a human turn", rows.ImageMark)
 	}
-	return e.checkText(Turn{"system", text}, 0, text)
+	return e.checkText(rows.Turn{Role: "system", Text: text}, 0, text)
 }
 
 // checkOrder wants human and gpt in turn, gpt last. Messages count turns from 1.
-func (e *Encoder) checkOrder(turns []Turn, skipped int) error {
+func (e *Encoder) checkOrder(turns []rows.Turn, skipped int) error {
 	for i, turn := range turns {
 		if want := [2]string{"human", "gpt"}[i%2]; turn.Role != want {
-			return badRow("turn %d is from %q where %q is expected: turns must alternate, human first", i+skipped+1, turn.Role, want)
+			return picture.BadRow("turn %d is from %q where %q is expected: turns must alternate, human first", i+skipped+1, turn.Role, want)
 		}
 	}
 	switch {
 	case len(turns) == 0:
-		return badRow("row has no human turn: it needs at least a question from human and an answer from gpt")
+		return picture.BadRow("row has no human turn: it needs at least a question from human and an answer from gpt")
 	case len(turns)%2 == 1:
-		return badRow("row ends with turn %d, from human: add the answer or remove the turn", len(turns)+skipped)
+		return picture.BadRow("row ends with turn %d, from human: add the answer or remove the turn", len(turns)+skipped)
 	case e.template.caption && len(turns) > 2:
-		return badRow("row has %d turns; template %q takes one question and one caption", len(turns), e.template.Name)
+		return picture.BadRow("row has %d turns; template %q takes one question and one caption", len(turns), e.template.Name)
 	}
 	return nil
 }
 
 // checkImages wants one image mark for each image.
-func (e *Encoder) checkImages(turns []Turn, skipped, images int) error {
+func (e *Encoder) checkImages(turns []rows.Turn, skipped, images int) error {
 	marks := 0
 	for i, turn := range turns {
-		n := strings.Count(turn.Text, imageMark)
+		n := strings.Count(turn.Text, rows.ImageMark)
 		marks += n
 		if n > 0 && images == 0 {
-			return badRow("turn %d holds %s but the row has no image: name the image or remove the mark", i+skipped+1, imageMark)
+			return picture.BadRow("turn %d holds %s but the row has no image: name the image or remove the mark", i+skipped+1, rows.ImageMark)
 		}
 	}
 	if marks != images {
-		return badRow("row has %d image(s) but %d %s: put one %s into a human turn for each image", images, marks, imageMark, imageMark)
+		return picture.BadRow("row has %d image(s) but %d %s: put one %s into a human turn for each image", images, marks, rows.ImageMark, rows.ImageMark)
 	}
-	if e.template.caption && (images != 1 || !strings.Contains(turns[0].Text, imageMark)) {
-		return badRow("template %q takes one image, with its %s in turn 1", e.template.Name, imageMark)
+	if e.template.caption && (images != 1 || !strings.Contains(turns[0].Text, rows.ImageMark)) {
+		return picture.BadRow("template %q takes one image, with its %s in turn 1", e.template.Name, rows.ImageMark)
 	}
 	return nil
 }
 
 // turnText is a turn's text as it is tokenised.
-func (e *Encoder) turnText(turn Turn, index int) (string, error) {
+func (e *Encoder) turnText(turn rows.Turn, index int) (string, error) {
 	if e.template.caption && index == 0 {
-		return imageMark, nil // the words of the question are not used
+		return rows.ImageMark, nil // the words of the question are not used
 	}
 	text := e.placeImage(turn.Text)
 	if e.template.trim {
-		text = strings.TrimFunc(text, isSpace)
+		text = strings.TrimFunc(text, rows.IsSpace)
 	}
 	if text == "" {
-		return "", badRow("turn %d (%s) is empty: fill it or remove it with its partner", index+1, turn.Role)
+		return "", picture.BadRow("turn %d (%s) is empty: fill it or remove it with its partner", index+1, turn.Role)
 	}
 	return text, e.checkText(turn, index, text)
 }
 
 // checkText refuses text that means more to the tokenizer or the template than it says.
-func (e *Encoder) checkText(turn Turn, index int, text string) error {
-	if control := e.tokenizer.controlIn(strings.ReplaceAll(text, imageMark, "")); control != "" {
-		return badRow("turn %d (%s) holds %q, which the tokenizer takes for a control token: remove or respell it", index+1, turn.Role, control)
+func (e *Encoder) checkText(turn rows.Turn, index int, text string) error {
+	if control := e.tokenizer.ControlIn(strings.ReplaceAll(text, rows.ImageMark, "")); control != "" {
+		return picture.BadRow("turn %d (%s) holds %q, which the tokenizer takes for a control token: remove or respell it", index+1, turn.Role, control)
 	}
 	if reserved := e.template.reserved; reserved != "" && strings.Contains(text, reserved) {
-		return badRow("turn %d (%s) holds %q, which template %q uses to start an answer: remove or respell it", index+1, turn.Role, reserved, e.template.Name)
+		return picture.BadRow("turn %d (%s) holds %q, which template %q uses to start an answer: remove or respell it", index+1, turn.Role, reserved, e.template.Name)
 	}
 	return nil
 }
@@ -127,22 +129,19 @@ func (e *Encoder) checkText(turn Turn, index int, text string) error {
 // placeImage moves a turn's only image mark to the front, on a line of its own (preprocess_multimodal in llava/train/train.py). Several
 // stay where they are, as in LLaVA-NeXT's version of that function: the text may speak of them by their places.
 func (e *Encoder) placeImage(text string) string {
-	mark := e.template.image[0] + imageMark + e.template.image[1]
-	switch strings.Count(text, imageMark) {
+	mark := e.template.image[0] + rows.ImageMark + e.template.image[1]
+	switch strings.Count(text, rows.ImageMark) {
 	case 0:
 		return text
 	case 1:
-		rest := strings.TrimFunc(strings.ReplaceAll(text, imageMark, ""), isSpace)
+		rest := strings.TrimFunc(strings.ReplaceAll(text, rows.ImageMark, ""), rows.IsSpace)
 		if rest == "" {
 			return mark
 		}
 		return mark + "\n" + rest
 	}
-	return strings.ReplaceAll(strings.TrimFunc(text, isSpace), imageMark, mark)
+	return strings.ReplaceAll(strings.TrimFunc(text, rows.IsSpace), rows.ImageMark, mark)
 }
-
-// isSpace is Python's str.isspace, which the original strips and splits by.
-func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
 // render spells a conversation out.
 func (t *Template) render(c conversation) []span {

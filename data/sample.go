@@ -1,6 +1,10 @@
 package data
 
-import "context"
+import (
+	"context"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+)
 
 // Special values in ids and labels, the original's (llava/constants.py).
 const (
@@ -11,21 +15,15 @@ const (
 // Sample is one row ready for training: every number final, nothing left to decide. IDs and Labels have the same length; each
 // image stands in IDs as a run of ImageToken, one for each row of features that it will receive, and its labels are Ignore.
 type Sample struct {
-	ID     string    // for messages: the row's id, or its number
-	Row    int       // row number in its source
-	Source int       // which entry of the recipe's data list
-	Folder string    // of its first image, as FolderOf names it; "" without an image
-	IDs    []int32   // token ids, ImageToken where features go
-	Labels []int32   // Labels[t] is IDs[t] where position t is supervised, else Ignore (not shifted)
-	Images []Picture // in order of their placeholders
-	Cut    int       // positions lost to max_length
-	Place  int       // in its step, from 0; the Loader's to set
-}
-
-// Picture is an image as the tower wants it, before normalisation.
-type Picture struct {
-	Pixels        []uint8 // [3,S,S], channel first
-	Width, Height int     // of the picture as decoded, before any resizing
+	ID     string            // for messages: the row's id, or its number
+	Row    int               // row number in its source
+	Source int               // which entry of the recipe's data list
+	Folder string            // of its first image, as FolderOf names it; "" without an image
+	IDs    []int32           // token ids, ImageToken where features go
+	Labels []int32           // Labels[t] is IDs[t] where position t is supervised, else Ignore (not shifted)
+	Images []picture.Picture // in order of their placeholders
+	Cut    int               // positions lost to max_length
+	Place  int               // in its step, from 0; the Loader's to set
 }
 
 // Tile says where a [3,S,S] block of Batch.Pixels comes from.
@@ -83,3 +81,10 @@ type Prepare func(ctx context.Context, source, row int) (Sample, error)
 
 // Length is how many positions the sample takes.
 func (s Sample) Length() int { return len(s.IDs) }
+
+// Drawn is a row that the order gave to a step.
+type Drawn struct {
+	Source  int  // which entry of the recipe's data list
+	Row     int  // row number in it, from 0
+	Skipped bool // it could not be used and was left out
+}

@@ -5,10 +5,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-)
 
-// imageMark is what stands for an image in the text of a row.
-const imageMark = "<image>"
+	"github.com/llavatrain/llavatrain/data/tokenizer"
+)
 
 // Template is how a conversation is spelled for a language model, and which parts of it are trained. A conversation reads
 //
@@ -200,7 +199,7 @@ func tagged(t Template) Template {
 var markup = regexp.MustCompile(`<\|\w+\|>`)
 
 // check wants the control tokens that t is spelled with to be those of a tokenizer: as ordinary text the model does not know them.
-func (t *Template) check(tokenizer *Tokenizer) error {
+func (t *Template) check(tokenizer *tokenizer.Tokenizer) error {
 	if _, ok := tokenizer.Special(t.stop); t.stopToken && !ok {
 		return fmt.Errorf("template %q ends answers with %s, which is no special token of this tokenizer: choose another template", t.Name, t.stop)
 	}

@@ -1,11 +1,16 @@
 package data
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/data/datatest"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
 )
 
 // familyTemplates are the templates that come from a chat template: the small vocabulary that has their tokens, and what the chat
@@ -29,13 +34,13 @@ type familyConversation struct {
 	IDs          []int32
 }
 
-func (c familyConversation) record() Record {
-	var r Record
+func (c familyConversation) record() rows.Record {
+	var r rows.Record
 	for i, text := range c.Turns {
-		if strings.Contains(text, imageMark) {
-			r.Images = append(r.Images, Image{Path: "cat.jpg"})
+		if strings.Contains(text, rows.ImageMark) {
+			r.Images = append(r.Images, picture.Image{Path: "cat.jpg"})
 		}
-		r.Turns = append(r.Turns, Turn{[2]string{"human", "gpt"}[i%2], text})
+		r.Turns = append(r.Turns, rows.Turn{Role: [2]string{"human", "gpt"}[i%2], Text: text})
 	}
 	return r
 }
@@ -49,7 +54,7 @@ func spelled(spans []span) string {
 // prompt, and the ids of conversations without an image.
 func TestTemplatesMatchChatTemplates(t *testing.T) {
 	const bos = "<|begin_of_text|>" // added as an id
-	conversations := jsonLines[familyConversation](t, "testdata/template_golden.jsonl")
+	conversations := datatest.JSONLines[familyConversation](t, "testdata/template_golden.jsonl")
 	for _, c := range conversations {
 		family := familyTemplates[c.Template]
 		e := newEncoder(t, familyTokenizer(t, family.vocabulary), c.Template, 4096, 1)
@@ -63,7 +68,7 @@ func TestTemplatesMatchChatTemplates(t *testing.T) {
 		if diff := cmp.Diff(strings.TrimPrefix(c.Prompt, bos), spelled(e.template.question("", 0, conversation.rounds[0].question, true))); diff != "" {
 			t.Errorf("%s, prompt of %q (-transformers +this):\n%s", c.Template, c.Turns, diff)
 		}
-		if strings.Contains(c.Text, imageMark) {
+		if strings.Contains(c.Text, rows.ImageMark) {
 			continue
 		}
 		sample, err := e.Encode(c.record())
@@ -109,19 +114,22 @@ func TestFamilyMasks(t *testing.T) {
 
 // TestTemplateChecksTokens. An end token that is looked for behind the normalizer, which puts ▁ before it, is none behind a text.
 func TestTemplateChecksTokens(t *testing.T) {
-	hidden := changed(t, "phi3", func(file object) {
-		for _, token := range file["added_tokens"].([]any) {
-			token.(object)["normalized"] = true
-		}
-	})
-	tokenizer, err := openTokenizerJSON(hidden, tokenizerConfig{specialNames: specialNames{EOS: addedToken{Content: "</s>"}}}, "auto")
+	var file map[string]any
+	if err := json.Unmarshal(familyFile(t, "phi3"), &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range file["added_tokens"].([]any) {
+		token.(map[string]any)["normalized"] = true
+	}
+	hidden, err := json.Marshal(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := tokenizer.controlIn("a <|user|>"); got != "<|user|>" {
+	opened := openTokenizer(t, familyFolder(t, hidden, `{"eos_token": "</s>"}`), "auto")
+	if got := opened.ControlIn("a <|user|>"); got != "<|user|>" {
 		t.Errorf("control token found: %q", got)
 	}
-	_, err = NewEncoder(tokenizer, openTemplate(t, "phi_3"), 64, 1)
+	_, err = NewEncoder(opened, openTemplate(t, "phi_3"), 64, 1)
 	if err == nil || !strings.Contains(err.Error(), `ends answers with <|end|>, which this tokenizer does not see behind a text`) {
 		t.Errorf("error is %v", err)
 	}

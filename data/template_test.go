@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/data/rows"
 )
 
 var updateTemplates = flag.Bool("update-templates", false, "rewrite testdata/text_template_*.txt")
@@ -30,9 +32,9 @@ func show(spans []span) string {
 func TestTemplatesGolden(t *testing.T) {
 	for _, template := range templates {
 		e := &Encoder{tokenizer: tinyTokenizer(t, true), template: &template}
-		r := Record{Images: paths("cat.jpg"), Turns: []Turn{{"human", "<image>\nHi?"}, {"gpt", "A cat."}}}
+		r := rows.Record{Images: paths("cat.jpg"), Turns: []rows.Turn{{Role: "human", Text: "<image>\nHi?"}, {Role: "gpt", Text: "A cat."}}}
 		if !template.caption {
-			r.Turns = append(r.Turns, Turn{"human", "Why?"}, Turn{"gpt", "It sat."})
+			r.Turns = append(r.Turns, rows.Turn{Role: "human", Text: "Why?"}, rows.Turn{Role: "gpt", Text: "It sat."})
 		}
 		conversation, err := e.converse(r)
 		if err != nil {

@@ -10,4 +10,4 @@ cd "$work"
 ./llavatrain init shapes-base
 ./llavatrain pretrain shapes-base.yaml
 ./llavatrain finetune shapes-base.yaml
-./shapes-base runs/shapes-base/finetune/export "$root/synth/model"
+./shapes-base runs/shapes-base/finetune/export "$root/synth/shapes/model"

@@ -3,13 +3,13 @@
 # its headers are; then everything. Called by `make test` with cgo's flags set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-pure=(./recipes ./checkpoints ./data ./synth)
+pure=(./recipes ./checkpoints ./data/... ./runs ./synth/...)
 echo "pure Go packages, without cgo"
 CGO_ENABLED=0 go test "${pure[@]}"
 if printf '#include <stdio.h>\n#include <jpeglib.h>\n' | ${CC:-cc} -E - >/dev/null 2>&1; then
 	echo "pictures, with libjpeg-turbo"
-	go test -tags turbojpeg -run 'JPEG|Decode' ./data
+	go test -tags turbojpeg -run 'JPEG|Decode' ./data/picture
 fi
 echo "packages that use the engine"
 scripts/nvrtc.sh || echo "NVRTC could not be fetched: the test that compiles the kernels of a card is skipped, and fails under CI=true" >&2
-go test -timeout 20m ./model/... ./loss ./train ./cmd/...
+go test -timeout 20m ./model/... ./loss ./train/... ./cmd/...

@@ -10,6 +10,8 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/profile"
 )
 
 // Bench times training steps of a named shape with random weights, through the code that real runs take.
@@ -23,9 +25,9 @@ type Bench struct {
 	Threads int
 	Device  string
 	Dtype   string
-	Profile string // folder for a profile of the timed steps, taken once more; "": none
-	Rows    string // file of rows, as {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
-	Report  Report // nil for nobody
+	Profile string      // folder for a profile of the timed steps, taken once more; "": none
+	Rows    string      // file of rows, as {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
+	Report  runs.Report // nil for nobody
 }
 
 // BenchResult has the fields of the peer's timing script, so that the two can be laid side by side.
@@ -81,7 +83,7 @@ func (b Bench) Run() (BenchResult, error) {
 	defer t.close()
 	watched := min(b.Steps, watchedSteps)
 	if b.Profile != "" {
-		if t.profile, err = openProfiler(b.Profile, t.plan.device, b.Warmup+b.Steps+watched, b.Steps, t.report.Say); err != nil {
+		if t.profile, err = profile.OpenProfiler(b.Profile, t.plan.device, b.Warmup+b.Steps+watched, b.Steps, t.report.Say); err != nil {
 			return BenchResult{}, err
 		}
 	}
@@ -93,13 +95,13 @@ func (b Bench) Run() (BenchResult, error) {
 		return BenchResult{}, err
 	}
 	r := b.result(t, work, took)
-	t.watch = &stopwatch{waits: true}
+	t.watch = &profile.Stopwatch{Waits: true}
 	if _, _, err := b.run(t, rows, b.Warmup+b.Steps, watched); err != nil {
 		return BenchResult{}, err
 	}
-	r.Share = t.watch.shares()
+	r.Share = t.watch.Shares()
 	if t.profile != nil {
-		t.watch, t.profile.usual = nil, time.Duration(r.StepMSMedian*float64(time.Millisecond))
+		t.watch, t.profile.Usual = nil, time.Duration(r.StepMSMedian*float64(time.Millisecond))
 		if _, _, err := b.run(t, rows, b.Warmup, b.Steps); err != nil {
 			return BenchResult{}, err
 		}
@@ -125,22 +127,22 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []landed, to
 		if l != nil {
 			work = append(work, *l)
 		}
-		err = firstError(err, failed)
+		err = runs.FirstError(err, failed)
 	}
 	if err := synchronize(); err != nil {
 		return nil, 0, err
 	}
 	began := time.Now()
 	for _, st := range steps {
-		if err := t.profile.begin(); err != nil {
+		if err := t.profile.Begin(); err != nil {
 			return nil, 0, err
 		}
-		t.profile.loaded()
+		t.profile.Loaded()
 		add(t.advance(st, 0))
 		if t.lands() {
 			add(t.land())
 		}
-		if err := firstError(err, t.profile.end(st.Number+1)); err != nil {
+		if err := runs.FirstError(err, t.profile.End(st.Number+1)); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -195,12 +197,3 @@ func (b Bench) result(t *trainer, work []landed, took time.Duration) BenchResult
 	}
 	return r
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
-
-// silent is a report that nobody reads.
-type silent struct{}
-
-func (silent) Say(string)                    {}
-func (silent) Progress(string, int64, int64) {}
-func (silent) Step(Metrics, int)             {}

@@ -8,7 +8,9 @@ import (
 	"slices"
 
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // benchRow is one conversation by its lengths.
@@ -25,7 +27,7 @@ func (b Bench) rows() (rows []benchRow, err error) {
 			err = json.Unmarshal(text, &rows)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: rows: %w", ErrUsage, err)
+			return nil, fmt.Errorf("%w: rows: %w", runs.ErrUsage, err)
 		}
 	}
 	random := rand.New(rand.NewPCG(2, 0))
@@ -73,7 +75,7 @@ func (b Bench) sample(r benchRow, tower model.TowerShape, vocabulary int32, rand
 		for i := range pixels {
 			pixels[i] = uint8(random.Uint32())
 		}
-		s.Images = []data.Picture{{Pixels: pixels}}
+		s.Images = []picture.Picture{{Pixels: pixels}}
 	}
 	turns := r.Turns
 	if b.Stage == 1 { // a caption of ordinary length

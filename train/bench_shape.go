@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // benchShapes are width, layers, heads, mlp of the tower with its picture and patch size, and of the language model with its vocabulary.
@@ -51,14 +52,14 @@ func (b Bench) openParts(parts map[string]recipes.Part) (*trainer, error) {
 func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recipe, *recipes.Stage, error) {
 	shape, ok := benchShapes[b.Shape]
 	if !ok {
-		return nil, nil, fmt.Errorf("%w: shape %q is unknown; known are %s", ErrUsage, b.Shape, strings.Join(slices.Sorted(maps.Keys(benchShapes)), ", "))
+		return nil, nil, fmt.Errorf("%w: shape %q is unknown; known are %s", runs.ErrUsage, b.Shape, strings.Join(slices.Sorted(maps.Keys(benchShapes)), ", "))
 	}
 	v, l := shape.vision, shape.language
 	tower := map[string]any{"model_type": "clip_vision_model", "hidden_size": v[0], "num_hidden_layers": v[1], "num_attention_heads": v[2],
 		"intermediate_size": v[3], "image_size": v[4], "patch_size": v[5]}
 	language := map[string]any{"model_type": "llama", "hidden_size": l[0], "num_hidden_layers": l[1], "num_attention_heads": l[2],
 		"intermediate_size": l[3], "vocab_size": l[4], "max_position_embeddings": 4096}
-	if err := firstError(writeJSON(filepath.Join(dir, "tower.json"), tower), writeJSON(filepath.Join(dir, "language.json"), language)); err != nil {
+	if err := runs.FirstError(writeJSON(filepath.Join(dir, "tower.json"), tower), writeJSON(filepath.Join(dir, "language.json"), language)); err != nil {
 		return nil, nil, err
 	}
 	stage := &recipes.Stage{Train: parts, Batch: recipes.Batch{Global: b.Batch * b.accum(), Micro: recipes.Micro(b.Batch)}, Loss: "token_mean", Recompute: "auto",
@@ -72,7 +73,7 @@ func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recip
 }
 
 func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) {
-	t := &trainer{recipe: r, report: silent{}}
+	t := &trainer{recipe: r, report: runs.Silent{}}
 	if b.Report != nil {
 		t.report = b.Report
 	}
@@ -123,7 +124,7 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 		nearest = fmt.Sprintf("not even a batch of 1 does (%d MB)", need(1)>>20)
 	}
 	return fmt.Errorf("%w: shape %s, stage %d, batch %d takes %d MB of tensors by estimate and %s has %d MB to fill; %s",
-		ErrUsage, b.Shape, b.Stage, b.Batch, need(b.Batch)>>20, p.device, room>>20, nearest)
+		runs.ErrUsage, b.Shape, b.Stage, b.Batch, need(b.Batch)>>20, p.device, room>>20, nearest)
 }
 
 const benchTurns = 128 // positions of text in a row, for the estimate

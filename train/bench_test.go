@@ -1,13 +1,21 @@
 package train
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/profile"
 )
 
 // Operations of one sample of a 7B model by hand: 6.476e9 matrix elements in the layers (32 (4 4096^2 + 3 4096 11008)), 131e6 in the head,
@@ -86,8 +94,125 @@ func TestBenchDoesNotFit(t *testing.T) {
 	} {
 		test.bench.Steps, test.bench.Device, test.bench.Dtype = 1, "cpu", "fp32"
 		_, err := test.bench.Run()
-		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), test.want) {
+		if !errors.Is(err, runs.ErrUsage) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", test.bench.Shape, err)
 		}
+	}
+}
+
+func TestBenchProfile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "profile")
+	if _, err := (Bench{Shape: "tiny", Stage: 2, Batch: 4, Steps: 4, Warmup: 1, Threads: 1, Device: "cpu", Dtype: "fp32", Profile: dir}).Run(); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for _, name := range []string{profile.CPUFile, profile.OperationsFile, profile.TraceFile} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = text
+	}
+	if !bytes.HasPrefix(files[profile.CPUFile], []byte("\x1f\x8b")) { // gzip, as pprof wants it
+		t.Errorf("%s is no profile: %d bytes", profile.CPUFile, len(files[profile.CPUFile]))
+	}
+	checkBenchTable(t, string(files[profile.OperationsFile]))
+	checkBenchTrace(t, files[profile.TraceFile])
+}
+
+// columns reads a table of a profile's text: name -> the figures beside it, from the line that begins so to the next empty one.
+func columns(t *testing.T, text, title string) map[string][]float64 {
+	t.Helper()
+	_, found, ok := strings.Cut(text, title)
+	if !ok {
+		t.Fatalf("no table %q in:\n%s", title, text)
+	}
+	found, _, _ = strings.Cut(found, "\n\n")
+	rows := map[string][]float64{}
+	for line := range strings.Lines(found[strings.Index(found, "\n")+1:]) {
+		var name []string
+		var figures []float64
+		for _, word := range strings.Fields(line) {
+			if figure, err := strconv.ParseFloat(strings.TrimSuffix(word, "%"), 64); err == nil {
+				figures = append(figures, figure)
+			} else {
+				name = append(name, word)
+			}
+		}
+		rows[strings.Join(name, " ")] = figures
+	}
+	return rows
+}
+
+func checkBenchTable(t *testing.T, text string) {
+	if !strings.HasPrefix(text, "steps 2 to 5 on cpu, 1 threads\n") || !strings.Contains(text, "ms without the profiler\n") {
+		t.Errorf("the profile begins with %.200q", text)
+	}
+	heads := regexp.MustCompile(`(?m)^(\d+) operations and (\d+) calls from Go to C a step$`).FindStringSubmatch(text)
+	if heads == nil || len(heads[1]) < 3 || len(heads[2]) < 3 {
+		t.Errorf("counts are %q", heads)
+	}
+	kinds, parts, operations := columns(t, text, "where the time goes"), columns(t, text, "\npart "), columns(t, text, "self, ms")
+	total := map[string]float64{}
+	for name, figures := range kinds {
+		total["kinds"] += figures[1]
+		if name != "waiting for data" && figures[0] <= 0 {
+			t.Errorf("%s took %v ms", name, figures[0])
+		}
+	}
+	for name, figures := range parts {
+		total["parts"] += figures[1]
+		total["step"] += figures[0]
+		total["between"] += figures[3]
+		if name == "backward" && math.Abs(figures[3]-kinds["between operations, in backward"][0]) > 0.01 {
+			t.Errorf("backward has %v ms between operations, and the kind says %v", figures[3], kinds["between operations, in backward"][0])
+		}
+	}
+	for _, figures := range operations {
+		total["operations"] += figures[0]
+	}
+	if math.Abs(total["kinds"]-100) > 0.5 || math.Abs(total["parts"]-100) > 0.5 {
+		t.Errorf("shares sum to %v", total)
+	}
+	if got := (total["operations"] + total["between"]) / total["step"]; math.Abs(got-1) > 0.01 {
+		t.Errorf("operations and the time between them are %.3f of the steps", got)
+	}
+	// a tower of 3 layers up to the selected one, which is frozen, and a language model of 4
+	for name, calls := range map[string]float64{"llavatrain::attention": 7, "llavatrain::attention_backward": 4, "llavatrain::swiglu": 4,
+		"llavatrain::cross_entropy_backward": 1, "autograd AttentionHalf": 3, "autograd LateAttentionHalf": 1} {
+		if figures := operations[name]; len(figures) != 4 || figures[3] != calls {
+			t.Errorf("%s: %v, want %v calls", name, figures, calls)
+		}
+	}
+}
+
+// checkBenchTrace finds steps, their parts and our operations in the trace, each inside of what it belongs to.
+func checkBenchTrace(t *testing.T, text []byte) {
+	type event struct {
+		Name     string  `json:"name"`
+		Start    float64 `json:"ts"`
+		Duration float64 `json:"dur"`
+	}
+	const tracedSteps = 3
+	var trace struct{ TraceEvents []event }
+	if err := json.Unmarshal(text, &trace); err != nil {
+		t.Fatal(err)
+	}
+	spans, count := map[string]event{}, map[string]int{}
+	for _, e := range trace.TraceEvents {
+		count[e.Name]++
+		if _, ok := spans[e.Name]; !ok {
+			spans[e.Name] = e
+		}
+	}
+	for name, within := range map[string]string{"vision": "step 2", "language": "step 2", "backward": "step 2", "optimizer": "step 2",
+		"llavatrain::rms_norm": "language", "llavatrain::attention_backward": "backward", "llavatrain::adamw": "optimizer"} {
+		e, outer := spans[name], spans[within]
+		if e.Duration <= 0 || e.Start < outer.Start || e.Start+e.Duration > outer.Start+outer.Duration {
+			t.Errorf("%s %+v is not inside %s %+v", name, e, within, outer)
+		}
+	}
+	if count["vision"] != tracedSteps || count["step 4"] != 1 || count["step 5"] != 0 || count["llavatrain::attention"] != 7*tracedSteps {
+		t.Errorf("the trace has %v", count)
 	}
 }

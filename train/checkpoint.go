@@ -8,6 +8,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // Files of a checkpoint beside state.json. Both hold exact fp32 values by weight name.
@@ -84,7 +85,7 @@ func (t *trainer) writeWeights(dir, file string) error {
 			break
 		}
 	}
-	return firstError(err, w.Close())
+	return runs.FirstError(err, w.Close())
 }
 
 func (t *trainer) writeMoments(dir string) error {
@@ -110,19 +111,10 @@ func (t *trainer) writeMoments(dir string) error {
 			}
 		})
 	})
-	return firstError(err, failed, w.Close())
+	return runs.FirstError(err, failed, w.Close())
 }
 
 func stem(file string) string { return file[:len(file)-len(filepath.Ext(file))] }
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // restore brings the optimizer to the state of a checkpoint; the weights were loaded with the model.
 func (t *trainer) restore(from start) error {
@@ -143,11 +135,11 @@ func (t *trainer) restore(from start) error {
 		t.optimizer.moments(s, func(name string, shape []int64, view *torch.Tensor) {
 			tensor, err := w.Tensor(name)
 			if err != nil {
-				failed = firstError(failed, err)
+				failed = runs.FirstError(failed, err)
 				return
 			}
 			view.SetBytes(tensor.Data, t.optimizer.moment, shape)
 		})
 	})
-	return firstError(err, failed)
+	return runs.FirstError(err, failed)
 }

@@ -2,7 +2,6 @@ package train
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,9 +12,8 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train/export"
 )
-
-const shardBytes = 5 << 30 // the size that published models are cut to
 
 func (t *trainer) exportDir() string { return filepath.Join(t.run.Dir, "export") }
 
@@ -25,60 +23,29 @@ func (t *trainer) trainsPart(part string) bool {
 	return named
 }
 
-// output is a set of weights that a finished run writes.
-type output struct {
-	base   string // file name, without its ending
-	params []*nn.Param
-	dtype  checkpoints.Dtype
-	name   func(string) string // how the file spells a parameter
-}
-
-func asNamed(name string) string { return name }
-
 // projector is in fp32, without adapters.
-func (t *trainer) projector() output {
-	weights := choose(t.model.Params.All(), func(p *nn.Param) bool { return p.Part == recipes.PartProjector && !p.Adapter })
-	return output{"mm_projector", weights, checkpoints.F32, asNamed}
+func (t *trainer) projector() export.Output {
+	weights := export.Choose(t.model.Params.All(), func(p *nn.Param) bool { return p.Part == recipes.PartProjector && !p.Adapter })
+	return export.Output{Base: "mm_projector", Params: weights, Dtype: checkpoints.F32, Name: export.AsNamed}
 }
 
 // outputs are what a finished run writes beside the projector. A stage with adapters leaves those, in fp32, and whatever else it
 // trained; another stage in which anything but the projector trains the whole model.
-func (t *trainer) outputs() (list []output) {
+func (t *trainer) outputs() (list []export.Output) {
 	all := t.model.Params.All()
 	switch {
 	case len(t.plan.lora) > 0:
-		list = append(list, output{stem(model.AdapterFile), choose(all, func(p *nn.Param) bool { return p.Adapter }), checkpoints.F32, model.AdapterName})
-		others := choose(all, func(p *nn.Param) bool { return p.Trainable && !p.Adapter && p.Part != recipes.PartProjector })
+		list = append(list, export.Output{
+			Base: stem(model.AdapterFile), Params: export.Choose(all, func(p *nn.Param) bool { return p.Adapter }), Dtype: checkpoints.F32, Name: model.AdapterName,
+		})
+		others := export.Choose(all, func(p *nn.Param) bool { return p.Trainable && !p.Adapter && p.Part != recipes.PartProjector })
 		if len(others) > 0 {
-			list = append(list, output{stem(model.OthersFile), others, checkpoints.F32, asNamed})
+			list = append(list, export.Output{Base: stem(model.OthersFile), Params: others, Dtype: checkpoints.F32, Name: export.AsNamed})
 		}
 	case t.trainsPart(recipes.PartLanguage) || t.trainsPart(recipes.PartVision):
-		list = append(list, output{"model", all, storedDtype(t.plan.dtype), asNamed})
+		list = append(list, export.Output{Base: "model", Params: all, Dtype: export.StoredDtype(t.plan.dtype), Name: export.AsNamed})
 	}
 	return list
-}
-
-func choose(all []*nn.Param, wanted func(*nn.Param) bool) (chosen []*nn.Param) {
-	for _, p := range all {
-		if wanted(p) {
-			chosen = append(chosen, p)
-		}
-	}
-	return chosen
-}
-
-func (o output) infos() (infos []checkpoints.Info) {
-	for _, p := range o.params {
-		infos = append(infos, checkpoints.Info{Name: o.name(p.Name), Dtype: o.dtype, Shape: p.Shape})
-	}
-	return infos
-}
-
-func storedDtype(d torch.Dtype) checkpoints.Dtype {
-	if d == torch.BFloat16 {
-		return checkpoints.BF16
-	}
-	return checkpoints.F32
 }
 
 // rehearseExport makes sure before the first step that the last thing the run does can succeed: the configuration can be written, and
@@ -104,22 +71,15 @@ func (t *trainer) rehearseExport() error {
 
 // exportBytes is the size of all weights that a finished run writes.
 func (t *trainer) exportBytes() int64 {
-	bytes := size(t.projector().infos())
+	bytes := export.Size(t.projector().Infos())
 	for _, o := range t.outputs() {
-		bytes += size(o.infos())
+		bytes += export.Size(o.Infos())
 	}
 	return bytes
 }
 
 func (t *trainer) config() ([]byte, error) {
-	return t.model.Config(t.recipe.Model, model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template}, storedDtype(t.plan.dtype))
-}
-
-func size(infos []checkpoints.Info) (bytes int64) {
-	for _, info := range infos {
-		bytes += info.Bytes()
-	}
-	return bytes
+	return t.model.Config(t.recipe.Model, model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template}, export.StoredDtype(t.plan.dtype))
 }
 
 // export writes the finished model.
@@ -129,10 +89,10 @@ func (t *trainer) export() error {
 			return err
 		}
 		for _, o := range t.outputs() {
-			if err := t.writeBeside(dir, o.base); err != nil {
+			if err := t.writeBeside(dir, o.Base); err != nil {
 				return err
 			}
-			if err := o.write(dir, t.report); err != nil {
+			if err := o.Write(dir, t.report); err != nil {
 				return err
 			}
 		}
@@ -150,8 +110,8 @@ func (t *trainer) writeProjector(dir string) error {
 	var tensors []checkpoints.Tensor
 	projector := t.projector()
 	err := torch.Do(func(s *torch.Scope) {
-		for i, info := range projector.infos() {
-			tensors = append(tensors, checkpoints.Tensor{Info: info, Data: torch.To(s, projector.params[i].Value(s), torch.Float32).Bytes()})
+		for i, info := range projector.Infos() {
+			tensors = append(tensors, checkpoints.Tensor{Info: info, Data: torch.To(s, projector.Params[i].Value(s), torch.Float32).Bytes()})
 		}
 	})
 	if err != nil {
@@ -169,7 +129,7 @@ func (t *trainer) writeBeside(dir, base string) error {
 		if err != nil {
 			return err
 		}
-		return writeFolder(t.data.Reading, dir, config)
+		return export.WriteFolder(t.data.Reading, dir, config)
 	case stem(model.AdapterFile):
 		config, err := t.model.DescribeAdapters(t.recipe.Model.Language.Weights)
 		if err != nil {
@@ -178,61 +138,4 @@ func (t *trainer) writeBeside(dir, base string) error {
 		return os.WriteFile(filepath.Join(dir, model.AdapterConfig), config, 0o666)
 	}
 	return nil
-}
-
-// writeFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
-func writeFolder(r *Reading, dir string, config []byte) error {
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), r.Processor.JSON(), 0o666); err != nil {
-		return err
-	}
-	tokenizer, tokenizerName := r.Tokenizer.File()
-	from := filepath.Dir(tokenizer)
-	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "tokenizer.json"} {
-		if err := copyFile(filepath.Join(from, name), filepath.Join(dir, name)); err != nil && !os.IsNotExist(err) {
-			return err
-		}
-	}
-	return copyFile(tokenizer, filepath.Join(dir, tokenizerName))
-}
-
-func copyFile(from, to string) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return firstError(err, out.Close())
-}
-
-// write writes the parameters, one at a time.
-func (o output) write(dir string, report Report) error {
-	infos := o.infos()
-	w, err := checkpoints.NewWriter(dir, o.base, shardBytes, infos)
-	if err != nil {
-		return err
-	}
-	for i, p := range o.params {
-		if err = writeParam(w, infos[i], p); err != nil {
-			break
-		}
-		report.Progress("writing "+o.base, int64(i+1), int64(len(infos)))
-	}
-	return firstError(err, w.Close())
-}
-
-func writeParam(w *checkpoints.Writer, info checkpoints.Info, p *nn.Param) error {
-	as := map[checkpoints.Dtype]torch.Dtype{checkpoints.F32: torch.Float32, checkpoints.BF16: torch.BFloat16}[info.Dtype]
-	var values []byte
-	if err := torch.Do(func(s *torch.Scope) { values = torch.To(s, p.Value(s), as).Bytes() }); err != nil {
-		return err
-	}
-	return w.Write(info.Name, values)
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // optimizer is AdamW (Loshchilov and Hutter 2019) over a model's flat buffers, its state open to checkpoints. Moments are fp32, or bf16
@@ -46,7 +47,7 @@ func (o *optimizer) squares(s *torch.Scope) *torch.Tensor {
 }
 
 // update applies the accumulated gradients, scaled so that their norm is at most the clip, and clears them.
-func (o *optimizer) update(lr map[string]Number, squares *torch.Tensor) {
+func (o *optimizer) update(lr map[string]runs.Number, squares *torch.Tensor) {
 	o.updates++
 	for i, g := range o.groups {
 		decay := 0.0

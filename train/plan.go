@@ -13,6 +13,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train/score"
 )
 
 // plan is a stage with everything resolved that its recipe leaves open.
@@ -47,7 +48,7 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 	if p.average, err = loss.OpenAverage(stage.Loss); err != nil {
 		return nil, err
 	}
-	if p.trains, err = trains(stage.Train); err != nil {
+	if p.trains, err = Trains(stage.Train); err != nil {
 		return nil, err
 	}
 	p.wanted = stage.Optimizer.Moments
@@ -56,7 +57,7 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 	}
 	p.threads = resolve(r.Threads, 0, saved["threads"], DefaultThreads())
 	if p.tokens == 0 {
-		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), saved["micro"], defaultMicro(p.device)), stage.Batch.Global)
+		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), saved["micro"], score.DefaultMicro(p.device)), stage.Batch.Global)
 	}
 	return p, nil
 }
@@ -81,13 +82,6 @@ func resolve(value, auto int, saved string, fallback int) int {
 	return fallback
 }
 
-func defaultMicro(device torch.Device) int {
-	if device == torch.CPU {
-		return 8
-	}
-	return 16
-}
-
 // Placement resolves a recipe's device and dtype: auto is the first card where there is one, with bf16, else the CPU with fp32.
 func Placement(device, dtype string) (torch.Device, torch.Dtype, error) {
 	engine, err := torch.Open()
@@ -108,8 +102,8 @@ func Placement(device, dtype string) (torch.Device, torch.Dtype, error) {
 	return where, precision, nil
 }
 
-// trains makes the recipe's `train` section a question about one parameter.
-func trains(parts map[string]recipes.Part) (func(part, name string) bool, error) {
+// Trains makes the recipe's `train` section a question about one parameter.
+func Trains(parts map[string]recipes.Part) (func(part, name string) bool, error) {
 	type filter struct{ only, except *regexp.Regexp }
 	filters := map[string]filter{}
 	for part, p := range parts {

@@ -8,9 +8,13 @@ import (
 	"path/filepath"
 
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/input"
+	"github.com/llavatrain/llavatrain/train/score"
 )
 
 // PlanOptions says for what a plan is made.
@@ -18,7 +22,7 @@ type PlanOptions struct {
 	Stage        string // pretrain or finetune; "" for all that the recipe has
 	DeviceMemory int64  // bytes of a card to plan for; 0: the device of this machine
 	TokensPerS   float64
-	Report       Report
+	Report       runs.Report
 }
 
 // Planned is what one stage takes. Its JSON is a contract with scripts.
@@ -57,7 +61,7 @@ func MakePlan(r *recipes.Recipe, o PlanOptions) ([]Planned, error) {
 	if _, err := torch.Open(); err != nil {
 		return nil, err
 	}
-	stages, err := chosenStages(r, o.Stage)
+	stages, err := input.ChosenStages(r, o.Stage)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +86,7 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	if err != nil {
 		return out, err
 	}
-	selects, err := trains(stage.Train)
+	selects, err := Trains(stage.Train)
 	if err != nil {
 		return out, err
 	}
@@ -101,7 +105,7 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	if err := out.sample(r, stage, p, size, o); err != nil {
 		out.Notes = append(out.Notes, "steps and tokens are not known: "+err.Error())
 	}
-	out.time(filepath.Join(RunDir(r, name), metricsFile), o.TokensPerS)
+	out.time(filepath.Join(runs.RunDir(r, name), runs.MetricsFile), o.TokensPerS)
 	return out, nil
 }
 
@@ -119,7 +123,7 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 	}
 	out.Dtype = p.dtype.String()
 	if p.tokens == 0 {
-		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), "", defaultMicro(p.device)), stage.Batch.Global)
+		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), "", score.DefaultMicro(p.device)), stage.Batch.Global)
 	}
 	return p, nil
 }
@@ -148,16 +152,16 @@ const sampledSteps = 32
 
 // sample reads the rows of the first steps as a run does, without their images.
 func (out *Planned) sample(r *recipes.Recipe, stage *recipes.Stage, p *plan, size modelSize, o PlanOptions) error {
-	reading, err := OpenReading(r.Model)
+	reading, err := input.OpenReading(r.Model)
 	if err != nil {
 		return err
 	}
-	d, err := openDataset(r, stage, reading, o.Report)
+	d, err := input.OpenDataset(r, stage, reading, o.Report)
 	if err != nil {
 		return err
 	}
-	defer d.close()
-	out.Steps = d.steps.Steps()
+	defer d.Close()
+	out.Steps = d.Steps.Steps()
 	var largest load
 	tokens, steps := 0, min(out.Steps, max(1, min(sampledSteps, 4096/stage.Batch.Global)))
 	for step := range steps {
@@ -176,13 +180,13 @@ func (out *Planned) sample(r *recipes.Recipe, stage *recipes.Stage, p *plan, siz
 }
 
 // shapesOf is the micro-batches of one step by their sizes.
-func shapesOf(d *dataset, step int, p *plan) (batches []load, err error) {
+func shapesOf(d *input.Dataset, step int, p *plan) (batches []load, err error) {
 	var samples []data.Sample
-	first, end := d.steps.Span(step)
+	first, end := d.Steps.Span(step)
 	for position := first; position < end; position++ {
-		source, row := d.order.At(position)
-		_, sample, err := d.read(source, row, d.encoder.Encode, func(data.Image) (data.Picture, error) { return data.Picture{}, nil })
-		if storageFault(err) {
+		source, row := d.Order.At(position)
+		_, sample, err := d.Read(source, row, d.Encoder.Encode, func(picture.Image) (picture.Picture, error) { return picture.Picture{}, nil })
+		if input.StorageFault(err) {
 			return nil, err
 		}
 		if err == nil {
@@ -230,7 +234,7 @@ func measuredSpeed(path string) float64 {
 	defer file.Close()
 	var tokens, seconds float64
 	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var m Metrics
+		var m runs.Metrics
 		if json.Unmarshal(lines.Bytes(), &m) == nil && m.Step > 1 {
 			tokens += float64(m.Tokens)
 			seconds += float64(m.StepMS+m.DataWaitMS) / 1e3

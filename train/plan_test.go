@@ -63,7 +63,7 @@ func TestPlanMicroBatch(t *testing.T) {
 }
 
 func TestTrains(t *testing.T) {
-	selects, err := trains(map[string]recipes.Part{
+	selects, err := Trains(map[string]recipes.Part{
 		"projector": {},
 		"language":  {Only: `layers\.[23]\.|lm_head`, Except: `norm`},
 	})
@@ -87,7 +87,7 @@ func TestTrains(t *testing.T) {
 		}
 	}
 	for key, part := range map[string]recipes.Part{"train.language.only": {Only: "("}, "train.language.except": {Except: "("}} {
-		if _, err := trains(map[string]recipes.Part{"language": part}); err == nil || !strings.Contains(err.Error(), key) {
+		if _, err := Trains(map[string]recipes.Part{"language": part}); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("error %v does not name %s", err, key)
 		}
 	}

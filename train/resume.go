@@ -13,6 +13,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // start is where a run begins: at step 0, or in the state of a checkpoint.
@@ -38,22 +39,13 @@ func (t *trainer) settle() (start, error) {
 		return t.resume()
 	}
 	if t.used() && !t.options.Overwrite {
-		return start{}, fmt.Errorf("%w: %s already holds a run; go on with --resume, or begin anew with --overwrite (which moves it aside)", ErrUsage, t.run.Dir)
+		return start{}, fmt.Errorf("%w: %s already holds a run; go on with --resume, or begin anew with --overwrite (which moves it aside)", runs.ErrUsage, t.run.Dir)
 	}
 	return start{}, nil
 }
 
-// Files of a run folder, beside checkpoints and export.
-const (
-	recipeFile     = "recipe.yaml"
-	metricsFile    = "metrics.jsonl"
-	quarantineFile = "quarantine.jsonl"
-	ledgerFile     = "ledger.jsonl"
-	evalFile       = "eval.jsonl"
-)
-
 // used says whether the run folder holds a run.
-func (t *trainer) used() bool { return exists(filepath.Join(t.run.Dir, recipeFile)) }
+func (t *trainer) used() bool { return runs.Exists(filepath.Join(t.run.Dir, runs.RecipeFile)) }
 
 // claim makes the run folder this process's own, now that everything that the run needs was found: a new run gets its recipe written,
 // an old one that it replaces is moved aside.
@@ -91,7 +83,7 @@ func (t *trainer) writeRecipe() error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(t.run.Dir, recipeFile)
+	file := filepath.Join(t.run.Dir, runs.RecipeFile)
 	if err := os.WriteFile(file, resolved, 0o666); err != nil {
 		os.Remove(file) // half a recipe must not pass for a run
 		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
@@ -103,7 +95,7 @@ func (t *trainer) writeRecipe() error {
 func (t *trainer) moveAside() error {
 	for i := 1; ; i++ {
 		aside := fmt.Sprintf("%s.old-%d", t.run.Dir, i)
-		if exists(aside) {
+		if runs.Exists(aside) {
 			continue
 		}
 		if err := os.Rename(t.run.Dir, aside); err != nil {
@@ -136,7 +128,7 @@ func (t *trainer) resume() (start, error) {
 		}
 		s.skips = append(s.skips, skip)
 	}
-	if s.state.Total == s.step && exists(model.ProjectorFile(t.exportDir())) {
+	if s.state.Total == s.step && runs.Exists(model.ProjectorFile(t.exportDir())) {
 		t.report.Say(fmt.Sprintf("the run in %s is finished (%d steps)", t.run.Dir, s.step))
 		s.finished = true
 		return s, nil
@@ -149,7 +141,7 @@ func (t *trainer) resume() (start, error) {
 func (t *trainer) choose() (c checkpoints.Checkpoint, ok bool, err error) {
 	if dir := t.options.From; dir != "" {
 		if err := checkpoints.Verify(dir); err != nil {
-			return c, false, fmt.Errorf("%w: --resume=%s: %w", ErrUsage, dir, err)
+			return c, false, fmt.Errorf("%w: --resume=%s: %w", runs.ErrUsage, dir, err)
 		}
 		state, err := checkpoints.ReadState(dir)
 		return checkpoints.Checkpoint{Dir: dir, Step: state.Step}, true, err
@@ -168,7 +160,7 @@ func (t *trainer) choose() (c checkpoints.Checkpoint, ok bool, err error) {
 func (t *trainer) makeDigest() (map[string]string, error) {
 	digest := t.recipe.Digest(t.options.Stage)
 	t.undigest(digest)
-	prints, err := t.data.fingerprints()
+	prints, err := t.data.Fingerprints()
 	if err != nil {
 		return nil, err
 	}
@@ -201,23 +193,23 @@ func (t *trainer) compatible(saved checkpoints.State) error {
 		}
 	}
 	if len(refused) > 0 {
-		return fmt.Errorf("%w: the checkpoint was made by another run, so going on would not give its numbers:\n%s", ErrUsage, strings.Join(refused, "\n"))
+		return fmt.Errorf("%w: the checkpoint was made by another run, so going on would not give its numbers:\n%s", runs.ErrUsage, strings.Join(refused, "\n"))
 	}
 	return nil
 }
 
 // openLogs opens metrics, ledger, quarantine and evaluations, cut to the steps that the checkpoint knows.
 func (t *trainer) openLogs(step int) (err error) {
-	if t.metricsLog, _, err = t.openLog(metricsFile, step); err != nil {
+	if t.metricsLog, _, err = t.openLog(runs.MetricsFile, step); err != nil {
 		return err
 	}
 	if err = t.openLedger(step); err != nil {
 		return err
 	}
-	if t.quarantine, _, err = t.openLog(quarantineFile, step); err != nil || t.eval == nil {
+	if t.quarantine, _, err = t.openLog(runs.QuarantineFile, step); err != nil || t.eval == nil {
 		return err
 	}
-	t.eval.log, t.eval.last, err = t.openLog(evalFile, step)
+	t.eval.log, t.eval.last, err = t.openLog(runs.EvalFile, step)
 	return err
 }
 
@@ -250,7 +242,25 @@ func (t *trainer) logs() []*checkpoints.JSONL {
 	return slices.DeleteFunc(logs, func(log *checkpoints.JSONL) bool { return log == nil })
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// openLedger opens the record of the rows that each step draws, cut to the steps that the checkpoint knows. It names the data sets,
+// unless they are those that the last lines were written with: others are there after a resume that accepted them.
+func (t *trainer) openLedger(step int) (err error) {
+	last := 0
+	if t.ledger, last, err = t.openLog(runs.LedgerFile, step); err != nil {
+		return err
+	}
+	if last < step {
+		t.report.Say(fmt.Sprintf("warning: %s lacks the rows of steps %d to %d", filepath.Join(t.run.Dir, runs.LedgerFile), last+1, step))
+	}
+	file, err := os.Open(filepath.Join(t.run.Dir, runs.LedgerFile))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	newest, err := runs.NewestLedgerData(file)
+	t.ledgerData = runs.LedgerDataOf(t.data.Sources)
+	if err != nil || slices.Equal(newest, t.ledgerData) {
+		return err
+	}
+	return t.ledger.Append(runs.LedgerLine{Step: step, Data: t.ledgerData})
 }

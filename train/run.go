@@ -18,6 +18,9 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/input"
+	"github.com/llavatrain/llavatrain/train/profile"
 )
 
 // Options of a run.
@@ -29,39 +32,30 @@ type Options struct {
 	StopAt    int      // save and return after this step; 0 for none
 	Accept    []string // keys of the checkpoint that may differ now
 	Profile   bool     // of steps 3 to 5 of this process, in the run folder
-	Report    Report
+	Report    runs.Report
 }
-
-// ErrUsage wraps what the user asked for and cannot be done: exit code 2.
-var ErrUsage = errors.New("usage")
-
-// ErrInternal wraps a fault of this program: exit code 1.
-var ErrInternal = errors.New("internal fault")
-
-// ErrInterrupted means that the context ended the run: the step was finished and saved.
-var ErrInterrupted = errors.New("interrupted")
 
 // trainer is a run under way.
 type trainer struct {
 	recipe                 *recipes.Recipe
 	options                Options
-	report                 Report
+	report                 runs.Report
 	run                    checkpoints.Run
 	plan                   *plan
-	data                   *dataset
+	data                   *input.Dataset
 	eval                   *evaluator // nil without held-out rows
 	model                  *model.LLaVA
 	optimizer              *optimizer
 	digest                 map[string]string
 	metricsLog, quarantine *checkpoints.JSONL
 	ledger                 *checkpoints.JSONL
-	ledgerData             data.LedgerData // that the ledger's next line draws from
+	ledgerData             runs.LedgerData // that the ledger's next line draws from
 
 	savedMicro string // the micro-batch that the run began with, "" for a new run
 	largest    load   // the largest micro-batch so far
 	baseMemory int64  // of tensors on the CPU before the model
-	watch      *stopwatch
-	profile    *profiler // nil without one, and behind it
+	watch      *profile.Stopwatch
+	profile    *profile.Profiler // nil without one, and behind it
 
 	flight    *flight // nil where none is under way
 	unsound   int     // steps on end that were not applied
@@ -75,12 +69,12 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	defer runtime.UnlockOSThread()
 	stage, err := r.Stage(o.Stage)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUsage, err)
+		return fmt.Errorf("%w: %w", runs.ErrUsage, err)
 	}
-	if r, err = chained(r, o.Stage); err != nil {
+	if r, err = input.Chained(r, o.Stage); err != nil {
 		return err
 	}
-	t := &trainer{recipe: r, options: o, report: o.Report, run: checkpoints.Run{Dir: RunDir(r, o.Stage)}}
+	t := &trainer{recipe: r, options: o, report: o.Report, run: checkpoints.Run{Dir: runs.RunDir(r, o.Stage)}}
 	start, err := t.settle()
 	if err != nil || start.finished {
 		return err
@@ -109,7 +103,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		return err
 	}
 	finished, err := t.loop(ctx, start)
-	if err := firstError(err, t.profile.finish()); err != nil || !finished {
+	if err := runs.FirstError(err, t.profile.Finish()); err != nil || !finished {
 		return err
 	}
 	return t.export()
@@ -119,7 +113,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 func (t *trainer) losses(skipped int) string {
 	var parts []string
 	if skipped > 0 {
-		parts = append(parts, fmt.Sprintf("%d rows were skipped (%s says why)", skipped, filepath.Join(t.run.Dir, quarantineFile)))
+		parts = append(parts, fmt.Sprintf("%d rows were skipped (%s says why)", skipped, filepath.Join(t.run.Dir, runs.QuarantineFile)))
 	}
 	if t.cut > 0 {
 		parts = append(parts, fmt.Sprintf("%d samples were cut to max_length", t.cut))
@@ -127,22 +121,19 @@ func (t *trainer) losses(skipped int) string {
 	return strings.Join(parts, "; ")
 }
 
-// RunDir is the folder of one stage of a recipe's run.
-func RunDir(r *recipes.Recipe, stage string) string { return filepath.Join(r.Runs, r.Name, stage) }
-
 // open brings everything to life, in the state of the start.
 func (t *trainer) open(stage *recipes.Stage, from start) error {
-	reading, err := OpenReading(t.recipe.Model)
+	reading, err := input.OpenReading(t.recipe.Model)
 	if err != nil {
 		return err
 	}
-	if t.data, err = openDataset(t.recipe, stage, reading, t.report); err != nil {
+	if t.data, err = input.OpenDataset(t.recipe, stage, reading, t.report); err != nil {
 		return err
 	}
 	if t.eval, err = openEvaluator(t.recipe, stage, reading, t.report); err != nil {
 		return fmt.Errorf("%s.%w", t.options.Stage, err)
 	}
-	if t.plan, err = newPlan(t.recipe, stage, t.data.steps.Steps(), from.state.Engine); err != nil {
+	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state.Engine); err != nil {
 		return err
 	}
 	t.savedMicro = from.state.Engine["micro"]
@@ -154,7 +145,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 		return err
 	}
 	if t.eval != nil {
-		t.eval.model, t.eval.micro, t.eval.tokens = t.model, t.plan.micro, t.plan.tokens
+		t.eval.Model, t.eval.Micro, t.eval.Tokens = t.model, t.plan.micro, t.plan.tokens
 	}
 	if t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params, t.plan.moments, t.recipe.Seed); err != nil {
 		return err
@@ -195,7 +186,7 @@ func (t *trainer) openModel(from start) error {
 
 // checkModel makes sure that model and recipe fit, and decides on recomputation.
 func (t *trainer) checkModel() error {
-	if err := fits(t.recipe, t.plan.stage, t.data.Reading, t.model); err != nil {
+	if err := Fits(t.recipe, t.plan.stage, t.data.Reading, t.model); err != nil {
 		return err
 	}
 	auto := t.plan.stage.Batch.Micro == recipes.Auto && t.savedMicro == ""
@@ -203,18 +194,18 @@ func (t *trainer) checkModel() error {
 	return nil
 }
 
-// fits makes sure that the tokenizer and the lengths suit the model, and that every part that should train does.
-func fits(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, m *model.LLaVA) error {
+// Fits makes sure that the tokenizer and the lengths suit the model, and that every part that should train does.
+func Fits(r *recipes.Recipe, stage *recipes.Stage, reading *input.Reading, m *model.LLaVA) error {
 	shape := m.Language.Describe()
 	if err := reading.Fits(shape); err != nil {
-		return fmt.Errorf("%w: %w", ErrUsage, err)
+		return fmt.Errorf("%w: %w", runs.ErrUsage, err)
 	}
 	if length := int64(r.Model.Language.MaxLength); length > shape.MaxPositions {
-		return fmt.Errorf("%w: model.language.max_length %d is more than the %d positions that the language model was made for; set it to that or less", ErrUsage, length, shape.MaxPositions)
+		return fmt.Errorf("%w: model.language.max_length %d is more than the %d positions that the language model was made for; set it to that or less", runs.ErrUsage, length, shape.MaxPositions)
 	}
 	for part := range stage.Train {
 		if !slices.ContainsFunc(m.Trainable(), func(p *nn.Param) bool { return p.Part == part }) {
-			return fmt.Errorf("%w: train.%s selects no weight; look at its only and except", ErrUsage, part)
+			return fmt.Errorf("%w: train.%s selects no weight; look at its only and except", runs.ErrUsage, part)
 		}
 	}
 	return nil
@@ -226,14 +217,14 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 		return false, err
 	}
 	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
-		Plan: t.data.steps, Order: t.data.order, Prepare: t.data.prepare, ImageTokens: int(t.data.Tower.Tokens),
+		Plan: t.data.Steps, Order: t.data.Order, Prepare: t.data.Prepare, ImageTokens: int(t.data.Tower.Tokens),
 		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, FailOnBad: t.plan.stage.BadSamples == "fail",
 		Known: from.skips, Workers: t.recipe.Workers, Ahead: 2,
 	})
 	defer loader.Close()
 	live, at := torch.Live(), from.step
 	for {
-		if err := t.profile.begin(); err != nil {
+		if err := t.profile.Begin(); err != nil {
 			return false, err
 		}
 		waited := time.Now()
@@ -252,15 +243,15 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return false, errors.Join(err, t.rest(), t.keep(at, from.step, loader.Skipped()))
 		}
 		at = batch.Number + 1
-		t.profile.loaded()
+		t.profile.Loaded()
 		if err := t.take(batch, time.Since(waited)); err != nil {
 			return false, err
 		}
-		if err := t.profile.end(at); err != nil {
+		if err := t.profile.End(at); err != nil {
 			return false, err
 		}
 		if leaked := torch.Live() - live; leaked != 0 {
-			return false, fmt.Errorf("%w: step %d left %d tensors behind", ErrInternal, at, leaked)
+			return false, fmt.Errorf("%w: step %d left %d tensors behind", runs.ErrInternal, at, leaked)
 		}
 		if err := t.evaluate(ctx, at); err != nil {
 			return false, errors.Join(err, t.keep(at, from.step, loader.Skipped()))
@@ -302,7 +293,7 @@ func (t *trainer) boundary(ctx context.Context, step int, skips []data.Skip) (do
 	}
 	switch {
 	case interrupted && step < t.plan.total:
-		return true, fmt.Errorf("%w after step %d of %d; go on with --resume", ErrInterrupted, step, t.plan.total)
+		return true, fmt.Errorf("%w after step %d of %d; go on with --resume", runs.ErrInterrupted, step, t.plan.total)
 	case stop && step < t.plan.total:
 		t.report.Say(fmt.Sprintf("stopped after step %d of %d as asked; go on with --resume", step, t.plan.total))
 		return true, nil
@@ -357,7 +348,7 @@ func (t *trainer) keep(completed, began int, skips []data.Skip) error {
 }
 
 // judgeFirst warns of a first loss that a model which knows its language does not have.
-func (t *trainer) judgeFirst(m Metrics) {
+func (t *trainer) judgeFirst(m runs.Metrics) {
 	if limit := math.Log(float64(t.model.Language.Describe().VocabSize)); float64(m.Loss) >= limit {
 		t.report.Say(fmt.Sprintf("warning: the first loss is %.2f, no better than guessing among the vocabulary (ln %d = %.2f): are these the right weights and the right tokenizer?",
 			float64(m.Loss), t.model.Language.Describe().VocabSize, limit))
@@ -365,10 +356,10 @@ func (t *trainer) judgeFirst(m Metrics) {
 }
 
 // timed adds how long a step took, and the memory.
-func timed(m *Metrics, wait, step time.Duration, memory int64) {
-	m.DataWaitMS = Number(milliseconds(wait))
-	m.StepMS = Number(milliseconds(step))
-	m.TokensPerS = Number(math.Round(float64(m.Tokens) / (wait + step).Seconds()))
+func timed(m *runs.Metrics, wait, step time.Duration, memory int64) {
+	m.DataWaitMS = runs.Number(profile.Milliseconds(wait))
+	m.StepMS = runs.Number(profile.Milliseconds(step))
+	m.TokensPerS = runs.Number(math.Round(float64(m.Tokens) / (wait + step).Seconds()))
 	m.PeakMemoryBytes = memory
 }
 
@@ -384,13 +375,13 @@ func (t *trainer) openProfile(step int) (err error) {
 	if at := t.options.StopAt; at > 0 {
 		left = min(left, at-step)
 	}
-	t.profile, err = openProfiler(filepath.Join(t.run.Dir, profileDir), t.plan.device, max(0, min(2, left-1)), 3, t.report.Say)
+	t.profile, err = profile.OpenProfiler(filepath.Join(t.run.Dir, profileDir), t.plan.device, max(0, min(2, left-1)), 3, t.report.Say)
 	return err
 }
 
 // stopwatch times the parts of a step where a profile or a bench asks for it; nil otherwise.
-func (t *trainer) stopwatch() *stopwatch {
-	if w := t.profile.stopwatch(); w != nil {
+func (t *trainer) stopwatch() *profile.Stopwatch {
+	if w := t.profile.Stopwatch(); w != nil {
 		return w
 	}
 	return t.watch
@@ -398,7 +389,7 @@ func (t *trainer) stopwatch() *stopwatch {
 
 func (t *trainer) close() {
 	t.flight.free()
-	_ = t.profile.finish() // of a run that failed; one that ended has it behind it
+	_ = t.profile.Finish() // of a run that failed; one that ended has it behind it
 	for _, log := range t.logs() {
 		log.Close()
 	}
@@ -409,9 +400,14 @@ func (t *trainer) close() {
 		t.model.Free()
 	}
 	if t.data != nil {
-		t.data.close()
+		t.data.Close()
 	}
 	if t.eval != nil {
-		t.eval.data.close()
+		t.eval.Data.Close()
 	}
+}
+
+// projectorFile is where the projector's values come from: the recipe, or the export of a pretrain stage before this one.
+func (t *trainer) projectorFile() (string, error) {
+	return input.ProjectorFile(t.recipe, t.options.Stage)
 }

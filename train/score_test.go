@@ -14,13 +14,16 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/input"
+	"github.com/llavatrain/llavatrain/train/score"
 )
 
 // scores are those of samples in the given micro-batches, in the samples' order.
-func scores(t *testing.T, tr *trainer, groups [][]data.Sample) []RowScore {
+func scores(t *testing.T, tr *trainer, groups [][]data.Sample) []score.RowScore {
 	t.Helper()
 	live := torch.Live()
-	rows, err := (&scoring{model: tr.model}).step(data.Step{Micro: collate(t, tr, groups)})
+	rows, err := (&score.Scoring{Model: tr.model}).Step(data.Step{Micro: collate(t, tr, groups)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +60,7 @@ func TestScoresDoNotDependOnMicroBatches(t *testing.T) {
 			}
 		}
 	}
-	var all Total
+	var all score.Total
 	for _, row := range want {
 		all = all.Add(*row.Scored)
 	}
@@ -179,10 +182,10 @@ func pick(t *testing.T, from string, indices []int, to string) {
 }
 
 // scoreFile scores a file as vicuna_v1 with padded pictures.
-func scoreFile(t *testing.T, m recipes.Model, rows recipes.Data) (scores []RowScore) {
+func scoreFile(t *testing.T, m recipes.Model, rows recipes.Data) (scores []score.RowScore) {
 	t.Helper()
 	torchtest.NoLeaks(t)
-	reading, err := OpenReading(m)
+	reading, err := input.OpenReading(m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,8 +195,8 @@ func scoreFile(t *testing.T, m recipes.Model, rows recipes.Data) (scores []RowSc
 		t.Fatal(err)
 	}
 	defer llava.Free()
-	o := ScoreOptions{Model: m, Data: rows, Template: "vicuna_v1", Image: "pad"}
-	err = Score(context.Background(), llava, reading, o, silent{}, func(row RowScore) error {
+	o := score.ScoreOptions{Model: m, Data: rows, Template: "vicuna_v1", Image: "pad"}
+	err = score.Score(context.Background(), llava, reading, o, runs.Silent{}, func(row score.RowScore) error {
 		scores = append(scores, row)
 		return nil
 	})

@@ -10,6 +10,9 @@ import (
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/input"
+	"github.com/llavatrain/llavatrain/train/score"
 )
 
 // ErrDiverged means that the loss or the gradient was not finite in several steps on end.
@@ -63,7 +66,7 @@ func (f *flight) free() {
 
 // landed is a step with its numbers.
 type landed struct {
-	Metrics
+	runs.Metrics
 	step data.Step
 }
 
@@ -84,21 +87,21 @@ func (t *trainer) advance(st data.Step, wait time.Duration) (*landed, error) {
 	if err := torch.Do(func(s *torch.Scope) { t.apply(s, next) }); err != nil {
 		return before, fmt.Errorf("step %d: %w", st.Number+1, err)
 	}
-	t.stopwatch().lap("optimizer")
+	t.stopwatch().Lap("optimizer")
 	return before, nil
 }
 
 // lands says whether a step is waited for at once: without a card there is nothing to keep busy, and a profile needs the whole of its last.
-func (t *trainer) lands() bool { return t.plan.device == torch.CPU || t.profile.ending() }
+func (t *trainer) lands() bool { return t.plan.device == torch.CPU || t.profile.Ending() }
 
 // step takes a step and waits for its numbers.
-func (t *trainer) step(st data.Step) (Metrics, error) {
+func (t *trainer) step(st data.Step) (runs.Metrics, error) {
 	if _, err := t.advance(st, 0); err != nil {
-		return Metrics{}, err
+		return runs.Metrics{}, err
 	}
 	now, err := t.land()
 	if now == nil {
-		return Metrics{}, err
+		return runs.Metrics{}, err
 	}
 	return now.Metrics, err
 }
@@ -106,7 +109,7 @@ func (t *trainer) step(st data.Step) (Metrics, error) {
 // pass queues the micro-batches of a step.
 func (t *trainer) pass(f *flight) error {
 	total, micros := supervised(f.step.Micro)
-	t.stopwatch().start()
+	t.stopwatch().Start()
 	if err := torch.Do(func(*torch.Scope) { f.begins = torch.MarkTime(t.plan.device) }); err != nil {
 		return fmt.Errorf("step %d: %w", f.step.Number+1, err)
 	}
@@ -144,7 +147,7 @@ func (t *trainer) land() (*landed, error) {
 		return nil, fmt.Errorf("step %d: %w", f.step.Number+1, err)
 	}
 	now := &landed{t.metrics(f.step, sum), f.step}
-	now.GradNorm = Number(math.Sqrt(squares))
+	now.GradNorm = runs.Number(math.Sqrt(squares))
 	timed(&now.Metrics, f.wait, took, peakMemory(t.plan.device))
 	return now, t.judge(now.Metrics, f.step)
 }
@@ -173,12 +176,12 @@ func draws(seed uint64, step int, places []int) []uint64 {
 // microBatch adds one micro-batch's gradients to the buffers.
 func (t *trainer) microBatch(s *torch.Scope, b data.Batch, weight float64, draws []uint64, f *flight) {
 	t.largest = t.largest.larger(loadOf(b))
-	in := Input(b)
-	in.Recompute, in.Draws, in.Mark = t.plan.recompute, draws, t.stopwatch().lap
-	pass, total, each := tokenLosses(s, t.model, b, in, t.model.Language.Head().Tensor())
-	t.stopwatch().lap("head and loss")
+	in := input.Input(b)
+	in.Recompute, in.Draws, in.Mark = t.plan.recompute, draws, t.stopwatch().Lap
+	pass, total, each := score.TokenLosses(s, t.model, b, in, t.model.Language.Head().Tensor())
+	t.stopwatch().Lap("head and loss")
 	pass.Backward(s, torch.Scale(s, total, weight))
-	t.stopwatch().lap("backward")
+	t.stopwatch().Lap("backward")
 	f.losses = append(f.losses, microLosses{b, torch.ReadLater(each), weight})
 	if f.doubt == nil {
 		f.doubt = torch.Own(torch.Zeros(s, []int64{1}, torch.Float64, each.Device()))
@@ -205,16 +208,16 @@ func (sum *sums) add(b data.Batch, each []float32, weight float64) {
 	sum.samples += len(b.Samples)
 }
 
-func (t *trainer) metrics(st data.Step, sum sums) Metrics {
-	m := Metrics{
-		Step: st.Number + 1, Epoch: Number(st.Epoch), Loss: Number(sum.loss), LossBy: map[string]Number{}, LR: t.rates(st.Number),
+func (t *trainer) metrics(st data.Step, sum sums) runs.Metrics {
+	m := runs.Metrics{
+		Step: st.Number + 1, Epoch: runs.Number(st.Epoch), Loss: runs.Number(sum.loss), LossBy: map[string]runs.Number{}, LR: t.rates(st.Number),
 		SupervisedTokens: sum.supervised, Tokens: sum.all, Images: sum.pictures, Samples: sum.samples, Skipped: len(st.Skipped),
 	}
 	if sum.images > 0 {
-		m.LossBy["image"] = Number(sum.image / float64(sum.images))
+		m.LossBy["image"] = runs.Number(sum.image / float64(sum.images))
 	}
 	if sum.texts > 0 {
-		m.LossBy["text"] = Number(sum.text / float64(sum.texts))
+		m.LossBy["text"] = runs.Number(sum.text / float64(sum.texts))
 	}
 	return m
 }
@@ -233,21 +236,21 @@ func (t *trainer) apply(s *torch.Scope, f *flight) {
 }
 
 // rates are the parts' learning rates in a step, counted from 0.
-func (t *trainer) rates(step int) map[string]Number {
-	share, rates := t.plan.schedule(step), map[string]Number{}
+func (t *trainer) rates(step int) map[string]runs.Number {
+	share, rates := t.plan.schedule(step), map[string]runs.Number{}
 	for part, settings := range t.plan.stage.Train {
-		rates[part] = Number(settings.LR * share)
+		rates[part] = runs.Number(settings.LR * share)
 	}
 	return rates
 }
 
-func sound(m Metrics) bool {
-	finite := func(n Number) bool { return !math.IsNaN(float64(n)) && !math.IsInf(float64(n), 0) }
+func sound(m runs.Metrics) bool {
+	finite := func(n runs.Number) bool { return !math.IsNaN(float64(n)) && !math.IsInf(float64(n), 0) }
 	return finite(m.Loss) && finite(m.GradNorm)
 }
 
 // judge counts steps that were not applied and gives up after too many on end.
-func (t *trainer) judge(m Metrics, st data.Step) error {
+func (t *trainer) judge(m runs.Metrics, st data.Step) error {
 	if sound(m) {
 		t.unsound = 0
 		return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // openTiny is a trainer of a tiny model with random weights, and samples for it.
@@ -174,7 +175,7 @@ func TestFrozenWeightsStay(t *testing.T) {
 func TestStepsInFlight(t *testing.T) {
 	const steps, unsound = 5, 2
 	var weights [2]map[string][]byte
-	var metrics [2][]Metrics
+	var metrics [2][]runs.Metrics
 	for i, overlapped := range []bool{false, true} {
 		tr, samples := openTiny(t, 2, 2*steps)
 		take := func(now *landed, err error) {

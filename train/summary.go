@@ -9,6 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // summary is the table that a run begins with: what trains, on what, how.
@@ -23,17 +24,17 @@ func (t *trainer) summary() string {
 			state, rate = "trained", fmt.Sprintf("%g, %s", t.plan.stage.Train[part].LR, t.plan.stage.Schedule.Type)
 		}
 		if trainable > 0 && trainable < all {
-			state = fmt.Sprintf("%s of it trained", grouped(trainable))
+			state = fmt.Sprintf("%s of it trained", runs.Grouped(trainable))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", part, grouped(all), state, rate)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", part, runs.Grouped(all), state, rate)
 	}
 	w.Flush()
 	b.WriteString(t.adaptersText())
-	b.WriteString(t.data.counts())
-	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n", grouped(int64(t.data.order.Len())), t.plan.total,
+	b.WriteString(t.data.Counts())
+	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n", runs.Grouped(int64(t.data.Order.Len())), t.plan.total,
 		t.plan.stage.Batch.Global, t.microText(), t.plan.stage.Order, t.plan.stage.Loss)
 	if t.eval != nil {
-		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n", grouped(int64(t.eval.data.order.Len())), t.eval.every)
+		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n", runs.Grouped(int64(t.eval.Data.Order.Len())), t.eval.every)
 	}
 	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s", t.plan.device, t.plan.dtype, t.plan.threads, SavingText(string(t.plan.recompute), t.plan.moments.String()), t.run.Dir)
 	return b.String()
@@ -47,7 +48,7 @@ func (t *trainer) adaptersText() string {
 			adapted := t.model.Adapted(part)
 			_, parameters := t.count(part)
 			fmt.Fprintf(&b, "adapters of %s: r %d, alpha %g, dropout %g, %s parameters beside %d frozen maps: %s\n", part, lora.R, lora.Alpha,
-				lora.Dropout, grouped(parameters), len(adapted), model.Maps(adapted))
+				lora.Dropout, runs.Grouped(parameters), len(adapted), model.Maps(adapted))
 		}
 	}
 	return b.String()
@@ -78,13 +79,4 @@ func SavingText(recompute, moments string) string {
 		string(nn.RecomputeSelective): ", norms and SwiGLU recomputed in backward",
 		string(nn.RecomputeLayers):    ", layers recomputed in backward",
 	}[recompute] + map[string]string{torch.BFloat16.String(): ", moments in bf16"}[moments]
-}
-
-// grouped writes a number with its thousands apart: 4,198,400.
-func grouped(n int64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
 
-	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/train/check"
 )
 
 // planted is a row with a fault, and what check must say of it.
@@ -174,8 +174,8 @@ func plantedImages(t *testing.T) []plantedImage {
 		{"lossless.jpg", "lossless", false, frame(0xc3, 8, 8)},
 		{"hierarchical.jpg", "differential", false, frame(0xc5, 8, 8)},
 		{"huge.gif", "GIF of 65535x65535 is over the limit", false, content([]byte("GIF89a\xff\xff\xff\xff\x00\x00\x00;"))},
-		{"animated.webp", "animated WebP is not supported; save its first frame", false, content(read(t, "../../data/testdata/image_animated.webp"))},
-		{"cmyk.tiff", "TIFF cannot be decoded", false, content(read(t, "../../data/testdata/image_cmyk.tiff"))},
+		{"animated.webp", "animated WebP is not supported; save its first frame", false, content(read(t, "../../data/picture/testdata/image_animated.webp"))},
+		{"cmyk.tiff", "TIFF cannot be decoded", false, content(read(t, "../../data/picture/testdata/image_cmyk.tiff"))},
 		{"heavy.png", "is over the limit of 67108864", false, func(t *testing.T, path string) {
 			write(t, path, string(files["PNG"]))
 			must(t, os.Truncate(path, 65<<20))
@@ -205,7 +205,7 @@ func pictureFiles(t *testing.T) map[string][]byte {
 	for i := range img.Pix {
 		img.Pix[i] = uint8(i*7 + i*i/50)
 	}
-	files := map[string][]byte{"WebP": read(t, "../../data/testdata/image_odd.webp")}
+	files := map[string][]byte{"WebP": read(t, "../../data/picture/testdata/image_odd.webp")}
 	for name, encode := range map[string]func(io.Writer) error{
 		"JPEG": func(w io.Writer) error { return jpeg.Encode(w, img, nil) },
 		"PNG":  func(w io.Writer) error { return png.Encode(w, img) },
@@ -242,13 +242,13 @@ func must(t *testing.T, err error) {
 }
 
 // checked runs check with JSON and returns what it found in the one data set.
-func checked(t *testing.T, want int, args ...string) (train.Checked, train.DataChecked) {
+func checked(t *testing.T, want int, args ...string) (check.Checked, check.DataChecked) {
 	t.Helper()
 	var out, messages bytes.Buffer
 	if code := run(append([]string{"check", "--json"}, args...), &out, &messages); code != want {
 		t.Fatalf("check %v: exit code %d, want %d\n%s%s", args, code, want, out.String(), messages.String())
 	}
-	var c train.Checked
+	var c check.Checked
 	must(t, json.Unmarshal(out.Bytes(), &c))
 	if len(c.Stages) != 1 || len(c.Stages[0].Data) != 1 {
 		t.Fatalf("%d stages in %s", len(c.Stages), out.String())
@@ -257,7 +257,7 @@ func checked(t *testing.T, want int, args ...string) (train.Checked, train.DataC
 }
 
 // skippedRows is the reason that check gives for each row.
-func skippedRows(d train.DataChecked) map[int]string {
+func skippedRows(d check.DataChecked) map[int]string {
 	reasons := map[int]string{}
 	for _, kind := range d.Reasons {
 		for _, row := range kind.Rows {

@@ -12,7 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/score"
 )
 
 // heldOut writes held.json into a world: pictures of two folders, text alone and a bad row; and returns the recipe with an eval section.
@@ -36,10 +37,10 @@ func heldOut(t *testing.T, dir string, every int) (recipe string) {
 	return recipe
 }
 
-func readEvaluations(t *testing.T, runDir string) (list []train.Evaluation, text []string) {
+func readEvaluations(t *testing.T, runDir string) (list []runs.Evaluation, text []string) {
 	t.Helper()
 	for line := range strings.Lines(string(read(t, filepath.Join(runDir, "eval.jsonl")))) {
-		var e train.Evaluation
+		var e runs.Evaluation
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatalf("eval.jsonl: %q: %v", line, err)
 		}
@@ -89,13 +90,13 @@ func requireEvaluated(t *testing.T, messages, runDir string) {
 }
 
 // requireScores compares an evaluation of the finished model with what score says of its export.
-func requireScores(t *testing.T, dir, runDir string, want train.Evaluation) {
+func requireScores(t *testing.T, dir, runDir string, want runs.Evaluation) {
 	t.Helper()
 	out := filepath.Join(dir, "scores.jsonl")
 	command(t, 0, "score", runDir, filepath.Join(dir, "held.json"), "--images", filepath.Join(dir, "data", "images"), "--out", out)
-	totals, rows := map[string]train.Total{}, 0
+	totals, rows := map[string]score.Total{}, 0
 	for line := range strings.Lines(string(read(t, out))) {
-		var row train.RowScore
+		var row score.RowScore
 		if err := json.Unmarshal([]byte(line), &row); err != nil || row.Row != rows {
 			t.Fatalf("line %d of the scores: %q, %v", rows, line, err)
 		}
@@ -108,7 +109,7 @@ func requireScores(t *testing.T, dir, runDir string, want train.Evaluation) {
 	if rows != 12 {
 		t.Errorf("%d lines for 12 rows", rows)
 	}
-	losses := map[string]train.Number{"all": want.Loss, "coco/train2017": want.LossBySource["coco/train2017"], ".": want.LossBySource["."], "text": want.LossBySource["text"]}
+	losses := map[string]runs.Number{"all": want.Loss, "coco/train2017": want.LossBySource["coco/train2017"], ".": want.LossBySource["."], "text": want.LossBySource["text"]}
 	for name, loss := range losses {
 		if got := totals[name].Mean(); !(math.Abs(got-float64(loss)) <= 1e-5*got) {
 			t.Errorf("%s: score has a loss of %v, the evaluation %v", name, got, loss)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
 )
 
 // sameTensors wants two folders with the same tensors, bit for bit.
@@ -58,7 +60,7 @@ func TestExportedFoldersRoundTrip(t *testing.T) {
 			once := export(original, format, dtype)
 			sameTensors(t, once, export(once, format, ""))
 			info, _ := openWeights(t, once).Info(map[string]string{"hf": "language_model.lm_head.weight", "llava": "lm_head.weight"}[format])
-			if want := exportDtypes[dtype]; info.Dtype != want {
+			if want := map[string]checkpoints.Dtype{"fp32": checkpoints.F32, "bf16": checkpoints.BF16, "fp16": checkpoints.F16}[dtype]; info.Dtype != want {
 				t.Errorf("%s of %s has dtype %s", format, dtype, info.Dtype)
 			}
 		}

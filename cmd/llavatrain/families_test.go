@@ -12,10 +12,11 @@ import (
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
-	"github.com/llavatrain/llavatrain/synth"
-	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/synth/shapes"
+	"github.com/llavatrain/llavatrain/train/export"
 )
 
 type object = map[string]any
@@ -24,7 +25,7 @@ type object = map[string]any
 type family struct {
 	name      string
 	language  object // config.json beyond the sizes
-	vocab     string // of data/testdata/tokenizer_*.json.gz; "": the demo's SentencePiece model
+	vocab     string // of data/tokenizer/testdata/tokenizer_*.json.gz; "": the demo's SentencePiece model
 	tokenizer object // tokenizer_config.json
 	template  string
 	tower     object // random weights, cut behind the selected layer; nil: the folder sigLIP
@@ -70,12 +71,12 @@ func (f family) folder(t *testing.T) string {
 	base, out := t.TempDir(), filepath.Join(t.TempDir(), f.name)
 	tokenizer := filepath.Join(base, "tokenizer.json")
 	if f.vocab == "" {
-		if err := synth.WriteConfigs(base); err != nil {
+		if err := shapes.WriteConfigs(base); err != nil {
 			t.Fatal(err)
 		}
 		tokenizer = base
 	} else {
-		write(t, tokenizer, gunzip(t, "../../data/testdata/tokenizer_"+f.vocab+".json.gz"))
+		write(t, tokenizer, gunzip(t, "../../data/tokenizer/testdata/tokenizer_"+f.vocab+".json.gz"))
 		writeObject(t, filepath.Join(base, "tokenizer_config.json"), f.tokenizer)
 	}
 	language := object{"model_type": f.name, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -85,11 +86,11 @@ func (f family) folder(t *testing.T) string {
 	if f.tower != nil {
 		vision.Weights, vision.Config = "", writeObject(t, filepath.Join(base, "tower.json"), f.tower)
 	}
-	err := train.Conversion{
+	err := export.Conversion{
 		Model: recipes.Model{Vision: vision, Projector: recipes.Projector{Type: "mlp2x_gelu"}, Language: recipes.Language{
 			Config: writeObject(t, filepath.Join(base, "language.json"), language), Tokenizer: recipes.Tokenizer{Path: tokenizer, Legacy: "auto"}, MaxLength: 512,
 		}},
-		Notes: model.ExportNotes{Aspect: "pad", Template: f.template}, Format: "llava", Out: out, Report: newTerminal(io.Discard),
+		Notes: model.ExportNotes{Aspect: "pad", Template: f.template}, Format: "llava", Out: out, Report: program.NewTerminal(io.Discard),
 	}.Run()
 	if err != nil {
 		t.Fatal(err)

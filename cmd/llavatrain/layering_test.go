@@ -23,23 +23,43 @@ var doors = map[string]struct {
 	imports []string
 	why     string
 }{
-	"cmd/llavatrain":        {[]string{"train", "data", "model", "loss", "model/torch", "recipes", "checkpoints", "synth"}, "the top row: layers (model/nn) are the model's business"},
-	"train":                 {[]string{"model", "loss", "data", "recipes", "checkpoints", "model/nn", "model/torch"}, "it trains on any data: making some (synth) is not its business"},
+	"cmd/llavatrain":          {[]string{"cmd/llavatrain/program", "cmd/llavatrain/training", "cmd/llavatrain/datasets", "cmd/llavatrain/models", "cmd/llavatrain/looking"}, "it puts the commands together"},
+	"cmd/llavatrain/training": {[]string{"cmd/llavatrain/program", "train", "train/answer", "data/picture", "model", "recipes", "runs", "synth/shapes"}, "commands that train"},
+	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "data", "data/picture", "recipes", "runs"}, "commands that look at data"},
+	"cmd/llavatrain/models":   {[]string{"cmd/llavatrain/program", "train", "train/answer", "train/export", "train/score", "checkpoints", "data/picture", "model", "recipes"}, "commands that use a trained model"},
+	"cmd/llavatrain/looking":  {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"}, "commands that look at the machine"},
+	"cmd/llavatrain/program":  {[]string{"train", "checkpoints", "data/picture", "model/torch", "recipes", "runs"}, "what commands share: terminal, signals, exit codes"},
+
+	"train/check":   {[]string{"train", "train/input", "data", "data/picture", "data/rows", "data/tokenizer", "checkpoints", "model", "model/torch", "recipes", "runs"}, "it rehearses what a run reads, by the run's own code"},
+	"train/answer":  {[]string{"train", "train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model", "recipes", "runs"}, "it asks a model, and trains none"},
+	"train":         {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data", "data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"}, "it trains on any data: making some (synth) is not its business"},
+	"train/export":  {[]string{"train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model", "model/nn", "model/torch", "recipes", "runs"}, "folders that others read, from any model"},
+	"train/score":   {[]string{"train/input", "data", "loss", "model", "model/nn", "model/torch", "recipes", "runs"}, "it needs no optimizer and no run"},
+	"train/profile": {[]string{"checkpoints", "model/torch", "runs"}, "it times a step, whatever the step does"},
+	"train/input":   {[]string{"data", "data/picture", "data/rows", "data/tokenizer", "checkpoints", "model", "recipes", "runs"}, "a stage's data, opened; what is done with it is its users' business"},
+
 	"model":                 {[]string{"model/nn", "model/torch", "recipes", "checkpoints"}, "a model knows neither how samples are made nor how it is trained"},
 	"loss":                  {[]string{"model/torch"}, "a loss sees hidden states and labels, whatever made them"},
 	"model/nn":              {[]string{"model/torch"}, "layers know no family and no file"},
-	"data":                  {[]string{"recipes", "checkpoints"}, "data is ready before libtorch sees it, so that it builds and is tested without"},
 	"model/torch":           {[]string{"model/torch/shim"}, "the border to libtorch knows nothing of what is computed with it"},
 	"model/torch/shim":      {nil, "C++ alone, so that an edit of Go compiles none"},
 	"model/torch/torchtest": {[]string{"model/torch", "model/torch/shim"}, "tests of every engine package use it"},
-	"recipes":               {nil, "what a recipe may say does not depend on who reads it"},
-	"checkpoints":           {nil, "files and folders, whatever they hold"},
-	"scripts/shapes-base":   {[]string{"checkpoints"}, "a step of making the demo's base, which reads and writes weights"},
-	"synth":                 {nil, "it writes the files that others read"},
+
+	"runs":           {[]string{"data", "data/picture", "data/rows", "checkpoints", "recipes"}, "what lies in a run's folder, for whoever writes or reads it"},
+	"data":           {[]string{"data/picture", "data/rows", "data/tokenizer", "recipes", "checkpoints"}, "data is ready before libtorch sees it, so that it builds and is tested without"},
+	"data/rows":      {[]string{"data/picture", "checkpoints"}, "forms of files, whatever is made of their rows"},
+	"data/picture":   {nil, "bytes become pixels, wherever the bytes came from"},
+	"data/tokenizer": {nil, "text becomes ids, whatever the text is"},
+	"data/datatest":  {nil, "tests of data and of its rooms use it"},
+	"recipes":        {nil, "what a recipe may say does not depend on who reads it"},
+	"checkpoints":    {nil, "files and folders, whatever they hold"},
+	"synth/shapes":   {nil, "it writes the files that others read"},
+
+	"scripts/shapes-base": {[]string{"checkpoints"}, "a step of making the demo's base, which reads and writes weights"},
 }
 
 // pure packages build without C, and so in seconds and anywhere.
-var pure = []string{"recipes", "checkpoints", "data", "synth"}
+var pure = []string{"recipes", "checkpoints", "data", "data/rows", "data/picture", "data/tokenizer", "runs", "synth/shapes"}
 
 // forbidden packages are gotch's upper layers: they leak, lose errors and end the process (log.Fatal).
 var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/ts", "github.com/sugarme/gotch/nn", "github.com/sugarme/gotch/pickle", "github.com/sugarme/gotch/vision"}

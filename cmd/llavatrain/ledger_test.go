@@ -9,12 +9,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // readRows is the rows of each step of a run.
 func readRows(t *testing.T, runDir string) (steps [][]data.Drawn) {
 	t.Helper()
-	err := data.ReadLedger(bytes.NewReader(read(t, filepath.Join(runDir, "ledger.jsonl"))), func(s data.LedgerStep) error {
+	err := runs.ReadLedger(bytes.NewReader(read(t, filepath.Join(runDir, "ledger.jsonl"))), func(s runs.LedgerEntry) error {
 		steps = append(steps, s.Rows)
 		return nil
 	})

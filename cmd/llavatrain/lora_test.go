@@ -10,8 +10,10 @@ import (
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/train/answer"
 )
 
 // loraRecipe is worldRecipe with a stage 2 that trains the projector and, with dropout, adapters of the tower and the language model.
@@ -130,16 +132,16 @@ func TestAdapterIsReadByPEFT(t *testing.T) {
 // recordLogits writes what adapter.py compares with: a text alone, as PEFT has no picture.
 func recordLogits(t *testing.T, runDir, path string) {
 	t.Helper()
-	a, err := openAnswerer(runDir, newTerminal(os.Stderr))
+	a, err := answer.OpenAnswerer(runDir, program.NewTerminal(os.Stderr))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.close()
+	defer a.Close()
 	in, logits := model.Input{Starts: []int64{0, 40}}, []float32(nil)
 	for i := range int64(40) {
 		in.IDs, in.Positions = append(in.IDs, 1+i*97%30000), append(in.Positions, i)
 	}
-	if err := torch.Do(func(s *torch.Scope) { logits = torch.Read[float32](a.llava.Logits(s, a.llava.Forward(s, in).Hidden)) }); err != nil {
+	if err := torch.Do(func(s *torch.Scope) { logits = torch.Read[float32](a.LLaVA.Logits(s, a.LLaVA.Forward(s, in).Hidden)) }); err != nil {
 		t.Fatal(err)
 	}
 	matrix := checkpoints.Float32Tensor("logits", logits)

@@ -15,8 +15,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/llavatrain/llavatrain/synth"
-	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/synth/shapes"
 )
 
 // TestMain lets the test binary be run as the command itself, by scripts and by the tests that kill it.
@@ -81,14 +81,14 @@ func shared(t *testing.T, elements ...string) string {
 	return absolute
 }
 
-func readMetrics(t *testing.T, runDir string) (lines []train.Metrics) {
+func readMetrics(t *testing.T, runDir string) (lines []runs.Metrics) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(runDir, "metrics.jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
-		var m train.Metrics
+		var m runs.Metrics
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
 			t.Fatalf("metrics.jsonl: %q: %v", line, err)
 		}
@@ -129,11 +129,11 @@ func world(t *testing.T) string {
 	if err := os.MkdirAll(base, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := synth.WriteConfigs(base); err != nil {
+	if err := shapes.WriteConfigs(base); err != nil {
 		t.Fatal(err)
 	}
-	options := synth.Options{Seed: 5, Pretrain: 30, Finetune: 30, Questions: 20}
-	if err := synth.WriteDemo(filepath.Join(dir, "data"), options, func(int, int) {}); err != nil {
+	options := shapes.Options{Seed: 5, Pretrain: 30, Finetune: 30, Questions: 20}
+	if err := shapes.WriteDemo(filepath.Join(dir, "data"), options, func(int, int) {}); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "world.yaml"), worldRecipe)

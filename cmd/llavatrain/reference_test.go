@@ -12,9 +12,11 @@ import (
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/train/answer"
+	"github.com/llavatrain/llavatrain/train/input"
 )
 
 // TestExportIsReadByTransformers exports the parity set's model, and one of each family, and lets transformers load them: same logits,
@@ -51,13 +53,13 @@ func TestExportIsReadByTransformers(t *testing.T) {
 // recordAnswers writes what exported.py compares with.
 func recordAnswers(t *testing.T, folder, path string) {
 	t.Helper()
-	a, err := openAnswerer(folder, newTerminal(os.Stderr))
+	a, err := answer.OpenAnswerer(folder, program.NewTerminal(os.Stderr))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.close()
+	defer a.Close()
 	table := a.Processor.Table()
-	m, err := model.Open(a.model, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table[:]})
+	m, err := model.Open(a.Model, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table[:]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,15 +75,15 @@ func recordAnswers(t *testing.T, folder, path string) {
 	for k, p := range recordedAnswers(t) {
 		key := func(name string) string { return strconv.Itoa(k) + "." + name }
 		question, _, _ := strings.Cut(strings.SplitN(p.Prompt, "<image>\n", 2)[1], " ASSISTANT:")
-		picture, err := a.picture(shared(t, "coco-mini", "images", p.Image))
+		picture, err := a.OpenPicture(shared(t, "coco-mini", "images", p.Image))
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch, err := a.batch(&picture, question)
+		batch, err := a.Batch(&picture, question)
 		if err != nil {
 			t.Fatal(err)
 		}
-		in := train.Input(batch)
+		in := input.Input(batch)
 		ids := append([]int64(nil), in.IDs...)
 		for _, slot := range in.Slots {
 			ids[slot] = config.Image

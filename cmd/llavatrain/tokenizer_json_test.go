@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-// TestTokenizerJSON runs both stages, the export and an answer with a vocabulary of Qwen's kind (data/testdata/tokenizer_make.py).
+// TestTokenizerJSON runs both stages, the export and an answer with a vocabulary of Qwen's kind (data/tokenizer/testdata/tokenizer_make.py).
 func TestTokenizerJSON(t *testing.T) {
 	dir := world(t)
 	base := filepath.Join(dir, "base")
 	if err := os.Remove(filepath.Join(base, "tokenizer.model")); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(base, "tokenizer.json"), gunzip(t, "../../data/testdata/tokenizer_qwen2.json.gz"))
+	write(t, filepath.Join(base, "tokenizer.json"), gunzip(t, "../../data/tokenizer/testdata/tokenizer_qwen2.json.gz"))
 	write(t, filepath.Join(base, "tokenizer_config.json"), `{"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "bos_token": null}`)
 	var config map[string]any
 	if err := json.Unmarshal(read(t, filepath.Join(base, "language.json")), &config); err != nil {

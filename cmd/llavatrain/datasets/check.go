@@ -1,0 +1,147 @@
+package datasets
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/train/check"
+)
+
+func NewCheck(p *program.Program) *cobra.Command {
+	var set []string
+	var asJSON bool
+	var o check.CheckOptions
+	c := &cobra.Command{
+		Use:   "check [RECIPE]",
+		Short: "Look at everything that a run would read: weights, tokenizer, every row, every image",
+		Long: "Look at everything that a run would read: weights by their headers, the tokenizer, every row and every image.\n" +
+			"Rows are judged by the code that a run uses. Exits with 2 where a run would fail.\n\n" +
+			"What was found is kept in the cache: a second check of the same files is quick.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			r, err := program.LoadRecipe(args, set)
+			if err != nil {
+				return err
+			}
+			terminal := program.NewTerminal(p.Err)
+			o.Report = terminal
+			found, err := check.Check(r, o)
+			terminal.Close()
+			if err != nil {
+				return err
+			}
+			if err := printChecked(p.Out, found, asJSON); err != nil {
+				return err
+			}
+			if found.Failed() {
+				return fmt.Errorf("check: a run of %s would fail", r.Path)
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Stage, "stage", "", "`NAME` of the one stage to check: pretrain or finetune")
+	f.BoolVar(&o.Decode, "decode", false, "decode every image whole, not only its header")
+	f.BoolVar(&o.NoTokens, "no-tokens", false, "leave out lengths and supervised tokens: faster")
+	f.BoolVar(&asJSON, "json", false, "print what was found as JSON")
+	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.image=pad` (may be repeated)")
+	return c
+}
+
+func printChecked(out io.Writer, c check.Checked, asJSON bool) error {
+	if asJSON {
+		return program.PrintJSON(out, c)
+	}
+	for _, s := range c.Stages {
+		fmt.Fprintf(out, "%s: %d rows, %d steps\n", s.Stage, s.Rows, s.Steps)
+		for i, d := range s.Data {
+			printData(out, i, d)
+		}
+		for _, note := range s.Notes {
+			fmt.Fprintf(out, "  note   %s\n", note)
+		}
+		for _, fault := range s.Fails {
+			fmt.Fprintf(out, "  FAILS  %s\n", strings.ReplaceAll(fault, "\n", "\n         "))
+		}
+	}
+	if !c.Failed() {
+		fmt.Fprintln(out, "a run would not fail")
+	}
+	return nil
+}
+
+func printData(out io.Writer, index int, d check.DataChecked) {
+	fmt.Fprintf(out, "  data[%d] %s: %d rows, %d image files", index, d.Path, d.Rows, d.ImageFiles)
+	if d.Tokens != nil {
+		fmt.Fprintf(out, ", %d positions, %d of them supervised (%.1f %%)", *d.Tokens, *d.Supervised, 100*float64(*d.Supervised)/float64(max(1, *d.Tokens)))
+	}
+	fmt.Fprintf(out, "\n    skipped in a run: %d\n", d.Skipped)
+	for _, kind := range d.Reasons {
+		fmt.Fprintf(out, "      %d × %s\n", kind.Count, kind.Reason)
+		if kind.Advice != "" {
+			fmt.Fprintf(out, "        to do: %s\n", kind.Advice)
+		}
+		printRows(out, kind)
+	}
+	if d.Cut != nil && d.Cut.Count > 0 {
+		fmt.Fprintf(out, "    %s: %d\n", d.Cut.Reason, d.Cut.Count)
+		printRows(out, *d.Cut)
+	}
+	for _, kind := range []struct {
+		name string
+		check.Kind
+	}{{"rows with the images and turns of one before them", d.Duplicates}, {"rows with the id of one before them", d.RepeatedIDs}} {
+		if kind.Count > 0 {
+			fmt.Fprintf(out, "    %s: %d\n", kind.name, kind.Count)
+			printRows(out, kind.Kind)
+		}
+	}
+	printBins(out, "lengths in positions", d.Lengths)
+	printBins(out, "image files by their longer side in pixels", d.Sizes)
+	printFolders(out, d)
+}
+
+// printRows names the first rows of a kind.
+func printRows(out io.Writer, k check.Kind) {
+	const shown = 3
+	for _, row := range k.Rows[:min(len(k.Rows), shown)] {
+		fmt.Fprintf(out, "        %s\n", row.Text())
+	}
+	if k.Count > shown {
+		fmt.Fprintf(out, "        … (--json lists more)\n")
+	}
+}
+
+// printBins draws a histogram with a bar of up to 40 characters.
+func printBins(out io.Writer, title string, bins []check.Bin) {
+	most := 0
+	for _, b := range bins {
+		most = max(most, b.Count)
+	}
+	if most == 0 {
+		return
+	}
+	fmt.Fprintf(out, "    %s\n", title)
+	for _, b := range bins {
+		fmt.Fprintf(out, "      %7d to %7d %9d %s\n", b.UpTo/2+1, b.UpTo, b.Count, strings.Repeat("█", (40*b.Count+most-1)/most))
+	}
+}
+
+func printFolders(out io.Writer, d check.DataChecked) {
+	const shown = 20
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\tfolder\trows\tskipped\tcut\tmean length\tsupervised\t")
+	for _, f := range d.Folders[:min(len(d.Folders), shown)] {
+		used := max(1, int64(f.Rows-f.Skipped))
+		fmt.Fprintf(w, "\t%q\t%d\t%d\t%d\t%d\t%d\t\n", f.Folder, f.Rows, f.Skipped, f.Cut, f.Tokens/used, f.Supervised)
+	}
+	w.Flush()
+	if more := len(d.Folders) - shown; more > 0 {
+		fmt.Fprintf(out, "    and %d folders more (--json lists them)\n", more)
+	}
+}

@@ -1,0 +1,68 @@
+package datasets
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train/input"
+)
+
+func NewShard(p *program.Program) *cobra.Command {
+	var size string
+	var set []string
+	var o input.ShardOptions
+	c := &cobra.Command{
+		Use:   "shard [RECIPE] --out FOLDER",
+		Short: "Write a stage's data into shards, which are read with one read a row",
+		Long: "Write a stage's data into shards: its rows and pictures in a few large files, which training reads with one read a row.\n" +
+			"With --pixels the pictures are stored as the tower takes them, so that training decodes nothing.\n\n" +
+			"Stopped and started again, it keeps the shards that are whole.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if o.Bytes, err = program.ParseSize(size); err != nil {
+				return fmt.Errorf("--size: %w", err)
+			}
+			r, err := program.LoadRecipe(args, set)
+			if err != nil {
+				return err
+			}
+			if o.Stage == "" {
+				if o.Stage, err = onlyStage(r); err != nil {
+					return err
+				}
+			}
+			if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+				return err
+			}
+			terminal := program.NewTerminal(p.Err)
+			defer terminal.Close()
+			o.Report = terminal
+			ctx, done := p.Interruptible(c.Context())
+			defer done()
+			return input.Shard(ctx, r, o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Dir, "out", "", "`FOLDER` of the shards")
+	f.StringVar(&o.Stage, "stage", "", "`STAGE` whose data is written: pretrain or finetune; needed where the recipe has both")
+	f.BoolVar(&o.Pixels, "pixels", false, "store pictures as the recipe's tower takes them")
+	f.StringVar(&size, "size", "512MB", "`SIZE` of a shard, about")
+	f.StringArrayVar(&set, "set", nil, "change a recipe key (may be repeated)")
+	c.MarkFlagRequired("out")
+	return c
+}
+
+// onlyStage is the section of a recipe that has one.
+func onlyStage(r *recipes.Recipe) (string, error) {
+	switch {
+	case r.Pretrain == nil:
+		return "finetune", nil
+	case r.Finetune == nil:
+		return "pretrain", nil
+	}
+	return "", fmt.Errorf("recipe %q has both stages: say which with --stage pretrain or --stage finetune", r.Path)
+}

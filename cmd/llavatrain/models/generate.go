@@ -1,0 +1,90 @@
+package models
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/train/answer"
+)
+
+func NewGenerate(p *program.Program) *cobra.Command {
+	var image, prompt string
+	var how model.Sampling
+	var batch answer.Questionnaire
+	c := &cobra.Command{
+		Use:   "generate MODEL {--prompt TEXT [--image FILE] | --batch FILE}",
+		Short: "Answer a question about a picture, or a file of questions",
+		Long: "Answer a question about a picture, or a file of questions. MODEL is a run folder, a checkpoint or a LLaVA folder. The answers alone go to standard output.\n\n" +
+			"--batch takes LLaVA's question file, a JSON object a line with question_id, image (none for text alone) and text, and gives its answer file, in the same order.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 || batch.Size < 1 {
+				return fmt.Errorf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens and --batch-size at least 1")
+			}
+			if batch.Questions != "" {
+				batch.Images, batch.How = cmp.Or(batch.Images, filepath.Dir(batch.Questions)), how
+				terminal := program.NewTerminal(p.Err)
+				defer terminal.Close()
+				return batch.Run(p.Out, terminal, args[0])
+			}
+			if batch.Images != "" || batch.Out != "" {
+				return errors.New("--images and --out belong to --batch; one question takes --image and answers on standard output")
+			}
+			return generate(p, args[0], image, prompt, how)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&image, "image", "", "picture `FILE`; without it the question is about text alone")
+	f.StringVar(&prompt, "prompt", "", "the question, `TEXT`")
+	f.StringVar(&batch.Questions, "batch", "", "`FILE` of questions, a JSON object a line")
+	f.IntVar(&batch.Size, "batch-size", 8, "questions of --batch that are answered together")
+	f.StringVar(&batch.Images, "images", "", "`FOLDER` that the pictures of --batch lie in; without it, the folder of its file")
+	f.StringVar(&batch.Out, "out", "", "`FILE` that the answers of --batch are appended to; questions that it already answers are passed over")
+	f.IntVar(&how.MaxTokens, "max-tokens", 512, "longest answer, in `TOKENS`")
+	f.Float64Var(&how.Temperature, "temperature", 0, "0 takes the likeliest token; higher samples more freely")
+	f.Float64Var(&how.TopP, "top-p", 1, "sample from the likeliest tokens that together have this probability")
+	f.Uint64Var(&how.Seed, "seed", 42, "seed of the sampling")
+	c.MarkFlagsOneRequired("prompt", "batch")
+	c.MarkFlagsMutuallyExclusive("prompt", "batch")
+	c.MarkFlagsMutuallyExclusive("image", "batch")
+	return c
+}
+
+// generate answers one question.
+func generate(p *program.Program, modelPath, image, prompt string, how model.Sampling) error {
+	terminal := program.NewTerminal(p.Err)
+	defer terminal.Close()
+	a, err := answer.OpenAnswerer(modelPath, terminal)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	var picture *picture.Picture
+	if image != "" {
+		loaded, err := a.OpenPicture(image)
+		if err != nil {
+			return err
+		}
+		picture = &loaded
+	}
+	first := true
+	err = a.Answer(picture, prompt, how, func(text string) {
+		if first {
+			text = strings.TrimLeft(text, " \n")
+			first = text == ""
+		}
+		fmt.Fprint(p.Out, text)
+	})
+	if err == nil {
+		fmt.Fprintln(p.Out)
+	}
+	return err
+}

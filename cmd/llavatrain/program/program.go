@@ -1,0 +1,49 @@
+package program
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Program is what commands share.
+type Program struct {
+	Out, Err io.Writer
+	Exit     func(code int)                                 // ends the process
+	Command  func(ctx context.Context, args []string) error // runs a command line of llavatrain's, for commands that use others
+	Started  bool                                           // the command line was understood
+	watching bool                                           // signals end the run in order
+	signal   syscall.Signal                                 // the first that came, 0 for none
+}
+
+// PrintJSON prints what a command found, for programs to read.
+func PrintJSON(out io.Writer, found any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(found)
+}
+
+// Interruptible returns a context that the first SIGINT or SIGTERM cancels; the second ends the process at once. It is for commands
+// that can save what they have; the others end at the first, as usual. A command run by another shares its context.
+func (p *Program) Interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	if p.watching {
+		return parent, func() {}
+	}
+	p.watching = true
+	ctx, cancel := context.WithCancel(parent)
+	arrived := make(chan os.Signal, 2)
+	signal.Notify(arrived, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		first := <-arrived
+		p.signal = first.(syscall.Signal)
+		fmt.Fprintf(p.Err, "\nllavatrain: %v: finishing this step and saving; once more ends at once\n", first)
+		cancel()
+		second := <-arrived
+		p.Exit(signalCode(second.(syscall.Signal)))
+	}()
+	return ctx, func() { signal.Stop(arrived); cancel() }
+}

@@ -1,0 +1,29 @@
+package program
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// LoadRecipe reads the recipe that a command names, with its --set.
+func LoadRecipe(args, set []string) (*recipes.Recipe, error) {
+	path, err := recipePath(args)
+	if err != nil {
+		return nil, err
+	}
+	return recipes.Load(path, set)
+}
+
+func recipePath(args []string) (string, error) {
+	if len(args) == 1 {
+		return args[0], nil
+	}
+	if _, err := os.Stat("recipe.yaml"); errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("no RECIPE given and no recipe.yaml here; `llavatrain init NAME` writes a shipped one: %s", strings.Join(recipes.Names(), ", "))
+	}
+	return "recipe.yaml", nil
+}

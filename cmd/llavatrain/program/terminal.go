@@ -1,0 +1,119 @@
+package program
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/llavatrain/llavatrain/runs"
+)
+
+// Terminal shows a run: a progress bar where a person watches, plain lines elsewhere.
+type Terminal struct {
+	out     io.Writer
+	watched bool
+	bar     *progressbar.ProgressBar
+	work    string    // what the bar or the plain lines count
+	told    time.Time // when a plain line came last, or its work began
+	began   time.Time // when the work of the plain lines began
+}
+
+func NewTerminal(out io.Writer) *Terminal {
+	file, ok := out.(*os.File)
+	return &Terminal{out: out, watched: ok && term.IsTerminal(int(file.Fd()))}
+}
+
+// quiet is how long plain output stays silent about work that only waits.
+const quiet = 5 * time.Second
+
+// Say prints a line above the bar.
+func (t *Terminal) Say(line string) {
+	if t.bar != nil {
+		t.bar.Clear()
+	}
+	fmt.Fprintln(t.out, line)
+	if t.bar != nil {
+		t.bar.RenderBlank()
+	}
+}
+
+// Progress shows long work beside the steps.
+func (t *Terminal) Progress(what string, done, total int64) {
+	if !t.watched {
+		t.tell(what, done, total)
+		return
+	}
+	t.count(what, total)
+	t.bar.Set64(done)
+	if done >= total {
+		t.Close()
+	}
+}
+
+// tell prints a line now and then, with the time that is left.
+func (t *Terminal) tell(what string, done, total int64) {
+	if now := time.Now(); t.work != what {
+		t.work, t.told, t.began = what, now, now
+	}
+	if time.Since(t.told) > quiet {
+		left := time.Duration(float64(time.Since(t.began)) * float64(total-done) / float64(max(done, 1)))
+		fmt.Fprintf(t.out, "%s: %d %%, %v left\n", what, 100*done/max(total, 1), left.Round(time.Second))
+		t.told = time.Now()
+	}
+	if done >= total {
+		t.work = ""
+	}
+}
+
+// Step shows one optimizer step.
+func (t *Terminal) Step(m runs.Metrics, total int) {
+	if t.watched {
+		t.count("training", int64(total))
+		t.bar.Describe(fmt.Sprintf("loss %.4f  lr %s  %.0f tokens/s", float64(m.Loss), rates(m.LR), float64(m.TokensPerS)))
+		t.bar.Set(m.Step)
+		return
+	}
+	if every := max(1, total/40); m.Step == 1 || m.Step == total || m.Step%every == 0 {
+		fmt.Fprintf(t.out, "step %d/%d  loss %.4f  lr %s  grad norm %.3g  %.0f tokens/s\n",
+			m.Step, total, float64(m.Loss), rates(m.LR), float64(m.GradNorm), float64(m.TokensPerS))
+	}
+}
+
+// rates is the learning rates, once where the parts share one.
+func rates(lr map[string]runs.Number) string {
+	var list []string
+	for _, part := range slices.Sorted(maps.Keys(lr)) {
+		if text := fmt.Sprintf("%.2e", float64(lr[part])); !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+	}
+	return strings.Join(list, "/")
+}
+
+// count makes sure that the bar counts the given work.
+func (t *Terminal) count(work string, total int64) {
+	if t.bar != nil && t.work == work {
+		return
+	}
+	t.Close()
+	t.work = work
+	t.bar = progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(t.out), progressbar.OptionSetDescription(work), progressbar.OptionShowCount(), progressbar.OptionFullWidth(),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetElapsedTime(true))
+}
+
+// Close ends the bar on a line of its own.
+func (t *Terminal) Close() {
+	if t.bar != nil {
+		t.bar.Exit()
+		fmt.Fprintln(t.out)
+		t.bar = nil
+	}
+}

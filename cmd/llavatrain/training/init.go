@@ -1,0 +1,64 @@
+package training
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/synth/shapes"
+)
+
+// materials makes what a shipped recipe names beside itself: the demo's recipes come with their data.
+var materials = map[string]func(t *program.Terminal) error{
+	"shapes": func(t *program.Terminal) error { return writeShapes(".", 1, t) },
+	"shapes-base": func(t *program.Terminal) error {
+		if err := os.MkdirAll("base", 0o777); err != nil {
+			return err
+		}
+		if err := shapes.WriteConfigs("base"); err != nil {
+			return err
+		}
+		return shapes.WriteBase("data", shapes.Options{Seed: 1}, func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
+	},
+}
+
+func NewInit(p *program.Program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "init NAME",
+		Short: "Write a shipped recipe, NAME.yaml, here",
+		Long:  "Write a shipped recipe, NAME.yaml, into the current folder. NAME is one of " + strings.Join(recipes.Names(), ", ") + ".",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			text, err := recipes.Shipped(args[0])
+			if err != nil {
+				return err
+			}
+			path := args[0] + ".yaml"
+			file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+			if errors.Is(err, os.ErrExist) {
+				return fmt.Errorf("%s exists; move it or change it by hand", path)
+			}
+			if err != nil {
+				return err
+			}
+			_, err = file.Write(text)
+			if err := errors.Join(err, file.Close()); err != nil {
+				return err
+			}
+			if prepare, ok := materials[args[0]]; ok {
+				if err := prepare(program.NewTerminal(p.Err)); err != nil {
+					return err
+				}
+				fmt.Fprintf(p.Out, "wrote %s and what it needs; now run llavatrain pretrain %s\n", path, path)
+				return nil
+			}
+			fmt.Fprintf(p.Out, "wrote %s: set its paths to your weights and data, then run llavatrain pretrain %s\n", path, path)
+			return nil
+		},
+	}
+}

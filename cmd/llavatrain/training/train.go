@@ -1,0 +1,71 @@
+package training
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/train"
+)
+
+func NewPretrain(p *program.Program) *cobra.Command {
+	return newStage(p, "pretrain", "Train the projector: the recipe's pretrain section")
+}
+
+func NewFinetune(p *program.Program) *cobra.Command {
+	return newStage(p, "finetune", "Tune on instructions: the recipe's finetune section")
+}
+
+// newest is what --resume means without a checkpoint.
+const newest = "newest"
+
+// newStage is one of the two training commands. They differ in the section that they run.
+func newStage(p *program.Program, stage, short string) *cobra.Command {
+	var set, accept []string
+	var resume, runs string
+	o := train.Options{Stage: stage}
+	c := &cobra.Command{
+		Use:   stage + " [RECIPE]",
+		Short: short,
+		Long:  short + ".\n\nRECIPE is a YAML file; without one, recipe.yaml in the current folder. `llavatrain init` writes shipped ones.",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if o.StopAt < 0 {
+				return fmt.Errorf("--stop-at %d: steps count from 1", o.StopAt)
+			}
+			r, err := program.LoadRecipe(args, set)
+			if err != nil {
+				return err
+			}
+			if runs != "" {
+				if r.Runs, err = filepath.Abs(runs); err != nil {
+					return err
+				}
+			}
+			o.Resume = resume != ""
+			if resume != newest {
+				o.From = resume
+			}
+			o.Accept = accept
+			terminal := program.NewTerminal(p.Err)
+			defer terminal.Close()
+			o.Report = terminal
+			ctx, done := p.Interruptible(c.Context())
+			defer done()
+			return train.Run(ctx, r, o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&resume, "resume", "", "go on from the newest good checkpoint, or from `CHECKPOINT` (--resume=CHECKPOINT)")
+	f.Lookup("resume").NoOptDefVal = newest
+	f.BoolVar(&o.Overwrite, "overwrite", false, "begin anew where a run exists: its folder is moved aside")
+	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.batch.global=64` (may be repeated)")
+	f.IntVar(&o.StopAt, "stop-at", 0, "save and stop after step `N` of the unchanged schedule")
+	f.BoolVar(&o.Profile, "profile", false, "profile steps 3 to 5 of this process into profile/ of the run folder")
+	f.StringVar(&runs, "runs", "", "parent `FOLDER` of run folders, in place of the recipe's")
+	f.StringArrayVar(&accept, "accept", nil, "on resume, let this `KEY` differ from the checkpoint's (may be repeated)")
+	c.MarkFlagsMutuallyExclusive("resume", "overwrite")
+	return c
+}

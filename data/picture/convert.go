@@ -1,0 +1,166 @@
+package picture
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/png"
+	"io"
+)
+
+// plainRGB converts pictures that hold no subsampled colour as Pillow's convert("RGB") does: alpha is dropped, not composited; of
+// 16 bits a channel the upper 8 are kept, but 16-bit grey is cut off at 255 (Pillow's mode "I;16", libImaging/Convert.c).
+func plainRGB(img image.Image) (*RGB, error) {
+	switch m := img.(type) {
+	case *image.Gray:
+		return pick(m.Rect, m.Pix, m.Stride, 1, [3]int{0, 0, 0}), nil
+	case *image.NRGBA:
+		return pick(m.Rect, m.Pix, m.Stride, 4, [3]int{0, 1, 2}), nil
+	case *image.RGBA:
+		unpremultiply(m)
+		return pick(m.Rect, m.Pix, m.Stride, 4, [3]int{0, 1, 2}), nil
+	case *image.NRGBA64:
+		return pick(m.Rect, m.Pix, m.Stride, 8, [3]int{0, 2, 4}), nil
+	case *image.RGBA64:
+		return pick(m.Rect, m.Pix, m.Stride, 8, [3]int{0, 2, 4}), nil
+	case *image.Gray16:
+		return gray16RGB(m), nil
+	case *image.Paletted:
+		return palettedRGB(m), nil
+	}
+	return nil, fmt.Errorf("pixels of type %T are not supported", img)
+}
+
+// pick copies from each pixel of step bytes the three at the given offsets.
+func pick(bounds image.Rectangle, pix []uint8, stride, step int, at [3]int) *RGB {
+	out := newRGB(bounds.Dx(), bounds.Dy())
+	dst := out.Pix
+	for y := range out.H {
+		row := pix[y*stride:][:out.W*step]
+		for len(row) >= step {
+			dst[0], dst[1], dst[2] = row[at[0]], row[at[1]], row[at[2]]
+			dst, row = dst[3:], row[step:]
+		}
+	}
+	return out
+}
+
+// unpremultiply undoes the alpha of TIFF files that store it multiplied in; everything else arrives opaque. Clear pixels are black.
+func unpremultiply(m *image.RGBA) {
+	for p := m.Pix; len(p) >= 4; p = p[4:] {
+		alpha := int(p[3])
+		if alpha == 255 {
+			continue
+		}
+		for c := range 3 {
+			if alpha == 0 {
+				p[c] = 0
+			} else {
+				p[c] = uint8(min(int(p[c])*255/alpha, 255))
+			}
+		}
+	}
+}
+
+func gray16RGB(m *image.Gray16) *RGB {
+	out := newRGB(m.Rect.Dx(), m.Rect.Dy())
+	dst := out.Pix
+	for y := range out.H {
+		for row := m.Pix[y*m.Stride:][:2*out.W]; len(row) > 0; row, dst = row[2:], dst[3:] {
+			v := row[1]
+			if row[0] != 0 {
+				v = 255
+			}
+			dst[0], dst[1], dst[2] = v, v, v
+		}
+	}
+	return out
+}
+
+func palettedRGB(m *image.Paletted) *RGB {
+	var table [256][3]uint8 // an index beyond the palette is black
+	for i, entry := range m.Palette[:min(len(m.Palette), 256)] {
+		if c, ok := entry.(color.NRGBA); ok {
+			table[i] = [3]uint8{c.R, c.G, c.B}
+			continue
+		}
+		r, g, b, _ := entry.RGBA()
+		table[i] = [3]uint8{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8)}
+	}
+	out := newRGB(m.Rect.Dx(), m.Rect.Dy())
+	dst := out.Pix
+	for y := range out.H {
+		for _, index := range m.Pix[y*m.Stride:][:out.W] {
+			copy(dst[:3], table[index][:])
+			dst = dst[3:]
+		}
+	}
+	return out
+}
+
+// decodePNG keeps 16-bit grey with a transparent value 16-bit grey: the standard decoder makes four channels of it.
+func decodePNG(r io.Reader) (image.Image, error) {
+	var head [26]byte // signature, chunk header, width, height, depth, colour type
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	img, err := png.Decode(io.MultiReader(bytes.NewReader(head[:]), r))
+	deep, ok := img.(*image.NRGBA64)
+	if err != nil || !ok || head[25] != 0 {
+		return img, err
+	}
+	grey := image.NewGray16(deep.Rect)
+	for i := range len(grey.Pix) / 2 {
+		copy(grey.Pix[2*i:2*i+2], deep.Pix[8*i:])
+	}
+	return grey, nil
+}
+
+// decodeGIF returns the first frame on its screen. The standard decoder forgets the colour of the transparent index, so the file
+// is decoded as if nothing were transparent; what the frame leaves free has that index, or 0, as with Pillow.
+func decodeGIF(r io.Reader) (image.Image, error) {
+	file, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	transparent := clearTransparency(file)
+	img, err := gif.Decode(bytes.NewReader(file))
+	if err != nil {
+		return nil, err
+	}
+	screen, err := gif.DecodeConfig(bytes.NewReader(file))
+	if err != nil {
+		return nil, err
+	}
+	frame := img.(*image.Paletted)
+	whole := image.NewPaletted(image.Rect(0, 0, screen.Width, screen.Height), frame.Palette)
+	for i := range whole.Pix {
+		whole.Pix[i] = transparent
+	}
+	for y := frame.Rect.Min.Y; y < frame.Rect.Max.Y; y++ {
+		copy(whole.Pix[whole.PixOffset(frame.Rect.Min.X, y):], frame.Pix[frame.PixOffset(frame.Rect.Min.X, y):][:frame.Rect.Dx()])
+	}
+	return whole, nil
+}
+
+// clearTransparency walks the blocks before the first frame (GIF89a specification, sections 17 to 23), clears the transparency flag
+// of its graphic control extensions and returns the transparent index, 0 if there is none.
+func clearTransparency(file []byte) (index uint8) {
+	at := 13
+	if len(file) > 10 && file[10]&0x80 != 0 {
+		at += 3 << (1 + file[10]&7) // the global colour table
+	}
+	for at+7 < len(file) && file[at] == 0x21 {
+		if file[at+1] == 0xf9 && file[at+3]&1 != 0 {
+			file[at+3] &^= 1
+			index = file[at+6]
+		}
+		for at += 2; at < len(file) && file[at] != 0; { // sub-blocks, up to an empty one
+			at += 1 + int(file[at])
+		}
+		at++
+	}
+	return index
+}

@@ -1,0 +1,158 @@
+package picture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/gif"
+	"image/png"
+	"io"
+	"strings"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
+	"golang.org/x/image/webp"
+)
+
+// imageFormat is one row of the table of what is read. A file is told by how it begins, never by its name.
+type imageFormat struct {
+	name   string
+	magic  string // '?' stands for any byte
+	header func([]byte) (image.Config, error)
+	decode func([]byte) (*RGB, error)
+}
+
+var imageFormats = []imageFormat{
+	{"JPEG", "\xff\xd8\xff", jpegHeader, jpegDecode},
+	{"PNG", "\x89PNG\r\n\x1a\n", reading(png.DecodeConfig), converting(decodePNG, plainRGB)},
+	{"GIF", "GIF8?a", reading(gif.DecodeConfig), converting(decodeGIF, plainRGB)},
+	{"WebP", "RIFF????WEBP", reading(webp.DecodeConfig), converting(webp.Decode, webpRGB)},
+	{"BMP", "BM????\x00\x00\x00\x00", reading(bmp.DecodeConfig), converting(bmp.Decode, plainRGB)},
+	{"TIFF", "II*\x00", reading(tiff.DecodeConfig), converting(tiff.Decode, plainRGB)},
+	{"TIFF", "MM\x00*", reading(tiff.DecodeConfig), converting(tiff.Decode, plainRGB)},
+}
+
+// reading lets a decoder that takes a stream take a file.
+func reading[T any](decode func(io.Reader) (T, error)) func([]byte) (T, error) {
+	return func(file []byte) (T, error) { return decode(bytes.NewReader(file)) }
+}
+
+func converting(decode func(io.Reader) (image.Image, error), toRGB func(image.Image) (*RGB, error)) func([]byte) (*RGB, error) {
+	return func(file []byte) (*RGB, error) {
+		img, err := decode(bytes.NewReader(file))
+		if err != nil {
+			return nil, err
+		}
+		return toRGB(img)
+	}
+}
+
+// notImages are files that data sets hold in the place of pictures, in lower case.
+var notImages = []struct{ magic, what string }{
+	{"<!doctype html", "an HTML page"},
+	{"<html", "an HTML page"},
+	{"<?xml", "an XML or SVG file"},
+	{"<svg", "an SVG file"},
+	{"%pdf", "a PDF file"},
+	{"version https://git-lfs", "a Git LFS pointer (fetch the files with: git lfs pull)"},
+	{"????ftypavi", "an AVIF picture (convert it to JPEG or PNG)"},
+	{"????ftyphe", "an HEIC picture (convert it to JPEG or PNG)"},
+	{"????ftyp", "a video"},
+	{"pk\x03\x04", "a ZIP archive"},
+	{"{", "JSON text"},
+}
+
+// Decode turns the bytes of a JPEG, PNG, GIF (first frame), still WebP, BMP or TIFF file into the RGB that Pillow makes of it,
+// exactly. Size limits are checked on the header, before pixels are allocated. Every error wraps ErrRow and names the format seen.
+func Decode(file []byte) (*RGB, error) { return decodeWithin(file, maxPixels) }
+
+func decodeWithin(file []byte, pixels int) (*RGB, error) {
+	format, _, err := readHeader(file, pixels)
+	if err != nil {
+		return nil, err
+	}
+	rgb, err := Shield(format.decode, file)
+	if err != nil {
+		return nil, format.failed(err)
+	}
+	return rgb, nil
+}
+
+func detectFormat(file []byte) (imageFormat, error) {
+	for _, format := range imageFormats {
+		if !beginsWith(file, format.magic) {
+			continue
+		}
+		if format.name == "WebP" && animatedWebP(file) {
+			return format, BadRow("animated WebP is not supported; save its first frame as a still picture")
+		}
+		return format, nil
+	}
+	return imageFormat{}, BadRow("%s; JPEG, PNG, GIF, WebP, BMP and TIFF are read", describe(file))
+}
+
+func describe(file []byte) string {
+	if len(file) == 0 {
+		return "file is empty"
+	}
+	start := file[:min(len(file), 64)]
+	text := bytes.ToLower(bytes.TrimSpace(bytes.TrimPrefix(start, []byte("\ufeff"))))
+	for _, other := range notImages {
+		if beginsWith(text, other.magic) {
+			return "file is " + other.what + ", not a picture"
+		}
+	}
+	if len(bytes.Trim(file, "\x00")) == 0 {
+		return "file holds nothing but zero bytes"
+	}
+	return fmt.Sprintf("file begins with %q, which is no known picture format", start[:min(len(start), 12)])
+}
+
+func beginsWith(file []byte, magic string) bool {
+	if len(file) < len(magic) {
+		return false
+	}
+	for i := range len(magic) {
+		if magic[i] != '?' && magic[i] != file[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// animatedWebP looks at the animation bit of an extended header (developers.google.com/speed/webp/docs/riff_container).
+func animatedWebP(file []byte) bool {
+	return len(file) > 20 && string(file[12:16]) == "VP8X" && file[20]&2 != 0
+}
+
+func (f imageFormat) checkSize(w, h, pixels int) error {
+	switch {
+	case w <= 0 || h <= 0:
+		return BadRow("%s of %dx%d has no pixels", f.name, w, h)
+	case w > maxSide || h > maxSide:
+		return BadRow("%s of %dx%d is over the limit of %d pixels a side", f.name, w, h, maxSide)
+	case w > pixels/h:
+		return BadRow("%s of %dx%d is over the limit of %d million pixels", f.name, w, h, pixels/1_000_000)
+	}
+	return nil
+}
+
+func (f imageFormat) failed(err error) error {
+	text := strings.TrimPrefix(err.Error(), strings.ToLower(f.name)+": ")
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		text = "file is truncated"
+	}
+	return BadRow("%s cannot be decoded: %s", f.name, text)
+}
+
+// Shield runs a decoder on bytes that nobody has checked: should a damaged file make it panic, that file is
+// refused and the run goes on.
+func Shield[T any](decode func([]byte) (T, error), file []byte) (result T, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("its decoder failed: %v", fault)
+		}
+	}()
+	return decode(file)
+}

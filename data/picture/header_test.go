@@ -1,0 +1,83 @@
+package picture
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// A header is refused exactly where the whole picture is refused for its header, and gives the size that decoding gives.
+func TestHeaderAgreesWithDecoding(t *testing.T) {
+	files, err := filepath.Glob("testdata/image_*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, path := range files {
+		file, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []int{len(file), len(file) / 2, 60, 12, 3} {
+			part := file[:min(n, len(file))]
+			header, headerErr := DecodeHeader(part)
+			rgb, err := Decode(part)
+			switch {
+			case err == nil && (headerErr != nil || header.Width != rgb.W || header.Height != rgb.H):
+				t.Errorf("%s, %d bytes: header %+v, %v; the picture is %dx%d", path, n, header, headerErr, rgb.W, rgb.H)
+			case headerErr != nil && err.Error() != headerErr.Error():
+				t.Errorf("%s, %d bytes: header says %v, decoding %v", path, n, headerErr, err)
+			case err == nil:
+				seen++
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no picture was decoded")
+	}
+}
+
+// Inspect finds files that break off, by their end, and passes whole ones that have bytes behind it.
+func TestInspectFindsBrokenDownloads(t *testing.T) {
+	dir := t.TempDir()
+	images, err := OpenImages(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer images.Close()
+	for kind, file := range smallFiles(t) {
+		for name, content := range map[string][]byte{"whole": file, "half": file[:len(file)/2], "longer": append(append([]byte{}, file...), 0, 0, 0)} {
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			header, err := images.Inspect(Image{Path: name})
+			_, wants := images.Read(name)
+			if (err == nil) != (wants == nil) || err != nil && err.Error() != wants.Error() {
+				t.Errorf("%s of %s: %v, reading it whole says %v", name, kind, err, wants)
+			}
+			if err == nil && header.Width*header.Height == 0 {
+				t.Errorf("%s of %s: header %+v", name, kind, header)
+			}
+		}
+	}
+}
+
+// Stamp changes with size and time, and is 0 for what cannot be read.
+func TestStamp(t *testing.T) {
+	dir := t.TempDir()
+	images, err := OpenImages(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer images.Close()
+	write := func(text string) int64 {
+		if err := os.WriteFile(filepath.Join(dir, "a"), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return images.Stamp("a")
+	}
+	first := write("one")
+	if first == 0 || first == write("longer") || images.Stamp("b") != 0 || images.Stamp("..") != 0 {
+		t.Error("stamps do not tell files apart")
+	}
+}

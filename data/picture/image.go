@@ -1,0 +1,66 @@
+package picture
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// ErrRow is wrapped by every error that lies in one row of the data: the row can be left out and the rest used. Any other error is
+// a fault of the disk or the program.
+var ErrRow = errors.New("row cannot be used")
+
+// rowError is a message that wraps ErrRow without repeating it.
+type rowError string
+
+func (e rowError) Error() string { return string(e) }
+
+func (e rowError) Unwrap() error { return ErrRow }
+
+func BadRow(format string, args ...any) error { return rowError(fmt.Sprintf(format, args...)) }
+
+// Image is one picture of a row: prepared, or a file, or the path of a file in the entry's image folder.
+type Image struct {
+	Path     string   // as the row spells it; for messages only where one of the others is there
+	File     []byte   // the encoded picture, where the row itself holds it
+	Prepared *Picture // the picture at the tower's size, from shards with pixels
+}
+
+// Progress is told how much of a long work is done, in any unit.
+type Progress func(done, total int64)
+
+// Of is the progress of file i of n, each of which counts as much as another.
+func (p Progress) Of(i, n int) Progress {
+	if n == 1 {
+		return p
+	}
+	const each = 1000
+	return func(done, total int64) { p(int64(i)*each+each*done/max(total, 1), int64(n)*each) }
+}
+
+// Matches is the files that a path or pattern names. A path that exists is no pattern.
+func Matches(path string) ([]string, error) {
+	if _, err := os.Stat(path); err == nil || !strings.ContainsAny(path, "*?[") {
+		return []string{path}, nil
+	}
+	paths, err := filepath.Glob(path)
+	if err != nil {
+		return nil, fmt.Errorf("pattern %q: %w", path, err)
+	}
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("pattern %q matches no file", path)
+	}
+	slices.Sort(paths)
+	return paths, nil
+}
+
+// Bare is an error of the file system without the path, which its caller names.
+func Bare(err error) error {
+	if path := new(os.PathError); errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

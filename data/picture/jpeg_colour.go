@@ -1,0 +1,65 @@
+package picture
+
+// rgb converts as libjpeg-turbo does by default.
+func (d *jpegDecoder) rgb() *RGB {
+	out := newRGB(d.width, d.height)
+	planes := make([]*plane, len(d.components))
+	for i, c := range d.components {
+		planes[i] = libjpeg.plane(c.pix, c.stride, c.width, c.height, d.acrossMax/c.across, d.downMax/c.down)
+	}
+	convert := d.conversion()
+	rows := make([][]uint8, len(planes))
+	for y := range out.H {
+		for i, p := range planes {
+			rows[i] = p.row(y)[:out.W]
+		}
+		convert(out.Pix[3*y*out.W:][:3*out.W], rows)
+	}
+	return out
+}
+
+// conversion guesses what the components mean, as libjpeg does (jdapimin.c, default_decompress_parms).
+func (d *jpegDecoder) conversion() func(dst []uint8, rows [][]uint8) {
+	switch c := d.components; {
+	case len(c) == 1:
+		return func(dst []uint8, rows [][]uint8) { interleave(dst, rows[0], rows[0], rows[0]) }
+	case len(c) == 4 && d.adobe && d.transform != 0: // YCCK
+		return func(dst []uint8, rows [][]uint8) {
+			jfifRow(dst, rows[0], rows[1], rows[2])
+			inkRow(dst, rows[3])
+		}
+	case len(c) == 4:
+		return func(dst []uint8, rows [][]uint8) {
+			interleave(dst, rows[0], rows[1], rows[2])
+			for i, v := range dst {
+				dst[i] = 255 - v
+			}
+			inkRow(dst, rows[3])
+		}
+	case !d.jfif && d.adobe && d.transform == 0,
+		!d.jfif && !d.adobe && c[0].id == 'R' && c[1].id == 'G' && c[2].id == 'B':
+		return func(dst []uint8, rows [][]uint8) { interleave(dst, rows[0], rows[1], rows[2]) }
+	}
+	return func(dst []uint8, rows [][]uint8) { jfifRow(dst, rows[0], rows[1], rows[2]) }
+}
+
+func interleave(dst, reds, greens, blues []uint8) {
+	greens, blues = greens[:len(reds)], blues[:len(reds)]
+	for x, red := range reds {
+		d := dst[3*x : 3*x+3 : 3*x+3]
+		d[0], d[1], d[2] = red, greens[x], blues[x]
+	}
+}
+
+// inkRow turns inks (cyan, magenta, yellow) into colours, each white less its ink's share of that. White is what black leaves. Pillow
+// takes the inks of every JPEG as Adobe stores them, inverted (JpegImagePlugin.py), and uses no colour profile (libImaging/Convert.c).
+func inkRow(dst, whites []uint8) {
+	for x, v := range whites {
+		white := int32(v)
+		d := dst[3*x : 3*x+3 : 3*x+3]
+		for c, ink := range d {
+			t := int32(ink)*white + 128
+			d[c] = uint8(max(white-(t>>8+t)>>8, 0)) // t/255, rounded
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package picture
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// imageTars is one or several tar files, such as those that webdataset writes, whose pictures are read where they lie.
+type imageTars struct {
+	files   []*os.File
+	members map[string]member // by cleaned name
+}
+
+// member is where a file lies in a tar.
+type member struct {
+	tar          int
+	offset, size int64
+}
+
+// openTars reads the headers of all members, and passes over what is between them.
+func openTars(paths []string, progress Progress) (*imageTars, error) {
+	t := &imageTars{members: map[string]member{}}
+	for i, path := range paths {
+		file, err := os.Open(path)
+		if err == nil {
+			t.files = append(t.files, file)
+			err = t.index(i, progress.Of(i, len(paths)))
+		}
+		if err != nil {
+			t.Close()
+			return nil, fmt.Errorf("image archive %q: %w", path, Bare(err))
+		}
+	}
+	return t, nil
+}
+
+// index adds the members of one archive. A member that is a link, a folder or sparse cannot be read and is left out.
+func (t *imageTars) index(number int, progress Progress) error {
+	file := t.files[number]
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if err := checkTar(file); err != nil {
+		return err
+	}
+	reader := tar.NewReader(file)
+	end := int64(0) // of the last member, with what fills its last block
+	for n := 0; ; n++ {
+		header, err := reader.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("member %d: %w: it is damaged or not complete", n, err)
+		}
+		offset, err := file.Seek(0, io.SeekCurrent) // the reader reads whole blocks and no further than the header
+		if err != nil {
+			return err
+		}
+		if end = offset + (header.Size+511)/512*512; end > info.Size() {
+			return fmt.Errorf("member %d, %q, goes on behind the end of the file: it is not complete", n, header.Name)
+		}
+		if err := t.add(header, member{number, offset, header.Size}); err != nil {
+			return err
+		}
+		progress(offset, info.Size())
+	}
+	if info.Size() < end+1024 {
+		return errors.New("it ends without the two empty blocks that end a tar: it is not complete")
+	}
+	return nil
+}
+
+func (t *imageTars) add(header *tar.Header, m member) error {
+	name := path.Clean(header.Name)
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse") {
+			return nil
+		}
+	}
+	if header.Typeflag != tar.TypeReg || !filepath.IsLocal(name) {
+		return nil
+	}
+	if other, ok := t.members[name]; ok && other.tar != m.tar {
+		return fmt.Errorf("%q is also in %q: a name may come once", name, t.files[other.tar].Name())
+	}
+	t.members[name] = m
+	return nil
+}
+
+// checkTar says what a file is that is no tar.
+func checkTar(file *os.File) error {
+	head := make([]byte, 262)
+	n, err := file.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		return errors.New("it is compressed, so its pictures cannot be reached one by one: run gunzip on it once")
+	case n < 262 || string(head[257:262]) != "ustar":
+		return errors.New("it is neither a folder nor a .zip nor a tar file")
+	}
+	return nil
+}
+
+func (t *imageTars) Close() error {
+	var errs []error
+	for _, file := range t.files {
+		errs = append(errs, file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (t *imageTars) file(name string) ([]byte, error) {
+	place := fmt.Sprintf("the archive %q", t.files[0].Name())
+	if err := checkName(name, place); err != nil {
+		return nil, err
+	}
+	m, ok := t.members[path.Clean(name)]
+	if !ok {
+		return nil, BadRow("no such file in %s (of %d)", place, len(t.files))
+	}
+	if err := checkFileSize(m.size); err != nil {
+		return nil, err
+	}
+	file := make([]byte, m.size)
+	_, err := t.files[m.tar].ReadAt(file, m.offset)
+	return file, err
+}

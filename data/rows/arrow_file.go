@@ -1,0 +1,155 @@
+package rows
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"runtime/debug"
+	"sort"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"golang.org/x/sys/unix"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+)
+
+// arrowFile is a data set in Arrow's stream format, which Hugging Face's data sets have on disk, or its file format. The file is
+// mapped: a row reads what it holds and nothing else, however large its batch is.
+type arrowFile struct {
+	file        *os.File
+	mapping     []byte
+	schema      *arrow.Schema
+	batches     []int // where each begins
+	ends        []int // rows up to and with each batch
+	fingerprint string
+}
+
+const (
+	arrowMagic = "ARROW1" // begins and ends a file; streams have none
+	arrowLead  = 8        // the magic, filled up
+)
+
+func openArrow(file *os.File, progress picture.Progress) (Source, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	mapping, err := unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, &os.PathError{Op: "mmap", Path: file.Name(), Err: err}
+	}
+	a := &arrowFile{file: file, mapping: mapping}
+	if err := a.index(progress); err != nil {
+		unix.Munmap(mapping)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = fmt.Errorf("the file ends within or before batch %d: it is not complete", len(a.batches))
+		}
+		return nil, err
+	}
+	return a, nil
+}
+
+// index visits all messages, not what is in them. The fingerprint covers them, so the lengths of all values in a batch together.
+func (a *arrowFile) index(progress picture.Progress) error {
+	at, end, err := a.extent()
+	if err != nil {
+		return err
+	}
+	schema, size, err := readSchema(a.mapping[at:end])
+	if err != nil {
+		return err
+	}
+	if err := checkColumns(schema); err != nil {
+		return err
+	}
+	a.schema = schema
+	sum := crc32.New(Castagnoli)
+	sum.Write(a.mapping[at : at+size])
+	rows := 0
+	for at += size; at < end || end == len(a.mapping); {
+		m, err := parseMessage(a.mapping[at:end])
+		if errors.Is(err, errArrowEnd) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if m.kind == batchMessage {
+			n, err := m.rows()
+			if err == nil && len(a.batches) == 0 {
+				_, err = m.columns(schema)
+			}
+			if err != nil {
+				return err
+			}
+			rows += int(n)
+			a.batches, a.ends = append(a.batches, at), append(a.ends, rows)
+		}
+		sum.Write(m.meta)
+		at += m.size
+		progress(int64(at), int64(len(a.mapping)))
+	}
+	a.fingerprint = fmt.Sprintf("%d-%08x", len(a.mapping), sum.Sum32())
+	return nil
+}
+
+// extent is where the messages stand. A stream has a mark behind them, a file its footer, and some writers leave out the mark there.
+func (a *arrowFile) extent() (at, end int, err error) {
+	const tail = 4 + len(arrowMagic) // length of the footer, magic
+	end = len(a.mapping)
+	if !bytes.HasPrefix(a.mapping, []byte(arrowMagic)) {
+		return 0, end, nil
+	}
+	if end < arrowLead+tail || !bytes.HasSuffix(a.mapping, []byte(arrowMagic)) {
+		return 0, 0, io.ErrUnexpectedEOF
+	}
+	footer := int(binary.LittleEndian.Uint32(a.mapping[end-tail:]))
+	if footer > end-tail-arrowLead {
+		return 0, 0, fmt.Errorf("footer of %d bytes in a file of %d", footer, end)
+	}
+	return arrowLead, end - tail - footer, nil
+}
+
+func (a *arrowFile) Len() int {
+	if len(a.ends) == 0 {
+		return 0
+	}
+	return a.ends[len(a.ends)-1]
+}
+
+func (a *arrowFile) Record(row int) (Record, error)  { return a.read(row, copied) }
+func (a *arrowFile) outline(row int) (Record, error) { return a.read(row, unread) }
+
+func (a *arrowFile) read(row int, take func([]byte) []byte) (Record, error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a file that shrinks under its mapping becomes an error
+	batch := sort.SearchInts(a.ends, row+1)
+	first := 0
+	if batch > 0 {
+		first = a.ends[batch-1]
+	}
+	m, err := parseMessage(a.mapping[a.batches[batch]:])
+	if err != nil {
+		return Record{}, atRow(row, err)
+	}
+	c, err := m.columns(a.schema)
+	if err != nil {
+		return Record{}, atRow(row, picture.BadRow("%v", err))
+	}
+	values, err := c.row(row-first, take)
+	if err != nil {
+		return Record{}, atRow(row, err)
+	}
+	r, err := values.record()
+	return r, atRow(row, err)
+}
+
+func (a *arrowFile) Fingerprint() string { return a.fingerprint }
+
+// Close unmaps the file. Records already read stay valid.
+func (a *arrowFile) Close() error {
+	return errors.Join(unix.Munmap(a.mapping), a.file.Close())
+}

@@ -1,0 +1,149 @@
+package rows
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+)
+
+// rowFile is a data set of rows in JSON, as an array or as lines. The file is read once to find its rows, and kept open; rows are
+// parsed when they are asked for. In memory it takes eight bytes a row.
+type rowFile struct {
+	file        *os.File
+	starts      []int64 // of each row, and the end of the last
+	fingerprint string  // size and CRC-32C of the whole
+}
+
+// scanBlock is how much is read at a time, and how often progress is told.
+const scanBlock = 1 << 20
+
+// openJSON opens one array of rows, the original's format.
+func openJSON(file *os.File, progress picture.Progress) (Source, error) {
+	scanner := &rowScanner{}
+	return indexJSON(file, progress, scanner.scan, func() ([]int64, error) { return scanner.starts, scanner.finish() })
+}
+
+// openJSONLines opens rows that stand in lines of their own.
+func openJSONLines(file *os.File, progress picture.Progress) (Source, error) {
+	scanner := &lineScanner{}
+	source, err := indexJSON(file, progress, scanner.scan, scanner.finish)
+	if err != nil {
+		return nil, err
+	}
+	return source, source.checkLines(scanner.ended)
+}
+
+func indexJSON(file *os.File, progress picture.Progress, scan func([]byte) error, finish func() ([]int64, error)) (*rowFile, error) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	sum := crc32.New(Castagnoli)
+	block := make([]byte, scanBlock)
+	offset := int64(0)
+	for {
+		n, err := file.Read(block)
+		if err := scan(block[:n]); err != nil {
+			return nil, err
+		}
+		sum.Write(block[:n])
+		offset += int64(n)
+		progress(offset, max(offset, info.Size()))
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	starts, err := finish()
+	return &rowFile{file: file, starts: starts, fingerprint: fmt.Sprintf("%d-%08x", offset, sum.Sum32())}, err
+}
+
+var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checkLines holds the first row, and a last one without a line break, to being whole: text in another layout and a file that was cut
+// are noticed at once.
+func (j *rowFile) checkLines(ended bool) error {
+	text, err := j.text(0)
+	if err == nil && !json.Valid(text) {
+		return errors.New("its first line is not a whole JSON object; rows stand in one array [ … ], or one in a line")
+	}
+	last := j.Len() - 1
+	if err != nil || ended {
+		return err
+	}
+	if text, err = j.text(last); err == nil && !json.Valid(text) {
+		err = fmt.Errorf("byte %d: the file ends within row %d: it is not complete", j.starts[last+1], last)
+	}
+	return err
+}
+
+// Close frees the file.
+func (j *rowFile) Close() error { return j.file.Close() }
+
+// Len is the number of rows.
+func (j *rowFile) Len() int { return max(0, len(j.starts)-1) }
+
+func (j *rowFile) Fingerprint() string { return j.fingerprint }
+
+// Record parses row number row, from 0.
+func (j *rowFile) Record(row int) (Record, error) {
+	text, err := j.text(row)
+	if err != nil {
+		return Record{}, fmt.Errorf("row %d of %s: %w", row, j.file.Name(), err)
+	}
+	r, err := parseRecord(text)
+	if err != nil {
+		return Record{}, picture.BadRow("row %d: %v", row, err)
+	}
+	return r, nil
+}
+
+// text is a row as it is written. Up to the next row there are blanks and a comma.
+func (j *rowFile) text(row int) ([]byte, error) {
+	text := make([]byte, j.starts[row+1]-j.starts[row])
+	_, err := j.file.ReadAt(text, j.starts[row])
+	return bytes.TrimRight(text, " \t\r\n,"), err
+}
+
+// lineScanner finds the lines that are not blank. It is fed the file block by block.
+type lineScanner struct {
+	starts []int64
+	within bool  // in a line that has begun
+	ended  bool  // the last byte was a line break
+	offset int64 // of the next byte
+}
+
+func (s *lineScanner) scan(block []byte) error {
+	for i := 0; i < len(block); {
+		if s.within {
+			end := bytes.IndexByte(block[i:], '\n')
+			if end < 0 {
+				break
+			}
+			s.within = false
+			i += end + 1
+			continue
+		}
+		at := s.offset + int64(i)
+		c := block[i]
+		if mark := at < 3 && c == "\xef\xbb\xbf"[at]; !mark && c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			s.starts, s.within = append(s.starts, at), true
+		}
+		i++
+	}
+	if len(block) > 0 {
+		s.ended = block[len(block)-1] == '\n'
+	}
+	s.offset += int64(len(block))
+	return nil
+}
+
+func (s *lineScanner) finish() ([]int64, error) { return append(s.starts, s.offset), nil }

@@ -1,0 +1,145 @@
+package rows
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+)
+
+// parted is the images that parts of messages stand for.
+type parted struct {
+	images []picture.Image // of parts that name or hold theirs
+	open   int             // parts without a path: their images are in the row's list
+}
+
+// readContent is the text of a turn: a string, or a list of parts.
+func readContent(value []byte, images *parted) (string, error) {
+	if value[0] != '[' {
+		return readString(value)
+	}
+	return readParts(value, images)
+}
+
+// readParts joins the parts of a message by line breaks, an image as its mark. A part is
+//
+//	{"type": "text", "text": "…"}
+//	{"type": "image"}                                      the next of the row's images
+//	{"type": "image", "image": "path"}                     also "path" or "url" for "image"
+//	{"type": "image_url", "image_url": {"url": "path"}}    or the path itself
+//
+// and a path may be data:…;base64,… with the picture itself. Keys with null count as absent: tables have every key in every part.
+func readParts(list []byte, images *parted) (string, error) {
+	var texts []string
+	n := 0
+	for element := range elements(list) {
+		text, err := readPart(element, images)
+		if err != nil {
+			return "", fmt.Errorf("part %d: %w", n+1, err)
+		}
+		texts = append(texts, text)
+		n++
+	}
+	return strings.Join(texts, "\n"), nil
+}
+
+func readPart(part []byte, images *parted) (string, error) {
+	if part[0] == '"' {
+		return readString(part)
+	}
+	if part[0] != '{' {
+		return "", fmt.Errorf("it is %s; it must be an object", kindOf(part))
+	}
+	fields := map[string][]byte{}
+	err := eachKey(part, func(key string, value []byte) error {
+		if kindOf(value) != "null" {
+			fields[key] = value
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	kind, err := fieldText(fields, "type")
+	if err != nil {
+		return "", err
+	}
+	switch kind {
+	case "text":
+		return fieldText(fields, "text")
+	case "image", "image_url":
+		return ImageMark, images.add(fields)
+	}
+	return "", fmt.Errorf("type is %q; it must be text, image or image_url", kind)
+}
+
+func fieldText(fields map[string][]byte, key string) (string, error) {
+	value, ok := fields[key]
+	if !ok {
+		return "", fmt.Errorf("%s is missing", key)
+	}
+	text, err := readString(value)
+	if err != nil {
+		err = fmt.Errorf("%s %w", key, err)
+	}
+	return text, err
+}
+
+// add takes the image of one part.
+func (p *parted) add(fields map[string][]byte) error {
+	for _, key := range []string{"image", "image_url", "path", "url"} {
+		value, ok := fields[key]
+		if !ok {
+			continue
+		}
+		if value[0] == '{' { // {"url": …}
+			inner, err := innerURL(value)
+			if err != nil {
+				return fmt.Errorf("%s %w", key, err)
+			}
+			value = inner
+		}
+		image, err := readLink(value)
+		if err != nil {
+			return fmt.Errorf("%s %w", key, err)
+		}
+		p.images = append(p.images, image)
+		return nil
+	}
+	p.open++
+	return nil
+}
+
+func innerURL(object []byte) (url []byte, err error) {
+	err = eachKey(object, func(key string, value []byte) error {
+		if key == "url" {
+			url = value
+		}
+		return nil
+	})
+	if err == nil && url == nil {
+		err = errors.New("has no url")
+	}
+	return url, err
+}
+
+// readLink reads a path or the picture itself.
+func readLink(value []byte) (picture.Image, error) {
+	link, err := readString(value)
+	if err != nil {
+		return picture.Image{}, err
+	}
+	if head, text, ok := strings.Cut(link, ";base64,"); ok && strings.HasPrefix(head, "data:") {
+		file, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return picture.Image{}, fmt.Errorf("is no base64: %w", err)
+		}
+		return picture.Image{File: file}, nil
+	}
+	if scheme, _, ok := strings.Cut(link, "://"); ok {
+		return picture.Image{}, fmt.Errorf("is an address (%.40q): nothing is fetched; download the picture and name its path", scheme+"://…")
+	}
+	return picture.Image{Path: link}, checkPath(link)
+}

@@ -1,0 +1,221 @@
+package rows
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/parquet/file"
+	"github.com/apache/arrow/go/v15/parquet/metadata"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+)
+
+// parquetFile is a data set in parquet. A row cannot be read without its whole row group, so the last few groups stay in memory.
+type parquetFile struct {
+	file        *os.File
+	meta        *metadata.FileMetaData
+	ends        []int // rows up to and with each row group
+	fingerprint string
+
+	rows, outlines groupCache
+}
+
+const (
+	maxGroupBytes = 1 << 30 // of a row group, decoded
+	cachedGroups  = 4
+)
+
+func openParquet(f *os.File, progress picture.Progress) (Source, error) {
+	p, err := picture.Shield(func([]byte) (*parquetFile, error) { return indexParquet(f) }, nil)
+	if err != nil {
+		return nil, fmt.Errorf("its footer cannot be read, so it is damaged or not complete: %w", err)
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	p.rows.load = func(group int) ([]outcomeRow, error) { return p.readGroup(group, true) }
+	p.outlines.load = func(group int) ([]outcomeRow, error) { return p.readGroup(group, false) }
+	progress(1, 1)
+	return p, nil
+}
+
+// indexParquet reads the footer. The fingerprint covers it and the file's size: places, sizes and extremes of all columns.
+func indexParquet(f *os.File) (*parquetFile, error) {
+	reader, err := file.NewParquetReader(f)
+	if err != nil {
+		return nil, err
+	}
+	p := &parquetFile{file: f, meta: reader.MetaData()}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	footer := make([]byte, int64(p.meta.Size()))
+	if _, err := f.ReadAt(footer, info.Size()-int64(len(footer))-8); err != nil {
+		return nil, err
+	}
+	p.fingerprint = fmt.Sprintf("%d-%08x", info.Size(), crc32.Checksum(footer, Castagnoli))
+	rows := 0
+	for g := range reader.NumRowGroups() {
+		rows += int(reader.MetaData().RowGroup(g).NumRows())
+		p.ends = append(p.ends, rows)
+	}
+	return p, nil
+}
+
+func (p *parquetFile) check() error {
+	roots := map[string]bool{}
+	for i := range p.meta.Schema.NumColumns() {
+		roots[p.meta.Schema.Column(i).ColumnPath()[0]] = true
+	}
+	if !roots["conversations"] && !roots["messages"] {
+		return errors.New("it has neither a column conversations nor a column messages")
+	}
+	for g := range p.ends {
+		if size := p.meta.RowGroup(g).TotalByteSize(); size > maxGroupBytes {
+			return fmt.Errorf("row group %d takes %d MB, and no row can be read without all of it: write the file with row groups of 100 rows", g, size>>20)
+		}
+	}
+	return nil
+}
+
+func (p *parquetFile) Len() int {
+	if len(p.ends) == 0 {
+		return 0
+	}
+	return p.ends[len(p.ends)-1]
+}
+
+func (p *parquetFile) Record(row int) (Record, error)  { return p.read(&p.rows, row) }
+func (p *parquetFile) outline(row int) (Record, error) { return p.read(&p.outlines, row) }
+
+func (p *parquetFile) read(cache *groupCache, row int) (Record, error) {
+	group := sort.SearchInts(p.ends, row+1)
+	rows, err := cache.get(group)
+	if err != nil {
+		return Record{}, fmt.Errorf("row %d: row group %d: %w", row, group, err)
+	}
+	within := row - p.ends[group] + len(rows)
+	return rows[within].record, atRow(row, rows[within].err)
+}
+
+func (p *parquetFile) Fingerprint() string { return p.fingerprint }
+
+func (p *parquetFile) Close() error { return p.file.Close() }
+
+// leaves is the numbers of the columns of values that a row is made of; without bytes, those of pictures are left out where a path
+// beside them says whether there is one.
+func (p *parquetFile) leaves(bytes bool) (leaves []int) {
+	paths := map[string]bool{}
+	for i := range p.meta.Schema.NumColumns() {
+		paths[p.meta.Schema.Column(i).Path()] = true
+	}
+	for i := range p.meta.Schema.NumColumns() {
+		column := p.meta.Schema.Column(i)
+		base, held := strings.CutSuffix(column.Path(), ".bytes")
+		if rowColumns[column.ColumnPath()[0]] && readable[column.PhysicalType()] && (bytes || !held || !paths[base+".path"]) {
+			leaves = append(leaves, i)
+		}
+	}
+	return leaves
+}
+
+// readable is the types of values that readLeaf knows.
+var readable = map[parquet.Type]bool{parquet.Types.ByteArray: true, parquet.Types.Int32: true, parquet.Types.Int64: true}
+
+// readGroup decodes one row group. Every call has a reader of its own: those of the library are not safe for concurrent use.
+func (p *parquetFile) readGroup(group int, bytes bool) ([]outcomeRow, error) {
+	return picture.Shield(func([]byte) ([]outcomeRow, error) {
+		info, err := p.file.Stat()
+		if err != nil {
+			return nil, err
+		}
+		reader, err := file.NewParquetReader(io.NewSectionReader(p.file, 0, info.Size()), file.WithMetadata(p.meta))
+		if err != nil {
+			return nil, err
+		}
+		leaves := map[int]*leaf{}
+		for _, index := range p.leaves(bytes) {
+			if leaves[index], err = readLeaf(reader.RowGroup(group), index); err != nil {
+				return nil, fmt.Errorf("column %s: %w", p.meta.Schema.Column(index).Path(), err)
+			}
+		}
+		return p.assemble(leaves, int(p.meta.RowGroup(group).NumRows()))
+	}, nil)
+}
+
+// assemble puts the rows of a group together.
+func (p *parquetFile) assemble(leaves map[int]*leaf, rows int) ([]outcomeRow, error) {
+	next := 0
+	table := newNest(p.meta.Schema.Root(), leaves, &next)
+	outcomes := make([]outcomeRow, 0, rows)
+	for range rows {
+		var row fields
+		for _, column := range table.children {
+			value, err := column.read(0, 0)
+			if err != nil {
+				return nil, err
+			}
+			row = append(row, field{column.name, value})
+		}
+		r, err := row.record()
+		outcomes = append(outcomes, outcomeRow{r, err})
+	}
+	for _, l := range table.leaves {
+		if l.repeats() >= 0 {
+			return nil, fmt.Errorf("more values than its footer's %d rows have", rows)
+		}
+	}
+	return outcomes, nil
+}
+
+// outcomeRow is what reading a row gave.
+type outcomeRow struct {
+	record Record
+	err    error
+}
+
+// groupCache keeps the row groups that were used last. Those who want the same one wait for one reading of it.
+type groupCache struct {
+	load func(group int) ([]outcomeRow, error)
+
+	mutex  sync.Mutex
+	groups []*cachedGroup // the last used at the end
+}
+
+type cachedGroup struct {
+	number int
+	once   sync.Once
+	rows   []outcomeRow
+	err    error
+}
+
+func (c *groupCache) get(number int) ([]outcomeRow, error) {
+	g := c.entry(number)
+	g.once.Do(func() { g.rows, g.err = c.load(number) })
+	return g.rows, g.err
+}
+
+func (c *groupCache) entry(number int) *cachedGroup {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	for i, g := range c.groups {
+		if g.number == number {
+			c.groups = append(append(c.groups[:i:i], c.groups[i+1:]...), g)
+			return g
+		}
+	}
+	g := &cachedGroup{number: number}
+	if len(c.groups) == cachedGroups {
+		c.groups = c.groups[1:]
+	}
+	c.groups = append(c.groups, g)
+	return g
+}

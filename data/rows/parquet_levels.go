@@ -1,0 +1,209 @@
+package rows
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/parquet/file"
+	"github.com/apache/arrow/go/v15/parquet/schema"
+)
+
+// Parquet keeps the values of nested rows in flat columns, with levels that say where each belongs (Melnik et al. 2010, "Dremel",
+// section 4). They are put together here and not by the package pqarrow: that decodes in goroutines of its own, where a panic over a
+// damaged file would end the process.
+
+// leaf is one column of values of a row group.
+type leaf struct {
+	definitions, repetitions []int16 // of each entry; nil where all are 0
+	values                   []any   // of the entries that are not null
+	defined                  int16   // the definition of an entry that is not null
+	entry, value             int     // the next
+}
+
+func (l *leaf) definition() int16 {
+	if l.definitions == nil {
+		return l.defined
+	}
+	return l.definitions[l.entry]
+}
+
+// repeats is the repetition of the next entry, -1 at the end.
+func (l *leaf) repeats() int16 {
+	switch {
+	case l.entry >= max(len(l.definitions), len(l.repetitions)):
+		return -1
+	case l.repetitions == nil:
+		return 0
+	}
+	return l.repetitions[l.entry]
+}
+
+// take is the next entry, nil for null.
+func (l *leaf) take() any {
+	null := l.definition() < l.defined
+	l.entry++
+	if null {
+		return nil
+	}
+	l.value++
+	return l.values[l.value-1]
+}
+
+const levelBatch = 1024
+
+// readLeaf decodes one column of a row group.
+func readLeaf(reader *file.RowGroupReader, index int) (*leaf, error) {
+	chunk, err := reader.Column(index)
+	if err != nil {
+		return nil, err
+	}
+	column := chunk.Descriptor()
+	l := &leaf{defined: column.MaxDefinitionLevel()}
+	definitions, repetitions := make([]int16, levelBatch), make([]int16, levelBatch)
+	text := column.ConvertedType() == schema.ConvertedTypes.UTF8
+	for chunk.HasNext() {
+		total, err := l.readValues(chunk, text, definitions, repetitions)
+		if err != nil {
+			return nil, err
+		}
+		if total == 0 {
+			return nil, errors.New("a page without values")
+		}
+		if column.MaxDefinitionLevel() == 0 {
+			clear(definitions) // not written then, and equal to defined
+		}
+		l.definitions = append(l.definitions, definitions[:total]...)
+		if column.MaxRepetitionLevel() > 0 {
+			l.repetitions = append(l.repetitions, repetitions[:total]...)
+		}
+	}
+	return l, chunk.Err()
+}
+
+// readValues copies some of a column's values: the pages that they lie in are used again.
+func (l *leaf) readValues(chunk file.ColumnChunkReader, text bool, definitions, repetitions []int16) (total int64, err error) {
+	n := 0
+	switch chunk := chunk.(type) {
+	case *file.ByteArrayColumnChunkReader:
+		values := make([]parquet.ByteArray, levelBatch)
+		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
+		for _, v := range values[:n] {
+			if text {
+				l.values = append(l.values, string(v))
+			} else {
+				l.values = append(l.values, copied(v))
+			}
+		}
+	case *file.Int32ColumnChunkReader:
+		values := make([]int32, levelBatch)
+		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
+		for _, v := range values[:n] {
+			l.values = append(l.values, int64(v))
+		}
+	case *file.Int64ColumnChunkReader:
+		values := make([]int64, levelBatch)
+		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
+		for _, v := range values[:n] {
+			l.values = append(l.values, v)
+		}
+	}
+	return total, err
+}
+
+// nest is a node of the schema with the columns below it. Nodes without any are left out.
+type nest struct {
+	name     string
+	optional bool
+	repeated bool
+	list     bool // a group around a repeated node, which is the list's
+	leaves   []*leaf
+	children []*nest // none: leaves[0] is the node's own
+}
+
+// newNest mirrors a node of the schema; leaves is by the number of a column, and next counts those.
+func newNest(node schema.Node, leaves map[int]*leaf, next *int) *nest {
+	n := &nest{
+		name:     node.Name(),
+		optional: node.RepetitionType() == parquet.Repetitions.Optional,
+		repeated: node.RepetitionType() == parquet.Repetitions.Repeated,
+	}
+	group, ok := node.(*schema.GroupNode)
+	if !ok {
+		if l := leaves[*next]; l != nil {
+			n.leaves = []*leaf{l}
+		}
+		*next++
+		return n
+	}
+	n.list = node.ConvertedType() == schema.ConvertedTypes.List
+	for i := range group.NumFields() {
+		if child := newNest(group.Field(i), leaves, next); len(child.leaves) > 0 {
+			n.children, n.leaves = append(n.children, child), append(n.leaves, child.leaves...)
+		}
+	}
+	return n
+}
+
+// read is the node's next value. definition and repetition are the levels of what is around it.
+func (n *nest) read(definition, repetition int16) (any, error) {
+	if n.repeated {
+		return n.readList(definition+1, repetition+1)
+	}
+	if n.optional {
+		if definition++; n.leaves[0].definition() < definition {
+			n.skip()
+			return nil, nil
+		}
+	}
+	return n.content(definition, repetition)
+}
+
+func (n *nest) readList(definition, repetition int16) (any, error) {
+	list := []any{}
+	if n.leaves[0].definition() < definition {
+		n.skip()
+		return list, nil
+	}
+	for {
+		value, err := n.content(definition, repetition)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, value)
+		if n.leaves[0].repeats() < repetition {
+			return list, nil
+		}
+	}
+}
+
+// content is the node's value where it is there. The group of a list, and that of its elements when they have one member, are no more
+// than how parquet spells lists.
+func (n *nest) content(definition, repetition int16) (any, error) {
+	switch {
+	case len(n.children) == 0:
+		return n.leaves[0].take(), nil
+	case n.list, n.repeated && len(n.children) == 1 && (n.name == "list" || n.name == "array" || n.name == "bag"):
+		return n.children[0].read(definition, repetition)
+	}
+	members := fields{}
+	before := n.leaves[0].entry
+	for _, child := range n.children {
+		value, err := child.read(definition, repetition)
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, field{child.name, value})
+	}
+	if n.leaves[0].entry == before {
+		return nil, fmt.Errorf("column %s: levels do not fit the schema", n.name)
+	}
+	return members, nil
+}
+
+// skip passes over one entry of every column below.
+func (n *nest) skip() {
+	for _, l := range n.leaves {
+		l.take()
+	}
+}

@@ -1,0 +1,175 @@
+package rows
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+)
+
+// Record is one row of a data set, checked for form only.
+type Record struct {
+	ID     string          // the row's own id, "" when it has none
+	Images []picture.Image // in the order of their <image> marks
+	Turns  []Turn
+}
+
+// Turn is one message of a conversation.
+type Turn struct {
+	Role string // "human", "gpt" or "system", whatever the file calls them
+	Text string // with an <image> mark where an image goes
+}
+
+// Source is a data set with random access to its rows. Record is safe for concurrent use, gives the same in any order of rows, and
+// puts the row's number into errors that wrap ErrRow. Fingerprint is the same for files with the same content, wherever they lie; it
+// is there to notice changes, not to withstand an adversary.
+type Source interface {
+	Len() int
+	Record(row int) (Record, error)
+	Fingerprint() string
+	io.Closer
+}
+
+// format is a kind of data set file.
+type format struct {
+	begins string // what its files begin with
+	open   func(file *os.File, progress picture.Progress) (Source, error)
+}
+
+// formats is the table of what Open reads. A file is told by how it begins, never by its name.
+var formats = []format{
+	{"[", openJSON},
+	{"{", openJSONLines},
+	{"PAR1", openParquet},
+	{"ARROW1", openArrow},
+	{"\xff\xff\xff\xff", openArrow},
+}
+
+// Open opens a data set: a file, or all that match a pattern such as part-*.jsonl, one after the other in the order of their names.
+// progress may be nil. A file that is not whole is refused here, a bad row when it is read.
+func Open(path string, progress picture.Progress) (Source, error) {
+	paths, err := picture.Matches(path)
+	if err != nil {
+		return nil, err
+	}
+	if progress == nil {
+		progress = func(int64, int64) {}
+	}
+	all := &parts{}
+	for i, path := range paths {
+		source, err := openFile(path, progress.Of(i, len(paths)))
+		if err != nil {
+			all.Close()
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		all.add(source, path)
+	}
+	if len(paths) == 1 {
+		return all.sources[0], nil
+	}
+	return all, nil
+}
+
+func openFile(path string, progress picture.Progress) (Source, error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, picture.Bare(err)
+	} else if !info.Mode().IsRegular() { // to open a pipe would wait for its writer
+		return nil, fmt.Errorf("not a regular file (%s); name a file, a pattern such as *.parquet, or shards with the key shards", info.Mode())
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, picture.Bare(err)
+	}
+	source, err := openAs(file, progress)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return source, nil
+}
+
+func openAs(file *os.File, progress picture.Progress) (Source, error) {
+	head := make([]byte, 512)
+	n, err := file.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	head = head[:n]
+	text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
+	for _, f := range formats {
+		if bytes.HasPrefix(text, []byte(f.begins)) {
+			return f.open(file, progress)
+		}
+	}
+	if len(text) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	return nil, fmt.Errorf("it begins with %q, which is no data set: JSON (an array of rows), JSON Lines, parquet and Arrow are read", head[:min(n, 12)])
+}
+
+// parts is several files as one data set.
+type parts struct {
+	sources []Source
+	paths   []string
+	ends    []int // rows up to and with each
+}
+
+func (p *parts) add(s Source, path string) {
+	p.sources, p.paths, p.ends = append(p.sources, s), append(p.paths, path), append(p.ends, p.Len()+s.Len())
+}
+
+func (p *parts) Len() int {
+	if len(p.ends) == 0 {
+		return 0
+	}
+	return p.ends[len(p.ends)-1]
+}
+
+// find says which file holds a row, and which row of it that is.
+func (p *parts) find(row int) (file, within int) {
+	file = sort.SearchInts(p.ends, row+1)
+	return file, row - p.ends[file] + p.sources[file].Len()
+}
+
+func (p *parts) Record(row int) (Record, error) {
+	file, within := p.find(row)
+	r, err := p.sources[file].Record(within)
+	return r, p.locate(err, file)
+}
+
+func (p *parts) outline(row int) (Record, error) {
+	file, within := p.find(row)
+	r, err := outline(p.sources[file], within)
+	return r, p.locate(err, file)
+}
+
+// locate puts the name of the file into a row's error.
+func (p *parts) locate(err error, file int) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", filepath.Base(p.paths[file]), err)
+}
+
+func (p *parts) Fingerprint() string {
+	var prints []string
+	for _, s := range p.sources {
+		prints = append(prints, s.Fingerprint())
+	}
+	return strconv.Itoa(len(prints)) + ":" + strings.Join(prints, ",")
+}
+
+func (p *parts) Close() error {
+	var errs []error
+	for _, s := range p.sources {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,194 @@
+package rows
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+)
+
+// A row of a table is a value: nil, string, []byte, int64, []any, or fields. The columns are the keys of a row in JSON: id, image or
+// images, conversations or messages; others are passed over. An image is a path, the bytes of a file, or Hugging Face's struct of
+// bytes and path, of which either may be null. Shards have more in it.
+
+// fields is a struct, or a row.
+type fields []field
+
+type field struct {
+	name  string
+	value any
+}
+
+func (f fields) has(name string) bool {
+	return slices.ContainsFunc(f, func(member field) bool { return member.name == name })
+}
+
+func (f fields) get(name string) any {
+	for _, member := range f {
+		if member.name == name {
+			return member.value
+		}
+	}
+	return nil
+}
+
+// rowColumns are the columns that a row is made of.
+var rowColumns = map[string]bool{"id": true, "image": true, "images": true, "conversations": true, "messages": true}
+
+// record makes a row of a table what the same row in JSON would be, apart from images that it holds itself.
+func (f fields) record() (Record, error) {
+	text := []byte{'{'}
+	var held []picture.Image
+	for _, column := range f {
+		if !rowColumns[column.name] || column.value == nil {
+			continue
+		}
+		if (column.name == "image" || column.name == "images") && holdsImages(column.value) {
+			var err error
+			if held, err = readHeld(column.value); err != nil {
+				return Record{}, picture.BadRow("%s %v", column.name, err)
+			}
+			continue
+		}
+		if len(text) > 1 {
+			text = append(text, ',')
+		}
+		text = append(appendQuoted(text, column.name), ':')
+		if turns, ok := column.value.(string); ok && (column.name == "conversations" || column.name == "messages") {
+			text = append(text, turns...) // JSON already
+			continue
+		}
+		text = appendJSON(text, column.value)
+	}
+	r, err := parseRecord(append(text, '}'))
+	switch {
+	case err != nil:
+		return Record{}, picture.BadRow("%v", err)
+	case len(held) > 0 && len(r.Images) > 0:
+		return Record{}, picture.BadRow("both a column and the messages name images; leave those of one")
+	case len(held) > 0:
+		r.Images = held
+	}
+	return r, nil
+}
+
+// appendJSON writes a value; bytes become null. Text that is not UTF-8 stays what it is, for parseRecord to refuse.
+func appendJSON(text []byte, value any) []byte {
+	switch v := value.(type) {
+	case string:
+		return appendQuoted(text, v)
+	case int64:
+		return strconv.AppendInt(text, v, 10)
+	case []any:
+		text = append(text, '[')
+		for i, element := range v {
+			if i > 0 {
+				text = append(text, ',')
+			}
+			text = appendJSON(text, element)
+		}
+		return append(text, ']')
+	case fields:
+		text = append(text, '{')
+		for i, member := range v {
+			if i > 0 {
+				text = append(text, ',')
+			}
+			text = appendJSON(append(appendQuoted(text, member.name), ':'), member.value)
+		}
+		return append(text, '}')
+	}
+	return append(text, "null"...)
+}
+
+func appendQuoted(text []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	text = append(text, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			text = append(text, '\\', c)
+		case c < 0x20:
+			text = append(text, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+		default:
+			text = append(text, c)
+		}
+	}
+	return append(text, '"')
+}
+
+// holdsImages says whether a value is pictures, not paths.
+func holdsImages(value any) bool {
+	switch v := value.(type) {
+	case []byte, fields:
+		return true
+	case []any:
+		return len(v) > 0 && holdsImages(v[0])
+	}
+	return false
+}
+
+// readHeld reads one image or a list of them.
+func readHeld(value any) (images []picture.Image, err error) {
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	for i, element := range list {
+		image, err := readHeldImage(element)
+		if err != nil {
+			return nil, fmt.Errorf("%d: %w", i+1, err)
+		}
+		images = append(images, image)
+	}
+	return images, nil
+}
+
+func readHeldImage(value any) (picture.Image, error) {
+	var image picture.Image
+	outlined := false // its bytes were left unread
+	switch v := value.(type) {
+	case []byte:
+		image.File = v
+	case fields:
+		outlined = !v.has("bytes") && !v.has("pixels")
+		image.Path, _ = v.get("path").(string)
+		image.File, _ = v.get("bytes").([]byte)
+		image.Prepared = heldPicture(v)
+	}
+	switch {
+	case len(image.File) > picture.MaxFileBytes:
+		return image, fmt.Errorf("is a file of %d bytes, over the limit of %d", len(image.File), picture.MaxFileBytes)
+	case image.File != nil || image.Prepared != nil:
+		return image, nil
+	case outlined:
+		return image, nil
+	case image.Path == "":
+		return image, errors.New("has neither bytes nor a path")
+	}
+	return image, checkPath(image.Path)
+}
+
+// heldPicture is what shards with pixels hold.
+func heldPicture(image fields) *picture.Picture {
+	pixels, ok := image.get("pixels").([]byte)
+	if !ok {
+		return nil
+	}
+	width, _ := image.get("width").(int64)
+	height, _ := image.get("height").(int64)
+	return &picture.Picture{Pixels: pixels, Width: int(width), Height: int(height)}
+}
+
+// atRow puts a row's number into its error.
+func atRow(row int, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, picture.ErrRow) {
+		return picture.BadRow("row %d: %v", row, err)
+	}
+	return fmt.Errorf("row %d: %w", row, err)
+}

@@ -1,0 +1,241 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// tokenizerConfig is what the JSON files beside a tokenizer.model or tokenizer.json say.
+type tokenizerConfig struct {
+	Class   string                `json:"tokenizer_class"`
+	Legacy  *bool                 `json:"legacy"`
+	AddBOS  *bool                 `json:"add_bos_token"`
+	AddEOS  bool                  `json:"add_eos_token"`
+	Decoder map[string]addedToken `json:"added_tokens_decoder"` // by id
+	specialNames
+	mapped   specialNames     // special_tokens_map.json, the older place
+	added    map[string]int32 // added_tokens.json, the older place
+	defaults specialNames     // what the tokenizer's class has where no file says more
+}
+
+// specialNames is which tokens have which part to play.
+type specialNames struct {
+	BOS        addedToken   `json:"bos_token"`
+	EOS        addedToken   `json:"eos_token"`
+	UNK        addedToken   `json:"unk_token"`
+	Pad        addedToken   `json:"pad_token"`
+	Additional []addedToken `json:"additional_special_tokens"`
+}
+
+// addedToken is a token as Hugging Face writes it: a string, or an object with its properties.
+type addedToken struct {
+	Content    string `json:"content"`
+	LStrip     bool   `json:"lstrip"`
+	RStrip     bool   `json:"rstrip"`
+	SingleWord bool   `json:"single_word"`
+	Normalized bool   `json:"normalized"`
+	Special    bool   `json:"special"`
+}
+
+// conditional says that more than its text decides where the token stands.
+func (a addedToken) conditional() bool { return a.LStrip || a.RStrip || a.SingleWord }
+
+func (a *addedToken) UnmarshalJSON(b []byte) error {
+	if json.Unmarshal(b, &a.Content) == nil {
+		return nil
+	}
+	type plain addedToken // without this method
+	return json.Unmarshal(b, (*plain)(a))
+}
+
+func readTokenizerConfig(folder string) (tokenizerConfig, error) {
+	var c tokenizerConfig
+	return c, errors.Join(
+		readOptionalJSON(filepath.Join(folder, "tokenizer_config.json"), &c),
+		readOptionalJSON(filepath.Join(folder, "special_tokens_map.json"), &c.mapped),
+		readOptionalJSON(filepath.Join(folder, "added_tokens.json"), &c.added),
+	)
+}
+
+// readOptionalJSON leaves value alone if there is no such file.
+func readOptionalJSON(path string, value any) error {
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(content, value); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// addBOS is add_bos_token, or otherwise if the file does not have it.
+func (c tokenizerConfig) addBOS(otherwise bool) bool {
+	if c.AddBOS == nil {
+		return otherwise
+	}
+	return *c.AddBOS
+}
+
+// needsJSON says that transformers' slow LlamaTokenizer would not do for these files, so that a tokenizer.json goes before a
+// tokenizer.model.
+func (c tokenizerConfig) needsJSON() bool {
+	for _, a := range c.Decoder {
+		if a.conditional() {
+			return true
+		}
+	}
+	return !c.llama()
+}
+
+func (c tokenizerConfig) llama() bool {
+	return c.Class == "" || c.Class == "LlamaTokenizer" || c.Class == "LlamaTokenizerFast"
+}
+
+func (c tokenizerConfig) legacy(choice string) (bool, error) {
+	switch choice {
+	case "auto":
+		return c.Legacy == nil || *c.Legacy, nil
+	case "true", "false":
+		return choice == "true", nil
+	}
+	return false, fmt.Errorf("legacy is %q; it must be auto, true or false", choice)
+}
+
+func (c tokenizerConfig) check() error {
+	if c.AddEOS {
+		return errors.New("tokenizer_config.json says add_eos_token; the templates write their own ends, so it must be false")
+	}
+	return nil
+}
+
+// spelling is the first that is not empty.
+func spelling(candidates ...addedToken) string {
+	for _, c := range candidates {
+		if c.Content != "" {
+			return c.Content
+		}
+	}
+	return ""
+}
+
+// addSpecials fills what t knows of special tokens. ids are those of the vocabulary; it adds the tokens that the files name to them.
+func (t *Tokenizer) addSpecials(ids map[string]int32, c tokenizerConfig) error {
+	if !c.llama() {
+		return fmt.Errorf("tokenizer_config.json says tokenizer_class %q; of a %s only LlamaTokenizer is supported", c.Class, modelFile)
+	}
+	for _, a := range c.Decoder {
+		if a.conditional() {
+			return fmt.Errorf("added token %q has lstrip, rstrip or single_word set; with a %s they are not supported", a.Content, modelFile)
+		}
+	}
+	c.defaults = specialNames{BOS: addedToken{Content: "<s>"}, EOS: addedToken{Content: "</s>"}, UNK: addedToken{Content: "<unk>"}}
+	return errors.Join(c.check(), t.addFromFiles(ids, c), t.addNames(ids, c))
+}
+
+// addNames finds the tokens that have a part to play, and makes control tokens of them.
+func (t *Tokenizer) addNames(ids map[string]int32, c tokenizerConfig) error {
+	for _, name := range []struct {
+		spellings []addedToken
+		id        *int32
+	}{
+		{[]addedToken{c.BOS, c.mapped.BOS, c.defaults.BOS}, &t.Bos},
+		{[]addedToken{c.EOS, c.mapped.EOS, c.defaults.EOS}, &t.Eos},
+		{[]addedToken{c.UNK, c.mapped.UNK, c.defaults.UNK}, &t.unk},
+		{[]addedToken{c.Pad}, nil},
+		{[]addedToken{c.mapped.Pad}, nil},
+	} {
+		id, err := t.addName(ids, spelling(name.spellings...))
+		if err != nil {
+			return err
+		}
+		if name.id != nil {
+			*name.id = id
+		}
+	}
+	for _, a := range slices.Concat(c.Additional, c.mapped.Additional) {
+		if _, err := t.addName(ids, a.Content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addName makes a control token of the token that is spelled text, and gives its id; -1 for no text.
+func (t *Tokenizer) addName(ids map[string]int32, text string) (int32, error) {
+	if text == "" {
+		return -1, nil
+	}
+	id, ok := ids[text]
+	if !ok {
+		return -1, fmt.Errorf("special token %q is in neither the vocabulary nor the added tokens", text)
+	}
+	t.addSpecial(specialToken{text: text, id: id, control: true})
+	return id, nil
+}
+
+// addFromFiles adds the tokens of added_tokens_decoder and added_tokens.json, and their ids to ids.
+func (t *Tokenizer) addFromFiles(ids map[string]int32, c tokenizerConfig) error {
+	for text, id := range c.added {
+		if _, ok := c.Decoder[strconv.Itoa(int(id))]; !ok {
+			if err := t.addToken(ids, addedToken{Content: text}, int(id)); err != nil {
+				return err
+			}
+		}
+	}
+	for key, a := range c.Decoder {
+		id, err := strconv.Atoi(key)
+		if err != nil {
+			return fmt.Errorf("added_tokens_decoder has the id %q", key)
+		}
+		if err := t.addToken(ids, a, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxAddedTokens keeps a wrong id from making a vocabulary of billions.
+const maxAddedTokens = 1 << 16
+
+func (t *Tokenizer) addToken(ids map[string]int32, a addedToken, id int) error {
+	switch {
+	case a.Content == "":
+		return fmt.Errorf("added token %d has no text", id)
+	case id < 0 || id >= len(ids)+maxAddedTokens:
+		return fmt.Errorf("added token %q has the id %d, outside the vocabulary", a.Content, id)
+	}
+	ids[a.Content] = int32(id)
+	t.addSpecial(specialToken{
+		text: a.Content, id: int32(id), control: a.Special,
+		lstrip: a.LStrip, rstrip: a.RStrip, singleWord: a.SingleWord, normalized: a.Normalized,
+	})
+	return nil
+}
+
+// addSpecial adds s, or makes the one that is spelled the same a control token.
+func (t *Tokenizer) addSpecial(s specialToken) {
+	i := slices.IndexFunc(t.specials, func(other specialToken) bool { return other.text == s.text })
+	if i < 0 {
+		i = len(t.specials)
+		t.specials = append(t.specials, s)
+	}
+	t.specials[i].id = s.id
+	t.specials[i].control = s.control || t.specials[i].control
+	for int(s.id) >= len(t.vocabulary) {
+		t.vocabulary = append(t.vocabulary, vocabularyEntry{})
+	}
+	t.vocabulary[s.id] = vocabularyEntry{textEntry, s.text}
+	if t.specials[i].control {
+		t.vocabulary[s.id] = vocabularyEntry{kind: controlEntry}
+	}
+}

@@ -1,0 +1,303 @@
+package tokenizer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// component is a part of a tokenizer.json: an object with a type, or null.
+type component struct {
+	Type string
+	raw  []byte
+}
+
+func (c *component) UnmarshalJSON(b []byte) error {
+	c.raw = bytes.Clone(b)
+	var typed struct {
+		Type string `json:"type"`
+	}
+	err := json.Unmarshal(b, &typed)
+	c.Type = typed.Type
+	return err
+}
+
+// strictJSON refuses keys that value has no field for: what is not known could change the ids.
+func strictJSON(text []byte, value any) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(value); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the JSON value")
+	}
+	return nil
+}
+
+// maxNesting keeps sequences within sequences from filling the stack.
+const maxNesting = 8
+
+// steps takes a component apart into those that run one after the other; list is the key that a Sequence has them under.
+func (c component) steps(list string, depth int) ([]component, error) {
+	switch {
+	case c.Type == "" && (len(c.raw) == 0 || string(c.raw) == "null"):
+		return nil, nil
+	case c.Type != "Sequence":
+		return []component{c}, nil
+	case depth == maxNesting:
+		return nil, fmt.Errorf("%s are nested too deeply", list)
+	}
+	var sequence map[string]json.RawMessage
+	var inner []component
+	if err := json.Unmarshal(c.raw, &sequence); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(sequence[list], &inner); err != nil || len(sequence) != 2 {
+		return nil, fmt.Errorf("component Sequence of %s is not a list of them", list)
+	}
+	var steps []component
+	for _, i := range inner {
+		more, err := i.steps(list, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, more...)
+	}
+	return steps, nil
+}
+
+// names is the types of components, for messages and to tell combinations apart.
+func names(steps []component) string {
+	var types []string
+	for _, s := range steps {
+		types = append(types, s.Type)
+	}
+	return strings.Join(types, ", ")
+}
+
+// pipeline reads all components but the model and the post-processor.
+func (f tokenizerJSON) pipeline() (*pipeline, error) {
+	p := &pipeline{}
+	marked, err := p.readNormalizer(f.Normalizer)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.readPreTokenizer(f.PreTokenizer); err != nil {
+		return nil, err
+	}
+	if p.decoder, err = parseDecoder(f.Decoder); err != nil {
+		return nil, err
+	}
+	byteLevel := p.cut != nil && p.metaspace == nil
+	switch {
+	case byteLevel != p.decoder.byteLevel:
+		return nil, errors.New("pre-tokenizer and decoder do not belong together: only one of them is ByteLevel")
+	case byteLevel && marked, marked && p.metaspace != nil:
+		return nil, errors.New("normalizer spells spaces ▁, but behind it stands a pre-tokenizer; that is not supported")
+	case !byteLevel && !marked && p.metaspace == nil:
+		return nil, errors.New("neither normalizer nor pre-tokenizer says how spaces are spelled; that is not supported")
+	}
+	return p, nil
+}
+
+// readNormalizer says whether the normalizer spells spaces ▁.
+func (p *pipeline) readNormalizer(c component) (marked bool, err error) {
+	steps, err := c.steps("normalizers", 0)
+	if err != nil {
+		return false, fmt.Errorf("normalizer: %w", err)
+	}
+	for _, step := range steps {
+		if err := checkNormalizer(step); err != nil {
+			return false, fmt.Errorf("normalizer: %w", err)
+		}
+	}
+	switch kinds := names(steps); kinds {
+	case "":
+		p.normalize = func(text string) aligned { return aligned{text: text} }
+	case "NFC":
+		p.normalize = composed
+	case "Replace":
+		p.normalize = func(text string) aligned { return markSpaces(text, false) }
+	case "Prepend, Replace":
+		p.normalize = func(text string) aligned { return markSpaces(text, text != "") }
+	default:
+		return false, fmt.Errorf("normalizer is %q; none, NFC, Replace, and Prepend with Replace are supported", kinds)
+	}
+	return len(steps) > 0 && steps[0].Type != "NFC", nil
+}
+
+func checkNormalizer(step component) error {
+	var s struct {
+		Type    string  `json:"type"`
+		Prepend string  `json:"prepend"`
+		Content string  `json:"content"`
+		Pattern pattern `json:"pattern"`
+	}
+	if err := strictJSON(step.raw, &s); err != nil {
+		return fmt.Errorf("%q: %w", step.Type, err)
+	}
+	switch {
+	case step.Type == "Prepend" && s.Prepend != space:
+		return fmt.Errorf("component Prepend puts %q before texts; only %q is supported", s.Prepend, space)
+	case step.Type == "Replace" && (s.Pattern != pattern{String: " "} || s.Content != space):
+		return fmt.Errorf("component Replace puts %q for %q; only %q for a space is supported", s.Content, s.Pattern, space)
+	}
+	return nil
+}
+
+// pattern is what Replace and Split look for: a text or a regular expression.
+type pattern struct {
+	String string
+	Regex  string
+}
+
+// metaspace is the pre-tokenizer Metaspace: it spells spaces ▁ and may put one before the text.
+type metaspace struct {
+	always, first bool // which stretches get one: all, or the one at the start of the text
+}
+
+func (s *metaspace) mark(text string, atStart bool) aligned {
+	begins := strings.HasPrefix(text, " ") || strings.HasPrefix(text, space)
+	return markSpaces(text, !begins && (s.always || s.first && atStart))
+}
+
+// readPreTokenizer fills metaspace, cut, or both.
+func (p *pipeline) readPreTokenizer(c component) error {
+	steps, err := c.steps("pretokenizers", 0)
+	if err != nil {
+		return fmt.Errorf("pre-tokenizer: %w", err)
+	}
+	switch kinds := names(steps); kinds {
+	case "":
+	case "Metaspace":
+		err = p.readMetaspace(steps[0])
+	case "ByteLevel":
+		p.cut = gpt2Word
+		err = checkByteLevel(steps[0], true)
+	case "Split, ByteLevel":
+		if p.cut, err = parseSplit(steps[0]); err == nil {
+			err = checkByteLevel(steps[1], false)
+		}
+	default:
+		return fmt.Errorf("pre-tokenizer is %q; none, Metaspace, ByteLevel, and Split with ByteLevel are supported", kinds)
+	}
+	return err
+}
+
+func (p *pipeline) readMetaspace(c component) error {
+	s := struct {
+		Type        string `json:"type"`
+		Replacement string `json:"replacement"`
+		Rendered    string `json:"str_rep"` // older files repeat it
+		AddPrefix   *bool  `json:"add_prefix_space"`
+		Scheme      string `json:"prepend_scheme"`
+		Split       *bool  `json:"split"`
+	}{Scheme: "always"}
+	if err := strictJSON(c.raw, &s); err != nil {
+		return fmt.Errorf("pre-tokenizer Metaspace: %w", err)
+	}
+	if s.Replacement != space {
+		return fmt.Errorf("pre-tokenizer Metaspace puts %q for a space; only %q is supported", s.Replacement, space)
+	}
+	p.metaspace = &metaspace{always: s.Scheme == "always", first: s.Scheme == "first"}
+	if !p.metaspace.always && !p.metaspace.first && s.Scheme != "never" {
+		return fmt.Errorf("pre-tokenizer Metaspace has the prepend_scheme %q; always, first and never are supported", s.Scheme)
+	}
+	if s.AddPrefix != nil && !*s.AddPrefix && s.Scheme != "never" {
+		return errors.New("pre-tokenizer Metaspace has no add_prefix_space, but a prepend_scheme")
+	}
+	if s.Split == nil || *s.Split {
+		p.cut = markedWord
+	}
+	return nil
+}
+
+// markedWord is the length of the first word where every ▁ begins one.
+func markedWord(text string) int {
+	if len(text) > len(space) {
+		if end := strings.Index(text[1:], space); end >= 0 {
+			return end + 1
+		}
+	}
+	return len(text)
+}
+
+func parseSplit(c component) (func(text string) int, error) {
+	var s struct {
+		Type     string  `json:"type"`
+		Pattern  pattern `json:"pattern"`
+		Behavior string  `json:"behavior"`
+		Invert   bool    `json:"invert"`
+	}
+	if err := strictJSON(c.raw, &s); err != nil {
+		return nil, fmt.Errorf("pre-tokenizer Split: %w", err)
+	}
+	if s.Behavior != "Isolated" || s.Invert {
+		return nil, fmt.Errorf("pre-tokenizer Split has the behavior %q, invert %t; only Isolated is supported", s.Behavior, s.Invert)
+	}
+	if s.Pattern.String != "" {
+		return nil, fmt.Errorf("pre-tokenizer Split looks for the text %q; only patterns are supported", s.Pattern.String)
+	}
+	return findPattern(s.Pattern.Regex)
+}
+
+func checkByteLevel(c component, regex bool) error {
+	s := struct {
+		Type      string `json:"type"`
+		AddPrefix bool   `json:"add_prefix_space"`
+		Trim      bool   `json:"trim_offsets"` // we have offsets of our own
+		Regex     bool   `json:"use_regex"`
+	}{AddPrefix: true, Regex: true}
+	if err := strictJSON(c.raw, &s); err != nil {
+		return fmt.Errorf("pre-tokenizer ByteLevel: %w", err)
+	}
+	if s.AddPrefix || s.Regex != regex {
+		return fmt.Errorf("pre-tokenizer ByteLevel has add_prefix_space %t, use_regex %t; only false, %t is supported here", s.AddPrefix, s.Regex, regex)
+	}
+	return nil
+}
+
+// parsePostProcessor is the token that the post-processor puts before a text, "" for none.
+func parsePostProcessor(c component) (bos string, err error) {
+	steps, err := c.steps("processors", 0)
+	if err != nil {
+		return "", fmt.Errorf("post-processor: %w", err)
+	}
+	for _, step := range steps {
+		switch step.Type {
+		case "ByteLevel": // only trims offsets
+		case "TemplateProcessing":
+			if bos, err = templateBOS(step); err != nil {
+				return "", fmt.Errorf("post-processor TemplateProcessing: %w", err)
+			}
+		default:
+			return "", fmt.Errorf("post-processor is %q; ByteLevel and TemplateProcessing are supported", step.Type)
+		}
+	}
+	return bos, nil
+}
+
+// templateBOS reads what a template makes of a single text; that of pairs is never used.
+func templateBOS(c component) (bos string, err error) {
+	var template struct {
+		Single []struct {
+			Special  *struct{ ID string } `json:"SpecialToken"`
+			Sequence *struct{ ID string } `json:"Sequence"`
+		} `json:"single"`
+	}
+	if err := json.Unmarshal(c.raw, &template); err != nil {
+		return "", err
+	}
+	parts := template.Single
+	if len(parts) == 2 && parts[0].Special != nil {
+		bos, parts = parts[0].Special.ID, parts[1:]
+	}
+	if len(parts) != 1 || parts[0].Sequence == nil {
+		return "", errors.New("a single text becomes more than one token before it; the templates write their own ends, so that is not supported")
+	}
+	return bos, nil
+}

@@ -1,0 +1,266 @@
+package runs
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// Ledger is the record of which rows each step of a run drew.
+type Ledger struct {
+	Dir   string // of one stage of the run
+	Stage string
+	data  []recipes.Data
+}
+
+// OpenLedger finds the ledger of a stage's run folder.
+func OpenLedger(dir string) (*Ledger, error) {
+	r, err := recipes.Load(filepath.Join(dir, RecipeFile), nil)
+	if err != nil {
+		return nil, err
+	}
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{Dir: dir, Stage: filepath.Base(absolute)}
+	stage, err := r.Stage(l.Stage)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	l.data = stage.Data
+	if !Exists(l.file()) {
+		return nil, fmt.Errorf("%w: %s is not there: no step was begun, or an older version trained the run", ErrUsage, l.file())
+	}
+	return l, nil
+}
+
+func (l *Ledger) file() string { return filepath.Join(l.Dir, LedgerFile) }
+
+// path is where a data set lies by the run's recipe.
+func (l *Ledger) path(source int) string {
+	if source >= len(l.data) {
+		return ""
+	}
+	return cmp.Or(l.data[source].Path, l.data[source].Shards)
+}
+
+func (l *Ledger) read(visit func(LedgerEntry) error) error {
+	file, err := os.Open(l.file())
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := ReadLedger(file, visit); err != nil {
+		return fmt.Errorf("%s: %w", l.file(), err)
+	}
+	return nil
+}
+
+// spans is ascending steps, as the first and last of each unbroken series.
+type spans [][2]int
+
+func (s spans) with(step int) spans {
+	if last := len(s) - 1; last >= 0 && s[last][1] == step-1 {
+		s[last][1] = step
+		return s
+	}
+	return append(s, [2]int{step, step})
+}
+
+func (s spans) String() string {
+	if len(s) == 0 {
+		return "no steps"
+	}
+	var parts []string
+	for _, span := range s {
+		parts = append(parts, fmt.Sprintf("%d to %d", span[0], span[1]))
+	}
+	return "steps " + strings.Join(parts, ", ")
+}
+
+// LedgerSummary is a whole ledger in numbers.
+type LedgerSummary struct {
+	Stage  string        `json:"stage"`
+	Steps  spans         `json:"steps"` // first and last of each unbroken series
+	Counts []LedgerCount `json:"data"`
+}
+
+// LedgerCount is what was drawn from one data set. One whose content changed on the way stands once for each.
+type LedgerCount struct {
+	Source   int    `json:"source"` // which entry of the recipe's data list
+	Path     string `json:"path"`
+	Rows     int    `json:"rows"` // that it has
+	Samples  int    `json:"samples"`
+	Skipped  int    `json:"skipped"`  // samples that were left out, beside Samples
+	Distinct int    `json:"distinct"` // rows among Samples
+
+	print string
+	drawn map[int]uint64 // of rows, 64 in each
+}
+
+// Summary counts what all steps drew.
+func (l *Ledger) Summary() (LedgerSummary, error) {
+	s := LedgerSummary{Stage: l.Stage, Steps: spans{}, Counts: []LedgerCount{}}
+	err := l.read(func(step LedgerEntry) error {
+		s.Steps = s.Steps.with(step.Step)
+		for _, row := range step.Rows {
+			l.of(&s, row.Source, step.Data[row.Source]).add(row)
+		}
+		return nil
+	})
+	return s, err
+}
+
+// of is the line of a data set with that content.
+func (l *Ledger) of(s *LedgerSummary, source int, content LedgerSource) *LedgerCount {
+	for i := range slices.Backward(s.Counts) {
+		if found := &s.Counts[i]; found.Source == source && found.print == content.Fingerprint {
+			return found
+		}
+	}
+	s.Counts = append(s.Counts, LedgerCount{Source: source, Path: l.path(source), Rows: content.Rows, print: content.Fingerprint, drawn: map[int]uint64{}})
+	return &s.Counts[len(s.Counts)-1]
+}
+
+func (s *LedgerCount) add(row data.Drawn) {
+	if row.Skipped {
+		s.Skipped++
+		return
+	}
+	s.Samples++
+	if bit := uint64(1) << (row.Row % 64); s.drawn[row.Row/64]&bit == 0 {
+		s.drawn[row.Row/64] |= bit
+		s.Distinct++
+	}
+}
+
+// LedgerStep is the rows of one step.
+type LedgerStep struct {
+	Stage string         `json:"stage"`
+	Step  int            `json:"step"`
+	Paths map[int]string `json:"data"` // of the data sets that it draws from
+	Rows  []LedgerRow    `json:"rows"` // in the order of the step
+}
+
+// LedgerRow is one of them.
+type LedgerRow struct {
+	Source  int    `json:"source"` // which entry of the recipe's data list
+	Row     int    `json:"row"`
+	ID      string `json:"id,omitempty"`      // "" where the row has none, or its data set is gone or changed
+	Skipped bool   `json:"skipped,omitempty"` // it was left out
+	Reason  string `json:"reason,omitempty"`  // why
+}
+
+// Step looks a step up, with the ids of its rows from the data sets, as far as they are what the run read. report is told where not.
+func (l *Ledger) Step(number int, report Report) (LedgerStep, error) {
+	var found LedgerEntry
+	var known spans
+	err := l.read(func(s LedgerEntry) error {
+		if known = known.with(s.Step); s.Step == number {
+			found = s
+		}
+		return nil
+	})
+	if err != nil {
+		return LedgerStep{}, err
+	}
+	if found.Step == 0 {
+		return LedgerStep{}, fmt.Errorf("%w: step %d is not in %s, which has %v", ErrUsage, number, l.file(), known)
+	}
+	s := LedgerStep{Stage: l.Stage, Step: number, Paths: map[int]string{}}
+	for _, row := range found.Rows {
+		s.Rows = append(s.Rows, LedgerRow{Source: row.Source, Row: row.Row, Skipped: row.Skipped})
+		s.Paths[row.Source] = l.path(row.Source)
+	}
+	for source := range found.Data {
+		if _, drawn := s.Paths[source]; !drawn {
+			continue
+		}
+		if err := l.name(s.Rows, source, found.Data[source], report); err != nil {
+			return LedgerStep{}, err
+		}
+	}
+	return s, l.explain(&s)
+}
+
+// name gives the rows of one data set their ids.
+func (l *Ledger) name(drawn []LedgerRow, source int, content LedgerSource, report Report) error {
+	opened, err := l.open(source, report)
+	if err != nil {
+		report.Say(fmt.Sprintf("data[%d] cannot be opened, so its rows have no ids here: %v", source, err))
+		return nil
+	}
+	defer opened.Close()
+	if now := LedgerDataOf([]rows.Source{opened}); now[0] != content {
+		report.Say(fmt.Sprintf("data[%d] %s has changed since the run read it, so its rows have no ids here", source, l.path(source)))
+		return nil
+	}
+	for i := range drawn {
+		if drawn[i].Source != source {
+			continue
+		}
+		record, err := opened.Record(drawn[i].Row)
+		if err != nil && !errors.Is(err, picture.ErrRow) {
+			return fmt.Errorf("data[%d] row %d: %w", source, drawn[i].Row, err)
+		}
+		drawn[i].ID = record.ID
+	}
+	return nil
+}
+
+func (l *Ledger) open(source int, report Report) (rows.Source, error) {
+	switch {
+	case source >= len(l.data):
+		return nil, fmt.Errorf("%s does not name it", RecipeFile)
+	case l.data[source].Shards != "":
+		return rows.OpenShards(l.data[source].Shards)
+	}
+	return OpenPath(l.data[source].Path, report)
+}
+
+// explain says of skipped rows what the quarantine says of them.
+func (l *Ledger) explain(s *LedgerStep) error {
+	file, err := os.Open(filepath.Join(l.Dir, QuarantineFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<24)
+	for lines.Scan() {
+		var skip data.Skip
+		if json.Unmarshal(lines.Bytes(), &skip) != nil || skip.Step != s.Step {
+			continue
+		}
+		for i, row := range s.Rows {
+			if row.Skipped && row.Source == skip.Source && row.Row == skip.Row {
+				s.Rows[i].ID, s.Rows[i].Reason = cmp.Or(row.ID, skip.ID), skip.Reason
+			}
+		}
+	}
+	return lines.Err()
+}
+
+func OpenPath(path string, report Report) (rows.Source, error) {
+	source, err := rows.Open(path, func(done, total int64) { report.Progress("indexing "+filepath.Base(path), done, total) })
+	if err != nil {
+		return nil, fmt.Errorf("path: %w", err)
+	}
+	return source, nil
+}

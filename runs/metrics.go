@@ -1,0 +1,50 @@
+package runs
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+)
+
+// Metrics is one line of metrics.jsonl: what one optimizer step did. Timings and memory stand last; the rest is the same, byte for
+// byte, whether a run was interrupted or not.
+type Metrics struct {
+	Step             int               `json:"step"` // from 1
+	Epoch            Number            `json:"epoch"`
+	Loss             Number            `json:"loss"`
+	LossBy           map[string]Number `json:"loss_by"`   // token mean over samples with an image, and over those of text alone
+	LR               map[string]Number `json:"lr"`        // part -> rate used by this update
+	GradNorm         Number            `json:"grad_norm"` // before clipping
+	SupervisedTokens int               `json:"supervised_tokens"`
+	Tokens           int               `json:"tokens"` // positions, image features included
+	Images           int               `json:"images"`
+	Samples          int               `json:"samples"`
+	Skipped          int               `json:"skipped"`
+
+	StepMS          Number `json:"step_ms"`
+	DataWaitMS      Number `json:"data_wait_ms"`
+	TokensPerS      Number `json:"tokens_per_s"`
+	PeakMemoryBytes int64  `json:"peak_memory_bytes"`
+}
+
+// Number is a float whose JSON is a string when it is not finite.
+type Number float64
+
+// MarshalJSON writes the shortest text that reads back as the same float64.
+func (n Number) MarshalJSON() ([]byte, error) {
+	if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) {
+		return json.Marshal(strconv.FormatFloat(f, 'g', -1, 64))
+	}
+	return json.Marshal(float64(n))
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (n *Number) UnmarshalJSON(text []byte) error {
+	var quoted string
+	if json.Unmarshal(text, &quoted) == nil {
+		text = []byte(quoted)
+	}
+	f, err := strconv.ParseFloat(string(text), 64)
+	*n = Number(f)
+	return err
+}

@@ -1,0 +1,107 @@
+package answer
+
+import (
+	"path/filepath"
+	"slices"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/train/input"
+)
+
+// Answerer is an opened model that answers questions about pictures.
+type Answerer struct {
+	located
+	*input.Reading
+	LLaVA   *model.LLaVA
+	encoder *data.Encoder
+}
+
+func OpenAnswerer(path string, report runs.Report) (*Answerer, error) {
+	where, err := Locate(path)
+	if err != nil {
+		return nil, err
+	}
+	a := &Answerer{located: where}
+	if a.Reading, err = input.OpenReading(where.Model); err != nil {
+		return nil, err
+	}
+	template, err := data.OpenTemplate(where.Template)
+	if err != nil {
+		return nil, err
+	}
+	if a.encoder, err = data.NewEncoder(a.Tokenizer, template, where.Model.Language.MaxLength, int(a.Tower.Tokens)); err != nil {
+		return nil, err
+	}
+	device, dtype, err := train.Placement("auto", "auto")
+	if err != nil {
+		return nil, err
+	}
+	table, options := a.Processor.Table(), where.Open()
+	options.Device, options.Dtype, options.Normalization = device, dtype, table[:]
+	options.Progress = func(done, total int64) { report.Progress("loading weights", done, total) }
+	if a.LLaVA, err = model.Open(where.Model, options); err != nil {
+		return nil, err
+	}
+	if err := a.Fits(a.LLaVA.Language.Describe()); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// picture prepares an image file for the tower.
+func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
+	images, err := picture.OpenImages(filepath.Dir(path), nil)
+	if err != nil {
+		return picture.Picture{}, err
+	}
+	defer images.Close()
+	decoded, err := images.Read(filepath.Base(path))
+	if err != nil {
+		return picture.Picture{}, err
+	}
+	return a.Picture(decoded, a.Aspect), nil
+}
+
+// Batch is one question, about a picture when there is one, as the model takes it.
+func (a *Answerer) Batch(prepared *picture.Picture, question string) (data.Batch, error) {
+	ids, err := a.encoder.Prompt(question, prepared != nil)
+	if err != nil {
+		return data.Batch{}, err
+	}
+	sample := data.Sample{IDs: ids, Labels: slices.Repeat([]int32{data.Ignore}, len(ids))}
+	if prepared != nil {
+		sample.Images = []picture.Picture{*prepared}
+	}
+	return data.Collate([]data.Sample{sample}, int(a.Tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+}
+
+// Answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.
+func (a *Answerer) Answer(picture *picture.Picture, question string, how model.Sampling, emit func(text string)) error {
+	batch, err := a.Batch(picture, question)
+	if err != nil {
+		return err
+	}
+	stream := a.stream(emit)
+	err = a.LLaVA.Generate(input.Input(batch), a.stopping(how), stream.token)
+	stream.end()
+	return err
+}
+
+// stream turns an answer's tokens into text.
+func (a *Answerer) stream(emit func(text string)) *stream {
+	_, stopText := a.encoder.Stop()
+	return newStream(a.Tokenizer.NewDecoder(), stopText, emit)
+}
+
+// stopping is how, with the tokens that end an answer.
+func (a *Answerer) stopping(how model.Sampling) model.Sampling {
+	how.Stop, _ = a.encoder.Stop()
+	return how
+}
+
+func (a *Answerer) Close() { a.LLaVA.Free() }

@@ -1,0 +1,91 @@
+package answer
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// located is what a MODEL argument stands for.
+type located struct {
+	Model    recipes.Model
+	overlay  []string // weight files over those of the recipe
+	lora     map[string]recipes.LoRA
+	seed     uint64 // of parts that the recipe makes from a configuration
+	Dtype    string // as in a recipe
+	Template string
+	Aspect   string
+}
+
+// Open is where the model's values come from.
+func (l located) Open() model.OpenOptions {
+	return model.OpenOptions{Seed: l.seed, Overlay: l.overlay, LoRA: l.lora}
+}
+
+// Locate finds the model behind a path: a run folder (its export, else its newest checkpoint), a checkpoint,
+// a LLaVA folder, or the Hugging Face id of one.
+func Locate(path string) (located, error) {
+	has := func(elements ...string) bool {
+		_, err := os.Stat(filepath.Join(append([]string{path}, elements...)...))
+		return err == nil
+	}
+	switch {
+	case has("config.json"):
+		return locateFolder(path)
+	case has("mm_projector.safetensors"):
+		overlay := []string{model.ProjectorFile(path)}
+		for _, file := range []string{model.AdapterFile, model.OthersFile} {
+			if has(file) {
+				overlay = append(overlay, filepath.Join(path, file))
+			}
+		}
+		return locateInRun(filepath.Dir(path), overlay...)
+	case has("state.json"):
+		return locateInRun(filepath.Dir(filepath.Dir(path)), filepath.Join(path, "model.safetensors"))
+	case has("export"):
+		return Locate(filepath.Join(path, "export"))
+	case has("recipe.yaml"):
+		newest, _, ok, err := checkpoints.Run{Dir: path}.Newest()
+		if err == nil && !ok {
+			err = fmt.Errorf("%s has no finished export and no checkpoint yet", path)
+		}
+		if err != nil {
+			return located{}, err
+		}
+		return Locate(newest.Dir)
+	}
+	for _, stage := range []string{"finetune", "pretrain"} {
+		if has(stage) {
+			return Locate(filepath.Join(path, stage))
+		}
+	}
+	if dir, err := model.Resolve(path); err == nil && dir != path { // a Hugging Face id
+		return locateFolder(dir)
+	}
+	return located{}, fmt.Errorf("%s is not a model: give a run folder, a checkpoint, a LLaVA folder, or the Hugging Face id of one in the local hub cache", path)
+}
+
+// locateInRun is the recipe of a run folder with weights laid over it.
+func locateInRun(runDir string, weights ...string) (located, error) {
+	r, err := recipes.Load(filepath.Join(runDir, "recipe.yaml"), nil)
+	if err != nil {
+		return located{}, err
+	}
+	stage, err := r.Stage(filepath.Base(runDir))
+	if err != nil {
+		return located{}, err
+	}
+	return located{
+		Model: r.Model, overlay: weights, lora: stage.Adapters(), seed: r.Seed, Dtype: r.Dtype, Template: stage.Template, Aspect: stage.Image,
+	}, nil
+}
+
+// locateFolder reads the configuration of a whole model's folder: one that llavatrain exported, the original's, or transformers'.
+func locateFolder(dir string) (located, error) {
+	m, notes, err := model.ReadLLaVA(dir)
+	return located{Model: m, Dtype: "auto", Template: notes.Template, Aspect: notes.Aspect}, err
+}

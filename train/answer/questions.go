@@ -1,0 +1,144 @@
+package answer
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+)
+
+// question is a line of the original's question files (llava/eval/model_vqa.py); without an image it is about text alone.
+type question struct {
+	ID    json.RawMessage `json:"question_id"` // a string or a number
+	Image string          `json:"image"`
+	Text  string          `json:"text"`
+
+	index, line int // among the questions, from 0; in the file, from 1
+}
+
+// questionAnswer is a line of its answer files.
+type questionAnswer struct {
+	ID       json.RawMessage `json:"question_id"`
+	Prompt   string          `json:"prompt"`
+	Text     string          `json:"text"`
+	AnswerID string          `json:"answer_id"` // the original's is random; this one follows from the others
+	ModelID  string          `json:"model_id"`
+	Metadata struct{}        `json:"metadata"`
+}
+
+func newQuestionAnswer(q question, text, modelID string) questionAnswer {
+	a := questionAnswer{ID: q.ID, Prompt: q.Text, Text: text, ModelID: modelID}
+	all, _ := json.Marshal(a) // of strings: it cannot fail
+	sum := sha256.Sum256(all)
+	a.AnswerID = hex.EncodeToString(sum[:11])
+	return a
+}
+
+// readQuestions reads a question file.
+func readQuestions(path string) (questions []question, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("questions: %w", err)
+	}
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		q := question{index: len(questions), line: number}
+		if err := q.parse(line); err != nil {
+			return nil, fmt.Errorf("questions: %s line %d: %w", path, number, err)
+		}
+		questions = append(questions, q)
+	}
+	if len(questions) == 0 {
+		return nil, fmt.Errorf("questions: %s holds none", path)
+	}
+	return questions, nil
+}
+
+func (q *question) parse(line []byte) error {
+	if err := json.Unmarshal(line, q); err != nil {
+		return fmt.Errorf(`it is not an object of question_id, image and text: %w`, err)
+	}
+	if q.Text == "" {
+		return errors.New("text is missing or empty")
+	}
+	id, err := questionID(q.ID)
+	q.ID = json.RawMessage(id)
+	return err
+}
+
+// questionID is an id in the one spelling by which questions and answers are told apart, and which answers carry.
+func questionID(raw json.RawMessage) (string, error) {
+	switch {
+	case len(raw) == 0:
+		return "", errors.New("question_id is missing")
+	case raw[0] == '"':
+		var text string
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return "", fmt.Errorf("question_id: %w", err)
+		}
+		spelled, err := json.Marshal(text)
+		return string(spelled), err
+	case raw[0] == '-' || '0' <= raw[0] && raw[0] <= '9':
+		return string(raw), nil
+	}
+	return "", errors.New("question_id must be a string or a number")
+}
+
+// unanswered leaves out the questions whose answers a file already holds. An id may come several times: each answer counts for one of
+// them, in their order. A last line that was torn by a crash is cut off; a file of anything else is refused and left as it is.
+func unanswered(questions []question, path string) (rest []question, err error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return questions, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("answers: %w", err)
+	}
+	given, number := map[string]int{}, 0
+	for line := range bytes.Lines(text) {
+		number++
+		id, err := answeredID(line)
+		if err != nil {
+			return nil, fmt.Errorf("answers: %s line %d: %w; name another --out", path, number, err)
+		}
+		given[id]++
+	}
+	if err := checkpoints.TruncateJSONL(path, func([]byte) bool { return true }); err != nil {
+		return nil, err
+	}
+	for _, q := range questions {
+		if given[string(q.ID)]--; given[string(q.ID)] < 0 {
+			rest = append(rest, q)
+		}
+	}
+	return rest, nil
+}
+
+// answeredID is the question that a line answers, "" for the beginning of a line that was not finished.
+func answeredID(line []byte) (string, error) {
+	const beginning = `{"question_id":` // of every line that is written here
+	if !bytes.HasSuffix(line, []byte("\n")) {
+		if n := min(len(line), len(beginning)); string(line[:n]) != beginning[:n] {
+			return "", errors.New("it is not an answer file")
+		}
+		return "", nil
+	}
+	var a struct {
+		ID     json.RawMessage `json:"question_id"`
+		Prompt *string         `json:"prompt"`
+	}
+	if err := json.Unmarshal(line, &a); err != nil || a.Prompt == nil {
+		return "", errors.New("it is not an answer with question_id and prompt")
+	}
+	return questionID(a.ID)
+}

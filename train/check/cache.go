@@ -1,0 +1,118 @@
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/llavatrain/llavatrain/train/input"
+)
+
+// checkVersion changes when check finds something else in the same data.
+const checkVersion = 1
+
+// sourceChecked is the result for one data set, and what it holds for.
+type sourceChecked struct {
+	Found   DataChecked `json:"found"`
+	Skipped []int       `json:"skipped"` // all rows that a run leaves out
+	Images  []string    `json:"images"`  // every image that was looked at
+	Stamps  []int64     `json:"stamps"`  // of each, by data.Images.Stamp
+}
+
+// cacheFile names the result by everything that it depends on, except for the image files.
+func (c *rowCheck) cacheFile() (string, error) {
+	dir, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	entry := c.Stage.Data[c.source]
+	prints, err := c.Fingerprints()
+	if err != nil {
+		return "", err
+	}
+	key := fmt.Sprintln(checkVersion, c.beside(), c.path(), entry.Images, archives(entry.Images), c.Sources[c.source].Fingerprint(), prints["tokenizer"], prints["tokenizer.legacy"],
+		c.Stage.Template, c.Encoder.Settings(), c.options.Decode, c.options.NoTokens)
+	return filepath.Join(dir, "check", input.HashOf([]byte(key))+".json"), nil
+}
+
+// archives is the size and time of change of image archives; pictures in a folder have stamps of their own.
+func archives(path string) (stamps []string) {
+	files, _ := filepath.Glob(path) // a path that is no pattern was opened before
+	for _, file := range append(files, path) {
+		if info, err := os.Stat(file); err == nil && !info.IsDir() {
+			stamps = append(stamps, fmt.Sprint(file, info.Size(), info.ModTime().UnixNano()))
+		}
+	}
+	return stamps
+}
+
+// beside is the contents of the files that say how the tokenizer's is to be read.
+func (c *rowCheck) beside() (hashes []string) {
+	file, _ := c.Tokenizer.File()
+	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"} {
+		text, _ := os.ReadFile(filepath.Join(filepath.Dir(file), name)) // most folders lack some
+		hashes = append(hashes, input.HashOf(text))
+	}
+	return hashes
+}
+
+// cacheDir is where llavatrain keeps what it can make again.
+func cacheDir() (string, error) {
+	if dir := os.Getenv("LLAVATRAIN_CACHE"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "llavatrain"), err
+}
+
+// cached is the result of an earlier check of the same rows and images.
+func (c *rowCheck) cached() (sourceChecked, bool) {
+	var s sourceChecked
+	file, err := c.cacheFile()
+	if err != nil {
+		return s, false
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || json.Unmarshal(text, &s) != nil || len(s.Images) != len(s.Stamps) {
+		return s, false
+	}
+	return s, c.unchanged(s)
+}
+
+// unchanged says whether all image files are as they were.
+func (c *rowCheck) unchanged(s sourceChecked) bool {
+	var next atomic.Int64
+	var changed atomic.Bool
+	var working sync.WaitGroup
+	for range 2 * runtime.GOMAXPROCS(0) {
+		working.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(s.Images)) && !changed.Load(); i = next.Add(1) - 1 {
+				if c.Dataset.Images[c.source].Stamp(s.Images[i]) != s.Stamps[i] {
+					changed.Store(true)
+				}
+			}
+		})
+	}
+	working.Wait()
+	return !changed.Load()
+}
+
+// keep writes the result for the next check. A cache that cannot be written is no reason to fail.
+func (c *rowCheck) keep(s sourceChecked) {
+	file, err := c.cacheFile()
+	if err != nil || os.MkdirAll(filepath.Dir(file), 0o777) != nil {
+		return
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return
+	}
+	part := fmt.Sprintf("%s.%d", file, os.Getpid())
+	if os.WriteFile(part, text, 0o666) != nil || os.Rename(part, file) != nil {
+		os.Remove(part)
+	}
+}

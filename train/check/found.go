@@ -1,0 +1,253 @@
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/bits"
+	"regexp"
+	"slices"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/rows"
+)
+
+// DataChecked is what was found in one data set.
+type DataChecked struct {
+	Path    string `json:"path"`
+	Images  string `json:"images_folder"`
+	Rows    int    `json:"rows"`
+	Skipped int    `json:"skipped"` // rows that a run leaves out
+	Reasons []Kind `json:"reasons"` // why, the commonest first
+	Cut     *Kind  `json:"cut"`     // rows longer than max_length; nil without tokens
+
+	Duplicates  Kind `json:"duplicates"`   // rows with the images and turns of a row before them
+	RepeatedIDs Kind `json:"repeated_ids"` // rows with the id of a row before them
+
+	Tokens     *int64 `json:"tokens"`     // positions of all rows that are used, after any cut; nil without tokens
+	Supervised *int64 `json:"supervised"` // of them with a label
+
+	ImageFiles int             `json:"image_files"` // distinct paths
+	Lengths    []Bin           `json:"lengths"`     // of rows in positions, before any cut
+	Sizes      []Bin           `json:"image_sizes"` // of image files by their longer side in pixels
+	Folders    []FolderChecked `json:"folders"`     // the largest first
+}
+
+// Kind is a kind of finding: how many rows have it, and some of them.
+type Kind struct {
+	Reason string    `json:"reason,omitempty"`
+	Advice string    `json:"advice,omitempty"` // what to do, where the reason does not say it
+	Count  int       `json:"count"`
+	Rows   []Finding `json:"rows"`
+}
+
+// Finding is one row that has something.
+type Finding struct {
+	Row    int    `json:"row"` // from 0
+	ID     string `json:"id,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Of     *int   `json:"of,omitempty"`   // the row that it repeats
+	Lost   int    `json:"lost,omitempty"` // positions over max_length
+}
+
+// Bin counts the values above the bin before and up to UpTo.
+type Bin struct {
+	UpTo  int `json:"up_to"`
+	Count int `json:"count"`
+}
+
+// FolderChecked is one part of a data set: the rows whose first image lies below one folder.
+type FolderChecked struct {
+	Folder     string `json:"folder"`
+	Rows       int    `json:"rows"`
+	Skipped    int    `json:"skipped"`
+	Cut        int    `json:"cut"`
+	Tokens     int64  `json:"tokens"`
+	Supervised int64  `json:"supervised"`
+}
+
+// tally is what can be added up, block by block.
+type tally struct {
+	rows, images       int
+	tokens, supervised int64
+	folders            map[string]*FolderChecked
+}
+
+func (t *tally) folder(r rows.Record) *FolderChecked {
+	name := folderOf(r)
+	if t.folders[name] == nil {
+		t.folders[name] = &FolderChecked{Folder: name}
+	}
+	return t.folders[name]
+}
+
+func (t *tally) count(s data.Sample, folder *FolderChecked) {
+	supervised := int64(0)
+	for _, label := range s.Labels {
+		if label != data.Ignore {
+			supervised++
+		}
+	}
+	t.tokens += int64(s.Length())
+	t.supervised += supervised
+	folder.Tokens += int64(s.Length())
+	folder.Supervised += supervised
+	if s.Cut > 0 {
+		folder.Cut++
+	}
+}
+
+func (t *tally) add(other tally) {
+	t.rows += other.rows
+	t.images += other.images
+	t.tokens += other.tokens
+	t.supervised += other.supervised
+	for name, f := range other.folders {
+		if t.folders[name] == nil {
+			t.folders[name] = &FolderChecked{Folder: name}
+		}
+		sum := t.folders[name]
+		sum.Rows += f.Rows
+		sum.Skipped += f.Skipped
+		sum.Cut += f.Cut
+		sum.Tokens += f.Tokens
+		sum.Supervised += f.Supervised
+	}
+}
+
+// conclude makes the result of what was counted.
+func (c *rowCheck) conclude(t tally, skips, cuts []Finding) sourceChecked {
+	entry := c.Stage.Data[c.source]
+	f := DataChecked{
+		Path: c.path(), Images: entry.Images, Rows: t.rows, Skipped: len(skips), Reasons: byReason(skips), ImageFiles: len(c.images),
+		Duplicates: c.repeats(c.rows), RepeatedIDs: c.repeats(c.ids), Lengths: histogram(slices.Values(c.lengths)), Folders: sortedFolders(t.folders),
+	}
+	if !c.options.NoTokens {
+		f.Tokens, f.Supervised = &t.tokens, &t.supervised
+		cut := newKind("longer than max_length: the end is cut off", cuts)
+		f.Cut = &cut
+	}
+	out := sourceChecked{Skipped: []int{}}
+	for _, s := range skips {
+		out.Skipped = append(out.Skipped, s.Row)
+	}
+	f.Sizes = histogram(func(yield func(int32) bool) {
+		for _, image := range c.images {
+			if !yield(int32(max(image.width, image.height))) {
+				return
+			}
+		}
+	})
+	for _, name := range slices.Sorted(maps.Keys(c.images)) {
+		out.Images, out.Stamps = append(out.Images, name), append(out.Stamps, c.images[name].stamp)
+	}
+	out.Found = f
+	return out
+}
+
+// listed is how many rows of a kind are named.
+const listed = 1000
+
+func newKind(reason string, rows []Finding) Kind {
+	return Kind{Reason: reason, Count: len(rows), Rows: append([]Finding{}, rows[:min(len(rows), listed)]...)}
+}
+
+func (c *rowCheck) repeats(hashes []uint64) Kind {
+	rows, of := repeated(hashes)
+	var list []Finding
+	for i, row := range rows[:min(len(rows), listed)] {
+		list = append(list, Finding{Row: row, Of: &of[i]})
+	}
+	kind := newKind("", list)
+	kind.Count = len(rows)
+	return kind
+}
+
+// particular is what differs between reasons of one kind: quoted text and numbers.
+var particular = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\d+`)
+
+// byReason sorts rows by why they are skipped.
+func byReason(skips []Finding) []Kind {
+	groups := map[string][]Finding{}
+	for _, s := range skips {
+		key := particular.ReplaceAllString(s.Reason, "…")
+		groups[key] = append(groups[key], s)
+	}
+	kinds := []Kind{}
+	for _, key := range slices.Sorted(maps.Keys(groups)) {
+		kind := newKind(key, groups[key])
+		kind.Advice = advice(key)
+		kinds = append(kinds, kind)
+	}
+	slices.SortStableFunc(kinds, func(a, b Kind) int { return b.Count - a.Count })
+	return kinds
+}
+
+// advices say what to do about reasons that only say what is wrong.
+var advices = []struct {
+	reason *regexp.Regexp
+	advice string
+}{
+	{regexp.MustCompile(`no such file`), "fetch the image, or let data.images name the folder that the paths start from"},
+	{regexp.MustCompile(`truncated|not enough pixel|unexpected EOF`), "the file is not complete: fetch or save the image again"},
+	{regexp.MustCompile(`over the limit|too long`), "scale the image down, or give the file a shorter name"},
+	{regexp.MustCompile(`cannot be decoded|has no pixels`), "save the image again as JPEG or PNG"},
+	{regexp.MustCompile(`not a regular file|symbolic link`), "put the image file itself in this place"},
+	{regexp.MustCompile(`not a picture|no known picture|zero bytes|file is empty`), "put the picture itself in this place, or remove the row"},
+	{regexp.MustCompile(`UTF-|character|JSON`), "mend the row's JSON: write the file with a JSON library, as UTF-8"},
+	{regexp.MustCompile(`is missing|comes twice`), "write each key once, as the README shows"},
+	{regexp.MustCompile(`is expected|no human turn|ends with turn`), "let from be human and gpt in turn, human first, gpt last"},
+}
+
+func advice(reason string) string {
+	for _, a := range advices {
+		if a.reason.MatchString(reason) {
+			return a.advice
+		}
+	}
+	return ""
+}
+
+// histogram counts values above 0 in bins that double.
+func histogram(values func(yield func(int32) bool)) []Bin {
+	var counts [33]int
+	for v := range values {
+		if v > 0 {
+			counts[bits.Len32(uint32(v-1))]++
+		}
+	}
+	bins := []Bin{}
+	for i, n := range counts {
+		if n > 0 || len(bins) > 0 {
+			bins = append(bins, Bin{UpTo: 1 << i, Count: n})
+		}
+	}
+	for len(bins) > 0 && bins[len(bins)-1].Count == 0 {
+		bins = bins[:len(bins)-1]
+	}
+	return bins
+}
+
+func sortedFolders(folders map[string]*FolderChecked) []FolderChecked {
+	list := []FolderChecked{}
+	for _, f := range folders {
+		list = append(list, *f)
+	}
+	slices.SortFunc(list, func(a, b FolderChecked) int { return cmp.Or(b.Rows-a.Rows, cmp.Compare(a.Folder, b.Folder)) })
+	return list
+}
+
+// Text is the finding in a line.
+func (f Finding) Text() string {
+	text := fmt.Sprintf("row %d", f.Row)
+	if f.ID != "" && f.ID != text {
+		text += fmt.Sprintf(" (id %q)", f.ID)
+	}
+	switch {
+	case f.Of != nil:
+		return text + fmt.Sprintf(" repeats row %d", *f.Of)
+	case f.Lost > 0:
+		return text + fmt.Sprintf(": %d positions too long", f.Lost)
+	}
+	return text + ": " + f.Reason
+}

@@ -1,0 +1,199 @@
+package export
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/input"
+)
+
+// Conversion writes a model as a folder of another format. Tensors pass through one at a time: the model is never in memory whole.
+type Conversion struct {
+	Model      recipes.Model
+	Open       model.OpenOptions // overlays and the seed of random parts
+	Notes      model.ExportNotes
+	Format     string            // hf, llava, projector or adapter
+	Dtype      checkpoints.Dtype // "": that of the language model's files, F32 where they have several; of adapters F32
+	ShardBytes int64             // 0: 5 GB
+	Out        string            // a folder that does not exist yet
+	Report     runs.Report
+}
+
+// Run writes the folder: whole, or not at all.
+func (c Conversion) Run() error {
+	if _, err := os.Lstat(c.Out); err == nil {
+		return fmt.Errorf("%w: %s exists; name a folder that does not", runs.ErrUsage, c.Out)
+	}
+	contents, err := model.Inspect(c.Model, c.Open)
+	if err != nil {
+		return err
+	}
+	defer contents.Close()
+	reading, err := input.OpenReading(c.Model)
+	if err == nil {
+		err = reading.Fits(contents.Language())
+	}
+	if err != nil {
+		return err
+	}
+	marks := marksOf(reading)
+	switch {
+	case c.Dtype != "":
+	case c.Format == "adapter":
+		c.Dtype = checkpoints.F32
+	default:
+		c.Dtype = contents.Dtype()
+	}
+	export, err := contents.Export(model.ExportOptions{Format: c.Format, Dtype: c.Dtype, Notes: c.Notes, Marks: marks.ids()})
+	if err != nil {
+		return err
+	}
+	if err := c.fits(export); err != nil {
+		return err
+	}
+	return checkpoints.Publish(c.Out, func(dir string) error { return c.write(dir, export, reading, marks) })
+}
+
+// fits makes sure that the disk has room.
+func (c Conversion) fits(export *model.Export) error {
+	free, err := checkpoints.FreeSpace(c.Out)
+	if err != nil {
+		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+	}
+	if need := Size(export.Tensors); free < need {
+		return fmt.Errorf("%w: %s has room for %d MB, the model needs %d MB", checkpoints.ErrStorage, c.Out, free>>20, need>>20)
+	}
+	return nil
+}
+
+func (c Conversion) write(dir string, export *model.Export, reading *input.Reading, marks marks) error {
+	switch c.Format {
+	case "projector":
+		return c.writeAlone(dir, "config.json", model.ProjectorFile(""), export)
+	case "adapter":
+		return c.writeAlone(dir, model.AdapterConfig, model.AdapterFile, export)
+	case "hf":
+		if err := c.writeProcessor(dir, export, reading, marks); err != nil {
+			return err
+		}
+	default:
+		if err := WriteFolder(reading, dir, export.Config); err != nil {
+			return err
+		}
+	}
+	return c.writeWeights(dir, export)
+}
+
+// writeAlone writes the one file of a part of a model, and its configuration.
+func (c Conversion) writeAlone(dir, config, file string, export *model.Export) error {
+	if err := os.WriteFile(filepath.Join(dir, config), export.Config, 0o666); err != nil {
+		return err
+	}
+	tensors := make([]checkpoints.Tensor, len(export.Tensors))
+	for i, info := range export.Tensors {
+		values, err := export.Read(i)
+		if err != nil {
+			return err
+		}
+		tensors[i] = checkpoints.Tensor{Info: info, Data: values}
+	}
+	return checkpoints.WriteSafetensors(filepath.Join(dir, file), export.Metadata, tensors)
+}
+
+func (c Conversion) writeWeights(dir string, export *model.Export) error {
+	shard := c.ShardBytes
+	if shard == 0 {
+		shard = shardBytes
+	}
+	w, err := checkpoints.NewWriter(dir, "model", shard, export.Tensors)
+	if err != nil {
+		return err
+	}
+	done, total := int64(0), Size(export.Tensors)
+	for i, info := range export.Tensors {
+		values, err := export.Read(i)
+		if err == nil {
+			err = w.Write(info.Name, values)
+		}
+		if err != nil {
+			return errors.Join(err, w.Close())
+		}
+		export.Release(i)
+		done += info.Bytes()
+		c.Report.Progress("writing", done, total)
+	}
+	return w.Close()
+}
+
+// writeProcessor writes what transformers' AutoProcessor wants beside the weights: the two marks in the tokenizer's files, how pictures
+// and placeholders are made, the chat template, and a generation configuration of its own: published ones hold values that newer
+// versions refuse to save again.
+func (c Conversion) writeProcessor(dir string, export *model.Export, reading *input.Reading, marks marks) error {
+	if err := WriteFolder(reading, dir, export.Config); err != nil {
+		return err
+	}
+	if err := writeFast(reading, dir); err != nil {
+		return err
+	}
+	class := "LlamaTokenizer"
+	if _, name := reading.Tokenizer.File(); name == "tokenizer.json" {
+		class = "PreTrainedTokenizerFast"
+	}
+	if err := marks.write(dir, class); err != nil {
+		return err
+	}
+	template, err := data.OpenTemplate(c.Notes.Template)
+	if err != nil {
+		return err
+	}
+	generation, err := c.generation(reading, template, marks)
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string][]byte{
+		"processor_config.json": export.Processor, "generation_config.json": generation, "chat_template.jinja": []byte(template.Chat(reading.Tokenizer)),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// generation is generation_config.json: the tokens that begin and end an answer.
+func (c Conversion) generation(reading *input.Reading, template *data.Template, marks marks) ([]byte, error) {
+	encoder, err := data.NewEncoder(reading.Tokenizer, template, c.Model.Language.MaxLength, int(reading.Tower.Tokens))
+	if err != nil {
+		return nil, err
+	}
+	config := object{"_from_model_config": true, "pad_token_id": marks.pad}
+	if bos := reading.Tokenizer.BOS(); bos >= 0 {
+		config["bos_token_id"] = bos
+	}
+	ids, _ := encoder.Stop()
+	if config["eos_token_id"] = ids; len(ids) == 1 {
+		config["eos_token_id"] = ids[0]
+	}
+	return json.MarshalIndent(config, "", "  ")
+}
+
+// writeFast adds the tokenizer.json that newer versions of transformers want, where the model came without.
+func writeFast(r *input.Reading, dir string) error {
+	path := filepath.Join(dir, "tokenizer.json")
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	fast, err := r.Tokenizer.Fast()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, fast, 0o666)
+}

@@ -1,0 +1,122 @@
+package export
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/train/input"
+)
+
+// marks are the ids of the tokens <image> and <pad>, which transformers' LLaVA wants in its tokenizer: those that the tokenizer's
+// files give, or the next free ones.
+type marks struct{ image, pad int64 }
+
+const imageText, padText = "<image>", "<pad>"
+
+func (m marks) ids() model.Marks { return model.Marks{Image: m.image, Pad: m.pad} }
+
+// object is a JSON object whose keys we mostly pass on.
+type object = map[string]any
+
+// marksOf looks for the two tokens among those of the tokenizer.
+func marksOf(r *input.Reading) (m marks) {
+	next := int64(r.Tokenizer.VocabSize())
+	take := func(text string) int64 {
+		if id, ok := r.Tokenizer.Special(text); ok {
+			return int64(id)
+		}
+		next++
+		return next - 1
+	}
+	m.image = take(imageText)
+	m.pad = take(padText)
+	return m
+}
+
+// write adds the marks to the tokenizer files of a folder. class is the tokenizer's where no file says it.
+func (m marks) write(dir, class string) error {
+	token := func(text string) object {
+		return object{"content": text, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false, "special": true}
+	}
+	image, pad := strconv.FormatInt(m.image, 10), strconv.FormatInt(m.pad, 10)
+	err := editObject(filepath.Join(dir, "tokenizer_config.json"), func(config object) {
+		decoder, ok := config["added_tokens_decoder"].(object)
+		if !ok {
+			decoder = object{}
+		}
+		decoder[image], decoder[pad] = token(imageText), token(padText)
+		config["added_tokens_decoder"], config["pad_token"], config["image_token"] = decoder, padText, imageText
+		config["processor_class"] = "LlavaProcessor"
+		if config["tokenizer_class"] == nil {
+			config["tokenizer_class"] = class
+		}
+	})
+	return errors.Join(err,
+		editObject(filepath.Join(dir, "special_tokens_map.json"), func(names object) { names["pad_token"], names["image_token"] = padText, imageText }),
+		editObject(filepath.Join(dir, "added_tokens.json"), func(added object) { added[imageText], added[padText] = m.image, m.pad }),
+		m.addToFast(filepath.Join(dir, "tokenizer.json"), token))
+}
+
+// addToFast adds the marks to a tokenizer.json, where there is one.
+func (m marks) addToFast(path string, token func(text string) object) error {
+	if _, err := os.Stat(path); err != nil {
+		return nil
+	}
+	return editObject(path, func(fast object) {
+		added, _ := fast["added_tokens"].([]any)
+		there := map[string]bool{}
+		for _, other := range added {
+			other, _ := other.(object)
+			text, _ := other["content"].(string)
+			there[text] = true
+		}
+		ids := map[int64]string{m.image: imageText, m.pad: padText}
+		for _, id := range slices.Sorted(maps.Keys(ids)) { // readers number new tokens in the order of the list
+			if mark := token(ids[id]); !there[ids[id]] {
+				mark["id"] = id
+				added = append(added, mark)
+			}
+		}
+		fast["added_tokens"] = added
+	})
+}
+
+// readObject reads a JSON file; an absent one is empty. Numbers stay as they are spelled.
+func readObject(path string) (object, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return object{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	content := object{}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&content); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return content, nil
+}
+
+func editObject(path string, edit func(object)) error {
+	content, err := readObject(path)
+	if err != nil {
+		return err
+	}
+	edit(content)
+	text, err := json.MarshalIndent(content, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o666)
+}

@@ -1,0 +1,75 @@
+package export
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/input"
+)
+
+// Merging adds the adapters of a trained model to the weights beside them and writes the whole model.
+type Merging struct {
+	Model  recipes.Model
+	Open   model.OpenOptions // adapters, overlays, and the seed of random parts
+	Device torch.Device
+	Dtype  torch.Dtype // of the file; the sums and their check are in fp32
+	Notes  model.ExportNotes
+	Out    string // a folder that does not exist yet
+	Report runs.Report
+}
+
+// Run writes the folder, unless the merged model computes something else than the model with adapters.
+func (m Merging) Run() error {
+	if _, err := os.Lstat(m.Out); err == nil {
+		return fmt.Errorf("%w: %s exists; name a folder that does not", runs.ErrUsage, m.Out)
+	}
+	if len(m.Open.LoRA) == 0 {
+		return fmt.Errorf("%w: the model was not trained by adapters (lora): there is nothing to merge", runs.ErrUsage)
+	}
+	reading, err := input.OpenReading(m.Model)
+	if err != nil {
+		return err
+	}
+	table := reading.Processor.Table()
+	m.Open.Device, m.Open.Dtype, m.Open.Normalization = m.Device, torch.Float32, table[:]
+	m.Open.Progress = func(done, total int64) { m.Report.Progress("loading weights", done, total) }
+	llava, err := model.Open(m.Model, m.Open)
+	if err != nil {
+		return err
+	}
+	defer llava.Free()
+	moved, err := llava.Merge()
+	if err != nil {
+		return err
+	}
+	m.Report.Say(fmt.Sprintf("the logits of a fixed prompt moved by %.2g of the largest; %g is allowed", moved, model.MergeTolerance))
+	return m.write(llava, reading)
+}
+
+func (m Merging) write(llava *model.LLaVA, reading *input.Reading) error {
+	config, err := llava.Config(m.Model, m.Notes, StoredDtype(m.Dtype))
+	if err != nil {
+		return err
+	}
+	weights := Choose(llava.Params.All(), func(p *nn.Param) bool { return !p.Adapter })
+	out := Output{"model", weights, StoredDtype(m.Dtype), AsNamed}
+	free, err := checkpoints.FreeSpace(m.Out)
+	if err != nil {
+		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+	}
+	if need := Size(out.Infos()); free < need {
+		return fmt.Errorf("%w: %s has room for %d MB, the model needs %d MB", checkpoints.ErrStorage, m.Out, free>>20, need>>20)
+	}
+	return checkpoints.Publish(m.Out, func(dir string) error {
+		if err := WriteFolder(reading, dir, config); err != nil {
+			return err
+		}
+		return out.Write(dir, m.Report)
+	})
+}

@@ -1,0 +1,112 @@
+package export
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/input"
+)
+
+const shardBytes = 5 << 30 // the size that published models are cut to
+
+// Output is a set of weights that a finished run writes.
+type Output struct {
+	Base   string // file name, without its ending
+	Params []*nn.Param
+	Dtype  checkpoints.Dtype
+	Name   func(string) string // how the file spells a parameter
+}
+
+func AsNamed(name string) string { return name }
+
+func Choose(all []*nn.Param, wanted func(*nn.Param) bool) (chosen []*nn.Param) {
+	for _, p := range all {
+		if wanted(p) {
+			chosen = append(chosen, p)
+		}
+	}
+	return chosen
+}
+
+func (o Output) Infos() (infos []checkpoints.Info) {
+	for _, p := range o.Params {
+		infos = append(infos, checkpoints.Info{Name: o.Name(p.Name), Dtype: o.Dtype, Shape: p.Shape})
+	}
+	return infos
+}
+
+func StoredDtype(d torch.Dtype) checkpoints.Dtype {
+	if d == torch.BFloat16 {
+		return checkpoints.BF16
+	}
+	return checkpoints.F32
+}
+
+func Size(infos []checkpoints.Info) (bytes int64) {
+	for _, info := range infos {
+		bytes += info.Bytes()
+	}
+	return bytes
+}
+
+// WriteFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
+func WriteFolder(r *input.Reading, dir string, config []byte) error {
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), r.Processor.JSON(), 0o666); err != nil {
+		return err
+	}
+	tokenizer, tokenizerName := r.Tokenizer.File()
+	from := filepath.Dir(tokenizer)
+	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "tokenizer.json"} {
+		if err := copyFile(filepath.Join(from, name), filepath.Join(dir, name)); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+	}
+	return copyFile(tokenizer, filepath.Join(dir, tokenizerName))
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return runs.FirstError(err, out.Close())
+}
+
+// Write writes the parameters, one at a time.
+func (o Output) Write(dir string, report runs.Report) error {
+	infos := o.Infos()
+	w, err := checkpoints.NewWriter(dir, o.Base, shardBytes, infos)
+	if err != nil {
+		return err
+	}
+	for i, p := range o.Params {
+		if err = writeParam(w, infos[i], p); err != nil {
+			break
+		}
+		report.Progress("writing "+o.Base, int64(i+1), int64(len(infos)))
+	}
+	return runs.FirstError(err, w.Close())
+}
+
+func writeParam(w *checkpoints.Writer, info checkpoints.Info, p *nn.Param) error {
+	as := map[checkpoints.Dtype]torch.Dtype{checkpoints.F32: torch.Float32, checkpoints.BF16: torch.BFloat16}[info.Dtype]
+	var values []byte
+	if err := torch.Do(func(s *torch.Scope) { values = torch.To(s, p.Value(s), as).Bytes() }); err != nil {
+		return err
+	}
+	return w.Write(info.Name, values)
+}

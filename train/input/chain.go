@@ -1,0 +1,73 @@
+package input
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+)
+
+// previousStage says which stage of the same recipe a stage goes on from.
+var previousStage = map[string]string{"finetune": "pretrain"}
+
+// Chained is the recipe with which a stage begins: where the stage before it trained more than the projector, its whole export stands in
+// place of the weights, so that nothing of what was trained is lost without a word. Adapters must be merged by the user, who may want
+// them in another dtype. A projector alone is projectorFile's business.
+func Chained(r *recipes.Recipe, stage string) (*recipes.Recipe, error) {
+	before, ok := previousStage[stage]
+	if !ok || !hasStage(r, before) {
+		return r, nil
+	}
+	run := runs.RunDir(r, before)
+	export := filepath.Join(run, "export")
+	if runs.Exists(filepath.Join(export, model.AdapterConfig)) && r.Model.Projector.Weights == "" {
+		return nil, fmt.Errorf("%w: %s trained adapters, which %s would leave out: add them to their weights (llavatrain merge %s --out FOLDER), name that folder "+
+			"in model.vision.weights, model.language.weights and model.projector.weights, and run %s", runs.ErrUsage, before, stage, run, stage)
+	}
+	if !runs.Exists(filepath.Join(export, "config.json")) {
+		return r, nil
+	}
+	next := *r
+	next.Model.Vision.Weights, next.Model.Vision.Config = export, ""
+	next.Model.Language.Weights, next.Model.Language.Config = export, ""
+	return &next, nil
+}
+
+func ProjectorFile(r *recipes.Recipe, stage string) (string, error) {
+	if path := r.Model.Projector.Weights; path != "" {
+		return path, nil
+	}
+	before, ok := previousStage[stage]
+	if !ok || !hasStage(r, before) {
+		return "", nil
+	}
+	file := model.ProjectorFile(filepath.Join(runs.RunDir(r, before), "export"))
+	if !runs.Exists(file) {
+		return "", fmt.Errorf("%w: %s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
+			runs.ErrUsage, r.Name, before, file, before)
+	}
+	return file, nil
+}
+
+func hasStage(r *recipes.Recipe, name string) bool {
+	_, err := r.Stage(name)
+	return err == nil
+}
+
+// ChosenStages are the names of the stage asked for, or, for "", of all that the recipe has, in their order.
+func ChosenStages(r *recipes.Recipe, only string) (names []string, err error) {
+	if only != "" {
+		if _, err := r.Stage(only); err != nil {
+			return nil, fmt.Errorf("%w: %w", runs.ErrUsage, err)
+		}
+		return []string{only}, nil
+	}
+	for _, name := range []string{"pretrain", "finetune"} {
+		if hasStage(r, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}

@@ -1,0 +1,350 @@
+package input
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
+	"github.com/llavatrain/llavatrain/data/tokenizer"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+)
+
+// Reading is what a stage and a generation share: how text and pictures become numbers for a model.
+type Reading struct {
+	Tokenizer *tokenizer.Tokenizer
+	Processor *picture.Processor
+	Tower     model.TowerShape
+}
+
+// OpenReading opens the tokenizer and the image processor that belong to a model.
+func OpenReading(m recipes.Model) (*Reading, error) {
+	r := &Reading{}
+	var err error
+	if r.Tower, err = model.DescribeTower(m.Vision); err != nil {
+		return nil, err
+	}
+	if r.Processor, err = openProcessor(m.Vision, r.Tower); err != nil {
+		return nil, fmt.Errorf("model.vision: %w", err)
+	}
+	path, err := tokenizerPath(m.Language)
+	if err != nil {
+		return nil, err
+	}
+	if r.Tokenizer, err = tokenizer.OpenTokenizer(path, m.Language.Tokenizer.Legacy); err != nil {
+		return nil, fmt.Errorf("model.language.tokenizer: %w", err)
+	}
+	return r, nil
+}
+
+// Fits makes sure that the language model has a row for every piece of the tokenizer. It may have more: published models are padded.
+func (r *Reading) Fits(language model.LanguageShape) error {
+	if v := int64(r.Tokenizer.VocabSize()); v > language.VocabSize {
+		return fmt.Errorf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together. Name the model's own tokenizer as model.language.tokenizer.path", v, language.VocabSize)
+	}
+	return nil
+}
+
+// Picture prepares a decoded picture for the tower; aspect is square or pad.
+func (r *Reading) Picture(decoded *picture.RGB, aspect string) picture.Picture {
+	return picture.Picture{Pixels: r.Processor.Prepare(decoded, aspect), Width: decoded.W, Height: decoded.H}
+}
+
+// Input is a batch as the model takes it.
+func Input(b data.Batch) model.Input {
+	return model.Input{IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows}
+}
+
+// openProcessor reads the tower's own constants, or takes CLIP's or SigLIP's for a tower without them.
+func openProcessor(v recipes.Vision, tower model.TowerShape) (*picture.Processor, error) {
+	if v.Weights != "" {
+		dir, err := model.TowerFolder(v)
+		if err != nil {
+			return nil, err
+		}
+		p, err := picture.OpenProcessor(dir)
+		if err == nil && int64(p.Size) != tower.ImageSize {
+			err = fmt.Errorf("the image processor of %q makes pictures of %d pixels, config.json wants %d", dir, p.Size, tower.ImageSize)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return p, err
+		}
+	}
+	if tower.Processor == "siglip" {
+		return picture.SigLIPProcessor(int(tower.ImageSize)), nil
+	}
+	return picture.CLIPProcessor(int(tower.ImageSize)), nil
+}
+
+func tokenizerPath(l recipes.Language) (string, error) {
+	if l.Tokenizer.Path != "" {
+		return l.Tokenizer.Path, nil
+	}
+	if l.Weights == "" {
+		return "", errors.New("model.language.tokenizer.path is needed where model.language has no weights folder")
+	}
+	dir, err := model.Resolve(l.Weights)
+	if err != nil {
+		return "", fmt.Errorf("model.language.weights: %w", err)
+	}
+	return dir, nil
+}
+
+// Dataset is the opened data of one stage.
+type Dataset struct {
+	*Reading
+	Stage   *recipes.Stage
+	Encoder *data.Encoder
+	Sources []rows.Source
+	Images  []*picture.Images
+	Mixture *data.Mixture
+	Order   *data.Order
+	Steps   data.Plan
+}
+
+func OpenDataset(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report runs.Report) (*Dataset, error) {
+	d, err := OpenRows(r, stage, reading, report)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.OpenOrder(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// OpenRows opens everything but the order of the rows.
+func OpenRows(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report runs.Report) (*Dataset, error) {
+	d := &Dataset{Reading: reading, Stage: stage}
+	template, err := data.OpenTemplate(stage.Template)
+	if err == nil {
+		d.Encoder, err = data.NewEncoder(d.Tokenizer, template, r.Model.Language.MaxLength, int(d.Tower.Tokens))
+	}
+	if err == nil {
+		err = d.openSources(report)
+	}
+	if err == nil {
+		err = d.planSteps(r.Seed)
+	}
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Dataset) openSources(report runs.Report) error {
+	for i, entry := range d.Stage.Data {
+		if err := d.openEntry(entry, report); err != nil {
+			return fmt.Errorf("data[%d].%w", i, err)
+		}
+	}
+	return nil
+}
+
+// openEntry opens one data set of the recipe. Its errors start with the key at fault.
+func (d *Dataset) openEntry(entry recipes.Data, report runs.Report) error {
+	source, err := d.openSource(entry, report)
+	if err != nil {
+		return err
+	}
+	d.Sources = append(d.Sources, source)
+	if source.Len() == 0 {
+		return fmt.Errorf("path: %s holds no rows", entry.Path)
+	}
+	images, err := picture.OpenImages(entry.Images, func(done, total int64) {
+		report.Progress("indexing "+filepath.Base(entry.Images), done, total)
+	})
+	if err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	d.Images = append(d.Images, images)
+	return nil
+}
+
+func (d *Dataset) openSource(entry recipes.Data, report runs.Report) (rows.Source, error) {
+	if entry.Shards == "" {
+		return runs.OpenPath(entry.Path, report)
+	}
+	shards, err := rows.OpenShards(entry.Shards)
+	if err == nil {
+		if err = d.suits(shards.Pixels()); err == nil {
+			return shards, nil
+		}
+		err = errors.Join(fmt.Errorf("%s: %w", entry.Shards, err), shards.Close())
+	}
+	return nil, fmt.Errorf("shards: %w", err)
+}
+
+// Counts says how many rows each data set has, and how many of them an epoch takes.
+func (d *Dataset) Counts() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "data\trows\tweight\tin an epoch")
+	for i, source := range d.Sources {
+		entry := d.Stage.Data[i]
+		rows := source.Len()
+		fmt.Fprintf(w, "%s\t%s\t%g\t%s\n", cmp.Or(entry.Path, entry.Shards), runs.Grouped(int64(rows)), entry.Weight,
+			runs.Grouped(int64(math.Round(entry.Weight*float64(rows)))))
+	}
+	w.Flush()
+	return b.String()
+}
+
+// planSteps mixes the data sets and counts the steps.
+func (d *Dataset) planSteps(seed uint64) error {
+	shares := make([]data.Share, len(d.Sources))
+	for i, source := range d.Sources {
+		shares[i] = data.Share{Rows: source.Len(), Weight: d.Stage.Data[i].Weight}
+	}
+	var err error
+	if d.Mixture, err = data.NewMixture(seed, shares); err != nil {
+		return err
+	}
+	if d.Stage.Steps > 0 {
+		d.Steps = data.PlanSteps(d.Mixture.Len(), d.Stage.Batch.Global, d.Stage.Steps)
+	} else {
+		d.Steps = data.PlanEpochs(d.Mixture.Len(), d.Stage.Batch.Global, d.Stage.Epochs)
+	}
+	return nil
+}
+
+func (d *Dataset) OpenOrder() (err error) {
+	d.Order, err = data.OpenOrder(d.Stage.Order, d.Mixture, d.Stage.Batch.Global, d.lengths)
+	return err
+}
+
+func (d *Dataset) lengths() (lengths [][]int32, err error) {
+	for _, source := range d.Sources {
+		l, err := rows.Lengths(source)
+		if err != nil {
+			return nil, err
+		}
+		lengths = append(lengths, l)
+	}
+	return lengths, nil
+}
+
+// Prepare turns one row into numbers. It is safe for concurrent use.
+func (d *Dataset) Prepare(_ context.Context, source, row int) (data.Sample, error) {
+	_, sample, err := d.Read(source, row, d.Encoder.Encode, func(image picture.Image) (picture.Picture, error) { return d.picture(d.Images[source], image) })
+	return sample, err
+}
+
+// Read takes one row through encode and each of its images through see: what a run does with it, and what a check of the data looks at.
+// Of a row that cannot be used it returns as much as there is.
+func (d *Dataset) Read(source, row int, encode func(rows.Record) (data.Sample, error), see func(picture.Image) (picture.Picture, error)) (rows.Record, data.Sample, error) {
+	record, err := d.Sources[source].Record(row)
+	if err != nil {
+		return record, data.Sample{ID: record.ID}, err
+	}
+	if record.ID == "" {
+		record.ID = "row " + strconv.Itoa(row)
+	}
+	sample, err := encode(record)
+	if err != nil {
+		return record, data.Sample{ID: record.ID}, err
+	}
+	sample.Source, sample.Row = source, row
+	if len(record.Images) > 0 {
+		sample.Folder = rows.FolderOf(record.Images[0].Path)
+	}
+	for _, image := range record.Images {
+		picture, err := see(image)
+		if err != nil {
+			return record, data.Sample{ID: record.ID}, err
+		}
+		sample.Images = append(sample.Images, picture)
+	}
+	return record, sample, nil
+}
+
+// picture prepares one image of a row, from where it lies.
+func (d *Dataset) picture(images *picture.Images, image picture.Image) (picture.Picture, error) {
+	if image.Prepared != nil {
+		return *image.Prepared, nil
+	}
+	decoded, err := images.Decode(image)
+	if err != nil {
+		return picture.Picture{}, err
+	}
+	return d.Picture(decoded, d.Stage.Image), nil
+}
+
+// Fingerprints identify by content what the numbers depend on beside the recipe.
+func (d *Dataset) Fingerprints() (map[string]string, error) {
+	prints := map[string]string{"processor": HashOf(d.Processor.JSON())}
+	file, _ := d.Tokenizer.File()
+	tokenizer, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	prints["tokenizer"] = HashOf(tokenizer)
+	prints["tokenizer.legacy"] = strconv.FormatBool(d.Tokenizer.Legacy())
+	for i, source := range d.Sources {
+		prints["data."+strconv.Itoa(i)] = source.Fingerprint()
+	}
+	return prints, nil
+}
+
+func HashOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:16])
+}
+
+func (d *Dataset) Close() {
+	for _, s := range d.Sources {
+		s.Close()
+	}
+	for _, im := range d.Images {
+		im.Close()
+	}
+}
+
+type SkippedRow struct{ Source, Row int }
+
+// WholePass says whether the run takes every row.
+func (d *Dataset) WholePass() bool {
+	_, end := d.Steps.Span(d.Steps.Steps() - 1)
+	return end >= int64(d.Mixture.Len()) && !slices.ContainsFunc(d.Stage.Data, func(entry recipes.Data) bool { return entry.Weight < 1 })
+}
+
+// Passes is the step, from 1, in which the distinct rows of bad that have come are more than limit; 0 for none.
+func (d *Dataset) Passes(bad map[SkippedRow]bool, limit int) int {
+	come := map[SkippedRow]bool{}
+	for step := range d.Steps.Steps() {
+		first, end := d.Steps.Span(step)
+		for position := first; position < end; position++ {
+			source, row := d.Order.At(position)
+			if at := (SkippedRow{source, row}); bad[at] {
+				come[at] = true
+			}
+		}
+		if len(come) > limit {
+			return step + 1
+		}
+	}
+	return 0
+}
+
+// StorageFault tells a fault of the disk from one of a row.
+func StorageFault(err error) bool { return err != nil && !errors.Is(err, picture.ErrRow) }
+
+// CheckBlock is how many rows a worker takes at a time.
+const CheckBlock = 512

@@ -1,0 +1,50 @@
+package input
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
+)
+
+// A folder without image settings has the usual constants of its tower.
+func TestTowersHaveTheirOwnImageConstants(t *testing.T) {
+	for kind, want := range map[string]*picture.Processor{"clip": picture.CLIPProcessor(28), "siglip": picture.SigLIPProcessor(28)} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"model_type": "`+kind+`"}`), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		got, err := openProcessor(recipes.Vision{Weights: dir}, model.TowerShape{ImageSize: 28, Processor: kind})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", kind, diff)
+		}
+	}
+}
+
+// The file may be transformers 5's, and must make pictures of the tower's size.
+func TestImageSettingsOfAFolder(t *testing.T) {
+	dir := t.TempDir()
+	want := picture.SigLIPProcessor(28)
+	for name, text := range map[string]string{"config.json": `{"model_type": "clip"}`, "processor_config.json": `{"image_processor": ` + string(want.JSON()) + `}`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := openProcessor(recipes.Vision{Weights: dir}, model.TowerShape{ImageSize: 28, Processor: "clip"})
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	_, err = openProcessor(recipes.Vision{Weights: dir}, model.TowerShape{ImageSize: 56, Processor: "clip"})
+	if err == nil || !strings.Contains(err.Error(), "makes pictures of 28 pixels, config.json wants 56") || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,297 @@
+package input
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+)
+
+// ShardOptions says how the data of a stage is written into shards.
+type ShardOptions struct {
+	Stage  string // pretrain or finetune: the section of the recipe
+	Dir    string
+	Pixels bool  // pictures as the tower takes them, in place of their files
+	Bytes  int64 // a shard ends with the row that reaches this size
+	Report runs.Report
+}
+
+// Shard writes every row of a stage's data once, in the order of the recipe's list, and goes on where an earlier call stopped. A row
+// that cannot be read is written with the reason, so that training from the shards meets the same rows at the same places. The
+// context ends it; the shards that are whole stay.
+func Shard(ctx context.Context, r *recipes.Recipe, o ShardOptions) error {
+	s := &sharder{options: o}
+	if err := s.open(r); err != nil {
+		return err
+	}
+	defer s.Close()
+	target, err := s.target()
+	if err != nil {
+		return err
+	}
+	shards, done, complete, err := rows.FinishedShards(target)
+	if err != nil {
+		return err
+	}
+	if complete {
+		o.Report.Say(fmt.Sprintf("%s is complete: %s rows in %d shards, all hashes right", o.Dir, runs.Grouped(int64(done)), shards))
+		return nil
+	}
+	if done > 0 {
+		o.Report.Say(fmt.Sprintf("going on behind %s rows in %d finished shards", runs.Grouped(int64(done)), shards))
+	}
+	if err := s.forecast(done, target.Bytes); err != nil {
+		return err
+	}
+	if err := rows.WriteShards(target, shards, done, s.rows(ctx, done)); err != nil {
+		return err
+	}
+	o.Report.Say(s.outcome())
+	return nil
+}
+
+// sharder is the writing of shards under way.
+type sharder struct {
+	*Dataset
+	options ShardOptions
+	total   int
+
+	faults int // rows that cannot be used
+	first  string
+}
+
+func (s *sharder) open(r *recipes.Recipe) error {
+	section, err := r.Stage(s.options.Stage)
+	if err != nil {
+		return fmt.Errorf("%w: %w", runs.ErrUsage, err)
+	}
+	stage := *section
+	stage.Order = "sequential" // of training; grouping would count words that nobody asks for here
+	for i, entry := range stage.Data {
+		if entry.Shards != "" {
+			return fmt.Errorf("%w: data[%d] is shards already", runs.ErrUsage, i)
+		}
+		if len(stage.Data) > 1 && entry.Weight != stage.Data[0].Weight {
+			return fmt.Errorf("%w: data[%d] has another weight than data[0], and shards hold every row once: write a recipe for each weight, and give it to the shards of each", runs.ErrUsage, i)
+		}
+	}
+	reading, err := OpenReading(r.Model)
+	if err != nil {
+		return err
+	}
+	if s.Dataset, err = OpenDataset(r, &stage, reading, s.options.Report); err != nil {
+		return err
+	}
+	for _, source := range s.Sources {
+		s.total += source.Len()
+	}
+	return nil
+}
+
+// target is what the shards are, named by the content of all that they depend on.
+func (s *sharder) target() (rows.ShardOptions, error) {
+	target := rows.ShardOptions{Dir: s.options.Dir, Bytes: s.options.Bytes}
+	if s.options.Pixels {
+		target.Pixels = s.pixels()
+	}
+	prints, err := s.Fingerprints()
+	if err != nil {
+		return target, err
+	}
+	names := []string{s.Stage.Template, s.Stage.Image, strconv.FormatInt(s.options.Bytes, 10), strconv.FormatBool(s.options.Pixels)}
+	for _, key := range slices.Sorted(maps.Keys(prints)) {
+		names = append(names, key+"="+prints[key])
+	}
+	text, err := json.Marshal(names)
+	target.Source = HashOf(text)
+	return target, err
+}
+
+// pixels is how this stage prepares pictures.
+func (d *Dataset) pixels() *rows.Pixels {
+	return &rows.Pixels{Processor: string(d.Processor.JSON()), Size: d.Processor.Size, Aspect: d.Stage.Image}
+}
+
+// suits refuses shards whose pictures were prepared in another way than this stage's.
+func (d *Dataset) suits(stored *rows.Pixels) error {
+	want := d.pixels()
+	switch {
+	case stored == nil || *stored == *want:
+		return nil
+	case stored.Size != want.Size:
+		return fmt.Errorf("its pictures have %d pixels a side, the tower takes %d: write the shards again for this tower", stored.Size, want.Size)
+	case stored.Aspect != want.Aspect:
+		return fmt.Errorf("its pictures were prepared with image: %s, the stage has image: %s: write the shards again or change the key", stored.Aspect, want.Aspect)
+	}
+	return errors.New("its pictures were prepared by another preprocessor_config.json than the tower's: write the shards again for this tower")
+}
+
+// forecast reads a few rows and says how much all of them will take. It refuses to begin what the disk has no room for.
+func (s *sharder) forecast(done int, shard int64) error {
+	const sampled = 48
+	left := s.total - done
+	n := min(sampled, left)
+	begin, size := time.Now(), int64(0)
+	for k := range n {
+		m := s.row(done + k*left/n)
+		if m.err != nil {
+			return m.err
+		}
+		size += rowBytes(m.row.Record)
+	}
+	bytes := size / int64(n) * int64(left)
+	took := time.Since(begin) / time.Duration(n) * time.Duration(left) / time.Duration(runtime.GOMAXPROCS(0))
+	s.options.Report.Say(fmt.Sprintf("forecast: %s rows, about %s in %d shards, about %v", runs.Grouped(int64(left)), megabytes(bytes), bytes/shard+1, took.Round(time.Second)))
+	free, err := checkpoints.FreeSpace(s.options.Dir)
+	if err == nil && free < bytes {
+		return fmt.Errorf("%w: %s has room for %s, and about %s are needed", checkpoints.ErrStorage, s.options.Dir, megabytes(free), megabytes(bytes))
+	}
+	return err
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+func rowBytes(r rows.Record) int64 {
+	const frame = 1200 // of a row's Arrow message
+	n := frame
+	for _, turn := range r.Turns {
+		n += len(turn.Text) + 16
+	}
+	for _, image := range r.Images {
+		n += len(image.File)
+		if image.Prepared != nil {
+			n += len(image.Prepared.Pixels)
+		}
+	}
+	return int64(n)
+}
+
+// rows makes the rows from first on, as many at a time as there are processors, in order.
+func (s *sharder) rows(ctx context.Context, first int) iter.Seq2[rows.ShardRow, error] {
+	const together = 64
+	return func(yield func(rows.ShardRow, error) bool) {
+		for ; first < s.total; first += together {
+			made := s.make(first, min(first+together, s.total))
+			for _, m := range made {
+				if ctx.Err() != nil {
+					m.err = runs.ErrInterrupted
+				}
+				s.count(m)
+				if !yield(m.row, m.err) {
+					return
+				}
+			}
+			s.options.Report.Progress("writing shards", int64(first+len(made)), int64(s.total))
+		}
+	}
+}
+
+// madeRow is a row, or a fault of the disk or the program.
+type madeRow struct {
+	row    rows.ShardRow
+	reason string // why training will skip it
+	err    error
+}
+
+func (s *sharder) make(first, end int) []madeRow {
+	made := make([]madeRow, end-first)
+	workers := runtime.GOMAXPROCS(0)
+	var wait sync.WaitGroup
+	for w := range workers {
+		wait.Go(func() {
+			for k := w; k < len(made); k += workers {
+				made[k] = s.row(first + k)
+			}
+		})
+	}
+	wait.Wait()
+	return made
+}
+
+func (s *sharder) count(m madeRow) {
+	if m.reason == "" {
+		return
+	}
+	if s.faults++; s.faults == 1 {
+		s.first = m.reason
+	}
+}
+
+// row makes the row of that number, counted through all data sets.
+func (s *sharder) row(number int) (m madeRow) {
+	source := 0
+	for ; number >= s.Sources[source].Len(); source++ {
+		number -= s.Sources[source].Len()
+	}
+	m.row.DataSet = filepath.Base(s.Stage.Data[source].Path)
+	record, unread := s.Sources[source].Record(number)
+	if record.ID == "" && unread == nil {
+		record.ID = "row " + strconv.Itoa(number)
+	}
+	if unread == nil {
+		unread = s.hold(source, record.Images)
+	}
+	m.row.Record = record
+	sample, unfit := s.Encoder.Encode(record)
+	switch {
+	case unread != nil && len(record.Turns) > 0 && unfit != nil:
+		m.row.Fault = unfit.Error() // what training meets first
+	case unread != nil:
+		m.row.Fault = unread.Error()
+	case unfit == nil:
+		m.row.Tokens = sample.Length()
+	}
+	if fault := errors.Join(unread, unfit); fault != nil {
+		m.reason, _, _ = strings.Cut(fault.Error(), "\n")
+	}
+	for _, err := range []error{unread, unfit} {
+		if err != nil && !errors.Is(err, picture.ErrRow) {
+			m.err = err
+		}
+	}
+	return m
+}
+
+// hold puts the content of a row's images in the place of their paths.
+func (s *sharder) hold(source int, images []picture.Image) error {
+	for k := range images {
+		if !s.options.Pixels {
+			file, err := s.Images[source].File(images[k])
+			if err != nil {
+				return err
+			}
+			images[k].File = file
+			continue
+		}
+		picture, err := s.picture(s.Images[source], images[k])
+		if err != nil {
+			return err
+		}
+		images[k].File, images[k].Prepared = nil, &picture
+	}
+	return nil
+}
+
+// outcome is what to do with the shards.
+func (s *sharder) outcome() string {
+	text := fmt.Sprintf("wrote %s rows; read them with\n  data: [{shards: %s}]", runs.Grouped(int64(s.total)), s.options.Dir)
+	if s.faults > 0 {
+		text += fmt.Sprintf("\n%d of the rows that were written now cannot be used and will be skipped in training, the first because of: %s", s.faults, s.first)
+	}
+	return text
+}

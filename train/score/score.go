@@ -1,0 +1,207 @@
+package score
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/loss"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/input"
+)
+
+// RowScore is what a model makes of one row of a data set.
+type RowScore struct {
+	ID      string `json:"id,omitempty"`
+	Row     int    `json:"row"` // from 0
+	*Scored        // nil for a row that was left out
+	Skipped string `json:"skipped,omitempty"` // why it was left out
+}
+
+// Scored is the loss of one sample.
+type Scored struct {
+	Modality         string      `json:"modality"` // image | text
+	Source           string      `json:"source"`   // the folder of its image (data.FolderOf); text for a sample without
+	Loss             runs.Number `json:"loss"`     // summed over the supervised tokens
+	SupervisedTokens int         `json:"supervised_tokens"`
+	Perplexity       runs.Number `json:"perplexity"` // exp of the mean loss of a supervised token
+}
+
+// Total is a sum over samples.
+type Total struct {
+	Samples, SupervisedTokens int
+	Loss                      float64
+}
+
+// Add is t with one more sample.
+func (t Total) Add(s Scored) Total {
+	return Total{t.Samples + 1, t.SupervisedTokens + s.SupervisedTokens, t.Loss + float64(s.Loss)}
+}
+
+// Mean is the loss of a supervised token, NaN without any.
+func (t Total) Mean() float64 { return t.Loss / float64(t.SupervisedTokens) }
+
+// ScoreOptions says which rows are scored and how they are read.
+type ScoreOptions struct {
+	Model    recipes.Model // what the model was opened from
+	Data     recipes.Data
+	Template string
+	Image    string // square | pad
+}
+
+// Score gives emit every row of a data set with the model's loss, in the order of the file. Rows that training would leave out have the
+// reason in the place of the loss.
+func Score(ctx context.Context, m *model.LLaVA, reading *input.Reading, o ScoreOptions, report runs.Report, emit func(RowScore) error) error {
+	runtime.LockOSThread() // the engine's state belongs to the thread
+	defer runtime.UnlockOSThread()
+	d, err := OpenScored(&recipes.Recipe{Model: o.Model}, &recipes.Stage{Template: o.Template, Image: o.Image}, []recipes.Data{o.Data}, reading, report)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	s := Scoring{Model: m, Data: d, Micro: DefaultMicro(m.Params.Device())}
+	cut, err := s.Run(ctx, func(done, total int64) { report.Progress("scoring", done, total) }, emit)
+	if err == nil && cut > 0 {
+		report.Say(fmt.Sprintf("%d samples were cut to max_length %d", cut, o.Model.Language.MaxLength))
+	}
+	return err
+}
+
+// OpenScored opens rows that are scored in the order of their files. Template and picture are those of a stage.
+func OpenScored(r *recipes.Recipe, as *recipes.Stage, rows []recipes.Data, reading *input.Reading, report runs.Report) (*input.Dataset, error) {
+	const together = 64 // rows that are read ahead at a time; it changes no number
+	stage := &recipes.Stage{
+		Data: rows, Template: as.Template, Image: as.Image, Order: "sequential", Batch: recipes.Batch{Global: together}, Epochs: 1,
+	}
+	return input.OpenDataset(r, stage, reading, report)
+}
+
+// Scoring is a model's passes over a data set, without gradients.
+type Scoring struct {
+	Model         *model.LLaVA
+	Data          *input.Dataset
+	Micro, Tokens int // as in plan
+	Workers       int
+	FailOnBad     bool
+}
+
+// Run scores all rows and says how many samples were cut to max_length. However many rows are bad, the others are scored.
+func (c *Scoring) Run(ctx context.Context, progress func(done, total int64), emit func(RowScore) error) (cut int, err error) {
+	loader := data.NewLoader(ctx, data.LoaderOptions{
+		Plan: c.Data.Steps, Order: c.Data.Order, Prepare: c.Data.Prepare, ImageTokens: int(c.Data.Tower.Tokens), Micro: c.Micro, Tokens: c.Tokens,
+		FailOnBad: c.FailOnBad, Unlimited: true, Workers: c.Workers, Ahead: 2,
+	})
+	defer loader.Close()
+	for done := 0; ; {
+		st, err := loader.Next()
+		if errors.Is(err, io.EOF) {
+			return cut, nil
+		}
+		if err != nil {
+			return cut, err
+		}
+		scores, err := c.Step(st)
+		if err != nil {
+			return cut, err
+		}
+		for _, score := range scores {
+			if err := emit(score); err != nil {
+				return cut, err
+			}
+		}
+		cut, done = cut+st.Cut, done+len(scores)
+		progress(int64(done), int64(c.Data.Order.Len()))
+	}
+}
+
+// Step scores the rows that the loader gives at a time, those that it skipped among them.
+func (c *Scoring) Step(st data.Step) ([]RowScore, error) {
+	type placed struct {
+		source int
+		RowScore
+	}
+	var rows []placed
+	for _, skip := range st.Skipped {
+		rows = append(rows, placed{skip.Source, RowScore{ID: skip.ID, Row: skip.Row, Skipped: skip.Reason}})
+	}
+	for _, b := range st.Micro {
+		each, err := c.losses(b)
+		if err != nil {
+			return nil, fmt.Errorf("samples %s: %w", strings.Join(b.Samples, ", "), err)
+		}
+		for i, s := range scored(b, each) {
+			rows = append(rows, placed{b.Origins[i].Source, RowScore{ID: b.Samples[i], Row: b.Origins[i].Row, Scored: &s}})
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b placed) int { return cmp.Or(a.source-b.source, a.Row-b.Row) })
+	scores := make([]RowScore, len(rows))
+	for i, row := range rows {
+		scores[i] = row.RowScore
+	}
+	return scores, nil
+}
+
+// losses is the loss of each supervised token of a micro-batch [N].
+func (c *Scoring) losses(b data.Batch) (each []float32, err error) {
+	if len(b.Supervised) == 0 {
+		return nil, nil
+	}
+	err = torch.Do(func(s *torch.Scope) {
+		torch.NoGrad(func() {
+			head := torch.Detach(s, c.Model.Language.Head().Tensor(), false) // or its gradient would be made in forward
+			_, _, values := TokenLosses(s, c.Model, b, input.Input(b), head) // without draws, nothing is dropped
+			each = torch.Read[float32](values)
+		})
+	})
+	return each, err
+}
+
+// scored sums the losses of a micro-batch's supervised tokens sample by sample.
+func scored(b data.Batch, each []float32) []Scored {
+	samples := make([]Scored, len(b.Samples))
+	next := 0
+	for i := range samples {
+		s := &samples[i]
+		s.Modality, s.Source = "image", b.Origins[i].Folder
+		if s.Source == "" {
+			s.Modality, s.Source = "text", "text"
+		}
+		for ; next < len(each) && b.Supervised[next] < b.Starts[i+1]; next++ {
+			s.Loss += runs.Number(each[next])
+			s.SupervisedTokens++
+		}
+		s.Perplexity = runs.Number(math.Exp(float64(s.Loss) / float64(s.SupervisedTokens)))
+	}
+	return samples
+}
+
+// TokenLosses runs a micro-batch forward; in is its input, head the output embedding [V,D]. total [] is the summed loss of its supervised
+// tokens, each [N] that of every one of them.
+func TokenLosses(s *torch.Scope, m *model.LLaVA, b data.Batch, in model.Input, head *torch.Tensor) (pass model.Pass, total, each *torch.Tensor) {
+	in.Wanted = b.Supervised
+	pass = m.Forward(s, in)
+	labels := make([]int64, len(b.Supervised))
+	for i, position := range b.Supervised {
+		labels[i] = b.Labels[position]
+	}
+	target := torch.From(s, labels, []int64{int64(len(labels))}, m.Params.Device())
+	total, each = loss.CrossEntropy(s, pass.Hidden, head, target)
+	return pass, total, each
+}
+
+func DefaultMicro(device torch.Device) int {
+	if device == torch.CPU {
+		return 8
+	}
+	return 16
+}
