@@ -1,6 +1,6 @@
 //go:build turbojpeg
 
-package data
+package picture
 
 /*
 #cgo LDFLAGS: -ljpeg
