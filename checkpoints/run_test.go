@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // saveStep saves a checkpoint as a trainer would: tensors and state, from which the step can be read back.
@@ -159,5 +161,19 @@ func TestStateDifferences(t *testing.T) {
 	})
 	if got := (State{}).Differences(now); len(got) != 4 {
 		t.Error(fmt.Sprint(got))
+	}
+}
+
+// Checkpoints written before state.json called the steps non_finite_steps are read.
+func TestReadStateOfOlderVersions(t *testing.T) {
+	dir := t.TempDir()
+	old := `{"step":7,"total":20,"updates":4,"unsound":3,"digest":{"seed":"1"},"engine":{"device":"cpu"}}` + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "state.json"), []byte(old), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadState(dir)
+	want := State{Step: 7, Total: 20, Updates: 4, NonFiniteSteps: 3, Digest: map[string]string{"seed": "1"}, Engine: map[string]string{"device": "cpu"}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }

@@ -15,13 +15,13 @@ const stateName = "state.json"
 
 // State is where a run stood and what it was made of: state.json in a checkpoint.
 type State struct {
-	Step    int               `json:"step"`            // completed optimizer steps
-	Total   int               `json:"total"`           // steps of the whole run
-	Updates int64             `json:"updates"`         // steps whose update was applied
-	Unsound int               `json:"unsound"`         // steps on end, up to Step, whose update was not applied
-	Digest  map[string]string `json:"digest"`          // what changes numbers: recipe keys and data fingerprints -> value
-	Engine  map[string]string `json:"engine"`          // as resolved: micro-batch, threads, dtype, libtorch version, ...
-	Skips   []json.RawMessage `json:"skips,omitempty"` // samples skipped so far, one record each
+	Step           int               `json:"step"`             // completed optimizer steps
+	Total          int               `json:"total"`            // steps of the whole run
+	Updates        int64             `json:"updates"`          // steps whose update was applied
+	NonFiniteSteps int               `json:"non_finite_steps"` // in a row, up to Step: loss or gradient was not finite, so the update was not applied
+	Digest         map[string]string `json:"digest"`           // what changes numbers: recipe keys and data fingerprints -> value
+	Engine         map[string]string `json:"engine"`           // as resolved: micro-batch, threads, dtype, libtorch version, ...
+	Skips          []json.RawMessage `json:"skips,omitempty"`  // samples skipped so far, one record each
 }
 
 // Differences names each key of Digest and Engine whose value is not the same in now, sorted, with both values. Step and Skips are
@@ -68,16 +68,20 @@ func WriteState(dir string, s State) error {
 // ReadState reads state.json in dir. A key that it does not know is an error: the checkpoint was made by a newer version, which
 // knows something about the run that this one would lose.
 func ReadState(dir string) (State, error) {
-	var s State
+	var s struct {
+		State
+		Unsound int `json:"unsound"` // the older name of non_finite_steps
+	}
 	path := filepath.Join(dir, stateName)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return s, fmt.Errorf("state: %w", err)
+		return s.State, fmt.Errorf("state: %w", err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&s); err != nil {
-		return s, fmt.Errorf("state %q: %w", path, err)
+		return s.State, fmt.Errorf("state %q: %w", path, err)
 	}
-	return s, nil
+	s.NonFiniteSteps += s.Unsound // a file has one of them
+	return s.State, nil
 }

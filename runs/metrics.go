@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
+	"time"
 )
 
 // Metrics is one line of metrics.jsonl: what one optimizer step did. Timings and memory stand last; the rest is the same, byte for
@@ -29,6 +30,12 @@ type Metrics struct {
 
 // Number is a float whose JSON is a string when it is not finite.
 type Number float64
+
+// IsFinite says whether the number is neither infinite nor NaN.
+func (n Number) IsFinite() bool { return !math.IsNaN(float64(n)) && !math.IsInf(float64(n), 0) }
+
+// Milliseconds is a duration as metrics have it, to the microsecond.
+func Milliseconds(d time.Duration) Number { return Number(float64(d.Microseconds()) / 1e3) }
 
 // MarshalJSON writes the shortest text that reads back as the same float64.
 func (n Number) MarshalJSON() ([]byte, error) {

@@ -115,7 +115,7 @@ func (b Bench) Run() (BenchResult, error) {
 const watchedSteps = 5 // whose time is divided among the parts
 
 // run takes n steps from the first-th on, as a run does, but from data that lies ready, and says how long they took.
-func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []landed, took time.Duration, err error) {
+func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []finishedStep, took time.Duration, err error) {
 	random := rand.New(rand.NewPCG(1, uint64(first)))
 	steps := make([]data.Step, n)
 	for i := range steps {
@@ -123,11 +123,8 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []landed, to
 			return nil, 0, err
 		}
 	}
-	add := func(l *landed, failed error) {
-		if l != nil {
-			work = append(work, *l)
-		}
-		err = runs.FirstError(err, failed)
+	add := func(finished []finishedStep, failed error) {
+		work, err = append(work, finished...), runs.FirstError(err, failed)
 	}
 	if err := synchronize(); err != nil {
 		return nil, 0, err
@@ -138,15 +135,12 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []landed, to
 			return nil, 0, err
 		}
 		t.profile.Loaded()
-		add(t.advance(st, 0))
-		if t.lands() {
-			add(t.land())
-		}
+		add(t.trainStep(st, 0))
 		if err := runs.FirstError(err, t.profile.End(st.Number+1)); err != nil {
 			return nil, 0, err
 		}
 	}
-	add(t.land())
+	add(t.finishQueued())
 	add(nil, synchronize())
 	return work, time.Since(began), err
 }
@@ -161,7 +155,7 @@ func squares(starts []int64) (sum float64) {
 	return sum
 }
 
-func (b Bench) result(t *trainer, work []landed, took time.Duration) BenchResult {
+func (b Bench) result(t *trainer, work []finishedStep, took time.Duration) BenchResult {
 	var times []float64
 	var done amounts
 	for _, w := range work {

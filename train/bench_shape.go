@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/llavatrain/llavatrain/model"
-	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 )
@@ -81,21 +80,14 @@ func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) 
 	if t.plan, err = newPlan(r, stage, b.Warmup+b.Steps, nil); err != nil {
 		return nil, err
 	}
-	torch.SetThreads(t.plan.threads)
-	torch.Deterministic() // as in runs
-	t.loadKernels()
+	t.startEngine()
 	if err := b.fits(t.plan, r.Model); err != nil {
 		return nil, err
 	}
-	t.baseMemory = torch.Allocated()
-	torch.ResetPeakAllocated()
-	t.model, err = model.Open(r.Model, model.OpenOptions{
-		Device: t.plan.device, Dtype: t.plan.dtype, Seed: 1, Trains: t.plan.trains, LoRA: t.plan.lora, Normalization: make([]float32, 3*256),
-	})
-	if err != nil {
+	if err := t.openModel(model.OpenOptions{Normalization: make([]float32, 3*256)}); err != nil {
 		return nil, err
 	}
-	t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params, t.plan.moments, 1)
+	t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params, t.plan.moments, r.Seed)
 	return t, err
 }
 
@@ -107,7 +99,7 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 	}
 	defer rehearsed.Free()
 	size, room := sizeOf(rehearsed), int64(share*float64(Memory(p.device)))
-	p.choose(size, false, size.tower.Tokens+benchTurns, Memory(p.device))
+	p.fitMemory(size, false, size.tower.Tokens+benchTurns, Memory(p.device))
 	need := func(samples int) int64 {
 		n := int64(samples)
 		return totalOf(size.memory(p.setting(), load{n * (size.tower.Tokens + benchTurns), n * benchTurns / 2, n, n * benchTurns}))

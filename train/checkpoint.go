@@ -11,7 +11,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// Files of a checkpoint beside state.json. Both hold exact fp32 values by weight name.
+// Files of a checkpoint beside state.json, by weight name. Weights are fp32; moments have the dtype of the optimizer: fp32, or bf16 with
+// `moments: bf16`.
 const (
 	weightsFile   = "model.safetensors"     // the trainable weights
 	optimizerFile = "optimizer.safetensors" // m.NAME and v.NAME of each
@@ -22,10 +23,8 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 	if t.lastSaved == step {
 		return nil
 	}
-	for _, log := range t.logs() {
-		if err := log.Sync(); err != nil {
-			return err
-		}
+	if err := t.logs.sync(); err != nil {
+		return err
 	}
 	state, err := t.state(step, skips)
 	if err != nil {
@@ -40,7 +39,7 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 
 func (t *trainer) state(step int, skips []data.Skip) (checkpoints.State, error) {
 	s := checkpoints.State{
-		Step: step, Total: t.plan.total, Updates: t.optimizer.updates, Unsound: t.unsound, Digest: t.digest, Engine: t.plan.engine(),
+		Step: step, Total: t.plan.total, Updates: t.optimizer.updates, NonFiniteSteps: t.nonFiniteSteps, Digest: t.digest, Engine: t.plan.engine(),
 	}
 	for _, skip := range skips {
 		raw, err := json.Marshal(skip)
@@ -124,7 +123,7 @@ func (t *trainer) restore(from start) error {
 	if err := t.compatible(from.state); err != nil {
 		return err
 	}
-	t.optimizer.updates, t.unsound, t.lastSaved = from.state.Updates, from.state.Unsound, from.step
+	t.optimizer.updates, t.nonFiniteSteps, t.lastSaved = from.state.Updates, from.state.NonFiniteSteps, from.step
 	w, err := checkpoints.Open(filepath.Join(from.dir, optimizerFile))
 	if err != nil {
 		return err

@@ -5,23 +5,22 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/train/input"
-	"github.com/llavatrain/llavatrain/train/profile"
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
 // evaluator holds a stage's held-out rows. Scoring them changes nothing that training uses.
 type evaluator struct {
-	score.Scoring
-	every int
-	log   *checkpoints.JSONL
-	last  int // step of the newest line of the log
+	data      *input.Dataset
+	every     int // steps
+	workers   int
+	failOnBad bool
+	last      int // step of the newest line of eval.jsonl
 }
 
-// openEvaluator opens the rows of the stage's eval section, or returns nil where it has none. The model comes later.
+// openEvaluator opens the rows of the stage's eval section; nil if it has none.
 func openEvaluator(r *recipes.Recipe, stage *recipes.Stage, reading *input.Reading, report runs.Report) (*evaluator, error) {
 	if stage.Eval == nil {
 		return nil, nil
@@ -30,24 +29,24 @@ func openEvaluator(r *recipes.Recipe, stage *recipes.Stage, reading *input.Readi
 	if err != nil {
 		return nil, fmt.Errorf("eval.%w", err)
 	}
-	return &evaluator{every: stage.Eval.Every, Scoring: score.Scoring{Data: d, Workers: r.Workers, FailOnBad: stage.BadSamples == "fail"}}, nil
+	return &evaluator{data: d, every: stage.Eval.Every, workers: r.Workers, failOnBad: stage.BadSamples == "fail"}, nil
 }
 
-// evaluate scores the held-out rows where that falls due after a step and has not been done. An interrupted one leaves nothing behind: it
-// is done when the run goes on. The last one is finished first, since no run goes on after it.
+// evaluate scores the held-out rows if that is due after a step and has not been done. An interrupted evaluation leaves nothing behind: it is
+// done after a resume. The last one is not interrupted, since nothing resumes after it.
 func (t *trainer) evaluate(ctx context.Context, step int) error {
 	e := t.eval
 	if e == nil || step <= e.last || step%e.every != 0 && step != t.plan.total {
 		return nil
 	}
-	if err := t.rest(); err != nil {
+	if err := t.record(t.finishQueued()); err != nil {
 		return err
 	}
 	if step == t.plan.total {
 		ctx = context.WithoutCancel(ctx)
 	}
 	began := time.Now()
-	result, err := e.score(ctx, func(done, total int64) { t.report.Progress("evaluating", done, total) })
+	result, err := t.scoreHeldOut(ctx, func(done, total int64) { t.report.Progress("evaluating", done, total) })
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -59,16 +58,19 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 		t.report.Say(fmt.Sprintf("warning: step %d: no row of eval.data can be scored, all %d were skipped; llavatrain score says why", step, result.Skipped))
 		return nil
 	}
-	result.Step, result.EvalMS = step, runs.Number(profile.Milliseconds(time.Since(began)))
+	result.Step, result.EvalMS = step, runs.Milliseconds(time.Since(began))
 	t.report.Say(result.Line(t.plan.total))
-	return e.log.Append(result)
+	return t.logs.evaluations.Append(result)
 }
 
-// score scores all rows.
-func (e *evaluator) score(ctx context.Context, progress func(done, total int64)) (runs.Evaluation, error) {
+// scoreHeldOut scores all held-out rows.
+func (t *trainer) scoreHeldOut(ctx context.Context, progress func(done, total int64)) (runs.Evaluation, error) {
+	scoring := score.Scoring{
+		Model: t.model, Data: t.eval.data, Micro: t.plan.micro, Tokens: t.plan.tokens, Workers: t.eval.workers, FailOnBad: t.eval.failOnBad,
+	}
 	var all score.Total
 	skipped, modalities, sources := 0, map[string]score.Total{}, map[string]score.Total{}
-	_, err := e.Run(ctx, progress, func(row score.RowScore) error {
+	_, err := scoring.Run(ctx, progress, func(row score.RowScore) error {
 		if row.Scored == nil {
 			skipped++
 			return nil

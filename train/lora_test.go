@@ -2,7 +2,7 @@ package train
 
 import (
 	"bytes"
-	"math/rand/v2"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,41 +10,29 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // openLoRA is a trainer of a tiny model whose language model has adapters beside some of its maps, and whose projector trains.
-func openLoRA(t *testing.T, dropout float64) (*trainer, Bench) {
+func openLoRA(t *testing.T, dropout float64) *trainer {
 	t.Helper()
-	torchtest.NoLeaks(t)
-	b := Bench{Shape: "tiny", Stage: 2, Batch: 8, Steps: 3, Threads: 1, Device: "cpu", Dtype: "fp32"}
-	parts := partsOf([]string{recipes.PartProjector, recipes.PartLanguage})
-	parts[recipes.PartLanguage] = recipes.Part{LR: 1e-3, LoRA: &recipes.LoRA{R: 4, Alpha: 8, Dropout: dropout, Targets: "q_proj|v_proj|down_proj"}}
-	tr, err := b.openParts(parts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(tr.close)
-	return tr, b
+	return openTiny(t, fmt.Sprintf(`
+  template: vicuna_v1
+  train:
+    projector: {lr: 1e-3}
+    language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: %g, targets: q_proj|v_proj|down_proj}}
+  batch: {global: 8}
+  steps: 10
+  schedule: {type: constant}
+`, dropout))
 }
 
 // Only adapters and the projector move; every other weight keeps its bits and has neither gradient nor optimizer state.
 func TestLoRALeavesTheWeightsBesideIt(t *testing.T) {
-	tr, b := openLoRA(t, 0.1)
-	rows, err := b.rows()
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, random, live := snapshot(t, tr), rand.New(rand.NewPCG(1, 1)), torch.Live()
+	tr := openLoRA(t, 0.1)
+	before, live := snapshot(t, tr), torch.Live()
 	for i := range 3 {
-		st, err := b.step(i, rows, tr, random)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tr.step(st); err != nil {
-			t.Fatal(err)
-		}
+		takeStep(t, tr, tinyStep(t, tr, i, tinySamples(tr, uint64(i), 8), 8))
 		if now := torch.Live(); now != live {
 			t.Fatalf("step %d left %d tensors behind", i+1, now-live)
 		}
@@ -72,11 +60,7 @@ func TestLoRALeavesTheWeightsBesideIt(t *testing.T) {
 
 // How a step is cut into micro-batches changes neither the masks nor, but for rounding, the gradient.
 func TestDropoutDoesNotDependOnMicroBatches(t *testing.T) {
-	tr, b := openLoRA(t, 0.3)
-	rows, err := b.rows()
-	if err != nil {
-		t.Fatal(err)
-	}
+	tr := openLoRA(t, 0.3)
 	if err := torch.Do(func(s *torch.Scope) { // B is zero at first, and A then has no gradient
 		for _, p := range tr.model.Trainable() {
 			p.Init = nn.Init{Kind: "normal", Scale: 0.1}
@@ -85,15 +69,9 @@ func TestDropoutDoesNotDependOnMicroBatches(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	var samples []data.Sample
-	random := rand.New(rand.NewPCG(3, 3))
-	for i, row := range rows[:8] {
-		s := b.sample(row, tr.model.Tower.Describe(), int32(tr.model.Language.Describe().VocabSize), random)
-		s.Place = i
-		samples = append(samples, s)
-	}
+	samples := tinySamples(tr, 3, 8)
 	want := gradients(t, tr, data.Split(samples, 8))
-	for name, groups := range map[string][][]data.Sample{"4 x 2": data.Split(samples, 2), "256 positions": data.SplitTokens(samples, 256)} {
+	for name, groups := range map[string][][]data.Sample{"4 x 2": data.Split(samples, 2), "100 positions": data.SplitTokens(samples, 100)} {
 		for i, got := range gradients(t, tr, groups) {
 			if d := distance(got, want[i]); d > 1e-5 {
 				t.Errorf("%s: the gradient differs by %.2g relative", name, d)
@@ -107,15 +85,15 @@ func TestDropoutDoesNotDependOnMicroBatches(t *testing.T) {
 }
 
 // Runs that exist draw by these numbers; seed, step and place all count.
-func TestDraws(t *testing.T) {
+func TestDropoutKeys(t *testing.T) {
 	seen := map[uint64]bool{}
 	for seed := range uint64(3) {
 		for step := range 3 {
-			list := draws(seed, step, []int{2, 0, 1})
+			list := dropoutKeys(seed, step, []int{2, 0, 1})
 			for _, x := range list {
 				seen[x] = true
 			}
-			if again := draws(seed, step, []int{0, 1, 2}); !slices.Equal([]uint64{list[1], list[2], list[0]}, again) {
+			if again := dropoutKeys(seed, step, []int{0, 1, 2}); !slices.Equal([]uint64{list[1], list[2], list[0]}, again) {
 				t.Errorf("seed %d, step %d: %v and %v", seed, step, list, again)
 			}
 		}
@@ -123,7 +101,7 @@ func TestDraws(t *testing.T) {
 	if len(seen) != 27 {
 		t.Errorf("%d different draws of 27", len(seen))
 	}
-	if got, want := draws(42, 7, []int{3})[0], uint64(4419550047142166222); got != want {
+	if got, want := dropoutKeys(42, 7, []int{3})[0], uint64(4419550047142166222); got != want {
 		t.Errorf("seed 42, step 7, place 3 draws %d, want %d", got, want)
 	}
 }

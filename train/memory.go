@@ -196,10 +196,10 @@ func (p *plan) worst(maxLength int64) load {
 // share of a device's memory that a plan fills: the rest is for what is not counted.
 const share = 0.9
 
-// choose settles what the recipe leaves open so that the largest micro-batch fits: rather selective recomputation, which costs
+// fitMemory settles what the recipe leaves open so that the largest micro-batch fits: rather selective recomputation, which costs
 // little, and smaller micro-batches, to a quarter, than that of layers, which costs a third more arithmetic; and rather that than moments
 // in bf16, which change the numbers. It says why.
-func (p *plan) choose(size modelSize, auto bool, maxLength, available int64) (why string) {
+func (p *plan) fitMemory(size modelSize, auto bool, maxLength, available int64) (why string) {
 	rules, dtypes := p.recomputations(size), []torch.Dtype{torch.Float32, torch.BFloat16}
 	switch p.wanted {
 	case "fp32", "":

@@ -56,9 +56,7 @@ func predict(t *testing.T, b Bench, recompute nn.Recompute) (predicted, measured
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tr.step(st); err != nil {
-			t.Fatal(err)
-		}
+		takeStep(t, tr, st)
 	}
 	return totalOf(sizeOf(tr.model).memory(tr.plan.setting(), tr.largest)), tr.measuredMemory()
 }
@@ -95,7 +93,7 @@ func TestMemoryIsMonotone(t *testing.T) {
 }
 
 // Smaller micro-batches come before recomputation, down to a quarter; what the recipe says is left as it is.
-func TestChoose(t *testing.T) {
+func TestFitMemory(t *testing.T) {
 	size := modelSize{
 		language: model.LanguageShape{HiddenSize: 1024, VocabSize: 32000, Layers: 16, Heads: 16, QuerySize: 1024, KeySize: 1024, IntermediateSize: 4096},
 		tower:    model.TowerShape{HiddenSize: 1024, ImageSize: 336, Tokens: 576, Rows: 577, Layers: 23, IntermediateSize: 4096},
@@ -128,12 +126,12 @@ func TestChoose(t *testing.T) {
 		{"always recompute", "layers", true, need(8, nothing), 8, layers},
 	} {
 		p := &plan{stage: &recipes.Stage{Recompute: c.rule}, dtype: torch.Float32, micro: 8}
-		if p.choose(size, c.auto, 2048, c.available); p.micro != c.micro || p.recompute != c.recompute {
+		if p.fitMemory(size, c.auto, 2048, c.available); p.micro != c.micro || p.recompute != c.recompute {
 			t.Errorf("%s: micro %d, recompute %s; want %d, %s", c.name, p.micro, p.recompute, c.micro, c.recompute)
 		}
 	}
 	p := &plan{stage: &recipes.Stage{Recompute: "layers"}, dtype: torch.Float32, tokens: 4096}
-	if p.choose(size, true, 2048, 1); p.recompute != layers || p.micro != 0 {
+	if p.fitMemory(size, true, 2048, 1); p.recompute != layers || p.micro != 0 {
 		t.Errorf("with tokens: micro %d, recompute %s", p.micro, p.recompute)
 	}
 
@@ -152,7 +150,7 @@ func TestChoose(t *testing.T) {
 		{needs(1, layers, torch.Float32) - 2, "fp32", layers, torch.Float32}, // does not fit
 	} {
 		p := &plan{stage: &recipes.Stage{Recompute: "auto"}, dtype: torch.Float32, micro: 8, wanted: c.wanted}
-		if p.choose(size, true, 2048, c.available); p.recompute != c.recompute || p.moments != c.moments {
+		if p.fitMemory(size, true, 2048, c.available); p.recompute != c.recompute || p.moments != c.moments {
 			t.Errorf("%d bytes, moments %s: recompute %s, moments %v, micro %d; want %s, %v", c.available, c.wanted, p.recompute, p.moments, p.micro, c.recompute, c.moments)
 		}
 	}

@@ -46,9 +46,10 @@ func (o *optimizer) squares(s *torch.Scope) *torch.Tensor {
 	return total
 }
 
-// update applies the accumulated gradients, scaled so that their norm is at most the clip, and clears them.
+// update applies the accumulated gradients, scaled so that their norm is at most the clip, and clears them. squares, [1] fp64, is the sum of
+// their squares; where it is not finite the device leaves weights and moments as they are. Whoever learns that it was applied counts it in
+// updates.
 func (o *optimizer) update(lr map[string]runs.Number, squares *torch.Tensor) {
-	o.updates++
 	for i, g := range o.groups {
 		decay := 0.0
 		if g.Decay {
@@ -56,15 +57,8 @@ func (o *optimizer) update(lr map[string]runs.Number, squares *torch.Tensor) {
 		}
 		torch.AdamW(g.Data, g.Remainder, g.Grad, g.m, g.v, squares, torch.Adam{
 			LR: float64(lr[g.Part]), Beta1: o.settings.Betas[0], Beta2: o.settings.Betas[1], Eps: o.settings.Eps,
-			WeightDecay: decay, Step: o.updates, Clip: o.settings.Clip, Seed: o.seed + uint64(i),
+			WeightDecay: decay, Step: o.updates + 1, Clip: o.settings.Clip, Seed: o.seed + uint64(i),
 		})
-	}
-}
-
-// zero clears the gradients.
-func (o *optimizer) zero() {
-	for _, g := range o.groups {
-		g.Grad.Zero()
 	}
 }
 

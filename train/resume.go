@@ -33,13 +33,13 @@ func (s start) weights() []string {
 	return []string{filepath.Join(s.dir, weightsFile)}
 }
 
-// settle decides whether this run is new or goes on. It changes nothing yet.
-func (t *trainer) settle() (start, error) {
+// findStart decides whether this run is new or resumes. It changes nothing yet.
+func (t *trainer) findStart() (start, error) {
 	if t.options.Resume {
 		return t.resume()
 	}
 	if t.used() && !t.options.Overwrite {
-		return start{}, fmt.Errorf("%w: %s already holds a run; go on with --resume, or begin anew with --overwrite (which moves it aside)", runs.ErrUsage, t.run.Dir)
+		return start{}, fmt.Errorf("%w: %s already holds a run; continue it with --resume, or start over with --overwrite (the existing run is kept as %[1]s.old-1)", runs.ErrUsage, t.run.Dir)
 	}
 	return start{}, nil
 }
@@ -47,9 +47,9 @@ func (t *trainer) settle() (start, error) {
 // used says whether the run folder holds a run.
 func (t *trainer) used() bool { return runs.Exists(filepath.Join(t.run.Dir, runs.RecipeFile)) }
 
-// claim makes the run folder this process's own, now that everything that the run needs was found: a new run gets its recipe written,
-// an old one that it replaces is moved aside.
-func (t *trainer) claim(from start) (release func(), err error) {
+// lockFolder locks the run folder, now that everything that the run needs was found. A new run's recipe is written; an old run that it
+// replaces is moved aside.
+func (t *trainer) lockFolder(from start) (release func(), err error) {
 	if release, err = t.run.Lock(); err != nil {
 		return nil, err
 	}
@@ -106,9 +106,9 @@ func (t *trainer) moveAside() error {
 	}
 }
 
-// resume finds the checkpoint to go on from.
+// resume finds the checkpoint to continue from.
 func (t *trainer) resume() (start, error) {
-	checkpoint, ok, err := t.choose()
+	checkpoint, ok, err := t.findCheckpoint()
 	if err != nil {
 		return start{}, err
 	}
@@ -133,12 +133,12 @@ func (t *trainer) resume() (start, error) {
 		s.finished = true
 		return s, nil
 	}
-	t.report.Say(fmt.Sprintf("going on from %s (step %d)", checkpoint.Dir, s.step))
+	t.report.Say(fmt.Sprintf("resuming from %s (step %d)", checkpoint.Dir, s.step))
 	return s, nil
 }
 
-// choose is the checkpoint that was asked for, or the newest that verifies.
-func (t *trainer) choose() (c checkpoints.Checkpoint, ok bool, err error) {
+// findCheckpoint is the checkpoint that was asked for, or the newest that verifies.
+func (t *trainer) findCheckpoint() (c checkpoints.Checkpoint, ok bool, err error) {
 	if dir := t.options.From; dir != "" {
 		if err := checkpoints.Verify(dir); err != nil {
 			return c, false, fmt.Errorf("%w: --resume=%s: %w", runs.ErrUsage, dir, err)
@@ -148,10 +148,10 @@ func (t *trainer) choose() (c checkpoints.Checkpoint, ok bool, err error) {
 	}
 	c, bad, ok, err := t.run.Newest()
 	for _, problem := range bad {
-		t.report.Say(fmt.Sprintf("warning: a checkpoint does not verify and is passed over: %v", problem))
+		t.report.Say(fmt.Sprintf("warning: a damaged checkpoint is ignored: %v", problem))
 	}
 	if err == nil && !ok && len(bad) > 0 { // starting at step 0 would remove what may still be saved by hand
-		err = fmt.Errorf("%w: no checkpoint in %s verifies; begin anew with --overwrite (which moves it aside)", checkpoints.ErrStorage, t.run.Dir)
+		err = fmt.Errorf("%w: no checkpoint in %s verifies; start over with --overwrite (the existing run is kept)", checkpoints.ErrStorage, t.run.Dir)
 	}
 	return c, ok, err
 }
@@ -193,74 +193,7 @@ func (t *trainer) compatible(saved checkpoints.State) error {
 		}
 	}
 	if len(refused) > 0 {
-		return fmt.Errorf("%w: the checkpoint was made by another run, so going on would not give its numbers:\n%s", runs.ErrUsage, strings.Join(refused, "\n"))
+		return fmt.Errorf("%w: settings differ from the checkpoint's; resuming would change the results:\n%s", runs.ErrUsage, strings.Join(refused, "\n"))
 	}
 	return nil
-}
-
-// openLogs opens metrics, ledger, quarantine and evaluations, cut to the steps that the checkpoint knows.
-func (t *trainer) openLogs(step int) (err error) {
-	if t.metricsLog, _, err = t.openLog(runs.MetricsFile, step); err != nil {
-		return err
-	}
-	if err = t.openLedger(step); err != nil {
-		return err
-	}
-	if t.quarantine, _, err = t.openLog(runs.QuarantineFile, step); err != nil || t.eval == nil {
-		return err
-	}
-	t.eval.log, t.eval.last, err = t.openLog(runs.EvalFile, step)
-	return err
-}
-
-// openLog opens one of them and says which step its last line has, 0 without one.
-func (t *trainer) openLog(name string, step int) (log *checkpoints.JSONL, last int, err error) {
-	path := filepath.Join(t.run.Dir, name)
-	err = checkpoints.TruncateJSONL(path, func(line []byte) bool {
-		var record struct {
-			Step int `json:"step"`
-		}
-		if json.Unmarshal(line, &record) != nil || record.Step > step {
-			return false
-		}
-		last = record.Step
-		return true
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	log, err = checkpoints.OpenJSONL(path)
-	return log, last, err
-}
-
-// logs are those that are open.
-func (t *trainer) logs() []*checkpoints.JSONL {
-	logs := []*checkpoints.JSONL{t.metricsLog, t.ledger, t.quarantine}
-	if t.eval != nil {
-		logs = append(logs, t.eval.log)
-	}
-	return slices.DeleteFunc(logs, func(log *checkpoints.JSONL) bool { return log == nil })
-}
-
-// openLedger opens the record of the rows that each step draws, cut to the steps that the checkpoint knows. It names the data sets,
-// unless they are those that the last lines were written with: others are there after a resume that accepted them.
-func (t *trainer) openLedger(step int) (err error) {
-	last := 0
-	if t.ledger, last, err = t.openLog(runs.LedgerFile, step); err != nil {
-		return err
-	}
-	if last < step {
-		t.report.Say(fmt.Sprintf("warning: %s lacks the rows of steps %d to %d", filepath.Join(t.run.Dir, runs.LedgerFile), last+1, step))
-	}
-	file, err := os.Open(filepath.Join(t.run.Dir, runs.LedgerFile))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	newest, err := runs.NewestLedgerData(file)
-	t.ledgerData = runs.LedgerDataOf(t.data.Sources)
-	if err != nil || slices.Equal(newest, t.ledgerData) {
-		return err
-	}
-	return t.ledger.Append(runs.LedgerLine{Step: step, Data: t.ledgerData})
 }

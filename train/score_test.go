@@ -47,10 +47,10 @@ func numbered(samples []data.Sample) []data.Sample {
 // A sample's loss does not depend on those that share its micro-batch, and is what training sums.
 func TestScoresDoNotDependOnMicroBatches(t *testing.T) {
 	const tolerance = 1e-5 // relative
-	tr, samples := openTiny(t, 2, 12)
-	numbered(samples)
+	tr := openTiny(t, tinyStage)
+	samples := numbered(tinySamples(tr, 3, 12))
 	want := scores(t, tr, data.Split(samples, 1))
-	for name, groups := range map[string][][]data.Sample{"3 x 4": data.Split(samples, 4), "256 positions": data.SplitTokens(samples, 256)} {
+	for name, groups := range map[string][][]data.Sample{"3 x 4": data.Split(samples, 4), "100 positions": data.SplitTokens(samples, 100)} {
 		for i, got := range scores(t, tr, groups) {
 			if got.Row != i || got.SupervisedTokens != want[i].SupervisedTokens || got.Modality != want[i].Modality {
 				t.Errorf("%s: sample %d is %+v, want %+v", name, i, *got.Scored, *want[i].Scored)
@@ -64,10 +64,7 @@ func TestScoresDoNotDependOnMicroBatches(t *testing.T) {
 	for _, row := range want {
 		all = all.Add(*row.Scored)
 	}
-	m, err := tr.step(data.Step{Micro: collate(t, tr, data.Split(samples, 12))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := takeStep(t, tr, tinyStep(t, tr, 0, samples, 12))
 	if trained := float64(m.Loss) * float64(m.SupervisedTokens); math.Abs(all.Loss-trained)/trained > tolerance || all.SupervisedTokens != m.SupervisedTokens {
 		t.Errorf("scores sum to %v over %d tokens, training has %v over %d", all.Loss, all.SupervisedTokens, trained, m.SupervisedTokens)
 	}
@@ -85,7 +82,8 @@ func (c *countingTower) Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Ten
 }
 
 func TestTextPassesNoTower(t *testing.T) {
-	tr, samples := openTiny(t, 2, 12)
+	tr := openTiny(t, tinyStage)
+	samples := tinySamples(tr, 3, 12)
 	pictures := slices.DeleteFunc(slices.Clone(samples), func(s data.Sample) bool { return len(s.Images) == 0 })
 	texts := slices.DeleteFunc(slices.Clone(samples), func(s data.Sample) bool { return len(s.Images) > 0 })
 	if len(texts) == 0 || len(pictures) == 0 {

@@ -2,96 +2,35 @@ package train
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
-	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/model/torch/torchtest"
-	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 )
-
-// openTiny is a trainer of a tiny model with random weights, and samples for it.
-func openTiny(t *testing.T, stage, samples int) (*trainer, []data.Sample) {
-	t.Helper()
-	torchtest.NoLeaks(t)
-	b := Bench{Shape: "tiny", Stage: stage, Batch: samples, Steps: 1, Threads: 1, Device: "cpu", Dtype: "fp32"}
-	tr, err := b.open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(tr.close)
-	rows, err := b.rows()
-	if err != nil {
-		t.Fatal(err)
-	}
-	random := rand.New(rand.NewPCG(3, 3))
-	var list []data.Sample
-	for _, row := range rows[:samples] {
-		list = append(list, b.sample(row, tr.model.Tower.Describe(), int32(tr.model.Language.Describe().VocabSize), random))
-	}
-	return tr, list
-}
-
-func collate(t *testing.T, tr *trainer, groups [][]data.Sample) []data.Batch {
-	t.Helper()
-	var batches []data.Batch
-	for _, g := range groups {
-		b, err := data.Collate(g, int(tr.model.Tower.Describe().Tokens), func(n int) []uint8 { return make([]uint8, n) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		batches = append(batches, b)
-	}
-	return batches
-}
-
-// gradients are those of one optimizer step's samples, cut into the given micro-batches; the buffers are cleared afterwards.
-func gradients(t *testing.T, tr *trainer, groups [][]data.Sample) [][]float32 {
-	t.Helper()
-	batches := collate(t, tr, groups)
-	total, micros := supervised(batches)
-	f := &flight{}
-	defer f.free()
-	var all [][]float32
-	for _, b := range batches {
-		if err := torch.Do(func(s *torch.Scope) {
-			tr.microBatch(s, b, tr.plan.average.Weight(len(b.Supervised), total, micros), draws(1, 0, b.Places), f)
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := torch.Do(func(*torch.Scope) {
-		for _, g := range tr.optimizer.groups {
-			all = append(all, torch.Read[float32](g.Grad))
-		}
-		tr.optimizer.zero()
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
 
 // With token_mean, how a step is cut into micro-batches does not change its gradient.
 func TestGradientDoesNotDependOnMicroBatches(t *testing.T) {
 	const tolerance = 1e-5 // relative, over each flat buffer
-	for _, stage := range []int{1, 2} {
-		tr, samples := openTiny(t, stage, 8)
+	for stage, text := range map[string]string{"projector": trains("projector"), "both": trains("projector", "language")} {
+		tr := openTiny(t, text)
+		samples := tinySamples(tr, 3, 8)
 		want := gradients(t, tr, data.Split(samples, 8))
 		for name, groups := range map[string][][]data.Sample{
-			"4 x 2": data.Split(samples, 4), "1 x 8": data.Split(samples, 1), "256 positions": data.SplitTokens(samples, 256),
+			"4 x 2": data.Split(samples, 4), "1 x 8": data.Split(samples, 1), "100 positions": data.SplitTokens(samples, 100),
 		} {
 			for i, got := range gradients(t, tr, groups) {
-				if difference := distance(got, want[i]); difference > tolerance {
-					t.Errorf("stage %d, %s: the gradient differs by %.2g relative", stage, name, difference)
+				if difference := distance(got, want[i]); !(difference <= tolerance) {
+					t.Errorf("%s trained, %s: the gradient differs by %.2g relative", stage, name, difference)
 				}
 			}
 		}
@@ -109,13 +48,10 @@ func distance(a, b []float32) float64 {
 	return math.Sqrt(difference / norm)
 }
 
-// micro_mean weighs micro-batches, not tokens: cutting a step otherwise is another objective, as in the original.
+// micro_mean weighs micro-batches, not tokens: another cut of a step is another objective, as in the original.
 func TestMicroMeanDependsOnMicroBatches(t *testing.T) {
-	tr, samples := openTiny(t, 2, 8)
-	var err error
-	if tr.plan.average, err = loss.OpenAverage("micro_mean"); err != nil {
-		t.Fatal(err)
-	}
+	tr := openTiny(t, tinyStage+"  loss: micro_mean\n")
+	samples := tinySamples(tr, 3, 8)
 	whole, cut := gradients(t, tr, data.Split(samples, 8)), gradients(t, tr, data.Split(samples, 2))
 	if distance(cut[0], whole[0]) < 1e-3 {
 		t.Error("micro_mean gives the gradient of token_mean")
@@ -124,24 +60,11 @@ func TestMicroMeanDependsOnMicroBatches(t *testing.T) {
 
 // A frozen part keeps every bit, has no gradient and no optimizer state; a part that trains changes.
 func TestFrozenWeightsStay(t *testing.T) {
-	for _, parts := range [][]string{{recipes.PartProjector}, {recipes.PartProjector, recipes.PartLanguage}, {recipes.PartLanguage}, {"vision"}, {"vision", recipes.PartProjector, recipes.PartLanguage}} {
-		torchtest.NoLeaks(t)
-		b := Bench{Shape: "tiny", Stage: 2, Batch: 4, Steps: 3, Threads: 1, Device: "cpu", Dtype: "fp32"}
-		tr, err := b.openParts(partsOf(parts))
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows, _ := b.rows()
+	for _, parts := range [][]string{{"projector"}, {"projector", "language"}, {"language"}, {"vision"}, {"vision", "projector", "language"}} {
+		tr := openTiny(t, trains(parts...))
 		before := snapshot(t, tr)
-		random := rand.New(rand.NewPCG(1, 1))
-		for i := range 3 {
-			st, err := b.step(i, rows, tr, random)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := tr.step(st); err != nil {
-				t.Fatal(err)
-			}
+		for n := range 3 {
+			takeStep(t, tr, tinyStep(t, tr, n, tinySamples(tr, uint64(n), 4), 4))
 		}
 		after := snapshot(t, tr)
 		changed := map[string]int{}
@@ -166,43 +89,59 @@ func TestFrozenWeightsStay(t *testing.T) {
 				t.Errorf("training %v: the optimizer holds state of %s", parts, g.Part)
 			}
 		}
-		tr.close()
+	}
+}
+
+// spoil makes a gradient NaN before a step adds to it.
+func spoil(t *testing.T, tr *trainer) {
+	t.Helper()
+	if err := torch.Do(func(s *torch.Scope) {
+		grad := tr.optimizer.groups[0].Grad
+		grad.Copy(torch.Scale(s, torch.Ones(s, []int64{1}, torch.Float32, torch.CPU), math.NaN()))
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 
 // A card is asked for the next step before the numbers of the last are read. That changes no weight, no metric and no count of updates,
-// also where a step is not sound.
-func TestStepsInFlight(t *testing.T) {
-	const steps, unsound = 5, 2
+// even if a step is not finite.
+func TestQueuedSteps(t *testing.T) {
+	const steps, bad = 5, 2
 	var weights [2]map[string][]byte
 	var metrics [2][]runs.Metrics
 	for i, overlapped := range []bool{false, true} {
-		tr, samples := openTiny(t, 2, 2*steps)
-		take := func(now *landed, err error) {
+		tr := openTiny(t, tinyStage)
+		record := func(finished []finishedStep, err error) {
+			t.Helper()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if now != nil {
-				now.StepMS, now.DataWaitMS, now.TokensPerS, now.PeakMemoryBytes = 0, 0, 0, 0
-				metrics[i] = append(metrics[i], now.Metrics)
+			for _, step := range finished {
+				step.StepMS, step.DataWaitMS, step.TokensPerS, step.PeakMemoryBytes = 0, 0, 0, 0
+				metrics[i] = append(metrics[i], step.Metrics)
 			}
 		}
 		for n := range steps {
-			if n == unsound {
-				if err := torch.Do(func(s *torch.Scope) {
-					grad := tr.optimizer.groups[0].Grad
-					grad.Copy(torch.Scale(s, torch.Ones(s, []int64{1}, torch.Float32, torch.CPU), math.NaN()))
-				}); err != nil {
-					t.Fatal(err)
-				}
+			if n == bad {
+				spoil(t, tr)
 			}
-			take(tr.advance(data.Step{Number: n, Micro: collate(t, tr, data.Split(samples[2*n:2*n+2], 1))}, 0))
+			step := tinyStep(t, tr, n, tinySamples(tr, uint64(n), 2), 1)
 			if !overlapped {
-				take(tr.land())
+				record(tr.trainStep(step, 0))
+				continue
+			}
+			next, err := tr.forwardBackward(step) // what trainStep does where it does not wait
+			if err != nil {
+				t.Fatal(err)
+			}
+			record(tr.finishQueued())
+			tr.queued = next
+			if err := tr.update(next); err != nil {
+				t.Fatal(err)
 			}
 		}
-		take(tr.land())
-		take(tr.land()) // nothing is left
+		record(tr.finishQueued())
+		record(tr.finishQueued()) // nothing is left
 		if tr.optimizer.updates != steps-1 {
 			t.Errorf("overlapped %v: %d updates", overlapped, tr.optimizer.updates)
 		}
@@ -211,17 +150,93 @@ func TestStepsInFlight(t *testing.T) {
 	if !reflect.DeepEqual(weights[0], weights[1]) {
 		t.Error("the weights are others")
 	}
-	if got, want := fmt.Sprint(metrics[1]), fmt.Sprint(metrics[0]); got != want || len(metrics[0]) != steps || !math.IsNaN(float64(metrics[0][unsound].GradNorm)) {
+	if got, want := fmt.Sprint(metrics[1]), fmt.Sprint(metrics[0]); got != want || len(metrics[0]) != steps || metrics[0][bad].GradNorm.IsFinite() {
 		t.Errorf("metrics\n%v\nwant\n%v", got, want)
 	}
 }
 
-func partsOf(names []string) map[string]recipes.Part {
-	parts := map[string]recipes.Part{}
-	for _, name := range names {
-		parts[name] = recipes.Part{LR: 1e-3}
+// Steps that are not finite change nothing and end the run when they are patience in a row; a finite step between them starts the count
+// anew, and a checkpoint keeps it.
+func TestNonFiniteSteps(t *testing.T) {
+	tr := openTiny(t, tinyStage)
+	n := 0
+	next := func(bad bool) error {
+		t.Helper()
+		if bad {
+			spoil(t, tr)
+		}
+		before, updates := snapshot(t, tr), tr.optimizer.updates
+		finished, err := tr.trainStep(tinyStep(t, tr, n, tinySamples(tr, uint64(n), 2), 2), 0)
+		n++
+		if len(finished) != 1 || finished[0].Step != n {
+			t.Fatalf("step %d is not among %v", n, finished)
+		}
+		if changed := !reflect.DeepEqual(before, snapshot(t, tr)); changed == bad || (tr.optimizer.updates == updates) != bad {
+			t.Errorf("step %d, not finite %v: weights changed %v, %d updates after %d", n, bad, changed, tr.optimizer.updates, updates)
+		}
+		return err
 	}
-	return parts
+	for i := range 3 * patience { // never patience in a row
+		if err := next(i%patience != patience-1); err != nil {
+			t.Fatalf("step %d: %v", n, err)
+		}
+	}
+	for range 2 {
+		if err := next(true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resumeTrainer(t, tr)
+	for i := 3; i <= patience; i++ {
+		err := next(true)
+		if ended := errors.Is(err, ErrDiverged); ended != (i == patience) {
+			t.Fatalf("%d steps in a row are not finite: %v", i, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), fmt.Sprintf("not finite in %d steps in a row, the last of them step %d with samples "+
+			"sample-0, sample-1; the weights are those of step %d", patience, n, n-patience)) {
+			t.Errorf("error is %v", err)
+		}
+	}
+}
+
+// resumeTrainer saves the trainer's state and lets it start again from there.
+func resumeTrainer(t *testing.T, tr *trainer) {
+	t.Helper()
+	dir := t.TempDir()
+	state, err := tr.state(int(tr.optimizer.updates), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.write(dir, state); err != nil {
+		t.Fatal(err)
+	}
+	updates := tr.optimizer.updates
+	tr.nonFiniteSteps, tr.optimizer.updates = 0, 0
+	if state, err = checkpoints.ReadState(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.restore(start{step: state.Step, dir: dir, state: state}); err != nil {
+		t.Fatal(err)
+	}
+	if tr.optimizer.updates != updates {
+		t.Errorf("%d updates after a resume, want %d", tr.optimizer.updates, updates)
+	}
+}
+
+// A step without a supervised token has nothing to learn from: it is counted, moves nothing and is no update.
+func TestStepWithoutSupervisedTokens(t *testing.T) {
+	tr := openTiny(t, tinyStage)
+	samples := tinySamples(tr, 1, 2)
+	for i := range samples {
+		for k := range samples[i].Labels {
+			samples[i].Labels[k] = data.Ignore
+		}
+	}
+	before := snapshot(t, tr)
+	m := takeStep(t, tr, tinyStep(t, tr, 0, samples, 1))
+	if m.Loss != 0 || m.GradNorm != 0 || m.SupervisedTokens != 0 || tr.optimizer.updates != 0 || !reflect.DeepEqual(before, snapshot(t, tr)) {
+		t.Errorf("%+v, %d updates", m, tr.optimizer.updates)
+	}
 }
 
 func snapshot(t *testing.T, tr *trainer) map[string][]byte {
@@ -252,22 +267,12 @@ func TestMemoryIsFlat(t *testing.T) {
 	if os.Getenv("LLAVATRAIN_LONG") != "" {
 		steps = 2000
 	}
-	tr, _ := openTiny(t, 1, 8)
-	b := Bench{Shape: "tiny", Stage: 1, Batch: 8}
-	rows, err := b.rows()
-	if err != nil {
-		t.Fatal(err)
-	}
-	random := rand.New(rand.NewPCG(1, 1))
+	tr := openTiny(t, trains("projector"))
+	step := tinyStep(t, tr, 0, tinySamples(tr, 1, 8), 8)
 	live, resident := torch.Live(), int64(0)
 	for i := range steps {
-		st, err := b.step(i, rows, tr, random)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tr.step(st); err != nil {
-			t.Fatal(err)
-		}
+		step.Number = i % 10
+		takeStep(t, tr, step)
 		if now := torch.Live(); now != live {
 			t.Fatalf("step %d left %d tensors behind", i+1, now-live)
 		}

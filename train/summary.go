@@ -34,7 +34,7 @@ func (t *trainer) summary() string {
 	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n", runs.Grouped(int64(t.data.Order.Len())), t.plan.total,
 		t.plan.stage.Batch.Global, t.microText(), t.plan.stage.Order, t.plan.stage.Loss)
 	if t.eval != nil {
-		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n", runs.Grouped(int64(t.eval.Data.Order.Len())), t.eval.every)
+		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n", runs.Grouped(int64(t.eval.data.Order.Len())), t.eval.every)
 	}
 	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s", t.plan.device, t.plan.dtype, t.plan.threads, SavingText(string(t.plan.recompute), t.plan.moments.String()), t.run.Dir)
 	return b.String()

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Steps whose loss is not finite are not applied; the fifth on end is the last. Their samples are named, and a checkpoint keeps the
+// Steps whose loss is not finite are not applied; the fifth in a row is the last. Their samples are named, and a checkpoint keeps the
 // last sound weights.
 func TestDivergence(t *testing.T) {
 	dir := world(t)
@@ -26,7 +26,7 @@ func TestDivergence(t *testing.T) {
 			runs := t.TempDir()
 			args := append([]string{"pretrain", recipe, "--runs", runs, set("pretrain.save", "{every: 1, keep: 20}")}, c.change...)
 			last := fmt.Sprintf("step %d", c.sound+5)
-			text := complain(t, 5, []string{"training diverged", "5 steps on end", last, "pretrain-000", fmt.Sprintf("the weights are those of step %d", c.sound)}, args...)
+			text := complain(t, 5, []string{"training diverged", "5 steps in a row", last, "pretrain-000", fmt.Sprintf("the weights are those of step %d", c.sound)}, args...)
 			if n := strings.Count(text, "not applied; samples pretrain-000"); n != 5 {
 				t.Errorf("%d steps are said not to be applied, want 5:\n%s", n, text)
 			}

@@ -173,7 +173,7 @@ func TestBadEvaluationData(t *testing.T) {
 	if n := len(readMetrics(t, filepath.Join(dir, "runs", "eval", "finetune"))); n != 6 {
 		t.Errorf("%d steps before the evaluation that failed", n)
 	}
-	complain(t, 2, []string{"going on from", "(step 6)", "evaluation after step 6"}, "finetune", recipe, set("finetune.bad_samples", "fail"), "--resume")
+	complain(t, 2, []string{"resuming from", "(step 6)", "evaluation after step 6"}, "finetune", recipe, set("finetune.bad_samples", "fail"), "--resume")
 }
 
 // A mean of nothing is no number: the training goes on and says so.

@@ -54,7 +54,7 @@ func TestSignalSaves(t *testing.T) {
 				t.Fatalf("exit code %d, want %d:\n%s", code, c.code, text)
 			}
 			steps := len(readMetrics(t, runDir))
-			for _, fragment := range []string{"finishing this step and saving", fmt.Sprintf("interrupted after step %d of 20; go on with --resume", steps)} {
+			for _, fragment := range []string{"finishing this step and saving", fmt.Sprintf("interrupted after step %d of 20; continue with --resume", steps)} {
 				if !strings.Contains(text, fragment) {
 					t.Errorf("the messages lack %q:\n%s", fragment, text)
 				}

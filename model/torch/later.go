@@ -44,38 +44,40 @@ func (l *Later) Free() {
 	}
 }
 
-// Spoil makes total, [1] fp64, NaN where a value of t is not finite, and leaves it as it is elsewhere. Nothing waits for the device.
-func Spoil(total, t *Tensor) { check("spoil", C.lt_spoil(total.c(), t.c())) }
+// NaNIfNotFinite makes total, [1] fp64, NaN if any value of t is not finite, and leaves it alone otherwise. Nothing waits for the device.
+func NaNIfNotFinite(total, t *Tensor) {
+	check("NaN if not finite", C.lt_nan_if_not_finite(total.c(), t.c()))
+}
 
-// Mark is the time at which a device comes to a place in its work: on the CPU, at once.
-type Mark struct {
+// Timestamp is the time at which a device reaches a point in its work: on the CPU, at once.
+type Timestamp struct {
 	handle unsafe.Pointer // nil on the CPU
 	at     time.Time
 }
 
-// MarkTime marks the place behind all that the device has been asked to do.
-func MarkTime(d Device) *Mark {
-	m := &Mark{at: time.Now()}
+// MarkTime is the time after all that the device has been asked to do so far.
+func MarkTime(d Device) *Timestamp {
+	stamp := &Timestamp{at: time.Now()}
 	if d != CPU {
-		check("mark time", C.lt_mark(C.int(d), &m.handle))
+		check("mark time", C.lt_timestamp(C.int(d), &stamp.handle))
 	}
-	return m
+	return stamp
 }
 
-// Until is the time from one mark to a later one of the same device. It waits for both.
-func (m *Mark) Until(later *Mark) time.Duration {
-	if m.handle == nil {
-		return later.at.Sub(m.at)
+// Until is the time from one timestamp to a later one of the same device. It waits for both.
+func (t *Timestamp) Until(later *Timestamp) time.Duration {
+	if t.handle == nil {
+		return later.at.Sub(t.at)
 	}
 	var milliseconds C.double
-	check("time between marks", C.lt_between(m.handle, later.handle, &milliseconds))
+	check("time between timestamps", C.lt_between(t.handle, later.handle, &milliseconds))
 	return time.Duration(float64(milliseconds) * float64(time.Millisecond))
 }
 
-// Free drops the mark. nil is none.
-func (m *Mark) Free() {
-	if m != nil && m.handle != nil {
-		C.lt_free_mark(m.handle)
-		m.handle = nil
+// Free drops the timestamp; nil may be freed.
+func (t *Timestamp) Free() {
+	if t != nil && t.handle != nil {
+		C.lt_free_timestamp(t.handle)
+		t.handle = nil
 	}
 }

@@ -34,7 +34,7 @@ func TestReadLater(t *testing.T) {
 	}
 }
 
-func TestSpoil(t *testing.T) {
+func TestNaNIfNotFinite(t *testing.T) {
 	torchtest.NoLeaks(t)
 	do(t, func(s *torch.Scope) {
 		for _, test := range []struct {
@@ -45,7 +45,7 @@ func TestSpoil(t *testing.T) {
 			{[]float32{float32(math.Inf(-1))}, true}, {[]float32{1, float32(math.NaN())}, true},
 		} {
 			total := torch.From(s, []float64{7}, []int64{1}, torch.CPU)
-			torch.Spoil(total, torch.From(s, test.values, []int64{int64(len(test.values))}, torch.CPU))
+			torch.NaNIfNotFinite(total, torch.From(s, test.values, []int64{int64(len(test.values))}, torch.CPU))
 			if got := torch.Read[float64](total)[0]; math.IsNaN(got) != test.spoils || !test.spoils && got != 7 {
 				t.Errorf("%v makes 7 %v", test.values, got)
 			}
@@ -62,6 +62,6 @@ func TestMark(t *testing.T) {
 			t.Errorf("2 ms were %v", took)
 		}
 		first.Free()
-		(*torch.Mark)(nil).Free()
+		(*torch.Timestamp)(nil).Free()
 	})
 }

@@ -52,9 +52,9 @@ func (w table) head(p *recorded, parts []*stretch) {
 	}
 	slices.Sort(times)
 	fmt.Fprintf(w, "%s on %v, %d threads\n", p.span(), p.device, p.threads)
-	fmt.Fprintf(w, "a step took %.2f ms (median)", Milliseconds(times[len(times)/2]))
+	fmt.Fprintf(w, "a step took %.2f ms (median)", milliseconds(times[len(times)/2]))
 	if p.usual > 0 {
-		fmt.Fprintf(w, ", %.2f ms without the profiler", Milliseconds(p.usual))
+		fmt.Fprintf(w, ", %.2f ms without the profiler", milliseconds(p.usual))
 	}
 	fmt.Fprintf(w, "\n%.0f operations and %.0f calls from Go to C a step\n", float64(operations)/w.steps, float64(calls)/w.steps)
 }

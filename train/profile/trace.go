@@ -80,4 +80,4 @@ func processName(process int64, name string) traceEvent {
 
 func microseconds(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 
-func Milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }

@@ -60,7 +60,7 @@ func newStage(p *program.Program, stage, short string) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&resume, "resume", "", "go on from the newest good checkpoint, or from `CHECKPOINT` (--resume=CHECKPOINT)")
 	f.Lookup("resume").NoOptDefVal = newest
-	f.BoolVar(&o.Overwrite, "overwrite", false, "begin anew where a run exists: its folder is moved aside")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "start over; the existing run is kept as FOLDER.old-1")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.batch.global=64` (may be repeated)")
 	f.IntVar(&o.StopAt, "stop-at", 0, "save and stop after step `N` of the unchanged schedule")
 	f.BoolVar(&o.Profile, "profile", false, "profile steps 3 to 5 of this process into profile/ of the run folder")

@@ -47,11 +47,11 @@ char *lt_await(void *later, void *out, size_t bytes) {
 
 void lt_free_later(void *later) { delete static_cast<Later *>(later); }
 
-char *lt_mark(int device, void **mark) {
+char *lt_timestamp(int device, void **timestamp) {
   LT_PROTECT({
     auto event = std::make_unique<c10::Event>(at::kCUDA, c10::EventFlag::BACKEND_DEFAULT);  // with its time
     event->record(stream_of(device_of(device)));
-    *mark = event.release();
+    *timestamp = event.release();
   })
 }
 
@@ -64,10 +64,10 @@ char *lt_between(void *from, void *to, double *milliseconds) {
   })
 }
 
-void lt_free_mark(void *mark) { delete static_cast<c10::Event *>(mark); }
+void lt_free_timestamp(void *timestamp) { delete static_cast<c10::Event *>(timestamp); }
 
 // x - x is 0, or NaN where x is not finite.
-char *lt_spoil(lt_tensor total, lt_tensor t) {
+char *lt_nan_if_not_finite(lt_tensor total, lt_tensor t) {
   LT_PROTECT({
     at::NoGradGuard no_grad;
     auto x = ref(t).detach();

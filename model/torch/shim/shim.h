@@ -49,10 +49,10 @@ char *lt_fill_uniform(lt_tensor t, double bound, uint64_t seed);
 char *lt_read_later(lt_tensor t, void **later);
 char *lt_await(void *later, void *out, size_t bytes);
 void lt_free_later(void *later);
-char *lt_mark(int device, void **mark);  // of a card
+char *lt_timestamp(int device, void **timestamp);  // of a card
 char *lt_between(void *from, void *to, double *milliseconds);
-void lt_free_mark(void *mark);
-char *lt_spoil(lt_tensor total, lt_tensor t);
+void lt_free_timestamp(void *timestamp);
+char *lt_nan_if_not_finite(lt_tensor total, lt_tensor t);
 
 // ops.cpp, norm.cpp, rotary.cpp, gates.cpp, attention.cpp, crossentropy.cpp: differentiable operations. Where our own kernels exist,
 // lt_set_fused(0) runs libtorch's operations instead; it returns what was set before.

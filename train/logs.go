@@ -1,0 +1,128 @@
+package train
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/runs"
+)
+
+// logs are the files of a run folder that grow with the steps.
+type logs struct {
+	dir         string
+	metrics     *checkpoints.JSONL
+	ledger      *checkpoints.JSONL
+	quarantine  *checkpoints.JSONL
+	evaluations *checkpoints.JSONL // nil without held-out rows
+	drawn       runs.LedgerData    // the data sets that the ledger's next line draws from
+}
+
+// openLogs opens the logs of a run, cut to the steps that the checkpoint knows.
+func (t *trainer) openLogs(step int) (err error) {
+	t.logs = &logs{dir: t.run.Dir}
+	if t.logs.metrics, _, err = t.logs.open(runs.MetricsFile, step); err != nil {
+		return err
+	}
+	if err = t.openLedger(step); err != nil {
+		return err
+	}
+	if t.logs.quarantine, _, err = t.logs.open(runs.QuarantineFile, step); err != nil || t.eval == nil {
+		return err
+	}
+	t.logs.evaluations, t.eval.last, err = t.logs.open(runs.EvalFile, step)
+	return err
+}
+
+// open opens one of the files and says which step its last line has, 0 without one.
+func (l *logs) open(name string, step int) (log *checkpoints.JSONL, last int, err error) {
+	path := filepath.Join(l.dir, name)
+	err = checkpoints.TruncateJSONL(path, func(line []byte) bool {
+		var record struct {
+			Step int `json:"step"`
+		}
+		if json.Unmarshal(line, &record) != nil || record.Step > step {
+			return false
+		}
+		last = record.Step
+		return true
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	log, err = checkpoints.OpenJSONL(path)
+	return log, last, err
+}
+
+// openLedger opens the record of the rows that each step draws. It names the data sets, unless they are those that the last lines were
+// written with: a resume that accepted other data sets has others.
+func (t *trainer) openLedger(step int) (err error) {
+	last := 0
+	if t.logs.ledger, last, err = t.logs.open(runs.LedgerFile, step); err != nil {
+		return err
+	}
+	path := filepath.Join(t.run.Dir, runs.LedgerFile)
+	if last < step {
+		t.report.Say(fmt.Sprintf("warning: %s lacks the rows of steps %d to %d", path, last+1, step))
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	newest, err := runs.NewestLedgerData(file)
+	t.logs.drawn = runs.LedgerDataOf(t.data.Sources)
+	if err != nil || slices.Equal(newest, t.logs.drawn) {
+		return err
+	}
+	return t.logs.ledger.Append(runs.LedgerLine{Step: step, Data: t.logs.drawn})
+}
+
+// step writes a step's skipped samples, its rows and its metrics, in this order: a step with metrics has the others.
+func (l *logs) step(finished finishedStep) error {
+	if err := l.skipped(finished.step.Skipped); err != nil {
+		return err
+	}
+	if err := l.ledger.Append(l.drawn.Line(finished.step)); err != nil {
+		return err
+	}
+	return l.metrics.Append(finished.Metrics)
+}
+
+// skipped writes samples that were left out, with the reasons.
+func (l *logs) skipped(skips []data.Skip) error {
+	for _, skip := range skips {
+		if err := l.quarantine.Append(skip); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sync brings all lines to the disk.
+func (l *logs) sync() error {
+	for _, log := range l.opened() {
+		if err := log.Sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *logs) close() {
+	for _, log := range l.opened() {
+		log.Close()
+	}
+}
+
+func (l *logs) opened() []*checkpoints.JSONL {
+	if l == nil {
+		return nil
+	}
+	all := []*checkpoints.JSONL{l.metrics, l.ledger, l.quarantine, l.evaluations}
+	return slices.DeleteFunc(all, func(log *checkpoints.JSONL) bool { return log == nil })
+}

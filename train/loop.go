@@ -1,0 +1,157 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs"
+)
+
+// loop takes the remaining steps and says whether the last of them was reached.
+func (t *trainer) loop(ctx context.Context, from start) (finished bool, err error) {
+	if err := t.evaluate(ctx, from.step); err != nil { // it may have been interrupted after the checkpoint's step
+		return false, err
+	}
+	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
+		Plan: t.data.Steps, Order: t.data.Order, Prepare: t.data.Prepare, ImageTokens: int(t.data.Tower.Tokens),
+		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, FailOnBad: t.plan.stage.BadSamples == "fail",
+		Known: from.skips, Workers: t.recipe.Workers, Ahead: 2,
+	})
+	defer loader.Close()
+	live, completed := torch.Live(), from.step
+	for {
+		if err := t.profile.Begin(); err != nil {
+			return false, err
+		}
+		asked := time.Now()
+		step, err := loader.Next()
+		if errors.Is(err, io.EOF) {
+			return true, t.finish(loader.Skipped())
+		}
+		if err != nil {
+			return false, errors.Join(err, t.record(t.finishQueued()), t.saveCompleted(completed, from.step, loader.Skipped()))
+		}
+		t.profile.Loaded()
+		if err := t.record(t.trainStep(step, time.Since(asked))); err != nil {
+			return false, err
+		}
+		completed = step.Number + 1
+		if err := t.profile.End(completed); err != nil {
+			return false, err
+		}
+		if leaked := torch.Live() - live; leaked != 0 {
+			return false, fmt.Errorf("%w: step %d left %d tensors behind", runs.ErrInternal, completed, leaked)
+		}
+		if err := t.evaluate(ctx, completed); err != nil {
+			return false, errors.Join(err, t.saveCompleted(completed, from.step, loader.Skipped()))
+		}
+		if done, err := t.saveOrStop(ctx, completed, loader.Skipped()); done || err != nil {
+			return false, err
+		}
+	}
+}
+
+// record writes down steps that are finished. It takes what trainStep and finishQueued return; an error among it does not keep the steps
+// before it from being recorded.
+func (t *trainer) record(finished []finishedStep, failed error) error {
+	for _, step := range finished {
+		if err := t.recordStep(step); err != nil {
+			return errors.Join(err, failed)
+		}
+	}
+	return failed
+}
+
+func (t *trainer) recordStep(step finishedStep) error {
+	m := step.Metrics
+	if t.cut += step.step.Cut; step.step.Cut > 0 && t.cut == step.step.Cut {
+		t.report.Say(fmt.Sprintf("step %d: a sample is longer than max_length %d and was cut at its end (the count comes at the end of the run)",
+			m.Step, t.recipe.Model.Language.MaxLength))
+	}
+	if err := t.logs.step(step); err != nil {
+		return err
+	}
+	if m.Step == 1 {
+		t.warnOfFirstLoss(m)
+	}
+	t.report.Step(m, t.plan.total)
+	return nil
+}
+
+// warnOfFirstLoss warns of a first loss that a model which knows its language does not have.
+func (t *trainer) warnOfFirstLoss(m runs.Metrics) {
+	vocabulary := t.model.Language.Describe().VocabSize
+	if limit := math.Log(float64(vocabulary)); float64(m.Loss) >= limit {
+		t.report.Say(fmt.Sprintf("warning: the first loss is %.2f, no better than guessing among the vocabulary (ln %d = %.2f): "+
+			"are these the right weights and the right tokenizer?", float64(m.Loss), vocabulary, limit))
+	}
+}
+
+// saveOrStop does what is due after a step: a checkpoint, a stop.
+func (t *trainer) saveOrStop(ctx context.Context, step int, skips []data.Skip) (done bool, err error) {
+	interrupted, stop := ctx.Err() != nil, step == t.options.StopAt
+	if interrupted || stop || step%t.plan.stage.Save.Every == 0 {
+		if err := t.record(t.finishQueued()); err != nil {
+			return true, err
+		}
+		if err := t.saveOnce(step, skips); err != nil {
+			return true, err
+		}
+	}
+	switch {
+	case interrupted && step < t.plan.total:
+		return true, fmt.Errorf("%w after step %d of %d; continue with --resume", runs.ErrInterrupted, step, t.plan.total)
+	case stop && step < t.plan.total:
+		t.report.Say(fmt.Sprintf("stopped after step %d of %d as asked; continue with --resume", step, t.plan.total))
+		return true, nil
+	}
+	return false, nil
+}
+
+// finish records and saves the last step, and says what the run left out and what it needed.
+func (t *trainer) finish(skips []data.Skip) error {
+	if err := t.record(t.finishQueued()); err != nil {
+		return err
+	}
+	if text := t.skippedAndCut(len(skips)); text != "" {
+		t.report.Say(text)
+	}
+	t.report.Say(t.memoryText())
+	return t.saveOnce(t.plan.total, skips)
+}
+
+// skippedAndCut says how many rows were skipped and how many samples cut, "" if none were.
+func (t *trainer) skippedAndCut(skipped int) string {
+	var parts []string
+	if skipped > 0 {
+		parts = append(parts, fmt.Sprintf("%d rows were skipped (%s says why)", skipped, filepath.Join(t.run.Dir, runs.QuarantineFile)))
+	}
+	if t.cut > 0 {
+		parts = append(parts, fmt.Sprintf("%d samples were cut to max_length", t.cut))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// saveCompleted saves the steps that were completed before the data ended the run, and writes down the samples that a step after them
+// skipped.
+func (t *trainer) saveCompleted(completed, began int, skips []data.Skip) error {
+	before := len(skips)
+	for i, skip := range slices.Backward(skips) {
+		if skip.Step > completed {
+			before = i
+		}
+	}
+	if err := t.logs.skipped(skips[before:]); err != nil || completed == began {
+		return err
+	}
+	return t.saveOnce(completed, skips[:before])
+}

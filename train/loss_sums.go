@@ -1,0 +1,52 @@
+package train
+
+import (
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/runs"
+)
+
+// lossSums adds up the losses of a step's micro-batches.
+type lossSums struct {
+	loss          float64 // of the step: each micro-batch's sum times its weight
+	image, text   float64 // summed token losses of samples with an image, and without
+	images, texts int     // supervised tokens of each
+	supervised    int     // supervised tokens
+	positions     int
+	pictures      int
+	samples       int
+}
+
+// add takes the losses [N] of one micro-batch's supervised tokens.
+func (sum *lossSums) add(b data.Batch, each []float32, weight float64) {
+	micro := 0.0
+	for i, x := range each {
+		micro += float64(x)
+		if b.FromImage[i] {
+			sum.image += float64(x)
+			sum.images++
+		} else {
+			sum.text += float64(x)
+			sum.texts++
+		}
+	}
+	sum.loss += micro * weight
+	sum.supervised += len(each)
+	sum.positions += len(b.IDs)
+	sum.pictures += len(b.Tiles)
+	sum.samples += len(b.Samples)
+}
+
+// metrics is what the step's losses say; rates, norm, times and memory are added by the caller.
+func (sum *lossSums) metrics(step data.Step) runs.Metrics {
+	m := runs.Metrics{
+		Step: step.Number + 1, Epoch: runs.Number(step.Epoch), Loss: runs.Number(sum.loss), LossBy: map[string]runs.Number{},
+		SupervisedTokens: sum.supervised, Tokens: sum.positions, Images: sum.pictures, Samples: sum.samples, Skipped: len(step.Skipped),
+	}
+	if sum.images > 0 {
+		m.LossBy["image"] = runs.Number(sum.image / float64(sum.images))
+	}
+	if sum.texts > 0 {
+		m.LossBy["text"] = runs.Number(sum.text / float64(sum.texts))
+	}
+	return m
+}
