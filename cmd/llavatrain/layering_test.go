@@ -30,11 +30,11 @@ var doors = map[string]struct {
 	"cmd/llavatrain/looking":  {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"}, "commands that look at the machine"},
 	"cmd/llavatrain/program":  {[]string{"train", "checkpoints", "data/picture", "model/torch", "recipes", "runs"}, "what commands share: terminal, signals, exit codes"},
 
-	"train/check":   {[]string{"train", "train/input", "data", "data/picture", "data/rows", "data/tokenizer", "checkpoints", "model", "model/torch", "recipes", "runs"}, "it rehearses what a run reads, by the run's own code"},
+	"train/check":   {[]string{"train", "train/input", "data", "data/picture", "data/rows", "model", "model/torch", "recipes", "runs"}, "it rehearses what a run reads, by the run's own code"},
 	"train/answer":  {[]string{"train", "train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model", "recipes", "runs"}, "it asks a model, and trains none"},
 	"train":         {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data", "data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"}, "it trains on any data: making some (synth) is not its business"},
-	"train/export":  {[]string{"train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model", "model/nn", "model/torch", "recipes", "runs"}, "folders that others read, from any model"},
-	"train/score":   {[]string{"train/input", "data", "loss", "model", "model/nn", "model/torch", "recipes", "runs"}, "it needs no optimizer and no run"},
+	"train/export":  {[]string{"train/input", "data", "checkpoints", "model", "model/nn", "model/torch", "recipes", "runs"}, "folders that others read, from any model"},
+	"train/score":   {[]string{"train/input", "data", "loss", "model", "model/torch", "recipes", "runs"}, "it needs no optimizer and no run"},
 	"train/profile": {[]string{"checkpoints", "model/torch", "runs"}, "it times a step, whatever the step does"},
 	"train/input":   {[]string{"data", "data/picture", "data/rows", "data/tokenizer", "checkpoints", "model", "recipes", "runs"}, "a stage's data, opened; what is done with it is its users' business"},
 
@@ -45,8 +45,8 @@ var doors = map[string]struct {
 	"model/torch/shim":      {nil, "C++ alone, so that an edit of Go compiles none"},
 	"model/torch/torchtest": {[]string{"model/torch", "model/torch/shim"}, "tests of every engine package use it"},
 
-	"runs":           {[]string{"data", "data/picture", "data/rows", "checkpoints", "recipes"}, "what lies in a run's folder, for whoever writes or reads it"},
-	"data":           {[]string{"data/picture", "data/rows", "data/tokenizer", "recipes", "checkpoints"}, "data is ready before libtorch sees it, so that it builds and is tested without"},
+	"runs":           {[]string{"data", "data/picture", "data/rows", "recipes"}, "what lies in a run's folder, for whoever writes or reads it"},
+	"data":           {[]string{"data/picture", "data/rows", "data/tokenizer"}, "data is ready before libtorch sees it, so that it builds and is tested without"},
 	"data/rows":      {[]string{"data/picture", "checkpoints"}, "forms of files, whatever is made of their rows"},
 	"data/picture":   {nil, "bytes become pixels, wherever the bytes came from"},
 	"data/tokenizer": {nil, "text becomes ids, whatever the text is"},
@@ -120,15 +120,45 @@ func TestPackagesImportOnlyDownwards(t *testing.T) {
 	}
 }
 
-func TestEveryDoorLeadsToAPackage(t *testing.T) {
+// A door that nobody uses is an invitation.
+func TestEveryDoorIsUsed(t *testing.T) {
+	used := map[string][]string{}
+	for _, p := range goList(t, nil, "./...") {
+		used[p.name()] = p.Imports
+	}
 	for name, door := range doors {
-		for _, folder := range append([]string{name}, door.imports...) {
-			if _, err := os.Stat(filepath.Join("..", "..", folder)); err != nil {
-				t.Errorf("the row of %s names %s: %v", name, folder, err)
+		for _, folder := range door.imports {
+			if !slices.Contains(used[name], module+"/"+folder) {
+				t.Errorf("%s may import %s and does not: close the door", name, folder)
 			}
 		}
-		if door.why == "" {
-			t.Errorf("the row of %s gives no reason", name)
+		if door.why == "" || used[name] == nil && len(door.imports) > 0 {
+			t.Errorf("the row of %s gives no reason, or there is no such package", name)
+		}
+	}
+}
+
+// manyFiles are the folders that may hold more than 25 files beside tests, and why.
+var manyFiles = map[string]string{
+	"model":            "a file for each family, tower and projector",
+	"model/torch/shim": "C++ parts by operation, and headers beside it",
+}
+
+func TestNoFolderIsCrowded(t *testing.T) {
+	const limit = 25
+	for name := range doors {
+		entries, err := os.ReadDir(filepath.Join("..", "..", name))
+		if err != nil {
+			t.Errorf("the table of doors has a row for %s: %v", name, err)
+		}
+		files := 0
+		for _, entry := range entries {
+			if !entry.IsDir() && !strings.HasSuffix(entry.Name(), "_test.go") {
+				files++
+			}
+		}
+		if allowed := manyFiles[name] != ""; allowed != (files > limit) {
+			t.Errorf("%s holds %d files beside tests; the limit is %d, and named as an exception: %v", name, files, limit, allowed)
 		}
 	}
 }
