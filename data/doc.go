@@ -1,13 +1,15 @@
-// Package data turns files of conversations and pictures into the batches of a training run. It is plain Go on plain slices, and
-// decides everything that a batch holds: nothing of it is left to the model.
+// Package data turns rows of conversations and images into the batches of a training run. It is plain Go on plain slices, and
+// decides everything that a batch holds: nothing is left to the model.
 //
 // The path of a sample:
 //
-//  1. A [Source] reads a row of a data set as a [Record]: pictures or their paths, and turns, checked for form only.
+//  1. A [rows.Source] reads a row of a data set as a [rows.Record]: images or their paths, and turns, checked for form only.
 //  2. A template renders the turns as spans of text, each supervised or not.
-//  3. A tokenizer encodes the spans. An image placeholder becomes a run of [ImageToken], one for each feature that it will receive.
-//  4. Image preparation decodes each picture and brings it to the tower's size, as bytes ([Picture]).
-//  5. Steps 1 to 4 are a [Prepare], which gives a [Sample]. A row that cannot be used fails with an error that wraps [ErrRow].
+//  3. A [tokenizer.Tokenizer] encodes the spans. An image placeholder becomes a run of [ImageToken], one for each feature that it
+//     will receive.
+//  4. Package picture decodes each image and brings it to the tower's size, as bytes.
+//  5. Steps 1 to 4 are a [Prepare], which gives a [Sample]. A row that cannot be used fails with an error that wraps
+//     [picture.ErrRow].
 //
 // The path of a step:
 //
@@ -15,5 +17,6 @@
 //     weights of a [Mixture]. All three are pure functions, so a run resumes at any step without reading what came before.
 //  7. A [Loader] calls Prepare for the rows of coming steps in several goroutines and leaves out the bad ones.
 //  8. [Split] or [SplitTokens] cuts the samples of the step into micro-batches, and [Collate] lays each end to end in a [Batch].
-//  9. [Loader.Next] returns them as a [Step], in order. Its line of the ledger ([LedgerData.Line]) says which rows it drew.
+//  9. [Loader.Next] returns them as a [Step], in order. Its line in the ledger of the run folder (package runs) says which rows it
+//     drew.
 package data

@@ -1,0 +1,2 @@
+// Package looking has the commands that look at the machine: doctor, bench, version.
+package looking

@@ -1,0 +1,2 @@
+// Package program is what the commands share: the terminal, signals, exit codes, and reading a recipe from the command line.
+package program
