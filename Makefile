@@ -6,7 +6,7 @@ ENV := . scripts/env.sh &&
 .PHONY: build demo test test-long reference lint bench doctor clean
 
 build: ## the binary, ./llavatrain
-	@$(ENV) echo "building (the first time compiles gotch's C++ glue: about three minutes)" && go build -o llavatrain ./cmd/llavatrain
+	@$(ENV) echo "building (the first time compiles gotch's C++ glue: three to five minutes)" && go build -o llavatrain ./cmd/llavatrain
 
 demo: build ## both stages on drawn shapes, in minutes
 	./llavatrain demo

@@ -10,9 +10,9 @@ cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$PEER_PYTHON" scripts/reference/loader.py make "${PHOTOS:-../shared/coco-mini/images}" "$work/photos"
-CGO_ENABLED=0 go test -c -o "$work/own" ./data
+CGO_ENABLED=0 go test -c -o "$work/own" ./data/rows
 builds=(own)
-CGO_ENABLED=1 go test -c -tags turbojpeg -o "$work/turbojpeg" ./data 2>/dev/null && builds+=(turbojpeg)
+CGO_ENABLED=1 go test -c -tags turbojpeg -o "$work/turbojpeg" ./data/rows 2>/dev/null && builds+=(turbojpeg)
 for ((round = 1; round <= ${ROUNDS:-3}; round++)); do
 	line="pillow $("$PEER_PYTHON" scripts/reference/loader.py time "$work/photos")"
 	for build in "${builds[@]}"; do

@@ -51,7 +51,7 @@ def templates():
 def main():
     with open("template_golden.jsonl", "w", encoding="utf8") as out:
         for name, template in templates().items():
-            with gzip.open(f"tokenizer_{VOCABULARIES[name]}.json.gz", "rt", encoding="utf8") as f:
+            with gzip.open(f"../tokenizer/testdata/tokenizer_{VOCABULARIES[name]}.json.gz", "rt", encoding="utf8") as f:
                 vocabulary = Tokenizer.from_str(f.read())
             tokenizer = PreTrainedTokenizerFast(tokenizer_object=vocabulary, bos_token="<|begin_of_text|>", eos_token="<|endoftext|>")
             for turns in CONVERSATIONS:

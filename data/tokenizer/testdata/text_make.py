@@ -12,7 +12,7 @@ import random
 import sentencepiece
 from transformers import LlamaTokenizer
 
-SHARED = "../../../shared/"
+SHARED = "../../../../shared/"
 POOLS = ["abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJ", "0123456789", "    ", "\n\t\r ", ".,;:!?'\"()[]{}<>/\\|@#$%^&*", "éüßñçøÅﬁ½", "▁",
          "中文字符猫", "ひらがなカナ", "한국어", "שלום", "مرحبا", "🐈👩‍👩‍👧‍👦🇩🇪👍🏽❤️", "\u200b\u00a0\u3000\ufeff\u0007\x00", "\U00020000", "\u0301\u0300"]
 TEXTS = ["", " ", "  ", "\n", "▁", "▁▁", " ▁ ", "<s>", "</s>a", "a</s>", "<s> a", " <s>a", "a<unk>b", "</s></s>", "<<s>>", "< /s>",
