@@ -18,6 +18,8 @@ import (
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
+
+	"github.com/llavatrain/llavatrain/data/datatest"
 )
 
 // pillowFiles are pictures with Pillow's RGB beside them: the recorded set, and testdata/image_*, which adds what that lacks.
@@ -27,25 +29,11 @@ func pillowFiles(t *testing.T) []string {
 	if err != nil || len(own) == 0 {
 		t.Fatalf("testdata/image_*.rgb.png: %d files, %v", len(own), err)
 	}
-	recorded, err := filepath.Glob(filepath.Join(sharedImages(t, "parity/images"), "*.rgb.png"))
+	recorded, err := filepath.Glob(filepath.Join(datatest.Shared(t, "parity", "images"), "*.rgb.png"))
 	if err != nil || len(recorded) == 0 {
 		t.Fatalf("recorded pictures: %d files, %v", len(recorded), err)
 	}
 	return append(own, recorded...)
-}
-
-// sharedImages returns a folder of recorded data, or skips; in CI it must be there.
-func sharedImages(t testing.TB, path string) string {
-	t.Helper()
-	dir := filepath.Join("../../shared", path)
-	if _, err := os.Stat(dir); err == nil {
-		return dir
-	} else if os.Getenv("CI") == "true" {
-		t.Fatalf("recorded data: %v", err)
-	} else {
-		t.Skipf("recorded data: %v", err)
-	}
-	return ""
 }
 
 func readTestFile(t testing.TB, path string) []byte {

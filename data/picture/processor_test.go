@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/data/datatest"
 )
 
 // floats are the prepared pixels as the tower will see them, [3,S,S].
@@ -106,7 +108,7 @@ func TestPrepareTiny(t *testing.T) {
 
 // TestPrepareEqualsReference compares with the recorded output of the original's processor for every photo, bit for bit.
 func TestPrepareEqualsReference(t *testing.T) {
-	parity, photos := sharedImages(t, "parity"), sharedImages(t, "coco-mini/images")
+	parity, photos := datatest.Shared(t, "parity"), datatest.Shared(t, "coco-mini", "images")
 	p, err := OpenProcessor(filepath.Join(parity, "clip"))
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +317,7 @@ func TestProcessorJSON(t *testing.T) {
 		}
 	}
 	var ours, theirs map[string]any
-	recorded := readTestFile(t, filepath.Join(sharedImages(t, "parity/clip"), processorFile))
+	recorded := readTestFile(t, filepath.Join(datatest.Shared(t, "parity", "clip"), processorFile))
 	if err := errors.Join(json.Unmarshal(CLIPProcessor(56).JSON(), &ours), json.Unmarshal(recorded, &theirs)); err != nil {
 		t.Fatal(err)
 	}
