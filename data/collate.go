@@ -16,14 +16,14 @@ func Collate(samples []Sample, imageTokens int, pixels func(n int) []uint8) (Bat
 	b := Batch{Starts: []int64{0}}
 	for index, s := range samples {
 		if err := checkImages(s, imageTokens); err != nil {
-			return Batch{}, fmt.Errorf("sample %q (data[%d], row %d): %w", s.ID, s.Source, s.Row, err)
+			return Batch{}, fmt.Errorf("sample %q (data[%d], row %d): %w", s.ID, s.Data, s.Row, err)
 		}
 		b.appendPositions(s, imageTokens)
 		for _, image := range s.Images {
 			b.Tiles = append(b.Tiles, Tile{Sample: index, Width: image.Width, Height: image.Height})
 		}
 		b.Samples = append(b.Samples, s.ID)
-		b.Origins = append(b.Origins, Origin{s.Source, s.Row, s.Folder})
+		b.Origins = append(b.Origins, Origin{s.Data, s.Row, s.Folder})
 		b.Places = append(b.Places, s.Place)
 	}
 	if err := b.copyPixels(samples, pixels); err != nil {

@@ -26,7 +26,7 @@ func TestCollate(t *testing.T) {
 			Labels: []int32{x, x, x, x, x, 7, 8},
 			Images: []picture.Picture{tinyPicture(10, 100), tinyPicture(20, 200)},
 		},
-		{ID: "text", Source: 1, Row: 4, Place: 7, IDs: []int32{1, 5, 6}, Labels: []int32{1, x, 6}},
+		{ID: "text", Data: 1, Row: 4, Place: 7, IDs: []int32{1, 5, 6}, Labels: []int32{1, x, 6}},
 		{
 			ID:     "one",
 			Row:    7,

@@ -90,7 +90,7 @@ func NewLoader(ctx context.Context, options LoaderOptions) *Loader {
 		seen:    map[place]bool{},
 	}
 	for _, skip := range options.Known {
-		l.seen[place{skip.Source, skip.Row}] = true
+		l.seen[place{skip.Data, skip.Row}] = true
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 
@@ -224,7 +224,7 @@ func (l *Loader) build(d draft, outcomes []outcome) (Step, error) {
 	var samples []Sample
 	for i, o := range outcomes {
 		p := d.places[i]
-		step.Rows = append(step.Rows, Drawn{Source: p.source, Row: p.row, Skipped: o.err != nil})
+		step.Rows = append(step.Rows, Drawn{Data: p.source, Row: p.row, Skipped: o.err != nil})
 		switch {
 		case o.err == nil:
 			o.sample.Place = i
@@ -234,7 +234,7 @@ func (l *Loader) build(d draft, outcomes []outcome) (Step, error) {
 			}
 		case errors.Is(o.err, picture.ErrRow) && !l.options.FailOnBad:
 			step.Skipped = append(step.Skipped, Skip{
-				Source: p.source, Row: p.row, ID: o.sample.ID, Step: d.step + 1, Reason: o.err.Error(),
+				Data: p.source, Row: p.row, ID: o.sample.ID, Step: d.step + 1, Reason: o.err.Error(),
 			})
 		default:
 			return Step{}, fmt.Errorf("step %d, data[%d] row %d: %w", d.step+1, p.source, p.row, o.err)
@@ -260,7 +260,7 @@ func (l *Loader) split(samples []Sample) [][]Sample {
 // countSkipped runs where steps are returned, in their order, so that the outcome does not depend on how far the workers are.
 func (l *Loader) countSkipped(step Step) error {
 	for _, skip := range step.Skipped {
-		if p := (place{skip.Source, skip.Row}); !l.seen[p] {
+		if p := (place{skip.Data, skip.Row}); !l.seen[p] {
 			l.seen[p] = true
 			l.skipped = append(l.skipped, skip)
 		}
@@ -272,7 +272,7 @@ func (l *Loader) countSkipped(step Step) error {
 	const shown = 3
 	var first []string
 	for _, skip := range l.skipped[:min(shown, len(l.skipped))] {
-		first = append(first, fmt.Sprintf("data[%d] row %d: %s", skip.Source, skip.Row, skip.Reason))
+		first = append(first, fmt.Sprintf("data[%d] row %d: %s", skip.Data, skip.Row, skip.Reason))
 	}
 	return fmt.Errorf("%w: %d of %d rows by step %d, at most %d may be; mend the data or remove the rows; the first: %s",
 		ErrTooManySkipped, len(l.skipped), rows, step.Number+1, SkipLimit(rows), strings.Join(first, "; "))

@@ -29,7 +29,7 @@ func (c corpus) prepare(ctx context.Context, source, row int) (Sample, error) {
 	case <-ctx.Done():
 		return Sample{}, ctx.Err()
 	}
-	s := Sample{ID: fmt.Sprint("id", row), Row: row, Source: source, Cut: row % 2}
+	s := Sample{ID: fmt.Sprint("id", row), Row: row, Data: source, Cut: row % 2}
 	if c.bad[row] {
 		return Sample{ID: s.ID}, fmt.Errorf("picture %d is broken: %w", row, picture.ErrRow)
 	}
@@ -123,7 +123,7 @@ func TestLoaderFollowsTheOrder(t *testing.T) {
 		}
 		for _, skip := range step.Skipped {
 			reason, _, _ := strings.Cut(skip.Reason, ":")
-			line += fmt.Sprintf(" skip %s, data[%d] row %d, step %d: %s", skip.ID, skip.Source, skip.Row, skip.Step, reason)
+			line += fmt.Sprintf(" skip %s, data[%d] row %d, step %d: %s", skip.ID, skip.Data, skip.Row, skip.Step, reason)
 		}
 		got = append(got, line)
 	}

@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/llavatrain/llavatrain/data/picture"
 )
@@ -16,8 +17,8 @@ const (
 // image stands in IDs as a run of ImageToken, one for each row of features that it will receive, and its labels are Ignore.
 type Sample struct {
 	ID     string            // for messages: the row's id, or its number
-	Row    int               // row number in its source
-	Source int               // which entry of the recipe's data list
+	Row    int               // row number in its data set
+	Data   int               // which entry of the recipe's data list
 	Folder string            // of its first image, as FolderOf names it; "" without an image
 	IDs    []int32           // token ids, ImageToken where features go
 	Labels []int32           // Labels[t] is IDs[t] where position t is supervised, else Ignore (not shifted)
@@ -52,7 +53,7 @@ type Batch struct {
 
 // Origin is where a sample comes from.
 type Origin struct {
-	Source int    // which entry of the recipe's data list
+	Data   int    // which entry of the recipe's data list
 	Row    int    // row number in it, from 0
 	Folder string // Sample.Folder
 }
@@ -69,11 +70,27 @@ type Step struct {
 
 // Skip is a sample that was left out, and why.
 type Skip struct {
-	Source int    `json:"source"`
+	Data   int    `json:"data"` // which entry of the recipe's data list
 	Row    int    `json:"row"`
 	ID     string `json:"id,omitempty"`
 	Step   int    `json:"step"` // from 1, as in metrics.jsonl
 	Reason string `json:"reason"`
+}
+
+// UnmarshalJSON also reads the lines of earlier versions, in which "source" stands for "data".
+func (s *Skip) UnmarshalJSON(text []byte) error {
+	type plain Skip // without this method
+	line := struct {
+		*plain
+		Source *int `json:"source"`
+	}{plain: (*plain)(s)}
+	if err := json.Unmarshal(text, &line); err != nil {
+		return err
+	}
+	if line.Source != nil {
+		s.Data = *line.Source
+	}
+	return nil
 }
 
 // Prepare turns a record into a sample. It is safe for concurrent use.
@@ -84,7 +101,7 @@ func (s Sample) Length() int { return len(s.IDs) }
 
 // Drawn is a row that the order gave to a step.
 type Drawn struct {
-	Source  int  // which entry of the recipe's data list
+	Data    int  // which entry of the recipe's data list
 	Row     int  // row number in it, from 0
 	Skipped bool // it could not be used and was left out
 }

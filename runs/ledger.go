@@ -95,12 +95,12 @@ func (s spans) String() string {
 type LedgerSummary struct {
 	Stage  string        `json:"stage"`
 	Steps  spans         `json:"steps"` // first and last of each unbroken series
-	Counts []LedgerCount `json:"data"`
+	Counts []LedgerCount `json:"counts"`
 }
 
 // LedgerCount is what was drawn from one data set. One whose content changed on the way stands once for each.
 type LedgerCount struct {
-	Source   int    `json:"source"` // which entry of the recipe's data list
+	Data     int    `json:"data"` // which entry of the recipe's data list
 	Path     string `json:"path"`
 	Rows     int    `json:"rows"` // that it has
 	Samples  int    `json:"samples"`
@@ -117,7 +117,7 @@ func (l *Ledger) Summary() (LedgerSummary, error) {
 	err := l.read(func(step LedgerEntry) error {
 		s.Steps = s.Steps.with(step.Step)
 		for _, row := range step.Rows {
-			l.of(&s, row.Source, step.Data[row.Source]).add(row)
+			l.of(&s, row.Data, step.Data[row.Data]).add(row)
 		}
 		return nil
 	})
@@ -127,11 +127,13 @@ func (l *Ledger) Summary() (LedgerSummary, error) {
 // of is the line of a data set with that content.
 func (l *Ledger) of(s *LedgerSummary, source int, content LedgerSource) *LedgerCount {
 	for i := range slices.Backward(s.Counts) {
-		if found := &s.Counts[i]; found.Source == source && found.print == content.Fingerprint {
+		if found := &s.Counts[i]; found.Data == source && found.print == content.Fingerprint {
 			return found
 		}
 	}
-	s.Counts = append(s.Counts, LedgerCount{Source: source, Path: l.path(source), Rows: content.Rows, print: content.Fingerprint, drawn: map[int]uint64{}})
+	s.Counts = append(s.Counts, LedgerCount{
+		Data: source, Path: l.path(source), Rows: content.Rows, print: content.Fingerprint, drawn: map[int]uint64{},
+	})
 	return &s.Counts[len(s.Counts)-1]
 }
 
@@ -151,13 +153,13 @@ func (s *LedgerCount) add(row data.Drawn) {
 type LedgerStep struct {
 	Stage string         `json:"stage"`
 	Step  int            `json:"step"`
-	Paths map[int]string `json:"data"` // of the data sets that it draws from
-	Rows  []LedgerRow    `json:"rows"` // in the order of the step
+	Paths map[int]string `json:"paths"` // of the data sets that it draws from
+	Rows  []LedgerRow    `json:"rows"`  // in the order of the step
 }
 
 // LedgerRow is one of them.
 type LedgerRow struct {
-	Source  int    `json:"source"` // which entry of the recipe's data list
+	Data    int    `json:"data"` // which entry of the recipe's data list
 	Row     int    `json:"row"`
 	ID      string `json:"id,omitempty"`      // "" where the row has none, or its data set is gone or changed
 	Skipped bool   `json:"skipped,omitempty"` // it was left out
@@ -182,8 +184,8 @@ func (l *Ledger) Step(number int, report Report) (LedgerStep, error) {
 	}
 	s := LedgerStep{Stage: l.Stage, Step: number, Paths: map[int]string{}}
 	for _, row := range found.Rows {
-		s.Rows = append(s.Rows, LedgerRow{Source: row.Source, Row: row.Row, Skipped: row.Skipped})
-		s.Paths[row.Source] = l.path(row.Source)
+		s.Rows = append(s.Rows, LedgerRow{Data: row.Data, Row: row.Row, Skipped: row.Skipped})
+		s.Paths[row.Data] = l.path(row.Data)
 	}
 	for source := range found.Data {
 		if _, drawn := s.Paths[source]; !drawn {
@@ -209,7 +211,7 @@ func (l *Ledger) name(drawn []LedgerRow, source int, content LedgerSource, repor
 		return nil
 	}
 	for i := range drawn {
-		if drawn[i].Source != source {
+		if drawn[i].Data != source {
 			continue
 		}
 		record, err := opened.Record(drawn[i].Row)
@@ -249,7 +251,7 @@ func (l *Ledger) explain(s *LedgerStep) error {
 			continue
 		}
 		for i, row := range s.Rows {
-			if row.Skipped && row.Source == skip.Source && row.Row == skip.Row {
+			if row.Skipped && row.Data == skip.Data && row.Row == skip.Row {
 				s.Rows[i].ID, s.Rows[i].Reason = cmp.Or(row.ID, skip.ID), skip.Reason
 			}
 		}

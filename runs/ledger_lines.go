@@ -66,7 +66,7 @@ func (d LedgerData) pack(step int, rows []data.Drawn) []byte {
 	packed := binary.AppendUvarint(make([]byte, 4), uint64(len(rows)))
 	before := 0
 	for _, r := range rows {
-		number := firsts[r.Source] + r.Row
+		number := firsts[r.Data] + r.Row
 		packed = binary.AppendVarint(packed, int64(number-before))
 		before = number
 	}
@@ -121,7 +121,7 @@ func (d LedgerData) unpack(step int, packed []byte) ([]data.Drawn, error) {
 		if !found {
 			source--
 		}
-		rows[i] = data.Drawn{Source: source, Row: number - firsts[source]}
+		rows[i] = data.Drawn{Data: source, Row: number - firsts[source]}
 	}
 	place := uint64(0)
 	for in.Len() > 0 {

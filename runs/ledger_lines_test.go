@@ -55,7 +55,8 @@ func TestLedgerPropertyOfRoundTrip(t *testing.T) {
 				step += rapid.IntRange(1, 300).Draw(t, "ahead")
 				rows := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) data.Drawn {
 					source := rapid.IntRange(0, len(d)-1).Draw(t, "source")
-					return data.Drawn{Source: source, Row: rapid.IntRange(0, d[source].Rows-1).Draw(t, "row"), Skipped: rapid.Bool().Draw(t, "skipped")}
+					row := rapid.IntRange(0, d[source].Rows-1).Draw(t, "row")
+					return data.Drawn{Data: source, Row: row, Skipped: rapid.Bool().Draw(t, "skipped")}
 				}), 0, 20).Draw(t, "drawn")
 				lines = append(lines, d.Line(data.Step{Number: step - 1, Rows: rows}))
 				want = append(want, LedgerEntry{step, append([]data.Drawn{}, rows...), d})
@@ -82,9 +83,11 @@ func TestLedgerPropertyOfRoundTrip(t *testing.T) {
 func smallLedger(t testing.TB) []byte {
 	d := LedgerData{{5, "a"}, {300, "b"}}
 	return ledgerText(t, LedgerLine{Data: d},
-		d.Line(data.Step{Number: 0, Rows: []data.Drawn{{Source: 0, Row: 0, Skipped: false}, {Source: 0, Row: 1, Skipped: false}}}),
-		d.Line(data.Step{Number: 1, Rows: []data.Drawn{{Source: 0, Row: 4, Skipped: true}, {Source: 1, Row: 0, Skipped: false}, {Source: 1, Row: 299, Skipped: true}, {Source: 1, Row: 299, Skipped: true}}}),
-		d.Line(data.Step{Number: 2, Rows: []data.Drawn{{Source: 1, Row: 7, Skipped: false}}}))
+		d.Line(data.Step{Number: 0, Rows: []data.Drawn{{Data: 0, Row: 0}, {Data: 0, Row: 1}}}),
+		d.Line(data.Step{Number: 1, Rows: []data.Drawn{
+			{Data: 0, Row: 4, Skipped: true}, {Data: 1, Row: 0}, {Data: 1, Row: 299, Skipped: true}, {Data: 1, Row: 299, Skipped: true},
+		}}),
+		d.Line(data.Step{Number: 2, Rows: []data.Drawn{{Data: 1, Row: 7}}}))
 }
 
 // The form is a contract with runs that exist.
@@ -145,7 +148,7 @@ func TestBadLedgers(t *testing.T) {
 	sealed := func(packed ...byte) LedgerLine { // a step's line with what pack does not write
 		return LedgerLine{Step: 1, Rows: append(binary.LittleEndian.AppendUint32(nil, d.sum(1, packed)), packed...)}
 	}
-	wider := LedgerData{{9, "a"}}.Line(data.Step{Rows: []data.Drawn{{Source: 0, Row: 7, Skipped: false}}})
+	wider := LedgerData{{9, "a"}}.Line(data.Step{Rows: []data.Drawn{{Data: 0, Row: 7, Skipped: false}}})
 	for _, c := range []struct {
 		name, want string
 		lines      []LedgerLine
@@ -187,7 +190,7 @@ func TestLedgerIsCompact(t *testing.T) {
 		step := data.Step{Number: 100}
 		for i := range int64(global) {
 			source, row := order.At(100*global + i)
-			step.Rows = append(step.Rows, data.Drawn{Source: source, Row: row})
+			step.Rows = append(step.Rows, data.Drawn{Data: source, Row: row})
 		}
 		const frame = 45 // of a line, whatever the number of its rows
 		line := ledgerText(t, LedgerData{{rows, "a"}}.Line(step))
@@ -203,8 +206,8 @@ func FuzzLedger(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		ReadLedger(bytes.NewReader(text), func(s LedgerEntry) error {
 			for _, r := range s.Rows {
-				if r.Row < 0 || r.Row >= s.Data[r.Source].Rows {
-					t.Errorf("step %d draws row %d of data[%d], which has %d", s.Step, r.Row, r.Source, s.Data[r.Source].Rows)
+				if r.Row < 0 || r.Row >= s.Data[r.Data].Rows {
+					t.Errorf("step %d draws row %d of data[%d], which has %d", s.Step, r.Row, r.Data, s.Data[r.Data].Rows)
 				}
 			}
 			return nil

@@ -48,7 +48,7 @@ func TestLedgerOfWeightedData(t *testing.T) {
 			if row.Skipped {
 				skipped++
 			}
-			if row.Skipped != (row.Source == 1 && row.Row == 19) {
+			if row.Skipped != (row.Data == 1 && row.Row == 19) {
 				t.Errorf("step %d: %+v", m.Step, row)
 			}
 		}
@@ -63,7 +63,7 @@ func TestLedgerOfWeightedData(t *testing.T) {
 		counts[row]++
 	}
 	for row, n := range counts { // in two epochs
-		if n != []int{2, 1}[row.Source] {
+		if n != []int{2, 1}[row.Data] {
 			t.Errorf("%+v was drawn %d times", row, n)
 		}
 	}

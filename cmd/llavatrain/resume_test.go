@@ -232,6 +232,63 @@ func TestResumeRefusesAnotherRun(t *testing.T) {
 	command(t, 0, "pretrain", recipe, "--resume", set("threads", 7), "--accept=threads", "--stop-at=6")
 }
 
+// A run folder of earlier versions, in which "source" stands for the number of a data set, goes on as if nothing had
+// changed: a row that was skipped before is not counted again.
+func TestResumeReadsOlderKeys(t *testing.T) {
+	dir := world(t)
+	recipe := rowsWorld(t, dir, pictureRow("gone.png"))
+	edited := strings.Replace(rowsRecipe, "data: [", "data: [{path: data/finetune.json, images: data/images}, ", 1)
+	write(t, recipe, strings.Replace(edited, "steps: 3", "steps: 26", 1)) // two epochs
+	runDir := filepath.Join(dir, "runs", "rows", "finetune")
+	skips := func(step int) []json.RawMessage {
+		state, err := checkpoints.ReadState(filepath.Join(runDir, "checkpoints", fmt.Sprintf("step-%06d", step)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.Skips
+	}
+	command(t, 0, "finetune", recipe)
+	want, quarantine := skips(26), readQuarantine(t, runDir)
+	if len(want) != 1 || !strings.HasPrefix(string(want[0]), `{"data":1,"row":4,`) || len(quarantine) != 2 {
+		t.Fatalf("skipped %s, in quarantine %+v", want, quarantine)
+	}
+
+	command(t, 0, "finetune", recipe, "--overwrite", "--stop-at=20")
+	older := func(path string) {
+		text := read(t, path)
+		old := bytes.ReplaceAll(text, []byte(`{"data":1,"row":4,`), []byte(`{"source":1,"row":4,`))
+		if bytes.Equal(text, old) {
+			t.Fatalf("%s has no number of a data set: %s", path, text)
+		}
+		write(t, path, string(old))
+	}
+	older(filepath.Join(runDir, "quarantine.jsonl"))
+	checkpoint := filepath.Join(runDir, "checkpoints", "step-000020")
+	again := checkpoints.Publish(checkpoint, func(tmp string) error { // with the hashes of what it holds now
+		if err := os.CopyFS(tmp, os.DirFS(checkpoint)); err != nil {
+			return err
+		}
+		older(filepath.Join(tmp, "state.json"))
+		return os.Remove(filepath.Join(tmp, "manifest.json"))
+	})
+	if again != nil {
+		t.Fatal(again)
+	}
+	command(t, 0, "finetune", recipe, "--resume")
+	if diff := cmp.Diff(want, skips(26)); diff != "" {
+		t.Errorf("the state's skips differ (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(quarantine, readQuarantine(t, runDir)); diff != "" {
+		t.Errorf("quarantine differs (-want +got):\n%s", diff)
+	}
+	for _, step := range []string{"12", "25"} {
+		const want = `1:4  "odd"  left out: image "gone.png"`
+		if got := command(t, 0, "ledger", runDir, "--step", step); !strings.Contains(got, want) {
+			t.Errorf("ledger of step %s lacks %s:\n%s", step, want, got)
+		}
+	}
+}
+
 func TestResumeFallsBackFromADamagedCheckpoint(t *testing.T) {
 	dir := world(t)
 	recipe, want := reference(t, dir, "pretrain")

@@ -32,7 +32,7 @@ type ShardRow struct {
 // ShardOptions says what is written, and where.
 type ShardOptions struct {
 	Dir    string
-	Source string  // names what the rows are made of, by content: shards of other sources are not mixed
+	Origin string  // names what the rows are made of, by content: shards of other origins are not mixed
 	Pixels *Pixels // how the pictures are prepared, nil for files
 	Bytes  int64   // a shard ends with the row that reaches this size
 }
@@ -52,7 +52,7 @@ func FinishedShards(o ShardOptions) (shards, rows int, complete bool, err error)
 			return shards, rows, false, err
 		}
 		one.file.Close()
-		if one.Source != o.Source {
+		if one.Origin != o.Origin {
 			return shards, rows, false, fmt.Errorf("folder %q holds shards of other data, or prepared in another way: choose another folder or remove it", o.Dir)
 		}
 		rows, complete = rows+len(one.rows.Sums), one.Last
@@ -95,7 +95,7 @@ func WriteShards(o ShardOptions, shards, before int, rows iter.Seq2[ShardRow, er
 					return err
 				}
 			}
-			return w.finish(shardHeader{Source: o.Source, Pixels: o.Pixels, First: before, Last: !more})
+			return w.finish(shardHeader{Origin: o.Origin, Pixels: o.Pixels, First: before, Last: !more})
 		})
 		if publish != nil {
 			return publish
@@ -240,7 +240,7 @@ func (w *shardWriter) finish(header shardHeader) error {
 	if err := w.buffer.Flush(); err != nil {
 		return err
 	}
-	index, err := json.Marshal(shardFile{header, w.places})
+	index, err := json.Marshal(shardFile{shardHeader: header, shardPlaces: w.places})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package rows
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ type shard struct {
 
 // shardHeader says what a shard is part of.
 type shardHeader struct {
-	Source string  `json:"source"` // what the shards are made of, as an opaque name; the same in all of a set
+	Origin string  `json:"origin"` // what the shards are made of, as an opaque name; the same in all of a set
 	Pixels *Pixels `json:"pixels"` // null: the rows hold the files as they were
 	First  int     `json:"first"`  // number of its first row in the set
 	Last   bool    `json:"last"`   // whether it ends the set
@@ -64,6 +65,7 @@ type shardPlaces struct {
 type shardFile struct {
 	shardHeader
 	shardPlaces
+	Source string `json:"source,omitempty"` // read only: what earlier versions called origin
 }
 
 // OpenShards opens what WriteShards has finished. Content is not read, but for the indices: each row is checked when it is read.
@@ -92,7 +94,7 @@ func shardName(dir string, number int) string {
 
 // join counts the newest shard in, and holds it to those before.
 func (s *Shards) join(one *shard) error {
-	if first := s.shards[0]; one.First != s.Len() || one.Source != first.Source {
+	if first := s.shards[0]; one.First != s.Len() || one.Origin != first.Origin {
 		return fmt.Errorf("shard %d is of another set than those before it", len(s.shards)-1)
 	}
 	s.ends = append(s.ends, s.Len()+len(one.rows.Sums))
@@ -108,6 +110,7 @@ func openShard(dir string) (*shard, error) {
 	if err := json.Unmarshal(text, &content); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, shardIndex), err)
 	}
+	content.Origin = cmp.Or(content.Origin, content.Source)
 	one := &shard{shardHeader: content.shardHeader, rows: content.shardPlaces}
 	if err := one.rows.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, shardIndex), err)

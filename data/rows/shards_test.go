@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data/datatest"
 	"github.com/llavatrain/llavatrain/data/picture"
 )
@@ -45,7 +46,7 @@ func behind(rows iter.Seq2[ShardRow, error], n int) iter.Seq2[ShardRow, error] {
 // smallShards makes three shards of the suite's rows.
 func smallShards(t testing.TB, dir string) ShardOptions {
 	t.Helper()
-	o := ShardOptions{Dir: dir, Source: "these", Bytes: 3000}
+	o := ShardOptions{Dir: dir, Origin: "these", Bytes: 3000}
 	if err := WriteShards(o, 0, 0, suiteShards()); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +108,7 @@ func TestShardsResume(t *testing.T) {
 	whole := t.TempDir()
 	smallShards(t, whole)
 	for stop := range len(suiteRows()) {
-		o := ShardOptions{Dir: t.TempDir(), Source: "these", Bytes: 3000}
+		o := ShardOptions{Dir: t.TempDir(), Origin: "these", Bytes: 3000}
 		stopped := errors.New("stopped")
 		err := WriteShards(o, 0, 0, func(yield func(ShardRow, error) bool) {
 			n := 0
@@ -226,10 +227,52 @@ func rewrite(path, from, to string) error {
 	return os.WriteFile(path, []byte(strings.Replace(string(content), from, to, 1)), 0o644)
 }
 
+// Shards of earlier versions, whose index calls their origin "source", are read, and what was begun with them is
+// completed.
+func TestShardsWithTheOlderKey(t *testing.T) {
+	dir := t.TempDir()
+	o := smallShards(t, dir)
+	all := len(openShards(t, dir).shards)
+	for k := range all {
+		shard := shardName(dir, k)
+		if err := checkpoints.Verify(shard); err != nil {
+			t.Fatal(err)
+		}
+		index, err := os.ReadFile(filepath.Join(shard, shardIndex))
+		if err != nil || !strings.HasPrefix(string(index), `{"origin":"these","pixels":null,"first":`) {
+			t.Fatalf("shard %d begins its index with %.80s (%v)", k, index, err)
+		}
+		if strings.Contains(string(index), "source") {
+			t.Errorf("shard %d has the older key: %s", k, index)
+		}
+		if k%2 == 1 { // one of the later version is among them
+			continue
+		}
+		again := checkpoints.Publish(shard, func(tmp string) error { // with the hashes of what it holds now
+			return errors.Join(
+				os.CopyFS(tmp, os.DirFS(shard)),
+				os.Remove(filepath.Join(tmp, "manifest.json")),
+				rewrite(filepath.Join(tmp, shardIndex), `{"origin":"these",`, `{"source":"these",`))
+		})
+		if again != nil {
+			t.Fatal(again)
+		}
+	}
+	shards, rows, complete, err := FinishedShards(o)
+	if shards != all || rows != len(suiteRows()) || !complete || err != nil {
+		t.Errorf("%d shards, %d rows, complete %t, %v", shards, rows, complete, err)
+	}
+	checkSource(t, openShards(t, dir), held(suiteRows()))
+	o.Origin = "others"
+	if _, _, _, err := FinishedShards(o); err == nil || !strings.Contains(err.Error(), "shards of other data") {
+		t.Errorf("shards of another origin give %v", err)
+	}
+}
+
 func TestFinishedShardsRefuses(t *testing.T) {
 	dir := t.TempDir()
 	o := smallShards(t, dir)
-	o.Source = "others"
+	o.Origin = "others"
 	if _, _, _, err := FinishedShards(o); err == nil || !strings.Contains(err.Error(), "shards of other data") {
 		t.Errorf("error is %v", err)
 	}

@@ -118,7 +118,7 @@ func (s *stageCheck) run() error {
 		}
 		s.found.Data = append(s.found.Data, found.Found)
 		for _, row := range found.Skipped {
-			skipped = append(skipped, input.SkippedRow{Source: source, Row: row})
+			skipped = append(skipped, input.SkippedRow{Data: source, Row: row})
 		}
 	}
 	return s.judge(d, skipped)

@@ -261,7 +261,7 @@ func (d *Dataset) Read(source, row int, encode func(rows.Record) (data.Sample, e
 	if err != nil {
 		return record, data.Sample{ID: record.ID}, err
 	}
-	sample.Source, sample.Row = source, row
+	sample.Data, sample.Row = source, row
 	if len(record.Images) > 0 {
 		sample.Folder = rows.FolderOf(record.Images[0].Path)
 	}
@@ -317,7 +317,7 @@ func (d *Dataset) Close() {
 	}
 }
 
-type SkippedRow struct{ Source, Row int }
+type SkippedRow struct{ Data, Row int }
 
 // WholePass says whether the run takes every row.
 func (d *Dataset) WholePass() bool {

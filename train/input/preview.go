@@ -29,7 +29,7 @@ type PreviewOptions struct {
 // Preview is one sample as a model will see it.
 type Preview struct {
 	Stage, Path string
-	Source, Row int
+	Data, Row   int
 	Sample      data.Sample
 	Stretches   []data.Stretch
 	Images      []string // paths, as the row has them
@@ -62,7 +62,10 @@ func OpenPreview(r *recipes.Recipe, o PreviewOptions) (Preview, error) {
 }
 
 func (d *Dataset) preview(stage string, source, row int) (Preview, error) {
-	p := Preview{Stage: stage, Path: cmp.Or(d.Stage.Data[source].Path, d.Stage.Data[source].Shards), Source: source, Row: row, Side: d.Processor.Size, Tokenizer: d.Tokenizer}
+	p := Preview{
+		Stage: stage, Path: cmp.Or(d.Stage.Data[source].Path, d.Stage.Data[source].Shards), Data: source, Row: row,
+		Side: d.Processor.Size, Tokenizer: d.Tokenizer,
+	}
 	var err error
 	if p.Record, err = d.Sources[source].Record(row); err == nil {
 		for _, image := range p.Record.Images {

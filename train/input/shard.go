@@ -118,7 +118,7 @@ func (s *sharder) target() (rows.ShardOptions, error) {
 		names = append(names, key+"="+prints[key])
 	}
 	text, err := json.Marshal(names)
-	target.Source = HashOf(text)
+	target.Origin = HashOf(text)
 	return target, err
 }
 

@@ -132,7 +132,7 @@ func (c *Scoring) Step(st data.Step) ([]RowScore, error) {
 	}
 	var rows []placed
 	for _, skip := range st.Skipped {
-		rows = append(rows, placed{skip.Source, RowScore{ID: skip.ID, Row: skip.Row, Skipped: skip.Reason}})
+		rows = append(rows, placed{skip.Data, RowScore{ID: skip.ID, Row: skip.Row, Skipped: skip.Reason}})
 	}
 	for _, b := range st.Micro {
 		each, err := c.losses(b)
@@ -140,7 +140,8 @@ func (c *Scoring) Step(st data.Step) ([]RowScore, error) {
 			return nil, fmt.Errorf("samples %s: %w", strings.Join(b.Samples, ", "), err)
 		}
 		for i, s := range scored(b, each) {
-			rows = append(rows, placed{b.Origins[i].Source, RowScore{ID: b.Samples[i], Row: b.Origins[i].Row, Scored: &s}})
+			origin := b.Origins[i]
+			rows = append(rows, placed{origin.Data, RowScore{ID: b.Samples[i], Row: origin.Row, Scored: &s}})
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b placed) int { return cmp.Or(a.source-b.source, a.Row-b.Row) })

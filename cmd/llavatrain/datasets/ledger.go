@@ -97,11 +97,12 @@ func printSummary(out io.Writer, s runs.LedgerSummary) {
 	named := map[int]bool{}
 	for _, count := range s.Counts {
 		changed := ""
-		if named[count.Source] {
+		if named[count.Data] {
 			changed = ", changed"
 		}
-		named[count.Source] = true
-		fmt.Fprintf(w, "data[%d]%s\t%d\t%d\t%d of %d\t%s\n", count.Source, changed, count.Samples, count.Skipped, count.Distinct, count.Rows, count.Path)
+		named[count.Data] = true
+		fmt.Fprintf(w, "data[%d]%s\t%d\t%d\t%d of %d\t%s\n",
+			count.Data, changed, count.Samples, count.Skipped, count.Distinct, count.Rows, count.Path)
 	}
 	w.Flush()
 }
@@ -118,7 +119,7 @@ func printLedgerStep(out io.Writer, s runs.LedgerStep) {
 		if row.ID != "" {
 			id = fmt.Sprintf("%q", row.ID)
 		}
-		fmt.Fprintf(w, "%d:%d\t%s", row.Source, row.Row, id)
+		fmt.Fprintf(w, "%d:%d\t%s", row.Data, row.Row, id)
 		if row.Skipped {
 			reason, _, _ := strings.Cut(row.Reason, "\n")
 			fmt.Fprintf(w, "\tleft out: %s", reason)

@@ -66,7 +66,7 @@ func NewPreview(p *program.Program) *cobra.Command {
 }
 
 func previewTitle(p input.Preview) string {
-	title := fmt.Sprintf("%s, data[%d] %s, row %d", p.Stage, p.Source, p.Path, p.Row)
+	title := fmt.Sprintf("%s, data[%d] %s, row %d", p.Stage, p.Data, p.Path, p.Row)
 	if p.Record.ID != "" {
 		title += fmt.Sprintf(" (id %q)", p.Record.ID)
 	}
@@ -94,7 +94,7 @@ func showPreview(out io.Writer, p input.Preview, watched, ids bool) error {
 		for _, turn := range p.Record.Turns {
 			fmt.Fprintf(out, "  %s: %q\n", turn.Role, turn.Text)
 		}
-		return fmt.Errorf("data[%d] row %d is left out of a run: %w", p.Source, p.Row, p.Skipped)
+		return fmt.Errorf("data[%d] row %d is left out of a run: %w", p.Data, p.Row, p.Skipped)
 	}
 	fmt.Fprintln(out, previewCounts(p))
 	marks := [2]string{"⟦", "⟧"}
