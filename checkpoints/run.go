@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,11 +40,7 @@ func (r Run) Save(step, keep int, write func(tmp string) error) error {
 	if err := Publish(filepath.Join(r.folder(), stepName(step)), write); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	err := replaceFile(filepath.Join(r.folder(), "latest"), func(w io.Writer) error {
-		_, err := fmt.Fprintln(w, stepName(step))
-		return err
-	})
-	if err != nil {
+	if err := ReplaceFile(filepath.Join(r.folder(), "latest"), []byte(stepName(step)+"\n")); err != nil {
 		return fmt.Errorf("checkpoint %s was saved, but not `latest`: %w", stepName(step), err)
 	}
 	if err := r.retain(step, keep); err != nil {

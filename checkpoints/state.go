@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -59,10 +58,7 @@ func WriteState(dir string, s State) error {
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	return replaceFile(filepath.Join(dir, stateName), func(w io.Writer) error {
-		_, err := w.Write(append(text, '\n'))
-		return err
-	})
+	return ReplaceFile(filepath.Join(dir, stateName), append(text, '\n'))
 }
 
 // ReadState reads state.json in dir. A key that it does not know is an error: the checkpoint was made by a newer version, which

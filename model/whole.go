@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
@@ -189,7 +190,7 @@ func towerName(weights, dir, towerDir string) (string, error) {
 	case c.Tower == "" || dir == towerDir: // as it was written
 		return c.Tower, nil
 	}
-	if _, err := os.Stat(filepath.Join(dir, c.Tower)); err == nil {
+	if checkpoints.Exists(filepath.Join(dir, c.Tower)) {
 		return filepath.Abs(towerDir)
 	}
 	return c.Tower, nil

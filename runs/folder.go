@@ -3,7 +3,6 @@ package runs
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/llavatrain/llavatrain/recipes"
@@ -26,11 +25,6 @@ const (
 	LedgerFile     = "ledger.jsonl"
 	EvalFile       = "eval.jsonl"
 )
-
-func Exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
 
 // ErrUsage wraps what the user asked for and cannot be done: exit code 2.
 var ErrUsage = errors.New("usage")

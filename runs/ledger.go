@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/data/rows"
@@ -41,7 +42,7 @@ func OpenLedger(dir string) (*Ledger, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
 	l.data = stage.Data
-	if !Exists(l.file()) {
+	if !checkpoints.Exists(l.file()) {
 		return nil, fmt.Errorf("%w: %s is not there: no step was begun, or an older version trained the run", ErrUsage, l.file())
 	}
 	return l, nil

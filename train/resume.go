@@ -45,7 +45,7 @@ func (t *trainer) findStart() (start, error) {
 }
 
 // used says whether the run folder holds a run.
-func (t *trainer) used() bool { return runs.Exists(filepath.Join(t.run.Dir, runs.RecipeFile)) }
+func (t *trainer) used() bool { return checkpoints.Exists(filepath.Join(t.run.Dir, runs.RecipeFile)) }
 
 // lockFolder locks the run folder, now that everything that the run needs was found. A new run's recipe is written; an old run that it
 // replaces is moved aside.
@@ -95,7 +95,7 @@ func (t *trainer) writeRecipe() error {
 func (t *trainer) moveAside() error {
 	for i := 1; ; i++ {
 		aside := fmt.Sprintf("%s.old-%d", t.run.Dir, i)
-		if runs.Exists(aside) {
+		if checkpoints.Exists(aside) {
 			continue
 		}
 		if err := os.Rename(t.run.Dir, aside); err != nil {
@@ -128,7 +128,7 @@ func (t *trainer) resume() (start, error) {
 		}
 		s.skips = append(s.skips, skip)
 	}
-	if s.state.Total == s.step && runs.Exists(model.ProjectorFile(t.exportDir())) {
+	if s.state.Total == s.step && checkpoints.Exists(model.ProjectorFile(t.exportDir())) {
 		t.report.Say(fmt.Sprintf("the run in %s is finished (%d steps)", t.run.Dir, s.step))
 		s.finished = true
 		return s, nil

@@ -25,7 +25,7 @@ var doors = map[string]struct {
 }{
 	"cmd/llavatrain":          {[]string{"cmd/llavatrain/program", "cmd/llavatrain/training", "cmd/llavatrain/datasets", "cmd/llavatrain/models", "cmd/llavatrain/looking"}, "it puts the commands together"},
 	"cmd/llavatrain/training": {[]string{"cmd/llavatrain/program", "train", "train/answer", "data/picture", "model", "recipes", "runs", "synth/shapes"}, "commands that train"},
-	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "data", "data/picture", "recipes", "runs"}, "commands that look at data"},
+	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "checkpoints", "data", "data/picture", "recipes", "runs"}, "commands that look at data"},
 	"cmd/llavatrain/models":   {[]string{"cmd/llavatrain/program", "train", "train/answer", "train/export", "train/score", "checkpoints", "data/picture", "model", "recipes"}, "commands that use a trained model"},
 	"cmd/llavatrain/looking":  {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"}, "commands that look at the machine"},
 	"cmd/llavatrain/program":  {[]string{"train", "checkpoints", "data/picture", "model/torch", "recipes", "runs"}, "what commands share: terminal, signals, exit codes"},
@@ -41,7 +41,7 @@ var doors = map[string]struct {
 	"model":                 {[]string{"model/nn", "model/torch", "recipes", "checkpoints"}, "a model knows neither how samples are made nor how it is trained"},
 	"loss":                  {[]string{"model/torch"}, "a loss sees hidden states and labels, whatever made them"},
 	"model/nn":              {[]string{"model/torch"}, "layers know no family and no file"},
-	"model/torch":           {[]string{"model/torch/shim"}, "the border to libtorch knows nothing of what is computed with it"},
+	"model/torch":           {[]string{"model/torch/shim", "checkpoints"}, "the border to libtorch knows nothing of what is computed with it"},
 	"model/torch/shim":      {nil, "C++ alone, so that an edit of Go compiles none"},
 	"model/torch/torchtest": {[]string{"model/torch", "model/torch/shim"}, "tests of every engine package use it"},
 

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/torch/shim"
 )
 
@@ -69,33 +70,19 @@ func nvrtcCandidates() []string {
 	}
 	lib := filepath.Dir(loadedLibrary("libtorch_cpu.so"))
 	folders := []string{filepath.Join(lib, "../../nvidia/cu13/lib"), filepath.Join(lib, "../../nvidia/cuda_nvrtc/lib"), lib}
-	if cache, err := cacheFolder(); err == nil {
+	if cache, err := checkpoints.CacheFolder(); err == nil {
 		folders = append(folders, filepath.Join(cache, "nvrtc"))
 	}
 	var list []string
 	names := []string{"libnvrtc.so.13", "libnvrtc.so.12"}
 	for _, folder := range folders {
 		for _, name := range names {
-			if path := filepath.Join(folder, name); fileExists(path) {
+			if path := filepath.Join(folder, name); checkpoints.Exists(path) {
 				list = append(list, path)
 			}
 		}
 	}
 	return append(list, names...)
-}
-
-func fileExists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// cacheFolder is where llavatrain keeps what can be made again: LLAVATRAIN_CACHE, or its folder in the user's cache.
-func cacheFolder() (string, error) {
-	if named := os.Getenv("LLAVATRAIN_CACHE"); named != "" {
-		return named, nil
-	}
-	user, err := os.UserCacheDir()
-	return filepath.Join(user, "llavatrain"), err
 }
 
 // Compile makes the kernels' code for an architecture such as sm_90.
@@ -117,7 +104,7 @@ func (n NVRTC) Compile(arch string) ([]byte, error) {
 // Kernels is the kernels' code for an architecture, from the cache or compiled and put there. A cache that cannot be read or written
 // is as good as none; its files are found by a hash of all that the code depends on, and carry one of what they hold.
 func (n NVRTC) Kernels(arch string) ([]byte, error) {
-	folder, err := cacheFolder()
+	folder, err := checkpoints.CacheFolder()
 	if err != nil {
 		return n.Compile(arch)
 	}
@@ -137,21 +124,13 @@ func (n NVRTC) Kernels(arch string) ([]byte, error) {
 	return cubin, err
 }
 
-// keep writes code and its hash where Kernels finds them, whole or not at all.
+// keep writes code and its hash where Kernels finds them.
 func keep(path string, cubin []byte) {
-	if os.MkdirAll(filepath.Dir(path), 0o755) != nil {
-		return
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), "new-*")
-	if err != nil {
+	if os.MkdirAll(filepath.Dir(path), 0o777) != nil {
 		return
 	}
 	sum := sha256.Sum256(cubin)
-	_, err = file.Write(append(slices.Clip(cubin), sum[:]...))
-	if closed := file.Close(); err == nil && closed == nil && os.Rename(file.Name(), path) == nil {
-		return
-	}
-	os.Remove(file.Name())
+	_ = checkpoints.ReplaceFile(path, append(slices.Clip(cubin), sum[:]...)) // without the cache it is compiled again
 }
 
 // LoadKernels compiles our kernels for a card, once, loads them, and checks each operation against libtorch's own. Where that fails, libtorch's

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -25,7 +26,7 @@ type sourceChecked struct {
 
 // cacheFile names the result by everything that it depends on, except for the image files.
 func (c *rowCheck) cacheFile() (string, error) {
-	dir, err := cacheDir()
+	dir, err := checkpoints.CacheFolder()
 	if err != nil {
 		return "", err
 	}
@@ -58,15 +59,6 @@ func (c *rowCheck) beside() (hashes []string) {
 		hashes = append(hashes, input.HashOf(text))
 	}
 	return hashes
-}
-
-// cacheDir is where llavatrain keeps what it can make again.
-func cacheDir() (string, error) {
-	if dir := os.Getenv("LLAVATRAIN_CACHE"); dir != "" {
-		return dir, nil
-	}
-	dir, err := os.UserCacheDir()
-	return filepath.Join(dir, "llavatrain"), err
 }
 
 // cached is the result of an earlier check of the same rows and images.
@@ -111,8 +103,5 @@ func (c *rowCheck) keep(s sourceChecked) {
 	if err != nil {
 		return
 	}
-	part := fmt.Sprintf("%s.%d", file, os.Getpid())
-	if os.WriteFile(part, text, 0o666) != nil || os.Rename(part, file) != nil {
-		os.Remove(part)
-	}
+	_ = checkpoints.ReplaceFile(file, text)
 }

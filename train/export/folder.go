@@ -188,7 +188,7 @@ func (c Conversion) generation(reading *input.Reading, template *data.Template, 
 // writeFast adds the tokenizer.json that newer versions of transformers want, where the model came without.
 func writeFast(r *input.Reading, dir string) error {
 	path := filepath.Join(dir, "tokenizer.json")
-	if _, err := os.Stat(path); err == nil {
+	if checkpoints.Exists(path) {
 		return nil
 	}
 	fast, err := r.Tokenizer.Fast()

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/train/input"
 )
@@ -68,7 +69,7 @@ func (m marks) write(dir, class string) error {
 
 // addToFast adds the marks to a tokenizer.json, where there is one.
 func (m marks) addToFast(path string, token func(text string) object) error {
-	if _, err := os.Stat(path); err != nil {
+	if !checkpoints.Exists(path) {
 		return nil
 	}
 	return editObject(path, func(fast object) {

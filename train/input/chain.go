@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
@@ -22,11 +23,11 @@ func Chained(r *recipes.Recipe, stage string) (*recipes.Recipe, error) {
 	}
 	run := runs.RunDir(r, before)
 	export := filepath.Join(run, "export")
-	if runs.Exists(filepath.Join(export, model.AdapterConfig)) && r.Model.Projector.Weights == "" {
+	if checkpoints.Exists(filepath.Join(export, model.AdapterConfig)) && r.Model.Projector.Weights == "" {
 		return nil, fmt.Errorf("%w: %s trained adapters, which %s would leave out: add them to their weights (llavatrain merge %s --out FOLDER), name that folder "+
 			"in model.vision.weights, model.language.weights and model.projector.weights, and run %s", runs.ErrUsage, before, stage, run, stage)
 	}
-	if !runs.Exists(filepath.Join(export, "config.json")) {
+	if !checkpoints.Exists(filepath.Join(export, "config.json")) {
 		return r, nil
 	}
 	next := *r
@@ -44,7 +45,7 @@ func ProjectorFile(r *recipes.Recipe, stage string) (string, error) {
 		return "", nil
 	}
 	file := model.ProjectorFile(filepath.Join(runs.RunDir(r, before), "export"))
-	if !runs.Exists(file) {
+	if !checkpoints.Exists(file) {
 		return "", fmt.Errorf("%w: %s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
 			runs.ErrUsage, r.Name, before, file, before)
 	}

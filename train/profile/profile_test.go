@@ -15,7 +15,6 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/runs"
 )
 
 // made is a profile by hand: one step of 100 ms with its wait, a call of an operation in itself, a node of autograd on a thread of its own, work on
@@ -130,7 +129,7 @@ func TestProfilerFolder(t *testing.T) {
 		}
 	}
 	for _, name := range []string{CPUFile, OperationsFile} {
-		if runs.Exists(filepath.Join(dir, name)) {
+		if checkpoints.Exists(filepath.Join(dir, name)) {
 			t.Errorf("%s was left behind", name)
 		}
 	}

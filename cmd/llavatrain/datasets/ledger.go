@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/runs"
 )
@@ -56,10 +56,7 @@ func NewLedger(p *program.Program) *cobra.Command {
 
 // stageFolder is the folder of one stage of a run: the path itself, or that of the only stage in it.
 func stageFolder(path string) (string, error) {
-	isStage := func(dir string) bool {
-		_, err := os.Stat(filepath.Join(dir, "recipe.yaml"))
-		return err == nil
-	}
+	isStage := func(dir string) bool { return checkpoints.Exists(filepath.Join(dir, runs.RecipeFile)) }
 	if isStage(path) {
 		return path, nil
 	}
