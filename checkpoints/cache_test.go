@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 func TestCacheFolder(t *testing.T) {
@@ -33,7 +35,7 @@ func TestReplaceFile(t *testing.T) {
 		t.Error("a file or its folder does not exist")
 	}
 	blocked := filepath.Join(path, "below")
-	if err := ReplaceFile(blocked, nil); !errors.Is(err, ErrStorage) || Exists(blocked) {
+	if err := ReplaceFile(blocked, nil); !errors.Is(err, failure.ErrStorage) || Exists(blocked) {
 		t.Errorf("a file below a file: %v", err)
 	}
 }

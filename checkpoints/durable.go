@@ -10,22 +10,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
-
-// ErrStorage is wrapped by errors of the disk while writing: full, read-only, over quota, failing.
-var ErrStorage = errors.New("storage")
-
-// storageError wraps ErrStorage around a failure that the operating system reported. Others pass as they are.
-func storageError(err error) error {
-	var errno syscall.Errno
-	if errors.Is(err, ErrStorage) || !errors.As(err, &errno) && !errors.Is(err, io.ErrShortWrite) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ErrStorage, err)
-}
 
 // fault is called before each operation that a crash could fall beside; tests make it fail or kill there.
 var fault = func(operation, path string) error { return nil }
@@ -117,9 +106,9 @@ func replaceFile(path string, write func(io.Writer) error) error {
 	}
 	if err != nil {
 		os.Remove(temp)
-		return storageError(err)
+		return failure.Storage(err)
 	}
-	return storageError(flushPath(filepath.Dir(path)))
+	return failure.Storage(flushPath(filepath.Dir(path)))
 }
 
 // writeFlushed makes a new file and flushes it.

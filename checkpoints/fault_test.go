@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // saves are what the fault tests interrupt, from a run that has steps 1 and 2.
@@ -64,7 +66,7 @@ func TestSaveWithFailingOperations(t *testing.T) {
 			err := saveStep(r, save.step, save.keep)
 			done = *count < n
 			noFault()
-			if !done && !(errors.Is(err, ErrStorage) && errors.Is(err, errno)) {
+			if !done && !(errors.Is(err, failure.ErrStorage) && errors.Is(err, errno)) {
 				t.Fatalf("%s, operation %d: %v", name, n, err)
 			}
 			checkNewest(t, r, 2, 3)
@@ -95,7 +97,7 @@ func TestSaveFailureLeavesNoTrace(t *testing.T) {
 		}
 		err := saveStep(r, 3, 1)
 		noFault()
-		if !errors.Is(err, ErrStorage) || failed == "" && !done {
+		if !errors.Is(err, failure.ErrStorage) || failed == "" && !done {
 			t.Fatal(n, err)
 		}
 		wantEqual(t, list(t, filepath.Join(r.Dir, "checkpoints")), before)
@@ -200,7 +202,7 @@ func saveUnderLimit(dir string) {
 		},
 	}
 	for _, write := range writers {
-		if err := (Run{dir}).Save(3, 1, write); !errors.Is(err, ErrStorage) || !errors.Is(err, syscall.EFBIG) {
+		if err := (Run{dir}).Save(3, 1, write); !errors.Is(err, failure.ErrStorage) || !errors.Is(err, syscall.EFBIG) {
 			panic(fmt.Sprint("not a storage error: ", err))
 		}
 	}
@@ -211,7 +213,7 @@ func saveUnderLimit(dir string) {
 		err = log.Append(strings.Repeat("x", 1000))
 	}
 	text, _ := os.ReadFile(path)
-	if !errors.Is(err, ErrStorage) || len(text) != 65*1003 {
+	if !errors.Is(err, failure.ErrStorage) || len(text) != 65*1003 {
 		panic(fmt.Sprint(len(text), " bytes in the log: ", err))
 	}
 }

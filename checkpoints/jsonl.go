@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // JSONL appends to a file of one JSON object a line. Not safe for concurrent use.
@@ -21,7 +23,7 @@ type JSONL struct {
 func OpenJSONL(path string) (*JSONL, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
 	if err != nil {
-		return nil, storageError(err)
+		return nil, failure.Storage(err)
 	}
 	info, err := f.Stat()
 	if err == nil {
@@ -29,7 +31,7 @@ func OpenJSONL(path string) (*JSONL, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, storageError(err)
+		return nil, failure.Storage(err)
 	}
 	return &JSONL{f, info.Size()}, nil
 }
@@ -42,17 +44,17 @@ func (j *JSONL) Append(record any) error {
 	}
 	n, err := j.file.Write(append(line, '\n'))
 	if err != nil {
-		return storageError(errors.Join(err, j.file.Truncate(j.size)))
+		return failure.Storage(errors.Join(err, j.file.Truncate(j.size)))
 	}
 	j.size += int64(n)
 	return nil
 }
 
 // Sync flushes the records to the disk. Call it before a checkpoint that relies on them.
-func (j *JSONL) Sync() error { return storageError(flush(j.file)) }
+func (j *JSONL) Sync() error { return failure.Storage(flush(j.file)) }
 
 // Close flushes and closes the file.
-func (j *JSONL) Close() error { return storageError(errors.Join(flush(j.file), j.file.Close())) }
+func (j *JSONL) Close() error { return failure.Storage(errors.Join(flush(j.file), j.file.Close())) }
 
 // TruncateJSONL keeps the leading lines of path for which keep is true and cuts off the rest, a torn last line included, which
 // keep never sees. A file that does not exist is left so.
@@ -62,7 +64,7 @@ func TruncateJSONL(path string, keep func(line []byte) bool) error {
 		return nil
 	}
 	if err != nil {
-		return storageError(err)
+		return failure.Storage(err)
 	}
 	defer f.Close()
 	size, err := leading(f, keep)
@@ -72,7 +74,7 @@ func TruncateJSONL(path string, keep func(line []byte) bool) error {
 	if err == nil {
 		err = flush(f)
 	}
-	return storageError(err)
+	return failure.Storage(err)
 }
 
 // leading is the size of the complete leading lines that keep accepts.

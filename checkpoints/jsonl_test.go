@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 func TestJSONL(t *testing.T) {
@@ -15,7 +17,7 @@ func TestJSONL(t *testing.T) {
 		log, err := OpenJSONL(path)
 		must(t, err)
 		must(t, log.Append(map[string]int{"step": run}))
-		if err := log.Append(math.NaN()); err == nil || errors.Is(err, ErrStorage) {
+		if err := log.Append(math.NaN()); err == nil || errors.Is(err, failure.ErrStorage) {
 			t.Error(err)
 		}
 		must(t, log.Sync())
@@ -25,7 +27,7 @@ func TestJSONL(t *testing.T) {
 	must(t, err)
 	wantEqual(t, string(text), "{\"step\":0}\n{\"step\":1}\n")
 	_, err = OpenJSONL(filepath.Join(path, "x"))
-	if !errors.Is(err, ErrStorage) {
+	if !errors.Is(err, failure.ErrStorage) {
 		t.Error(err)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 const manifestName = "manifest.json"
@@ -32,7 +34,7 @@ type manifestFile struct {
 // Publish fills the folder dir so that it appears complete or not at all. write gets an empty folder beside dir; what it leaves
 // there gets a manifest, is flushed to the disk and read back, and takes dir's name in one step, in place of an earlier dir.
 // If anything fails, an earlier dir is as it was and the temporary folder is gone; if the disk failed, the error wraps
-// ErrStorage. What a killed Publish of the same dir left is removed first, so no two processes may publish one dir.
+// failure.ErrStorage. What a killed Publish of the same dir left is removed first, so no two processes may publish one dir.
 func Publish(dir string, write func(tmp string) error) error {
 	parent, base := filepath.Dir(dir), filepath.Base(dir)
 	err := os.MkdirAll(parent, 0o777)
@@ -40,12 +42,12 @@ func Publish(dir string, write func(tmp string) error) error {
 		err = sweep(parent, base)
 	}
 	if err != nil {
-		return fmt.Errorf("folder %q: %w", dir, storageError(err))
+		return fmt.Errorf("folder %q: %w", dir, failure.Storage(err))
 	}
 	tmp := temporary(dir, tempMark)
 	err = fill(tmp, write)
 	if err == nil {
-		err = storageError(move(tmp, dir))
+		err = failure.Storage(move(tmp, dir))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("folder %q: %w", dir, err), os.RemoveAll(tmp))
@@ -54,7 +56,7 @@ func Publish(dir string, write func(tmp string) error) error {
 		err = removeAll(tmp) // where the earlier dir is now, if there was one
 	}
 	if err != nil {
-		return fmt.Errorf("folder %q: %w", dir, storageError(err))
+		return fmt.Errorf("folder %q: %w", dir, failure.Storage(err))
 	}
 	return nil
 }
@@ -69,10 +71,10 @@ func fill(tmp string, write func(tmp string) error) error {
 		err = seal(tmp)
 	}
 	if err != nil {
-		return storageError(err)
+		return failure.Storage(err)
 	}
 	if err := Verify(tmp); err != nil {
-		return fmt.Errorf("%w: read back: %w", ErrStorage, err)
+		return fmt.Errorf("%w: read back: %w", failure.ErrStorage, err)
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // put writes files, by relative name.
@@ -70,7 +72,7 @@ func TestPublishReadsBack(t *testing.T) {
 	}
 	err := Publish(dir, func(tmp string) error { return put(tmp, sample) })
 	wantError(t, err, "weights", "SHA-256")
-	if !errors.Is(err, ErrStorage) {
+	if !errors.Is(err, failure.ErrStorage) {
 		t.Error(err)
 	}
 	wantEqual(t, contents(t, dir), sample)
@@ -105,7 +107,7 @@ func TestPublishErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := published(t)
 			err := Publish(dir, c.write)
-			if err == nil || errors.Is(err, ErrStorage) != c.storage {
+			if err == nil || errors.Is(err, failure.ErrStorage) != c.storage {
 				t.Error(err)
 			}
 			wantEqual(t, contents(t, dir), sample)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Run is the folder of one stage of one run, RUNS/NAME/STAGE. One process writes to it at a time.
@@ -29,13 +31,13 @@ func stepName(step int) string { return fmt.Sprintf("step-%06d", step) }
 // removes all but the newest keep checkpoints (keep < 1 removes none); those of later steps, which this run did not come from, go
 // first. The new checkpoint has been read back by then, and always stays.
 //
-// If Save fails, the checkpoints before it are as they were. If the disk was the cause, the error wraps ErrStorage.
+// If Save fails, the checkpoints before it are as they were. If the disk was the cause, the error wraps failure.ErrStorage.
 func (r Run) Save(step, keep int, write func(tmp string) error) error {
 	if err := os.MkdirAll(r.folder(), 0o777); err != nil {
-		return fmt.Errorf("checkpoint: %w", storageError(err))
+		return fmt.Errorf("checkpoint: %w", failure.Storage(err))
 	}
 	if err := sweep(r.folder(), ""); err != nil {
-		return fmt.Errorf("checkpoint: %w", storageError(err))
+		return fmt.Errorf("checkpoint: %w", failure.Storage(err))
 	}
 	if err := Publish(filepath.Join(r.folder(), stepName(step)), write); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
@@ -44,7 +46,7 @@ func (r Run) Save(step, keep int, write func(tmp string) error) error {
 		return fmt.Errorf("checkpoint %s was saved, but not `latest`: %w", stepName(step), err)
 	}
 	if err := r.retain(step, keep); err != nil {
-		return fmt.Errorf("checkpoint %s was saved, but older ones not removed: %w", stepName(step), storageError(err))
+		return fmt.Errorf("checkpoint %s was saved, but older ones not removed: %w", stepName(step), failure.Storage(err))
 	}
 	return nil
 }

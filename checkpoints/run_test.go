@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // saveStep saves a checkpoint as a trainer would: tensors and state, from which the step can be read back.
@@ -107,7 +109,7 @@ func TestRetentionAfterFallback(t *testing.T) {
 func TestSaveFailureRemovesNothing(t *testing.T) {
 	r := Run{t.TempDir()}
 	must(t, saveStep(r, 1, 1))
-	if err := r.Save(2, 1, func(string) error { return errors.New("no") }); err == nil || errors.Is(err, ErrStorage) {
+	if err := r.Save(2, 1, func(string) error { return errors.New("no") }); err == nil || errors.Is(err, failure.ErrStorage) {
 		t.Error(err)
 	}
 	wantEqual(t, list(t, filepath.Join(r.Dir, "checkpoints")), []string{"latest", "step-000001"})

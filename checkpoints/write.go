@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // WriteSafetensors writes tensors to a file, through a temporary one beside it, flushed to the disk. The same tensors and metadata
@@ -138,7 +140,7 @@ func NewWriter(dir, base string, maxShardBytes int64, infos []Info) (*Writer, er
 		}
 		if err := w.begin(name, shard); err != nil {
 			w.closeFiles()
-			return nil, fmt.Errorf("file %q: %w", filepath.Join(dir, name), storageError(err))
+			return nil, fmt.Errorf("file %q: %w", filepath.Join(dir, name), failure.Storage(err))
 		}
 	}
 	return w, nil
@@ -195,7 +197,7 @@ func (w *Writer) Write(name string, data []byte) error {
 		return err
 	}
 	if _, err := p.file.WriteAt(data, p.offset); err != nil {
-		return fmt.Errorf("tensor %q: %w", name, storageError(err))
+		return fmt.Errorf("tensor %q: %w", name, failure.Storage(err))
 	}
 	delete(w.todo, name)
 	return nil
@@ -210,14 +212,14 @@ func (w *Writer) Close() error {
 	for _, f := range w.files {
 		if err := flush(f); err != nil {
 			w.closeFiles()
-			return storageError(err)
+			return failure.Storage(err)
 		}
 	}
 	if err := w.closeFiles(); err != nil {
-		return storageError(err)
+		return failure.Storage(err)
 	}
 	if len(w.files) == 1 {
-		return storageError(flushPath(w.dir))
+		return failure.Storage(flushPath(w.dir))
 	}
 	return replaceFile(filepath.Join(w.dir, w.base+".safetensors.index.json"), func(out io.Writer) error {
 		encoder := json.NewEncoder(out)

@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/export"
 )
 
@@ -60,11 +61,11 @@ func (t *trainer) rehearseExport() error {
 	}
 	free, err := checkpoints.FreeSpace(t.run.Dir)
 	if err != nil {
-		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+		return fmt.Errorf("%w: %w", failure.ErrStorage, err)
 	}
 	if free < need {
 		return fmt.Errorf("%w: %s has %d MB free; the checkpoints and the export of this run need %d MB. Free some, or set runs to another disk",
-			checkpoints.ErrStorage, t.run.Dir, free>>20, need>>20)
+			failure.ErrStorage, t.run.Dir, free>>20, need>>20)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // start is where a run begins: at step 0, or in the state of a checkpoint.
@@ -86,7 +87,7 @@ func (t *trainer) writeRecipe() error {
 	file := filepath.Join(t.run.Dir, runs.RecipeFile)
 	if err := os.WriteFile(file, resolved, 0o666); err != nil {
 		os.Remove(file) // half a recipe must not pass for a run
-		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+		return fmt.Errorf("%w: %w", failure.ErrStorage, err)
 	}
 	return nil
 }
@@ -99,7 +100,7 @@ func (t *trainer) moveAside() error {
 			continue
 		}
 		if err := os.Rename(t.run.Dir, aside); err != nil {
-			return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+			return fmt.Errorf("%w: %w", failure.ErrStorage, err)
 		}
 		t.report.Say("moved the old run to " + aside)
 		return nil
@@ -151,7 +152,7 @@ func (t *trainer) findCheckpoint() (c checkpoints.Checkpoint, ok bool, err error
 		t.report.Say(fmt.Sprintf("warning: a damaged checkpoint is ignored: %v", problem))
 	}
 	if err == nil && !ok && len(bad) > 0 { // starting at step 0 would remove what may still be saved by hand
-		err = fmt.Errorf("%w: no checkpoint in %s verifies; start over with --overwrite (the existing run is kept)", checkpoints.ErrStorage, t.run.Dir)
+		err = fmt.Errorf("%w: no checkpoint in %s verifies; start over with --overwrite (the existing run is kept)", failure.ErrStorage, t.run.Dir)
 	}
 	return c, ok, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -66,10 +67,10 @@ func (c Conversion) Run() error {
 func (c Conversion) fits(export *model.Export) error {
 	free, err := checkpoints.FreeSpace(c.Out)
 	if err != nil {
-		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+		return fmt.Errorf("%w: %w", failure.ErrStorage, err)
 	}
 	if need := Size(export.Tensors); free < need {
-		return fmt.Errorf("%w: %s has room for %d MB, the model needs %d MB", checkpoints.ErrStorage, c.Out, free>>20, need>>20)
+		return fmt.Errorf("%w: %s has room for %d MB, the model needs %d MB", failure.ErrStorage, c.Out, free>>20, need>>20)
 	}
 	return nil
 }

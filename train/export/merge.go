@@ -10,6 +10,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -61,10 +62,10 @@ func (m Merging) write(llava *model.LLaVA, reading *input.Reading) error {
 	out := Output{"model", weights, StoredDtype(m.Dtype), AsNamed}
 	free, err := checkpoints.FreeSpace(m.Out)
 	if err != nil {
-		return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+		return fmt.Errorf("%w: %w", failure.ErrStorage, err)
 	}
 	if need := Size(out.Infos()); free < need {
-		return fmt.Errorf("%w: %s has room for %d MB, the model needs %d MB", checkpoints.ErrStorage, m.Out, free>>20, need>>20)
+		return fmt.Errorf("%w: %s has room for %d MB, the model needs %d MB", failure.ErrStorage, m.Out, free>>20, need>>20)
 	}
 	return checkpoints.Publish(m.Out, func(dir string) error {
 		if err := WriteFolder(reading, dir, config); err != nil {

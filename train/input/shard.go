@@ -20,6 +20,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/rows"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // ShardOptions says how the data of a stage is written into shards.
@@ -159,7 +160,7 @@ func (s *sharder) forecast(done int, shard int64) error {
 	s.options.Report.Say(fmt.Sprintf("forecast: %s rows, about %s in %d shards, about %v", runs.Grouped(int64(left)), megabytes(bytes), bytes/shard+1, took.Round(time.Second)))
 	free, err := checkpoints.FreeSpace(s.options.Dir)
 	if err == nil && free < bytes {
-		return fmt.Errorf("%w: %s has room for %s, and about %s are needed", checkpoints.ErrStorage, s.options.Dir, megabytes(free), megabytes(bytes))
+		return fmt.Errorf("%w: %s has room for %s, and about %s are needed", failure.ErrStorage, s.options.Dir, megabytes(free), megabytes(bytes))
 	}
 	return err
 }

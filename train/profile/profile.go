@@ -9,9 +9,9 @@ import (
 	"runtime/pprof"
 	"time"
 
-	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Files of a profile.
@@ -55,7 +55,7 @@ func OpenProfiler(dir string, device torch.Device, skip, take int, say func(line
 	}
 	if err != nil {
 		p.drop()
-		return nil, fmt.Errorf("%w: profile: %w", checkpoints.ErrStorage, err)
+		return nil, fmt.Errorf("%w: profile: %w", failure.ErrStorage, err)
 	}
 	return p, nil
 }
@@ -162,7 +162,7 @@ func (p *Profiler) Finish() error {
 		return nil
 	}
 	if err := errors.Join(found.writeTable(p.ops), found.writeTrace(p.trace), p.cpu.Close(), p.ops.Close(), p.trace.Close()); err != nil {
-		return fmt.Errorf("%w: profile: %w", checkpoints.ErrStorage, err)
+		return fmt.Errorf("%w: profile: %w", failure.ErrStorage, err)
 	}
 	p.say(fmt.Sprintf("profile of %s: %s, %s and %s in %s", found.span(), OperationsFile, TraceFile, CPUFile, p.dir))
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // made is a profile by hand: one step of 100 ms with its wait, a call of an operation in itself, a node of autograd on a thread of its own, work on
@@ -124,7 +125,7 @@ func TestProfilerFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{filepath.Join(dir, "file"), filepath.Join(dir, "file", "below"), dir} {
-		if _, err := OpenProfiler(bad, torch.CPU, 0, 1, nil); !errors.Is(err, checkpoints.ErrStorage) {
+		if _, err := OpenProfiler(bad, torch.CPU, 0, 1, nil); !errors.Is(err, failure.ErrStorage) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/answer"
 	"github.com/llavatrain/llavatrain/train/score"
 )
@@ -55,7 +55,7 @@ func NewScore(p *program.Program) *cobra.Command {
 			err = score.Score(c.Context(), a.LLaVA, a.Reading, o, terminal, func(row score.RowScore) error {
 				table.add(row)
 				if err := lines.Encode(row); err != nil {
-					return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+					return fmt.Errorf("%w: %w", failure.ErrStorage, err)
 				}
 				return nil
 			})
@@ -87,11 +87,11 @@ func resultFile(p *program.Program, path string) (to io.Writer, closeFile func()
 	}
 	file, err := os.Create(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+		return nil, nil, fmt.Errorf("%w: %w", failure.ErrStorage, err)
 	}
 	return file, func() error {
 		if err := file.Close(); err != nil {
-			return fmt.Errorf("%w: %w", checkpoints.ErrStorage, err)
+			return fmt.Errorf("%w: %w", failure.ErrStorage, err)
 		}
 		return nil
 	}, nil

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
 )
 
@@ -60,7 +60,7 @@ func (p *Program) ExitCode(err error) int {
 		return CodeInternal
 	case errors.Is(err, train.ErrDiverged):
 		return codeNumerics
-	case errors.Is(err, checkpoints.ErrStorage):
+	case errors.Is(err, failure.ErrStorage):
 		return codeStorage
 	case errors.Is(err, torch.ErrEngine), errors.As(err, &engine):
 		return codeEngine

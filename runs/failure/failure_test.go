@@ -1,0 +1,122 @@
+package failure
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func pathError(errno syscall.Errno) error { return &fs.PathError{Op: "read", Path: "a", Err: errno} }
+
+// Whose fault an error is, before a room has marked it, and after it was marked as the user's or as one of writing.
+func TestMarks(t *testing.T) {
+	type marks struct{ input, storage bool }
+	unmarked, users, disks := marks{}, marks{input: true}, marks{storage: true}
+	for _, c := range []struct {
+		name                     string
+		err                      error
+		bare, asInput, asStorage marks
+	}{
+		{"anything", errors.New("a"), unmarked, users, unmarked},
+		{"missing", pathError(syscall.ENOENT), unmarked, users, disks},
+		{"a folder", pathError(syscall.EISDIR), unmarked, users, disks},
+		{"in a file", pathError(syscall.ENOTDIR), unmarked, users, disks},
+		{"closed", pathError(syscall.EACCES), unmarked, users, disks},
+		{"a failing disk", pathError(syscall.EIO), disks, disks, disks},
+		{"a full disk", pathError(syscall.ENOSPC), disks, disks, disks},
+		{"a read-only disk", fmt.Errorf("b: %w", pathError(syscall.EROFS)), disks, disks, disks},
+		{"written short", io.ErrShortWrite, unmarked, users, disks},
+		{"the user's", Inputf("a: %w", io.EOF), users, users, users},
+		{"the user's by a missing file", Input(pathError(syscall.ENOENT)), users, users, users},
+		{"the disk's", fmt.Errorf("%w: a", ErrStorage), disks, disks, disks},
+	} {
+		for what, pair := range map[string]struct {
+			err  error
+			want marks
+		}{"bare": {c.err, c.bare}, "Input": {Input(c.err), c.asInput}, "Storage": {Storage(c.err), c.asStorage}} {
+			if got := (marks{errors.Is(pair.err, ErrInput), IsStorage(pair.err)}); got != pair.want {
+				t.Errorf("%s, %s: %+v, want %+v", c.name, what, got, pair.want)
+			}
+			if !errors.Is(pair.err, c.err) {
+				t.Errorf("%s, %s: the error is not wrapped", c.name, what)
+			}
+		}
+	}
+}
+
+// The mark of input does not show; that of storage does, once.
+func TestMessages(t *testing.T) {
+	for want, err := range map[string]error{
+		"a: EOF":                              Inputf("a: %w", io.EOF),
+		"EOF":                                 Input(Input(io.EOF)),
+		"storage: short write":                Storage(Storage(io.ErrShortWrite)),
+		"storage: read a: input/output error": Storage(pathError(syscall.EIO)),
+	} {
+		if err.Error() != want {
+			t.Errorf("message %q, want %q", err, want)
+		}
+	}
+	if Input(nil) != nil || Storage(nil) != nil {
+		t.Error("no error became one")
+	}
+}
+
+// A function's own error is marked when it returns.
+func TestMarkInput(t *testing.T) {
+	fails := func() (err error) {
+		defer MarkInput(&err)
+		return io.EOF
+	}
+	if err := fails(); !errors.Is(err, ErrInput) || !errors.Is(err, io.EOF) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A file that was cut gives the same signal as a page that the disk cannot read.
+func TestReadMapped(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, make([]byte, 1<<16), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	mapping, err := unix.Mmap(int(file.Fd()), 0, 1<<16, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(mapping)
+	var sum byte
+	read := func() error {
+		sum += mapping[len(mapping)-1]
+		return io.EOF
+	}
+	if err := ReadMapped(read); err != io.EOF {
+		t.Errorf("before the cut: %v", err)
+	}
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := ReadMapped(read); !errors.Is(err, ErrStorage) {
+		t.Errorf("after the cut: %v", err)
+	}
+}
+
+// Other panics go on.
+func TestReadMappedPanics(t *testing.T) {
+	defer func() {
+		if fault := recover(); fault != "a" {
+			t.Errorf("recovered %v", fault)
+		}
+	}()
+	ReadMapped(func() error { panic("a") })
+}
