@@ -12,7 +12,7 @@ import (
 )
 
 // ErrBusy means that another process writes to the run folder.
-var ErrBusy = errors.New("run folder is in use")
+var ErrBusy = failure.Input(errors.New("run folder is in use"))
 
 // Lock makes the folder if need be and keeps other processes from writing to it until release, or the end of this process.
 func (r Run) Lock() (release func(), err error) {

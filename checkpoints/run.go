@@ -102,6 +102,7 @@ func (r Run) Checkpoints() ([]Checkpoint, error) {
 // Newest finds the newest checkpoint that verifies; ok is false if none does. bad tells why those newer than it do not. It does
 // not trust `latest`, which is there for people.
 func (r Run) Newest() (newest Checkpoint, bad []error, ok bool, err error) {
+	defer failure.MarkInput(&err)
 	list, err := r.Checkpoints()
 	for _, c := range slices.Backward(list) {
 		if err := Verify(c.Dir); err != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 const stateName = "state.json"
@@ -63,7 +65,8 @@ func WriteState(dir string, s State) error {
 
 // ReadState reads state.json in dir. A key that it does not know is an error: the checkpoint was made by a newer version, which
 // knows something about the run that this one would lose.
-func ReadState(dir string) (State, error) {
+func ReadState(dir string) (state State, err error) {
+	defer failure.MarkInput(&err)
 	var s struct {
 		State
 		Unsound int `json:"unsound"` // the older name of non_finite_steps

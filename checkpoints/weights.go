@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Weights are the named tensors of one file, or of a folder of shards. The files are mapped, not read: opening costs their headers,
@@ -42,7 +44,8 @@ var inFolder = []struct {
 
 // Open maps the weights at path: a safetensors file, a file that torch.save wrote (PyTorch 1.6 or newer), or a folder with one of
 // those under the names that Hugging Face and LLaVA use, in shards with an index or whole.
-func Open(path string) (*Weights, error) {
+func Open(path string) (_ *Weights, err error) {
+	defer failure.MarkInput(&err)
 	w := &Weights{path: path, views: map[string]view{}, metadata: map[string]string{}}
 	info, err := os.Stat(path)
 	switch {
@@ -234,7 +237,7 @@ func (w *Weights) Info(name string) (Info, bool) {
 func (w *Weights) Tensor(name string) (Tensor, error) {
 	v, ok := w.views[name]
 	if !ok {
-		return Tensor{}, fmt.Errorf("weights %q: no tensor %q", w.path, name)
+		return Tensor{}, failure.Inputf("weights %q: no tensor %q", w.path, name)
 	}
 	return Tensor{v.Info, v.contiguous()}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/data/rows"
 	"github.com/llavatrain/llavatrain/data/tokenizer"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Encoder turns records into ids and labels by a template. It is safe for concurrent use.
@@ -24,7 +25,7 @@ type Encoder struct {
 // NewEncoder makes an encoder for samples of at most maxLength positions, of which each image takes imageTokens.
 func NewEncoder(t *tokenizer.Tokenizer, tpl *Template, maxLength, imageTokens int) (*Encoder, error) {
 	if err := tpl.check(t); err != nil {
-		return nil, err
+		return nil, failure.Input(err)
 	}
 	return &Encoder{tokenizer: t, template: tpl, maxLength: maxLength, imageTokens: imageTokens}, nil
 }

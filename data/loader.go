@@ -11,10 +11,11 @@ import (
 	"sync"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // ErrTooManySkipped ends a run in which more rows were bad than can be put down to chance.
-var ErrTooManySkipped = errors.New("too many bad samples")
+var ErrTooManySkipped = failure.Input(errors.New("too many bad samples"))
 
 // LoaderOptions says what a Loader delivers (the first group) and how it goes about it (the second, which changes no number).
 type LoaderOptions struct {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"sort"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Share is one data set's part in a mixture.
@@ -30,7 +32,8 @@ type share struct {
 }
 
 // NewMixture fails when a weight is not a positive number or leaves a data set without a single row.
-func NewMixture(seed uint64, shares []Share) (*Mixture, error) {
+func NewMixture(seed uint64, shares []Share) (_ *Mixture, err error) {
+	defer failure.MarkInput(&err)
 	m := &Mixture{seed: seed}
 	for i, s := range shares {
 		if !(s.Weight > 0) || math.IsInf(s.Weight, 0) {

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Order says which row stands at each position of a run. It is a pure function of the seed, the data and the global batch: micro-
@@ -45,7 +47,8 @@ const (
 //
 // global is the number of samples in an optimizer step. lengths is called for grouped only: for each data set of the mixture, the
 // length of each row, positive when the row has an image and negative when it has not.
-func OpenOrder(kind string, m *Mixture, global int, lengths func() ([][]int32, error)) (*Order, error) {
+func OpenOrder(kind string, m *Mixture, global int, lengths func() ([][]int32, error)) (_ *Order, err error) {
+	defer failure.MarkInput(&err)
 	arrange, ok := arrangements[kind]
 	if !ok {
 		return nil, fmt.Errorf("order %q is unknown; one of %s", kind, strings.Join(slices.Sorted(maps.Keys(arrangements)), ", "))
@@ -55,7 +58,6 @@ func OpenOrder(kind string, m *Mixture, global int, lengths func() ([][]int32, e
 	}
 	o := &Order{mixture: m, global: global, arrange: arrange}
 	if kind == "grouped" {
-		var err error
 		if o.lengths, err = lengths(); err != nil {
 			return nil, fmt.Errorf("lengths of the samples: %w", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/llavatrain/llavatrain/data/tokenizer"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Template is how a conversation is spelled for a language model, and which parts of it are trained. A conversation reads
@@ -234,5 +235,5 @@ func OpenTemplate(name string) (*Template, error) {
 			return t, nil
 		}
 	}
-	return nil, fmt.Errorf("template %q is unknown; there are %s", name, strings.Join(Templates(), ", "))
+	return nil, failure.Inputf("template %q is unknown; there are %s", name, strings.Join(Templates(), ", "))
 }

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 
@@ -9,6 +8,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Contents is a model whose tensors still lie in their files: the headers have been read and every parameter has found its tensor, but
@@ -147,7 +147,7 @@ func convert(tensor checkpoints.Tensor, dtype checkpoints.Dtype) (data []byte, e
 	}
 	from, ok := dtypeNames[tensor.Dtype]
 	if !ok {
-		return nil, fmt.Errorf("tensor %s has dtype %s; weights are F32, F16, BF16 or F64", tensor.Name, tensor.Dtype)
+		return nil, failure.Inputf("tensor %s has dtype %s; weights are F32, F16, BF16 or F64", tensor.Name, tensor.Dtype)
 	}
 	err = torch.Do(func(s *torch.Scope) {
 		x := torch.Empty(s, tensor.Shape, dtypeNames[dtype], torch.CPU)

@@ -11,6 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Export is a model as a folder in one of the formats: its configuration, and the tensors that belong beside it, read one at a time.
@@ -45,7 +46,8 @@ var formats = map[string]func(e *Export, o ExportOptions) error{
 }
 
 // Export prepares a model for writing.
-func (c *Contents) Export(o ExportOptions) (*Export, error) {
+func (c *Contents) Export(o ExportOptions) (_ *Export, err error) {
+	defer failure.MarkInput(&err)
 	build, err := lookUp("format", o.Format, formats)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // folderConfigs are the raw config.json files of a model's two halves. Where a folder holds a whole LLaVA, language is its language
@@ -20,6 +21,7 @@ type folderConfigs struct {
 }
 
 func readConfigs(m recipes.Model) (c folderConfigs, err error) {
+	defer failure.MarkInput(&err)
 	if c.vision, c.visionDir, c.towerDir, err = readVisionConfig(m.Vision); err != nil {
 		return c, err
 	}
@@ -41,6 +43,7 @@ func readConfigs(m recipes.Model) (c folderConfigs, err error) {
 // readVisionConfig reads a tower's configuration: from its own folder, from a LLaVA's that has it inside, or from the folder that a
 // LLaVA's names.
 func readVisionConfig(v recipes.Vision) (raw []byte, dir, towerDir string, err error) {
+	defer failure.MarkInput(&err)
 	if raw, dir, err = readConfig("model.vision", v.Weights, v.Config); err != nil {
 		return nil, "", "", err
 	}
@@ -83,7 +86,8 @@ func readConfig(key, weights, config string) (raw []byte, dir string, err error)
 
 // exportConfig is the config.json of the whole model in the original's layout, with the tower's own config inside so that the folder
 // loads by itself. The keys are the original's (llava.md, "config.json original").
-func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNotes, dtype string) ([]byte, error) {
+func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNotes, dtype string) (_ []byte, err error) {
+	defer failure.MarkInput(&err)
 	config := map[string]any{}
 	if err := json.Unmarshal(c.language, &config); err != nil {
 		return nil, fmt.Errorf("config.json of the language model: %w", err)

@@ -1,12 +1,12 @@
 package model
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Sampling says how the next token is chosen. Temperature 0 takes the likeliest.
@@ -78,7 +78,7 @@ func (m *LLaVA) GenerateBatch(prompts []Prompt, how Sampling) error {
 // CheckPrompt refuses a prompt that is longer than the model's positions.
 func (m *LLaVA) CheckPrompt(prompt Input) error {
 	if n, limit := int64(len(prompt.IDs)), m.Language.Describe().MaxPositions; n > limit {
-		return fmt.Errorf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it", n, limit)
+		return failure.Inputf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it", n, limit)
 	}
 	return nil
 }

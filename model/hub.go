@@ -7,11 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Resolve finds the folder of model files that a recipe names: a folder as it is, or a Hugging Face id (owner/name) in the local hub
 // cache, as huggingface_hub lays it out. It never opens a connection.
-func Resolve(weights string) (string, error) {
+func Resolve(weights string) (dir string, err error) {
+	defer failure.MarkInput(&err)
 	if info, err := os.Stat(weights); err == nil {
 		if !info.IsDir() {
 			return "", fmt.Errorf("%q is a file; name the folder that holds config.json and the weights", weights)
@@ -27,7 +30,7 @@ func Resolve(weights string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%q is neither a folder nor in the local hub cache (%s); fetch it first (hf download %s) or give a folder", weights, hubCache(), weights)
 	}
-	dir := filepath.Join(repository, "snapshots", revision)
+	dir = filepath.Join(repository, "snapshots", revision)
 	if _, err := os.Stat(dir); err != nil {
 		return "", fmt.Errorf("%q is in the local hub cache, but its snapshot is not: %w", weights, err)
 	}

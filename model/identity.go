@@ -2,7 +2,6 @@ package model
 
 import (
 	"encoding/hex"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -10,6 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // A projector fits the language model and the tower that it was trained with, and no others of the same widths. So its file's metadata
@@ -95,7 +95,7 @@ func (ss *sources) checkProjector(ps *nn.Params) error {
 			return err
 		}
 		if ours != "" && !sameIdentity(theirs, ours) {
-			return fmt.Errorf("model.projector.weights: %s was trained with another %s than %s: name the one that it belongs to, or pretrain a projector for this one",
+			return failure.Inputf("model.projector.weights: %s was trained with another %s than %s: name the one that it belongs to, or pretrain a projector for this one",
 				projector.where, row.name, ss.parts[row.part].where)
 		}
 	}

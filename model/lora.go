@@ -9,6 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // parts lists the parts of a model in the order in which they are shown.
@@ -16,7 +17,8 @@ var parts = []string{recipes.PartVision, recipes.PartProjector, recipes.PartLang
 
 // adapt declares the adapters that a recipe asks for, by part. A pattern is held against the names of its own part's linear maps only:
 // q_proj of the language model cannot reach the tower's.
-func (m *LLaVA) adapt(adapters map[string]recipes.LoRA) error {
+func (m *LLaVA) adapt(adapters map[string]recipes.LoRA) (err error) {
+	defer failure.MarkInput(&err)
 	for _, part := range parts {
 		settings, wanted := adapters[part]
 		if !wanted {
@@ -139,7 +141,7 @@ func (m *LLaVA) Merge() (moved float64, err error) {
 	}
 	moved = difference(after, before)
 	if !(moved <= MergeTolerance) { // also where it is no number
-		err = fmt.Errorf("the merged model is another: logits differ from those with adapters by %.3g of the largest, more than %g", moved, MergeTolerance)
+		err = failure.Inputf("the merged model is another: logits differ from those with adapters by %.3g of the largest, more than %g", moved, MergeTolerance)
 	}
 	return moved, err
 }
@@ -176,7 +178,7 @@ func (m *LLaVA) probe() (logits []float32, err error) {
 	}
 	in.Starts = []int64{0, int64(len(in.IDs))}
 	if n := int64(len(in.IDs)); n > language.MaxPositions {
-		return nil, fmt.Errorf("a picture and %d words take %d positions and the model has %d", words, n, language.MaxPositions)
+		return nil, failure.Inputf("a picture and %d words take %d positions and the model has %d", words, n, language.MaxPositions)
 	}
 	err = torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() { logits = torch.Read[float32](m.Logits(s, m.Forward(s, in).Hidden)) }) // [16,V]

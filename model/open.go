@@ -6,6 +6,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // OpenOptions says how a model is placed and where its values come from.
@@ -100,6 +101,7 @@ func (m *LLaVA) open(recipe recipes.Model, o OpenOptions) error {
 
 // declare builds the three parts from their configurations.
 func (m *LLaVA) declare(recipe recipes.Model, device torch.Device) (err error) {
+	defer failure.MarkInput(&err)
 	if m.Language, err = newLanguage(m.configs.language, m.Params, device); err != nil {
 		return fmt.Errorf("model.language: %w", err)
 	}
@@ -189,7 +191,8 @@ func (m *LLaVA) Trainable() []*nn.Param {
 }
 
 // DescribeTower reads a tower's sizes from its configuration, without its weights.
-func DescribeTower(v recipes.Vision) (TowerShape, error) {
+func DescribeTower(v recipes.Vision) (_ TowerShape, err error) {
+	defer failure.MarkInput(&err)
 	config, _, _, err := readVisionConfig(v)
 	if err != nil {
 		return TowerShape{}, err

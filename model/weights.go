@@ -14,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // source is an opened set of files that gives one part its values.
@@ -47,8 +48,9 @@ func (ss *sources) open(path string) (*checkpoints.Weights, error) {
 // unused matches tensors that published files hold and no part needs; a tower's stand without the prefix of their spelling.
 var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|visual_projection|logit_scale|logit_bias|post_layernorm|head|encoder\.layers)\b`)
 
-func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (*sources, error) {
-	ss := &sources{parts: map[string]*source{}}
+func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
+	defer failure.MarkInput(&err)
+	ss = &sources{parts: map[string]*source{}}
 	if err := m.openTower(ss); err != nil {
 		return ss, fmt.Errorf("model.vision.weights: %w", err)
 	}
@@ -155,7 +157,7 @@ func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 		}
 	}
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("weights do not fit the model:\n%w", errors.Join(problems...))
+		return nil, failure.Inputf("weights do not fit the model:\n%w", errors.Join(problems...))
 	}
 	return plan, nil
 }

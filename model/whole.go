@@ -14,6 +14,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // wholeConfig is config.json of a folder that holds a whole LLaVA. The original puts the language model's fields at the top level and
@@ -199,6 +200,7 @@ func towerName(weights, dir, towerDir string) (string, error) {
 // ReadLLaVA reads how the model of a whole LLaVA folder is to be opened and asked, in any of the layouts. Where config.json does not
 // say, the original's defaults hold.
 func ReadLLaVA(dir string) (m recipes.Model, notes ExportNotes, err error) {
+	defer failure.MarkInput(&err)
 	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	if err != nil {
 		return m, notes, err

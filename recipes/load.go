@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // A recipe may come from anywhere; real ones have a few kilobytes, and their deepest key has six levels.
@@ -22,8 +24,10 @@ const (
 // model are an absolute path afterwards or, when they look like owner/name and no such file lies in the folder, a Hugging
 // Face id for the caller to look up; ./owner/name is never an id.
 //
-// The error is Problems when the recipe is wrong, and wraps the system's when the file cannot be read.
-func Load(path string, set []string) (*Recipe, error) {
+// The error is Problems when the recipe is wrong, and wraps the system's when the file cannot be read. Either is the user's, unless the
+// disk fails.
+func Load(path string, set []string) (r *Recipe, err error) {
+	defer failure.MarkInput(&err)
 	text, err := read(path)
 	if err != nil {
 		return nil, fmt.Errorf("recipe: %w", err)

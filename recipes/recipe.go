@@ -1,11 +1,12 @@
 package recipes
 
 import (
-	"fmt"
 	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Recipe is a run as its file describes it, with defaults filled in and paths absolute.
@@ -213,5 +214,5 @@ func (r *Recipe) Stage(name string) (*Stage, error) {
 		}
 		names = append(names, strconv.Quote(s.name))
 	}
-	return nil, fmt.Errorf("recipe %q has no section %q; it has %s", r.Path, name, strings.Join(names, " and "))
+	return nil, failure.Inputf("recipe %q has no section %q; it has %s", r.Path, name, strings.Join(names, " and "))
 }

@@ -2,9 +2,10 @@ package recipes
 
 import (
 	"embed"
-	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 //go:embed shipped/*.yaml
@@ -28,7 +29,7 @@ func Names() []string {
 func Shipped(name string) ([]byte, error) {
 	text, err := shipped.ReadFile("shipped/" + name + ".yaml")
 	if err != nil {
-		return nil, fmt.Errorf("recipe %q is not shipped; there are %s", name, strings.Join(Names(), ", "))
+		return nil, failure.Inputf("recipe %q is not shipped; there are %s", name, strings.Join(Names(), ", "))
 	}
 	return text, nil
 }

@@ -3,8 +3,9 @@ package picture
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"io"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Header is what a picture's file says of itself before its pixels.
@@ -40,7 +41,7 @@ const headerBytes = 32 << 10
 func (im *Images) Inspect(image Image) (Header, error) {
 	header, err := im.inspect(image)
 	if err != nil {
-		return header, fmt.Errorf("image %q: %w", image.Path, err)
+		return header, failure.Inputf("image %q: %w", image.Path, err)
 	}
 	return header, nil
 }

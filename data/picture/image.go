@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// ErrRow is wrapped by every error that lies in one row of the data: the row can be left out and the rest used. Any other error is
-// a fault of the disk or the program.
-var ErrRow = errors.New("row cannot be used")
+// ErrRow is wrapped by every error that lies in one row of the data: the row can be left out and the rest used. It is the user's;
+// any other error lies in a whole file, or is a fault of the disk or the program.
+var ErrRow = failure.Input(errors.New("row cannot be used"))
 
 // rowError is a message that wraps ErrRow without repeating it.
 type rowError string
@@ -42,12 +44,12 @@ func (p Progress) Of(i, n int) Progress {
 }
 
 // Matches is the files that a path or pattern names. A path that exists is no pattern.
-func Matches(path string) ([]string, error) {
+func Matches(path string) (paths []string, err error) {
+	defer failure.MarkInput(&err)
 	if _, err := os.Stat(path); err == nil || !strings.ContainsAny(path, "*?[") {
 		return []string{path}, nil
 	}
-	paths, err := filepath.Glob(path)
-	if err != nil {
+	if paths, err = filepath.Glob(path); err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", path, err)
 	}
 	if len(paths) == 0 {

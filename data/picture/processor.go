@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Processor turns pictures into what a vision tower takes, as Hugging Face's CLIPImageProcessor does (transformers 4.37,
@@ -47,7 +49,8 @@ func SigLIPProcessor(size int) *Processor {
 // OpenProcessor reads the preprocessor_config.json of a folder or, where it has none, the image settings in its processor_config.json. The
 // error wraps fs.ErrNotExist when there are neither: CLIPProcessor or SigLIPProcessor may then do. Settings that would change the result in
 // a way not implemented are refused by key.
-func OpenProcessor(dir string) (*Processor, error) {
+func OpenProcessor(dir string) (_ *Processor, err error) {
+	defer failure.MarkInput(&err)
 	path := filepath.Join(dir, processorFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

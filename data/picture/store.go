@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Limits of one picture, checked before anything is allocated for its pixels. A picture at the limit takes 0.3 to 1 GB for the moment
@@ -39,7 +41,8 @@ type imageStore interface {
 
 // OpenImages opens a folder, a .zip file, a .tar file, or all the .tar files that a pattern such as part-*.tar matches. Archives are
 // read in place: the index of a zip takes about 250 bytes for each picture, that of a tar 150. progress may be nil; Close releases all.
-func OpenImages(path string, progress Progress) (*Images, error) {
+func OpenImages(path string, progress Progress) (_ *Images, err error) {
+	defer failure.MarkInput(&err)
 	if progress == nil {
 		progress = func(int64, int64) {}
 	}
@@ -92,7 +95,7 @@ func (im *Images) File(image Image) ([]byte, error) {
 	}
 	file, err := im.store.file(image.Path)
 	if err != nil {
-		return nil, fmt.Errorf("image %q: %w", image.Path, err)
+		return nil, failure.Inputf("image %q: %w", image.Path, err)
 	}
 	return file, nil
 }

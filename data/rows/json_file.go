@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // rowFile is a data set of rows in JSON, as an array or as lines. The file is read once to find its rows, and kept open; rows are
@@ -97,7 +98,7 @@ func (j *rowFile) Fingerprint() string { return j.fingerprint }
 func (j *rowFile) Record(row int) (Record, error) {
 	text, err := j.text(row)
 	if err != nil {
-		return Record{}, fmt.Errorf("row %d of %s: %w", row, j.file.Name(), err)
+		return Record{}, failure.Inputf("row %d of %s: %w", row, j.file.Name(), err)
 	}
 	r, err := parseRecord(text)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow/go/v15/parquet/metadata"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // parquetFile is a data set in parquet. A row cannot be read without its whole row group, so the last few groups stay in memory.
@@ -100,7 +101,7 @@ func (p *parquetFile) read(cache *groupCache, row int) (Record, error) {
 	group := sort.SearchInts(p.ends, row+1)
 	rows, err := cache.get(group)
 	if err != nil {
-		return Record{}, fmt.Errorf("row %d: row group %d: %w", row, group, err)
+		return Record{}, failure.Inputf("row %d: row group %d: %w", row, group, err)
 	}
 	within := row - p.ends[group] + len(rows)
 	return rows[within].record, atRow(row, rows[within].err)

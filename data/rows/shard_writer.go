@@ -19,6 +19,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // ShardRow is a row to be written. Its images hold files, or prepared pictures in shards with pixels.
@@ -39,6 +40,7 @@ type ShardOptions struct {
 
 // FinishedShards counts the shards that are whole, by their hashes, and their rows. complete: nothing is missing behind them.
 func FinishedShards(o ShardOptions) (shards, rows int, complete bool, err error) {
+	defer failure.MarkInput(&err)
 	for ; !complete; shards++ {
 		dir := shardName(o.Dir, shards)
 		if err := checkpoints.Verify(dir); err != nil {
@@ -177,7 +179,7 @@ func (w *shardWriter) add(row ShardRow) error {
 		text = text[schema.size:]
 	}
 	if len(text) > maxShardRow {
-		return fmt.Errorf("row %q takes %d bytes, over the limit of %d", row.Record.ID, len(text), maxShardRow)
+		return failure.Inputf("row %q takes %d bytes, over the limit of %d", row.Record.ID, len(text), maxShardRow)
 	}
 	w.at += int64(w.batch.Len())
 	w.places.Starts = append(w.places.Starts, w.at)

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Shards is a folder that WriteShards made: rows with their pictures, each at a known place, so that one row is one read. It holds 20
@@ -69,7 +70,8 @@ type shardFile struct {
 }
 
 // OpenShards opens what WriteShards has finished. Content is not read, but for the indices: each row is checked when it is read.
-func OpenShards(dir string) (*Shards, error) {
+func OpenShards(dir string) (_ *Shards, err error) {
+	defer failure.MarkInput(&err)
 	s := &Shards{dir: dir}
 	for k := 0; len(s.shards) == 0 || !s.shards[len(s.shards)-1].Last; k++ {
 		one, err := openShard(shardName(dir, k))
@@ -178,7 +180,7 @@ func (s *Shards) Record(row int) (Record, error) {
 	one := s.shards[k]
 	r, err := one.record(row - one.First)
 	if err != nil && !errors.Is(err, picture.ErrRow) {
-		err = fmt.Errorf("row %d: %s: %w", row, one.file.Name(), err)
+		err = failure.Inputf("row %d: %s: %w", row, one.file.Name(), err)
 	}
 	return r, err
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Record is one row of a data set, checked for form only.
@@ -30,6 +31,8 @@ type Turn struct {
 // Source is a data set with random access to its rows. Record is safe for concurrent use, gives the same in any order of rows, and
 // puts the row's number into errors that wrap ErrRow. Fingerprint is the same for files with the same content, wherever they lie; it
 // is there to notice changes, not to withstand an adversary.
+//
+// Other errors of Record are the user's too, such as a file that is damaged or has changed, unless the disk fails.
 type Source interface {
 	Len() int
 	Record(row int) (Record, error)
@@ -54,7 +57,8 @@ var formats = []format{
 
 // Open opens a data set: a file, or all that match a pattern such as part-*.jsonl, one after the other in the order of their names.
 // progress may be nil. A file that is not whole is refused here, a bad row when it is read.
-func Open(path string, progress picture.Progress) (Source, error) {
+func Open(path string, progress picture.Progress) (_ Source, err error) {
+	defer failure.MarkInput(&err)
 	paths, err := picture.Matches(path)
 	if err != nil {
 		return nil, err

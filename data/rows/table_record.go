@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // A row of a table is a value: nil, string, []byte, int64, []any, or fields. The columns are the keys of a row in JSON: id, image or
@@ -190,5 +191,5 @@ func atRow(row int, err error) error {
 	if errors.Is(err, picture.ErrRow) {
 		return picture.BadRow("row %d: %v", row, err)
 	}
-	return fmt.Errorf("row %d: %w", row, err)
+	return failure.Inputf("row %d: %w", row, err)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Token is one id and the bytes [Start, End) of the text that it stands for. A space that the tokenizer put before the text takes
@@ -64,7 +66,8 @@ const (
 //
 // legacy is "true", "false", or "auto": the value in tokenizer_config.json, true if that has none (Hugging Face's default). It must be
 // "auto" for a tokenizer.json, which itself says where spaces go.
-func OpenTokenizer(path, legacy string) (*Tokenizer, error) {
+func OpenTokenizer(path, legacy string) (_ *Tokenizer, err error) {
+	defer failure.MarkInput(&err)
 	file, err := tokenizerFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // object is a JSON object that is written or changed.
@@ -15,7 +17,8 @@ type object = map[string]any
 // Fast is the tokenizer.json of a SentencePiece tokenizer, as transformers' converter makes it for Llama (convert_slow_tokenizer.py):
 // newer versions read nothing else reliably. With legacy every stretch between special tokens gets a space before it, without it only
 // the first. A tokenizer that was opened from a tokenizer.json has that.
-func (t *Tokenizer) Fast() ([]byte, error) {
+func (t *Tokenizer) Fast() (_ []byte, err error) {
+	defer failure.MarkInput(&err)
 	content, err := os.ReadFile(t.file)
 	if err != nil {
 		return nil, err
