@@ -26,12 +26,6 @@ const (
 	EvalFile       = "eval.jsonl"
 )
 
-// ErrUsage wraps what the user asked for and cannot be done: exit code 2.
-var ErrUsage = errors.New("usage")
-
-// ErrInternal wraps a fault of this program: exit code 1.
-var ErrInternal = errors.New("internal fault")
-
 // ErrInterrupted means that the context ended the run: the step was finished and saved.
 var ErrInterrupted = errors.New("interrupted")
 

@@ -17,6 +17,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/data/rows"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Ledger is the record of which rows each step of a run drew.
@@ -27,7 +28,8 @@ type Ledger struct {
 }
 
 // OpenLedger finds the ledger of a stage's run folder.
-func OpenLedger(dir string) (*Ledger, error) {
+func OpenLedger(dir string) (_ *Ledger, err error) {
+	defer failure.MarkInput(&err)
 	r, err := recipes.Load(filepath.Join(dir, RecipeFile), nil)
 	if err != nil {
 		return nil, err
@@ -39,11 +41,11 @@ func OpenLedger(dir string) (*Ledger, error) {
 	l := &Ledger{Dir: dir, Stage: filepath.Base(absolute)}
 	stage, err := r.Stage(l.Stage)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
+		return nil, err
 	}
 	l.data = stage.Data
 	if !checkpoints.Exists(l.file()) {
-		return nil, fmt.Errorf("%w: %s is not there: no step was begun, or an older version trained the run", ErrUsage, l.file())
+		return nil, fmt.Errorf("%s is not there: no step was begun, or an older version trained the run", l.file())
 	}
 	return l, nil
 }
@@ -58,7 +60,8 @@ func (l *Ledger) path(source int) string {
 	return cmp.Or(l.data[source].Path, l.data[source].Shards)
 }
 
-func (l *Ledger) read(visit func(LedgerEntry) error) error {
+func (l *Ledger) read(visit func(LedgerEntry) error) (err error) {
+	defer failure.MarkInput(&err)
 	file, err := os.Open(l.file())
 	if err != nil {
 		return err
@@ -181,7 +184,7 @@ func (l *Ledger) Step(number int, report Report) (LedgerStep, error) {
 		return LedgerStep{}, err
 	}
 	if found.Step == 0 {
-		return LedgerStep{}, fmt.Errorf("%w: step %d is not in %s, which has %v", ErrUsage, number, l.file(), known)
+		return LedgerStep{}, failure.Inputf("step %d is not in %s, which has %v", number, l.file(), known)
 	}
 	s := LedgerStep{Stage: l.Stage, Step: number, Paths: map[int]string{}}
 	for _, row := range found.Rows {
@@ -235,7 +238,8 @@ func (l *Ledger) open(source int, report Report) (rows.Source, error) {
 }
 
 // explain says of skipped rows what the quarantine says of them.
-func (l *Ledger) explain(s *LedgerStep) error {
+func (l *Ledger) explain(s *LedgerStep) (err error) {
+	defer failure.MarkInput(&err)
 	file, err := os.Open(filepath.Join(l.Dir, QuarantineFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

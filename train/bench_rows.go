@@ -2,7 +2,6 @@ package train
 
 import (
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -10,7 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
-	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // benchRow is one conversation by its lengths.
@@ -27,7 +26,7 @@ func (b Bench) rows() (rows []benchRow, err error) {
 			err = json.Unmarshal(text, &rows)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: rows: %w", runs.ErrUsage, err)
+			return nil, failure.Inputf("rows: %w", err)
 		}
 	}
 	random := rand.New(rand.NewPCG(2, 0))

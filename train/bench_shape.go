@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // benchShapes are width, layers, heads, mlp of the tower with its picture and patch size, and of the language model with its vocabulary.
@@ -37,7 +38,7 @@ func (b Bench) parts() map[string]recipes.Part {
 func (b Bench) openParts(parts map[string]recipes.Part) (*trainer, error) {
 	dir, err := os.MkdirTemp("", "llavatrain-bench-")
 	if err != nil {
-		return nil, err
+		return nil, failure.Storage(err)
 	}
 	defer os.RemoveAll(dir)
 	r, stage, err := b.recipe(dir, parts)
@@ -51,7 +52,8 @@ func (b Bench) openParts(parts map[string]recipes.Part) (*trainer, error) {
 func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recipe, *recipes.Stage, error) {
 	shape, ok := benchShapes[b.Shape]
 	if !ok {
-		return nil, nil, fmt.Errorf("%w: shape %q is unknown; known are %s", runs.ErrUsage, b.Shape, strings.Join(slices.Sorted(maps.Keys(benchShapes)), ", "))
+		return nil, nil, failure.Inputf("shape %q is unknown; known are %s", b.Shape,
+			strings.Join(slices.Sorted(maps.Keys(benchShapes)), ", "))
 	}
 	v, l := shape.vision, shape.language
 	tower := map[string]any{"model_type": "clip_vision_model", "hidden_size": v[0], "num_hidden_layers": v[1], "num_attention_heads": v[2],
@@ -115,8 +117,8 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 	if fitting == 0 {
 		nearest = fmt.Sprintf("not even a batch of 1 does (%d MB)", need(1)>>20)
 	}
-	return fmt.Errorf("%w: shape %s, stage %d, batch %d takes %d MB of tensors by estimate and %s has %d MB to fill; %s",
-		runs.ErrUsage, b.Shape, b.Stage, b.Batch, need(b.Batch)>>20, p.device, room>>20, nearest)
+	return failure.Inputf("shape %s, stage %d, batch %d takes %d MB of tensors by estimate and %s has %d MB to fill; %s",
+		b.Shape, b.Stage, b.Batch, need(b.Batch)>>20, p.device, room>>20, nearest)
 }
 
 const benchTurns = 128 // positions of text in a row, for the estimate

@@ -14,7 +14,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/profile"
 )
 
@@ -94,7 +94,7 @@ func TestBenchDoesNotFit(t *testing.T) {
 	} {
 		test.bench.Steps, test.bench.Device, test.bench.Dtype = 1, "cpu", "fp32"
 		_, err := test.bench.Run()
-		if !errors.Is(err, runs.ErrUsage) || !strings.Contains(err.Error(), test.want) {
+		if !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", test.bench.Shape, err)
 		}
 	}

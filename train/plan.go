@@ -13,6 +13,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
@@ -110,10 +111,10 @@ func Trains(parts map[string]recipes.Part) (func(part, name string) bool, error)
 		var f filter
 		var err error
 		if f.only, err = compile(p.Only); err != nil {
-			return nil, fmt.Errorf("train.%s.only: %w", part, err)
+			return nil, failure.Inputf("train.%s.only: %w", part, err)
 		}
 		if f.except, err = compile(p.Except); err != nil {
-			return nil, fmt.Errorf("train.%s.except: %w", part, err)
+			return nil, failure.Inputf("train.%s.except: %w", part, err)
 		}
 		filters[part] = f
 	}

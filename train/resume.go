@@ -40,7 +40,8 @@ func (t *trainer) findStart() (start, error) {
 		return t.resume()
 	}
 	if t.used() && !t.options.Overwrite {
-		return start{}, fmt.Errorf("%w: %s already holds a run; continue it with --resume, or start over with --overwrite (the existing run is kept as %[1]s.old-1)", runs.ErrUsage, t.run.Dir)
+		return start{}, failure.Inputf("%s already holds a run; continue it with --resume, or start over with --overwrite "+
+			"(the existing run is kept as %[1]s.old-1)", t.run.Dir)
 	}
 	return start{}, nil
 }
@@ -125,7 +126,7 @@ func (t *trainer) resume() (start, error) {
 	for _, raw := range s.state.Skips {
 		var skip data.Skip
 		if err := json.Unmarshal(raw, &skip); err != nil {
-			return start{}, fmt.Errorf("state of %s: %w", checkpoint.Dir, err)
+			return start{}, failure.Inputf("state of %s: %w", checkpoint.Dir, err)
 		}
 		s.skips = append(s.skips, skip)
 	}
@@ -142,7 +143,7 @@ func (t *trainer) resume() (start, error) {
 func (t *trainer) findCheckpoint() (c checkpoints.Checkpoint, ok bool, err error) {
 	if dir := t.options.From; dir != "" {
 		if err := checkpoints.Verify(dir); err != nil {
-			return c, false, fmt.Errorf("%w: --resume=%s: %w", runs.ErrUsage, dir, err)
+			return c, false, failure.Inputf("--resume=%s: %w", dir, err)
 		}
 		state, err := checkpoints.ReadState(dir)
 		return checkpoints.Checkpoint{Dir: dir, Step: state.Step}, true, err
@@ -194,7 +195,7 @@ func (t *trainer) compatible(saved checkpoints.State) error {
 		}
 	}
 	if len(refused) > 0 {
-		return fmt.Errorf("%w: settings differ from the checkpoint's; resuming would change the results:\n%s", runs.ErrUsage, strings.Join(refused, "\n"))
+		return failure.Inputf("settings differ from the checkpoint's; resuming would change the results:\n%s", strings.Join(refused, "\n"))
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/profile"
 )
@@ -61,7 +62,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	defer runtime.UnlockOSThread()
 	stage, err := r.Stage(o.Stage)
 	if err != nil {
-		return fmt.Errorf("%w: %w", runs.ErrUsage, err)
+		return err
 	}
 	if r, err = input.Chained(r, o.Stage); err != nil {
 		return err
@@ -176,14 +177,15 @@ func (t *trainer) checkModel() error {
 func Fits(r *recipes.Recipe, stage *recipes.Stage, reading *input.Reading, m *model.LLaVA) error {
 	shape := m.Language.Describe()
 	if err := reading.Fits(shape); err != nil {
-		return fmt.Errorf("%w: %w", runs.ErrUsage, err)
+		return err
 	}
 	if length := int64(r.Model.Language.MaxLength); length > shape.MaxPositions {
-		return fmt.Errorf("%w: model.language.max_length %d is more than the %d positions that the language model was made for; set it to that or less", runs.ErrUsage, length, shape.MaxPositions)
+		return failure.Inputf("model.language.max_length %d is more than the %d positions that the language model was made for; "+
+			"set it to that or less", length, shape.MaxPositions)
 	}
 	for part := range stage.Train {
 		if !slices.ContainsFunc(m.Trainable(), func(p *nn.Param) bool { return p.Part == part }) {
-			return fmt.Errorf("%w: train.%s selects no weight; look at its only and except", runs.ErrUsage, part)
+			return failure.Inputf("train.%s selects no weight; look at its only and except", part)
 		}
 	}
 	return nil

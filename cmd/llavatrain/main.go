@@ -16,6 +16,7 @@ import (
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/models"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/training"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 func init() { runtime.LockOSThread() } // main stays on one OS thread: the engine's state belongs to it
@@ -35,21 +36,35 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 	p.Command = func(ctx context.Context, args []string) error { return root(p, args).ExecuteContext(ctx) }
 	defer func() {
 		if fault := recover(); fault != nil {
-			fmt.Fprintf(stderr, "llavatrain: internal fault: %v\nPlease report this with the command that you ran.\n", fault)
+			code = program.CodeInternal
+			report(stderr, code, fault)
 			if os.Getenv("LLAVATRAIN_TRACE") != "" {
 				stderr.Write(debug.Stack())
 			}
-			code = program.CodeInternal
 		}
 	}()
 	command, err := root(p, args).ExecuteContextC(context.Background())
-	if err != nil {
-		fmt.Fprintf(stderr, "llavatrain: %v\n", err)
+	if err == nil {
+		return p.ExitCode(nil)
 	}
-	if err != nil && !p.Started { // the command line's own faults, in cobra's words
+	if !p.Started { // the command line's own faults, in cobra's words
+		err = failure.Input(err)
+	}
+	code = p.ExitCode(err)
+	report(stderr, code, err)
+	if !p.Started {
 		fmt.Fprintf(stderr, "`%s --help` lists what there is\n", command.CommandPath())
 	}
-	return p.ExitCode(err)
+	return code
+}
+
+// report prints what ended a command: an error, or what was recovered from a panic.
+func report(stderr io.Writer, code int, fault any) {
+	message := fmt.Sprint(fault)
+	if code == program.CodeInternal {
+		message = "internal fault: " + message + "\nPlease report this with the command that you ran."
+	}
+	fmt.Fprintf(stderr, "llavatrain: %s\n", message)
 }
 
 func root(p *program.Program, args []string) *cobra.Command {
@@ -60,13 +75,22 @@ func root(p *program.Program, args []string) *cobra.Command {
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		PersistentPreRun:  func(*cobra.Command, []string) { p.Started = true },
 	}
 	for _, command := range commands() {
-		root.AddCommand(command(p))
+		root.AddCommand(starting(p, command(p)))
 	}
 	root.SetArgs(args)
 	root.SetOut(p.Out)
 	root.SetErr(p.Err)
 	return root
+}
+
+// starting notes when a command begins to work: cobra has understood the whole command line by then.
+func starting(p *program.Program, command *cobra.Command) *cobra.Command {
+	work := command.RunE
+	command.RunE = func(c *cobra.Command, args []string) error {
+		p.Started = true
+		return work(c, args)
+	}
+	return command
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // located is what a MODEL argument stands for.
@@ -28,7 +29,8 @@ func (l located) Open() model.OpenOptions {
 
 // Locate finds the model behind a path: a run folder (its export, else its newest checkpoint), a checkpoint,
 // a LLaVA folder, or the Hugging Face id of one.
-func Locate(path string) (located, error) {
+func Locate(path string) (_ located, err error) {
+	defer failure.MarkInput(&err)
 	has := func(elements ...string) bool {
 		_, err := os.Stat(filepath.Join(append([]string{path}, elements...)...))
 		return err == nil

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // question is a line of the original's question files (llava/eval/model_vqa.py); without an image it is about text alone.
@@ -42,6 +43,7 @@ func newQuestionAnswer(q question, text, modelID string) questionAnswer {
 
 // readQuestions reads a question file.
 func readQuestions(path string) (questions []question, err error) {
+	defer failure.MarkInput(&err)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("questions: %w", err)
@@ -97,6 +99,7 @@ func questionID(raw json.RawMessage) (string, error) {
 // unanswered leaves out the questions whose answers a file already holds. An id may come several times: each answer counts for one of
 // them, in their order. A last line that was torn by a crash is cut off; a file of anything else is refused and left as it is.
 func unanswered(questions []question, path string) (rest []question, err error) {
+	defer failure.MarkInput(&err)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return questions, nil

@@ -31,7 +31,7 @@ type Conversion struct {
 // Run writes the folder: whole, or not at all.
 func (c Conversion) Run() error {
 	if _, err := os.Lstat(c.Out); err == nil {
-		return fmt.Errorf("%w: %s exists; name a folder that does not", runs.ErrUsage, c.Out)
+		return failure.Inputf("%s exists; name a folder that does not", c.Out)
 	}
 	contents, err := model.Inspect(c.Model, c.Open)
 	if err != nil {

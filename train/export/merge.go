@@ -28,10 +28,10 @@ type Merging struct {
 // Run writes the folder, unless the merged model computes something else than the model with adapters.
 func (m Merging) Run() error {
 	if _, err := os.Lstat(m.Out); err == nil {
-		return fmt.Errorf("%w: %s exists; name a folder that does not", runs.ErrUsage, m.Out)
+		return failure.Inputf("%s exists; name a folder that does not", m.Out)
 	}
 	if len(m.Open.LoRA) == 0 {
-		return fmt.Errorf("%w: the model was not trained by adapters (lora): there is nothing to merge", runs.ErrUsage)
+		return failure.Inputf("the model was not trained by adapters (lora): there is nothing to merge")
 	}
 	reading, err := input.OpenReading(m.Model)
 	if err != nil {

@@ -1,13 +1,13 @@
 package input
 
 import (
-	"fmt"
 	"path/filepath"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // previousStage says which stage of the same recipe a stage goes on from.
@@ -24,8 +24,9 @@ func Chained(r *recipes.Recipe, stage string) (*recipes.Recipe, error) {
 	run := runs.RunDir(r, before)
 	export := filepath.Join(run, "export")
 	if checkpoints.Exists(filepath.Join(export, model.AdapterConfig)) && r.Model.Projector.Weights == "" {
-		return nil, fmt.Errorf("%w: %s trained adapters, which %s would leave out: add them to their weights (llavatrain merge %s --out FOLDER), name that folder "+
-			"in model.vision.weights, model.language.weights and model.projector.weights, and run %s", runs.ErrUsage, before, stage, run, stage)
+		return nil, failure.Inputf("%s trained adapters, which %s would leave out: add them to their weights "+
+			"(llavatrain merge %s --out FOLDER), name that folder in model.vision.weights, model.language.weights and "+
+			"model.projector.weights, and run %s", before, stage, run, stage)
 	}
 	if !checkpoints.Exists(filepath.Join(export, "config.json")) {
 		return r, nil
@@ -46,8 +47,8 @@ func ProjectorFile(r *recipes.Recipe, stage string) (string, error) {
 	}
 	file := model.ProjectorFile(filepath.Join(runs.RunDir(r, before), "export"))
 	if !checkpoints.Exists(file) {
-		return "", fmt.Errorf("%w: %s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
-			runs.ErrUsage, r.Name, before, file, before)
+		return "", failure.Inputf("%s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
+			r.Name, before, file, before)
 	}
 	return file, nil
 }
@@ -61,7 +62,7 @@ func hasStage(r *recipes.Recipe, name string) bool {
 func ChosenStages(r *recipes.Recipe, only string) (names []string, err error) {
 	if only != "" {
 		if _, err := r.Stage(only); err != nil {
-			return nil, fmt.Errorf("%w: %w", runs.ErrUsage, err)
+			return nil, err
 		}
 		return []string{only}, nil
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Reading is what a stage and a generation share: how text and pictures become numbers for a model.
@@ -33,9 +34,9 @@ type Reading struct {
 }
 
 // OpenReading opens the tokenizer and the image processor that belong to a model.
-func OpenReading(m recipes.Model) (*Reading, error) {
+func OpenReading(m recipes.Model) (_ *Reading, err error) {
+	defer failure.MarkInput(&err)
 	r := &Reading{}
-	var err error
 	if r.Tower, err = model.DescribeTower(m.Vision); err != nil {
 		return nil, err
 	}
@@ -55,7 +56,8 @@ func OpenReading(m recipes.Model) (*Reading, error) {
 // Fits makes sure that the language model has a row for every piece of the tokenizer. It may have more: published models are padded.
 func (r *Reading) Fits(language model.LanguageShape) error {
 	if v := int64(r.Tokenizer.VocabSize()); v > language.VocabSize {
-		return fmt.Errorf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together. Name the model's own tokenizer as model.language.tokenizer.path", v, language.VocabSize)
+		return failure.Inputf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together. "+
+			"Name the model's own tokenizer as model.language.tokenizer.path", v, language.VocabSize)
 	}
 	return nil
 }
@@ -166,7 +168,7 @@ func (d *Dataset) openEntry(entry recipes.Data, report runs.Report) error {
 	}
 	d.Sources = append(d.Sources, source)
 	if source.Len() == 0 {
-		return fmt.Errorf("path: %s holds no rows", entry.Path)
+		return failure.Inputf("path: %s holds no rows", entry.Path)
 	}
 	images, err := picture.OpenImages(entry.Images, func(done, total int64) {
 		report.Progress("indexing "+filepath.Base(entry.Images), done, total)
@@ -288,7 +290,8 @@ func (d *Dataset) picture(images *picture.Images, image picture.Image) (picture.
 }
 
 // Fingerprints identify by content what the numbers depend on beside the recipe.
-func (d *Dataset) Fingerprints() (map[string]string, error) {
+func (d *Dataset) Fingerprints() (_ map[string]string, err error) {
+	defer failure.MarkInput(&err)
 	prints := map[string]string{"processor": HashOf(d.Processor.JSON())}
 	file, _ := d.Tokenizer.File()
 	tokenizer, err := os.ReadFile(file)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/tokenizer"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // PreviewOptions says which row is shown. Exactly one of Row, ID and Random is given.
@@ -43,7 +43,7 @@ type Preview struct {
 func OpenPreview(r *recipes.Recipe, o PreviewOptions) (Preview, error) {
 	stage, err := r.Stage(o.Stage)
 	if err != nil {
-		return Preview{}, fmt.Errorf("%w: %w", runs.ErrUsage, err)
+		return Preview{}, err
 	}
 	reading, err := OpenReading(r.Model)
 	if err != nil {
@@ -108,7 +108,7 @@ func (d *Dataset) find(o PreviewOptions) (source, row int, err error) {
 			}
 		}
 	}
-	return 0, 0, fmt.Errorf("%w: no row has the id %q", runs.ErrUsage, o.ID)
+	return 0, 0, failure.Inputf("no row has the id %q", o.ID)
 }
 
 func (d *Dataset) parseRow(text string) (source, row int, err error) {
@@ -120,11 +120,11 @@ func (d *Dataset) parseRow(text string) (source, row int, err error) {
 	row, rowErr := strconv.Atoi(second)
 	switch {
 	case sourceErr != nil || rowErr != nil:
-		return 0, 0, fmt.Errorf("%w: --row %q: give ROW, or DATA:ROW with the number of the data set, both from 0", runs.ErrUsage, text)
+		return 0, 0, failure.Inputf("--row %q: give ROW, or DATA:ROW with the number of the data set, both from 0", text)
 	case source < 0 || source >= len(d.Sources):
-		return 0, 0, fmt.Errorf("%w: --row %q: the stage has data[0] to data[%d]", runs.ErrUsage, text, len(d.Sources)-1)
+		return 0, 0, failure.Inputf("--row %q: the stage has data[0] to data[%d]", text, len(d.Sources)-1)
 	case row < 0 || row >= d.Sources[source].Len():
-		return 0, 0, fmt.Errorf("%w: --row %q: data[%d] has rows 0 to %d", runs.ErrUsage, text, source, d.Sources[source].Len()-1)
+		return 0, 0, failure.Inputf("--row %q: data[%d] has rows 0 to %d", text, source, d.Sources[source].Len()-1)
 	}
 	return source, row, nil
 }

@@ -79,16 +79,17 @@ type sharder struct {
 func (s *sharder) open(r *recipes.Recipe) error {
 	section, err := r.Stage(s.options.Stage)
 	if err != nil {
-		return fmt.Errorf("%w: %w", runs.ErrUsage, err)
+		return err
 	}
 	stage := *section
 	stage.Order = "sequential" // of training; grouping would count words that nobody asks for here
 	for i, entry := range stage.Data {
 		if entry.Shards != "" {
-			return fmt.Errorf("%w: data[%d] is shards already", runs.ErrUsage, i)
+			return failure.Inputf("data[%d] is shards already", i)
 		}
 		if len(stage.Data) > 1 && entry.Weight != stage.Data[0].Weight {
-			return fmt.Errorf("%w: data[%d] has another weight than data[0], and shards hold every row once: write a recipe for each weight, and give it to the shards of each", runs.ErrUsage, i)
+			return failure.Inputf("data[%d] has another weight than data[0], and shards hold every row once: "+
+				"write a recipe for each weight, and give it to the shards of each", i)
 		}
 	}
 	reading, err := OpenReading(r.Model)
@@ -135,11 +136,11 @@ func (d *Dataset) suits(stored *rows.Pixels) error {
 	case stored == nil || *stored == *want:
 		return nil
 	case stored.Size != want.Size:
-		return fmt.Errorf("its pictures have %d pixels a side, the tower takes %d: write the shards again for this tower", stored.Size, want.Size)
+		return failure.Inputf("its pictures have %d pixels a side, the tower takes %d: write the shards again for this tower", stored.Size, want.Size)
 	case stored.Aspect != want.Aspect:
-		return fmt.Errorf("its pictures were prepared with image: %s, the stage has image: %s: write the shards again or change the key", stored.Aspect, want.Aspect)
+		return failure.Inputf("its pictures were prepared with image: %s, the stage has image: %s: write the shards again or change the key", stored.Aspect, want.Aspect)
 	}
-	return errors.New("its pictures were prepared by another preprocessor_config.json than the tower's: write the shards again for this tower")
+	return failure.Inputf("its pictures were prepared by another preprocessor_config.json than the tower's: write the shards again for this tower")
 }
 
 // forecast reads a few rows and says how much all of them will take. It refuses to begin what the disk has no room for.
@@ -162,7 +163,7 @@ func (s *sharder) forecast(done int, shard int64) error {
 	if err == nil && free < bytes {
 		return fmt.Errorf("%w: %s has room for %s, and about %s are needed", failure.ErrStorage, s.options.Dir, megabytes(free), megabytes(bytes))
 	}
-	return err
+	return failure.Storage(err)
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

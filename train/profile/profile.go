@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -95,7 +94,7 @@ func (p *Profiler) Begin() error {
 
 func (p *Profiler) start() error {
 	if err := pprof.StartCPUProfile(p.cpu); err != nil {
-		return fmt.Errorf("%w: profile: %w", runs.ErrInternal, err)
+		return fmt.Errorf("profile: %w", err)
 	}
 	if err := torch.Do(func(*torch.Scope) { torch.StartProfile(p.device != torch.CPU) }); err != nil {
 		pprof.StopCPUProfile()

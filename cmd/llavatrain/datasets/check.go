@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/check"
 )
 
@@ -39,7 +40,7 @@ func NewCheck(p *program.Program) *cobra.Command {
 				return err
 			}
 			if found.Failed() {
-				return fmt.Errorf("check: a run of %s would fail", r.Path)
+				return failure.Inputf("check: a run of %s would fail", r.Path)
 			}
 			return nil
 		},

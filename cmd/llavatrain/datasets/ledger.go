@@ -14,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 func NewLedger(p *program.Program) *cobra.Command {
@@ -28,7 +29,7 @@ func NewLedger(p *program.Program) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("step") && step < 1 {
-				return fmt.Errorf("--step %d: steps count from 1", step)
+				return failure.Inputf("--step %d: steps count from 1", step)
 			}
 			dir, err := stageFolder(args[0])
 			if err != nil {
@@ -68,11 +69,11 @@ func stageFolder(path string) (string, error) {
 	}
 	switch len(stages) {
 	case 0:
-		return "", fmt.Errorf("%s is not a run: give the folder of one of its stages, such as runs/NAME/finetune", path)
+		return "", failure.Inputf("%s is not a run: give the folder of one of its stages, such as runs/NAME/finetune", path)
 	case 1:
 		return stages[0], nil
 	}
-	return "", fmt.Errorf("%s has both stages: give %s", path, strings.Join(stages, " or "))
+	return "", failure.Inputf("%s has both stages: give %s", path, strings.Join(stages, " or "))
 }
 
 // show prints what was found, unless finding it failed.

@@ -17,6 +17,7 @@ import (
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -192,7 +193,7 @@ func writePage(path string, p input.Preview) error {
 			source, p.Side, html.EscapeString(p.Images[i]), picture.Width, picture.Height)
 	}
 	b.WriteString("</body></html>\n")
-	return os.WriteFile(path, b.Bytes(), 0o666)
+	return failure.Storage(os.WriteFile(path, b.Bytes(), 0o666))
 }
 
 // pictureSource is a prepared picture as a data URL.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -64,5 +65,5 @@ func onlyStage(r *recipes.Recipe) (string, error) {
 	case r.Finetune == nil:
 		return "pretrain", nil
 	}
-	return "", fmt.Errorf("recipe %q has both stages: say which with --stage pretrain or --stage finetune", r.Path)
+	return "", failure.Inputf("recipe %q has both stages: say which with --stage pretrain or --stage finetune", r.Path)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/answer"
 	"github.com/llavatrain/llavatrain/train/export"
 )
@@ -33,7 +34,8 @@ func NewExport(p *program.Program) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) (err error) {
 			var known bool
 			if c.Dtype, known = exportDtypes[dtype]; !known {
-				return fmt.Errorf("--dtype %q is unknown; it is one of %s", dtype, strings.Join(slices.Sorted(maps.Keys(exportDtypes))[1:], ", "))
+				return failure.Inputf("--dtype %q is unknown; it is one of %s", dtype,
+					strings.Join(slices.Sorted(maps.Keys(exportDtypes))[1:], ", "))
 			}
 			if c.ShardBytes, err = program.ParseSize(shards); err != nil {
 				return fmt.Errorf("--shards: %w", err)

@@ -2,7 +2,6 @@ package models
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/answer"
 )
 
@@ -27,7 +27,8 @@ func NewGenerate(p *program.Program) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 || batch.Size < 1 {
-				return fmt.Errorf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens and --batch-size at least 1")
+				return failure.Inputf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens and --batch-size " +
+					"at least 1")
 			}
 			if batch.Questions != "" {
 				batch.Images, batch.How = cmp.Or(batch.Images, filepath.Dir(batch.Questions)), how
@@ -36,7 +37,7 @@ func NewGenerate(p *program.Program) *cobra.Command {
 				return batch.Run(p.Out, terminal, args[0])
 			}
 			if batch.Images != "" || batch.Out != "" {
-				return errors.New("--images and --out belong to --batch; one question takes --image and answers on standard output")
+				return failure.Inputf("--images and --out belong to --batch; one question takes --image and answers on standard output")
 			}
 			return generate(p, args[0], image, prompt, how)
 		},

@@ -31,9 +31,9 @@ func NewScore(p *program.Program) *cobra.Command {
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if info, err := os.Stat(args[1]); err != nil { // before the model is loaded
-				return fmt.Errorf("data: %w", err)
+				return failure.Inputf("data: %w", err)
 			} else if info.IsDir() {
-				return fmt.Errorf("data: %s is a folder; name the JSON file", args[1])
+				return failure.Inputf("data: %s is a folder; name the JSON file", args[1])
 			}
 			terminal := program.NewTerminal(p.Err)
 			defer terminal.Close()
@@ -67,7 +67,7 @@ func NewScore(p *program.Program) *cobra.Command {
 			}
 			terminal.Close()
 			if table.all.Samples == 0 {
-				return fmt.Errorf("data: none of the %d rows of %s can be scored; their lines say why", table.skipped, args[1])
+				return failure.Inputf("data: none of the %d rows of %s can be scored; their lines say why", table.skipped, args[1])
 			}
 			table.print(p.Err)
 			return nil

@@ -12,11 +12,11 @@ import (
 	"github.com/llavatrain/llavatrain/train"
 )
 
-// Exit codes. Anything that the user's recipe, data or command line can cause is codeUsage unless a row below says otherwise.
+// Exit codes. What no room has classified is a fault of this program.
 const (
 	codeDone        = 0
 	CodeInternal    = 1
-	codeUsage       = 2
+	codeInput       = 2
 	codeStorage     = 3
 	codeEngine      = 4
 	codeNumerics    = 5
@@ -31,7 +31,7 @@ var exitCodes = []struct {
 }{
 	{codeDone, "done"},
 	{CodeInternal, "internal fault"},
-	{codeUsage, "usage, recipe or data"},
+	{codeInput, "command line, recipe, data or model files"},
 	{codeStorage, "storage"},
 	{codeEngine, "device, engine or out of memory"},
 	{codeNumerics, "numerics (diverged)"},
@@ -49,6 +49,8 @@ func ExitCodeHelp() string {
 	return b.String()
 }
 
+// ExitCode is the code of a command that ended with err. Of several that an error wraps the first row counts: a disk that fails while
+// the run of a bad recipe is saved is the disk's failure, and a model of the user's that the engine cannot hold the engine's.
 func (p *Program) ExitCode(err error) int {
 	var engine *torch.Error
 	switch {
@@ -56,16 +58,16 @@ func (p *Program) ExitCode(err error) int {
 		return codeDone
 	case errors.Is(err, runs.ErrInterrupted):
 		return signalCode(p.signal)
-	case errors.Is(err, runs.ErrInternal):
-		return CodeInternal
 	case errors.Is(err, train.ErrDiverged):
 		return codeNumerics
-	case errors.Is(err, failure.ErrStorage):
+	case failure.IsStorage(err):
 		return codeStorage
 	case errors.Is(err, torch.ErrEngine), errors.As(err, &engine):
 		return codeEngine
+	case errors.Is(err, failure.ErrInput):
+		return codeInput
 	default:
-		return codeUsage
+		return CodeInternal
 	}
 }
 

@@ -2,11 +2,11 @@ package program
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // LoadRecipe reads the recipe that a command names, with its --set.
@@ -23,7 +23,8 @@ func recipePath(args []string) (string, error) {
 		return args[0], nil
 	}
 	if _, err := os.Stat("recipe.yaml"); errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("no RECIPE given and no recipe.yaml here; `llavatrain init NAME` writes a shipped one: %s", strings.Join(recipes.Names(), ", "))
+		return "", failure.Inputf("no RECIPE given and no recipe.yaml here; `llavatrain init NAME` writes a shipped one: %s",
+			strings.Join(recipes.Names(), ", "))
 	}
 	return "recipe.yaml", nil
 }

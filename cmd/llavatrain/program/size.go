@@ -1,9 +1,10 @@
 package program
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // sizeUnits are those of transformers' max_shard_size and one more: decimal, and binary with an i.
@@ -20,5 +21,6 @@ func ParseSize(text string) (int64, error) {
 	if bytes := n * unit; err == nil && bytes >= 1 && bytes < 1<<63 {
 		return int64(bytes), nil
 	}
-	return 0, fmt.Errorf("%q is not a size; write a number and KB, MB, GB or TB, such as 512MB (KiB, MiB, GiB, TiB for powers of two)", text)
+	return 0, failure.Inputf("%q is not a size; write a number and KB, MB, GB or TB, such as 512MB "+
+		"(KiB, MiB, GiB, TiB for powers of two)", text)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/synth/shapes"
 	"github.com/llavatrain/llavatrain/train/answer"
 )
@@ -83,14 +84,14 @@ func (d demo) materials() (recipe string, err error) {
 	defer terminal.Close()
 	fmt.Fprintf(d.Err, "drawing scenes into %s\n", filepath.Join(d.dir, "data"))
 	if err := writeShapes(d.dir, d.seed, terminal); err != nil {
-		return "", err
+		return "", failure.Storage(err)
 	}
 	text, err := recipes.Shipped("shapes")
 	if err != nil {
 		return "", err
 	}
 	recipe = filepath.Join(d.dir, "shapes.yaml")
-	return recipe, os.WriteFile(recipe, text, 0o666)
+	return recipe, failure.Storage(os.WriteFile(recipe, text, 0o666))
 }
 
 // writeShapes makes what the recipe shapes names: the folders base and data.
@@ -145,7 +146,7 @@ func (d demo) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(d.dir, "demo.json"), append(text, '\n'), 0o666)
+	return failure.Storage(os.WriteFile(filepath.Join(d.dir, "demo.json"), append(text, '\n'), 0o666))
 }
 
 func (d demo) show(exam *exam, fresh, unseen answers, r demoResult) {

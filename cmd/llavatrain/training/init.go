@@ -10,6 +10,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/synth/shapes"
 )
 
@@ -41,18 +42,18 @@ func NewInit(p *program.Program) *cobra.Command {
 			path := args[0] + ".yaml"
 			file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 			if errors.Is(err, os.ErrExist) {
-				return fmt.Errorf("%s exists; move it or change it by hand", path)
+				return failure.Inputf("%s exists; move it or change it by hand", path)
 			}
 			if err != nil {
-				return err
+				return failure.Storage(err)
 			}
 			_, err = file.Write(text)
 			if err := errors.Join(err, file.Close()); err != nil {
-				return err
+				return failure.Storage(err)
 			}
 			if prepare, ok := materials[args[0]]; ok {
 				if err := prepare(program.NewTerminal(p.Err)); err != nil {
-					return err
+					return failure.Storage(err)
 				}
 				fmt.Fprintf(p.Out, "wrote %s and what it needs; now run llavatrain pretrain %s\n", path, path)
 				return nil

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
 )
 
@@ -30,7 +31,7 @@ func NewPlan(p *program.Program) *cobra.Command {
 				}
 			}
 			if o.TokensPerS < 0 {
-				return fmt.Errorf("--tokens-per-s %g: it must be above 0", o.TokensPerS)
+				return failure.Inputf("--tokens-per-s %g: it must be above 0", o.TokensPerS)
 			}
 			r, err := program.LoadRecipe(args, set)
 			if err != nil {

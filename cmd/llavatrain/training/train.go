@@ -1,12 +1,12 @@
 package training
 
 import (
-	"fmt"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
 )
 
@@ -33,7 +33,7 @@ func newStage(p *program.Program, stage, short string) *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.StopAt < 0 {
-				return fmt.Errorf("--stop-at %d: steps count from 1", o.StopAt)
+				return failure.Inputf("--stop-at %d: steps count from 1", o.StopAt)
 			}
 			r, err := program.LoadRecipe(args, set)
 			if err != nil {
