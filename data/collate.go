@@ -8,17 +8,17 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// Collate lays samples end to end in one batch. imageTokens is the number of features that an image becomes (the P of Batch.Rows).
-// pixels allocates the memory for Batch.Pixels and is called once when there are images, never when there are none.
+// Collate lays samples end to end in one batch. pixels allocates the memory for Batch.Pixels; it is called once where there
+// are images, and never where there are none.
 //
 // Labels move one to the left, so that Labels[t] is the token after position t; the last position of a sample predicts nothing.
-func Collate(samples []Sample, imageTokens int, pixels func(n int) []uint8) (Batch, error) {
+func Collate(samples []Sample, pixels func(n int) []uint8) (Batch, error) {
 	b := Batch{Starts: []int64{0}}
 	for index, s := range samples {
-		if err := checkImages(s, imageTokens); err != nil {
+		if err := checkImages(s); err != nil {
 			return Batch{}, fmt.Errorf("sample %q (data[%d], row %d): %w", s.ID, s.Data, s.Row, err)
 		}
-		b.appendPositions(s, imageTokens)
+		b.appendPositions(s)
 		for _, image := range s.Images {
 			b.Tiles = append(b.Tiles, Tile{Sample: index, Width: image.Width, Height: image.Height})
 		}
@@ -32,15 +32,13 @@ func Collate(samples []Sample, imageTokens int, pixels func(n int) []uint8) (Bat
 	return b, nil
 }
 
-func (b *Batch) appendPositions(s Sample, imageTokens int) {
-	row := int64(len(b.Tiles) * imageTokens) // of the sample's first image
+func (b *Batch) appendPositions(s Sample) {
 	for t, id := range s.IDs {
 		at := int64(len(b.IDs))
 		if id == ImageToken {
 			id = 0
 			b.Slots = append(b.Slots, at)
-			b.Rows = append(b.Rows, row)
-			row++
+			b.Rows = append(b.Rows, int64(len(b.Rows))) // an image has as many rows of features as positions
 		}
 		label := int32(Ignore)
 		if t+1 < len(s.Labels) {
@@ -57,8 +55,8 @@ func (b *Batch) appendPositions(s Sample, imageTokens int) {
 	b.Starts = append(b.Starts, int64(len(b.IDs)))
 }
 
-// checkImages holds a sample to its contract: as many labels as ids, and imageTokens placeholders in a row for each image.
-func checkImages(s Sample, imageTokens int) error {
+// checkImages holds a sample to its contract: as many labels as ids, and for each image its positions in a row.
+func checkImages(s Sample) error {
 	if len(s.Labels) != len(s.IDs) {
 		return fmt.Errorf("labels: %d for %d ids", len(s.Labels), len(s.IDs))
 	}
@@ -68,15 +66,24 @@ func checkImages(s Sample, imageTokens int) error {
 			slots = append(slots, t)
 		}
 	}
-	if len(slots) != imageTokens*len(s.Images) {
-		return fmt.Errorf("image placeholders: %d for %d images of %d features", len(slots), len(s.Images), imageTokens)
+	positions := 0
+	for _, image := range s.Images {
+		positions += image.Positions
 	}
-	for k, t := range slots {
-		if k%imageTokens > 0 && slots[k-1] != t-1 {
-			return fmt.Errorf("image placeholders: a gap before position %d, within an image", t)
-		}
-		if s.Labels[t] != Ignore {
-			return fmt.Errorf("image placeholder at position %d: label %d, want %d", t, s.Labels[t], Ignore)
+	if len(slots) != positions {
+		return fmt.Errorf("image placeholders: %d for %d images of %d positions in all",
+			len(slots), len(s.Images), positions)
+	}
+	for _, image := range s.Images {
+		run := slots[:image.Positions]
+		slots = slots[image.Positions:]
+		for k, t := range run {
+			if t != run[0]+k {
+				return fmt.Errorf("image placeholders: a gap before position %d, within an image", t)
+			}
+			if s.Labels[t] != Ignore {
+				return fmt.Errorf("image placeholder at position %d: label %d, want %d", t, s.Labels[t], Ignore)
+			}
 		}
 	}
 	return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-func tinyPicture(value uint8, width int) picture.Picture {
-	return picture.Picture{Pixels: []uint8{value, value + 1, value + 2}, Width: width, Height: 10}
+func tinyPicture(value uint8, width, positions int) picture.Picture {
+	return picture.Picture{Pixels: []uint8{value, value + 1, value + 2}, Width: width, Height: 10, Positions: positions}
 }
 
 func ordinaryMemory(n int) []uint8 { return make([]uint8, n) }
@@ -20,11 +20,11 @@ func ordinaryMemory(n int) []uint8 { return make([]uint8, n) }
 func TestCollate(t *testing.T) {
 	const x = Ignore
 	samples := []Sample{
-		{ // two images side by side, two features each
+		{ // two images side by side, of three positions and one
 			ID:     "pair",
 			IDs:    []int32{1, ImageToken, ImageToken, ImageToken, ImageToken, 7, 8},
 			Labels: []int32{x, x, x, x, x, 7, 8},
-			Images: []picture.Picture{tinyPicture(10, 100), tinyPicture(20, 200)},
+			Images: []picture.Picture{tinyPicture(10, 100, 3), tinyPicture(20, 200, 1)},
 		},
 		{ID: "text", Data: 1, Row: 4, Place: 7, IDs: []int32{1, 5, 6}, Labels: []int32{1, x, 6}},
 		{
@@ -33,12 +33,12 @@ func TestCollate(t *testing.T) {
 			Folder: "coco/train2017",
 			IDs:    []int32{ImageToken, ImageToken, 9},
 			Labels: []int32{x, x, 9},
-			Images: []picture.Picture{tinyPicture(30, 300)},
+			Images: []picture.Picture{tinyPicture(30, 300, 2)},
 			Place:  3,
 		},
 	}
 	calls := 0
-	got, err := Collate(samples, 2, func(n int) []uint8 { calls++; return ordinaryMemory(n) })
+	got, err := Collate(samples, func(n int) []uint8 { calls++; return ordinaryMemory(n) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestCollate(t *testing.T) {
 
 func TestCollateOfTextAllocatesNoPixels(t *testing.T) {
 	const x = Ignore
-	got, err := Collate([]Sample{{IDs: []int32{1, 2}, Labels: []int32{x, 2}}}, 4, nil)
+	got, err := Collate([]Sample{{IDs: []int32{1, 2}, Labels: []int32{x, 2}}}, nil)
 	if err != nil || got.Pixels != nil || got.Slots != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -75,8 +75,8 @@ func TestCollateOfTextAllocatesNoPixels(t *testing.T) {
 
 func TestCollateRefuses(t *testing.T) {
 	const x = Ignore
-	image := tinyPicture(0, 1)
-	small := picture.Picture{Pixels: []uint8{1}}
+	image, single := tinyPicture(0, 1, 2), tinyPicture(0, 1, 1)
+	small := picture.Picture{Pixels: []uint8{1}, Positions: 2}
 	for _, test := range []struct {
 		name   string
 		sample Sample
@@ -87,13 +87,22 @@ func TestCollateRefuses(t *testing.T) {
 		{"image without a placeholder", Sample{IDs: []int32{1}, Labels: []int32{x}, Images: []picture.Picture{image}}, "placeholders: 0 for 1 images"},
 		{"run too short", Sample{IDs: []int32{-200, 1}, Labels: []int32{x, 1}, Images: []picture.Picture{image}}, "placeholders: 1 for 1 images"},
 		{"gap in a run", Sample{IDs: []int32{-200, 1, -200}, Labels: []int32{x, x, x}, Images: []picture.Picture{image}}, "a gap before position 2"},
+		{
+			"gap in the second run",
+			Sample{
+				IDs: []int32{-200, -200, 1, -200}, Labels: []int32{x, x, x, x},
+				Images: []picture.Picture{single, image},
+			},
+			"a gap before position 3",
+		},
 		{"supervised placeholder", Sample{IDs: []int32{-200, -200}, Labels: []int32{x, -200}, Images: []picture.Picture{image}}, "at position 1: label -200"},
 		{"images of two sizes", Sample{IDs: []int32{-200, -200, -200, -200}, Labels: []int32{x, x, x, x}, Images: []picture.Picture{image, small}}, "image of 1 bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.sample.ID = "bad"
 			good := Sample{IDs: []int32{3}, Labels: []int32{x}}
-			if _, err := Collate([]Sample{good, test.sample}, 2, ordinaryMemory); err == nil || !strings.Contains(err.Error(), `"bad"`) || !strings.Contains(err.Error(), test.want) {
+			_, err := Collate([]Sample{good, test.sample}, ordinaryMemory)
+			if err == nil || !strings.Contains(err.Error(), `"bad"`) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want %q", err, test.want)
 			}
 		})

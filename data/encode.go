@@ -16,45 +16,53 @@ import (
 // The ids are those of the original, which cuts the spelled-out conversation at each <image> and tokenises every piece on its own.
 // The labels follow from where a token's text lies, in a trained part of the template or not, never from counting tokens.
 type Encoder struct {
-	tokenizer   *tokenizer.Tokenizer
-	template    *Template
-	maxLength   int
-	imageTokens int
+	tokenizer *tokenizer.Tokenizer
+	template  *Template
+	maxLength int
+	positions picture.Positions
 }
 
-// NewEncoder makes an encoder for samples of at most maxLength positions, of which each image takes imageTokens.
-func NewEncoder(t *tokenizer.Tokenizer, tpl *Template, maxLength, imageTokens int) (*Encoder, error) {
+// NewEncoder makes an encoder for samples of at most maxLength positions. An image takes as many of them as positions
+// says.
+func NewEncoder(t *tokenizer.Tokenizer, tpl *Template, maxLength int, positions picture.Positions) (*Encoder, error) {
 	if err := tpl.check(t); err != nil {
 		return nil, failure.Input(err)
 	}
-	return &Encoder{tokenizer: t, template: tpl, maxLength: maxLength, imageTokens: imageTokens}, nil
+	return &Encoder{tokenizer: t, template: tpl, maxLength: maxLength, positions: positions}, nil
 }
 
-// Encode fills a sample's ID, IDs, Labels and Cut. A sample longer than maxLength loses its end, as in the original. An error wraps
-// ErrRow: the row cannot be used as it is.
-func (e *Encoder) Encode(r rows.Record) (Sample, error) {
+// Encode fills a sample's ID, IDs, Labels and Cut, and the Positions of each of its Images. A sample longer than
+// maxLength loses its end, as in the original. An error wraps ErrRow, since the row cannot be used as it is, or comes
+// from sizes.
+func (e *Encoder) Encode(r rows.Record, sizes ImageSizes) (Sample, error) {
 	conversation, err := e.converse(r)
 	if err != nil {
 		return Sample{}, err
 	}
-	s, lastImage := e.tokenize(e.template.render(conversation))
+	s, lastImage, err := e.tokenize(e.template.render(conversation), sizes)
+	if err != nil {
+		return Sample{}, err
+	}
 	s.ID = r.ID
 	if length := len(s.IDs); length > e.maxLength {
 		if lastImage > e.maxLength {
-			return Sample{}, picture.BadRow("image does not fit within %d positions (max_length): shorten the text before it", e.maxLength)
+			return Sample{}, picture.BadRow(
+				"image does not fit within %d positions (max_length): shorten the text before it", e.maxLength)
 		}
 		s.Cut = length - e.maxLength
 		s.IDs, s.Labels = s.IDs[:e.maxLength], s.Labels[:e.maxLength]
 	}
 	if !slices.ContainsFunc(s.Labels, func(label int32) bool { return label != Ignore }) {
-		return Sample{}, picture.BadRow("sample takes %d positions and nothing to learn is left within %d (max_length): shorten the question", len(s.IDs)+s.Cut, e.maxLength)
+		return Sample{}, picture.BadRow(
+			"sample takes %d positions and nothing to learn is left within %d (max_length): shorten the question",
+			len(s.IDs)+s.Cut, e.maxLength)
 	}
 	return s, nil
 }
 
 // Settings spells out what, beside tokenizer and template, ids and labels depend on.
 func (e *Encoder) Settings() string {
-	return fmt.Sprintf("%s, max_length %d, %d features an image", e.template.Name, e.maxLength, e.imageTokens)
+	return fmt.Sprintf("%s, max_length %d, %v", e.template.Name, e.maxLength, e.positions)
 }
 
 // Check is Encode without the numbers: it refuses what Encode refuses, except for lengths, at a fraction of the time.
@@ -63,11 +71,11 @@ func (e *Encoder) Check(r rows.Record) error {
 	return err
 }
 
-// Prompt is the ids that ask question, with or without an image, in a conversation's first round: exactly those that a training
-// sample has up to where its answer begins.
-func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {
+// Prompt is a sample that asks question in a conversation's first round, about image unless it is nil, with no label to
+// learn. Its ids are exactly those that a training sample has up to where its answer begins.
+func (e *Encoder) Prompt(question string, image *picture.Picture) (Sample, error) {
 	r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: question}, {Role: "gpt", Text: "answer"}}}
-	if image {
+	if image != nil {
 		r.Images = []picture.Image{{Path: "image"}}
 		if !strings.Contains(question, rows.ImageMark) {
 			r.Turns[0].Text = rows.ImageMark + "\n" + question
@@ -75,10 +83,22 @@ func (e *Encoder) Prompt(question string, image bool) ([]int32, error) {
 	}
 	conversation, err := e.converse(r)
 	if err != nil {
-		return nil, fmt.Errorf("prompt: %w", err)
+		return Sample{}, fmt.Errorf("prompt: %w", err)
 	}
-	s, _ := e.tokenize(e.template.question("", 0, conversation.rounds[0].question, true))
-	return s.IDs, nil
+	s, _, err := e.tokenize(e.template.question("", 0, conversation.rounds[0].question, true),
+		func(int) (width, height int, err error) { return image.Width, image.Height, nil })
+	if err != nil {
+		return Sample{}, fmt.Errorf("prompt: %w", err)
+	}
+	for i := range s.Labels {
+		s.Labels[i] = Ignore
+	}
+	for i := range s.Images {
+		positions := s.Images[i].Positions
+		s.Images[i] = *image
+		s.Images[i].Positions = positions
+	}
+	return s, nil
 }
 
 // Stop is what ends a generated answer: any of ids, or the text, if it is not empty.
@@ -93,8 +113,8 @@ func (e *Encoder) Stop() (ids []int32, text string) {
 	return ids, ""
 }
 
-// tokenize is the ids and labels of a conversation at full length, and where its last image ends.
-func (e *Encoder) tokenize(spans []span) (s Sample, lastImage int) {
+// tokenize is the ids, labels and images of a conversation at full length, and where its last image ends.
+func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage int, err error) {
 	text, trained := join(spans)
 	add := func(id, label int32) {
 		s.IDs = append(s.IDs, id)
@@ -106,9 +126,14 @@ func (e *Encoder) tokenize(spans []span) (s Sample, lastImage int) {
 	at := 0
 	for i, piece := range strings.Split(text, rows.ImageMark) {
 		if i > 0 {
-			for range e.imageTokens {
+			positions, err := e.positions.Of(func() (width, height int, err error) { return sizes(i - 1) })
+			if err != nil {
+				return Sample{}, 0, err
+			}
+			for range positions {
 				add(ImageToken, Ignore)
 			}
+			s.Images = append(s.Images, picture.Picture{Positions: positions})
 			at, lastImage = at+len(rows.ImageMark), len(s.IDs)
 		}
 		for _, token := range e.tokenizer.Encode(piece) {
@@ -120,7 +145,7 @@ func (e *Encoder) tokenize(spans []span) (s Sample, lastImage int) {
 		}
 		at += len(piece)
 	}
-	return s, lastImage
+	return s, lastImage, nil
 }
 
 // extents says which bytes of a text are trained: extent k reaches from the end of the one before to its own.

@@ -37,7 +37,8 @@ func TestWorkedExamples(t *testing.T) {
 		{"v0", true, 72, "33:[2277 29937] 44:[2277 29937 4007 22137 29901 319 6635 29889 13 2277 29937] 60:[2277 29937 4007 22137 29901 739 3290 29889 13 2277 29937 29871]"},
 	} {
 		t.Run(fmt.Sprintf("%s/legacy=%t", test.template, test.legacy), func(t *testing.T) {
-			sample, err := newEncoder(t, llamaTokenizer(t, test.legacy), test.template, 2048, 1).Encode(catRecord())
+			e := newEncoder(t, llamaTokenizer(t, test.legacy), test.template, 2048, 1)
+			sample, err := e.Encode(catRecord(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,19 +76,20 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 			tinyTokenizer(t, true), tinyTokenizer(t, false), chatTokenizer(t),
 			familyTokenizer(t, "llama3"), familyTokenizer(t, "qwen2"), familyTokenizer(t, "phi3"), familyTokenizer(t, "mistral"),
 		} {
-			e, err := NewEncoder(tokenizer, &template, 2048, 3)
+			e, err := NewEncoder(tokenizer, &template, 2048, picture.Grid(3))
 			if err != nil {
 				continue // the template is not for this tokenizer
 			}
 			r := rows.Record{Images: paths("x"), Turns: []rows.Turn{{Role: "human", Text: "<image>\nHi?"}, {Role: "gpt", Text: "A cat."}}}
-			sample, err := e.Encode(r)
+			sample, err := e.Encode(r, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			prompt, err := e.Prompt("Hi?", true)
+			asked, err := e.Prompt("Hi?", &picture.Picture{})
 			if err != nil {
 				t.Fatal(err)
 			}
+			prompt := asked.IDs
 			if diff := cmp.Diff(sample.IDs[:len(prompt)], prompt); diff != "" {
 				t.Errorf("%s, legacy %t (-sample +prompt):\n%s", template.Name, tokenizer.Legacy(), diff)
 			}
@@ -103,12 +105,12 @@ func TestPromptRefuses(t *testing.T) {
 	e := newEncoder(t, tinyTokenizer(t, true), "v1", 2048, 3)
 	for _, test := range []struct {
 		question string
-		image    bool
+		image    *picture.Picture
 		want     string
 	}{
-		{"", false, "prompt: turn 1 (human) is empty"},
-		{"<image> what", false, "prompt: turn 1 holds <image> but the row has no image"},
-		{"a</s>", true, `prompt: turn 1 (human) holds "</s>"`},
+		{"", nil, "prompt: turn 1 (human) is empty"},
+		{"<image> what", nil, "prompt: turn 1 holds <image> but the row has no image"},
+		{"a</s>", &picture.Picture{}, `prompt: turn 1 (human) holds "</s>"`},
 	} {
 		if _, err := e.Prompt(test.question, test.image); err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%q: error is %v, want %q", test.question, err, test.want)
@@ -139,7 +141,7 @@ func TestStop(t *testing.T) {
 // TestImagesAndCut checks the run of each image and where max_length cuts.
 func TestImagesAndCut(t *testing.T) {
 	tokenizer := tinyTokenizer(t, true)
-	full, err := newEncoder(t, tokenizer, "v1", 4096, 9).Encode(catRecord())
+	full, err := newEncoder(t, tokenizer, "v1", 4096, 9).Encode(catRecord(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +161,7 @@ func TestImagesAndCut(t *testing.T) {
 		{first + 8, "image does not fit within"},
 		{first, "image does not fit within"},
 	} {
-		got, err := newEncoder(t, tokenizer, "v1", test.maxLength, 9).Encode(catRecord())
+		got, err := newEncoder(t, tokenizer, "v1", test.maxLength, 9).Encode(catRecord(), nil)
 		if test.want != "" {
 			if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, picture.ErrRow) {
 				t.Errorf("max_length %d: error is %v, want %q", test.maxLength, err, test.want)
@@ -190,11 +192,11 @@ func TestTwoImages(t *testing.T) {
 	r := catRecord()
 	r.Images = append(r.Images, picture.Image{Path: "dog.jpg"})
 	e := newEncoder(t, tinyTokenizer(t, false), "v1", 2048, 2)
-	if _, err := e.Encode(r); err == nil || !strings.Contains(err.Error(), "2 image(s) but 1 <image>") {
+	if _, err := e.Encode(r, nil); err == nil || !strings.Contains(err.Error(), "2 image(s) but 1 <image>") {
 		t.Errorf("error is %v", err)
 	}
 	r.Turns[2].Text = "And <image>?"
-	sample, err := e.Encode(r)
+	sample, err := e.Encode(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +210,7 @@ func TestTwoImages(t *testing.T) {
 func TestSeveralImagesInATurn(t *testing.T) {
 	r := rows.Record{Images: paths("a", "b", "c"), Turns: []rows.Turn{{Role: "human", Text: "Is <image> like <image>?"}, {Role: "gpt", Text: "No."}, {Role: "human", Text: "Why?\n<image>"}, {Role: "gpt", Text: "It sat."}}}
 	e := newEncoder(t, tinyTokenizer(t, false), "v1", 2048, 2)
-	sample, err := e.Encode(r)
+	sample, err := e.Encode(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +228,7 @@ func TestSeveralImagesInATurn(t *testing.T) {
 		t.Errorf("between the first two images stands %q", between)
 	}
 	r.Images = r.Images[:2]
-	if _, err := e.Encode(r); err == nil || !strings.Contains(err.Error(), "2 image(s) but 3 <image>") {
+	if _, err := e.Encode(r, nil); err == nil || !strings.Contains(err.Error(), "2 image(s) but 3 <image>") {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -303,7 +305,7 @@ func chatTokenizer(t *testing.T) *tokenizer.Tokenizer {
 // TestChatMLMask: each answer and its <|im_end|> are trained. (The original's own code for this layout loses every sample.)
 func TestChatMLMask(t *testing.T) {
 	tokenizer := chatTokenizer(t)
-	sample, err := newEncoder(t, tokenizer, "chatml_direct", 2048, 1).Encode(catRecord())
+	sample, err := newEncoder(t, tokenizer, "chatml_direct", 2048, 1).Encode(catRecord(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +327,7 @@ func TestChatMLMask(t *testing.T) {
 }
 
 func TestNewEncoderChecksEnd(t *testing.T) {
-	_, err := NewEncoder(tinyTokenizer(t, true), openTemplate(t, "mpt"), 64, 1)
+	_, err := NewEncoder(tinyTokenizer(t, true), openTemplate(t, "mpt"), 64, picture.Grid(1))
 	if err == nil || !strings.Contains(err.Error(), `template "mpt" ends answers with <|im_end|>, which is no special token`) {
 		t.Errorf("error is %v", err)
 	}
@@ -337,7 +339,8 @@ func TestNoBOS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sample, err := newEncoder(t, tokenizer, "plain", 64, 1).Encode(rows.Record{Images: paths("x"), Turns: []rows.Turn{{Role: "human", Text: "<image>"}, {Role: "gpt", Text: "a"}}})
+	turns := []rows.Turn{{Role: "human", Text: "<image>"}, {Role: "gpt", Text: "a"}}
+	sample, err := newEncoder(t, tokenizer, "plain", 64, 1).Encode(rows.Record{Images: paths("x"), Turns: turns}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +352,7 @@ func TestNoBOS(t *testing.T) {
 // TestEncodeConcurrently is for the race detector, and wants the same result from every goroutine.
 func TestEncodeConcurrently(t *testing.T) {
 	e := newEncoder(t, tinyTokenizer(t, false), "v1", 2048, 4)
-	want, err := e.Encode(catRecord())
+	want, err := e.Encode(catRecord(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +360,7 @@ func TestEncodeConcurrently(t *testing.T) {
 	for range 8 {
 		wait.Go(func() {
 			for range 50 {
-				got, err := e.Encode(catRecord())
+				got, err := e.Encode(catRecord(), nil)
 				if err != nil || !slices.Equal(got.IDs, want.IDs) || !slices.Equal(got.Labels, want.Labels) {
 					t.Errorf("differs: %v", err)
 					return
@@ -373,7 +376,7 @@ func BenchmarkEncode(b *testing.B) {
 	r := catRecord()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := e.Encode(r); err != nil {
+		if _, err := e.Encode(r, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

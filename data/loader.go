@@ -19,16 +19,15 @@ var ErrTooManySkipped = failure.Input(errors.New("too many bad samples"))
 
 // LoaderOptions says what a Loader delivers (the first group) and how it goes about it (the second, which changes no number).
 type LoaderOptions struct {
-	Plan        Plan
-	Order       *Order // the Loader's alone until it is closed
-	Prepare     Prepare
-	ImageTokens int    // features that an image becomes
-	Micro       int    // samples in a micro-batch; 0 = all of the step
-	Tokens      int    // when above 0, in place of Micro: positions in a micro-batch
-	Start       int    // first step, from 0
-	FailOnBad   bool   // a bad row ends the run; otherwise it is skipped
-	Unlimited   bool   // any number of rows may be skipped
-	Known       []Skip // what Skipped returned when step Start was next
+	Plan      Plan
+	Order     *Order // the Loader's alone until it is closed
+	Prepare   Prepare
+	Micro     int    // samples in a micro-batch; 0 = all of the step
+	Tokens    int    // when above 0, in place of Micro: positions in a micro-batch
+	Start     int    // first step, from 0
+	FailOnBad bool   // a bad row ends the run; otherwise it is skipped
+	Unlimited bool   // any number of rows may be skipped
+	Known     []Skip // what Skipped returned when step Start was next
 
 	Workers int                 // goroutines that prepare samples; 0 = one for each processor
 	Ahead   int                 // steps prepared beyond the one last returned, at least 1
@@ -242,7 +241,7 @@ func (l *Loader) build(d draft, outcomes []outcome) (Step, error) {
 		}
 	}
 	for _, group := range l.split(samples) {
-		batch, err := Collate(group, l.options.ImageTokens, l.options.Pixels)
+		batch, err := Collate(group, l.options.Pixels)
 		if err != nil {
 			return Step{}, fmt.Errorf("step %d: %w", d.step+1, err)
 		}

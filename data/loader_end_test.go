@@ -110,7 +110,13 @@ func TestLoaderEndsAtTheFirstErrorInOrder(t *testing.T) {
 func TestLoaderEndsAtABadBatch(t *testing.T) {
 	c := corpus{rows: 4}
 	options := c.options(t, "sequential", 2, 1)
-	options.ImageTokens = 2
+	options.Prepare = func(ctx context.Context, source, row int) (Sample, error) {
+		s, err := c.prepare(ctx, source, row)
+		if row == 0 && err == nil {
+			s.Images[0].Positions = 2
+		}
+		return s, err
+	}
 	if _, _, err := loadAll(t, options); err == nil || !strings.Contains(err.Error(), `step 1: sample "id0"`) {
 		t.Errorf("error: %v", err)
 	}

@@ -38,7 +38,7 @@ func (c corpus) prepare(ctx context.Context, source, row int) (Sample, error) {
 	}
 	if row%3 == 0 {
 		s.IDs[0], s.Labels[0] = ImageToken, Ignore
-		s.Images = []picture.Picture{{Pixels: []uint8{uint8(row), 0, 0}}}
+		s.Images = []picture.Picture{{Pixels: []uint8{uint8(row), 0, 0}, Positions: 1}}
 	}
 	return s, nil
 }
@@ -58,13 +58,12 @@ func (c corpus) options(t interface{ Fatal(...any) }, kind string, global int, e
 		}
 	}
 	return LoaderOptions{
-		Plan:        PlanEpochs(c.rows, global, epochs),
-		Order:       newOrder(t, kind, m, global, lengths),
-		Prepare:     c.prepare,
-		ImageTokens: 1,
-		Micro:       2,
-		Workers:     3,
-		Ahead:       2,
+		Plan:    PlanEpochs(c.rows, global, epochs),
+		Order:   newOrder(t, kind, m, global, lengths),
+		Prepare: c.prepare,
+		Micro:   2,
+		Workers: 3,
+		Ahead:   2,
 	}
 }
 

@@ -43,7 +43,7 @@ func TestEncodeMatchesOriginal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := newEncoder(t, tokenizers[want.Legacy], want.Template, 2048, 1).Encode(record)
+		got, err := newEncoder(t, tokenizers[want.Legacy], want.Template, 2048, 1).Encode(record, nil)
 		if err != nil {
 			t.Fatalf("%s row %d, %s: %v", want.File, want.Index, want.Template, err)
 		}
@@ -99,7 +99,7 @@ func (r trickyRow) encode(t *testing.T, tokenizer *tokenizer.Tokenizer, imageTok
 	if err != nil {
 		return Sample{}, picture.BadRow("%s", strings.TrimPrefix(err.Error(), "row 0: "))
 	}
-	return newEncoder(t, tokenizer, r.Template, r.MaxLength, imageTokens).Encode(record)
+	return newEncoder(t, tokenizer, r.Template, r.MaxLength, imageTokens).Encode(record, nil)
 }
 
 // TestTrickyRows compares with the original on rows that are hard in some way: equal, or refused with the text that
@@ -207,7 +207,7 @@ func TestPromptMatchesOriginal(t *testing.T) {
 		_, question, _ := strings.Cut(strings.TrimSuffix(want.Prompt, " ASSISTANT:"), "<image>\n")
 		tokenizer := llamaTokenizer(t, false)
 		for patches, ids := range map[int][]int32{1: want.InputIDs, file.Patches: want.Expanded} {
-			got, err := newEncoder(t, tokenizer, "v1", 2048, patches).Prompt(question, true)
+			got, err := newEncoder(t, tokenizer, "v1", 2048, patches).Prompt(question, &picture.Picture{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +217,7 @@ func TestPromptMatchesOriginal(t *testing.T) {
 					ids[i] = ImageToken // as Hugging Face writes it
 				}
 			}
-			if diff := cmp.Diff(ids, got); diff != "" {
+			if diff := cmp.Diff(ids, got.IDs); diff != "" {
 				t.Errorf("prompt %q (-original +this):\n%s", question, diff)
 			}
 		}

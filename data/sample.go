@@ -13,8 +13,8 @@ const (
 	ImageToken = -200 // an id that stands for one row of image features; never looked up in the embedding
 )
 
-// Sample is one row ready for training: every number final, nothing left to decide. IDs and Labels have the same length; each
-// image stands in IDs as a run of ImageToken, one for each row of features that it will receive, and its labels are Ignore.
+// Sample is one row ready for training: every number final, nothing left to decide. IDs and Labels have the same length.
+// Each image stands in IDs as a run of ImageToken, as long as its Positions in Images say, and its labels are Ignore.
 type Sample struct {
 	ID     string            // for messages: the row's id, or its number
 	Row    int               // row number in its data set
@@ -41,8 +41,8 @@ type Batch struct {
 	Starts    []int64 // [n+1] sample k is positions Starts[k] to Starts[k+1]
 	Pixels    []uint8 // [tiles,3,S,S]
 	Tiles     []Tile  // [tiles]
-	Slots     []int64 // positions that receive a row of features
-	Rows      []int64 // which row, for each of Slots: row r of the table is patch r mod P of tile r div P
+	Slots     []int64 // positions that receive a row of features, ascending
+	Rows      []int64 // which row of the images' features, which lie end to end, each of Slots receives
 
 	Supervised []int64  // the positions whose label is not Ignore, ascending
 	FromImage  []bool   // for each of Supervised: whether its sample has an image
@@ -92,6 +92,10 @@ func (s *Skip) UnmarshalJSON(text []byte) error {
 	}
 	return nil
 }
+
+// ImageSizes gives the width and height in pixels of a row's image, by its number from 0. It is asked only where the
+// image's number of positions depends on them.
+type ImageSizes func(image int) (width, height int, err error)
 
 // Prepare turns a record into a sample. It is safe for concurrent use.
 type Prepare func(ctx context.Context, source, row int) (Sample, error)

@@ -97,7 +97,7 @@ func openTemplate(t testing.TB, name string) *Template {
 // newEncoder is NewEncoder for templates that must fit.
 func newEncoder(t testing.TB, opened *tokenizer.Tokenizer, template string, maxLength, imageTokens int) *Encoder {
 	t.Helper()
-	encoder, err := NewEncoder(opened, openTemplate(t, template), maxLength, imageTokens)
+	encoder, err := NewEncoder(opened, openTemplate(t, template), maxLength, picture.Grid(imageTokens))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,19 +12,22 @@ type Stretch struct {
 	Image      int // from 1, of the sample's images; 0 for text
 }
 
-// Stretches is a sample as the model sees it, read back from its ids and labels. imageTokens is the number of positions of an image.
-func Stretches(t *tokenizer.Tokenizer, s Sample, imageTokens int) []Stretch {
+// Stretches is a sample as the model sees it, read back from its ids, labels and images' positions.
+func Stretches(t *tokenizer.Tokenizer, s Sample) []Stretch {
 	var out []Stretch
-	decoder, images, within := t.NewDecoder(), 0, 0
+	decoder, images, left := t.NewDecoder(), 0, 0 // left: positions of the image under way that are to come
 	for i, id := range s.IDs {
 		supervised := s.Labels[i] != Ignore
 		if id == ImageToken {
-			if within == 0 {
-				images++
+			if left == 0 {
+				for left == 0 { // an image may take no position
+					left = s.Images[images].Positions
+					images++
+				}
 				out = append(out, Stretch{Image: images})
 			}
 			out[len(out)-1].Positions++
-			within = (within + 1) % imageTokens
+			left--
 			continue
 		}
 		if n := len(out) - 1; n < 0 || out[n].Image > 0 || out[n].Supervised != supervised {

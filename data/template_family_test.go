@@ -71,7 +71,7 @@ func TestTemplatesMatchChatTemplates(t *testing.T) {
 		if strings.Contains(c.Text, rows.ImageMark) {
 			continue
 		}
-		sample, err := e.Encode(c.record())
+		sample, err := e.Encode(c.record(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +90,7 @@ func TestFamilyMasks(t *testing.T) {
 		tokenizer := familyTokenizer(t, family.vocabulary)
 		e := newEncoder(t, tokenizer, name, 4096, 2)
 		stop, _ := tokenizer.Special(e.template.stop)
-		sample, err := e.Encode(catRecord())
+		sample, err := e.Encode(catRecord(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func TestTemplateChecksTokens(t *testing.T) {
 	if got := opened.ControlIn("a <|user|>"); got != "<|user|>" {
 		t.Errorf("control token found: %q", got)
 	}
-	_, err = NewEncoder(opened, openTemplate(t, "phi_3"), 64, 1)
+	_, err = NewEncoder(opened, openTemplate(t, "phi_3"), 64, picture.Grid(1))
 	if err == nil || !strings.Contains(err.Error(), `ends answers with <|end|>, which this tokenizer does not see behind a text`) {
 		t.Errorf("error is %v", err)
 	}
@@ -137,7 +137,7 @@ func TestTemplateChecksTokens(t *testing.T) {
 		{"phi3", "llama_3", `template "llama_3" ends answers with <|eot_id|>, which is no special token`},
 		{"odd", "phi_3", `template "phi_3" is spelled with <|user|>, which is no special token of this tokenizer`},
 	} {
-		_, err := NewEncoder(familyTokenizer(t, test.vocabulary), openTemplate(t, test.template), 64, 1)
+		_, err := NewEncoder(familyTokenizer(t, test.vocabulary), openTemplate(t, test.template), 64, picture.Grid(1))
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s with %s: error is %v, want %q", test.template, test.vocabulary, err, test.want)
 		}

@@ -29,10 +29,12 @@ type Input struct {
 	Starts    []int64      // [n+1]
 	Pixels    []uint8      // [pictures,3,S,S]
 	Slots     []int64      // positions that receive features
-	Rows      []int64      // which row of the pictures' features each slot receives
+	Rows      []int64      // which row of the projector's output each slot receives
 	Wanted    []int64      // positions whose hidden state is wanted; nil for all
 	Recompute nn.Recompute // what backward computes again; "" is nothing
 	Draws     []uint64     // [n] what each sample's dropout depends on; nil: nothing is dropped
+
+	PictureSamples []int // [pictures] which sample each picture belongs to; needed with Draws
 
 	Mark func(part string) // for timing: called when a part's forward work is queued; nil: not called
 }
@@ -85,16 +87,16 @@ func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor
 	}
 	seen := m.Features(s, in.Pixels) // [pictures*P,Dv]
 	in.mark(recipes.PartVision)
-	features := m.Projector.Forward(s, seen) // [pictures*P,D]
+	features := m.Projector.Forward(s, seen) // [R,D]
 	in.mark(recipes.PartProjector)
-	features = torch.IndexSelect(s, features, 0, m.indices(s, in.Rows))
+	features = torch.IndexSelect(s, features, 0, m.indices(s, in.Rows)) // [slots,D]
 	return torch.IndexCopy(s, words, m.indices(s, in.Slots), features)
 }
 
 // Features runs the tower over pictures [n,3,S,S]: [n*P,Dv]. A frozen tower builds no graph.
 func (m *LLaVA) Features(s *torch.Scope, pixels []uint8) *torch.Tensor {
 	size := m.Tower.Describe().ImageSize
-	shape := []int64{int64(len(pixels)) / (3 * size * size), 3, size, size}
+	shape := []int64{m.pictures(pixels), 3, size, size}
 	return s.Sub(func(s *torch.Scope) (features *torch.Tensor) {
 		run := func() {
 			levels := torch.From(s, pixels, shape, m.Params.Device())
@@ -107,6 +109,12 @@ func (m *LLaVA) Features(s *torch.Scope, pixels []uint8) *torch.Tensor {
 		}
 		return features
 	})
+}
+
+// pictures counts the pictures of [n,3,S,S] pixels.
+func (m *LLaVA) pictures(pixels []uint8) int64 {
+	size := m.Tower.Describe().ImageSize
+	return int64(len(pixels)) / (3 * size * size)
 }
 
 func (m *LLaVA) indices(s *torch.Scope, index []int64) *torch.Tensor {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -161,20 +163,31 @@ func TestTextAloneWhileOnlyTheProjectorTrains(t *testing.T) {
 	}
 }
 
+// Pictures may give any of their rows, in any order and number, to positions anywhere: rows go with slots.
 func TestFeaturesGoToTheirSlots(t *testing.T) {
 	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
-	in := flat([]int64{1, -1, 2}, []int64{-1, 3, 4, 5})
-	slices.Reverse(in.Slots) // any order will do, as long as rows go with slots
-	slices.Reverse(in.Rows)
-	do(t, func(s *torch.Scope) {
-		words := m.Language.Embed(s, torch.From(s, in.IDs, []int64{int64(len(in.IDs))}, torch.CPU))
-		features := torch.Read[float32](m.Projector.Forward(s, m.Features(s, in.Pixels)))
-		want := torch.Read[float32](words)
-		for i, slot := range in.Slots {
-			copy(want[slot*8:(slot+1)*8], features[in.Rows[i]*8:(in.Rows[i]+1)*8])
+	rapid.Check(t, func(r *rapid.T) {
+		in := Input{Pixels: rapid.SliceOfN(rapid.Byte(), 3*tinyPixels, 3*tinyPixels).Draw(r, "pixels")}
+		for picture := range int64(3) {
+			patches := rapid.SliceOfN(rapid.Int64Range(0, tinyPatches-1), 0, 6)
+			for _, patch := range patches.Draw(r, "rows of a picture") {
+				in.Rows = append(in.Rows, picture*tinyPatches+patch)
+			}
 		}
-		ids := torch.From(s, in.IDs, []int64{int64(len(in.IDs))}, torch.CPU)
-		near(t, "embeddings", torch.Read[float32](m.embed(s, ids, in)), want, 0)
+		in.IDs = rapid.SliceOfN(rapid.Int64Range(0, 9), len(in.Rows)+1, len(in.Rows)+9).Draw(r, "ids")
+		for position := range in.IDs {
+			in.Slots = append(in.Slots, int64(position))
+		}
+		in.Slots = rapid.Permutation(in.Slots).Draw(r, "slots")[:len(in.Rows)]
+		do(t, func(s *torch.Scope) {
+			ids := torch.From(s, in.IDs, []int64{int64(len(in.IDs))}, torch.CPU)
+			features := torch.Read[float32](m.Projector.Forward(s, m.Features(s, in.Pixels)))
+			want := torch.Read[float32](m.Language.Embed(s, ids))
+			for i, slot := range in.Slots {
+				copy(want[slot*8:(slot+1)*8], features[in.Rows[i]*8:(in.Rows[i]+1)*8])
+			}
+			near(t, "embeddings", torch.Read[float32](m.embed(s, ids, in)), want, 0)
+		})
 	})
 }
 

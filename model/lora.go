@@ -102,16 +102,11 @@ func (m *LLaVA) pictureKeys(in Input) (keys []uint64) {
 	if in.Draws == nil {
 		return nil
 	}
-	tokens, sample, before := m.Tower.Describe().Tokens, 0, 0 // before: pictures of earlier samples
-	for i, row := range in.Rows {
-		if row%tokens > 0 { // not the first row of its picture
-			continue
-		}
-		for in.Slots[i] >= in.Starts[sample+1] {
-			sample++
-			before = len(keys)
-		}
-		keys = append(keys, rand.NewPCG(in.Draws[sample], uint64(len(keys)-before)).Uint64())
+	number := map[int]uint64{} // of pictures that each sample has had
+	for i := range m.pictures(in.Pixels) {
+		sample := in.PictureSamples[i]
+		keys = append(keys, rand.NewPCG(in.Draws[sample], number[sample]).Uint64())
+		number[sample]++
 	}
 	return keys
 }

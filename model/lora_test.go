@@ -181,6 +181,22 @@ func TestDropoutDoesNotDependOnTheBatch(t *testing.T) {
 	}
 }
 
+// Runs that exist draw by these numbers. A picture's number follows from its sample and its place there, whichever of
+// its rows are used.
+func TestPicturesDrawByTheirSample(t *testing.T) {
+	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{})
+	in := flat([]int64{1, -1, -1, 2}, []int64{4, 5, 6}, []int64{7, -1})
+	in.Draws = []uint64{1, 2, 3}
+	want := []uint64{11035966612244867331, 18395765901794496440, 5195671247812147863}
+	if got := m.pictureKeys(in); !slices.Equal(got, want) {
+		t.Errorf("pictures draw %v, want %v", got, want)
+	}
+	in.Slots, in.Rows = []int64{2, 9}, []int64{5, 2} // of the second picture and the first
+	if got := m.pictureKeys(in); !slices.Equal(got, want) {
+		t.Errorf("pictures of which few rows are used draw %v, want %v", got, want)
+	}
+}
+
 func TestMergedLogitsStay(t *testing.T) {
 	m := openAdapted(t, torch.Float32, 0.4)
 	before := values(t, m)

@@ -164,7 +164,8 @@ func flat(samples ...[]int64) (in Input) {
 				in.IDs = append(in.IDs, id)
 				continue
 			}
-			picture := len(in.Pixels) / tinyPixels
+			picture := len(in.PictureSamples)
+			in.PictureSamples = append(in.PictureSamples, len(in.Starts)-1)
 			for i := range tinyPixels {
 				in.Pixels = append(in.Pixels, uint8(37*i+101*len(sample)))
 			}

@@ -52,7 +52,7 @@ func (b Bench) step(i int, rows []benchRow, t *trainer, random *rand.Rand) (data
 		for k := range b.Batch {
 			samples = append(samples, b.sample(rows[((i*b.accum()+m)*b.Batch+k)%len(rows)], tower, vocabulary, random))
 		}
-		batch, err := data.Collate(samples, int(tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+		batch, err := data.Collate(samples, func(n int) []uint8 { return make([]uint8, n) })
 		if err != nil {
 			return st, err
 		}
@@ -74,7 +74,7 @@ func (b Bench) sample(r benchRow, tower model.TowerShape, vocabulary int32, rand
 		for i := range pixels {
 			pixels[i] = uint8(random.Uint32())
 		}
-		s.Images = []picture.Picture{{Pixels: pixels}}
+		s.Images = []picture.Picture{{Pixels: pixels, Positions: int(tower.Tokens)}}
 	}
 	turns := r.Turns
 	if b.Stage == 1 { // a caption of ordinary length

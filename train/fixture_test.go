@@ -96,7 +96,7 @@ func tinySamples(tr *trainer, seed uint64, n int) (list []data.Sample) {
 			for k := range pixels {
 				pixels[k] = uint8(random.Uint32())
 			}
-			s.Images = []picture.Picture{{Pixels: pixels}}
+			s.Images = []picture.Picture{{Pixels: pixels, Positions: int(tower.Tokens)}}
 			for range tower.Tokens {
 				s.IDs, s.Labels = append(s.IDs, data.ImageToken), append(s.Labels, data.Ignore)
 			}
@@ -125,7 +125,7 @@ func tinyStep(t *testing.T, tr *trainer, number int, samples []data.Sample, micr
 func collate(t *testing.T, tr *trainer, groups [][]data.Sample) (batches []data.Batch) {
 	t.Helper()
 	for _, group := range groups {
-		b, err := data.Collate(group, int(tr.model.Tower.Describe().Tokens), func(n int) []uint8 { return make([]uint8, n) })
+		b, err := data.Collate(group, func(n int) []uint8 { return make([]uint8, n) })
 		if err != nil {
 			t.Fatal(err)
 		}

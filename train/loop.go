@@ -22,7 +22,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 		return false, err
 	}
 	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
-		Plan: t.data.Steps, Order: t.data.Order, Prepare: t.data.Prepare, ImageTokens: int(t.data.Tower.Tokens),
+		Plan: t.data.Steps, Order: t.data.Order, Prepare: t.data.Prepare,
 		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, FailOnBad: t.plan.stage.BadSamples == "fail",
 		Known: from.skips, Workers: t.recipe.Workers, Ahead: 2,
 	})

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/llavatrain/llavatrain/data"
-	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -185,7 +184,7 @@ func shapesOf(d *input.Dataset, step int, p *plan) (batches []load, err error) {
 	first, end := d.Steps.Span(step)
 	for position := first; position < end; position++ {
 		source, row := d.Order.At(position)
-		_, sample, err := d.Read(source, row, d.Encoder.Encode, func(picture.Image) (picture.Picture, error) { return picture.Picture{}, nil })
+		sample, err := d.Encode(source, row)
 		if input.StorageFault(err) {
 			return nil, err
 		}

@@ -65,6 +65,16 @@ func (im *Images) inspect(image Image) (Header, error) {
 	return inspect(bytes.NewReader(file), int64(len(file)))
 }
 
+// Size is the width and height in pixels of an image of a row, read from its header unless it is prepared. Errors are
+// those of Inspect.
+func (im *Images) Size(image Image) (width, height int, err error) {
+	if image.Prepared != nil {
+		return image.Prepared.Width, image.Prepared.Height, nil
+	}
+	header, err := im.Inspect(image)
+	return header.Width, header.Height, err
+}
+
 // reader is what a file's beginning and end are read from.
 type reader interface {
 	io.Reader

@@ -58,7 +58,24 @@ func TestInspectFindsBrokenDownloads(t *testing.T) {
 			if err == nil && header.Width*header.Height == 0 {
 				t.Errorf("%s of %s: header %+v", name, kind, header)
 			}
+			width, height, sizeErr := images.Size(Image{Path: name})
+			if width != header.Width || height != header.Height || (sizeErr == nil) != (err == nil) {
+				t.Errorf("%s of %s: size %dx%d, %v; header %+v, %v", name, kind, width, height, sizeErr, header, err)
+			}
 		}
+	}
+}
+
+// A prepared picture knows the size that it had, and its file is not asked for.
+func TestSizeOfAPreparedPicture(t *testing.T) {
+	images, err := OpenImages(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer images.Close()
+	width, height, err := images.Size(Image{Path: "absent", Prepared: &Picture{Width: 640, Height: 480}})
+	if width != 640 || height != 480 || err != nil {
+		t.Errorf("%dx%d, %v", width, height, err)
 	}
 }
 

@@ -257,4 +257,5 @@ func (p *Processor) resized(width, height int) (columns, rows axis) {
 type Picture struct {
 	Pixels        []uint8 // [3,S,S], channel first
 	Width, Height int     // of the picture as decoded, before any resizing
+	Positions     int     // that it takes in a sample; 0 before the sample is encoded
 }

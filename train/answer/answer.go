@@ -2,7 +2,6 @@ package answer
 
 import (
 	"path/filepath"
-	"slices"
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
@@ -33,7 +32,8 @@ func OpenAnswerer(path string, report runs.Report) (*Answerer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.encoder, err = data.NewEncoder(a.Tokenizer, template, where.Model.Language.MaxLength, int(a.Tower.Tokens)); err != nil {
+	length := where.Model.Language.MaxLength
+	if a.encoder, err = data.NewEncoder(a.Tokenizer, template, length, a.Positions); err != nil {
 		return nil, err
 	}
 	device, dtype, err := train.Placement("auto", "auto")
@@ -69,15 +69,11 @@ func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
 
 // Batch is one question, about a picture when there is one, as the model takes it.
 func (a *Answerer) Batch(prepared *picture.Picture, question string) (data.Batch, error) {
-	ids, err := a.encoder.Prompt(question, prepared != nil)
+	sample, err := a.encoder.Prompt(question, prepared)
 	if err != nil {
 		return data.Batch{}, err
 	}
-	sample := data.Sample{IDs: ids, Labels: slices.Repeat([]int32{data.Ignore}, len(ids))}
-	if prepared != nil {
-		sample.Images = []picture.Picture{*prepared}
-	}
-	return data.Collate([]data.Sample{sample}, int(a.Tower.Tokens), func(n int) []uint8 { return make([]uint8, n) })
+	return data.Collate([]data.Sample{sample}, func(n int) []uint8 { return make([]uint8, n) })
 }
 
 // Answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.

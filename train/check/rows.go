@@ -134,11 +134,11 @@ func (c *rowCheck) block(first, end int) blockFound {
 	return b
 }
 
-func (c *rowCheck) encode(r rows.Record) (data.Sample, error) {
+func (c *rowCheck) encode(r rows.Record, sizes data.ImageSizes) (data.Sample, error) {
 	if c.options.NoTokens {
-		return data.Sample{}, c.Encoder.Check(r)
+		return data.Sample{Images: make([]picture.Picture, len(r.Images))}, c.Encoder.Check(r)
 	}
-	return c.Encoder.Encode(r)
+	return c.Encoder.Encode(r, sizes)
 }
 
 // see looks at an image once, however many rows name it.

@@ -171,7 +171,7 @@ func (c Conversion) writeProcessor(dir string, export *model.Export, reading *in
 
 // generation is generation_config.json: the tokens that begin and end an answer.
 func (c Conversion) generation(reading *input.Reading, template *data.Template, marks marks) ([]byte, error) {
-	encoder, err := data.NewEncoder(reading.Tokenizer, template, c.Model.Language.MaxLength, int(reading.Tower.Tokens))
+	encoder, err := data.NewEncoder(reading.Tokenizer, template, c.Model.Language.MaxLength, reading.Positions)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/llavatrain/llavatrain/data"
@@ -31,6 +32,7 @@ type Reading struct {
 	Tokenizer *tokenizer.Tokenizer
 	Processor *picture.Processor
 	Tower     model.TowerShape
+	Positions picture.Positions // of each picture, by the configuration of tower and projector
 }
 
 // OpenReading opens the tokenizer and the image processor that belong to a model.
@@ -40,6 +42,7 @@ func OpenReading(m recipes.Model) (_ *Reading, err error) {
 	if r.Tower, err = model.DescribeTower(m.Vision); err != nil {
 		return nil, err
 	}
+	r.Positions = picture.Grid(r.Tower.Tokens) // every type of projector keeps the tower's rows
 	if r.Processor, err = openProcessor(m.Vision, r.Tower); err != nil {
 		return nil, fmt.Errorf("model.vision: %w", err)
 	}
@@ -69,7 +72,13 @@ func (r *Reading) Picture(decoded *picture.RGB, aspect string) picture.Picture {
 
 // Input is a batch as the model takes it.
 func Input(b data.Batch) model.Input {
-	return model.Input{IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows}
+	in := model.Input{
+		IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows,
+	}
+	for _, tile := range b.Tiles {
+		in.PictureSamples = append(in.PictureSamples, tile.Sample)
+	}
+	return in
 }
 
 // openProcessor reads the tower's own constants, or takes CLIP's or SigLIP's for a tower without them.
@@ -136,7 +145,7 @@ func OpenRows(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report 
 	d := &Dataset{Reading: reading, Stage: stage}
 	template, err := data.OpenTemplate(stage.Template)
 	if err == nil {
-		d.Encoder, err = data.NewEncoder(d.Tokenizer, template, r.Model.Language.MaxLength, int(d.Tower.Tokens))
+		d.Encoder, err = data.NewEncoder(d.Tokenizer, template, r.Model.Language.MaxLength, d.Positions)
 	}
 	if err == nil {
 		err = d.openSources(report)
@@ -245,21 +254,53 @@ func (d *Dataset) lengths() (lengths [][]int32, err error) {
 
 // Prepare turns one row into numbers. It is safe for concurrent use.
 func (d *Dataset) Prepare(_ context.Context, source, row int) (data.Sample, error) {
-	_, sample, err := d.Read(source, row, d.Encoder.Encode, func(image picture.Image) (picture.Picture, error) { return d.picture(d.Images[source], image) })
+	see := func(image picture.Image) (picture.Picture, error) { return d.picture(d.Images[source], image) }
+	_, sample, err := d.Read(source, row, d.Encoder.Encode, see)
 	return sample, err
 }
 
-// Read takes one row through encode and each of its images through see: what a run does with it, and what a check of the data looks at.
-// Of a row that cannot be used it returns as much as there is.
-func (d *Dataset) Read(source, row int, encode func(rows.Record) (data.Sample, error), see func(picture.Image) (picture.Picture, error)) (rows.Record, data.Sample, error) {
+// Encode is the ids and labels of one row, as Prepare gives them. Of its images at most the headers are read, and their
+// pixels are missing.
+func (d *Dataset) Encode(source, row int) (data.Sample, error) {
+	record, err := d.record(source, row)
+	if err != nil {
+		return data.Sample{}, err
+	}
+	return d.Encoder.Encode(record, d.imageSizes(source, record.Images))
+}
+
+// imageSizes gives the sizes of a row's images, from their headers.
+func (d *Dataset) imageSizes(source int, images []picture.Image) data.ImageSizes {
+	return func(i int) (width, height int, err error) { return d.Images[source].Size(images[i]) }
+}
+
+// record is a row under its id, or its number.
+func (d *Dataset) record(source, row int) (rows.Record, error) {
 	record, err := d.Sources[source].Record(row)
+	if err == nil && record.ID == "" {
+		record.ID = "row " + strconv.Itoa(row)
+	}
+	return record, err
+}
+
+// Read takes one row through encode and each of its images through see: what a run does with it, and what a check of
+// the data looks at. encode gives the sample with an entry for each image, of which Positions is kept. An image is seen
+// once: while the row is encoded if its size is asked for, else afterwards. Of a row that cannot be used Read returns as
+// much as there is.
+func (d *Dataset) Read(source, row int, encode func(rows.Record, data.ImageSizes) (data.Sample, error),
+	see func(picture.Image) (picture.Picture, error)) (rows.Record, data.Sample, error) {
+	record, err := d.record(source, row)
 	if err != nil {
 		return record, data.Sample{ID: record.ID}, err
 	}
-	if record.ID == "" {
-		record.ID = "row " + strconv.Itoa(row)
+	pictures := make([]func() (picture.Picture, error), len(record.Images))
+	for i, image := range record.Images {
+		pictures[i] = sync.OnceValues(func() (picture.Picture, error) { return see(image) })
 	}
-	sample, err := encode(record)
+	sample, err := encode(record, func(i int) (width, height int, err error) {
+		picture, err := pictures[i]()
+		return picture.Width, picture.Height, err
+	})
 	if err != nil {
 		return record, data.Sample{ID: record.ID}, err
 	}
@@ -267,12 +308,13 @@ func (d *Dataset) Read(source, row int, encode func(rows.Record) (data.Sample, e
 	if len(record.Images) > 0 {
 		sample.Folder = rows.FolderOf(record.Images[0].Path)
 	}
-	for _, image := range record.Images {
-		picture, err := see(image)
+	for i := range pictures {
+		picture, err := pictures[i]()
 		if err != nil {
 			return record, data.Sample{ID: record.ID}, err
 		}
-		sample.Images = append(sample.Images, picture)
+		picture.Positions = sample.Images[i].Positions
+		sample.Images[i] = picture
 	}
 	return record, sample, nil
 }

@@ -80,7 +80,7 @@ func (d *Dataset) preview(stage string, source, row int) (Preview, error) {
 	case err != nil:
 		return p, err
 	}
-	p.Stretches = data.Stretches(d.Tokenizer, p.Sample, int(d.Tower.Tokens))
+	p.Stretches = data.Stretches(d.Tokenizer, p.Sample)
 	return p, nil
 }
 

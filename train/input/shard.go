@@ -241,15 +241,12 @@ func (s *sharder) row(number int) (m madeRow) {
 		number -= s.Sources[source].Len()
 	}
 	m.row.DataSet = filepath.Base(s.Stage.Data[source].Path)
-	record, unread := s.Sources[source].Record(number)
-	if record.ID == "" && unread == nil {
-		record.ID = "row " + strconv.Itoa(number)
-	}
+	record, unread := s.record(source, number)
 	if unread == nil {
 		unread = s.hold(source, record.Images)
 	}
 	m.row.Record = record
-	sample, unfit := s.Encoder.Encode(record)
+	sample, unfit := s.Encoder.Encode(record, s.imageSizes(source, record.Images))
 	switch {
 	case unread != nil && len(record.Turns) > 0 && unfit != nil:
 		m.row.Fault = unfit.Error() // what training meets first

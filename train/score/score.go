@@ -98,7 +98,7 @@ type Scoring struct {
 // Run scores all rows and says how many samples were cut to max_length. However many rows are bad, the others are scored.
 func (c *Scoring) Run(ctx context.Context, progress func(done, total int64), emit func(RowScore) error) (cut int, err error) {
 	loader := data.NewLoader(ctx, data.LoaderOptions{
-		Plan: c.Data.Steps, Order: c.Data.Order, Prepare: c.Data.Prepare, ImageTokens: int(c.Data.Tower.Tokens), Micro: c.Micro, Tokens: c.Tokens,
+		Plan: c.Data.Steps, Order: c.Data.Order, Prepare: c.Data.Prepare, Micro: c.Micro, Tokens: c.Tokens,
 		FailOnBad: c.FailOnBad, Unlimited: true, Workers: c.Workers, Ahead: 2,
 	})
 	defer loader.Close()

@@ -1,0 +1,166 @@
+package input
+
+import (
+	"errors"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/datatest"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/tokenizer"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
+)
+
+// columns gives a picture a position for every 10 pixels of its width.
+type columns struct{}
+
+func (columns) Of(size picture.Size) (int, error) {
+	width, _, err := size()
+	return width / 10, err
+}
+
+func (columns) String() string { return "columns of 10 pixels" }
+
+// openSized is a data set with pictures of 40 and 90 pixels in row 0, words alone in row 1, a picture that is absent in
+// row 2, and in row 3 that and a fault of the text.
+func openSized(t *testing.T, positions picture.Positions) *Dataset {
+	t.Helper()
+	dir := t.TempDir()
+	sizes := map[string]image.Rectangle{"a.png": image.Rect(0, 0, 40, 20), "b.png": image.Rect(0, 0, 90, 30)}
+	for name, size := range sizes {
+		file, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(png.Encode(file, image.NewNRGBA(size)), file.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := datatest.WriteFile(t, dir, "rows.json", `[
+		{"id": "pair", "image": ["a.png", "b.png"], "conversations": [
+			{"from": "human", "value": "Is <image> like <image>?"}, {"from": "gpt", "value": "No."}]},
+		{"id": "text", "conversations": [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Yes."}]},
+		{"id": "absent", "image": "c.png", "conversations": [
+			{"from": "human", "value": "<image>\nHi?"}, {"from": "gpt", "value": "Yes."}]},
+		{"id": "empty", "image": "c.png", "conversations": [
+			{"from": "human", "value": "<image>\nHi?"}, {"from": "gpt", "value": ""}]}
+	]`)
+	opened, err := tokenizer.OpenTokenizer("../../data/tokenizer/testdata/text_tiny.model", "false")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage := &recipes.Stage{
+		Template: "v1", Image: "square", Order: "sequential", Epochs: 1, Batch: recipes.Batch{Global: 2},
+		Data: []recipes.Data{{Path: path, Images: dir, Weight: 1}},
+	}
+	reading := &Reading{Tokenizer: opened, Processor: picture.CLIPProcessor(28), Positions: positions}
+	r := &recipes.Recipe{Model: recipes.Model{Language: recipes.Language{MaxLength: 512}}}
+	d, err := OpenDataset(r, stage, reading, runs.Silent{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+// Whoever encodes a row gives its pictures the positions that their sizes ask for: a run, which decodes them; a plan,
+// which reads headers; the writing of shards; a preview.
+func TestPositionsFollowTheSizeOfEachPicture(t *testing.T) {
+	d := openSized(t, columns{})
+	sample, err := d.Prepare(t.Context(), 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pixels := make([]uint8, 3*28*28) // black pictures stay black
+	want := []picture.Picture{
+		{Pixels: pixels, Width: 40, Height: 20, Positions: 4},
+		{Pixels: pixels, Width: 90, Height: 30, Positions: 9},
+	}
+	if diff := cmp.Diff(want, sample.Images); diff != "" {
+		t.Fatalf("images (-want +got):\n%s", diff)
+	}
+	words, err := d.Prepare(t.Context(), 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := data.Collate([]data.Sample{words, sample}, func(n int) []uint8 { return make([]uint8, n) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := Input(batch)
+	if len(in.Slots) != 4+9 || len(in.Rows) != 4+9 || !slices.Equal(in.PictureSamples, []int{1, 1}) {
+		t.Errorf("%d slots for %d rows of pictures of samples %v", len(in.Slots), len(in.Rows), in.PictureSamples)
+	}
+	planned, err := d.Encode(0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sample.IDs, planned.IDs); diff != "" || len(planned.Images) != 2 {
+		t.Errorf("%d images without pixels; ids (-run +plan):\n%s", len(planned.Images), diff)
+	}
+	for _, pixels := range []bool{false, true} {
+		s := sharder{Dataset: d, options: ShardOptions{Pixels: pixels}}
+		if m := s.row(0); m.err != nil || m.row.Tokens != sample.Length() {
+			t.Errorf("a shard with pixels %v says %d tokens, want %d: %v", pixels, m.row.Tokens, sample.Length(), m.err)
+		}
+	}
+	shown, err := d.preview("finetune", 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var images []int
+	for _, s := range shown.Stretches {
+		if s.Image > 0 {
+			images = append(images, s.Positions)
+		}
+	}
+	if diff := cmp.Diff([]int{4, 9}, images); diff != "" {
+		t.Errorf("a preview shows images of %v positions", images)
+	}
+}
+
+// A picture is decoded once, whether its size is asked for or not, and a row's text is judged before its pictures.
+func TestReadSeesEachPictureOnce(t *testing.T) {
+	for _, positions := range []picture.Positions{columns{}, picture.Grid(3)} {
+		d := openSized(t, positions)
+		seen := map[string]int{}
+		see := func(image picture.Image) (picture.Picture, error) {
+			seen[image.Path]++
+			return d.picture(d.Images[0], image)
+		}
+		var faults []error
+		for row := range d.Sources[0].Len() {
+			_, _, err := d.Read(0, row, d.Encoder.Encode, see)
+			faults = append(faults, err)
+		}
+		if diff := cmp.Diff(map[string]int{"a.png": 1, "b.png": 1, "c.png": 1}, seen); diff != "" {
+			t.Errorf("%v: pictures seen (-want +got):\n%s", positions, diff)
+		}
+		_, absent := d.Images[0].Read("c.png")
+		if faults[0] != nil || faults[1] != nil || faults[2] == nil || faults[2].Error() != absent.Error() {
+			t.Errorf("%v: errors %v, want the absence of c.png in row 2 alone", positions, faults)
+		}
+		if faults[3] == nil || faults[3].Error() == absent.Error() || !errors.Is(faults[3], picture.ErrRow) {
+			t.Errorf("%v: row 3 is refused for %v, want its text", positions, faults[3])
+		}
+	}
+}
+
+// Where the number does not depend on the size, no picture is looked at for a plan.
+func TestAGridNeedsNoPicture(t *testing.T) {
+	sample, err := openSized(t, picture.Grid(3)).Encode(0, 2) // whose picture is absent
+	if diff := cmp.Diff([]picture.Picture{{Positions: 3}}, sample.Images); err != nil || diff != "" {
+		t.Errorf("%v; images (-want +got):\n%s", err, diff)
+	}
+	if _, err := openSized(t, columns{}).Encode(0, 2); !errors.Is(err, picture.ErrRow) {
+		t.Errorf("a picture that must be looked at and is absent: %v", err)
+	}
+}
