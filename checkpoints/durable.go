@@ -3,9 +3,7 @@ package checkpoints
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -124,18 +122,4 @@ func writeFlushed(path string, write func(io.Writer) error) error {
 		err = flush(f)
 	}
 	return errors.Join(err, f.Close())
-}
-
-// FreeSpace is the number of bytes that may still be written under dir, which need not exist yet.
-func FreeSpace(dir string) (int64, error) {
-	var stat unix.Statfs_t
-	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
-		err := unix.Statfs(at, &stat)
-		if err == nil {
-			return int64(stat.Bavail) * stat.Bsize, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at) {
-			return 0, fmt.Errorf("free space of %q: %w", dir, err)
-		}
-	}
 }

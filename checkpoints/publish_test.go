@@ -201,15 +201,3 @@ func flip(t *testing.T, path string, at int, mask byte) {
 	text[at] ^= mask
 	must(t, os.WriteFile(path, text, 0o666))
 }
-
-func TestFreeSpace(t *testing.T) {
-	dir := t.TempDir()
-	for _, path := range []string{dir, filepath.Join(dir, "not", "yet"), "not/yet"} {
-		if n, err := FreeSpace(path); err != nil || n <= 0 {
-			t.Errorf("%s: %d, %v", path, n, err)
-		}
-	}
-	if _, err := FreeSpace(filepath.Join(write(t, filepath.Join(dir, "file"), nil), "x")); err == nil {
-		t.Error("space below a file")
-	}
-}

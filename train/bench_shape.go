@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
@@ -113,12 +114,12 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 	if fitting == b.Batch {
 		return nil
 	}
-	nearest := fmt.Sprintf("--batch %d does (%d MB)", fitting, need(fitting)>>20)
+	nearest := fmt.Sprintf("--batch %d does (%s)", fitting, checkpoints.Megabytes(need(fitting)))
 	if fitting == 0 {
-		nearest = fmt.Sprintf("not even a batch of 1 does (%d MB)", need(1)>>20)
+		nearest = fmt.Sprintf("not even a batch of 1 does (%s)", checkpoints.Megabytes(need(1)))
 	}
-	return failure.Inputf("shape %s, stage %d, batch %d takes %d MB of tensors by estimate and %s has %d MB to fill; %s",
-		b.Shape, b.Stage, b.Batch, need(b.Batch)>>20, p.device, room>>20, nearest)
+	return failure.Inputf("shape %s, stage %d, batch %d takes %s of tensors by estimate and %s has %s to fill; %s",
+		b.Shape, b.Stage, b.Batch, checkpoints.Megabytes(need(b.Batch)), p.device, checkpoints.Megabytes(room), nearest)
 }
 
 const benchTurns = 128 // positions of text in a row, for the estimate

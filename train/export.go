@@ -12,7 +12,6 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
-	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/export"
 )
 
@@ -59,13 +58,8 @@ func (t *trainer) rehearseExport() error {
 	for _, p := range t.model.Trainable() {
 		need += checkpointBytes(p.Elements(), t.plan.stage.Save.Keep)
 	}
-	free, err := checkpoints.FreeSpace(t.run.Dir)
-	if err != nil {
-		return fmt.Errorf("%w: %w", failure.ErrStorage, err)
-	}
-	if free < need {
-		return fmt.Errorf("%w: %s has %d MB free; the checkpoints and the export of this run need %d MB. Free some, or set runs to another disk",
-			failure.ErrStorage, t.run.Dir, free>>20, need>>20)
+	if err := checkpoints.NeedSpace(t.run.Dir, need); err != nil {
+		return fmt.Errorf("checkpoints and export of this run: %w (the recipe's key runs)", err)
 	}
 	return nil
 }

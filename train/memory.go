@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model"
@@ -250,8 +251,8 @@ func (p *plan) setting() setting { return setting{p.dtype, p.moments, p.recomput
 // memoryText lays the memory that was predicted beside the memory that tensors took.
 func (t *trainer) memoryText() string {
 	predicted := totalOf(sizeOf(t.model).memory(t.plan.setting(), t.largest))
-	return fmt.Sprintf("peak memory of tensors: %d MB predicted for the largest micro-batch (%d positions), %d MB measured",
-		predicted>>20, t.largest.positions, t.measuredMemory()>>20)
+	return fmt.Sprintf("peak memory of tensors: %s predicted for the largest micro-batch (%d positions), %s measured",
+		checkpoints.Megabytes(predicted), t.largest.positions, checkpoints.Megabytes(t.measuredMemory()))
 }
 
 // measuredMemory is the most that this run's tensors took.

@@ -83,6 +83,17 @@ func TestRunFolderCannotBeMade(t *testing.T) {
 	complain(t, 3, []string{closed, "storage"}, "pretrain", recipe, "--runs", filepath.Join(closed, "runs"))
 }
 
+// A run whose checkpoints cannot all be kept is refused before its first step.
+func TestNoRoomForTheCheckpoints(t *testing.T) {
+	dir := world(t)
+	recipe, runDir := filepath.Join(dir, "world.yaml"), filepath.Join(dir, "runs", "world", "pretrain")
+	complain(t, 3, []string{"checkpoints and export of this run: ", "storage", runDir, " MB free, but "},
+		"pretrain", recipe, set("pretrain.save.keep", 1_000_000_000))
+	if checkpoints.Exists(runDir) {
+		t.Errorf("%s was made", runDir)
+	}
+}
+
 // A folder that another process writes to is left alone, also by --overwrite.
 func TestRunFolderInUse(t *testing.T) {
 	dir := world(t)

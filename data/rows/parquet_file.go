@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/metadata"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -81,7 +82,8 @@ func (p *parquetFile) check() error {
 	}
 	for g := range p.ends {
 		if size := p.meta.RowGroup(g).TotalByteSize(); size > maxGroupBytes {
-			return fmt.Errorf("row group %d takes %d MB, and no row can be read without all of it: write the file with row groups of 100 rows", g, size>>20)
+			return fmt.Errorf("row group %d takes %s, and no row can be read without all of it: "+
+				"write the file with row groups of 100 rows", g, checkpoints.Megabytes(size))
 		}
 	}
 	return nil

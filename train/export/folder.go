@@ -57,22 +57,10 @@ func (c Conversion) Run() error {
 	if err != nil {
 		return err
 	}
-	if err := c.fits(export); err != nil {
-		return err
+	if err := checkpoints.NeedSpace(c.Out, Size(export.Tensors)); err != nil {
+		return fmt.Errorf("model: %w", err)
 	}
 	return checkpoints.Publish(c.Out, func(dir string) error { return c.write(dir, export, reading, marks) })
-}
-
-// fits makes sure that the disk has room.
-func (c Conversion) fits(export *model.Export) error {
-	free, err := checkpoints.FreeSpace(c.Out)
-	if err != nil {
-		return fmt.Errorf("%w: %w", failure.ErrStorage, err)
-	}
-	if need := Size(export.Tensors); free < need {
-		return fmt.Errorf("%w: %s has room for %d MB, the model needs %d MB", failure.ErrStorage, c.Out, free>>20, need>>20)
-	}
-	return nil
 }
 
 func (c Conversion) write(dir string, export *model.Export, reading *input.Reading, marks marks) error {

@@ -60,12 +60,8 @@ func (m Merging) write(llava *model.LLaVA, reading *input.Reading) error {
 	}
 	weights := Choose(llava.Params.All(), func(p *nn.Param) bool { return !p.Adapter })
 	out := Output{"model", weights, StoredDtype(m.Dtype), AsNamed}
-	free, err := checkpoints.FreeSpace(m.Out)
-	if err != nil {
-		return fmt.Errorf("%w: %w", failure.ErrStorage, err)
-	}
-	if need := Size(out.Infos()); free < need {
-		return fmt.Errorf("%w: %s has room for %d MB, the model needs %d MB", failure.ErrStorage, m.Out, free>>20, need>>20)
+	if err := checkpoints.NeedSpace(m.Out, Size(out.Infos())); err != nil {
+		return fmt.Errorf("model: %w", err)
 	}
 	return checkpoints.Publish(m.Out, func(dir string) error {
 		if err := WriteFolder(reading, dir, config); err != nil {

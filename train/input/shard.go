@@ -158,15 +158,13 @@ func (s *sharder) forecast(done int, shard int64) error {
 	}
 	bytes := size / int64(n) * int64(left)
 	took := time.Since(begin) / time.Duration(n) * time.Duration(left) / time.Duration(runtime.GOMAXPROCS(0))
-	s.options.Report.Say(fmt.Sprintf("forecast: %s rows, about %s in %d shards, about %v", runs.Grouped(int64(left)), megabytes(bytes), bytes/shard+1, took.Round(time.Second)))
-	free, err := checkpoints.FreeSpace(s.options.Dir)
-	if err == nil && free < bytes {
-		return fmt.Errorf("%w: %s has room for %s, and about %s are needed", failure.ErrStorage, s.options.Dir, megabytes(free), megabytes(bytes))
+	s.options.Report.Say(fmt.Sprintf("forecast: %s rows, about %s in %d shards, about %v",
+		runs.Grouped(int64(left)), checkpoints.Megabytes(bytes), bytes/shard+1, took.Round(time.Second)))
+	if err := checkpoints.NeedSpace(s.options.Dir, bytes); err != nil {
+		return fmt.Errorf("shards: %w", err)
 	}
-	return failure.Storage(err)
+	return nil
 }
-
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
 
 func rowBytes(r rows.Record) int64 {
 	const frame = 1200 // of a row's Arrow message
