@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: build demo test test-long reference lint bench doctor clean
+.PHONY: build demo test test-long mutate reference lint bench doctor clean
 
 build: ## the binary, ./llavatrain
 	@$(ENV) echo "building (the first time compiles gotch's C++ glue: three to five minutes)" && go build -o llavatrain ./cmd/llavatrain
@@ -16,6 +16,9 @@ test: ## every test but the long suites
 
 test-long: ## kills, leaks and fuzzing for longer
 	@$(ENV) LLAVATRAIN_LONG=1 go test -count=1 -timeout 60m ./...
+
+mutate: ## which changes of the code no test notices; ROOMS="data loss" for some; mutations.jsonl keeps the results
+	@$(ENV) go run ./scripts/mutate mutations.jsonl $(ROOMS)
 
 reference: ## exported folders loaded by transformers, adapters by PEFT; REFERENCE_PYTHON is a Python with scripts/reference/requirements.txt
 	@test -n "$$REFERENCE_PYTHON" || { echo "set REFERENCE_PYTHON: see scripts/reference/exported.py" >&2; exit 2; }

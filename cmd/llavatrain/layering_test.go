@@ -56,6 +56,7 @@ var doors = map[string]struct {
 	"checkpoints":    {nil, "files and folders, whatever they hold"},
 	"synth/shapes":   {nil, "it writes the files that others read"},
 
+	"scripts/mutate":      {[]string{"checkpoints"}, "it changes the sources of packages and runs their tests, by go test"},
 	"scripts/shapes-base": {[]string{"checkpoints"}, "a step of making the demo's base, which reads and writes weights"},
 }
 
