@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -15,6 +17,17 @@ func TestFreeSpace(t *testing.T) {
 	for _, path := range []string{dir, filepath.Join(dir, "not", "yet"), "not/yet"} {
 		if n, err := FreeSpace(path); err != nil || n <= 0 {
 			t.Errorf("%s: %d, %v", path, n, err)
+		}
+	}
+	for range 1000 { // other programs write to this disk: until it is the same before and after
+		var before, after unix.Statfs_t
+		must(t, unix.Statfs(dir, &before))
+		n, err := FreeSpace(dir)
+		must(t, err)
+		must(t, unix.Statfs(dir, &after))
+		if before.Bavail == after.Bavail {
+			wantEqual(t, n, int64(before.Bavail)*before.Bsize)
+			break
 		}
 	}
 	if _, err := FreeSpace(filepath.Join(write(t, filepath.Join(dir, "file"), nil), "x")); err == nil {

@@ -186,6 +186,20 @@ func TestWriterShards(t *testing.T) {
 `)
 }
 
+// A first tensor that is larger than a shard has the first shard, which is not left empty before it.
+func TestWriterBeginsWithALargeTensor(t *testing.T) {
+	dir := t.TempDir()
+	all := []Tensor{tensor("a", F32, 9), tensor("b", F32, 1)}
+	w, err := NewWriter(dir, "model", 16, infosOf(all))
+	must(t, err)
+	for _, x := range all {
+		must(t, w.Write(x.Name, x.Data))
+	}
+	must(t, w.Close())
+	wantEqual(t, list(t, dir), []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+		"model.safetensors.index.json"})
+}
+
 func TestWriterMisuse(t *testing.T) {
 	a, b := tensor("a", F32, 2), tensor("b", F32, 2)
 	dir := t.TempDir()

@@ -269,6 +269,32 @@ func TestSystemMessage(t *testing.T) {
 	}
 }
 
+// TestTurnNumbers: messages count a row's turns from 1, those before the first question too.
+func TestTurnNumbers(t *testing.T) {
+	system, lead := rows.Turn{Role: "system", Text: "Be kind."}, rows.Turn{Role: "gpt", Text: "Hello."}
+	human, gpt := rows.Turn{Role: "human", Text: "What?"}, rows.Turn{Role: "gpt", Text: "That."}
+	noQuestion, noAnswer := rows.Turn{Role: "human"}, rows.Turn{Role: "gpt"}
+	e := &Encoder{tokenizer: tinyTokenizer(t, false), template: openTemplate(t, "v1")}
+	for _, c := range []struct {
+		want  string
+		turns []rows.Turn
+	}{
+		{"turn 1 (human) is empty", []rows.Turn{noQuestion, gpt}},
+		{"turn 4 (gpt) is empty", []rows.Turn{human, gpt, human, noAnswer}},
+		{"turn 2 (human) is empty", []rows.Turn{system, noQuestion, gpt}},
+		{"turn 3 (gpt) is empty", []rows.Turn{lead, human, noAnswer}},
+		{"turn 3 (human) is empty", []rows.Turn{system, lead, noQuestion, gpt}},
+		{"turn 4 (gpt) is empty", []rows.Turn{system, lead, human, noAnswer}},
+		{`turn 4 is from "human" where "gpt" is expected`, []rows.Turn{system, lead, human, human}},
+		{"row ends with turn 3, from human", []rows.Turn{system, lead, human}},
+		{"turn 3 holds <image>", []rows.Turn{system, lead, {Role: "human", Text: "<image>"}, gpt}},
+	} {
+		if _, err := e.converse(rows.Record{Turns: c.turns}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error is %v, want %s", err, c.want)
+		}
+	}
+}
+
 // TestPlaceImage follows the original's preprocess_multimodal, with Python's notion of blanks.
 func TestPlaceImage(t *testing.T) {
 	e := &Encoder{template: openTemplate(t, "v1")}

@@ -194,6 +194,21 @@ func TestManyProblems(t *testing.T) {
 	}
 }
 
+func TestDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"ab", "ba", 1}, {"abc", "ac", 1}, {"abc", "axc", 1},
+		{"xba", "xbaab", 2}, // ab at the end of b is not a swap of the ba in a
+		{"ca", "abc", 3},    // no edit within a swap: that would be 2
+	} {
+		if got, back := distance(c.a, c.b), distance(c.b, c.a); got != c.want || back != c.want {
+			t.Errorf("from %q to %q: %d edits, back %d, want %d", c.a, c.b, got, back, c.want)
+		}
+	}
+}
+
 func TestNearest(t *testing.T) {
 	keys := []string{"lr", "only", "except", "weight_decay", "global"}
 	for word, want := range map[string]string{

@@ -163,6 +163,8 @@ func TestBadLedgers(t *testing.T) {
 		{"row beyond", "line 2 is damaged: row 0 of the step is none of its data", []LedgerLine{{Data: d}, sealed(1, 10)}},
 		{"row below 0", "line 2 is damaged: row 0 of the step is none of its data", []LedgerLine{{Data: d}, sealed(1, 1)}},
 		{"skipped row beyond", "line 2 is damaged: it skips a row that it has not", []LedgerLine{{Data: d}, sealed(1, 0, 1)}},
+		{"more rows than have numbers", "line 1 is damaged: data[2] has 1 rows",
+			[]LedgerLine{{Data: LedgerData{{1 << 48, "a"}, {1, "b"}, {1, "c"}}}}},
 		{"data without rows", "line 1 is damaged: data[0] has 0 rows", []LedgerLine{{Data: LedgerData{{0, "a"}}}}},
 	} {
 		if _, err := readLedger(ledgerText(t, c.lines...)); err == nil || err.Error() != c.want {
