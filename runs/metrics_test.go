@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -20,6 +21,16 @@ func TestMetricsKeys(t *testing.T) {
 		`"images":0,"samples":0,"skipped":0,"step_ms":0,"data_wait_ms":0,"tokens_per_s":0,"peak_memory_bytes":0}`
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+}
+
+func TestMilliseconds(t *testing.T) {
+	for d, want := range map[time.Duration]Number{
+		0: 0, time.Second: 1000, 1500 * time.Microsecond: 1.5, 1999 * time.Nanosecond: 0.001,
+	} {
+		if got := Milliseconds(d); got != want {
+			t.Errorf("%v is %v ms, want %v", d, got, want)
+		}
 	}
 }
 
