@@ -78,6 +78,59 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 	}
 }
 
+// otherIdentity is an identity of which n weights are others, spread over all of them.
+func otherIdentity(id string, n int) string {
+	text := []byte(id)
+	for i := range n {
+		digit := &text[4*(i*identityWeights/n)]
+		if *digit++; *digit == '9'+1 || *digit == 'f'+1 {
+			*digit = '0'
+		}
+	}
+	return string(text)
+}
+
+// Nine weights in ten must agree: 58 of 64 do, 57 do not.
+func TestTheBorderOfIdentity(t *testing.T) {
+	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
+	r := tinyFolders(t, m)
+	own := openModel(t, r, OpenOptions{}).Belongs()
+	for _, part := range identified {
+		id := own[identityPrefix+part.part]
+		if len(id) != 4*64 {
+			t.Fatalf("the identity of the %s has %d digits", part.name, len(id))
+		}
+		for differ := range 65 {
+			agree := 64 - differ
+			same := sameIdentity(otherIdentity(id, differ), id)
+			if same != (10*agree >= 9*64) {
+				t.Errorf("%d of 64 weights of the %s agree: same is %v", agree, part.name, same)
+			}
+		}
+	}
+	var list []checkpoints.Tensor
+	for _, tensor := range tensors(t, m, recipes.PartProjector) {
+		list = append(list, tensor)
+	}
+	write := func(differ int) string {
+		metadata := map[string]string{}
+		for key, id := range own {
+			metadata[key] = otherIdentity(id, differ)
+		}
+		path := filepath.Join(t.TempDir(), "mm_projector.safetensors")
+		if err := checkpoints.WriteSafetensors(path, metadata, list); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	r.Projector.Weights = write(6)
+	openModel(t, r, OpenOptions{})
+	r.Projector.Weights = write(7)
+	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "was trained with another language model") {
+		t.Errorf("57 of 64 weights agree: %q", message)
+	}
+}
+
 // Another fine-tuning of the same base is another model.
 func TestIdentitiesTellFineTuningsApart(t *testing.T) {
 	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})

@@ -61,12 +61,30 @@ func TestScheduleShape(t *testing.T) {
 		before, peak := 0.0, warmupSteps(warmup, total)
 		for step := range total {
 			s := share(step)
-			if s < 0 || s > 1 || step <= peak && s < before || step > peak && s > before {
+			if !(0 <= s && s <= 1) || step <= peak && s < before || step > peak && s > before {
 				t.Fatalf("step %d: %v after %v", step, s, before)
 			}
 			before = s
 		}
 	})
+}
+
+// Without a warm-up a run begins at the peak, also a run of a single step: not at 0, and not at 0/0.
+func TestScheduleWithoutWarmup(t *testing.T) {
+	for kind := range schedules {
+		for _, total := range []int{1, 2, 10} {
+			share, err := openSchedule(recipes.Schedule{Type: kind}, total)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for step := range total {
+				s := share(step)
+				if !(0 <= s && s <= 1) || step == 0 && s != 1 {
+					t.Errorf("%s at step %d of %d: %v", kind, step, total, s)
+				}
+			}
+		}
+	}
 }
 
 func TestUnknownSchedule(t *testing.T) {
