@@ -1,38 +1,123 @@
 package model
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// layerHalves is a decoder layer as two nodes of the graph, each with its backward written out. The layer over single operations, which
-// knows everything else that a layer may have, is its twin.
+// layerHalves is a decoder layer as two nodes of the graph, each with its backward written out. The layer over single
+// operations, which knows everything else that a layer may have, is its twin.
 type layerHalves struct {
 	attention torch.DecoderAttention
 	mlp       torch.DecoderMLP
 }
 
-// halves is the layer as two nodes, where it is no more than they know: no cache, adapter, window, bias behind the attention or norm of heads.
-func (l *llamaLayer) halves(in LanguageInput, x, cos, sin *torch.Tensor) (h layerHalves, ok bool) {
-	if in.Caches != nil || !l.simple() || l.window > 0 && torch.Longest(in.Starts) > l.window || !torch.DecoderFits(x) {
-		return h, false
-	}
-	keep := in.Recompute != nn.RecomputeSelective
-	qkv, bias, ok := l.qkv.whole.Tensors()
-	gateUp, _, alike := l.gateUp.whole.Tensors()
-	c := l.config
-	h.attention = torch.DecoderAttention{Norm: l.inputNorm.Weight(), Weight: qkv, Bias: bias, Cos: cos, Sin: sin, Starts: in.Starts,
-		Eps: c.Eps, Heads: c.Heads, Groups: c.KeyValueHeads, Keep: keep}
-	h.mlp = torch.DecoderMLP{O: l.o.Weight().Tensor(), Norm: l.postNorm.Weight(), GateUp: gateUp, Down: l.down.Weight().Tensor(), Eps: c.Eps, Keep: keep}
-	return h, ok && alike
+// obstacle is a reason for a layer to run over single operations instead.
+type obstacle struct {
+	reason string // ends the sentence "single operations, because …"
+	known  phase
+	holds  func(l *llamaLayer, in LanguageInput) bool
 }
 
-// simple says whether the layer has no adapter, no bias behind its attention and no norms of heads.
-func (l *llamaLayer) simple() bool {
-	bare := !slices.ContainsFunc(l.behind(), func(m *nn.Linear) bool { return !m.Bare() })
-	return l.qNorm == nil && bare && !slices.ContainsFunc(l.qkv.maps, (*nn.Linear).Adapted)
+// phase is when an obstacle is known, in order of time.
+type phase int
+
+const (
+	whenDeclared phase = iota // by the configuration and the adapters
+	whenPlaced                // by what trains, the device and the dtype
+	whenCalled                // by the input of a pass
+)
+
+// obstacles are all there are: a layer with none runs as two nodes.
+var obstacles = []obstacle{
+	{"each head of q and k is normalised", whenDeclared, func(l *llamaLayer, _ LanguageInput) bool {
+		return l.qNorm != nil
+	}},
+	{"there are adapters (LoRA)", whenDeclared, func(l *llamaLayer, _ LanguageInput) bool {
+		return slices.ContainsFunc(append(l.behind(), l.qkv.maps...), (*nn.Linear).Adapted)
+	}},
+	{"there are biases after attention", whenDeclared, func(l *llamaLayer, _ LanguageInput) bool {
+		return slices.ContainsFunc(l.behind(), (*nn.Linear).Biased)
+	}},
+	{"only some of q, k and v train", whenPlaced, func(l *llamaLayer, _ LanguageInput) bool {
+		return !l.qkv.joined()
+	}},
+	{"only one of gate and up trains", whenPlaced, func(l *llamaLayer, _ LanguageInput) bool {
+		return !l.gateUp.joined()
+	}},
+	{"the nodes take fp32 on a CPU and 16 bits on a GPU alone", whenPlaced, func(l *llamaLayer, _ LanguageInput) bool {
+		return !torch.DecoderFits(l.inputNorm.Weight())
+	}},
+	{"keys and values are cached", whenCalled, func(_ *llamaLayer, in LanguageInput) bool { return in.Caches != nil }},
+	{"a sample is longer than the sliding window", whenCalled, func(l *llamaLayer, in LanguageInput) bool {
+		return l.window > 0 && torch.Longest(in.Starts) > l.window
+	}},
+}
+
+// obstacles lists the reasons that hold, among those known by a phase.
+func (l *llamaLayer) obstacles(by phase, in LanguageInput) (reasons []string) {
+	for _, o := range obstacles {
+		if o.known <= by && o.holds(l, in) {
+			reasons = append(reasons, o.reason)
+		}
+	}
+	return reasons
+}
+
+// joined says whether one matrix holds all the maps.
+func (ps projections) joined() bool {
+	_, _, ok := ps.whole.Tensors()
+	return ok
+}
+
+// LayerPath implements Language.
+func (m *llama) LayerPath(longest int64) string {
+	var paths []string // each once, in the order of the layers
+	layers := map[string]int{}
+	for _, l := range m.layers {
+		path := l.path(longest)
+		if layers[path]++; layers[path] == 1 {
+			paths = append(paths, path)
+		}
+	}
+	if len(paths) == 1 {
+		return paths[0]
+	}
+	for i, path := range paths {
+		paths[i] = fmt.Sprintf("%d of %d %s", layers[path], len(m.layers), path)
+	}
+	return strings.Join(paths, "; ")
+}
+
+func (l *llamaLayer) path(longest int64) string {
+	in := LanguageInput{Starts: []int64{0, longest}}
+	if reasons := l.obstacles(whenPlaced, in); len(reasons) > 0 {
+		return "single operations, because " + strings.Join(reasons, ", and because ")
+	}
+	const fused = "fused (two nodes each)"
+	if reasons := l.obstacles(whenCalled, in); len(reasons) > 0 {
+		return fused + ", but single operations where " + strings.Join(reasons, " or ")
+	}
+	return fused
+}
+
+// halves is the layer as two nodes, unless there is an obstacle.
+func (l *llamaLayer) halves(in LanguageInput, cos, sin *torch.Tensor) (h layerHalves, ok bool) {
+	if len(l.obstacles(whenCalled, in)) > 0 {
+		return h, false
+	}
+	c, keep := l.config, in.Recompute != nn.RecomputeSelective
+	qkv, bias, _ := l.qkv.whole.Tensors()
+	gateUp, _, _ := l.gateUp.whole.Tensors()
+	h.attention = torch.DecoderAttention{Norm: l.inputNorm.Weight(), Weight: qkv, Bias: bias, Cos: cos, Sin: sin,
+		Starts: in.Starts, Eps: c.Eps, Heads: c.Heads, Groups: c.KeyValueHeads, Keep: keep}
+	h.mlp = torch.DecoderMLP{O: l.o.Weight().Tensor(), Norm: l.postNorm.Weight(), GateUp: gateUp,
+		Down: l.down.Weight().Tensor(), Eps: c.Eps, Keep: keep}
+	return h, true
 }
 
 // forward returns the positions wanted, nil being all. What lies before a sample's first one needs no query.

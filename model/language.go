@@ -19,6 +19,9 @@ type Language interface {
 	NewCache() *Cache
 	// Describe is what configuration files and messages need to know.
 	Describe() LanguageShape
+	// LayerPath says in words whether decoder layers run as fused nodes or over single operations, and why, when samples of
+	// up to so many positions are trained on. The parameters must be placed.
+	LayerPath(longest int64) string
 }
 
 // LanguageInput is samples end to end, without padding.

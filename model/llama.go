@@ -202,7 +202,7 @@ func (m *llama) Describe() LanguageShape {
 	c := m.config
 	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers, MaxPositions: c.MaxPositions,
 		Heads: c.Heads, QuerySize: c.Heads * c.HeadDim, KeySize: c.KeyValueHeads * c.HeadDim, IntermediateSize: c.IntermediateSize,
-		Selective: m.layers[0].simple()}
+		Selective: len(m.layers[0].obstacles(whenDeclared, LanguageInput{})) == 0}
 }
 
 func (m *llama) Head() *nn.Param { return m.head }
@@ -230,7 +230,7 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			wanted = nil // the layers above attend to every position
 		}
 		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
-			if halves, ok := layer.halves(in, x, cos, sin); ok {
+			if halves, ok := layer.halves(in, cos, sin); ok {
 				return halves.forward(s, x, wanted)
 			}
 			return layer.forward(s, x, cos, sin, attend, indices(s, wanted, x.Device()))

@@ -36,6 +36,7 @@ func (t *trainer) summary() string {
 	if t.eval != nil {
 		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n", runs.Grouped(int64(t.eval.data.Order.Len())), t.eval.every)
 	}
+	fmt.Fprintf(&b, "decoder layers: %s\n", t.model.Language.LayerPath(int64(t.recipe.Model.Language.MaxLength)))
 	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s", t.plan.device, t.plan.dtype, t.plan.threads, SavingText(string(t.plan.recompute), t.plan.moments.String()), t.run.Dir)
 	return b.String()
 }

@@ -57,8 +57,8 @@ func (l *Linear) Weight() *Param { return l.weight }
 // Adapted says whether the map has an adapter.
 func (l *Linear) Adapted() bool { return l.adapter != nil }
 
-// Bare says whether the map is its weight and nothing else.
-func (l *Linear) Bare() bool { return l.bias == nil && l.adapter == nil }
+// Biased says whether the map has a bias.
+func (l *Linear) Biased() bool { return l.bias != nil }
 
 // RMSNorm divides by the root mean square of each row.
 type RMSNorm struct {
