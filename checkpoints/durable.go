@@ -14,7 +14,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// fault is called before each operation that a crash could fall beside; tests make it fail or kill there.
+// fault is called before each operation that a crash could fall beside, and before a mapped file is read; tests make it fail or kill
+// there.
 var fault = func(operation, path string) error { return nil }
 
 // flush writes a file's content, or a folder's names, to the disk.

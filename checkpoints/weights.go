@@ -20,8 +20,9 @@ import (
 // Weights are the named tensors of one file, or of a folder of shards. The files are mapped, not read: opening costs their headers,
 // a tensor costs the pages that are touched. Safe for concurrent use, except Close.
 //
-// A mapped file must not be cut while it is open; the kernel would end the process. Nothing in this package cuts or overwrites a
-// weight file in place.
+// A page of a mapped file that cannot be read, because the disk fails or the file was cut, ends the process: Load brings the pages of a
+// tensor before they are used, and failure.ReadMapped is for who looks at a few. Nothing in this package cuts or overwrites a weight
+// file in place.
 type Weights struct {
 	path     string
 	views    map[string]view
@@ -47,19 +48,22 @@ var inFolder = []struct {
 func Open(path string) (_ *Weights, err error) {
 	defer failure.MarkInput(&err)
 	w := &Weights{path: path, views: map[string]view{}, metadata: map[string]string{}}
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-	case info.IsDir():
-		err = w.addFolder(path)
-	default:
-		err = w.addFile(path)
-	}
-	if err != nil {
+	if err := failure.ReadMapped(func() error { return w.add(path) }); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("weights: %w", err)
 	}
 	return w, nil
+}
+
+func (w *Weights) add(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		return w.addFolder(path)
+	}
+	return w.addFile(path)
 }
 
 func (w *Weights) addFolder(dir string) error {
@@ -220,7 +224,7 @@ func (w *Weights) mapFile(path string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "mmap", Path: path, Err: err}
 	}
 	w.mappings = append(w.mappings, mapping)
-	return mapping, nil
+	return mapping, fault("read", path)
 }
 
 // Names lists the tensors, sorted.
@@ -234,12 +238,32 @@ func (w *Weights) Info(name string) (Info, bool) {
 
 // Tensor gives a tensor's values. They lie in the mapped file, except where a torch file holds them in another order; then they
 // are copied.
-func (w *Weights) Tensor(name string) (Tensor, error) {
+func (w *Weights) Tensor(name string) (t Tensor, err error) {
 	v, ok := w.views[name]
 	if !ok {
-		return Tensor{}, failure.Inputf("weights %q: no tensor %q", w.path, name)
+		return t, failure.Inputf("weights %q: no tensor %q", w.path, name)
 	}
-	return Tensor{v.Info, v.contiguous()}, nil
+	err = failure.ReadMapped(func() error {
+		t = Tensor{v.Info, v.contiguous()}
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("weights %q: tensor %q: %w", w.path, name, err)
+	}
+	return t, err
+}
+
+// Load is Tensor with all its values brought from the disk, so that a disk that fails is an error here. Code in C has no other way to
+// say so.
+func (w *Weights) Load(name string) (Tensor, error) {
+	t, err := w.Tensor(name)
+	if err != nil {
+		return t, err
+	}
+	if err = failure.ReadPages(t.Data); err != nil {
+		err = fmt.Errorf("weights %q: tensor %q: %w", w.path, name, err)
+	}
+	return t, err
 }
 
 // Release gives back the memory that a tensor's pages take once they were read; they come again from the file if they are touched. It

@@ -20,6 +20,8 @@ func Resolve(weights string) (dir string, err error) {
 			return "", fmt.Errorf("%q is a file; name the folder that holds config.json and the weights", weights)
 		}
 		return weights, nil
+	} else if failure.IsStorage(err) {
+		return "", err
 	}
 	owner, name, isID := strings.Cut(weights, "/")
 	if !isID || owner == "" || name == "" || strings.Contains(name, "/") || strings.HasPrefix(weights, ".") {
@@ -27,6 +29,9 @@ func Resolve(weights string) (dir string, err error) {
 	}
 	repository := filepath.Join(hubCache(), "models--"+owner+"--"+name)
 	revision, err := revisionOf(repository)
+	if failure.IsStorage(err) {
+		return "", err
+	}
 	if err != nil {
 		return "", fmt.Errorf("%q is neither a folder nor in the local hub cache (%s); fetch it first (hf download %s) or give a folder", weights, hubCache(), weights)
 	}

@@ -59,7 +59,11 @@ func (a assignment) element(index int64) (uint16, error) {
 	}
 	size := int64(tensor.Dtype.Size())
 	one := checkpoints.Tensor{Info: checkpoints.Info{Name: tensor.Name, Dtype: tensor.Dtype, Shape: []int64{1}}, Data: tensor.Data[index*size:][:size]}
-	values, err := one.Float32s()
+	var values []float32
+	err = failure.ReadMapped(func() error {
+		values, err = one.Float32s()
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}

@@ -157,7 +157,9 @@ func (m *LLaVA) fill(recipe recipes.Model, o OpenOptions) error {
 	if m.identities, err = sources.identities(m.Params); err != nil {
 		return err
 	}
-	m.Fingerprints = sources.fingerprints()
+	if m.Fingerprints, err = sources.fingerprints(); err != nil {
+		return err
+	}
 	return m.load(plan, o)
 }
 

@@ -230,7 +230,7 @@ func (a assignment) load(seed uint64) error {
 		return torch.Do(func(s *torch.Scope) { a.param.Initialise(s, seed) })
 	}
 	dtype := dtypeNames[a.info.Dtype]
-	tensor, err := a.weights.Tensor(a.info.Name)
+	tensor, err := a.weights.Load(a.info.Name)
 	if err != nil {
 		return err
 	}
@@ -239,30 +239,35 @@ func (a assignment) load(seed uint64) error {
 }
 
 // fingerprints identify each part's files by their tensors' names, shapes and first and last bytes, whatever their path.
-func (ss *sources) fingerprints() map[string]string {
-	prints := map[string]string{}
+func (ss *sources) fingerprints() (prints map[string]string, err error) {
+	prints = map[string]string{}
 	for _, part := range []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage} {
 		prints[part] = "random"
 		if s := ss.parts[part]; s != nil {
-			prints[part] = fingerprint(s.weights)
+			if prints[part], err = fingerprint(s.weights); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return prints
+	return prints, nil
 }
 
-func fingerprint(w *checkpoints.Weights) string {
+func fingerprint(w *checkpoints.Weights) (string, error) {
 	const sample = 256
 	h := sha256.New()
-	for _, name := range w.Names() {
-		t, err := w.Tensor(name)
-		if err != nil {
-			continue // a tensor that cannot be read is reported when it is needed
+	err := failure.ReadMapped(func() error {
+		for _, name := range w.Names() {
+			t, err := w.Tensor(name)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(h, name, t.Dtype, t.Shape)
+			h.Write(t.Data[:min(sample, len(t.Data))])
+			h.Write(t.Data[max(0, len(t.Data)-sample):])
 		}
-		fmt.Fprintln(h, name, t.Dtype, t.Shape)
-		h.Write(t.Data[:min(sample, len(t.Data))])
-		h.Write(t.Data[max(0, len(t.Data)-sample):])
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+		return nil
+	})
+	return hex.EncodeToString(h.Sum(nil)[:16]), err
 }
 
 // ProjectorFile is where a finished stage leaves its projector.

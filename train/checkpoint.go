@@ -132,7 +132,7 @@ func (t *trainer) restore(from start) error {
 	var failed error
 	err = torch.Do(func(s *torch.Scope) {
 		t.optimizer.moments(s, func(name string, shape []int64, view *torch.Tensor) {
-			tensor, err := w.Tensor(name)
+			tensor, err := w.Load(name)
 			if err != nil {
 				failed = runs.FirstError(failed, err)
 				return

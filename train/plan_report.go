@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/score"
 )
@@ -101,7 +102,9 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	out.Memory = size.memory(p.setting(), p.worst(length))
 	out.MemoryTotal = totalOf(out.Memory)
 	out.count(m, p)
-	if err := out.sample(r, stage, p, size, o); err != nil {
+	if err := out.sample(r, stage, p, size, o); failure.IsStorage(err) {
+		return out, err
+	} else if err != nil {
 		out.Notes = append(out.Notes, "steps and tokens are not known: "+err.Error())
 	}
 	out.time(filepath.Join(runs.RunDir(r, name), runs.MetricsFile), o.TokensPerS)

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
 	"golang.org/x/image/webp"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // imageFormat is one row of the table of what is read. A file is told by how it begins, never by its name.
@@ -147,11 +149,13 @@ func (f imageFormat) failed(err error) error {
 }
 
 // Shield runs a decoder on bytes that nobody has checked: should a damaged file make it panic, that file is
-// refused and the run goes on.
+// refused and the run goes on. A page of a mapped file that cannot be read is an error of the disk.
 func Shield[T any](decode func([]byte) (T, error), file []byte) (result T, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = fmt.Errorf("its decoder failed: %v", fault)
+			if err = failure.OfPage(fault); err == nil {
+				err = fmt.Errorf("its decoder failed: %v", fault)
+			}
 		}
 	}()
 	return decode(file)

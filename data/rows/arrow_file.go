@@ -8,13 +8,13 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"runtime/debug"
 	"sort"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"golang.org/x/sys/unix"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // arrowFile is a data set in Arrow's stream format, which Hugging Face's data sets have on disk, or its file format. The file is
@@ -55,6 +55,10 @@ func openArrow(file *os.File, progress picture.Progress) (Source, error) {
 
 // index visits all messages, not what is in them. The fingerprint covers them, so the lengths of all values in a batch together.
 func (a *arrowFile) index(progress picture.Progress) error {
+	return failure.ReadMapped(func() error { return a.visit(progress) })
+}
+
+func (a *arrowFile) visit(progress picture.Progress) error {
 	at, end, err := a.extent()
 	if err != nil {
 		return err
@@ -124,8 +128,15 @@ func (a *arrowFile) Len() int {
 func (a *arrowFile) Record(row int) (Record, error)  { return a.read(row, copied) }
 func (a *arrowFile) outline(row int) (Record, error) { return a.read(row, unread) }
 
-func (a *arrowFile) read(row int, take func([]byte) []byte) (Record, error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a file that shrinks under its mapping becomes an error
+func (a *arrowFile) read(row int, take func([]byte) []byte) (r Record, err error) {
+	err = failure.ReadMapped(func() error {
+		r, err = a.parse(row, take)
+		return err
+	})
+	return r, atRow(row, err)
+}
+
+func (a *arrowFile) parse(row int, take func([]byte) []byte) (Record, error) {
 	batch := sort.SearchInts(a.ends, row+1)
 	first := 0
 	if batch > 0 {
@@ -133,18 +144,20 @@ func (a *arrowFile) read(row int, take func([]byte) []byte) (Record, error) {
 	}
 	m, err := parseMessage(a.mapping[a.batches[batch]:])
 	if err != nil {
-		return Record{}, atRow(row, err)
+		return Record{}, err
 	}
 	c, err := m.columns(a.schema)
+	if failure.IsStorage(err) {
+		return Record{}, err
+	}
 	if err != nil {
-		return Record{}, atRow(row, picture.BadRow("%v", err))
+		return Record{}, picture.BadRow("%v", err)
 	}
 	values, err := c.row(row-first, take)
 	if err != nil {
-		return Record{}, atRow(row, err)
+		return Record{}, err
 	}
-	r, err := values.record()
-	return r, atRow(row, err)
+	return values.record()
 }
 
 func (a *arrowFile) Fingerprint() string { return a.fingerprint }

@@ -9,6 +9,7 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/array"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // columns reads rows out of Arrow's arrays.
@@ -32,16 +33,14 @@ func checkColumns(schema *arrow.Schema) error {
 	return nil
 }
 
-// row reads a row; take gives what becomes of a binary value, which lies in the columns' memory. The columns may come from a damaged file, where Arrow panics: that is an
-// error of the row, and one of the file where it became shorter than it was.
+// row reads a row; take gives what becomes of a binary value, which lies in the columns' memory. The columns may come from a damaged
+// file, where Arrow panics: that is an error of the row. A page of the file that cannot be read is an error of the disk.
 func (c columns) row(i int, take func([]byte) []byte) (row fields, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			if _, memory := fault.(interface{ Addr() uintptr }); memory {
-				err = fmt.Errorf("file became shorter while it was read: %v", fault)
-				return
+			if err = failure.OfPage(fault); err == nil {
+				err = picture.BadRow("damaged: %v", fault)
 			}
-			err = picture.BadRow("damaged: %v", fault)
 		}
 	}()
 	for k, name := range c.names {

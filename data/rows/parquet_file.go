@@ -22,6 +22,7 @@ import (
 // parquetFile is a data set in parquet. A row cannot be read without its whole row group, so the last few groups stay in memory.
 type parquetFile struct {
 	file        *os.File
+	size        int64 // of the file
 	meta        *metadata.FileMetaData
 	ends        []int // rows up to and with each row group
 	fingerprint string
@@ -54,16 +55,16 @@ func indexParquet(f *os.File) (*parquetFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parquetFile{file: f, meta: reader.MetaData()}
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
+	p := &parquetFile{file: f, size: info.Size(), meta: reader.MetaData()}
 	footer := make([]byte, int64(p.meta.Size()))
-	if _, err := f.ReadAt(footer, info.Size()-int64(len(footer))-8); err != nil {
+	if _, err := f.ReadAt(footer, p.size-int64(len(footer))-8); err != nil {
 		return nil, err
 	}
-	p.fingerprint = fmt.Sprintf("%d-%08x", info.Size(), crc32.Checksum(footer, Castagnoli))
+	p.fingerprint = fmt.Sprintf("%d-%08x", p.size, crc32.Checksum(footer, Castagnoli))
 	rows := 0
 	for g := range reader.NumRowGroups() {
 		rows += int(reader.MetaData().RowGroup(g).NumRows())
@@ -136,11 +137,7 @@ var readable = map[parquet.Type]bool{parquet.Types.ByteArray: true, parquet.Type
 // readGroup decodes one row group. Every call has a reader of its own: those of the library are not safe for concurrent use.
 func (p *parquetFile) readGroup(group int, bytes bool) ([]outcomeRow, error) {
 	return picture.Shield(func([]byte) ([]outcomeRow, error) {
-		info, err := p.file.Stat()
-		if err != nil {
-			return nil, err
-		}
-		reader, err := file.NewParquetReader(io.NewSectionReader(p.file, 0, info.Size()), file.WithMetadata(p.meta))
+		reader, err := file.NewParquetReader(io.NewSectionReader(p.file, 0, p.size), file.WithMetadata(p.meta))
 		if err != nil {
 			return nil, err
 		}

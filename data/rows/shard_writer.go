@@ -44,6 +44,9 @@ func FinishedShards(o ShardOptions) (shards, rows int, complete bool, err error)
 	for ; !complete; shards++ {
 		dir := shardName(o.Dir, shards)
 		if err := checkpoints.Verify(dir); err != nil {
+			if failure.IsStorage(err) {
+				return 0, 0, false, err
+			}
 			if damaged := !errors.Is(err, fs.ErrNotExist); damaged || shards > 0 {
 				return shards, rows, false, nil // this one and those behind it are written again
 			}

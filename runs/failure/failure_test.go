@@ -100,14 +100,23 @@ func TestReadMapped(t *testing.T) {
 		sum += mapping[len(mapping)-1]
 		return io.EOF
 	}
-	if err := ReadMapped(read); err != io.EOF {
-		t.Errorf("before the cut: %v", err)
+	if err, pages := ReadMapped(read), ReadPages(mapping); err != io.EOF || pages != nil {
+		t.Errorf("before the cut: %v, %v", err, pages)
 	}
-	if err := os.Truncate(path, 0); err != nil {
+	page := os.Getpagesize()
+	if err := os.Truncate(path, int64(page)); err != nil {
 		t.Fatal(err)
 	}
 	if err := ReadMapped(read); !errors.Is(err, ErrStorage) {
 		t.Errorf("after the cut: %v", err)
+	}
+	for _, c := range []struct {
+		begin, end int
+		fails      bool
+	}{{0, 0, false}, {0, page, false}, {0, page + 1, true}, {page - 1, page + 1, true}, {1, 3 * page, true}, {page, page + 1, true}} {
+		if err := ReadPages(mapping[c.begin:c.end]); errors.Is(err, ErrStorage) != c.fails {
+			t.Errorf("bytes %d to %d of a file of one page: %v", c.begin, c.end, err)
+		}
 	}
 }
 

@@ -2,12 +2,14 @@ package failure
 
 import (
 	"fmt"
+	"os"
+	"runtime"
 	"runtime/debug"
 )
 
 // ReadMapped calls read, which reads memory that is mapped from a file. A page that the system cannot bring, because the disk fails or
-// the file was cut, becomes an error that wraps ErrStorage; it would end the process otherwise. That holds for Go code alone: of memory
-// that C code reads, read must touch every page before.
+// the file was cut, becomes an error that wraps ErrStorage; it would end the process otherwise. That holds for Go code alone: see
+// ReadPages for memory that C code will read.
 func ReadMapped(read func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -20,6 +22,21 @@ func ReadMapped(read func() error) (err error) {
 		}
 	}()
 	return read()
+}
+
+// ReadPages brings every page of data, which is mapped from a file, with the errors of ReadMapped.
+func ReadPages(data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
+	return ReadMapped(func() error {
+		sum, page := data[len(data)-1], os.Getpagesize()
+		for at := 0; at < len(data); at += page {
+			sum += data[at]
+		}
+		runtime.KeepAlive(sum) // or the reads could be left out
+		return nil
+	})
 }
 
 // OfPage is the error of a page that could not be brought, from what recover returned; nil for any other panic.

@@ -100,7 +100,11 @@ func (d *Dataset) find(o PreviewOptions) (source, row int, err error) {
 	}
 	for source, rows := range d.Sources {
 		for row := range rows.Len() {
-			if record, err := rows.Record(row); err == nil && record.ID == o.ID {
+			record, err := rows.Record(row)
+			if failure.IsStorage(err) {
+				return 0, 0, err
+			}
+			if err == nil && record.ID == o.ID {
 				return source, row, nil
 			}
 			if row%CheckBlock == 0 {
