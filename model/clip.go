@@ -136,12 +136,12 @@ func (m *clip) Describe() TowerShape {
 }
 
 // Forward runs the tower over n pictures: [n,3,S,S] -> [n*tokens,Dv].
-func (m *clip) Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Tensor {
+func (m *clip) Forward(s *torch.Scope, pixels *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor {
 	n, d, rows := pixels.Size(0), m.config.HiddenSize, m.config.side()*m.config.side()+1
 	x := m.embed(s, pixels, n)         // [n,P+1,Dv]
 	x = torch.Reshape(s, x, n*rows, d) // [n*(P+1),Dv]
 	x = m.preNorm.Forward(s, x)        // hidden_states[0] of transformers
-	x = runPictures(s, m.layers, x, n)
+	x = runPictures(s, m.layers, x, n, keys)
 	if m.withClass {
 		return x
 	}
@@ -150,14 +150,14 @@ func (m *clip) Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Tensor {
 }
 
 // runPictures runs layers over the rows of n pictures, each of which sees itself alone: [n*rows,Dv] -> [n*rows,Dv].
-func runPictures(s *torch.Scope, list []*clipLayer, x *torch.Tensor, n int64) *torch.Tensor {
+func runPictures(s *torch.Scope, list []*clipLayer, x *torch.Tensor, n int64, keys nn.DropoutKeys) *torch.Tensor {
 	starts := make([]int64, n+1)
 	for i := range starts {
 		starts[i] = int64(i) * x.Size(0) / n
 	}
 	layers := make([]nn.Layer, len(list))
 	for i, layer := range list {
-		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, starts) }
+		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, starts, keys) }
 	}
 	return nn.Run(s, layers, x, false).Out
 }
@@ -171,17 +171,19 @@ func (m *clip) embed(s *torch.Scope, pixels *torch.Tensor, n int64) *torch.Tenso
 	return torch.Add(s, x, m.positions.Weight().Tensor())
 }
 
-func (l *clipLayer) forward(s *torch.Scope, x *torch.Tensor, starts []int64) *torch.Tensor { // [R,Dv] -> [R,Dv]
-	x = torch.Add(s, x, l.attention(s, l.norm1.Forward(s, x), starts))
-	h := l.activation(s, l.fc1.Forward(s, l.norm2.Forward(s, x)))
-	return torch.Add(s, x, l.fc2.Forward(s, h))
+// forward is [R,Dv] -> [R,Dv].
+func (l *clipLayer) forward(s *torch.Scope, x *torch.Tensor, starts []int64, keys nn.DropoutKeys) *torch.Tensor {
+	x = torch.Add(s, x, l.attention(s, l.norm1.Forward(s, x), starts, keys))
+	h := l.activation(s, l.fc1.Forward(s, l.norm2.Forward(s, x), keys))
+	return torch.Add(s, x, l.fc2.Forward(s, h, keys))
 }
 
-func (l *clipLayer) attention(s *torch.Scope, x *torch.Tensor, starts []int64) *torch.Tensor { // [R,Dv] -> [R,Dv]
+// attention is [R,Dv] -> [R,Dv].
+func (l *clipLayer) attention(s *torch.Scope, x *torch.Tensor, starts []int64, keys nn.DropoutKeys) *torch.Tensor {
 	d := l.q.Weight().Shape[0]
 	heads := func(linear *nn.Linear) *torch.Tensor {
-		return torch.Reshape(s, linear.Forward(s, x), -1, l.heads, d/l.heads)
+		return torch.Reshape(s, linear.Forward(s, x, keys), -1, l.heads, d/l.heads)
 	}
 	y := torch.Attention(s, heads(l.q), heads(l.k), heads(l.v), starts, false) // [R,H,d]
-	return l.o.Forward(s, torch.Reshape(s, y, -1, d))
+	return l.o.Forward(s, torch.Reshape(s, y, -1, d), keys)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 )
@@ -29,7 +30,7 @@ func TestSelectedLayersMatchTheOriginal(t *testing.T) {
 					want = want[width:] // without the class row
 				}
 				do(t, func(s *torch.Scope) {
-					x := m.Features(s, p.levels(t, 0))
+					x := m.Features(s, p.levels(t, 0), nn.DropoutKeys{})
 					compare(t, "features", torch.Read[float32](x), want)
 					if shape := m.Tower.Describe(); x.Size(0) != shape.Tokens || x.Size(1) != shape.HiddenSize || shape.ImageSize != 56 {
 						t.Errorf("features %v, described as %+v", x.Shape(), shape)
@@ -65,8 +66,11 @@ func TestEachPictureIsSeenAlone(t *testing.T) {
 		first[i], second[i] = uint8(5*i), uint8(255-3*i)
 	}
 	do(t, func(s *torch.Scope) {
-		alone := append(torch.Read[float32](m.Features(s, first)), torch.Read[float32](m.Features(s, second))...)
-		near(t, "two pictures", torch.Read[float32](m.Features(s, append(append([]uint8{}, first...), second...))), alone, 1e-6)
+		features := func(pixels []uint8) []float32 {
+			return torch.Read[float32](m.Features(s, pixels, nn.DropoutKeys{}))
+		}
+		together := features(append(append([]uint8{}, first...), second...))
+		near(t, "two pictures", together, append(features(first), features(second)...), 1e-6)
 	})
 }
 
@@ -80,7 +84,9 @@ func TestTheTowersActivationIsTheConfigured(t *testing.T) {
 				}
 			})
 		}
-		do(t, func(s *torch.Scope) { x = torch.Read[float32](m.Features(s, make([]uint8, tinyPixels))) })
+		do(t, func(s *torch.Scope) {
+			x = torch.Read[float32](m.Features(s, make([]uint8, tinyPixels), nn.DropoutKeys{}))
+		})
 		return x
 	}
 	quick := features(nil)

@@ -246,7 +246,7 @@ func TestSigLIPMatchesTransformers(t *testing.T) {
 	for layer, state := range map[int]int{-4: 0, 0: 0, 1: 1, -2: 2, -1: 3, 3: 3} {
 		m := g.sigLIP(t, layer)
 		do(t, func(s *torch.Scope) {
-			x := m.Tower.Forward(s, g.pixels(t, s))
+			x := m.Tower.Forward(s, g.pixels(t, s), nn.DropoutKeys{})
 			within(t, fmt.Sprintf("layer %d", layer), torch.Read[float32](x), recorded[state*size:][:size], familyTolerance.states)
 			want := TowerShape{HiddenSize: 16, ImageSize: 18, PatchSize: 4, Tokens: 16, Rows: 16, Layers: int64(state), IntermediateSize: 24, Processor: "siglip"}
 			if shape := m.Tower.Describe(); shape != want {
@@ -256,7 +256,7 @@ func TestSigLIPMatchesTransformers(t *testing.T) {
 	}
 	m := g.sigLIP(t, -2)
 	do(t, func(s *torch.Scope) {
-		x := m.Tower.Forward(s, g.pixels(t, s))
+		x := m.Tower.Forward(s, g.pixels(t, s), nn.DropoutKeys{})
 		torch.Backward(x, torch.From(s, g.floats(t, "weights"), x.Shape(), torch.CPU))
 	})
 	g.compareGradients(t, m, visionPrefix)

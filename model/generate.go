@@ -50,7 +50,6 @@ func (m *LLaVA) GenerateBatch(prompts []Prompt, how Sampling) error {
 	if how.MaxTokens < 1 {
 		return nil
 	}
-	m.draw(Input{}) // no dropout
 	var open []*reply
 	defer func() {
 		for _, r := range open {

@@ -26,12 +26,13 @@ type Language interface {
 
 // LanguageInput is samples end to end, without padding.
 type LanguageInput struct {
-	Embeddings *torch.Tensor // [T,D]
-	Positions  *torch.Tensor // [T] i64, from 0 in each sample
-	Starts     []int64       // [n+1] borders of the samples
-	Wanted     []int64       // [N] positions whose hidden state is wanted; nil for all
-	Recompute  nn.Recompute  // what backward computes again
-	Caches     []*Cache      // nil in training; in generation one for each sample, of which the new positions alone are given
+	Embeddings  *torch.Tensor // [T,D]
+	Positions   *torch.Tensor // [T] i64, from 0 in each sample
+	Starts      []int64       // [n+1] borders of the samples
+	Wanted      []int64       // [N] positions whose hidden state is wanted; nil for all
+	Recompute   nn.Recompute  // what backward computes again
+	DropoutKeys []uint64      // [n] one for each sample; nil: nothing is dropped
+	Caches      []*Cache      // nil in training; in generation one for each sample, which gives its new positions alone
 }
 
 // QueryBorders says which positions need a query in the last layer: in each sample those from its first wanted one to its end, or its last

@@ -188,12 +188,13 @@ func (c llamaConfig) projections(p nn.Path, bias bool, joined string, names []st
 	return ps
 }
 
-func (ps projections) forward(s *torch.Scope, x *torch.Tensor) (outputs []*torch.Tensor) { // [T,D] -> [T,size] each
+// forward is [T,D] -> [T,size] each.
+func (ps projections) forward(s *torch.Scope, x *torch.Tensor, keys nn.DropoutKeys) (outputs []*torch.Tensor) {
 	if len(ps.maps) == 1 {
-		return torch.Split(s, ps.maps[0].Forward(s, x), ps.sizes...)
+		return torch.Split(s, ps.maps[0].Forward(s, x, keys), ps.sizes...)
 	}
 	for _, linear := range ps.maps {
-		outputs = append(outputs, linear.Forward(s, x))
+		outputs = append(outputs, linear.Forward(s, x, keys))
 	}
 	return outputs
 }
@@ -217,6 +218,7 @@ func (m *llama) NewCache() *Cache {
 
 func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 	cos, sin := m.rotary.At(s, in.Positions, in.Embeddings.Dtype()) // [T,1,d] each
+	keys := nn.DropoutKeys{Keys: in.DropoutKeys, Starts: in.Starts}
 	layers := make([]nn.Layer, len(m.layers))
 	for i, layer := range m.layers {
 		attend := func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor { // [T,H,d], [T,G,d], [T,G,d] -> [T,H,d]
@@ -233,7 +235,7 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			if halves, ok := layer.halves(in, cos, sin); ok {
 				return halves.forward(s, x, wanted)
 			}
-			return layer.forward(s, x, cos, sin, attend, indices(s, wanted, x.Device()))
+			return layer.forward(s, x, cos, sin, attend, indices(s, wanted, x.Device()), keys)
 		}
 	}
 	tape := nn.Run(s, layers, in.Embeddings, in.Recompute == nn.RecomputeLayers) // [N,D]
@@ -243,24 +245,27 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 
 type attendFunc func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor
 
-// forward returns the rows wanted, nil being all. Behind its attention no position depends on another, so that only those are computed.
-func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc, rows *torch.Tensor) *torch.Tensor { // [T,D] -> [N,D]
-	y := l.attention(s, l.inputNorm.Forward(s, x), cos, sin, attend) // [T,H*d]
-	early := rows != nil && !l.drops()
+// forward returns the rows wanted, nil being all: [T,D] -> [N,D]. After its attention no position depends on another,
+// so that only those are computed.
+func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc, rows *torch.Tensor,
+	keys nn.DropoutKeys) *torch.Tensor {
+	y := l.attention(s, l.inputNorm.Forward(s, x), cos, sin, attend, keys) // [T,H*d]
+	early := rows != nil && !l.drops(keys)
 	if early {
 		x, y = torch.IndexSelect(s, x, 0, rows), torch.IndexSelect(s, y, 0, rows) // [N,D], [N,H*d]
 	}
-	x, normed := l.postNorm.ForwardSum(s, x, l.o.Forward(s, y)) // [N,D] each
-	x = torch.Add(s, x, l.mlp(s, normed))
+	x, normed := l.postNorm.ForwardSum(s, x, l.o.Forward(s, y, keys)) // [N,D] each
+	x = torch.Add(s, x, l.mlp(s, normed, keys))
 	if rows != nil && !early {
 		x = torch.IndexSelect(s, x, 0, rows) // [N,D]
 	}
 	return x
 }
 
-// drops says whether dropout counts the rows behind the attention: each position's draws depend on its place in its sample.
-func (l *llamaLayer) drops() bool {
-	return slices.ContainsFunc(l.behind(), (*nn.Linear).Drops)
+// drops says whether dropout counts the rows after the attention: what a position drops depends on its place in its
+// sample.
+func (l *llamaLayer) drops(keys nn.DropoutKeys) bool {
+	return slices.ContainsFunc(l.behind(), func(m *nn.Linear) bool { return m.Drops(keys) })
 }
 
 // behind lists the linear maps behind the attention.
@@ -268,9 +273,11 @@ func (l *llamaLayer) behind() []*nn.Linear {
 	return append([]*nn.Linear{l.o, l.down}, l.gateUp.maps...)
 }
 
-func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc) *torch.Tensor { // [T,D] -> [T,H*d]
+// attention is [T,D] -> [T,H*d].
+func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc,
+	keys nn.DropoutKeys) *torch.Tensor {
 	d := l.config.HeadDim
-	qkv := l.qkv.forward(s, x)
+	qkv := l.qkv.forward(s, x, keys)
 	for i := range qkv {
 		qkv[i] = torch.Reshape(s, qkv[i], x.Size(0), -1, d)
 	}
@@ -282,9 +289,9 @@ func (l *llamaLayer) attention(s *torch.Scope, x, cos, sin *torch.Tensor, attend
 	return torch.Reshape(s, y, -1, l.config.Heads*d)
 }
 
-func (l *llamaLayer) mlp(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [T,D] -> [T,D]
-	gateUp := l.gateUp.forward(s, x) // [T,I] each
-	return l.down.Forward(s, torch.SwiGLU(s, gateUp[0], gateUp[1]))
+func (l *llamaLayer) mlp(s *torch.Scope, x *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor { // [T,D] -> [T,D]
+	gateUp := l.gateUp.forward(s, x, keys) // [T,I] each
+	return l.down.Forward(s, torch.SwiGLU(s, gateUp[0], gateUp[1]), keys)
 }
 
 // Free releases the rotary table.

@@ -32,9 +32,9 @@ type Input struct {
 	Rows      []int64      // which row of the projector's output each slot receives
 	Wanted    []int64      // positions whose hidden state is wanted; nil for all
 	Recompute nn.Recompute // what backward computes again; "" is nothing
-	Draws     []uint64     // [n] what each sample's dropout depends on; nil: nothing is dropped
 
-	PictureSamples []int // [pictures] which sample each picture belongs to; needed with Draws
+	DropoutKeys    []uint64 // [n] what each sample's dropout depends on; nil: nothing is dropped
+	PictureSamples []int    // [pictures] which sample each picture belongs to; needed with DropoutKeys
 
 	Mark func(part string) // for timing: called when a part's forward work is queued; nil: not called
 }
@@ -49,24 +49,23 @@ func (in Input) mark(part string) {
 type Pass struct {
 	Hidden *torch.Tensor // [N,D] hidden states of the wanted positions, after the final norm
 	tape   *nn.Tape
-	draw   func() // dropout as it was in the forward pass
 }
 
 // Forward computes hidden states. Tensors that backward needs belong to s.
 func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 	device := m.Params.Device()
-	m.draw(in)
 	ids := torch.From(s, in.IDs, []int64{int64(len(in.IDs))}, device)
 	positions := torch.From(s, in.Positions, []int64{int64(len(in.Positions))}, device)
 	out := m.Language.Forward(s, LanguageInput{
-		Embeddings: m.embed(s, ids, in), // [T,D]
-		Positions:  positions,
-		Starts:     in.Starts,
-		Wanted:     in.Wanted,
-		Recompute:  in.Recompute,
+		Embeddings:  m.embed(s, ids, in), // [T,D]
+		Positions:   positions,
+		Starts:      in.Starts,
+		Wanted:      in.Wanted,
+		Recompute:   in.Recompute,
+		DropoutKeys: in.DropoutKeys,
 	})
 	in.mark(recipes.PartLanguage)
-	return Pass{Hidden: out.Hidden, tape: out.Tape, draw: func() { m.draw(in) }}
+	return Pass{Hidden: out.Hidden, tape: out.Tape}
 }
 
 // Backward adds the gradients of a scalar that was computed from p.Hidden to the trainable parameters.
@@ -74,7 +73,6 @@ func (p Pass) Backward(s *torch.Scope, scalar *torch.Tensor) {
 	if !scalar.RequiresGrad() {
 		return // nothing that trains took part: text alone while only the projector trains
 	}
-	p.draw() // layers that run again must drop what they dropped
 	torch.Backward(scalar, nil)
 	p.tape.Backward(s)
 }
@@ -85,22 +83,24 @@ func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor
 	if len(in.Slots) == 0 {
 		return words
 	}
-	seen := m.Features(s, in.Pixels) // [pictures*P,Dv]
+	keys := m.pictureKeys(in)
+	seen := m.Features(s, in.Pixels, keys) // [pictures*P,Dv]
 	in.mark(recipes.PartVision)
-	features := m.Projector.Forward(s, seen) // [R,D]
+	features := m.Projector.Forward(s, seen, keys) // [R,D]
 	in.mark(recipes.PartProjector)
 	features = torch.IndexSelect(s, features, 0, m.indices(s, in.Rows)) // [slots,D]
 	return torch.IndexCopy(s, words, m.indices(s, in.Slots), features)
 }
 
-// Features runs the tower over pictures [n,3,S,S]: [n*P,Dv]. A frozen tower builds no graph.
-func (m *LLaVA) Features(s *torch.Scope, pixels []uint8) *torch.Tensor {
+// Features runs the tower over pictures [n,3,S,S]: [n*P,Dv]. keys are one for each picture. A frozen tower builds no
+// graph.
+func (m *LLaVA) Features(s *torch.Scope, pixels []uint8, keys nn.DropoutKeys) *torch.Tensor {
 	size := m.Tower.Describe().ImageSize
 	shape := []int64{m.pictures(pixels), 3, size, size}
 	return s.Sub(func(s *torch.Scope) (features *torch.Tensor) {
 		run := func() {
 			levels := torch.From(s, pixels, shape, m.Params.Device())
-			features = m.Tower.Forward(s, torch.Normalize(s, levels, m.table, m.Params.Dtype()))
+			features = m.Tower.Forward(s, torch.Normalize(s, levels, m.table, m.Params.Dtype()), keys)
 		}
 		if m.trainsTower {
 			run()

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/llavatrain/llavatrain/loss"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 )
@@ -42,7 +43,7 @@ func largestDifference(a, b []float32) (largest float64) {
 // untouchable stands where a tower must not be run.
 type untouchable struct{ Tower }
 
-func (untouchable) Forward(*torch.Scope, *torch.Tensor) *torch.Tensor {
+func (untouchable) Forward(*torch.Scope, *torch.Tensor, nn.DropoutKeys) *torch.Tensor {
 	panic("the tower ran")
 }
 
@@ -181,7 +182,8 @@ func TestFeaturesGoToTheirSlots(t *testing.T) {
 		in.Slots = rapid.Permutation(in.Slots).Draw(r, "slots")[:len(in.Rows)]
 		do(t, func(s *torch.Scope) {
 			ids := torch.From(s, in.IDs, []int64{int64(len(in.IDs))}, torch.CPU)
-			features := torch.Read[float32](m.Projector.Forward(s, m.Features(s, in.Pixels)))
+			none := nn.DropoutKeys{}
+			features := torch.Read[float32](m.Projector.Forward(s, m.Features(s, in.Pixels, none), none))
 			want := torch.Read[float32](m.Language.Embed(s, ids))
 			for i, slot := range in.Slots {
 				copy(want[slot*8:(slot+1)*8], features[in.Rows[i]*8:(in.Rows[i]+1)*8])

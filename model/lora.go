@@ -89,23 +89,16 @@ func (m *LLaVA) Adapted(part string) (adapted []*nn.Linear) {
 	return adapted
 }
 
-// draw tells the adapters' dropout which samples a pass is made of. In the tower and the projector rows belong to pictures, which draw
-// from the key of their sample and their number in it.
-func (m *LLaVA) draw(in Input) {
-	m.Params.Draw(recipes.PartLanguage, nn.Draws{Keys: in.Draws, Starts: in.Starts})
-	pictures := nn.Draws{Keys: m.pictureKeys(in)}
-	m.Params.Draw(recipes.PartVision, pictures)
-	m.Params.Draw(recipes.PartProjector, pictures)
-}
-
-func (m *LLaVA) pictureKeys(in Input) (keys []uint64) {
-	if in.Draws == nil {
-		return nil
+// pictureKeys gives each picture a key by that of its sample and its number in it: in the tower and the projector rows
+// belong to pictures.
+func (m *LLaVA) pictureKeys(in Input) (keys nn.DropoutKeys) {
+	if in.DropoutKeys == nil {
+		return keys
 	}
 	number := map[int]uint64{} // of pictures that each sample has had
 	for i := range m.pictures(in.Pixels) {
 		sample := in.PictureSamples[i]
-		keys = append(keys, rand.NewPCG(in.Draws[sample], number[sample]).Uint64())
+		keys.Keys = append(keys.Keys, rand.NewPCG(in.DropoutKeys[sample], number[sample]).Uint64())
 		number[sample]++
 	}
 	return keys

@@ -97,14 +97,20 @@ func compareAdapter(t *testing.T, m *LLaVA, in Input, g golden) {
 	})
 }
 
-// adapters of every part, with B drawn too, so that they show.
+// openAdapted is a model with adapters in every part.
 func openAdapted(t *testing.T, dtype torch.Dtype, dropout float64) *LLaVA {
+	t.Helper()
+	return openAdaptedParts(t, dtype, dropout, parts...)
+}
+
+// openAdaptedParts is a model with adapters beside every map of some parts, with B drawn too, so that they show.
+func openAdaptedParts(t *testing.T, dtype torch.Dtype, dropout float64, parts ...string) *LLaVA {
 	t.Helper()
 	lora := map[string]recipes.LoRA{}
 	for i, part := range parts {
 		lora[part] = recipes.LoRA{R: 2 + i, Alpha: 3, Dropout: dropout, Targets: "."}
 	}
-	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Dtype: dtype, LoRA: lora, Trains: func(string, string) bool { return true }})
+	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Dtype: dtype, LoRA: lora, Trains: everything})
 	do(t, func(s *torch.Scope) {
 		for _, p := range m.Trainable() {
 			p.Init = nn.Init{Kind: "normal", Scale: 0.3}
@@ -120,7 +126,7 @@ func adapterGradients(t *testing.T, m *LLaVA, in Input) map[string][]float32 {
 	gradients := map[string][]float32{}
 	do(t, func(s *torch.Scope) {
 		pass := m.Forward(s, in)
-		m.draw(Input{}) // another pass in between
+		m.Forward(s, withKeys(7, 8, 9)) // another pass in between
 		weights := torch.Empty(s, pass.Hidden.Shape(), torch.Float32, torch.CPU)
 		for i, first := range in.Starts[:len(in.Starts)-1] { // each sample's by its own place, wherever it lies
 			torch.Narrow(s, weights, 0, first, in.Starts[i+1]-first).FillNormal(1, 3)
@@ -137,21 +143,35 @@ func adapterGradients(t *testing.T, m *LLaVA, in Input) map[string][]float32 {
 
 var drawn = flat([]int64{1, -1, 2, 3}, []int64{4, 5, 6}, []int64{7, -1, -1, 8})
 
-func withDraws(draws ...uint64) Input {
+func withKeys(keys ...uint64) Input {
 	in := drawn
-	in.Draws = draws
+	in.DropoutKeys = keys
 	return in
+}
+
+// The keys reach the adapters of each part, whichever of them have any.
+func TestEachPartDropsByTheKeys(t *testing.T) {
+	for _, part := range parts {
+		m := openAdaptedParts(t, torch.Float32, 0.4, part)
+		kept, dropped := hidden(t, m, withKeys()), hidden(t, m, withKeys(1, 2, 3))
+		if slices.Equal(kept, dropped) {
+			t.Errorf("%s drops nothing", part)
+		}
+		if !slices.Equal(dropped, hidden(t, m, withKeys(1, 2, 3))) || slices.Equal(dropped, hidden(t, m, withKeys(4, 5, 6))) {
+			t.Errorf("%s does not drop by its keys", part)
+		}
+	}
 }
 
 func TestDropoutIsTheSameWhenLayersRunAgain(t *testing.T) {
 	m := openAdapted(t, torch.Float32, 0.4)
-	kept, recomputed := withDraws(1, 2, 3), withDraws(1, 2, 3)
+	kept, recomputed := withKeys(1, 2, 3), withKeys(1, 2, 3)
 	recomputed.Recompute = nn.RecomputeLayers
 	want := adapterGradients(t, m, kept)
 	if diff := cmp.Diff(want, adapterGradients(t, m, recomputed)); diff != "" {
 		t.Errorf("recomputation gives other gradients:\n%s", diff)
 	}
-	for name, other := range map[string]Input{"other draws": withDraws(1, 2, 4), "none": withDraws()} {
+	for name, other := range map[string]Input{"other keys": withKeys(1, 2, 4), "none": withKeys()} {
 		for parameter, values := range adapterGradients(t, m, other) {
 			if slices.Equal(values, want[parameter]) && strings.HasSuffix(parameter, "lora_A.weight") {
 				t.Errorf("with %s the gradient of %s is the same: nothing was dropped", name, parameter)
@@ -160,13 +180,13 @@ func TestDropoutIsTheSameWhenLayersRunAgain(t *testing.T) {
 	}
 }
 
-// What a sample's dropout is depends on its draw alone: samples one by one give the gradient of the batch.
+// What a sample's dropout is depends on its key alone: samples one by one give the gradient of the batch.
 func TestDropoutDoesNotDependOnTheBatch(t *testing.T) {
 	m := openAdapted(t, torch.Float32, 0.4)
-	want, sum := adapterGradients(t, m, withDraws(1, 2, 3)), map[string][]float32{}
+	want, sum := adapterGradients(t, m, withKeys(1, 2, 3)), map[string][]float32{}
 	for i, sample := range [][]int64{{1, -1, 2, 3}, {4, 5, 6}, {7, -1, -1, 8}} {
 		in := flat(sample)
-		in.Draws = []uint64{uint64(i + 1)}
+		in.DropoutKeys = []uint64{uint64(i + 1)}
 		for name, values := range adapterGradients(t, m, in) {
 			for k, x := range values {
 				if sum[name] == nil {
@@ -186,13 +206,13 @@ func TestDropoutDoesNotDependOnTheBatch(t *testing.T) {
 func TestPicturesDrawByTheirSample(t *testing.T) {
 	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{})
 	in := flat([]int64{1, -1, -1, 2}, []int64{4, 5, 6}, []int64{7, -1})
-	in.Draws = []uint64{1, 2, 3}
+	in.DropoutKeys = []uint64{1, 2, 3}
 	want := []uint64{11035966612244867331, 18395765901794496440, 5195671247812147863}
-	if got := m.pictureKeys(in); !slices.Equal(got, want) {
+	if got := m.pictureKeys(in).Keys; !slices.Equal(got, want) {
 		t.Errorf("pictures draw %v, want %v", got, want)
 	}
 	in.Slots, in.Rows = []int64{2, 9}, []int64{5, 2} // of the second picture and the first
-	if got := m.pictureKeys(in); !slices.Equal(got, want) {
+	if got := m.pictureKeys(in).Keys; !slices.Equal(got, want) {
 		t.Errorf("pictures of which few rows are used draw %v, want %v", got, want)
 	}
 }

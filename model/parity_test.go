@@ -275,10 +275,12 @@ func TestTowerAndProjectorMatchTheOriginal(t *testing.T) {
 				return append(append([]float32{}, all[:2*n]...), all[3*n:]...)
 			}
 			do(t, func(s *torch.Scope) {
-				features := m.Features(s, pixels)
+				none := nn.DropoutKeys{}
+				features := m.Features(s, pixels, none)
 				compare(t, "tower features", torch.Read[float32](features), withPhoto("tower_features"))
 				name := map[string]string{"mlp2x": "projector_out", "linear": "linear.projector_out"}[projector]
-				compare(t, "projector output", torch.Read[float32](m.Projector.Forward(s, features)), withPhoto(name))
+				projected := m.Projector.Forward(s, features, none)
+				compare(t, "projector output", torch.Read[float32](projected), withPhoto(name))
 			})
 		})
 	}

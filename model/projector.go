@@ -10,9 +10,10 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// Projector maps rows of tower features [R,Dv] to rows of the language model's width [R,D].
+// Projector maps rows of tower features [R,Dv] to rows of the language model's width [R,D]. keys are one for each
+// picture.
 type Projector interface {
-	Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor
+	Forward(s *torch.Scope, x *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor
 }
 
 // Projectors lists the projector types of LLaVA (llava/model/multimodal_projector/builder.py).
@@ -58,13 +59,14 @@ func newMLPProjector(p nn.Path, match []string, in, out int64) (Projector, error
 	return m, nil
 }
 
-func (m *mlpProjector) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [R,Dv] -> [R,D]
+// Forward is [R,Dv] -> [R,D].
+func (m *mlpProjector) Forward(s *torch.Scope, x *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor {
 	return s.Sub(func(s *torch.Scope) *torch.Tensor {
 		for i, layer := range m.layers {
 			if i > 0 {
 				x = torch.Gelu(s, x)
 			}
-			x = layer.Forward(s, x)
+			x = layer.Forward(s, x, keys)
 		}
 		return x
 	})
@@ -79,4 +81,7 @@ func newIdentityProjector(_ nn.Path, _ []string, in, out int64) (Projector, erro
 	return identityProjector{}, nil
 }
 
-func (identityProjector) Forward(_ *torch.Scope, x *torch.Tensor) *torch.Tensor { return x }
+// Forward gives x back.
+func (identityProjector) Forward(_ *torch.Scope, x *torch.Tensor, _ nn.DropoutKeys) *torch.Tensor {
+	return x
+}

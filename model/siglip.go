@@ -60,10 +60,11 @@ func (m *siglip) Describe() TowerShape {
 }
 
 // Forward runs the tower over n pictures: [n,3,S,S] -> [n*P,Dv].
-func (m *siglip) Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Tensor {
+func (m *siglip) Forward(s *torch.Scope, pixels *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor {
 	n, d := pixels.Size(0), m.config.HiddenSize
 	kernel := torch.Reshape(s, m.patches.Tensor(), d, -1)                                         // [Dv,3*p*p]
 	x := torch.Linear(s, torch.Patches(s, pixels, m.config.PatchSize), kernel, m.shifts.Tensor()) // [n*P,Dv]
 	x = torch.Add(s, torch.Reshape(s, x, n, -1, d), m.positions.Weight().Tensor())                // [n,P,Dv]
-	return runPictures(s, m.layers, torch.Reshape(s, x, -1, d), n)                                // hidden_states[0] of transformers goes in
+	// transformers' hidden_states[0] goes into the layers.
+	return runPictures(s, m.layers, torch.Reshape(s, x, -1, d), n, keys)
 }

@@ -3,13 +3,14 @@ package model
 import (
 	"fmt"
 
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
 // Tower turns pictures into rows of features.
 type Tower interface {
-	// Forward maps n pictures [n,3,S,S] to [n*Tokens,Dv].
-	Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Tensor
+	// Forward maps n pictures [n,3,S,S] to [n*Tokens,Dv]. keys are one for each picture.
+	Forward(s *torch.Scope, pixels *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor
 	// Describe is what the projector, data and messages need to know.
 	Describe() TowerShape
 }

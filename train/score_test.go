@@ -11,6 +11,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -76,9 +77,9 @@ type countingTower struct {
 	pictures int64
 }
 
-func (c *countingTower) Forward(s *torch.Scope, pixels *torch.Tensor) *torch.Tensor {
+func (c *countingTower) Forward(s *torch.Scope, pixels *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor {
 	c.pictures += pixels.Size(0)
-	return c.Tower.Forward(s, pixels)
+	return c.Tower.Forward(s, pixels, keys)
 }
 
 func TestTextPassesNoTower(t *testing.T) {

@@ -97,7 +97,7 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 		weight := t.plan.average.Weight(len(batch.Supervised), tokens, micros)
 		in := input.Input(batch)
 		in.Recompute, in.Mark = t.plan.recompute, t.stopwatch().Lap
-		in.Draws = dropoutKeys(t.recipe.Seed, step.Number, batch.Places)
+		in.DropoutKeys = dropoutKeys(t.recipe.Seed, step.Number, batch.Places)
 		err := torch.Do(func(s *torch.Scope) {
 			pass, total, each := score.TokenLosses(s, t.model, batch, in, t.model.Language.Head().Tensor()) // [], [N]
 			t.stopwatch().Lap("head and loss")

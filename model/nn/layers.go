@@ -38,8 +38,8 @@ func LinearInit(in int64) Init { return Init{"uniform", 1 / math.Sqrt(float64(in
 // XavierInit is torch.nn.init.xavier_uniform_ for the weight and zero for the bias.
 func XavierInit(in, out int64) Init { return Init{"xavier", math.Sqrt(6 / float64(in+out))} }
 
-// Forward maps [R,in] to [R,out].
-func (l *Linear) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
+// Forward maps [R,in] to [R,out]. keys are those of the rows, for the adapter's dropout.
+func (l *Linear) Forward(s *torch.Scope, x *torch.Tensor, keys DropoutKeys) *torch.Tensor {
 	var bias *torch.Tensor
 	if l.bias != nil {
 		bias = l.bias.tensor
@@ -48,7 +48,7 @@ func (l *Linear) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 	if l.adapter == nil {
 		return y
 	}
-	return torch.Add(s, y, l.adapter.forward(s, x))
+	return torch.Add(s, y, l.adapter.forward(s, x, keys))
 }
 
 // Weight is the parameter [out,in].

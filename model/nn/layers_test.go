@@ -32,8 +32,8 @@ func TestLayersComputeWithTheirParameters(t *testing.T) {
 			want []float32
 		}{
 			"embedding": {x, []float32{5, 12, 1, 2}},
-			"linear":    {linear.Forward(s, x), []float32{56, 18}},
-			"plain":     {plain.Forward(s, x), []float32{46, 8}},
+			"linear":    {linear.Forward(s, x, DropoutKeys{}), []float32{56, 18}},
+			"plain":     {plain.Forward(s, x, DropoutKeys{}), []float32{46, 8}},
 			"rms":       {rms.Forward(s, x), []float32{5 * root(2), 24 * root(2), 13 / root(2.5), 52 / root(2.5)}}, // rms 13/sqrt(2), sqrt(2.5)
 			"layer":     {layer.Forward(s, x), []float32{8, 23, 8, 23}},
 		} {

@@ -16,26 +16,15 @@ type LoRA struct {
 // adapter is A [r,in], which starts uniform in ±1/sqrt(in), and B [out,r], which starts at zero, as in PEFT.
 type adapter struct {
 	LoRA
-	a, b  *Param
-	draws *Draws // of the part
-	key   uint64 // of the map: each has masks of its own
+	a, b *Param
+	key  uint64 // of the map: each has masks of its own
 }
 
-// Draws says what dropout depends on in the pass under way: rows Starts[k] to Starts[k+1] are sample k's and draw from Keys[k]. Without
-// Starts each key has the same number of rows. Without Keys nothing is dropped.
-type Draws struct {
+// DropoutKeys says what dropout depends on: rows Starts[k] to Starts[k+1] draw from Keys[k]. Without Starts each key
+// has the same number of rows. Without Keys nothing is dropped.
+type DropoutKeys struct {
 	Keys   []uint64 // [n]
 	Starts []int64  // [n+1]
-}
-
-// Draw sets what the dropout of a part's adapters depends on, until it is set again.
-func (ps *Params) Draw(part string, d Draws) { *ps.drawsOf(part) = d }
-
-func (ps *Params) drawsOf(part string) *Draws {
-	if ps.draws[part] == nil {
-		ps.draws[part] = &Draws{}
-	}
-	return ps.draws[part]
 }
 
 // Linears lists the linear maps of a part in the order of their declaration.
@@ -54,7 +43,7 @@ func (l *Linear) Name() string { return strings.TrimSuffix(l.path.prefix, ".") }
 // Adapt declares an adapter beside the map, before Params.Place.
 func (l *Linear) Adapt(settings LoRA) {
 	out, in := l.weight.Shape[0], l.weight.Shape[1]
-	a := &adapter{LoRA: settings, draws: l.path.params.drawsOf(l.path.part), key: hash(l.Name())}
+	a := &adapter{LoRA: settings, key: hash(l.Name())}
 	a.a = l.path.Sub("lora_A").Param("weight", LinearInit(in), settings.Rank, in)
 	a.b = l.path.Sub("lora_B").Param("weight", Init{Kind: "zeros"}, out, settings.Rank)
 	a.a.Adapter, a.b.Adapter = true, true
@@ -69,24 +58,24 @@ func (l *Linear) Adapter() (LoRA, bool) {
 	return l.adapter.LoRA, true
 }
 
-// Drops says whether the map's adapter drops anything in the pass under way.
-func (l *Linear) Drops() bool {
-	return l.adapter != nil && l.adapter.Dropout > 0 && len(l.adapter.draws.Keys) > 0
+// Drops says whether the map's adapter drops anything by these keys.
+func (l *Linear) Drops(keys DropoutKeys) bool {
+	return l.adapter != nil && l.adapter.Dropout > 0 && len(keys.Keys) > 0
 }
 
-func (a *adapter) forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [R,in] -> [R,out]
-	h := torch.Linear(s, a.drop(s, x), a.a.tensor, nil)                                 // [R,r]
+func (a *adapter) forward(s *torch.Scope, x *torch.Tensor, keys DropoutKeys) *torch.Tensor { // [R,in] -> [R,out]
+	h := torch.Linear(s, a.drop(s, x, keys), a.a.tensor, nil)                           // [R,r]
 	return torch.Linear(s, torch.Scale(s, h, a.Alpha/float64(a.Rank)), a.b.tensor, nil) // [R,out]
 }
 
-func (a *adapter) drop(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [R,in] -> [R,in]
-	n := len(a.draws.Keys)
+func (a *adapter) drop(s *torch.Scope, x *torch.Tensor, keys DropoutKeys) *torch.Tensor { // [R,in] -> [R,in]
+	n := len(keys.Keys)
 	if a.Dropout == 0 || n == 0 {
 		return x
 	}
-	keys, starts := make([]uint64, n), a.draws.Starts
-	for k, key := range a.draws.Keys {
-		keys[k] = key ^ a.key
+	own, starts := make([]uint64, n), keys.Starts
+	for k, key := range keys.Keys {
+		own[k] = key ^ a.key
 	}
 	if starts == nil {
 		rows := x.Size(0)
@@ -94,7 +83,7 @@ func (a *adapter) drop(s *torch.Scope, x *torch.Tensor) *torch.Tensor { // [R,in
 			starts = append(starts, int64(k)*rows/int64(n))
 		}
 	}
-	return torch.Dropout(s, x, a.Dropout, keys, starts)
+	return torch.Dropout(s, x, a.Dropout, own, starts)
 }
 
 // Merge adds the adapter to the weight, alpha/rank B A in fp32, and takes it away.

@@ -81,11 +81,10 @@ type Params struct {
 
 	linears []*Linear
 	joins   []*Joined
-	draws   map[string]*Draws // by part
 }
 
 // NewParams makes an empty list.
-func NewParams() *Params { return &Params{byName: map[string]*Param{}, draws: map[string]*Draws{}} }
+func NewParams() *Params { return &Params{byName: map[string]*Param{}} }
 
 // All lists the parameters in the order of their declaration.
 func (ps *Params) All() []*Param { return ps.list }

@@ -202,7 +202,7 @@ func TestGradientsAddUpInTheFlatBuffer(t *testing.T) {
 				}
 				x := torch.To(s, torch.From(s, []float32{1, 2}, []int64{1, 2}, torch.CPU), dtype)
 				for range 2 {
-					y := linear.Forward(s, frozen.Forward(s, x)) // frozen gives 3, 3
+					y := linear.Forward(s, frozen.Forward(s, x, DropoutKeys{}), DropoutKeys{}) // frozen gives 3, 3
 					torch.Backward(y, torch.To(s, torch.From(s, []float32{1, 10}, []int64{1, 2}, torch.CPU), dtype))
 				}
 				for name, want := range map[string][]float32{"trained.weight": {6, 6, 60, 60}, "trained.bias": {2, 20}} {

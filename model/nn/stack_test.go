@@ -43,7 +43,8 @@ func (m *toyStack) layers() (layers []Layer) {
 	for i := range m.fcs {
 		layers = append(layers, func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 			m.runs[i]++
-			return torch.Add(s, x, torch.Gelu(s, m.fcs[i].Forward(s, m.norms[i].Forward(s, x))))
+			y := m.fcs[i].Forward(s, m.norms[i].Forward(s, x), DropoutKeys{})
+			return torch.Add(s, x, torch.Gelu(s, y))
 		})
 	}
 	return layers

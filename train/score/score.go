@@ -160,7 +160,7 @@ func (c *Scoring) losses(b data.Batch) (each []float32, err error) {
 	err = torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() {
 			head := torch.Detach(s, c.Model.Language.Head().Tensor(), false) // or its gradient would be made in forward
-			_, _, values := TokenLosses(s, c.Model, b, input.Input(b), head) // without draws, nothing is dropped
+			_, _, values := TokenLosses(s, c.Model, b, input.Input(b), head) // without keys, nothing is dropped
 			each = torch.Read[float32](values)
 		})
 	})
