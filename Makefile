@@ -14,8 +14,8 @@ demo: build ## both stages on drawn shapes, in minutes
 test: ## every test but the long suites
 	@$(ENV) scripts/test.sh
 
-test-long: ## kills, leaks and fuzzing for longer
-	@$(ENV) LLAVATRAIN_LONG=1 go test -count=1 -timeout 60m ./...
+test-long: ## 200 kills a stage, 2,000 steps in flat memory, two minutes for each fuzz target; KILLS=3 FUZZTIME=5s for a try
+	@$(ENV) KILLS="$(KILLS)" FUZZTIME="$(FUZZTIME)" scripts/test-long.sh
 
 mutate: ## which changes of the code no test notices; ROOMS="data loss" for some; mutations.jsonl keeps the results
 	@$(ENV) go run ./scripts/mutate mutations.jsonl $(ROOMS)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -158,15 +159,22 @@ func removeAside(t *testing.T, runDir string) {
 	}
 }
 
-// kills is how often each stage is killed: five times here, twenty in the long suite.
-func kills() int {
-	if os.Getenv("LLAVATRAIN_LONG") != "" {
-		return 20
+// kills is how often each stage is killed: five times, or as the long suite says.
+func kills(t *testing.T) int {
+	t.Helper()
+	text, long := os.LookupEnv("LLAVATRAIN_KILLS")
+	if !long {
+		return 5
 	}
-	return 5
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("LLAVATRAIN_KILLS is %q: it must be a number of kills", text)
+	}
+	return n
 }
 
 func TestKillAndResume(t *testing.T) {
+	total := 0
 	for _, c := range resumed {
 		t.Run(c.name, func(t *testing.T) {
 			dir, stage := world(t), c.stage
@@ -177,9 +185,10 @@ func TestKillAndResume(t *testing.T) {
 			runDir := filepath.Join(dir, "runs", "world", stage)
 			command(t, 0, stage, recipe, "--overwrite", "--stop-at=1")
 			random := rand.New(rand.NewPCG(7, 7))
-			for killed := 0; killed < kills(); {
+			for killed, most := 0, kills(t); killed < most; {
 				if killRandomly(t, random, span, stage, recipe) {
 					killed++
+					total++
 					continue
 				}
 				requireSame(t, fmt.Sprintf("after %d kills", killed), want, outcomeOf(t, runDir))
@@ -190,6 +199,7 @@ func TestKillAndResume(t *testing.T) {
 			requireSame(t, "at the end", want, outcomeOf(t, runDir))
 		})
 	}
+	t.Logf("%d kills", total)
 }
 
 // killRandomly resumes in a process of its own and kills it at a random moment; it says whether the kill came before the end.
