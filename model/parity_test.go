@@ -113,6 +113,16 @@ func (p *parity) ints(t *testing.T, name string) []int64 {
 	return out
 }
 
+// patchesOf is how many features the recorded tower gives an image.
+func patchesOf(t *testing.T, dir string) int {
+	t.Helper()
+	tower, err := DescribeTower(recipes.Vision{Weights: filepath.Join(dir, "clip"), SelectLayer: -2, SelectFeature: "patch"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(tower.Tokens)
+}
+
 // batch is the recorded padded batch in the flat layout: at[k] maps flat positions of sample k to columns of the padded one.
 type batch struct {
 	input  Input
@@ -122,7 +132,7 @@ type batch struct {
 
 func (p *parity) batch(t *testing.T) batch {
 	t.Helper()
-	const patches = 16
+	patches := patchesOf(t, p.dir)
 	ids, mask := p.ints(t, "input_ids"), p.maskOf(t, "attention_mask")
 	spliced, width := p.ints(t, "spliced_labels"), p.width(t, "spliced_labels")
 	columns := p.width(t, "input_ids")

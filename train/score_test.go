@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/llavatrain/llavatrain/data"
@@ -125,6 +126,9 @@ func TestScoresMatchTheOriginal(t *testing.T) {
 		losses
 	}
 	readJSON(t, filepath.Join(parity, "forward.json"), &recorded)
+	var tokenizer struct{ Legacy bool }
+	readJSON(t, filepath.Join(parity, "llm", "tokenizer_config.json"), &tokenizer)
+	legacy := strconv.FormatBool(tokenizer.Legacy)
 	rows := filepath.Join(t.TempDir(), "rows.json")
 	pick(t, filepath.Join(shared, "coco-mini", "instruct.json"), recorded.Indices, rows)
 	for projector, want := range map[string]losses{"mlp2x": recorded.losses, "linear": recorded.Linear} {
@@ -133,7 +137,7 @@ func TestScoresMatchTheOriginal(t *testing.T) {
 			Projector: recipes.Projector{Type: map[string]string{"mlp2x": "mlp2x_gelu", "linear": "linear"}[projector], Weights: filepath.Join(parity, "projector-"+projector+".safetensors")},
 			Language: recipes.Language{
 				Weights: filepath.Join(parity, "llm"), MaxLength: 2048,
-				Tokenizer: recipes.Tokenizer{Path: filepath.Join(shared, "llama-tokenizer"), Legacy: "false"},
+				Tokenizer: recipes.Tokenizer{Path: filepath.Join(shared, "llama-tokenizer"), Legacy: legacy},
 			},
 		}
 		got := scoreFile(t, m, recipes.Data{Path: rows, Images: filepath.Join(shared, "coco-mini", "images"), Weight: 1})

@@ -88,6 +88,16 @@ func writeRecordedOrder(t *testing.T, c curve, path string) {
 	writeRows(t, path, ordered)
 }
 
+// recordedLegacy says with which tokenizer setting the set was recorded.
+func recordedLegacy(t *testing.T) bool {
+	t.Helper()
+	var config struct{ Legacy bool }
+	if err := json.Unmarshal(read(t, shared(t, "parity", "llm", "tokenizer_config.json")), &config); err != nil {
+		t.Fatal(err)
+	}
+	return config.Legacy
+}
+
 func (c curve) recipe(t *testing.T, stage, loss string) string {
 	train := fmt.Sprintf("{projector: {lr: %g}}", c.LR)
 	if stage == "finetune" {
@@ -98,7 +108,7 @@ threads: 2
 model:
   vision: {weights: %[1]s/clip}
   projector: {type: %[2]s, weights: %[1]s/%[3]s}
-  language: {weights: %[1]s/llm, tokenizer: {path: %[4]s, legacy: "false"}}
+  language: {weights: %[1]s/llm, tokenizer: {path: %[4]s, legacy: "%[15]t"}}
 %[5]s:
   data: [{path: rows.json, images: %[6]s/images}]
   template: %[7]s
@@ -111,7 +121,7 @@ model:
   optimizer: {clip: 0}
   loss: %[14]s
 `, shared(t, "parity"), c.Projector, c.InitialProjector, shared(t, "llama-tokenizer"), stage, shared(t, "coco-mini"),
-		c.Template, c.Aspect, train, c.Batch*c.Accumulation, c.Batch, len(c.Curve), c.WarmupRatio, loss)
+		c.Template, c.Aspect, train, c.Batch*c.Accumulation, c.Batch, len(c.Curve), c.WarmupRatio, loss, recordedLegacy(t))
 }
 
 func compareCurve(t *testing.T, c curve, runDir string) {
