@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
@@ -101,6 +102,37 @@ func TestRefusalsAreTheUsers(t *testing.T) {
 	} {
 		if !errors.Is(err, failure.ErrInput) || failure.IsStorage(err) {
 			t.Errorf("%s: error is %v, want one of the user's", what, err)
+		}
+	}
+}
+
+// Of several files that are missing the error names each.
+func TestEveryMissingFileIsNamed(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	empty := tinyFolders(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{}))
+	for _, dir := range []string{empty.Vision.Weights, empty.Language.Weights} {
+		files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	missing := empty
+	missing.Vision.Weights, missing.Language.Weights = none, none
+	for name, r := range map[string]recipes.Model{"folders": missing, "weights": empty} {
+		_, err := Rehearse(r, OpenOptions{Projector: none})
+		errs := failure.Each(err)
+		if len(errs) != 3 {
+			t.Fatalf("%s: %d errors, want 3: %v", name, len(errs), err)
+		}
+		for i, key := range []string{"model.vision.weights: ", "model.language.weights: ", "model.projector.weights: "} {
+			if !strings.HasPrefix(errs[i].Error(), key) || !errors.Is(errs[i], failure.ErrInput) {
+				t.Errorf("%s: error %d is %q, want one of the user's under %s", name, i, errs[i], key)
+			}
 		}
 	}
 }

@@ -22,22 +22,29 @@ type folderConfigs struct {
 
 func readConfigs(m recipes.Model) (c folderConfigs, err error) {
 	defer failure.MarkInput(&err)
-	if c.vision, c.visionDir, c.towerDir, err = readVisionConfig(m.Vision); err != nil {
-		return c, err
+	err = failure.Join(c.readVision(m.Vision), c.readLanguage(m.Language))
+	return c, err
+}
+
+func (c *folderConfigs) readVision(v recipes.Vision) (err error) {
+	if c.vision, c.visionDir, c.towerDir, err = readVisionConfig(v); err != nil {
+		return err
 	}
-	if c.tower, err = towerName(m.Vision.Weights, c.visionDir, c.towerDir); err != nil {
-		return c, err
+	c.tower, err = towerName(v.Weights, c.visionDir, c.towerDir)
+	return err
+}
+
+func (c *folderConfigs) readLanguage(l recipes.Language) (err error) {
+	if c.language, c.languageDir, err = readConfig("model.language", l.Weights, l.Config); err != nil {
+		return err
 	}
-	if c.language, c.languageDir, err = readConfig("model.language", m.Language.Weights, m.Language.Config); err != nil {
-		return c, err
-	}
-	if err = refuseDelta(m.Language.Weights, c.languageDir, c.language); err != nil {
-		return c, fmt.Errorf("model.language.weights: %w", err)
+	if err = refuseDelta(l.Weights, c.languageDir, c.language); err != nil {
+		return fmt.Errorf("model.language.weights: %w", err)
 	}
 	if c.language, err = languageHalf(c.language); err != nil {
-		return c, fmt.Errorf("model.language: %w", err)
+		return fmt.Errorf("model.language: %w", err)
 	}
-	return c, nil
+	return nil
 }
 
 // readVisionConfig reads a tower's configuration: from its own folder, from a LLaVA's that has it inside, or from the folder that a

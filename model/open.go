@@ -37,11 +37,14 @@ func Open(m recipes.Model, o OpenOptions) (*LLaVA, error) {
 }
 
 // Rehearse declares the model that Open builds and finds a tensor for every parameter, by the headers of the files: no value is read and
-// no parameter placed. What it returns has shapes and nothing to compute with; the caller frees it.
+// no parameter placed. What it returns has shapes and nothing to compute with; the caller frees it. Of several files that are missing
+// the error names each.
 func Rehearse(m recipes.Model, o OpenOptions) (*LLaVA, error) {
 	configs, err := readConfigs(m)
 	if err != nil {
-		return nil, err
+		projector := sources{parts: map[string]*source{}}
+		defer projector.close()
+		return nil, failure.Join(err, projector.openProjector(o, m))
 	}
 	llava := &LLaVA{Params: nn.NewParams(), configs: configs, Fingerprints: map[string]string{}}
 	if err := llava.rehearse(m, o); err != nil {

@@ -51,14 +51,13 @@ var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_mode
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
 	defer failure.MarkInput(&err)
 	ss = &sources{parts: map[string]*source{}}
-	if err := m.openTower(ss); err != nil {
-		return ss, fmt.Errorf("model.vision.weights: %w", err)
-	}
-	if err := m.openLanguage(ss); err != nil {
-		return ss, fmt.Errorf("model.language.weights: %w", err)
-	}
-	if err := ss.openProjector(orDefault(o.Projector, recipe.Projector.Weights)); err != nil {
-		return ss, fmt.Errorf("model.projector.weights: %w", err)
+	err = failure.Join(
+		failure.Under("model.vision.weights: ", m.openTower(ss)),
+		failure.Under("model.language.weights: ", m.openLanguage(ss)),
+		ss.openProjector(o, recipe),
+	)
+	if err != nil {
+		return ss, err
 	}
 	for _, s := range ss.parts {
 		s.spelled = findSpelling(s.part, m.Params, s.weights)
@@ -109,11 +108,11 @@ func (m *LLaVA) openLanguage(ss *sources) error {
 }
 
 // openProjector takes the projector from a file, else from the language model's folder when that is a whole LLaVA.
-func (ss *sources) openProjector(path string) error {
-	if path != "" {
+func (ss *sources) openProjector(o OpenOptions, recipe recipes.Model) error {
+	if path := orDefault(o.Projector, recipe.Projector.Weights); path != "" {
 		w, err := ss.open(path)
 		if err != nil {
-			return err
+			return failure.Inputf("model.projector.weights: %w", err)
 		}
 		ss.parts[recipes.PartProjector] = &source{part: recipes.PartProjector, where: path, weights: w}
 		return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/score"
 )
@@ -27,7 +28,7 @@ func openEvaluator(r *recipes.Recipe, stage *recipes.Stage, reading *input.Readi
 	}
 	d, err := score.OpenScored(r, stage, stage.Eval.Data, reading, report)
 	if err != nil {
-		return nil, fmt.Errorf("eval.%w", err)
+		return nil, failure.Under("eval.", err)
 	}
 	return &evaluator{data: d, every: stage.Eval.Every, workers: r.Workers, failOnBad: stage.BadSamples == "fail"}, nil
 }

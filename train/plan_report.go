@@ -73,7 +73,7 @@ func MakePlan(r *recipes.Recipe, o PlanOptions) ([]Planned, error) {
 		}
 		planned, err := makeStagePlan(r, stage, name, o)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, failure.Under(name+": ", err)
 		}
 		list = append(list, planned)
 	}

@@ -112,7 +112,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 		return err
 	}
 	if t.eval, err = openEvaluator(t.recipe, stage, reading, t.report); err != nil {
-		return fmt.Errorf("%s.%w", t.options.Stage, err)
+		return failure.Under(t.options.Stage+".", err)
 	}
 	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state.Engine); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data/datatest"
 )
 
 // limited runs llavatrain where no file may grow beyond so many KiB: to the program, a disk that is full. It returns the messages.
@@ -92,6 +93,40 @@ func TestNoRoomForTheCheckpoints(t *testing.T) {
 	if checkpoints.Exists(runDir) {
 		t.Errorf("%s was made", runDir)
 	}
+}
+
+// A disk that fails under what a run reads is not the user's fault, whichever command meets it. What check finds is no verdict then.
+func TestDiskFailsUnderWhatIsRead(t *testing.T) {
+	t.Setenv("LLAVATRAIN_CACHE", t.TempDir())
+	dir := world(t)
+	bad := func(elements ...string) string {
+		path := filepath.Join(append([]string{dir, "bad"}, elements...)...)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o777))
+		must(t, os.Symlink(datatest.Unreadable, path))
+		return path
+	}
+	recipe := filepath.Join(dir, "world.yaml")
+	weights := bad("weights", "config.json")
+	for key, path := range map[string]string{
+		"pretrain.data.0.path":          bad("rows.json"),
+		"pretrain.data.0.images":        bad("images.tar"),
+		"model.language.tokenizer.path": bad("tokenizer.json"),
+		"model.vision.config":           bad("tower.json"),
+		"model.language.weights":        filepath.Dir(weights),
+	} {
+		for _, args := range [][]string{
+			{"pretrain", recipe, "--runs", filepath.Join(dir, "runs")}, {"check", recipe, "--stage=pretrain"},
+			{"preview", recipe, "--stage=pretrain", "--row=0"}, {"plan", recipe, "--stage=pretrain"},
+		} {
+			if key == "model.language.weights" && args[0] == "preview" { // which needs a tokenizer alone
+				continue
+			}
+			complain(t, 3, []string{"input/output error", "bad/"}, append(args, set(key, path))...)
+		}
+	}
+	complain(t, 3, []string{"recipe: read "}, "check", datatest.Unreadable)
+	complain(t, 3, []string{"questions: read "}, "generate", "none", "--batch", datatest.Unreadable)
+	requireNoRun(t, filepath.Join(dir, "runs"))
 }
 
 // A folder that another process writes to is left alone, also by --overwrite.

@@ -26,6 +26,13 @@ func (i input) Unwrap() []error { return []error{i.error, ErrInput} }
 
 // Input marks an error as the user's. An error that is marked already, or that is the disk's, stays as it is; nil stays nil.
 func Input(err error) error {
+	if several, ok := err.(Several); ok {
+		marked := make([]error, len(several))
+		for i, one := range several {
+			marked[i] = Input(one)
+		}
+		return Join(marked...)
+	}
 	if err == nil || errors.Is(err, ErrInput) || IsStorage(err) {
 		return err
 	}
@@ -58,7 +65,16 @@ var aboutPath = []syscall.Errno{
 }
 
 // IsStorage says whether an error is the disk's: it wraps ErrStorage, or an error of the operating system that is not about the path.
+// Of several errors one is enough.
 func IsStorage(err error) bool {
-	var errno syscall.Errno
-	return errors.Is(err, ErrStorage) || errors.As(err, &errno) && !slices.Contains(aboutPath, errno)
+	if errno, ok := err.(syscall.Errno); ok {
+		return !slices.Contains(aboutPath, errno)
+	}
+	switch err := err.(type) {
+	case interface{ Unwrap() error }:
+		return IsStorage(err.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(err.Unwrap(), IsStorage)
+	}
+	return err == ErrStorage
 }

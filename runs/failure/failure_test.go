@@ -32,6 +32,7 @@ func TestMarks(t *testing.T) {
 		{"a failing disk", pathError(syscall.EIO), disks, disks, disks},
 		{"a full disk", pathError(syscall.ENOSPC), disks, disks, disks},
 		{"a read-only disk", fmt.Errorf("b: %w", pathError(syscall.EROFS)), disks, disks, disks},
+		{"a missing file, then a failing disk", errors.Join(pathError(syscall.ENOENT), pathError(syscall.EIO)), disks, disks, disks},
 		{"written short", io.ErrShortWrite, unmarked, users, disks},
 		{"the user's", Inputf("a: %w", io.EOF), users, users, users},
 		{"the user's by a missing file", Input(pathError(syscall.ENOENT)), users, users, users},

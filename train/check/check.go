@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
 	"github.com/llavatrain/llavatrain/train/input"
 )
@@ -44,7 +46,8 @@ func (c Checked) Failed() bool {
 }
 
 // Check goes through everything that a run of the recipe reads: weights by their headers, every row and every image by the code that a
-// run uses. What is wrong with the recipe's files is in the result; an error is a fault of the storage.
+// run uses. What is wrong with the recipe's files is in the result, all of it at once; an error is a fault of the disk, the engine or
+// the program.
 func Check(r *recipes.Recipe, o CheckOptions) (Checked, error) {
 	c := Checked{Recipe: r.Path}
 	if _, err := torch.Open(); err != nil {
@@ -77,10 +80,17 @@ type stageCheck struct {
 	found   StageChecked
 }
 
-func (s *stageCheck) fail(err error) {
-	if err != nil {
-		s.found.Fails = append(s.found.Fails, err.Error())
+// fail lists what would end the run, each thing once. It returns an error that is not about what the user gave.
+func (s *stageCheck) fail(err error) error {
+	if err != nil && (failure.IsStorage(err) || !errors.Is(err, failure.ErrInput)) {
+		return err
 	}
+	for _, one := range failure.Each(err) {
+		if text := one.Error(); !slices.Contains(s.found.Fails, text) {
+			s.found.Fails = append(s.found.Fails, text)
+		}
+	}
+	return nil
 }
 
 func (s *stageCheck) note(format string, args ...any) {
@@ -93,21 +103,21 @@ func (s *stageCheck) run() error {
 	} else {
 		s.recipe = next
 	}
-	var err error
-	if s.reading, err = input.OpenReading(s.recipe.Model); err != nil {
-		s.fail(err)
-		return nil
-	}
-	s.fail(s.model())
 	if _, _, err := train.Placement(s.recipe.Device, s.recipe.Dtype); err != nil {
 		s.note("not on this machine: %v", err)
 	}
-	d, err := input.OpenRows(s.recipe, s.stage, s.reading, s.options.Report)
-	if err != nil {
-		s.fail(err)
-		return nil
+	reading, err := input.OpenReading(s.recipe.Model)
+	s.reading = reading
+	if err := cmp.Or(s.fail(err), s.fail(s.model())); err != nil {
+		return err
 	}
-	defer d.Close()
+	d, err := s.rows()
+	if d != nil {
+		defer d.Close()
+	}
+	if err := cmp.Or(s.fail(err), s.fail(s.heldOut())); err != nil || d == nil {
+		return err
+	}
 	s.found.Rows, s.found.Steps = d.Mixture.Rows(), d.Steps.Steps()
 	var skipped []input.SkippedRow
 	for source := range d.Sources {
@@ -139,7 +149,29 @@ func (s *stageCheck) model() error {
 		return err
 	}
 	defer m.Free()
+	if s.reading == nil {
+		return nil
+	}
 	return train.Fits(s.recipe, s.stage, s.reading, m)
+}
+
+// rows opens the stage's data, nil where it cannot be read.
+func (s *stageCheck) rows() (*input.Dataset, error) {
+	if s.reading != nil {
+		return input.OpenRows(s.recipe, s.stage, s.reading, s.options.Report)
+	}
+	_, err := data.OpenTemplate(s.stage.Template)
+	return nil, failure.Join(err, input.TryFiles(s.stage, nil, s.options.Report))
+}
+
+// heldOut opens the files of the stage's eval section, where it has one. Its rows are not gone through.
+func (s *stageCheck) heldOut() error {
+	if s.stage.Eval == nil {
+		return nil
+	}
+	held := *s.stage
+	held.Data = s.stage.Eval.Data
+	return failure.Under("eval.", input.TryFiles(&held, s.reading, s.options.Report))
 }
 
 // judge says whether the rows that would be skipped end the run, and at which step.
@@ -155,9 +187,9 @@ func (s *stageCheck) judge(d *input.Dataset, skipped []input.SkippedRow) error {
 		s.note("%s would be skipped; a run may skip %d", plural(len(skipped), "row"), limit)
 		return nil
 	}
-	if over := plural(len(skipped), "row"); s.stage.BadSamples == "fail" {
-		over += " cannot be used and bad_samples is fail: mend or remove them, or set bad_samples: skip"
-		return s.judgeSteps(d, skipped, limit, errors.New(over))
+	if s.stage.BadSamples == "fail" {
+		return s.judgeSteps(d, skipped, limit, failure.Inputf("%s cannot be used and bad_samples is fail: "+
+			"mend or remove them, or set bad_samples: skip", plural(len(skipped), "row")))
 	}
 	return s.judgeSteps(d, skipped, limit, fmt.Errorf("%w: %d of %d rows, at most %d may be; mend the data or remove the rows",
 		data.ErrTooManySkipped, len(skipped), d.Mixture.Rows(), limit))
@@ -166,8 +198,7 @@ func (s *stageCheck) judge(d *input.Dataset, skipped []input.SkippedRow) error {
 // judgeSteps finds out whether a run of less than one pass comes to the rows that end it.
 func (s *stageCheck) judgeSteps(d *input.Dataset, skipped []input.SkippedRow, limit int, fault error) error {
 	if d.WholePass() {
-		s.fail(fault)
-		return nil
+		return s.fail(fault)
 	}
 	if err := d.OpenOrder(); err != nil {
 		return err
@@ -177,8 +208,7 @@ func (s *stageCheck) judgeSteps(d *input.Dataset, skipped []input.SkippedRow, li
 		bad[row] = true
 	}
 	if step := d.Passes(bad, limit); step > 0 {
-		s.fail(fmt.Errorf("at step %d: %w", step, fault))
-		return nil
+		return s.fail(fmt.Errorf("at step %d: %w", step, fault))
 	}
 	s.note("%s cannot be used, more than the %d that a run may skip, but the run's %d steps do not come to that many", plural(len(skipped), "row"), limit, d.Steps.Steps())
 	return nil

@@ -35,25 +35,36 @@ type Reading struct {
 	Positions picture.Positions // of each picture, by the configuration of tower and projector
 }
 
-// OpenReading opens the tokenizer and the image processor that belong to a model.
+// OpenReading opens the tokenizer and the image processor that belong to a model. Where both fail the error says so of each.
 func OpenReading(m recipes.Model) (_ *Reading, err error) {
 	defer failure.MarkInput(&err)
 	r := &Reading{}
-	if r.Tower, err = model.DescribeTower(m.Vision); err != nil {
+	if err := failure.Join(r.openVision(m.Vision), r.openTokenizer(m.Language)); err != nil {
 		return nil, err
-	}
-	r.Positions = picture.Grid(r.Tower.Tokens) // every type of projector keeps the tower's rows
-	if r.Processor, err = openProcessor(m.Vision, r.Tower); err != nil {
-		return nil, fmt.Errorf("model.vision: %w", err)
-	}
-	path, err := tokenizerPath(m.Language)
-	if err != nil {
-		return nil, err
-	}
-	if r.Tokenizer, err = tokenizer.OpenTokenizer(path, m.Language.Tokenizer.Legacy); err != nil {
-		return nil, fmt.Errorf("model.language.tokenizer: %w", err)
 	}
 	return r, nil
+}
+
+func (r *Reading) openVision(v recipes.Vision) (err error) {
+	if r.Tower, err = model.DescribeTower(v); err != nil {
+		return err
+	}
+	r.Positions = picture.Grid(r.Tower.Tokens) // every type of projector keeps the tower's rows
+	if r.Processor, err = openProcessor(v, r.Tower); err != nil {
+		return fmt.Errorf("model.vision: %w", err)
+	}
+	return nil
+}
+
+func (r *Reading) openTokenizer(l recipes.Language) error {
+	path, err := tokenizerPath(l)
+	if err != nil {
+		return err
+	}
+	if r.Tokenizer, err = tokenizer.OpenTokenizer(path, l.Tokenizer.Legacy); err != nil {
+		return fmt.Errorf("model.language.tokenizer: %w", err)
+	}
+	return nil
 }
 
 // Fits makes sure that the language model has a row for every piece of the tokenizer. It may have more: published models are padded.
@@ -140,17 +151,14 @@ func OpenDataset(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, repo
 	return d, nil
 }
 
-// OpenRows opens everything but the order of the rows.
+// OpenRows opens everything but the order of the rows. Of several files that cannot be opened the error names each.
 func OpenRows(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report runs.Report) (*Dataset, error) {
 	d := &Dataset{Reading: reading, Stage: stage}
 	template, err := data.OpenTemplate(stage.Template)
 	if err == nil {
 		d.Encoder, err = data.NewEncoder(d.Tokenizer, template, r.Model.Language.MaxLength, d.Positions)
 	}
-	if err == nil {
-		err = d.openSources(report)
-	}
-	if err == nil {
+	if err = failure.Join(err, d.openFiles(report)); err == nil {
 		err = d.planSteps(r.Seed)
 	}
 	if err != nil {
@@ -160,25 +168,25 @@ func OpenRows(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report 
 	return d, nil
 }
 
-func (d *Dataset) openSources(report runs.Report) error {
-	for i, entry := range d.Stage.Data {
-		if err := d.openEntry(entry, report); err != nil {
-			return fmt.Errorf("data[%d].%w", i, err)
-		}
-	}
-	return nil
+// TryFiles says which files of a stage's data cannot be opened. reading may be nil; it is what shards must have been written for.
+func TryFiles(stage *recipes.Stage, reading *Reading, report runs.Report) error {
+	d := &Dataset{Reading: reading, Stage: stage}
+	defer d.Close()
+	return d.openFiles(report)
 }
 
-// openEntry opens one data set of the recipe. Its errors start with the key at fault.
-func (d *Dataset) openEntry(entry recipes.Data, report runs.Report) error {
-	source, err := d.openSource(entry, report)
-	if err != nil {
-		return err
+// openFiles opens all data sets and their pictures.
+func (d *Dataset) openFiles(report runs.Report) error {
+	var problems []error
+	for i, entry := range d.Stage.Data {
+		err := failure.Join(d.openSource(entry, report), d.openImages(entry, report))
+		problems = append(problems, failure.Under(fmt.Sprintf("data[%d].", i), err))
 	}
-	d.Sources = append(d.Sources, source)
-	if source.Len() == 0 {
-		return failure.Inputf("path: %s holds no rows", entry.Path)
-	}
+	return failure.Join(problems...)
+}
+
+// openImages opens the pictures of one data set of the recipe. Its errors start with the key at fault.
+func (d *Dataset) openImages(entry recipes.Data, report runs.Report) error {
 	images, err := picture.OpenImages(entry.Images, func(done, total int64) {
 		report.Progress("indexing "+filepath.Base(entry.Images), done, total)
 	})
@@ -189,18 +197,35 @@ func (d *Dataset) openEntry(entry recipes.Data, report runs.Report) error {
 	return nil
 }
 
-func (d *Dataset) openSource(entry recipes.Data, report runs.Report) (rows.Source, error) {
-	if entry.Shards == "" {
-		return runs.OpenPath(entry.Path, report)
+// openSource opens the rows of one data set of the recipe. Its errors start with the key at fault.
+func (d *Dataset) openSource(entry recipes.Data, report runs.Report) error {
+	if entry.Shards != "" {
+		return d.openShards(entry.Shards)
 	}
-	shards, err := rows.OpenShards(entry.Shards)
-	if err == nil {
-		if err = d.suits(shards.Pixels()); err == nil {
-			return shards, nil
-		}
-		err = errors.Join(fmt.Errorf("%s: %w", entry.Shards, err), shards.Close())
+	source, err := runs.OpenPath(entry.Path, report)
+	if err != nil {
+		return err
 	}
-	return nil, fmt.Errorf("shards: %w", err)
+	d.Sources = append(d.Sources, source)
+	if source.Len() == 0 {
+		return failure.Inputf("path: %s holds no rows", entry.Path)
+	}
+	return nil
+}
+
+func (d *Dataset) openShards(dir string) error {
+	shards, err := rows.OpenShards(dir)
+	if err != nil {
+		return fmt.Errorf("shards: %w", err)
+	}
+	d.Sources = append(d.Sources, shards)
+	if d.Reading == nil {
+		return nil
+	}
+	if err := d.suits(shards.Pixels()); err != nil {
+		return fmt.Errorf("shards: %s: %w", dir, err)
+	}
+	return nil
 }
 
 // Counts says how many rows each data set has, and how many of them an epoch takes.

@@ -58,22 +58,42 @@ func printChecked(out io.Writer, c check.Checked, asJSON bool) error {
 	if asJSON {
 		return program.PrintJSON(out, c)
 	}
+	said := map[string]bool{}
 	for _, s := range c.Stages {
-		fmt.Fprintf(out, "%s: %d rows, %d steps\n", s.Stage, s.Rows, s.Steps)
+		size := "" // not known where files are missing
+		if s.Rows > 0 {
+			size = fmt.Sprintf(": %d rows, %d steps", s.Rows, s.Steps)
+		}
+		fmt.Fprintln(out, s.Stage+size)
 		for i, d := range s.Data {
 			printData(out, i, d)
 		}
 		for _, note := range s.Notes {
 			fmt.Fprintf(out, "  note   %s\n", note)
 		}
-		for _, fault := range s.Fails {
-			fmt.Fprintf(out, "  FAILS  %s\n", strings.ReplaceAll(fault, "\n", "\n         "))
-		}
+		printFails(out, s.Fails, said)
 	}
 	if !c.Failed() {
 		fmt.Fprintln(out, "a run would not fail")
 	}
 	return nil
+}
+
+// printFails says what would end a stage's run. Of what an earlier stage has said it repeats the key alone.
+func printFails(out io.Writer, fails []string, said map[string]bool) {
+	var again []string
+	for _, fault := range fails {
+		if said[fault] {
+			key, _, _ := strings.Cut(fault, ": ")
+			again = append(again, key)
+			continue
+		}
+		said[fault] = true
+		fmt.Fprintf(out, "  FAILS  %s\n", strings.ReplaceAll(fault, "\n", "\n         "))
+	}
+	if len(again) > 0 {
+		fmt.Fprintf(out, "  FAILS  as above: %s\n", strings.Join(again, ", "))
+	}
 }
 
 func printData(out io.Writer, index int, d check.DataChecked) {
