@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -129,23 +130,29 @@ func TestDiskFailsUnderWhatIsRead(t *testing.T) {
 	requireNoRun(t, filepath.Join(dir, "runs"))
 }
 
-// A folder that another process writes to is left alone, also by --overwrite.
+// A folder that another process trains in is left alone, also by --overwrite, and named with that process before anything is loaded. When
+// the process is gone, however it ended, the folder is free.
 func TestRunFolderInUse(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
-	command(t, 0, "pretrain", recipe, "--stop-at=1")
 	runDir := filepath.Join(dir, "runs", "world", "pretrain")
-	release, err := checkpoints.Run{Dir: runDir}.Lock()
-	if err != nil {
-		t.Fatal(err)
+	first := exec.Command("llavatrain", "pretrain", recipe, set("pretrain.steps", 1_000_000), set("pretrain.save.every", 1_000_000))
+	messages, err := first.StderrPipe()
+	must(t, err)
+	must(t, first.Start())
+	defer first.Process.Kill()
+	for lines := bufio.NewScanner(messages); lines.Scan() && !strings.HasPrefix(lines.Text(), "step 1/"); {
 	}
-	defer release()
-	for _, flag := range []string{"--resume", "--overwrite"} {
-		complain(t, 2, []string{"run folder is in use", runDir}, "pretrain", recipe, flag)
+	want := []string{fmt.Sprintf("run folder is in use: process %d trains in %s; wait for it to end", first.Process.Pid, runDir)}
+	for _, flags := range [][]string{nil, {"--resume"}, {"--overwrite"}, {"--resume", set("model.vision.config", "gone.json")}} {
+		complain(t, 2, want, append([]string{"pretrain", recipe}, flags...)...)
 		if _, err := os.Stat(runDir + ".old-1"); err == nil {
-			t.Fatalf("%s moved a folder aside that is in use", flag)
+			t.Fatalf("%q moved a folder aside that is in use", flags)
 		}
 	}
+	must(t, first.Process.Kill())
+	first.Wait()
+	command(t, 0, "pretrain", recipe, "--overwrite", "--stop-at=1")
 }
 
 // Where no checkpoint verifies, --resume does not begin anew over what may still be saved by hand.
