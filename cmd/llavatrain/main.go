@@ -3,11 +3,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -34,10 +37,11 @@ func commands() []func(*program.Program) *cobra.Command {
 func run(args []string, stdout, stderr io.Writer) (code int) {
 	p := &program.Program{Out: stdout, Err: stderr, Exit: os.Exit}
 	p.Command = func(ctx context.Context, args []string) error { return root(p, args).ExecuteContext(ctx) }
+	asJSON := wantsJSON(args)
 	defer func() {
 		if fault := recover(); fault != nil {
 			code = program.CodeInternal
-			report(stderr, code, fault)
+			report(stderr, code, fault, asJSON)
 			if os.Getenv("LLAVATRAIN_TRACE") != "" {
 				stderr.Write(debug.Stack())
 			}
@@ -51,20 +55,45 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		err = failure.Input(err)
 	}
 	code = p.ExitCode(err)
-	report(stderr, code, err)
-	if !p.Started {
+	report(stderr, code, err, asJSON)
+	if !p.Started && !asJSON {
 		fmt.Fprintf(stderr, "`%s --help` lists what there is\n", command.CommandPath())
 	}
 	return code
 }
 
-// report prints what ended a command: an error, or what was recovered from a panic.
-func report(stderr io.Writer, code int, fault any) {
-	message := fmt.Sprint(fault)
-	if code == program.CodeInternal {
-		message = "internal fault: " + message + "\nPlease report this with the command that you ran."
+// wantsJSON says whether a command line asks for JSON. It is asked before cobra reads the line, whose faults are reported too.
+func wantsJSON(args []string) (wanted bool) {
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if arg == "--json" {
+			wanted = true
+		} else if value, ok := strings.CutPrefix(arg, "--json="); ok {
+			wanted, _ = strconv.ParseBool(value)
+		}
 	}
-	fmt.Fprintf(stderr, "llavatrain: %s\n", message)
+	return wanted
+}
+
+// report prints what ended a command: an error, or what was recovered from a panic. Its JSON is a contract with scripts: one object, on
+// the last line of standard error.
+func report(stderr io.Writer, code int, fault any, asJSON bool) {
+	message, after := fmt.Sprint(fault), ""
+	if code == program.CodeInternal {
+		message, after = "internal fault: "+message, "Please report this with the command that you ran.\n"
+	}
+	if asJSON {
+		lines := json.NewEncoder(stderr)
+		lines.SetEscapeHTML(false) // <image> stays readable
+		lines.Encode(struct {
+			Error    string `json:"error"`
+			ExitCode int    `json:"exit_code"`
+		}{message, code})
+		return
+	}
+	fmt.Fprintf(stderr, "llavatrain: %s\n%s", message, after)
 }
 
 func root(p *program.Program, args []string) *cobra.Command {

@@ -8,14 +8,35 @@ import (
 
 // What nobody has classified asks for a report; what the user can do something about does not.
 func TestReport(t *testing.T) {
-	for code, want := range map[int]string{
-		1: "llavatrain: internal fault: a\nPlease report this with the command that you ran.\n",
-		2: "llavatrain: a\n",
-		3: "llavatrain: a\n",
+	for _, c := range []struct {
+		code   int
+		asJSON bool
+		want   string
+	}{
+		{1, false, "llavatrain: internal fault: a <image>\nPlease report this with the command that you ran.\n"},
+		{2, false, "llavatrain: a <image>\n"},
+		{3, false, "llavatrain: a <image>\n"},
+		{1, true, `{"error":"internal fault: a <image>","exit_code":1}` + "\n"},
+		{2, true, `{"error":"a <image>","exit_code":2}` + "\n"},
 	} {
 		var stderr bytes.Buffer
-		if report(&stderr, code, errors.New("a")); stderr.String() != want {
-			t.Errorf("code %d: %q, want %q", code, stderr.String(), want)
+		if report(&stderr, c.code, errors.New("a <image>"), c.asJSON); stderr.String() != c.want {
+			t.Errorf("code %d, JSON %t: %q, want %q", c.code, c.asJSON, stderr.String(), c.want)
+		}
+	}
+}
+
+func TestWantsJSON(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want bool
+	}{
+		{nil, false}, {[]string{"check", "a.yaml"}, false}, {[]string{"check", "--json"}, true}, {[]string{"--json=true", "check"}, true},
+		{[]string{"--json", "--json=false"}, false}, {[]string{"--json=perhaps"}, false}, {[]string{"check", "--", "--json"}, false},
+		{[]string{"check", "--set=a=--json"}, false},
+	} {
+		if got := wantsJSON(c.args); got != c.want {
+			t.Errorf("%q: %t", c.args, got)
 		}
 	}
 }

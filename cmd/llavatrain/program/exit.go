@@ -40,12 +40,15 @@ var exitCodes = []struct {
 	{codeTerminated, "terminated and saved"},
 }
 
+// ExitCodeHelp is what the help text says about how commands end.
 func ExitCodeHelp() string {
 	var b strings.Builder
 	b.WriteString("Exit codes:\n")
 	for _, row := range exitCodes {
 		fmt.Fprintf(&b, "  %3d  %s\n", row.code, row.meaning)
 	}
+	b.WriteString("Where a command takes --json, its error is JSON too, on the last line of standard error: " +
+		`{"error": TEXT, "exit_code": CODE}` + ".\n")
 	return b.String()
 }
 
