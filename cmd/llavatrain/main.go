@@ -22,14 +22,29 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-func init() { runtime.LockOSThread() } // main stays on one OS thread: the engine's state belongs to it
+func init() {
+	runtime.LockOSThread()             // main stays on one OS thread: the engine's state belongs to it
+	cobra.EnableCommandSorting = false // help keeps the order of groups
+}
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// commands lists llavatrain's commands in the order of the help text. (A function, because the demo runs commands itself.)
-func commands() []func(*program.Program) *cobra.Command {
-	return []func(*program.Program) *cobra.Command{
-		training.NewPretrain, training.NewFinetune, datasets.NewCheck, datasets.NewPreview, training.NewPlan, training.NewInit, training.NewDemo, models.NewGenerate, models.NewScore, models.NewExport, models.NewMerge, datasets.NewShard, datasets.NewLedger, looking.NewDoctor, looking.NewBench, looking.NewVersion,
+// newCommand makes one of llavatrain's commands.
+type newCommand = func(*program.Program) *cobra.Command
+
+// group is commands that the help text lists together.
+type group struct {
+	title    string
+	commands []newCommand
+}
+
+// groups lists llavatrain's commands in the order of the help text. (A function, because the demo runs commands itself.)
+func groups() []group {
+	return []group{
+		{"Training", []newCommand{training.NewPretrain, training.NewFinetune, training.NewPlan, training.NewInit, training.NewDemo}},
+		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger}},
+		{"Models", []newCommand{models.NewGenerate, models.NewScore, models.NewExport, models.NewMerge}},
+		{"This machine", []newCommand{looking.NewDoctor, looking.NewBench, looking.NewVersion}},
 	}
 }
 
@@ -105,8 +120,14 @@ func root(p *program.Program, args []string) *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	for _, command := range commands() {
-		root.AddCommand(starting(p, command(p)))
+	for _, g := range groups() {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title + ":"})
+		root.SetHelpCommandGroupID(g.title) // the last one's
+		for _, command := range g.commands {
+			c := starting(p, command(p))
+			c.GroupID = g.title
+			root.AddCommand(c)
+		}
 	}
 	root.SetArgs(args)
 	root.SetOut(p.Out)
