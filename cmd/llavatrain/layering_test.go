@@ -28,14 +28,14 @@ var doors = map[string]struct {
 	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "checkpoints", "data", "data/picture", "recipes", "runs"}, "commands that look at data"},
 	"cmd/llavatrain/models":   {[]string{"cmd/llavatrain/program", "train", "train/answer", "train/export", "train/score", "checkpoints", "data/picture", "model", "recipes"}, "commands that use a trained model"},
 	"cmd/llavatrain/looking":  {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"}, "commands that look at the machine"},
-	"cmd/llavatrain/program":  {[]string{"train", "checkpoints", "data/picture", "model/torch", "recipes", "runs"}, "what commands share: terminal, signals, exit codes"},
+	"cmd/llavatrain/program":  {[]string{"train", "data/picture", "model/torch", "recipes", "runs"}, "what commands share: terminal, signals, exit codes"},
 
-	"train/check":   {[]string{"train", "train/input", "data", "data/picture", "data/rows", "model", "model/torch", "recipes", "runs"}, "it rehearses what a run reads, by the run's own code"},
+	"train/check":   {[]string{"train", "train/input", "checkpoints", "data", "data/picture", "data/rows", "model", "model/torch", "recipes", "runs"}, "it rehearses what a run reads, by the run's own code"},
 	"train/answer":  {[]string{"train", "train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model", "recipes", "runs"}, "it asks a model, and trains none"},
 	"train":         {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data", "data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"}, "it trains on any data: making some (synth) is not its business"},
 	"train/export":  {[]string{"train/input", "data", "checkpoints", "model", "model/nn", "model/torch", "recipes", "runs"}, "folders that others read, from any model"},
 	"train/score":   {[]string{"train/input", "data", "loss", "model", "model/torch", "recipes", "runs"}, "it needs no optimizer and no run"},
-	"train/profile": {[]string{"model/torch", "runs"}, "it times a step, whatever the step does"},
+	"train/profile": {[]string{"model/torch"}, "it times a step, whatever the step does"},
 	"train/input":   {[]string{"data", "data/picture", "data/rows", "data/tokenizer", "checkpoints", "model", "recipes", "runs"}, "a stage's data, opened; what is done with it is its users' business"},
 
 	"model":                 {[]string{"model/nn", "model/torch", "recipes", "checkpoints"}, "a model knows neither how samples are made nor how it is trained"},
@@ -45,7 +45,7 @@ var doors = map[string]struct {
 	"model/torch/shim":      {nil, "C++ alone, so that an edit of Go compiles none"},
 	"model/torch/torchtest": {[]string{"model/torch", "model/torch/shim"}, "tests of every engine package use it"},
 
-	"runs":           {[]string{"data", "data/picture", "data/rows", "recipes"}, "what lies in a run's folder, for whoever writes or reads it"},
+	"runs":           {[]string{"checkpoints", "data", "data/picture", "data/rows", "recipes"}, "what lies in a run's folder, for whoever writes or reads it"},
 	"data":           {[]string{"data/picture", "data/rows", "data/tokenizer"}, "data is ready before libtorch sees it, so that it builds and is tested without"},
 	"data/rows":      {[]string{"data/picture", "checkpoints"}, "forms of files, whatever is made of their rows"},
 	"data/picture":   {nil, "bytes become pixels, wherever the bytes came from"},
