@@ -2,10 +2,7 @@ package data
 
 import (
 	"fmt"
-	"maps"
 	"math"
-	"slices"
-	"strings"
 
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -49,9 +46,9 @@ const (
 // length of each row, positive when the row has an image and negative when it has not.
 func OpenOrder(kind string, m *Mixture, global int, lengths func() ([][]int32, error)) (_ *Order, err error) {
 	defer failure.MarkInput(&err)
-	arrange, ok := arrangements[kind]
-	if !ok {
-		return nil, fmt.Errorf("order %q is unknown; one of %s", kind, strings.Join(slices.Sorted(maps.Keys(arrangements)), ", "))
+	arrange, err := failure.LookUp("order", kind, arrangements)
+	if err != nil {
+		return nil, err
 	}
 	if global < 1 {
 		return nil, fmt.Errorf("global batch %d is below 1", global)

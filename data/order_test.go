@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -150,7 +149,8 @@ func TestOpenOrderRefuses(t *testing.T) {
 	m := newMixture(t, 1, Share{Rows: 3, Weight: 1})
 	broken := errors.New("index is broken")
 	none := func() ([][]int32, error) { return nil, broken }
-	if _, err := OpenOrder("random", m, 1, none); err == nil || !strings.Contains(err.Error(), `"random" is unknown; one of grouped, sequential, shuffled`) {
+	want := `order must be one of grouped, sequential, shuffled, not "random"`
+	if _, err := OpenOrder("random", m, 1, none); err == nil || err.Error() != want {
 		t.Errorf("unknown kind: %v", err)
 	}
 	if _, err := OpenOrder("shuffled", m, 0, none); err == nil {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/llavatrain/llavatrain/data/tokenizer"
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -235,5 +234,5 @@ func OpenTemplate(name string) (*Template, error) {
 			return t, nil
 		}
 	}
-	return nil, failure.Inputf("template %q is unknown; there are %s", name, strings.Join(Templates(), ", "))
+	return nil, failure.NotOneOf("template", name, Templates())
 }

@@ -77,7 +77,7 @@ func TestOpenTemplate(t *testing.T) {
 		t.Errorf("%d names: %q", len(names), names)
 	}
 	_, err := OpenTemplate("vicuna")
-	if err == nil || err.Error() != `template "vicuna" is unknown; there are `+strings.Join(names, ", ") {
+	if err == nil || err.Error() != `template must be one of `+strings.Join(names, ", ")+`, not "vicuna"` {
 		t.Errorf("unknown name: %v", err)
 	}
 }

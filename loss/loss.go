@@ -3,9 +3,8 @@
 package loss
 
 import (
-	"fmt"
-
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // logits is how many logits exist at a time: 2^24 fp32 values are 64 MB.
@@ -38,9 +37,5 @@ var averages = map[string]Average{
 
 // OpenAverage finds an average by its recipe name.
 func OpenAverage(name string) (Average, error) {
-	a, ok := averages[name]
-	if !ok {
-		return Average{}, fmt.Errorf("loss %q is unknown; it is token_mean or micro_mean", name)
-	}
-	return a, nil
+	return failure.LookUp("loss", name, averages)
 }

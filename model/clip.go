@@ -7,6 +7,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // clipConfig is the vision half of a CLIP config.json; absent fields have transformers' defaults.
@@ -40,7 +41,7 @@ func (c *clipConfig) complete() error {
 	case c.Channels != 3:
 		return fmt.Errorf("num_channels %d is not supported; pictures have 3", c.Channels)
 	}
-	_, err := lookUp("hidden_act", c.Activation, activations)
+	_, err := failure.LookUp("hidden_act", c.Activation, activations)
 	return err
 }
 

@@ -48,7 +48,7 @@ var formats = map[string]func(e *Export, o ExportOptions) error{
 // Export prepares a model for writing.
 func (c *Contents) Export(o ExportOptions) (_ *Export, err error) {
 	defer failure.MarkInput(&err)
-	build, err := lookUp("format", o.Format, formats)
+	build, err := failure.LookUp("format", o.Format, formats)
 	if err != nil {
 		return nil, err
 	}

@@ -191,7 +191,8 @@ func TestExportRefusesWhatTransformersCannotHold(t *testing.T) {
 		if _, err := c.Export(tinyExport); err == nil || !strings.Contains(err.Error(), "("+kind+"): use --format llava") {
 			t.Errorf("%s: %v", kind, err)
 		}
-		if _, err := c.Export(ExportOptions{Format: "gguf"}); err == nil || !strings.Contains(err.Error(), "known are adapter, hf, llava, projector") {
+		_, err = c.Export(ExportOptions{Format: "gguf"})
+		if err == nil || !strings.Contains(err.Error(), "format must be one of adapter, hf, llava, projector, not") {
 			t.Errorf("gguf: %v", err)
 		}
 		c.Close()

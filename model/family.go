@@ -3,8 +3,6 @@ package model
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/llavatrain/llavatrain/model/nn"
@@ -63,15 +61,6 @@ func isLLaVA(kind string) bool { return kind == "llava" || strings.HasPrefix(kin
 // wholeType and wholeClass are the model_type and the class of a whole LLaVA.
 func (f family) wholeType() string  { return "llava_" + strings.ToLower(f.whole) }
 func (f family) wholeClass() string { return "Llava" + f.whole + "ForCausalLM" }
-
-// lookUp finds a key in a table, or says which keys there are.
-func lookUp[V any](what, key string, table map[string]V) (V, error) {
-	v, ok := table[key]
-	if !ok {
-		return v, fmt.Errorf("%s %q is unknown; known are %s", what, key, strings.Join(slices.Sorted(maps.Keys(table)), ", "))
-	}
-	return v, nil
-}
 
 // modelType reads the key that chooses a family.
 func modelType(config []byte) (string, error) {

@@ -124,7 +124,7 @@ func newLanguage(config []byte, ps *nn.Params, device torch.Device) (Language, e
 	if err != nil {
 		return nil, err
 	}
-	family, err := lookUp("model_type", kind, languages)
+	family, err := failure.LookUp("model_type", kind, languages)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func newTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error)
 	if err != nil {
 		return nil, err
 	}
-	build, err := lookUp("model_type", kind, towers)
+	build, err := failure.LookUp("model_type", kind, towers)
 	if err != nil {
 		return nil, err
 	}

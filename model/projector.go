@@ -8,6 +8,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Projector maps rows of tower features [R,Dv] to rows of the language model's width [R,D]. keys are one for each
@@ -36,7 +37,7 @@ func newProjector(name string, ps *nn.Params, in, out int64) (Projector, error) 
 		}
 		known = append(known, row.name)
 	}
-	return nil, fmt.Errorf("projector type %q is unknown; the types are %v", name, known)
+	return nil, failure.NotOneOf("projector type", name, known)
 }
 
 func newLinearProjector(p nn.Path, _ []string, in, out int64) (Projector, error) {

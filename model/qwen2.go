@@ -6,6 +6,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // qwenConfig is config.json of a Qwen2, Qwen2.5 or Qwen3 folder. Published ones have a window and do not use it.
@@ -53,7 +54,7 @@ func (c *qwenConfig) inWindow(layer int) (bool, error) {
 		return c.Window != nil && int64(layer) >= c.MaxWindowLayers, nil
 	}
 	kinds := map[string]bool{"full_attention": false, "sliding_attention": true}
-	return lookUp("layer_types", c.LayerTypes[layer], kinds)
+	return failure.LookUp("layer_types", c.LayerTypes[layer], kinds)
 }
 
 // newQwen2 is a Llama with biases in q, k and v, and a window that the later layers may have (Yang et al. 2024, "Qwen2 Technical Report";

@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // ropeConfig is what config.json says of rotary positions: rope_theta and rope_scaling where transformers 4 wrote it, rope_parameters
@@ -46,7 +47,7 @@ func (r *ropeScaling) UnmarshalJSON(text []byte) error {
 	}
 	*r = ropeScaling(p)
 	r.Type = orDefault(orDefault(r.Type, r.OldType), "default")
-	if _, err := lookUp("rope_type", r.Type, ropeScalings); err != nil { // before its fields, which are unknown too
+	if _, err := failure.LookUp("rope_type", r.Type, ropeScalings); err != nil { // before its fields, unknown too
 		return err
 	}
 	strict := json.NewDecoder(bytes.NewReader(text))

@@ -5,6 +5,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Tower turns pictures into rows of features.
@@ -36,7 +37,7 @@ type TowerSelect struct {
 // layers is how many of n layers must run.
 func (t TowerSelect) layers(n int) (int, error) {
 	if t.Feature != "patch" && t.Feature != "cls_patch" {
-		return 0, fmt.Errorf("select_feature %q is unknown; it is patch or cls_patch", t.Feature)
+		return 0, failure.NotOneOf("select_feature", t.Feature, []string{"patch", "cls_patch"})
 	}
 	run := t.Layer
 	if run < 0 {

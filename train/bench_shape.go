@@ -3,11 +3,8 @@ package train
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
@@ -51,10 +48,9 @@ func (b Bench) openParts(parts map[string]recipes.Part) (*trainer, error) {
 
 // recipe describes the shape with random weights; its configurations are written into dir.
 func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recipe, *recipes.Stage, error) {
-	shape, ok := benchShapes[b.Shape]
-	if !ok {
-		return nil, nil, failure.Inputf("shape %q is unknown; known are %s", b.Shape,
-			strings.Join(slices.Sorted(maps.Keys(benchShapes)), ", "))
+	shape, err := failure.LookUp("--shape", b.Shape, benchShapes)
+	if err != nil {
+		return nil, nil, err
 	}
 	v, l := shape.vision, shape.language
 	tower := map[string]any{"model_type": "clip_vision_model", "hidden_size": v[0], "num_hidden_layers": v[1], "num_attention_heads": v[2],

@@ -1,10 +1,10 @@
 package train
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // schedule is the learning rate of each step as a share of its peak: a pure function of the step (from 0), the warm-up and the total.
@@ -26,9 +26,9 @@ func progress(step, warmup, total int) float64 {
 
 // openSchedule gives the share of the peak rate at each step of a run of total steps.
 func openSchedule(s recipes.Schedule, total int) (func(step int) float64, error) {
-	share, ok := schedules[s.Type]
-	if !ok {
-		return nil, fmt.Errorf("schedule %q is unknown; it is cosine, linear or constant", s.Type)
+	share, err := failure.LookUp("schedule", s.Type, schedules)
+	if err != nil {
+		return nil, err
 	}
 	warmup := warmupSteps(s.Warmup, total)
 	return func(step int) float64 {

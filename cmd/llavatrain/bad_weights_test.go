@@ -168,8 +168,10 @@ func TestBadModelFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json"}},
-		"model_type":    {config("model_type", "llava_mpt"), []string{`model_type "llava_mpt" is unknown; known are llama, mistral, phi3, qwen2, qwen3`}},
-		"rope_type":     {config("rope_scaling", map[string]any{"type": "yarn", "factor": 2}), []string{`rope_type "yarn" is unknown; known are default, linear, llama3`}},
+		"model_type": {config("model_type", "llava_mpt"),
+			[]string{`model_type must be one of llama, mistral, phi3, qwen2, qwen3, not "llava_mpt"`}},
+		"rope_type": {config("rope_scaling", map[string]any{"type": "yarn", "factor": 2}),
+			[]string{`rope_type must be one of default, linear, llama3, not "yarn"`}},
 		"delta weights": {file("README.md", `This "delta model" cannot be used directly.`), []string{"holds delta weights, its README.md says", "take a release with merged weights"}},
 	} {
 		t.Run(name, func(t *testing.T) {

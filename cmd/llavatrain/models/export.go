@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -34,8 +33,7 @@ func NewExport(p *program.Program) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) (err error) {
 			var known bool
 			if c.Dtype, known = exportDtypes[dtype]; !known {
-				return failure.Inputf("--dtype %q is unknown; it is one of %s", dtype,
-					strings.Join(slices.Sorted(maps.Keys(exportDtypes))[1:], ", "))
+				return failure.NotOneOf("--dtype", dtype, slices.Sorted(maps.Keys(exportDtypes))[1:])
 			}
 			if c.ShardBytes, err = program.ParseSize(shards); err != nil {
 				return fmt.Errorf("--shards: %w", err)
