@@ -8,15 +8,6 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-func FirstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Files of a run folder, beside checkpoints and export.
 const (
 	RecipeFile     = "recipe.yaml"

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -124,7 +125,7 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []finishedSt
 		}
 	}
 	add := func(finished []finishedStep, failed error) {
-		work, err = append(work, finished...), runs.FirstError(err, failed)
+		work, err = append(work, finished...), cmp.Or(err, failed)
 	}
 	if err := synchronize(); err != nil {
 		return nil, 0, err
@@ -136,7 +137,7 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []finishedSt
 		}
 		t.profile.Loaded()
 		add(t.trainStep(st, 0))
-		if err := runs.FirstError(err, t.profile.End(st.Number+1)); err != nil {
+		if err := cmp.Or(err, t.profile.End(st.Number+1)); err != nil {
 			return nil, 0, err
 		}
 	}

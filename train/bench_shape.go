@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -57,7 +58,10 @@ func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recip
 		"intermediate_size": v[3], "image_size": v[4], "patch_size": v[5]}
 	language := map[string]any{"model_type": "llama", "hidden_size": l[0], "num_hidden_layers": l[1], "num_attention_heads": l[2],
 		"intermediate_size": l[3], "vocab_size": l[4], "max_position_embeddings": 4096}
-	if err := runs.FirstError(writeJSON(filepath.Join(dir, "tower.json"), tower), writeJSON(filepath.Join(dir, "language.json"), language)); err != nil {
+	err = cmp.Or(
+		writeJSON(filepath.Join(dir, "tower.json"), tower),
+		writeJSON(filepath.Join(dir, "language.json"), language))
+	if err != nil {
 		return nil, nil, err
 	}
 	stage := &recipes.Stage{Train: parts, Batch: recipes.Batch{Global: b.Batch * b.accum(), Micro: recipes.Micro(b.Batch)}, Loss: "token_mean", Recompute: "auto",

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -8,7 +9,6 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/runs"
 )
 
 // Files of a checkpoint beside state.json, by weight name. Weights are fp32; moments have the dtype of the optimizer: fp32, or bf16 with
@@ -84,7 +84,7 @@ func (t *trainer) writeWeights(dir, file string) error {
 			break
 		}
 	}
-	return runs.FirstError(err, w.Close())
+	return cmp.Or(err, w.Close())
 }
 
 func (t *trainer) writeMoments(dir string) error {
@@ -110,7 +110,7 @@ func (t *trainer) writeMoments(dir string) error {
 			}
 		})
 	})
-	return runs.FirstError(err, failed, w.Close())
+	return cmp.Or(err, failed, w.Close())
 }
 
 func stem(file string) string { return file[:len(file)-len(filepath.Ext(file))] }
@@ -134,11 +134,11 @@ func (t *trainer) restore(from start) error {
 		t.optimizer.moments(s, func(name string, shape []int64, view *torch.Tensor) {
 			tensor, err := w.Load(name)
 			if err != nil {
-				failed = runs.FirstError(failed, err)
+				failed = cmp.Or(failed, err)
 				return
 			}
 			view.SetBytes(tensor.Data, t.optimizer.moment, shape)
 		})
 	})
-	return runs.FirstError(err, failed)
+	return cmp.Or(err, failed)
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -96,7 +97,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		return err
 	}
 	finished, err := t.loop(ctx, start)
-	if err := runs.FirstError(err, t.profile.Finish()); err != nil || !finished {
+	if err := cmp.Or(err, t.profile.Finish()); err != nil || !finished {
 		return err
 	}
 	return t.export()

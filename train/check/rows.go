@@ -11,7 +11,6 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/data/rows"
-	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -82,7 +81,7 @@ func (c *rowCheck) gather(results <-chan blockFound, n int) (sourceChecked, erro
 	var skips, cuts []Finding
 	var failed error
 	for b := range results {
-		failed = runs.FirstError(failed, b.err)
+		failed = cmp.Or(failed, b.err)
 		total.add(b.tally)
 		skips, cuts = append(skips, b.skips...), append(cuts, b.cuts...)
 		c.options.Report.Progress("checking "+c.name(), int64(total.rows), int64(n))

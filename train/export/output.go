@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -86,7 +87,7 @@ func copyFile(from, to string) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return runs.FirstError(err, out.Close())
+	return cmp.Or(err, out.Close())
 }
 
 // Write writes the parameters, one at a time.
@@ -102,7 +103,7 @@ func (o Output) Write(dir string, report runs.Report) error {
 		}
 		report.Progress("writing "+o.Base, int64(i+1), int64(len(infos)))
 	}
-	return runs.FirstError(err, w.Close())
+	return cmp.Or(err, w.Close())
 }
 
 func writeParam(w *checkpoints.Writer, info checkpoints.Info, p *nn.Param) error {
