@@ -59,7 +59,7 @@ func TestWeightsOnAFailingDisk(t *testing.T) {
 
 func TestCheckpointOnAFailingDisk(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{stateName, manifestName} {
+	for _, name := range []string{StateFile, manifestName} {
 		must(t, os.Symlink(datatest.Unreadable, filepath.Join(dir, name)))
 	}
 	_, err := ReadState(dir)
@@ -74,7 +74,7 @@ func TestRefusalsAreTheUsers(t *testing.T) {
 	_, empty := Open(dir)
 	_, noWeights := Open(write(t, filepath.Join(dir, "w"), []byte("not this")))
 	_, noState := ReadState(dir)
-	write(t, filepath.Join(dir, stateName), []byte("{"))
+	write(t, filepath.Join(dir, StateFile), []byte("{"))
 	_, badState := ReadState(dir)
 	path := filepath.Join(dir, "good")
 	must(t, WriteSafetensors(path, nil, []Tensor{tensor("a", F32, 2)}))

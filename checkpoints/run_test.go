@@ -144,7 +144,7 @@ func TestState(t *testing.T) {
 	must(t, err)
 	wantEqual(t, got, state)
 
-	write(t, filepath.Join(dir, stateName), []byte(`{"step":3,"rollback":true}`))
+	write(t, filepath.Join(dir, StateFile), []byte(`{"step":3,"rollback":true}`))
 	_, err = ReadState(dir)
 	wantError(t, err, "rollback", dir)
 	_, err = ReadState(filepath.Join(dir, "no"))

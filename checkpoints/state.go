@@ -12,7 +12,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-const stateName = "state.json"
+// StateFile is the file of a checkpoint that holds its State.
+const StateFile = "state.json"
 
 // State is where a run stood and what it was made of: state.json in a checkpoint.
 type State struct {
@@ -60,7 +61,7 @@ func WriteState(dir string, s State) error {
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	return ReplaceFile(filepath.Join(dir, stateName), append(text, '\n'))
+	return ReplaceFile(filepath.Join(dir, StateFile), append(text, '\n'))
 }
 
 // ReadState reads state.json in dir. A key that it does not know is an error: the checkpoint was made by a newer version, which
@@ -71,7 +72,7 @@ func ReadState(dir string) (state State, err error) {
 		State
 		Unsound int `json:"unsound"` // the older name of non_finite_steps
 	}
-	path := filepath.Join(dir, stateName)
+	path := filepath.Join(dir, StateFile)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return s.State, fmt.Errorf("state: %w", err)

@@ -22,7 +22,7 @@ func (d *decoder) check(r *Recipe) {
 	for _, s := range r.sections() {
 		d.checkStage(s.name, s.stage)
 	}
-	if d.sound("") && d.sound("pretrain") && d.sound("finetune") && len(r.sections()) == 0 {
+	if d.sound("") && d.sound(StagePretrain) && d.sound(StageFinetune) && len(r.sections()) == 0 {
 		d.fail("", d.near(""), "has nothing to train; it needs a section pretrain, finetune or both")
 	}
 }

@@ -177,6 +177,15 @@ var defaults = map[reflect.Type]any{
 	reflect.TypeFor[LoRA](): LoRA{Targets: "."}, // every one
 }
 
+// The stages of training: the recipe's keys, the commands, and the folders of a run.
+const (
+	StagePretrain = "pretrain"
+	StageFinetune = "finetune"
+)
+
+// StageNames are all stages, in the order in which they run.
+var StageNames = []string{StagePretrain, StageFinetune}
+
 // section is a stage with the name of its key.
 type section struct {
 	name  string
@@ -186,7 +195,7 @@ type section struct {
 // sections lists the stages that the recipe has, in the order in which they run.
 func (r *Recipe) sections() []section {
 	var have []section
-	for _, s := range []section{{"pretrain", r.Pretrain}, {"finetune", r.Finetune}} {
+	for _, s := range []section{{StagePretrain, r.Pretrain}, {StageFinetune, r.Finetune}} {
 		if s.stage != nil {
 			have = append(have, s)
 		}

@@ -8,13 +8,21 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// Files of a run folder, beside checkpoints and export.
+// What lies in a run folder, beside the checkpoints.
 const (
 	RecipeFile     = "recipe.yaml"
 	MetricsFile    = "metrics.jsonl"
 	QuarantineFile = "quarantine.jsonl"
 	LedgerFile     = "ledger.jsonl"
 	EvalFile       = "eval.jsonl"
+	ExportDir      = "export" // the finished model
+)
+
+// Files of a checkpoint beside checkpoints.StateFile, by weight name. Weights are fp32; moments have the dtype of the
+// optimizer: fp32, or bf16 with `moments: bf16`.
+const (
+	WeightsFile   = "model.safetensors"     // the trainable weights
+	OptimizerFile = "optimizer.safetensors" // m.NAME and v.NAME of each
 )
 
 // ErrInterrupted means that the context ended the run: the step was finished and saved.

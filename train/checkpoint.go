@@ -9,13 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/torch"
-)
-
-// Files of a checkpoint beside state.json, by weight name. Weights are fp32; moments have the dtype of the optimizer: fp32, or bf16 with
-// `moments: bf16`.
-const (
-	weightsFile   = "model.safetensors"     // the trainable weights
-	optimizerFile = "optimizer.safetensors" // m.NAME and v.NAME of each
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // saveOnce writes a checkpoint of the given step unless it was the last thing saved.
@@ -56,7 +50,7 @@ func (t *trainer) write(dir string, state checkpoints.State) error {
 	if err := checkpoints.WriteState(dir, state); err != nil {
 		return err
 	}
-	if err := t.writeWeights(dir, weightsFile); err != nil {
+	if err := t.writeWeights(dir, runs.WeightsFile); err != nil {
 		return err
 	}
 	return t.writeMoments(dir)
@@ -98,7 +92,7 @@ func (t *trainer) writeMoments(dir string) error {
 	if err != nil {
 		return err
 	}
-	w, err := checkpoints.NewWriter(dir, stem(optimizerFile), whole, infos)
+	w, err := checkpoints.NewWriter(dir, stem(runs.OptimizerFile), whole, infos)
 	if err != nil {
 		return err
 	}
@@ -124,7 +118,7 @@ func (t *trainer) restore(from start) error {
 		return err
 	}
 	t.optimizer.updates, t.nonFiniteSteps, t.lastSaved = from.state.Updates, from.state.NonFiniteSteps, from.step
-	w, err := checkpoints.Open(filepath.Join(from.dir, optimizerFile))
+	w, err := checkpoints.Open(filepath.Join(from.dir, runs.OptimizerFile))
 	if err != nil {
 		return err
 	}

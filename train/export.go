@@ -12,10 +12,11 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/train/export"
 )
 
-func (t *trainer) exportDir() string { return filepath.Join(t.run.Dir, "export") }
+func (t *trainer) exportDir() string { return filepath.Join(t.run.Dir, runs.ExportDir) }
 
 // trainsPart says whether any weight of a part trains.
 func (t *trainer) trainsPart(part string) bool {

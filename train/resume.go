@@ -31,7 +31,7 @@ func (s start) weights() []string {
 	if s.dir == "" {
 		return nil
 	}
-	return []string{filepath.Join(s.dir, weightsFile)}
+	return []string{filepath.Join(s.dir, runs.WeightsFile)}
 }
 
 // findStart decides whether this run is new or resumes. It changes nothing yet. A folder that another process trains in is refused here,

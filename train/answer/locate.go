@@ -2,12 +2,13 @@ package answer
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -31,14 +32,11 @@ func (l located) Open() model.OpenOptions {
 // a LLaVA folder, or the Hugging Face id of one.
 func Locate(path string) (_ located, err error) {
 	defer failure.MarkInput(&err)
-	has := func(elements ...string) bool {
-		_, err := os.Stat(filepath.Join(append([]string{path}, elements...)...))
-		return err == nil
-	}
+	has := func(name string) bool { return checkpoints.Exists(filepath.Join(path, name)) }
 	switch {
 	case has("config.json"):
 		return locateFolder(path)
-	case has("mm_projector.safetensors"):
+	case checkpoints.Exists(model.ProjectorFile(path)):
 		overlay := []string{model.ProjectorFile(path)}
 		for _, file := range []string{model.AdapterFile, model.OthersFile} {
 			if has(file) {
@@ -46,11 +44,11 @@ func Locate(path string) (_ located, err error) {
 			}
 		}
 		return locateInRun(filepath.Dir(path), overlay...)
-	case has("state.json"):
-		return locateInRun(filepath.Dir(filepath.Dir(path)), filepath.Join(path, "model.safetensors"))
-	case has("export"):
-		return Locate(filepath.Join(path, "export"))
-	case has("recipe.yaml"):
+	case has(checkpoints.StateFile):
+		return locateInRun(filepath.Dir(filepath.Dir(path)), filepath.Join(path, runs.WeightsFile))
+	case has(runs.ExportDir):
+		return Locate(filepath.Join(path, runs.ExportDir))
+	case has(runs.RecipeFile):
 		newest, _, ok, err := checkpoints.Run{Dir: path}.Newest()
 		if err == nil && !ok {
 			err = fmt.Errorf("%s has no finished export and no checkpoint yet", path)
@@ -60,7 +58,7 @@ func Locate(path string) (_ located, err error) {
 		}
 		return Locate(newest.Dir)
 	}
-	for _, stage := range []string{"finetune", "pretrain"} {
+	for _, stage := range slices.Backward(recipes.StageNames) {
 		if has(stage) {
 			return Locate(filepath.Join(path, stage))
 		}
@@ -73,7 +71,7 @@ func Locate(path string) (_ located, err error) {
 
 // locateInRun is the recipe of a run folder with weights laid over it.
 func locateInRun(runDir string, weights ...string) (located, error) {
-	r, err := recipes.Load(filepath.Join(runDir, "recipe.yaml"), nil)
+	r, err := recipes.Load(filepath.Join(runDir, runs.RecipeFile), nil)
 	if err != nil {
 		return located{}, err
 	}

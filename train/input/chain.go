@@ -11,7 +11,7 @@ import (
 )
 
 // previousStage says which stage of the same recipe a stage goes on from.
-var previousStage = map[string]string{"finetune": "pretrain"}
+var previousStage = map[string]string{recipes.StageFinetune: recipes.StagePretrain}
 
 // Chained is the recipe with which a stage begins: where the stage before it trained more than the projector, its whole export stands in
 // place of the weights, so that nothing of what was trained is lost without a word. Adapters must be merged by the user, who may want
@@ -22,7 +22,7 @@ func Chained(r *recipes.Recipe, stage string) (*recipes.Recipe, error) {
 		return r, nil
 	}
 	run := runs.RunDir(r, before)
-	export := filepath.Join(run, "export")
+	export := filepath.Join(run, runs.ExportDir)
 	if checkpoints.Exists(filepath.Join(export, model.AdapterConfig)) && r.Model.Projector.Weights == "" {
 		return nil, failure.Inputf("%s trained adapters, which %s would leave out: add them to their weights "+
 			"(llavatrain merge %s --out FOLDER), name that folder in model.vision.weights, model.language.weights and "+
@@ -45,7 +45,7 @@ func ProjectorFile(r *recipes.Recipe, stage string) (string, error) {
 	if !ok || !hasStage(r, before) {
 		return "", nil
 	}
-	file := model.ProjectorFile(filepath.Join(runs.RunDir(r, before), "export"))
+	file := model.ProjectorFile(filepath.Join(runs.RunDir(r, before), runs.ExportDir))
 	if !checkpoints.Exists(file) {
 		return "", failure.Inputf("%s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
 			r.Name, before, file, before)
@@ -66,7 +66,7 @@ func ChosenStages(r *recipes.Recipe, only string) (names []string, err error) {
 		}
 		return []string{only}, nil
 	}
-	for _, name := range []string{"pretrain", "finetune"} {
+	for _, name := range recipes.StageNames {
 		if hasStage(r, name) {
 			names = append(names, name)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -62,7 +63,7 @@ func stageFolder(path string) (string, error) {
 		return path, nil
 	}
 	var stages []string
-	for _, stage := range []string{"pretrain", "finetune"} {
+	for _, stage := range recipes.StageNames {
 		if dir := filepath.Join(path, stage); isStage(dir) {
 			stages = append(stages, dir)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
 )
@@ -53,7 +54,7 @@ func NewPreview(p *program.Program) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.Stage, "stage", "finetune", "`NAME` of the stage: pretrain or finetune")
+	f.StringVar(&o.Stage, "stage", recipes.StageFinetune, "`NAME` of the stage: pretrain or finetune")
 	f.StringVar(&o.Row, "row", "", "`ROW` from 0, of the first data set; DATA:ROW of another")
 	f.StringVar(&o.ID, "id", "", "the first row with this `ID`")
 	f.BoolVar(&o.Random, "random", false, "any row")

@@ -61,9 +61,9 @@ func NewShard(p *program.Program) *cobra.Command {
 func onlyStage(r *recipes.Recipe) (string, error) {
 	switch {
 	case r.Pretrain == nil:
-		return "finetune", nil
+		return recipes.StageFinetune, nil
 	case r.Finetune == nil:
-		return "pretrain", nil
+		return recipes.StagePretrain, nil
 	}
 	return "", failure.Inputf("recipe %q has both stages: say which with --stage pretrain or --stage finetune", r.Path)
 }

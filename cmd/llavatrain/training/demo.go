@@ -67,8 +67,11 @@ func (d demo) run(ctx context.Context) error {
 		return err
 	}
 	for _, stage := range []struct{ name, what string }{
-		{"pretrain", "Stage 1: a new projector learns to show pictures to a language model that stays as it is."},
-		{"finetune", "Stage 2: the language model learns to answer questions about pictures. So far it has only described some, so its first\nanswers are wrong and it is sure of them: the loss begins high."},
+		{recipes.StagePretrain,
+			"Stage 1: a new projector learns to show pictures to a language model that stays as it is."},
+		{recipes.StageFinetune, "Stage 2: the language model learns to answer questions about pictures. " +
+			"So far it has only described some, so its first\n" +
+			"answers are wrong and it is sure of them: the loss begins high."},
 	} {
 		fmt.Fprintf(d.Err, "\n%s\n", stage.what)
 		if err := d.runCommand(ctx, stage.name, recipe, "--runs", d.runs, "--overwrite", "--set", "seed="+strconv.FormatUint(d.seed, 10)); err != nil {
@@ -114,7 +117,7 @@ func (d demo) runCommand(ctx context.Context, args ...string) error {
 func (d demo) measure(ctx context.Context) error {
 	terminal := program.NewTerminal(d.Err)
 	defer terminal.Close()
-	exam, err := newExam(filepath.Join(d.dir, "finetune"), filepath.Join(d.dir, "data"), terminal)
+	exam, err := newExam(filepath.Join(d.dir, recipes.StageFinetune), filepath.Join(d.dir, "data"), terminal)
 	if err != nil {
 		return err
 	}
@@ -133,7 +136,7 @@ func (d demo) measure(ctx context.Context) error {
 		return err
 	}
 	terminal.Close()
-	first, last, err := firstAndLastLoss(filepath.Join(d.dir, "pretrain", "metrics.jsonl"))
+	first, last, err := firstAndLastLoss(filepath.Join(d.dir, recipes.StagePretrain, runs.MetricsFile))
 	if err != nil {
 		return err
 	}
@@ -159,9 +162,11 @@ func (d demo) show(exam *exam, fresh, unseen answers, r demoResult) {
 	fmt.Fprintf(d.Out, "exact answers, never-seen pairs      %5.1f %%\n", 100*r.UnseenAccuracy)
 	fmt.Fprintf(d.Out, "the same with pictures shuffled      %5.1f %%   (guessing the commonest answer: %.1f %%)\n", 100*r.ShuffledAccuracy, 100*r.GuessAccuracy)
 	fmt.Fprintf(d.Out, "%d questions, %.0f seconds in all\n\n", r.Questions, r.Seconds)
-	fmt.Fprintf(d.Out, "Look next: %s (the recipe), %s (every step),\n", filepath.Join(d.dir, "shapes.yaml"), filepath.Join(d.dir, "finetune", "metrics.jsonl"))
+	fmt.Fprintf(d.Out, "Look next: %s (the recipe), %s (every step),\n",
+		filepath.Join(d.dir, "shapes.yaml"), filepath.Join(d.dir, recipes.StageFinetune, runs.MetricsFile))
 	fmt.Fprintf(d.Out, "or ask yourself:\n  llavatrain generate %s --image %s --prompt %q\n",
-		filepath.Join(d.dir, "finetune"), filepath.Join(d.dir, "data", "images", fresh[0].Image), fresh[0].Text)
+		filepath.Join(d.dir, recipes.StageFinetune),
+		filepath.Join(d.dir, "data", "images", fresh[0].Image), fresh[0].Text)
 }
 
 func firstAndLastLoss(metrics string) (first, last float64, err error) {

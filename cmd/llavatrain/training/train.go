@@ -6,16 +6,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
 )
 
 func NewPretrain(p *program.Program) *cobra.Command {
-	return newStage(p, "pretrain", "Train the projector: the recipe's pretrain section")
+	return newStage(p, recipes.StagePretrain, "Train the projector: the recipe's pretrain section")
 }
 
 func NewFinetune(p *program.Program) *cobra.Command {
-	return newStage(p, "finetune", "Tune on instructions: the recipe's finetune section")
+	return newStage(p, recipes.StageFinetune, "Tune on instructions: the recipe's finetune section")
 }
 
 // newest is what --resume means without a checkpoint.
