@@ -22,11 +22,11 @@ type evaluator struct {
 }
 
 // openEvaluator opens the rows of the stage's eval section; nil if it has none.
-func openEvaluator(r *recipes.Recipe, stage *recipes.Stage, reading *input.Reading, report runs.Report) (*evaluator, error) {
+func openEvaluator(r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, report runs.Report) (*evaluator, error) {
 	if stage.Eval == nil {
 		return nil, nil
 	}
-	d, err := score.OpenScored(r, stage, stage.Eval.Data, reading, report)
+	d, err := score.OpenScored(r, stage, stage.Eval.Data, preprocessor, report)
 	if err != nil {
 		return nil, failure.Under("eval.", err)
 	}

@@ -125,7 +125,7 @@ func (t *trainer) writeBeside(dir, base string) error {
 		if err != nil {
 			return err
 		}
-		return export.WriteFolder(t.data.Reading, dir, config)
+		return export.WriteFolder(t.data.Preprocessor, dir, config)
 	case stem(model.AdapterFile):
 		config, err := t.model.DescribeAdapters(t.recipe.Model.Language.Weights)
 		if err != nil {

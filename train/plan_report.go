@@ -154,11 +154,11 @@ const sampledSteps = 32
 
 // sample reads the rows of the first steps as a run does, without their images.
 func (out *Planned) sample(r *recipes.Recipe, stage *recipes.Stage, p *plan, size modelSize, o PlanOptions) error {
-	reading, err := input.OpenReading(r.Model)
+	preprocessor, err := input.OpenPreprocessor(r.Model)
 	if err != nil {
 		return err
 	}
-	d, err := input.OpenDataset(r, stage, reading, o.Report)
+	d, err := input.OpenDataset(r, stage, preprocessor, o.Report)
 	if err != nil {
 		return err
 	}

@@ -105,14 +105,14 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 
 // open opens data, model and optimizer in the state of the start.
 func (t *trainer) open(stage *recipes.Stage, from start) error {
-	reading, err := input.OpenReading(t.recipe.Model)
+	preprocessor, err := input.OpenPreprocessor(t.recipe.Model)
 	if err != nil {
 		return err
 	}
-	if t.data, err = input.OpenDataset(t.recipe, stage, reading, t.report); err != nil {
+	if t.data, err = input.OpenDataset(t.recipe, stage, preprocessor, t.report); err != nil {
 		return err
 	}
-	if t.eval, err = openEvaluator(t.recipe, stage, reading, t.report); err != nil {
+	if t.eval, err = openEvaluator(t.recipe, stage, preprocessor, t.report); err != nil {
 		return failure.Under(t.options.Stage+".", err)
 	}
 	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state.Engine); err != nil {
@@ -166,7 +166,7 @@ func (t *trainer) openModel(o model.OpenOptions) (err error) {
 
 // checkModel makes sure that model and recipe fit, and decides on recomputation.
 func (t *trainer) checkModel() error {
-	if err := Fits(t.recipe, t.plan.stage, t.data.Reading, t.model); err != nil {
+	if err := Fits(t.recipe, t.plan.stage, t.data.Preprocessor, t.model); err != nil {
 		return err
 	}
 	auto := t.plan.stage.Batch.Micro == recipes.Auto && t.savedMicro == ""
@@ -175,9 +175,9 @@ func (t *trainer) checkModel() error {
 }
 
 // Fits makes sure that the tokenizer and the lengths suit the model, and that every part that should train does.
-func Fits(r *recipes.Recipe, stage *recipes.Stage, reading *input.Reading, m *model.LLaVA) error {
+func Fits(r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, m *model.LLaVA) error {
 	shape := m.Language.Describe()
-	if err := reading.Fits(shape); err != nil {
+	if err := preprocessor.Fits(shape); err != nil {
 		return err
 	}
 	if length := int64(r.Model.Language.MaxLength); length > shape.MaxPositions {

@@ -188,18 +188,18 @@ func pick(t *testing.T, from string, indices []int, to string) {
 func scoreFile(t *testing.T, m recipes.Model, rows recipes.Data) (scores []score.RowScore) {
 	t.Helper()
 	torchtest.NoLeaks(t)
-	reading, err := input.OpenReading(m)
+	preprocessor, err := input.OpenPreprocessor(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := reading.Processor.Table()
+	table := preprocessor.Processor.Table()
 	llava, err := model.Open(m, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table[:]})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer llava.Free()
 	o := score.ScoreOptions{Model: m, Data: rows, Template: "vicuna_v1", Image: "pad"}
-	err = score.Score(context.Background(), llava, reading, o, runs.Silent{}, func(row score.RowScore) error {
+	err = score.Score(context.Background(), llava, preprocessor, o, runs.Silent{}, func(row score.RowScore) error {
 		scores = append(scores, row)
 		return nil
 	})

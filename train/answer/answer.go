@@ -14,7 +14,7 @@ import (
 // Answerer is an opened model that answers questions about pictures.
 type Answerer struct {
 	located
-	*input.Reading
+	*input.Preprocessor
 	LLaVA   *model.LLaVA
 	encoder *data.Encoder
 }
@@ -25,7 +25,7 @@ func OpenAnswerer(path string, report runs.Report) (*Answerer, error) {
 		return nil, err
 	}
 	a := &Answerer{located: where}
-	if a.Reading, err = input.OpenReading(where.Model); err != nil {
+	if a.Preprocessor, err = input.OpenPreprocessor(where.Model); err != nil {
 		return nil, err
 	}
 	template, err := data.OpenTemplate(where.Template)

@@ -73,11 +73,11 @@ func Check(r *recipes.Recipe, o CheckOptions) (Checked, error) {
 
 // stageCheck is the check of one stage under way.
 type stageCheck struct {
-	recipe  *recipes.Recipe
-	stage   *recipes.Stage
-	reading *input.Reading
-	options CheckOptions
-	found   StageChecked
+	recipe       *recipes.Recipe
+	stage        *recipes.Stage
+	preprocessor *input.Preprocessor
+	options      CheckOptions
+	found        StageChecked
 }
 
 // fail lists what would end the run, each thing once. It returns an error that is not about what the user gave.
@@ -106,8 +106,8 @@ func (s *stageCheck) run() error {
 	if _, _, err := train.Placement(s.recipe.Device, s.recipe.Dtype); err != nil {
 		s.note("not on this machine: %v", err)
 	}
-	reading, err := input.OpenReading(s.recipe.Model)
-	s.reading = reading
+	preprocessor, err := input.OpenPreprocessor(s.recipe.Model)
+	s.preprocessor = preprocessor
 	if err := cmp.Or(s.fail(err), s.fail(s.model())); err != nil {
 		return err
 	}
@@ -149,16 +149,16 @@ func (s *stageCheck) model() error {
 		return err
 	}
 	defer m.Free()
-	if s.reading == nil {
+	if s.preprocessor == nil {
 		return nil
 	}
-	return train.Fits(s.recipe, s.stage, s.reading, m)
+	return train.Fits(s.recipe, s.stage, s.preprocessor, m)
 }
 
 // rows opens the stage's data, nil where it cannot be read.
 func (s *stageCheck) rows() (*input.Dataset, error) {
-	if s.reading != nil {
-		return input.OpenRows(s.recipe, s.stage, s.reading, s.options.Report)
+	if s.preprocessor != nil {
+		return input.OpenRows(s.recipe, s.stage, s.preprocessor, s.options.Report)
 	}
 	_, err := data.OpenTemplate(s.stage.Template)
 	return nil, failure.Join(err, input.TryFiles(s.stage, nil, s.options.Report))
@@ -171,7 +171,7 @@ func (s *stageCheck) heldOut() error {
 	}
 	held := *s.stage
 	held.Data = s.stage.Eval.Data
-	return failure.Under("eval.", input.TryFiles(&held, s.reading, s.options.Report))
+	return failure.Under("eval.", input.TryFiles(&held, s.preprocessor, s.options.Report))
 }
 
 // judge says whether the rows that would be skipped end the run, and at which step.

@@ -38,14 +38,14 @@ func (c Conversion) Run() error {
 		return err
 	}
 	defer contents.Close()
-	reading, err := input.OpenReading(c.Model)
+	preprocessor, err := input.OpenPreprocessor(c.Model)
 	if err == nil {
-		err = reading.Fits(contents.Language())
+		err = preprocessor.Fits(contents.Language())
 	}
 	if err != nil {
 		return err
 	}
-	marks := marksOf(reading)
+	marks := marksOf(preprocessor)
 	switch {
 	case c.Dtype != "":
 	case c.Format == "adapter":
@@ -60,21 +60,21 @@ func (c Conversion) Run() error {
 	if err := checkpoints.NeedSpace(c.Out, Size(export.Tensors)); err != nil {
 		return fmt.Errorf("model: %w", err)
 	}
-	return checkpoints.Publish(c.Out, func(dir string) error { return c.write(dir, export, reading, marks) })
+	return checkpoints.Publish(c.Out, func(dir string) error { return c.write(dir, export, preprocessor, marks) })
 }
 
-func (c Conversion) write(dir string, export *model.Export, reading *input.Reading, marks marks) error {
+func (c Conversion) write(dir string, export *model.Export, preprocessor *input.Preprocessor, marks marks) error {
 	switch c.Format {
 	case "projector":
 		return c.writeAlone(dir, "config.json", model.ProjectorFile(""), export)
 	case "adapter":
 		return c.writeAlone(dir, model.AdapterConfig, model.AdapterFile, export)
 	case "hf":
-		if err := c.writeProcessor(dir, export, reading, marks); err != nil {
+		if err := c.writeProcessor(dir, export, preprocessor, marks); err != nil {
 			return err
 		}
 	default:
-		if err := WriteFolder(reading, dir, export.Config); err != nil {
+		if err := WriteFolder(preprocessor, dir, export.Config); err != nil {
 			return err
 		}
 	}
@@ -125,15 +125,15 @@ func (c Conversion) writeWeights(dir string, export *model.Export) error {
 // writeProcessor writes what transformers' AutoProcessor wants beside the weights: the two marks in the tokenizer's files, how pictures
 // and placeholders are made, the chat template, and a generation configuration of its own: published ones hold values that newer
 // versions refuse to save again.
-func (c Conversion) writeProcessor(dir string, export *model.Export, reading *input.Reading, marks marks) error {
-	if err := WriteFolder(reading, dir, export.Config); err != nil {
+func (c Conversion) writeProcessor(dir string, export *model.Export, preprocessor *input.Preprocessor, marks marks) error {
+	if err := WriteFolder(preprocessor, dir, export.Config); err != nil {
 		return err
 	}
-	if err := writeFast(reading, dir); err != nil {
+	if err := writeFast(preprocessor, dir); err != nil {
 		return err
 	}
 	class := "LlamaTokenizer"
-	if _, name := reading.Tokenizer.File(); name == "tokenizer.json" {
+	if _, name := preprocessor.Tokenizer.File(); name == "tokenizer.json" {
 		class = "PreTrainedTokenizerFast"
 	}
 	if err := marks.write(dir, class); err != nil {
@@ -143,12 +143,12 @@ func (c Conversion) writeProcessor(dir string, export *model.Export, reading *in
 	if err != nil {
 		return err
 	}
-	generation, err := c.generation(reading, template, marks)
+	generation, err := c.generation(preprocessor, template, marks)
 	if err != nil {
 		return err
 	}
 	for name, text := range map[string][]byte{
-		"processor_config.json": export.Processor, "generation_config.json": generation, "chat_template.jinja": []byte(template.Chat(reading.Tokenizer)),
+		"processor_config.json": export.Processor, "generation_config.json": generation, "chat_template.jinja": []byte(template.Chat(preprocessor.Tokenizer)),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o666); err != nil {
 			return err
@@ -158,13 +158,13 @@ func (c Conversion) writeProcessor(dir string, export *model.Export, reading *in
 }
 
 // generation is generation_config.json: the tokens that begin and end an answer.
-func (c Conversion) generation(reading *input.Reading, template *data.Template, marks marks) ([]byte, error) {
-	encoder, err := data.NewEncoder(reading.Tokenizer, template, c.Model.Language.MaxLength, reading.Positions)
+func (c Conversion) generation(preprocessor *input.Preprocessor, template *data.Template, marks marks) ([]byte, error) {
+	encoder, err := data.NewEncoder(preprocessor.Tokenizer, template, c.Model.Language.MaxLength, preprocessor.Positions)
 	if err != nil {
 		return nil, err
 	}
 	config := object{"_from_model_config": true, "pad_token_id": marks.pad}
-	if bos := reading.Tokenizer.BOS(); bos >= 0 {
+	if bos := preprocessor.Tokenizer.BOS(); bos >= 0 {
 		config["bos_token_id"] = bos
 	}
 	ids, _ := encoder.Stop()
@@ -175,12 +175,12 @@ func (c Conversion) generation(reading *input.Reading, template *data.Template, 
 }
 
 // writeFast adds the tokenizer.json that newer versions of transformers want, where the model came without.
-func writeFast(r *input.Reading, dir string) error {
+func writeFast(p *input.Preprocessor, dir string) error {
 	path := filepath.Join(dir, "tokenizer.json")
 	if checkpoints.Exists(path) {
 		return nil
 	}
-	fast, err := r.Tokenizer.Fast()
+	fast, err := p.Tokenizer.Fast()
 	if err != nil {
 		return err
 	}

@@ -29,10 +29,10 @@ func (m marks) ids() model.Marks { return model.Marks{Image: m.image, Pad: m.pad
 type object = map[string]any
 
 // marksOf looks for the two tokens among those of the tokenizer.
-func marksOf(r *input.Reading) (m marks) {
-	next := int64(r.Tokenizer.VocabSize())
+func marksOf(p *input.Preprocessor) (m marks) {
+	next := int64(p.Tokenizer.VocabSize())
 	take := func(text string) int64 {
-		if id, ok := r.Tokenizer.Special(text); ok {
+		if id, ok := p.Tokenizer.Special(text); ok {
 			return int64(id)
 		}
 		next++

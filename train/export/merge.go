@@ -33,11 +33,11 @@ func (m Merging) Run() error {
 	if len(m.Open.LoRA) == 0 {
 		return failure.Inputf("the model was not trained by adapters (lora): there is nothing to merge")
 	}
-	reading, err := input.OpenReading(m.Model)
+	preprocessor, err := input.OpenPreprocessor(m.Model)
 	if err != nil {
 		return err
 	}
-	table := reading.Processor.Table()
+	table := preprocessor.Processor.Table()
 	m.Open.Device, m.Open.Dtype, m.Open.Normalization = m.Device, torch.Float32, table[:]
 	m.Open.Progress = func(done, total int64) { m.Report.Progress("loading weights", done, total) }
 	llava, err := model.Open(m.Model, m.Open)
@@ -50,10 +50,10 @@ func (m Merging) Run() error {
 		return err
 	}
 	m.Report.Say(fmt.Sprintf("the logits of a fixed prompt moved by %.2g of the largest; %g is allowed", moved, model.MergeTolerance))
-	return m.write(llava, reading)
+	return m.write(llava, preprocessor)
 }
 
-func (m Merging) write(llava *model.LLaVA, reading *input.Reading) error {
+func (m Merging) write(llava *model.LLaVA, preprocessor *input.Preprocessor) error {
 	config, err := llava.Config(m.Model, m.Notes, StoredDtype(m.Dtype))
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (m Merging) write(llava *model.LLaVA, reading *input.Reading) error {
 		return fmt.Errorf("model: %w", err)
 	}
 	return checkpoints.Publish(m.Out, func(dir string) error {
-		if err := WriteFolder(reading, dir, config); err != nil {
+		if err := WriteFolder(preprocessor, dir, config); err != nil {
 			return err
 		}
 		return out.Write(dir, m.Report)

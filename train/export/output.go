@@ -59,14 +59,14 @@ func Size(infos []checkpoints.Info) (bytes int64) {
 }
 
 // WriteFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
-func WriteFolder(r *input.Reading, dir string, config []byte) error {
+func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), r.Processor.JSON(), 0o666); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), p.Processor.JSON(), 0o666); err != nil {
 		return err
 	}
-	tokenizer, tokenizerName := r.Tokenizer.File()
+	tokenizer, tokenizerName := p.Tokenizer.File()
 	from := filepath.Dir(tokenizer)
 	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "tokenizer.json"} {
 		if err := copyFile(filepath.Join(from, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -27,25 +27,25 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Reading is what a stage and a generation share: how text and pictures become numbers for a model.
-type Reading struct {
+// Preprocessor turns text and images into a model's input, in training, scoring and generation.
+type Preprocessor struct {
 	Tokenizer *tokenizer.Tokenizer
 	Processor *picture.Processor
 	Tower     model.TowerShape
 	Positions picture.Positions // of each picture, by the configuration of tower and projector
 }
 
-// OpenReading opens the tokenizer and the image processor that belong to a model. Where both fail the error says so of each.
-func OpenReading(m recipes.Model) (_ *Reading, err error) {
+// OpenPreprocessor opens the tokenizer and the image processor that belong to a model. Where both fail the error says so of each.
+func OpenPreprocessor(m recipes.Model) (_ *Preprocessor, err error) {
 	defer failure.MarkInput(&err)
-	r := &Reading{}
+	r := &Preprocessor{}
 	if err := failure.Join(r.openVision(m.Vision), r.openTokenizer(m.Language)); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *Reading) openVision(v recipes.Vision) (err error) {
+func (r *Preprocessor) openVision(v recipes.Vision) (err error) {
 	if r.Tower, err = model.DescribeTower(v); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (r *Reading) openVision(v recipes.Vision) (err error) {
 	return nil
 }
 
-func (r *Reading) openTokenizer(l recipes.Language) error {
+func (r *Preprocessor) openTokenizer(l recipes.Language) error {
 	path, err := tokenizerPath(l)
 	if err != nil {
 		return err
@@ -68,8 +68,8 @@ func (r *Reading) openTokenizer(l recipes.Language) error {
 }
 
 // Fits makes sure that the language model has a row for every piece of the tokenizer. It may have more: published models are padded.
-func (r *Reading) Fits(language model.LanguageShape) error {
-	if v := int64(r.Tokenizer.VocabSize()); v > language.VocabSize {
+func (p *Preprocessor) Fits(language model.LanguageShape) error {
+	if v := int64(p.Tokenizer.VocabSize()); v > language.VocabSize {
 		return failure.Inputf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together. "+
 			"Name the model's own tokenizer as model.language.tokenizer.path", v, language.VocabSize)
 	}
@@ -77,8 +77,8 @@ func (r *Reading) Fits(language model.LanguageShape) error {
 }
 
 // Picture prepares a decoded picture for the tower; aspect is square or pad.
-func (r *Reading) Picture(decoded *picture.RGB, aspect string) picture.Picture {
-	return picture.Picture{Pixels: r.Processor.Prepare(decoded, aspect), Width: decoded.W, Height: decoded.H}
+func (p *Preprocessor) Picture(decoded *picture.RGB, aspect string) picture.Picture {
+	return picture.Picture{Pixels: p.Processor.Prepare(decoded, aspect), Width: decoded.W, Height: decoded.H}
 }
 
 // Input is a batch as the model takes it.
@@ -129,7 +129,7 @@ func tokenizerPath(l recipes.Language) (string, error) {
 
 // Dataset is the opened data of one stage.
 type Dataset struct {
-	*Reading
+	*Preprocessor
 	Stage   *recipes.Stage
 	Encoder *data.Encoder
 	Sources []rows.Source
@@ -139,8 +139,8 @@ type Dataset struct {
 	Steps   data.Plan
 }
 
-func OpenDataset(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report runs.Report) (*Dataset, error) {
-	d, err := OpenRows(r, stage, reading, report)
+func OpenDataset(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Report) (*Dataset, error) {
+	d, err := OpenRows(r, stage, preprocessor, report)
 	if err != nil {
 		return nil, err
 	}
@@ -152,8 +152,8 @@ func OpenDataset(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, repo
 }
 
 // OpenRows opens everything but the order of the rows. Of several files that cannot be opened the error names each.
-func OpenRows(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report runs.Report) (*Dataset, error) {
-	d := &Dataset{Reading: reading, Stage: stage}
+func OpenRows(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Report) (*Dataset, error) {
+	d := &Dataset{Reading: preprocessor, Stage: stage}
 	template, err := data.OpenTemplate(stage.Template)
 	if err == nil {
 		d.Encoder, err = data.NewEncoder(d.Tokenizer, template, r.Model.Language.MaxLength, d.Positions)
@@ -168,9 +168,9 @@ func OpenRows(r *recipes.Recipe, stage *recipes.Stage, reading *Reading, report 
 	return d, nil
 }
 
-// TryFiles says which files of a stage's data cannot be opened. reading may be nil; it is what shards must have been written for.
-func TryFiles(stage *recipes.Stage, reading *Reading, report runs.Report) error {
-	d := &Dataset{Reading: reading, Stage: stage}
+// TryFiles says which files of a stage's data cannot be opened. preprocessor may be nil; it is what shards must have been written for.
+func TryFiles(stage *recipes.Stage, preprocessor *Preprocessor, report runs.Report) error {
+	d := &Dataset{Reading: preprocessor, Stage: stage}
 	defer d.Close()
 	return d.openFiles(report)
 }
@@ -219,7 +219,7 @@ func (d *Dataset) openShards(dir string) error {
 		return fmt.Errorf("shards: %w", err)
 	}
 	d.Sources = append(d.Sources, shards)
-	if d.Reading == nil {
+	if d.Preprocessor == nil {
 		return nil
 	}
 	if err := d.suits(shards.Pixels()); err != nil {

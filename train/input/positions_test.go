@@ -61,9 +61,9 @@ func openSized(t *testing.T, positions picture.Positions) *Dataset {
 		Template: "v1", Image: "square", Order: "sequential", Epochs: 1, Batch: recipes.Batch{Global: 2},
 		Data: []recipes.Data{{Path: path, Images: dir, Weight: 1}},
 	}
-	reading := &Reading{Tokenizer: opened, Processor: picture.CLIPProcessor(28), Positions: positions}
+	preprocessor := &Preprocessor{Tokenizer: opened, Processor: picture.CLIPProcessor(28), Positions: positions}
 	r := &recipes.Recipe{Model: recipes.Model{Language: recipes.Language{MaxLength: 512}}}
-	d, err := OpenDataset(r, stage, reading, runs.Silent{})
+	d, err := OpenDataset(r, stage, preprocessor, runs.Silent{})
 	if err != nil {
 		t.Fatal(err)
 	}

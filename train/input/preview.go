@@ -45,11 +45,11 @@ func OpenPreview(r *recipes.Recipe, o PreviewOptions) (Preview, error) {
 	if err != nil {
 		return Preview{}, err
 	}
-	reading, err := OpenReading(r.Model)
+	preprocessor, err := OpenPreprocessor(r.Model)
 	if err != nil {
 		return Preview{}, err
 	}
-	d, err := OpenRows(r, stage, reading, o.Report)
+	d, err := OpenRows(r, stage, preprocessor, o.Report)
 	if err != nil {
 		return Preview{}, err
 	}

@@ -92,11 +92,11 @@ func (s *sharder) open(r *recipes.Recipe) error {
 				"write a recipe for each weight, and give it to the shards of each", i)
 		}
 	}
-	reading, err := OpenReading(r.Model)
+	preprocessor, err := OpenPreprocessor(r.Model)
 	if err != nil {
 		return err
 	}
-	if s.Dataset, err = OpenDataset(r, &stage, reading, s.options.Report); err != nil {
+	if s.Dataset, err = OpenDataset(r, &stage, preprocessor, s.options.Report); err != nil {
 		return err
 	}
 	for _, source := range s.Sources {

@@ -10,7 +10,7 @@ import (
 )
 
 func TestPixelsSuitOneProcessor(t *testing.T) {
-	d := &Dataset{Reading: &Reading{Processor: picture.CLIPProcessor(28)}, Stage: &recipes.Stage{Image: "pad"}}
+	d := &Dataset{Preprocessor: &Preprocessor{Processor: picture.CLIPProcessor(28)}, Stage: &recipes.Stage{Image: "pad"}}
 	if err := d.suits(nil); err != nil {
 		t.Error(err)
 	}

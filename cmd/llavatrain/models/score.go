@@ -52,7 +52,7 @@ func NewScore(p *program.Program) *cobra.Command {
 			}
 			var table scoreTable
 			lines := json.NewEncoder(to)
-			err = score.Score(c.Context(), a.LLaVA, a.Reading, o, terminal, func(row score.RowScore) error {
+			err = score.Score(c.Context(), a.LLaVA, a.Preprocessor, o, terminal, func(row score.RowScore) error {
 				table.add(row)
 				if err := lines.Encode(row); err != nil {
 					return fmt.Errorf("%w: %w", failure.ErrStorage, err)
