@@ -202,7 +202,7 @@ const share = 0.9
 // in bf16, which change the numbers. It says why.
 func (p *plan) fitMemory(size modelSize, auto bool, maxLength, available int64) (why string) {
 	rules, dtypes := p.recomputations(size), []torch.Dtype{torch.Float32, torch.BFloat16}
-	switch p.wanted {
+	switch p.momentsSetting {
 	case "fp32", "":
 		dtypes = dtypes[:1]
 	case "bf16":
@@ -234,7 +234,7 @@ func (p *plan) recomputations(size modelSize) []nn.Recompute {
 	if p.stage.Recompute != "auto" {
 		return []nn.Recompute{nn.Recompute(p.stage.Recompute)}
 	}
-	if size.language.Selective && size.trains[recipes.PartLanguage] && (p.device != torch.CPU || p.dtype == torch.Float32 || p.elsewhere) {
+	if size.language.Selective && size.trains[recipes.PartLanguage] && (p.device != torch.CPU || p.dtype == torch.Float32 || p.hypothetical) {
 		return []nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers}
 	}
 	return []nn.Recompute{nn.RecomputeNothing, nn.RecomputeLayers}

@@ -138,7 +138,7 @@ func TestFitMemory(t *testing.T) {
 	size.language.Selective = true // a quarter of the samples before any recomputation of layers, and fp32 moments before bf16
 	for _, c := range []struct {
 		available int64
-		wanted    string
+		setting   string
 		recompute nn.Recompute
 		moments   torch.Dtype
 	}{
@@ -149,9 +149,9 @@ func TestFitMemory(t *testing.T) {
 		{needs(1, layers, torch.Float32) - 2, "auto", layers, torch.BFloat16},
 		{needs(1, layers, torch.Float32) - 2, "fp32", layers, torch.Float32}, // does not fit
 	} {
-		p := &plan{stage: &recipes.Stage{Recompute: "auto"}, dtype: torch.Float32, micro: 8, wanted: c.wanted}
+		p := &plan{stage: &recipes.Stage{Recompute: "auto"}, dtype: torch.Float32, micro: 8, momentsSetting: c.setting}
 		if p.fitMemory(size, true, 2048, c.available); p.recompute != c.recompute || p.moments != c.moments {
-			t.Errorf("%d bytes, moments %s: recompute %s, moments %v, micro %d; want %s, %v", c.available, c.wanted, p.recompute, p.moments, p.micro, c.recompute, c.moments)
+			t.Errorf("%d bytes, moments %s: recompute %s, moments %v, micro %d; want %s, %v", c.available, c.setting, p.recompute, p.moments, p.micro, c.recompute, c.moments)
 		}
 	}
 }

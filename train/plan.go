@@ -19,21 +19,21 @@ import (
 
 // plan is a stage with everything resolved that its recipe leaves open.
 type plan struct {
-	stage     *recipes.Stage
-	device    torch.Device
-	dtype     torch.Dtype
-	threads   int
-	micro     int // samples in a micro-batch; 0 when tokens decides
-	tokens    int // positions in a micro-batch; 0 when micro decides
-	recompute nn.Recompute
-	elsewhere bool        // planned for a card that is not here
-	wanted    string      // moments: auto, fp32 or bf16
-	moments   torch.Dtype // of the optimizer
-	total     int         // optimizer steps
-	schedule  func(step int) float64
-	average   loss.Average
-	trains    func(part, name string) bool
-	lora      map[string]recipes.LoRA // by part
+	stage          *recipes.Stage
+	device         torch.Device
+	dtype          torch.Dtype
+	threads        int
+	micro          int // samples in a micro-batch; 0 when tokens decides
+	tokens         int // positions in a micro-batch; 0 when micro decides
+	recompute      nn.Recompute
+	hypothetical   bool        // planned for a GPU that this machine does not have
+	momentsSetting string      // the recipe's optimizer.moments: auto, fp32 or bf16
+	moments        torch.Dtype // of the optimizer
+	total          int         // optimizer steps
+	schedule       func(step int) float64
+	average        loss.Average
+	trains         func(part, name string) bool
+	lora           map[string]recipes.LoRA // by part
 }
 
 // newPlan resolves everything but what needs the model's size.
@@ -52,9 +52,9 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 	if p.trains, err = Trains(stage.Train); err != nil {
 		return nil, err
 	}
-	p.wanted = stage.Optimizer.Moments
-	if saved["moments"] != "" && p.wanted == "auto" {
-		p.wanted = saved["moments"]
+	p.momentsSetting = stage.Optimizer.Moments
+	if saved["moments"] != "" && p.momentsSetting == "auto" {
+		p.momentsSetting = saved["moments"]
 	}
 	p.threads = resolve(r.Threads, 0, saved["threads"], DefaultThreads())
 	if p.tokens == 0 {

@@ -113,7 +113,7 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 
 // placedPlan is a plan for the recipe's device, or for a card of the stated memory.
 func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, error) {
-	p := &plan{stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters(), wanted: stage.Optimizer.Moments, elsewhere: out.DeviceMemory != 0}
+	p := &plan{stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters(), momentsSetting: stage.Optimizer.Moments, hypothetical: out.DeviceMemory != 0}
 	if out.DeviceMemory == 0 {
 		var err error
 		if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
