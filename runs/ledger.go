@@ -171,7 +171,7 @@ type LedgerRow struct {
 }
 
 // Step looks a step up, with the ids of its rows from the data sets, as far as they are what the run read. report is told where not.
-func (l *Ledger) Step(number int, report Report) (LedgerStep, error) {
+func (l *Ledger) Step(number int, report Observer) (LedgerStep, error) {
 	var found LedgerEntry
 	var known spans
 	err := l.read(func(s LedgerEntry) error {
@@ -203,7 +203,7 @@ func (l *Ledger) Step(number int, report Report) (LedgerStep, error) {
 }
 
 // name gives the rows of one data set their ids.
-func (l *Ledger) name(drawn []LedgerRow, source int, content LedgerSource, report Report) error {
+func (l *Ledger) name(drawn []LedgerRow, source int, content LedgerSource, report Observer) error {
 	opened, err := l.open(source, report)
 	if err != nil {
 		report.Say(fmt.Sprintf("data[%d] cannot be opened, so its rows have no ids here: %v", source, err))
@@ -227,7 +227,7 @@ func (l *Ledger) name(drawn []LedgerRow, source int, content LedgerSource, repor
 	return nil
 }
 
-func (l *Ledger) open(source int, report Report) (rows.Source, error) {
+func (l *Ledger) open(source int, report Observer) (rows.Source, error) {
 	switch {
 	case source >= len(l.data):
 		return nil, fmt.Errorf("%s does not name it", RecipeFile)
@@ -264,7 +264,7 @@ func (l *Ledger) explain(s *LedgerStep) (err error) {
 	return lines.Err()
 }
 
-func OpenPath(path string, report Report) (rows.Source, error) {
+func OpenPath(path string, report Observer) (rows.Source, error) {
 	source, err := rows.Open(path, func(done, total int64) { report.Progress("indexing "+filepath.Base(path), done, total) })
 	if err != nil {
 		return nil, fmt.Errorf("path: %w", err)

@@ -26,9 +26,9 @@ type Bench struct {
 	Threads int
 	Device  string
 	Dtype   string
-	Profile string      // folder for a profile of the timed steps, taken once more; "": none
-	Rows    string      // file of rows, as {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
-	Report  runs.Report // nil for nobody
+	Profile string        // folder for a profile of the timed steps, taken once more; "": none
+	Rows    string        // file of rows, as {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
+	Report  runs.Observer // nil for nobody
 }
 
 // BenchResult has the fields of the peer's timing script, so that the two can be laid side by side.

@@ -22,7 +22,7 @@ type evaluator struct {
 }
 
 // openEvaluator opens the rows of the stage's eval section; nil if it has none.
-func openEvaluator(r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, report runs.Report) (*evaluator, error) {
+func openEvaluator(r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, report runs.Observer) (*evaluator, error) {
 	if stage.Eval == nil {
 		return nil, nil
 	}

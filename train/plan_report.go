@@ -22,7 +22,7 @@ type PlanOptions struct {
 	Stage        string // pretrain or finetune; "" for all that the recipe has
 	DeviceMemory int64  // bytes of a card to plan for; 0: the device of this machine
 	TokensPerS   float64
-	Report       runs.Report
+	Report       runs.Observer
 }
 
 // Planned is what one stage takes. Its JSON is a contract with scripts.

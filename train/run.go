@@ -28,14 +28,14 @@ type Options struct {
 	StopAt    int      // save and return after this step; 0 for none
 	Accept    []string // keys of the checkpoint that may differ now
 	Profile   bool     // of steps 3 to 5 of this process, in the run folder
-	Report    runs.Report
+	Report    runs.Observer
 }
 
 // trainer is a run that is being trained.
 type trainer struct {
 	recipe    *recipes.Recipe
 	options   Options
-	report    runs.Report
+	report    runs.Observer
 	run       checkpoints.Run
 	plan      *plan
 	data      *input.Dataset

@@ -19,7 +19,7 @@ type Answerer struct {
 	encoder *data.Encoder
 }
 
-func OpenAnswerer(path string, report runs.Report) (*Answerer, error) {
+func OpenAnswerer(path string, report runs.Observer) (*Answerer, error) {
 	where, err := Locate(path)
 	if err != nil {
 		return nil, err

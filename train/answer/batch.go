@@ -23,7 +23,7 @@ type Questionnaire struct {
 }
 
 // Run answers the questions that have no answer yet, in their order.
-func (b Questionnaire) Run(out io.Writer, report runs.Report, modelPath string) error {
+func (b Questionnaire) Run(out io.Writer, report runs.Observer, modelPath string) error {
 	all, err := readQuestions(b.Questions)
 	if err != nil {
 		return err

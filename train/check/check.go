@@ -21,7 +21,7 @@ type CheckOptions struct {
 	Stage    string // pretrain or finetune; "" for all that the recipe has
 	Decode   bool   // decode every image, not only its header
 	NoTokens bool   // leave lengths and supervised tokens out
-	Report   runs.Report
+	Report   runs.Observer
 }
 
 // Checked is what a check found. Its JSON is a contract with scripts.

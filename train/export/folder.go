@@ -25,7 +25,7 @@ type Conversion struct {
 	Dtype      checkpoints.Dtype // "": that of the language model's files, F32 where they have several; of adapters F32
 	ShardBytes int64             // 0: 5 GB
 	Out        string            // a folder that does not exist yet
-	Report     runs.Report
+	Report     runs.Observer
 }
 
 // Run writes the folder: whole, or not at all.

@@ -22,7 +22,7 @@ type Merging struct {
 	Dtype  torch.Dtype // of the file; the sums and their check are in fp32
 	Notes  model.ExportNotes
 	Out    string // a folder that does not exist yet
-	Report runs.Report
+	Report runs.Observer
 }
 
 // Run writes the folder, unless the merged model computes something else than the model with adapters.

@@ -91,7 +91,7 @@ func copyFile(from, to string) error {
 }
 
 // Write writes the parameters, one at a time.
-func (o Output) Write(dir string, report runs.Report) error {
+func (o Output) Write(dir string, report runs.Observer) error {
 	infos := o.Infos()
 	w, err := checkpoints.NewWriter(dir, o.Base, shardBytes, infos)
 	if err != nil {

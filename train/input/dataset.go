@@ -139,7 +139,7 @@ type Dataset struct {
 	Steps   data.Plan
 }
 
-func OpenDataset(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Report) (*Dataset, error) {
+func OpenDataset(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Observer) (*Dataset, error) {
 	d, err := OpenRows(r, stage, preprocessor, report)
 	if err != nil {
 		return nil, err
@@ -152,8 +152,8 @@ func OpenDataset(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preproce
 }
 
 // OpenRows opens everything but the order of the rows. Of several files that cannot be opened the error names each.
-func OpenRows(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Report) (*Dataset, error) {
-	d := &Dataset{Reading: preprocessor, Stage: stage}
+func OpenRows(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Observer) (*Dataset, error) {
+	d := &Dataset{Preprocessor: preprocessor, Stage: stage}
 	template, err := data.OpenTemplate(stage.Template)
 	if err == nil {
 		d.Encoder, err = data.NewEncoder(d.Tokenizer, template, r.Model.Language.MaxLength, d.Positions)
@@ -169,14 +169,14 @@ func OpenRows(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocesso
 }
 
 // TryFiles says which files of a stage's data cannot be opened. preprocessor may be nil; it is what shards must have been written for.
-func TryFiles(stage *recipes.Stage, preprocessor *Preprocessor, report runs.Report) error {
-	d := &Dataset{Reading: preprocessor, Stage: stage}
+func TryFiles(stage *recipes.Stage, preprocessor *Preprocessor, report runs.Observer) error {
+	d := &Dataset{Preprocessor: preprocessor, Stage: stage}
 	defer d.Close()
 	return d.openFiles(report)
 }
 
 // openFiles opens all data sets and their pictures.
-func (d *Dataset) openFiles(report runs.Report) error {
+func (d *Dataset) openFiles(report runs.Observer) error {
 	var problems []error
 	for i, entry := range d.Stage.Data {
 		err := failure.Join(d.openSource(entry, report), d.openImages(entry, report))
@@ -186,7 +186,7 @@ func (d *Dataset) openFiles(report runs.Report) error {
 }
 
 // openImages opens the pictures of one data set of the recipe. Its errors start with the key at fault.
-func (d *Dataset) openImages(entry recipes.Data, report runs.Report) error {
+func (d *Dataset) openImages(entry recipes.Data, report runs.Observer) error {
 	images, err := picture.OpenImages(entry.Images, func(done, total int64) {
 		report.Progress("indexing "+filepath.Base(entry.Images), done, total)
 	})
@@ -198,7 +198,7 @@ func (d *Dataset) openImages(entry recipes.Data, report runs.Report) error {
 }
 
 // openSource opens the rows of one data set of the recipe. Its errors start with the key at fault.
-func (d *Dataset) openSource(entry recipes.Data, report runs.Report) error {
+func (d *Dataset) openSource(entry recipes.Data, report runs.Observer) error {
 	if entry.Shards != "" {
 		return d.openShards(entry.Shards)
 	}

@@ -23,7 +23,7 @@ type PreviewOptions struct {
 	Row    string // ROW, or DATA:ROW with the number of the data set
 	ID     string
 	Random bool
-	Report runs.Report
+	Report runs.Observer
 }
 
 // Preview is one sample as a model will see it.

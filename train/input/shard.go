@@ -29,7 +29,7 @@ type ShardOptions struct {
 	Dir    string
 	Pixels bool  // pictures as the tower takes them, in place of their files
 	Bytes  int64 // a shard ends with the row that reaches this size
-	Report runs.Report
+	Report runs.Observer
 }
 
 // Shard writes every row of a stage's data once, in the order of the recipe's list, and goes on where an earlier call stopped. A row

@@ -61,7 +61,7 @@ type ScoreOptions struct {
 
 // Score gives emit every row of a data set with the model's loss, in the order of the file. Rows that training would leave out have the
 // reason in the place of the loss.
-func Score(ctx context.Context, m *model.LLaVA, preprocessor *input.Preprocessor, o ScoreOptions, report runs.Report, emit func(RowScore) error) error {
+func Score(ctx context.Context, m *model.LLaVA, preprocessor *input.Preprocessor, o ScoreOptions, report runs.Observer, emit func(RowScore) error) error {
 	runtime.LockOSThread() // the engine's state belongs to the thread
 	defer runtime.UnlockOSThread()
 	d, err := OpenScored(&recipes.Recipe{Model: o.Model}, &recipes.Stage{Template: o.Template, Image: o.Image}, []recipes.Data{o.Data}, preprocessor, report)
@@ -78,7 +78,7 @@ func Score(ctx context.Context, m *model.LLaVA, preprocessor *input.Preprocessor
 }
 
 // OpenScored opens rows that are scored in the order of their files. Template and picture are those of a stage.
-func OpenScored(r *recipes.Recipe, as *recipes.Stage, rows []recipes.Data, preprocessor *input.Preprocessor, report runs.Report) (*input.Dataset, error) {
+func OpenScored(r *recipes.Recipe, as *recipes.Stage, rows []recipes.Data, preprocessor *input.Preprocessor, report runs.Observer) (*input.Dataset, error) {
 	const together = 64 // rows that are read ahead at a time; it changes no number
 	stage := &recipes.Stage{
 		Data: rows, Template: as.Template, Image: as.Image, Order: "sequential", Batch: recipes.Batch{Global: together}, Epochs: 1,

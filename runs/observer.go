@@ -1,13 +1,13 @@
 package runs
 
-// Report is told what a run does. Calls come from the run's own goroutine.
-type Report interface {
+// Observer is told what a run does. All calls come from the run's goroutine.
+type Observer interface {
 	Say(line string)                         // something the user should read once
-	Progress(what string, done, total int64) // of long work beside the steps; done == total ends it
+	Progress(what string, done, total int64) // of long work other than steps; done == total ends it
 	Step(m Metrics, total int)               // an optimizer step of total
 }
 
-// Silent is a report that nobody reads.
+// Silent is an observer that ignores everything.
 type Silent struct{}
 
 func (Silent) Say(string) {}
