@@ -31,7 +31,7 @@ var ErrInterrupted = errors.New("interrupted")
 // RunDir is the folder of one stage of a recipe's run.
 func RunDir(r *recipes.Recipe, stage string) string { return filepath.Join(r.Runs, r.Name, stage) }
 
-// grouped writes a number with its thousands apart: 4,198,400.
+// Grouped formats a number with commas between thousands: 4,198,400.
 func Grouped(n int64) string {
 	text := fmt.Sprint(n)
 	for i := len(text) - 3; i > 0; i -= 3 {
