@@ -9,6 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // saveOnce writes a checkpoint of the given step unless it was the last thing saved.

@@ -26,7 +26,7 @@ func (t *trainer) trainsPart(part string) bool {
 
 // projector is in fp32, without adapters.
 func (t *trainer) projector() export.Output {
-	weights := export.Choose(t.model.Params.All(), func(p *nn.Param) bool { return p.Part == recipes.PartProjector && !p.Adapter })
+	weights := export.Select(t.model.Params.All(), func(p *nn.Param) bool { return p.Part == recipes.PartProjector && !p.Adapter })
 	return export.Output{Base: "mm_projector", Params: weights, Dtype: checkpoints.F32, Name: export.AsNamed}
 }
 
@@ -37,9 +37,9 @@ func (t *trainer) outputs() (list []export.Output) {
 	switch {
 	case len(t.plan.lora) > 0:
 		list = append(list, export.Output{
-			Base: stem(model.AdapterFile), Params: export.Choose(all, func(p *nn.Param) bool { return p.Adapter }), Dtype: checkpoints.F32, Name: model.AdapterName,
+			Base: stem(model.AdapterFile), Params: export.Select(all, func(p *nn.Param) bool { return p.Adapter }), Dtype: checkpoints.F32, Name: model.AdapterName,
 		})
-		others := export.Choose(all, func(p *nn.Param) bool { return p.Trainable && !p.Adapter && p.Part != recipes.PartProjector })
+		others := export.Select(all, func(p *nn.Param) bool { return p.Trainable && !p.Adapter && p.Part != recipes.PartProjector })
 		if len(others) > 0 {
 			list = append(list, export.Output{Base: stem(model.OthersFile), Params: others, Dtype: checkpoints.F32, Name: export.AsNamed})
 		}

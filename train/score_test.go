@@ -198,7 +198,7 @@ func scoreFile(t *testing.T, m recipes.Model, rows recipes.Data) (scores []score
 		t.Fatal(err)
 	}
 	defer llava.Free()
-	o := score.ScoreOptions{Model: m, Data: rows, Template: "vicuna_v1", Image: "pad"}
+	o := score.Options{Model: m, Data: rows, Template: "vicuna_v1", Image: "pad"}
 	err = score.Score(context.Background(), llava, preprocessor, o, runs.Silent{}, func(row score.RowScore) error {
 		scores = append(scores, row)
 		return nil

@@ -16,8 +16,8 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// CheckOptions says how much of a recipe is looked at.
-type CheckOptions struct {
+// Options says how much of a recipe is looked at.
+type Options struct {
 	Stage    string // pretrain or finetune; "" for all that the recipe has
 	Decode   bool   // decode every image, not only its header
 	NoTokens bool   // leave lengths and supervised tokens out
@@ -48,7 +48,7 @@ func (c Checked) Failed() bool {
 // Check goes through everything that a run of the recipe reads: weights by their headers, every row and every image by the code that a
 // run uses. What is wrong with the recipe's files is in the result, all of it at once; an error is a fault of the disk, the engine or
 // the program.
-func Check(r *recipes.Recipe, o CheckOptions) (Checked, error) {
+func Check(r *recipes.Recipe, o Options) (Checked, error) {
 	c := Checked{Recipe: r.Path}
 	if _, err := torch.Open(); err != nil {
 		return c, err
@@ -76,7 +76,7 @@ type stageCheck struct {
 	recipe       *recipes.Recipe
 	stage        *recipes.Stage
 	preprocessor *input.Preprocessor
-	options      CheckOptions
+	options      Options
 	found        StageChecked
 }
 

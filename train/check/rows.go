@@ -18,7 +18,7 @@ import (
 type rowCheck struct {
 	*input.Dataset
 	source  int
-	options CheckOptions
+	options Options
 
 	mu     sync.Mutex
 	images map[string]lookedAt // by path

@@ -58,7 +58,7 @@ func (m Merging) write(llava *model.LLaVA, preprocessor *input.Preprocessor) err
 	if err != nil {
 		return err
 	}
-	weights := Choose(llava.Params.All(), func(p *nn.Param) bool { return !p.Adapter })
+	weights := Select(llava.Params.All(), func(p *nn.Param) bool { return !p.Adapter })
 	out := Output{"model", weights, StoredDtype(m.Dtype), AsNamed}
 	if err := checkpoints.NeedSpace(m.Out, Size(out.Infos())); err != nil {
 		return fmt.Errorf("model: %w", err)

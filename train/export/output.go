@@ -26,17 +26,20 @@ type Output struct {
 	Name   func(string) string // how the file spells a parameter
 }
 
+// AsNamed is the Name of an output whose file uses the parameters' own names.
 func AsNamed(name string) string { return name }
 
-func Choose(all []*nn.Param, wanted func(*nn.Param) bool) (chosen []*nn.Param) {
+// Select returns the parameters that keep holds for, in their order.
+func Select(all []*nn.Param, keep func(*nn.Param) bool) (selected []*nn.Param) {
 	for _, p := range all {
-		if wanted(p) {
-			chosen = append(chosen, p)
+		if keep(p) {
+			selected = append(selected, p)
 		}
 	}
-	return chosen
+	return selected
 }
 
+// Infos describes the tensors of the file.
 func (o Output) Infos() (infos []checkpoints.Info) {
 	for _, p := range o.Params {
 		infos = append(infos, checkpoints.Info{Name: o.Name(p.Name), Dtype: o.Dtype, Shape: p.Shape})
@@ -44,6 +47,7 @@ func (o Output) Infos() (infos []checkpoints.Info) {
 	return infos
 }
 
+// StoredDtype is the dtype that a model computed in d is written in: bf16 stays bf16, everything else is fp32.
 func StoredDtype(d torch.Dtype) checkpoints.Dtype {
 	if d == torch.BFloat16 {
 		return checkpoints.BF16
@@ -51,6 +55,7 @@ func StoredDtype(d torch.Dtype) checkpoints.Dtype {
 	return checkpoints.F32
 }
 
+// Size is the size of tensors in bytes.
 func Size(infos []checkpoints.Info) (bytes int64) {
 	for _, info := range infos {
 		bytes += info.Bytes()

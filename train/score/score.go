@@ -51,8 +51,8 @@ func (t Total) Add(s Scored) Total {
 // Mean is the loss of a supervised token, NaN without any.
 func (t Total) Mean() float64 { return t.Loss / float64(t.SupervisedTokens) }
 
-// ScoreOptions says which rows are scored and how they are read.
-type ScoreOptions struct {
+// Options says which rows are scored and how they are read.
+type Options struct {
 	Model    recipes.Model // what the model was opened from
 	Data     recipes.Data
 	Template string
@@ -61,7 +61,7 @@ type ScoreOptions struct {
 
 // Score gives emit every row of a data set with the model's loss, in the order of the file. Rows that training would leave out have the
 // reason in the place of the loss.
-func Score(ctx context.Context, m *model.LLaVA, preprocessor *input.Preprocessor, o ScoreOptions, report runs.Observer, emit func(RowScore) error) error {
+func Score(ctx context.Context, m *model.LLaVA, preprocessor *input.Preprocessor, o Options, report runs.Observer, emit func(RowScore) error) error {
 	runtime.LockOSThread() // the engine's state belongs to the thread
 	defer runtime.UnlockOSThread()
 	d, err := OpenScored(&recipes.Recipe{Model: o.Model}, &recipes.Stage{Template: o.Template, Image: o.Image}, []recipes.Data{o.Data}, preprocessor, report)

@@ -16,7 +16,7 @@ import (
 func NewCheck(p *program.Program) *cobra.Command {
 	var set []string
 	var asJSON bool
-	var o check.CheckOptions
+	var o check.Options
 	c := &cobra.Command{
 		Use:   "check [RECIPE]",
 		Short: "Look at everything that a run would read: weights, tokenizer, every row, every image",

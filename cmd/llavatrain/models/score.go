@@ -46,7 +46,7 @@ func NewScore(p *program.Program) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			o := score.ScoreOptions{
+			o := score.Options{
 				Model: a.Model, Template: cmp.Or(template, a.Template), Image: cmp.Or(a.Aspect, "square"),
 				Data: recipes.Data{Path: args[1], Images: cmp.Or(images, filepath.Dir(args[1])), Weight: 1},
 			}
