@@ -13,9 +13,9 @@ import (
 // previousStage says which stage of the same recipe a stage goes on from.
 var previousStage = map[string]string{recipes.StageFinetune: recipes.StagePretrain}
 
-// Chained is the recipe with which a stage begins: where the stage before it trained more than the projector, its whole export stands in
-// place of the weights, so that nothing of what was trained is lost without a word. Adapters must be merged by the user, who may want
-// them in another dtype. A projector alone is projectorFile's business.
+// Chained returns the recipe that a stage starts with. If the stage before it trained more than the projector, its
+// whole export replaces the recipe's weights, so that nothing that was trained is lost silently. Adapters must be
+// merged by the user, who may want them in another dtype. For an export of only the projector see ProjectorFile.
 func Chained(r *recipes.Recipe, stage string) (*recipes.Recipe, error) {
 	before, ok := previousStage[stage]
 	if !ok || !hasStage(r, before) {
@@ -24,7 +24,7 @@ func Chained(r *recipes.Recipe, stage string) (*recipes.Recipe, error) {
 	run := runs.RunDir(r, before)
 	export := filepath.Join(run, runs.ExportDir)
 	if checkpoints.Exists(filepath.Join(export, model.AdapterConfig)) && r.Model.Projector.Weights == "" {
-		return nil, failure.Inputf("%s trained adapters, which %s would leave out: add them to their weights "+
+		return nil, failure.Inputf("%s trained adapters, which %s would leave out: merge them into the weights "+
 			"(llavatrain merge %s --out FOLDER), name that folder in model.vision.weights, model.language.weights and "+
 			"model.projector.weights, and run %s", before, stage, run, stage)
 	}
@@ -37,6 +37,8 @@ func Chained(r *recipes.Recipe, stage string) (*recipes.Recipe, error) {
 	return &next, nil
 }
 
+// ProjectorFile is the file that a stage's projector starts from: the recipe's, or the export of the stage before it;
+// "" if the projector starts at random.
 func ProjectorFile(r *recipes.Recipe, stage string) (string, error) {
 	if path := r.Model.Projector.Weights; path != "" {
 		return path, nil
@@ -47,8 +49,8 @@ func ProjectorFile(r *recipes.Recipe, stage string) (string, error) {
 	}
 	file := model.ProjectorFile(filepath.Join(runs.RunDir(r, before), runs.ExportDir))
 	if !checkpoints.Exists(file) {
-		return "", failure.Inputf("%s has no finished %s (no %s); run llavatrain %s first, or name a projector in model.projector.weights",
-			r.Name, before, file, before)
+		return "", failure.Inputf("%s has no finished %s (no %s); run llavatrain %s first, "+
+			"or name a projector in model.projector.weights", r.Name, before, file, before)
 	}
 	return file, nil
 }
@@ -58,7 +60,7 @@ func hasStage(r *recipes.Recipe, name string) bool {
 	return err == nil
 }
 
-// ChosenStages are the names of the stage asked for, or, for "", of all that the recipe has, in their order.
+// ChosenStages returns the name of the stage asked for, or for "" the names of all stages of the recipe, in order.
 func ChosenStages(r *recipes.Recipe, only string) (names []string, err error) {
 	if only != "" {
 		if _, err := r.Stage(only); err != nil {

@@ -32,7 +32,7 @@ type Preprocessor struct {
 	Tokenizer *tokenizer.Tokenizer
 	Processor *picture.Processor
 	Tower     model.TowerShape
-	Positions picture.Positions // of each picture, by the configuration of tower and projector
+	Positions picture.Positions // how many positions an image takes, by the configuration of tower and projector
 }
 
 // OpenPreprocessor opens the tokenizer and the image processor that belong to a model. Where both fail the error says so of each.
@@ -67,21 +67,23 @@ func (r *Preprocessor) openTokenizer(l recipes.Language) error {
 	return nil
 }
 
-// Fits makes sure that the language model has a row for every piece of the tokenizer. It may have more: published models are padded.
+// Fits checks that the language model's embedding has a row for every piece of the tokenizer. It may have more:
+// published models pad it.
 func (p *Preprocessor) Fits(language model.LanguageShape) error {
 	if v := int64(p.Tokenizer.VocabSize()); v > language.VocabSize {
-		return failure.Inputf("the tokenizer has %d pieces, the language model's embedding %d rows: they do not belong together. "+
-			"Name the model's own tokenizer as model.language.tokenizer.path", v, language.VocabSize)
+		return failure.Inputf("the tokenizer has %d pieces, but the language model's embedding only %d rows: "+
+			"they do not belong together; set model.language.tokenizer.path to the model's own tokenizer",
+			v, language.VocabSize)
 	}
 	return nil
 }
 
-// Picture prepares a decoded picture for the tower; aspect is square or pad.
+// Picture prepares a decoded image for the tower; aspect is square or pad.
 func (p *Preprocessor) Picture(decoded *picture.RGB, aspect string) picture.Picture {
 	return picture.Picture{Pixels: p.Processor.Prepare(decoded, aspect), Width: decoded.W, Height: decoded.H}
 }
 
-// Input is a batch as the model takes it.
+// Input turns a batch into the model's input.
 func Input(b data.Batch) model.Input {
 	in := model.Input{
 		IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows,
@@ -92,7 +94,8 @@ func Input(b data.Batch) model.Input {
 	return in
 }
 
-// openProcessor reads the tower's own constants, or takes CLIP's or SigLIP's for a tower without them.
+// openProcessor reads the image processor's constants from the tower's folder, or takes CLIP's or SigLIP's if the
+// folder has none.
 func openProcessor(v recipes.Vision, tower model.TowerShape) (*picture.Processor, error) {
 	if v.Weights != "" {
 		dir, err := model.TowerFolder(v)
@@ -101,7 +104,8 @@ func openProcessor(v recipes.Vision, tower model.TowerShape) (*picture.Processor
 		}
 		p, err := picture.OpenProcessor(dir)
 		if err == nil && int64(p.Size) != tower.ImageSize {
-			err = fmt.Errorf("the image processor of %q makes pictures of %d pixels, config.json wants %d", dir, p.Size, tower.ImageSize)
+			err = fmt.Errorf("the image processor of %q makes images of %d pixels a side, config.json wants %d",
+				dir, p.Size, tower.ImageSize)
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return p, err
@@ -118,7 +122,7 @@ func tokenizerPath(l recipes.Language) (string, error) {
 		return l.Tokenizer.Path, nil
 	}
 	if l.Weights == "" {
-		return "", errors.New("model.language.tokenizer.path is needed where model.language has no weights folder")
+		return "", errors.New("model.language.tokenizer.path is needed when model.language has no weights folder")
 	}
 	dir, err := model.Resolve(l.Weights)
 	if err != nil {
@@ -127,7 +131,7 @@ func tokenizerPath(l recipes.Language) (string, error) {
 	return dir, nil
 }
 
-// Dataset is the opened data of one stage.
+// Dataset is the opened data of one stage. Close it after use.
 type Dataset struct {
 	*Preprocessor
 	Stage   *recipes.Stage
@@ -139,7 +143,10 @@ type Dataset struct {
 	Steps   data.Plan
 }
 
-func OpenDataset(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Observer) (*Dataset, error) {
+// OpenDataset opens the data sets of a stage and the order of its rows. Errors name the recipe's key.
+func OpenDataset(
+	r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Observer,
+) (*Dataset, error) {
 	d, err := OpenRows(r, stage, preprocessor, report)
 	if err != nil {
 		return nil, err
@@ -228,7 +235,7 @@ func (d *Dataset) openShards(dir string) error {
 	return nil
 }
 
-// Counts says how many rows each data set has, and how many of them an epoch takes.
+// Counts is a table of how many rows each data set has and how many an epoch takes.
 func (d *Dataset) Counts() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -243,7 +250,7 @@ func (d *Dataset) Counts() string {
 	return b.String()
 }
 
-// planSteps mixes the data sets and counts the steps.
+// planSteps mixes the data sets and plans the steps.
 func (d *Dataset) planSteps(seed uint64) error {
 	shares := make([]data.Share, len(d.Sources))
 	for i, source := range d.Sources {
@@ -261,6 +268,7 @@ func (d *Dataset) planSteps(seed uint64) error {
 	return nil
 }
 
+// OpenOrder opens the order of the rows; the grouped order reads every row's length for it.
 func (d *Dataset) OpenOrder() (err error) {
 	d.Order, err = data.OpenOrder(d.Stage.Order, d.Mixture, d.Stage.Batch.Global, d.lengths)
 	return err
@@ -277,15 +285,15 @@ func (d *Dataset) lengths() (lengths [][]int32, err error) {
 	return lengths, nil
 }
 
-// Prepare turns one row into numbers. It is safe for concurrent use.
+// Prepare turns one row into a sample, with the pixels of its images. It is safe for concurrent use.
 func (d *Dataset) Prepare(_ context.Context, source, row int) (data.Sample, error) {
 	see := func(image picture.Image) (picture.Picture, error) { return d.picture(d.Images[source], image) }
 	_, sample, err := d.Read(source, row, d.Encoder.Encode, see)
 	return sample, err
 }
 
-// Encode is the ids and labels of one row, as Prepare gives them. Of its images at most the headers are read, and their
-// pixels are missing.
+// Encode gives the ids and labels of one row, as Prepare does, but no pixels: at most the headers of its images are
+// read.
 func (d *Dataset) Encode(source, row int) (data.Sample, error) {
 	record, err := d.record(source, row)
 	if err != nil {
@@ -299,7 +307,7 @@ func (d *Dataset) imageSizes(source int, images []picture.Image) data.ImageSizes
 	return func(i int) (width, height int, err error) { return d.Images[source].Size(images[i]) }
 }
 
-// record is a row under its id, or its number.
+// record reads a row; one without an id is called by its number.
 func (d *Dataset) record(source, row int) (rows.Record, error) {
 	record, err := d.Sources[source].Record(row)
 	if err == nil && record.ID == "" {
@@ -308,10 +316,10 @@ func (d *Dataset) record(source, row int) (rows.Record, error) {
 	return record, err
 }
 
-// Read takes one row through encode and each of its images through see: what a run does with it, and what a check of
-// the data looks at. encode gives the sample with an entry for each image, of which Positions is kept. An image is seen
-// once: while the row is encoded if its size is asked for, else afterwards. Of a row that cannot be used Read returns as
-// much as there is.
+// Read passes one row to encode and each of its images to see. Runs and checks of the data both read rows by it. encode
+// returns the sample with an entry for each image, of which Positions is kept. see is called once for an image: while
+// the row is encoded if encode asks for its size, afterwards if not. For a row that cannot be used, Read returns as
+// much as it has read, and the error.
 func (d *Dataset) Read(source, row int, encode func(rows.Record, data.ImageSizes) (data.Sample, error),
 	see func(picture.Image) (picture.Picture, error)) (rows.Record, data.Sample, error) {
 	record, err := d.record(source, row)
@@ -344,7 +352,7 @@ func (d *Dataset) Read(source, row int, encode func(rows.Record, data.ImageSizes
 	return record, sample, nil
 }
 
-// picture prepares one image of a row, from where it lies.
+// picture prepares one image of a row, read from images or held by the row itself.
 func (d *Dataset) picture(images *picture.Images, image picture.Image) (picture.Picture, error) {
 	if image.Prepared != nil {
 		return *image.Prepared, nil
@@ -356,7 +364,7 @@ func (d *Dataset) picture(images *picture.Images, image picture.Image) (picture.
 	return d.Picture(decoded, d.Stage.Image), nil
 }
 
-// Fingerprints identify by content what the numbers depend on beside the recipe.
+// Fingerprints identify, by content, the files that the numbers depend on in addition to the recipe.
 func (d *Dataset) Fingerprints() (_ map[string]string, err error) {
 	defer failure.MarkInput(&err)
 	prints := map[string]string{"processor": HashOf(d.Processor.JSON())}
@@ -373,11 +381,13 @@ func (d *Dataset) Fingerprints() (_ map[string]string, err error) {
 	return prints, nil
 }
 
+// HashOf is the first half of the content's SHA-256, in hexadecimal.
 func HashOf(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:16])
 }
 
+// Close closes all data sets and image folders.
 func (d *Dataset) Close() {
 	for _, s := range d.Sources {
 		s.Close()
@@ -387,34 +397,36 @@ func (d *Dataset) Close() {
 	}
 }
 
+// SkippedRow is a row that a run leaves out: the index of its data set and the row's number, both from 0.
 type SkippedRow struct{ Data, Row int }
 
 // WholePass says whether the run takes every row.
 func (d *Dataset) WholePass() bool {
 	_, end := d.Steps.Span(d.Steps.Steps() - 1)
-	return end >= int64(d.Mixture.Len()) && !slices.ContainsFunc(d.Stage.Data, func(entry recipes.Data) bool { return entry.Weight < 1 })
+	partial := slices.ContainsFunc(d.Stage.Data, func(entry recipes.Data) bool { return entry.Weight < 1 })
+	return end >= int64(d.Mixture.Len()) && !partial
 }
 
-// Passes is the step, from 1, in which the distinct rows of bad that have come are more than limit; 0 for none.
+// Passes returns the step, from 1, by which more than limit distinct rows of bad have been drawn; 0 if none.
 func (d *Dataset) Passes(bad map[SkippedRow]bool, limit int) int {
-	come := map[SkippedRow]bool{}
+	drawn := map[SkippedRow]bool{}
 	for step := range d.Steps.Steps() {
 		first, end := d.Steps.Span(step)
 		for position := first; position < end; position++ {
 			source, row := d.Order.At(position)
 			if at := (SkippedRow{source, row}); bad[at] {
-				come[at] = true
+				drawn[at] = true
 			}
 		}
-		if len(come) > limit {
+		if len(drawn) > limit {
 			return step + 1
 		}
 	}
 	return 0
 }
 
-// StorageFault tells a fault of the disk from one of a row.
+// StorageFault says whether an error of preprocessor a row is anything but a fault of the row itself.
 func StorageFault(err error) bool { return err != nil && !errors.Is(err, picture.ErrRow) }
 
-// CheckBlock is how many rows a worker takes at a time.
+// CheckBlock is how many rows a check's worker takes at a time.
 const CheckBlock = 512

@@ -15,9 +15,12 @@ import (
 
 // A folder without image settings has the usual constants of its tower.
 func TestTowersHaveTheirOwnImageConstants(t *testing.T) {
-	for kind, want := range map[string]*picture.Processor{"clip": picture.CLIPProcessor(28), "siglip": picture.SigLIPProcessor(28)} {
+	for kind, want := range map[string]*picture.Processor{
+		"clip": picture.CLIPProcessor(28), "siglip": picture.SigLIPProcessor(28),
+	} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"model_type": "`+kind+`"}`), 0o666); err != nil {
+		config := []byte(`{"model_type": "` + kind + `"}`)
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
 			t.Fatal(err)
 		}
 		got, err := openProcessor(recipes.Vision{Weights: dir}, model.TowerShape{ImageSize: 28, Processor: kind})
@@ -30,11 +33,14 @@ func TestTowersHaveTheirOwnImageConstants(t *testing.T) {
 	}
 }
 
-// The file may be transformers 5's, and must make pictures of the tower's size.
+// The file may be transformers 5's; its images must have the tower's size.
 func TestImageSettingsOfAFolder(t *testing.T) {
 	dir := t.TempDir()
 	want := picture.SigLIPProcessor(28)
-	for name, text := range map[string]string{"config.json": `{"model_type": "clip"}`, "processor_config.json": `{"image_processor": ` + string(want.JSON()) + `}`} {
+	for name, text := range map[string]string{
+		"config.json":           `{"model_type": "clip"}`,
+		"processor_config.json": `{"image_processor": ` + string(want.JSON()) + `}`,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +50,8 @@ func TestImageSettingsOfAFolder(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 	_, err = openProcessor(recipes.Vision{Weights: dir}, model.TowerShape{ImageSize: 56, Processor: "clip"})
-	if err == nil || !strings.Contains(err.Error(), "makes pictures of 28 pixels, config.json wants 56") || !strings.Contains(err.Error(), dir) {
+	if err == nil || !strings.Contains(err.Error(), "makes images of 28 pixels a side, config.json wants 56") ||
+		!strings.Contains(err.Error(), dir) {
 		t.Errorf("error %v", err)
 	}
 }

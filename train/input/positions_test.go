@@ -19,7 +19,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// columns gives a picture a position for every 10 pixels of its width.
+// columns gives an image a position for every 10 pixels of its width.
 type columns struct{}
 
 func (columns) Of(size picture.Size) (int, error) {
@@ -29,8 +29,8 @@ func (columns) Of(size picture.Size) (int, error) {
 
 func (columns) String() string { return "columns of 10 pixels" }
 
-// openSized is a data set with pictures of 40 and 90 pixels in row 0, words alone in row 1, a picture that is absent in
-// row 2, and in row 3 that and a fault of the text.
+// openSized opens a data set: row 0 has images that are 40 and 90 pixels wide, row 1 only text, row 2 an image that
+// does not exist, and row 3 both such an image and invalid text.
 func openSized(t *testing.T, positions picture.Positions) *Dataset {
 	t.Helper()
 	dir := t.TempDir()
@@ -71,15 +71,15 @@ func openSized(t *testing.T, positions picture.Positions) *Dataset {
 	return d
 }
 
-// Whoever encodes a row gives its pictures the positions that their sizes ask for: a run, which decodes them; a plan,
-// which reads headers; the writing of shards; a preview.
+// Everything that encodes a row gives its images the positions for their sizes: a run, which decodes them; a plan,
+// which reads headers; the shard writer; a preview.
 func TestPositionsFollowTheSizeOfEachPicture(t *testing.T) {
 	d := openSized(t, columns{})
 	sample, err := d.Prepare(t.Context(), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pixels := make([]uint8, 3*28*28) // black pictures stay black
+	pixels := make([]uint8, 3*28*28) // black images stay black
 	want := []picture.Picture{
 		{Pixels: pixels, Width: 40, Height: 20, Positions: 4},
 		{Pixels: pixels, Width: 90, Height: 30, Positions: 9},
@@ -97,7 +97,7 @@ func TestPositionsFollowTheSizeOfEachPicture(t *testing.T) {
 	}
 	in := Input(batch)
 	if len(in.Slots) != 4+9 || len(in.Rows) != 4+9 || !slices.Equal(in.PictureSamples, []int{1, 1}) {
-		t.Errorf("%d slots for %d rows of pictures of samples %v", len(in.Slots), len(in.Rows), in.PictureSamples)
+		t.Errorf("%d slots for %d rows of images of samples %v", len(in.Slots), len(in.Rows), in.PictureSamples)
 	}
 	planned, err := d.Encode(0, 0)
 	if err != nil {
@@ -127,7 +127,7 @@ func TestPositionsFollowTheSizeOfEachPicture(t *testing.T) {
 	}
 }
 
-// A picture is decoded once, whether its size is asked for or not, and a row's text is judged before its pictures.
+// An image is decoded once, whether its size is asked for or not, and a row's text is checked before its images.
 func TestReadSeesEachPictureOnce(t *testing.T) {
 	for _, positions := range []picture.Positions{columns{}, picture.Grid(3)} {
 		d := openSized(t, positions)
@@ -142,25 +142,25 @@ func TestReadSeesEachPictureOnce(t *testing.T) {
 			faults = append(faults, err)
 		}
 		if diff := cmp.Diff(map[string]int{"a.png": 1, "b.png": 1, "c.png": 1}, seen); diff != "" {
-			t.Errorf("%v: pictures seen (-want +got):\n%s", positions, diff)
+			t.Errorf("%v: images seen (-want +got):\n%s", positions, diff)
 		}
 		_, absent := d.Images[0].Read("c.png")
 		if faults[0] != nil || faults[1] != nil || faults[2] == nil || faults[2].Error() != absent.Error() {
-			t.Errorf("%v: errors %v, want the absence of c.png in row 2 alone", positions, faults)
+			t.Errorf("%v: errors %v, want only that c.png is missing, in row 2", positions, faults)
 		}
 		if faults[3] == nil || faults[3].Error() == absent.Error() || !errors.Is(faults[3], picture.ErrRow) {
-			t.Errorf("%v: row 3 is refused for %v, want its text", positions, faults[3])
+			t.Errorf("%v: row 3 is refused for %v, not for its text", positions, faults[3])
 		}
 	}
 }
 
-// Where the number does not depend on the size, no picture is looked at for a plan.
+// If the number of positions does not depend on the size, a plan reads no image.
 func TestAGridNeedsNoPicture(t *testing.T) {
-	sample, err := openSized(t, picture.Grid(3)).Encode(0, 2) // whose picture is absent
+	sample, err := openSized(t, picture.Grid(3)).Encode(0, 2) // whose image is missing
 	if diff := cmp.Diff([]picture.Picture{{Positions: 3}}, sample.Images); err != nil || diff != "" {
 		t.Errorf("%v; images (-want +got):\n%s", err, diff)
 	}
 	if _, err := openSized(t, columns{}).Encode(0, 2); !errors.Is(err, picture.ErrRow) {
-		t.Errorf("a picture that must be looked at and is absent: %v", err)
+		t.Errorf("an image that must be read and is missing: %v", err)
 	}
 }

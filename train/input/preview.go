@@ -17,7 +17,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// PreviewOptions says which row is shown. Exactly one of Row, ID and Random is given.
+// PreviewOptions says which row to show. Exactly one of Row, ID and Random is given.
 type PreviewOptions struct {
 	Stage  string
 	Row    string // ROW, or DATA:ROW with the number of the data set
@@ -33,13 +33,13 @@ type Preview struct {
 	Sample      data.Sample
 	Stretches   []data.Stretch
 	Images      []string // paths, as the row has them
-	Side        int      // of the prepared pictures
+	Side        int      // of the prepared images, in pixels
 	Tokenizer   *tokenizer.Tokenizer
-	Skipped     error // why a run would leave the row out; nil when it would not
+	Skipped     error // why a run would leave the row out; nil if it would not
 	Record      rows.Record
 }
 
-// OpenPreview prepares one row of a recipe's stage as a run does.
+// OpenPreview prepares one row of a recipe's stage as a run would.
 func OpenPreview(r *recipes.Recipe, o PreviewOptions) (Preview, error) {
 	stage, err := r.Stage(o.Stage)
 	if err != nil {
@@ -63,8 +63,8 @@ func OpenPreview(r *recipes.Recipe, o PreviewOptions) (Preview, error) {
 
 func (d *Dataset) preview(stage string, source, row int) (Preview, error) {
 	p := Preview{
-		Stage: stage, Path: cmp.Or(d.Stage.Data[source].Path, d.Stage.Data[source].Shards), Data: source, Row: row,
-		Side: d.Processor.Size, Tokenizer: d.Tokenizer,
+		Stage: stage, Path: cmp.Or(d.Stage.Data[source].Path, d.Stage.Data[source].Shards),
+		Data: source, Row: row, Side: d.Processor.Size, Tokenizer: d.Tokenizer,
 	}
 	var err error
 	if p.Record, err = d.Sources[source].Record(row); err == nil {
@@ -84,7 +84,7 @@ func (d *Dataset) preview(stage string, source, row int) (Preview, error) {
 	return p, nil
 }
 
-// find is the row that was asked for.
+// find looks up the row that was asked for.
 func (d *Dataset) find(o PreviewOptions) (source, row int, err error) {
 	switch {
 	case o.Random:
@@ -124,7 +124,8 @@ func (d *Dataset) parseRow(text string) (source, row int, err error) {
 	row, rowErr := strconv.Atoi(second)
 	switch {
 	case sourceErr != nil || rowErr != nil:
-		return 0, 0, failure.Inputf("--row %q: give ROW, or DATA:ROW with the number of the data set, both from 0", text)
+		return 0, 0, failure.Inputf("--row %q: give ROW, or DATA:ROW with the number of the data set, both from 0",
+			text)
 	case source < 0 || source >= len(d.Sources):
 		return 0, 0, failure.Inputf("--row %q: the stage has data[0] to data[%d]", text, len(d.Sources)-1)
 	case row < 0 || row >= d.Sources[source].Len():

@@ -23,18 +23,18 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// ShardOptions says how the data of a stage is written into shards.
+// ShardOptions says how to write the data of a stage into shards.
 type ShardOptions struct {
 	Stage  string // pretrain or finetune: the section of the recipe
 	Dir    string
-	Pixels bool  // pictures as the tower takes them, in place of their files
+	Pixels bool  // images as the tower takes them, instead of their files
 	Bytes  int64 // a shard ends with the row that reaches this size
 	Report runs.Observer
 }
 
-// Shard writes every row of a stage's data once, in the order of the recipe's list, and goes on where an earlier call stopped. A row
-// that cannot be read is written with the reason, so that training from the shards meets the same rows at the same places. The
-// context ends it; the shards that are whole stay.
+// Shard writes every row of a stage's data once, in the order of the recipe's list, and continues where an earlier call
+// stopped. A row that cannot be read is written with the reason, so that training from the shards sees the same rows in
+// the same places. When the context ends it, complete shards are kept.
 func Shard(ctx context.Context, r *recipes.Recipe, o ShardOptions) error {
 	s := &sharder{options: o}
 	if err := s.open(r); err != nil {
@@ -50,11 +50,12 @@ func Shard(ctx context.Context, r *recipes.Recipe, o ShardOptions) error {
 		return err
 	}
 	if complete {
-		o.Report.Say(fmt.Sprintf("%s is complete: %s rows in %d shards, all hashes right", o.Dir, runs.Grouped(int64(done)), shards))
+		o.Report.Say(fmt.Sprintf("%s is complete: %s rows in %d shards, all hashes match",
+			o.Dir, runs.Grouped(int64(done)), shards))
 		return nil
 	}
 	if done > 0 {
-		o.Report.Say(fmt.Sprintf("going on behind %s rows in %d finished shards", runs.Grouped(int64(done)), shards))
+		o.Report.Say(fmt.Sprintf("continuing after %s rows in %d finished shards", runs.Grouped(int64(done)), shards))
 	}
 	if err := s.forecast(done, target.Bytes); err != nil {
 		return err
@@ -66,7 +67,7 @@ func Shard(ctx context.Context, r *recipes.Recipe, o ShardOptions) error {
 	return nil
 }
 
-// sharder is the writing of shards under way.
+// sharder is the state while shards are written.
 type sharder struct {
 	*Dataset
 	options ShardOptions
@@ -82,14 +83,14 @@ func (s *sharder) open(r *recipes.Recipe) error {
 		return err
 	}
 	stage := *section
-	stage.Order = "sequential" // of training; grouping would count words that nobody asks for here
+	stage.Order = "sequential" // grouped order would read every row's length, which is not needed here
 	for i, entry := range stage.Data {
 		if entry.Shards != "" {
-			return failure.Inputf("data[%d] is shards already", i)
+			return failure.Inputf("data[%d] is already in shards", i)
 		}
 		if len(stage.Data) > 1 && entry.Weight != stage.Data[0].Weight {
-			return failure.Inputf("data[%d] has another weight than data[0], and shards hold every row once: "+
-				"write a recipe for each weight, and give it to the shards of each", i)
+			return failure.Inputf("data[%d] and data[0] have different weights, but shards hold every row once: "+
+				"write a recipe and shards for each weight, and set the weights where the shards are used", i)
 		}
 	}
 	preprocessor, err := OpenPreprocessor(r.Model)
@@ -105,7 +106,7 @@ func (s *sharder) open(r *recipes.Recipe) error {
 	return nil
 }
 
-// target is what the shards are, named by the content of all that they depend on.
+// target describes the shards; Origin identifies, by content, everything that they depend on.
 func (s *sharder) target() (rows.ShardOptions, error) {
 	target := rows.ShardOptions{Dir: s.options.Dir, Bytes: s.options.Bytes}
 	if s.options.Pixels {
@@ -115,7 +116,9 @@ func (s *sharder) target() (rows.ShardOptions, error) {
 	if err != nil {
 		return target, err
 	}
-	names := []string{s.Stage.Template, s.Stage.Image, strconv.FormatInt(s.options.Bytes, 10), strconv.FormatBool(s.options.Pixels)}
+	names := []string{
+		s.Stage.Template, s.Stage.Image, strconv.FormatInt(s.options.Bytes, 10), strconv.FormatBool(s.options.Pixels),
+	}
 	for _, key := range slices.Sorted(maps.Keys(prints)) {
 		names = append(names, key+"="+prints[key])
 	}
@@ -124,26 +127,30 @@ func (s *sharder) target() (rows.ShardOptions, error) {
 	return target, err
 }
 
-// pixels is how this stage prepares pictures.
+// pixels says how this stage prepares images.
 func (d *Dataset) pixels() *rows.Pixels {
 	return &rows.Pixels{Processor: string(d.Processor.JSON()), Size: d.Processor.Size, Aspect: d.Stage.Image}
 }
 
-// suits refuses shards whose pictures were prepared in another way than this stage's.
+// suits refuses shards whose images were prepared differently from this stage's.
 func (d *Dataset) suits(stored *rows.Pixels) error {
 	want := d.pixels()
 	switch {
 	case stored == nil || *stored == *want:
 		return nil
 	case stored.Size != want.Size:
-		return failure.Inputf("its pictures have %d pixels a side, the tower takes %d: write the shards again for this tower", stored.Size, want.Size)
+		return failure.Inputf("its images have %d pixels a side, the tower takes %d: "+
+			"write the shards again for this tower", stored.Size, want.Size)
 	case stored.Aspect != want.Aspect:
-		return failure.Inputf("its pictures were prepared with image: %s, the stage has image: %s: write the shards again or change the key", stored.Aspect, want.Aspect)
+		return failure.Inputf("its images were prepared with image: %s, the stage has image: %s: "+
+			"write the shards again or change the key", stored.Aspect, want.Aspect)
 	}
-	return failure.Inputf("its pictures were prepared by another preprocessor_config.json than the tower's: write the shards again for this tower")
+	return failure.Inputf("its images were prepared with a preprocessor_config.json that differs from the tower's: " +
+		"write the shards again for this tower")
 }
 
-// forecast reads a few rows and says how much all of them will take. It refuses to begin what the disk has no room for.
+// forecast reads a few rows and reports how much space and time all of them will take. It fails if the disk does not
+// have the space.
 func (s *sharder) forecast(done int, shard int64) error {
 	const sampled = 48
 	left := s.total - done
@@ -167,7 +174,7 @@ func (s *sharder) forecast(done int, shard int64) error {
 }
 
 func rowBytes(r rows.Record) int64 {
-	const frame = 1200 // of a row's Arrow message
+	const frame = 1200 // bytes around a row in its Arrow message
 	n := frame
 	for _, turn := range r.Turns {
 		n += len(turn.Text) + 16
@@ -181,7 +188,7 @@ func rowBytes(r rows.Record) int64 {
 	return int64(n)
 }
 
-// rows makes the rows from first on, as many at a time as there are processors, in order.
+// rows makes the rows from first on, in order, on all processors.
 func (s *sharder) rows(ctx context.Context, first int) iter.Seq2[rows.ShardRow, error] {
 	const together = 64
 	return func(yield func(rows.ShardRow, error) bool) {
@@ -201,7 +208,7 @@ func (s *sharder) rows(ctx context.Context, first int) iter.Seq2[rows.ShardRow, 
 	}
 }
 
-// madeRow is a row, or a fault of the disk or the program.
+// madeRow is a row, or the error of the disk or the program that prevented it.
 type madeRow struct {
 	row    rows.ShardRow
 	reason string // why training will skip it
@@ -232,7 +239,7 @@ func (s *sharder) count(m madeRow) {
 	}
 }
 
-// row makes the row of that number, counted through all data sets.
+// row makes one row. number counts through all data sets.
 func (s *sharder) row(number int) (m madeRow) {
 	source := 0
 	for ; number >= s.Sources[source].Len(); source++ {
@@ -247,7 +254,7 @@ func (s *sharder) row(number int) (m madeRow) {
 	sample, unfit := s.Encoder.Encode(record, s.imageSizes(source, record.Images))
 	switch {
 	case unread != nil && len(record.Turns) > 0 && unfit != nil:
-		m.row.Fault = unfit.Error() // what training meets first
+		m.row.Fault = unfit.Error() // the error that training would meet first
 	case unread != nil:
 		m.row.Fault = unread.Error()
 	case unfit == nil:
@@ -264,7 +271,7 @@ func (s *sharder) row(number int) (m madeRow) {
 	return m
 }
 
-// hold puts the content of a row's images in the place of their paths.
+// hold puts the content of a row's images into the row.
 func (s *sharder) hold(source int, images []picture.Image) error {
 	for k := range images {
 		if !s.options.Pixels {
@@ -284,11 +291,13 @@ func (s *sharder) hold(source int, images []picture.Image) error {
 	return nil
 }
 
-// outcome is what to do with the shards.
+// outcome says what was written and how to read it.
 func (s *sharder) outcome() string {
-	text := fmt.Sprintf("wrote %s rows; read them with\n  data: [{shards: %s}]", runs.Grouped(int64(s.total)), s.options.Dir)
+	text := fmt.Sprintf("wrote %s rows; read them with\n  data: [{shards: %s}]",
+		runs.Grouped(int64(s.total)), s.options.Dir)
 	if s.faults > 0 {
-		text += fmt.Sprintf("\n%d of the rows that were written now cannot be used and will be skipped in training, the first because of: %s", s.faults, s.first)
+		text += fmt.Sprintf("\n%d of the rows written now cannot be used; training will skip them. The first: %s",
+			s.faults, s.first)
 	}
 	return text
 }

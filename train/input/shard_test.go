@@ -10,7 +10,8 @@ import (
 )
 
 func TestPixelsSuitOneProcessor(t *testing.T) {
-	d := &Dataset{Preprocessor: &Preprocessor{Processor: picture.CLIPProcessor(28)}, Stage: &recipes.Stage{Image: "pad"}}
+	preprocessor := &Preprocessor{Processor: picture.CLIPProcessor(28)}
+	d := &Dataset{Preprocessor: preprocessor, Stage: &recipes.Stage{Image: "pad"}}
 	if err := d.suits(nil); err != nil {
 		t.Error(err)
 	}
@@ -18,7 +19,9 @@ func TestPixelsSuitOneProcessor(t *testing.T) {
 		"": func(*rows.Pixels) {},
 		"have 56 pixels a side, the tower takes 28":    func(p *rows.Pixels) { p.Size = 56 },
 		"with image: square, the stage has image: pad": func(p *rows.Pixels) { p.Aspect = "square" },
-		"another preprocessor_config.json":             func(p *rows.Pixels) { p.Processor = string(picture.SigLIPProcessor(28).JSON()) },
+		"preprocessor_config.json that differs": func(p *rows.Pixels) {
+			p.Processor = string(picture.SigLIPProcessor(28).JSON())
+		},
 	} {
 		stored := *d.pixels()
 		spoil(&stored)
