@@ -1,5 +1,7 @@
-// Package runs owns what lies in the folder of a run's stage: the names of its files, the lines of metrics.jsonl, eval.jsonl and
-// ledger.jsonl, and how they are read back. Training writes them; reports, resume and the ledger command read them.
+// Package runs defines the contents of a run folder, one per stage: the names of its files, the lines of metrics.jsonl,
+// eval.jsonl and ledger.jsonl, and how they are read back. Training writes them; reports, resume and the ledger command
+// read them.
 //
-// It also has what a run tells whoever watches it ([Observer]), and the two ways a run can end that are no fault of the model.
+// It also has the interface by which a run reports its progress ([Observer]) and the error of an interrupted run
+// ([ErrInterrupted]).
 package runs

@@ -25,10 +25,10 @@ const (
 	OptimizerFile = "optimizer.safetensors" // m.NAME and v.NAME of each
 )
 
-// ErrInterrupted means that the context ended the run: the step was finished and saved.
+// ErrInterrupted means that the context ended the run. The step in progress was finished and saved.
 var ErrInterrupted = errors.New("interrupted")
 
-// RunDir is the folder of one stage of a recipe's run.
+// RunDir is the run folder of one stage of a recipe.
 func RunDir(r *recipes.Recipe, stage string) string { return filepath.Join(r.Runs, r.Name, stage) }
 
 // Grouped formats a number with commas between thousands: 4,198,400.

@@ -27,7 +27,7 @@ type Ledger struct {
 	data  []recipes.Data
 }
 
-// OpenLedger finds the ledger of a stage's run folder.
+// OpenLedger opens the ledger of a run folder.
 func OpenLedger(dir string) (_ *Ledger, err error) {
 	defer failure.MarkInput(&err)
 	r, err := recipes.Load(filepath.Join(dir, RecipeFile), nil)
@@ -45,14 +45,14 @@ func OpenLedger(dir string) (_ *Ledger, err error) {
 	}
 	l.data = stage.Data
 	if !checkpoints.Exists(l.file()) {
-		return nil, fmt.Errorf("%s is not there: no step was begun, or an older version trained the run", l.file())
+		return nil, fmt.Errorf("%s does not exist: no step was started, or an older version trained the run", l.file())
 	}
 	return l, nil
 }
 
 func (l *Ledger) file() string { return filepath.Join(l.Dir, LedgerFile) }
 
-// path is where a data set lies by the run's recipe.
+// path is the path of a data set in the run's recipe, "" if the recipe has no such data set.
 func (l *Ledger) path(source int) string {
 	if source >= len(l.data) {
 		return ""
@@ -73,7 +73,7 @@ func (l *Ledger) read(visit func(LedgerEntry) error) (err error) {
 	return nil
 }
 
-// spans is ascending steps, as the first and last of each unbroken series.
+// spans are ascending steps, as the first and last step of each unbroken series.
 type spans [][2]int
 
 func (s spans) with(step int) spans {
@@ -102,17 +102,18 @@ type LedgerSummary struct {
 	Counts []LedgerCount `json:"counts"`
 }
 
-// LedgerCount is what was drawn from one data set. One whose content changed on the way stands once for each.
+// LedgerCount counts what was drawn from one data set. A data set that changed during the run has a count for each of
+// its contents.
 type LedgerCount struct {
 	Data     int    `json:"data"` // which entry of the recipe's data list
 	Path     string `json:"path"`
-	Rows     int    `json:"rows"` // that it has
+	Rows     int    `json:"rows"` // in the data set
 	Samples  int    `json:"samples"`
-	Skipped  int    `json:"skipped"`  // samples that were left out, beside Samples
+	Skipped  int    `json:"skipped"`  // samples that were left out, not in Samples
 	Distinct int    `json:"distinct"` // rows among Samples
 
 	print string
-	drawn map[int]uint64 // of rows, 64 in each
+	drawn map[int]uint64 // a bit for each row: 64 rows in each value
 }
 
 // Summary counts what all steps drew.
@@ -128,7 +129,7 @@ func (l *Ledger) Summary() (LedgerSummary, error) {
 	return s, err
 }
 
-// of is the line of a data set with that content.
+// of is the count of a data set with the given content.
 func (l *Ledger) of(s *LedgerSummary, source int, content LedgerSource) *LedgerCount {
 	for i := range slices.Backward(s.Counts) {
 		if found := &s.Counts[i]; found.Data == source && found.print == content.Fingerprint {
@@ -157,20 +158,21 @@ func (s *LedgerCount) add(row data.Drawn) {
 type LedgerStep struct {
 	Stage string         `json:"stage"`
 	Step  int            `json:"step"`
-	Paths map[int]string `json:"paths"` // of the data sets that it draws from
+	Paths map[int]string `json:"paths"` // of the data sets that the step draws from
 	Rows  []LedgerRow    `json:"rows"`  // in the order of the step
 }
 
-// LedgerRow is one of them.
+// LedgerRow is one row of a step.
 type LedgerRow struct {
 	Data    int    `json:"data"` // which entry of the recipe's data list
 	Row     int    `json:"row"`
-	ID      string `json:"id,omitempty"`      // "" where the row has none, or its data set is gone or changed
-	Skipped bool   `json:"skipped,omitempty"` // it was left out
+	ID      string `json:"id,omitempty"`      // "" if the row has none, or its data set is missing or has changed
+	Skipped bool   `json:"skipped,omitempty"` // the row was left out
 	Reason  string `json:"reason,omitempty"`  // why
 }
 
-// Step looks a step up, with the ids of its rows from the data sets, as far as they are what the run read. report is told where not.
+// Step looks up a step. The ids of its rows come from the data sets; report is told of data sets that are not what the
+// run read, whose rows get no ids.
 func (l *Ledger) Step(number int, report Observer) (LedgerStep, error) {
 	var found LedgerEntry
 	var known spans
@@ -202,7 +204,7 @@ func (l *Ledger) Step(number int, report Observer) (LedgerStep, error) {
 	return s, l.explain(&s)
 }
 
-// name gives the rows of one data set their ids.
+// name looks up the ids of the rows of one data set.
 func (l *Ledger) name(drawn []LedgerRow, source int, content LedgerSource, report Observer) error {
 	opened, err := l.open(source, report)
 	if err != nil {
@@ -211,7 +213,8 @@ func (l *Ledger) name(drawn []LedgerRow, source int, content LedgerSource, repor
 	}
 	defer opened.Close()
 	if now := LedgerDataOf([]rows.Source{opened}); now[0] != content {
-		report.Say(fmt.Sprintf("data[%d] %s has changed since the run read it, so its rows have no ids here", source, l.path(source)))
+		report.Say(fmt.Sprintf("data[%d] %s has changed since the run read it, so its rows have no ids here",
+			source, l.path(source)))
 		return nil
 	}
 	for i := range drawn {
@@ -230,14 +233,14 @@ func (l *Ledger) name(drawn []LedgerRow, source int, content LedgerSource, repor
 func (l *Ledger) open(source int, report Observer) (rows.Source, error) {
 	switch {
 	case source >= len(l.data):
-		return nil, fmt.Errorf("%s does not name it", RecipeFile)
+		return nil, fmt.Errorf("%s does not list it", RecipeFile)
 	case l.data[source].Shards != "":
 		return rows.OpenShards(l.data[source].Shards)
 	}
 	return OpenPath(l.data[source].Path, report)
 }
 
-// explain says of skipped rows what the quarantine says of them.
+// explain gives skipped rows the reasons, and missing ids, from the quarantine.
 func (l *Ledger) explain(s *LedgerStep) (err error) {
 	defer failure.MarkInput(&err)
 	file, err := os.Open(filepath.Join(l.Dir, QuarantineFile))
@@ -264,8 +267,11 @@ func (l *Ledger) explain(s *LedgerStep) (err error) {
 	return lines.Err()
 }
 
+// OpenPath opens the rows of a file; report is told how far indexing it is.
 func OpenPath(path string, report Observer) (rows.Source, error) {
-	source, err := rows.Open(path, func(done, total int64) { report.Progress("indexing "+filepath.Base(path), done, total) })
+	source, err := rows.Open(path, func(done, total int64) {
+		report.Progress("indexing "+filepath.Base(path), done, total)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("path: %w", err)
 	}

@@ -16,7 +16,7 @@ model: {vision: {config: a}, language: {config: b, tokenizer: {path: c}}}
 finetune: {data: [{path: a.json}], template: plain, train: {projector: {lr: 1}}, batch: {global: 1}, steps: 1}
 `
 
-// Whose fault it is that a ledger gives no answer.
+// Whose fault it is that a ledger cannot be read.
 func TestFaultsOfALedger(t *testing.T) {
 	folder := func(ledger string) string {
 		dir := filepath.Join(t.TempDir(), "finetune")
@@ -43,7 +43,8 @@ func TestFaultsOfALedger(t *testing.T) {
 	}
 	_, noStep := l.Step(1, Silent{})
 	for what, err := range map[string]error{
-		"no run": sum(t.TempDir()), "no ledger": sum(folder("none")), "damage": sum(folder(datatest.WriteFile(t, t.TempDir(), "l", "{\n"))), "no step": noStep,
+		"no run": sum(t.TempDir()), "no ledger": sum(folder("none")), "no step": noStep,
+		"damage": sum(folder(datatest.WriteFile(t, t.TempDir(), "l", "{\n"))),
 	} {
 		if !errors.Is(err, failure.ErrInput) || failure.IsStorage(err) {
 			t.Errorf("%s: error is %v, want one of the user's", what, err)

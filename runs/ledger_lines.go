@@ -15,24 +15,24 @@ import (
 	"github.com/llavatrain/llavatrain/data/rows"
 )
 
-// LedgerLine is one line of a ledger, the record of which rows each step drew. A line with data says what the lines after it draw from;
-// all others hold the rows of a step.
+// LedgerLine is one line of a ledger, the record of which rows each step drew. A line with data describes the data sets
+// that the lines after it draw from; every other line holds the rows of a step.
 type LedgerLine struct {
 	Step int        `json:"step"` // from 1; of a line with data, the step before it
 	Data LedgerData `json:"data,omitempty"`
 	Rows []byte     `json:"rows,omitempty"` // see pack
 }
 
-// LedgerData is the data sets that a run draws from, in the order of the recipe's list.
+// LedgerData describes the data sets that a run draws from, in the order of the recipe's list.
 type LedgerData []LedgerSource
 
-// LedgerSource is what makes the row numbers of a data set mean the same again.
+// LedgerSource identifies the content of a data set, without which its row numbers mean nothing.
 type LedgerSource struct {
 	Rows        int    `json:"rows"`
 	Fingerprint string `json:"fingerprint"`
 }
 
-// LedgerStep is what a ledger says of one step.
+// LedgerEntry is what a ledger says about one step.
 type LedgerEntry struct {
 	Step int // from 1
 	Rows []data.Drawn
@@ -47,7 +47,7 @@ func LedgerDataOf(sources []rows.Source) (d LedgerData) {
 	return d
 }
 
-// Line is the line of a step that drew from d.
+// Line is the ledger's line of a step that drew from d.
 func (d LedgerData) Line(step data.Step) LedgerLine {
 	return LedgerLine{Step: step.Number + 1, Rows: d.pack(step.Number+1, step.Rows)}
 }
@@ -59,8 +59,8 @@ func (d LedgerData) Line(step data.Step) LedgerLine {
 //	each row, less the one before it (0 for the first), varint
 //	the place of each skipped row, less the one before it (0 for the first), uvarint
 //
-// where rows count through all data sets, one after the other. That is 1 byte a row in the files' order, and 3 in shuffled data sets
-// of up to a million rows.
+// where rows are numbered through all data sets, one after the other. That is 1 byte a row in the files' order, and 3
+// in shuffled data sets of up to a million rows.
 func (d LedgerData) pack(step int, rows []data.Drawn) []byte {
 	firsts, _ := d.firsts()
 	packed := binary.AppendUvarint(make([]byte, 4), uint64(len(rows)))
@@ -81,7 +81,7 @@ func (d LedgerData) pack(step int, rows []data.Drawn) []byte {
 	return packed
 }
 
-// sum is the checksum of a step's line, which also holds the numbers of rows that its own are counted by.
+// sum is the checksum of a step's line. It covers the sizes of the data sets too, since row numbers depend on them.
 func (d LedgerData) sum(step int, packed []byte) uint32 {
 	counts := binary.LittleEndian.AppendUint64(nil, uint64(step))
 	for _, source := range d {
@@ -90,7 +90,7 @@ func (d LedgerData) sum(step int, packed []byte) uint32 {
 	return crc32.Update(crc32.Checksum(packed, rows.Castagnoli), rows.Castagnoli, counts)
 }
 
-// firsts is the number of each data set's first row, and of all rows.
+// firsts returns the number of each data set's first row, and how many rows there are.
 func (d LedgerData) firsts() (firsts []int, rows int) {
 	for _, source := range d {
 		firsts = append(firsts, rows)
@@ -115,7 +115,7 @@ func (d LedgerData) unpack(step int, packed []byte) ([]data.Drawn, error) {
 	for i := range rows {
 		delta, err := binary.ReadVarint(in)
 		if number += int(delta); err != nil || number < 0 || number >= total {
-			return nil, fmt.Errorf("row %d of the step is none of its data", i)
+			return nil, fmt.Errorf("row %d of the step is not in its data sets", i)
 		}
 		source, found := slices.BinarySearch(firsts, number)
 		if !found {
@@ -127,15 +127,15 @@ func (d LedgerData) unpack(step int, packed []byte) ([]data.Drawn, error) {
 	for in.Len() > 0 {
 		delta, err := binary.ReadUvarint(in)
 		if place += delta; err != nil || place >= n {
-			return nil, errors.New("it skips a row that it has not")
+			return nil, errors.New("it skips a row that it does not have")
 		}
 		rows[place].Skipped = true
 	}
 	return rows, nil
 }
 
-// ReadLedger calls visit with each step of a ledger, in their order; steps may be missing. The last line is passed over if it is not whole:
-// a run is writing it, or was killed at it. Any other line that is not as it was written is an error.
+// ReadLedger calls visit with each step of a ledger, in order; steps may be missing. An incomplete last line is
+// ignored: a run is writing it, or was killed while it did. Any other line that is damaged is an error.
 func ReadLedger(r io.Reader, visit func(LedgerEntry) error) error {
 	var now LedgerEntry
 	return ledgerLines(r, func(number int, text []byte) error {
@@ -150,7 +150,7 @@ func ReadLedger(r io.Reader, visit func(LedgerEntry) error) error {
 	})
 }
 
-// next goes on by a line.
+// next reads the next line into s.
 func (s *LedgerEntry) next(text []byte) error {
 	var line LedgerLine
 	err := json.Unmarshal(text, &line)
@@ -180,7 +180,8 @@ func (d LedgerData) check() error {
 	return nil
 }
 
-// NewestLedgerData is what the next line of a ledger would draw from, nil in an empty one. Damaged lines are for ReadLedger to notice.
+// NewestLedgerData returns the data sets that the last lines of a ledger draw from, nil if it is empty. Damaged lines
+// are ignored: ReadLedger reports them.
 func NewestLedgerData(r io.Reader) (newest LedgerData, err error) {
 	err = ledgerLines(r, func(_ int, text []byte) error {
 		var line LedgerLine
@@ -192,7 +193,7 @@ func NewestLedgerData(r io.Reader) (newest LedgerData, err error) {
 	return newest, err
 }
 
-// ledgerLines calls visit with each whole line and its number, from 1.
+// ledgerLines calls visit with each complete line and its number, from 1.
 func ledgerLines(r io.Reader, visit func(number int, text []byte) error) error {
 	lines := bufio.NewReader(r)
 	for number := 1; ; number++ {

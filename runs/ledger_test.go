@@ -118,7 +118,8 @@ func (d LedgerData) stepLine(number int, drawn ...data.Drawn) LedgerLine {
 	return d.Line(data.Step{Number: number - 1, Rows: drawn})
 }
 
-// A summary counts what was drawn, left out and distinct in each data set. One that changed on the way has two lines.
+// A summary counts what was drawn, left out and distinct in each data set. One that changed during the run has two
+// lines.
 func TestSummary(t *testing.T) {
 	dir := ledgerRun(t)
 	first := ledgerData(t, dir)
@@ -221,7 +222,7 @@ func TestStepsThatAreNotThere(t *testing.T) {
 	if err := os.Remove(filepath.Join(l.Dir, LedgerFile)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenLedger(l.Dir); err == nil || !strings.Contains(err.Error(), LedgerFile+" is not there") {
+	if _, err := OpenLedger(l.Dir); err == nil || !strings.Contains(err.Error(), LedgerFile+" does not exist") {
 		t.Errorf("without a ledger: %v", err)
 	}
 }

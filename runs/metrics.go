@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Metrics is one line of metrics.jsonl: what one optimizer step did. Timings and memory stand last; the rest is the same, byte for
-// byte, whether a run was interrupted or not.
+// Metrics is one line of metrics.jsonl: one optimizer step. Timings and memory are the last keys; everything before
+// them is the same, byte for byte, whether the run was interrupted or not.
 type Metrics struct {
 	Step             int               `json:"step"` // from 1
 	Epoch            Number            `json:"epoch"`
 	Loss             Number            `json:"loss"`
-	LossBy           map[string]Number `json:"loss_by"`   // token mean over samples with an image, and over those of text alone
-	LR               map[string]Number `json:"lr"`        // part -> rate used by this update
+	LossBy           map[string]Number `json:"loss_by"`   // image, text -> token mean of samples with and without images
+	LR               map[string]Number `json:"lr"`        // part -> learning rate of this update
 	GradNorm         Number            `json:"grad_norm"` // before clipping
 	SupervisedTokens int               `json:"supervised_tokens"`
 	Tokens           int               `json:"tokens"` // positions, image features included
@@ -28,13 +28,13 @@ type Metrics struct {
 	PeakMemoryBytes int64  `json:"peak_memory_bytes"`
 }
 
-// Number is a float whose JSON is a string when it is not finite.
+// Number is a float64 whose JSON is a string if it is not finite.
 type Number float64
 
 // IsFinite says whether the number is neither infinite nor NaN.
 func (n Number) IsFinite() bool { return !math.IsNaN(float64(n)) && !math.IsInf(float64(n), 0) }
 
-// Milliseconds is a duration as metrics have it, to the microsecond.
+// Milliseconds converts a duration to the milliseconds of metrics, to the microsecond.
 func Milliseconds(d time.Duration) Number { return Number(float64(d.Microseconds()) / 1e3) }
 
 // MarshalJSON writes the shortest text that reads back as the same float64.

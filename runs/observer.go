@@ -10,8 +10,11 @@ type Observer interface {
 // Silent is an observer that ignores everything.
 type Silent struct{}
 
+// Say does nothing.
 func (Silent) Say(string) {}
 
+// Progress does nothing.
 func (Silent) Progress(string, int64, int64) {}
 
+// Step does nothing.
 func (Silent) Step(Metrics, int) {}

@@ -1,7 +1,8 @@
 // Package failure says whose fault an error is, for the exit code that it ends the program with.
 //
-// An error counts as the program's own fault until a room marks it: as the user's (ErrInput) or as the disk's (ErrStorage). Rooms mark
-// where their errors leave them, once for each exported function, by MarkInput. The mark is no part of the message.
+// An error counts as the program's fault until a package marks it as the user's (ErrInput) or the disk's (ErrStorage).
+// Packages mark errors where they return them, once in each exported function, by MarkInput. ErrInput does not show in
+// the message.
 package failure
 
 import (
@@ -12,19 +13,19 @@ import (
 	"syscall"
 )
 
-// ErrInput is wrapped by errors that lie in what the user gave: the recipe, the data, the files of a model, the command line.
+// ErrInput is wrapped by errors in what the user gave: the recipe, the data, the files of a model, the command line.
 var ErrInput = errors.New("input")
 
-// ErrStorage is wrapped by errors of the disk, reading or writing: full, read-only, over quota, failing. Errors that only the operating
-// system named count too: see IsStorage.
+// ErrStorage is wrapped by errors of the disk, preprocessor or writing: full, read-only, over quota, failing. An error of
+// the operating system counts even if nobody wrapped it: see IsStorage.
 var ErrStorage = errors.New("storage")
 
-// input is an error marked with ErrInput. Its message is that of the error alone.
+// input is an error marked with ErrInput. The mark does not show in its message.
 type input struct{ error }
 
 func (i input) Unwrap() []error { return []error{i.error, ErrInput} }
 
-// Input marks an error as the user's. An error that is marked already, or that is the disk's, stays as it is; nil stays nil.
+// Input marks an error as the user's. An error that is already marked, or is the disk's, stays as it is; nil stays nil.
 func Input(err error) error {
 	if several, ok := err.(Several); ok {
 		marked := make([]error, len(several))
@@ -39,14 +40,16 @@ func Input(err error) error {
 	return input{err}
 }
 
-// Inputf is a new error of the user's, formatted as by fmt.Errorf.
+// Inputf formats an error, as fmt.Errorf does, and marks it as the user's.
 func Inputf(format string, args ...any) error { return Input(fmt.Errorf(format, args...)) }
 
-// MarkInput marks the error that a function returns: defer failure.MarkInput(&err), where all that can fail is what it was given.
+// MarkInput marks the error that a function returns: defer failure.MarkInput(&err), in functions that can fail only
+// because of what they were given.
 func MarkInput(err *error) { *err = Input(*err) }
 
-// Storage marks the error of writing a file, if the operating system reported it, whatever it was: where the program writes, a folder
-// that is missing or closed to it is a fault of the storage too. Other errors stay as they are, marked ones among them; nil stays nil.
+// Storage marks an error of writing a file as the disk's if the operating system reported it, whatever it is: when the
+// program writes, a folder that is missing or not writable is a fault of the storage too. All other errors stay as they
+// are, as do marked ones; nil stays nil.
 func Storage(err error) error {
 	var errno syscall.Errno
 	switch {
@@ -58,10 +61,10 @@ func Storage(err error) error {
 	return err
 }
 
-// aboutPath is what the operating system says of a path that was given, where nothing is wrong with the disk.
+// aboutPath are the operating system's errors about a path that was given, when nothing is wrong with the disk.
 var aboutPath = []syscall.Errno{
-	syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.EACCES, syscall.EPERM, syscall.EEXIST, syscall.ELOOP, syscall.ENAMETOOLONG,
-	syscall.EINVAL, syscall.ENXIO,
+	syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.EACCES, syscall.EPERM, syscall.EEXIST, syscall.ELOOP,
+	syscall.ENAMETOOLONG, syscall.EINVAL, syscall.ENXIO,
 }
 
 // IsStorage says whether an error is the disk's: it wraps ErrStorage, or an error of the operating system that is not about the path.

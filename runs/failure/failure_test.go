@@ -15,7 +15,7 @@ import (
 
 func pathError(errno syscall.Errno) error { return &fs.PathError{Op: "read", Path: "a", Err: errno} }
 
-// Whose fault an error is, before a room has marked it, and after it was marked as the user's or as one of writing.
+// Whose fault an error is: before a package marks it, and after it is marked as the user's or as one of writing.
 func TestMarks(t *testing.T) {
 	type marks struct{ input, storage bool }
 	unmarked, users, disks := marks{}, marks{input: true}, marks{storage: true}
@@ -80,7 +80,7 @@ func TestMarkInput(t *testing.T) {
 	}
 }
 
-// A file that was cut gives the same signal as a page that the disk cannot read.
+// A truncated file gives the same signal as a page that the disk cannot read.
 func TestReadMapped(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, make([]byte, 1<<16), 0o666); err != nil {
@@ -114,14 +114,17 @@ func TestReadMapped(t *testing.T) {
 	for _, c := range []struct {
 		begin, end int
 		fails      bool
-	}{{0, 0, false}, {0, page, false}, {0, page + 1, true}, {page - 1, page + 1, true}, {1, 3 * page, true}, {page, page + 1, true}} {
+	}{
+		{0, 0, false}, {0, page, false}, {0, page + 1, true},
+		{page - 1, page + 1, true}, {1, 3 * page, true}, {page, page + 1, true},
+	} {
 		if err := ReadPages(mapping[c.begin:c.end]); errors.Is(err, ErrStorage) != c.fails {
 			t.Errorf("bytes %d to %d of a file of one page: %v", c.begin, c.end, err)
 		}
 	}
 }
 
-// Other panics go on.
+// Other panics pass through.
 func TestReadMappedPanics(t *testing.T) {
 	defer func() {
 		if fault := recover(); fault != "a" {

@@ -7,9 +7,9 @@ import (
 	"runtime/debug"
 )
 
-// ReadMapped calls read, which reads memory that is mapped from a file. A page that the system cannot bring, because the disk fails or
-// the file was cut, becomes an error that wraps ErrStorage; it would end the process otherwise. That holds for Go code alone: see
-// ReadPages for memory that C code will read.
+// ReadMapped calls read, which reads memory that is mapped from a file. If the system cannot load a page, because the
+// disk fails or the file was truncated, ReadMapped returns an error that wraps ErrStorage; otherwise the process would
+// end. This works only for Go code: see ReadPages for memory that C code will read.
 func ReadMapped(read func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -18,13 +18,13 @@ func ReadMapped(read func() error) (err error) {
 			return
 		}
 		if err = OfPage(fault); err == nil {
-			panic(fault) // it is another's; this function cannot know what it is
+			panic(fault) // not a page fault: leave it to the caller
 		}
 	}()
 	return read()
 }
 
-// ReadPages brings every page of data, which is mapped from a file, with the errors of ReadMapped.
+// ReadPages loads every page of data, which is mapped from a file, with the errors of ReadMapped.
 func ReadPages(data []byte) error {
 	if len(data) == 0 {
 		return nil
@@ -34,15 +34,17 @@ func ReadPages(data []byte) error {
 		for at := 0; at < len(data); at += page {
 			sum += data[at]
 		}
-		runtime.KeepAlive(sum) // or the reads could be left out
+		runtime.KeepAlive(sum) // or the compiler could drop the reads
 		return nil
 	})
 }
 
-// OfPage is the error of a page that could not be brought, from what recover returned; nil for any other panic.
+// OfPage turns what recover returned into the error of a page that could not be loaded, or nil for any other panic.
 func OfPage(fault any) error {
-	if _, ok := fault.(interface{ Addr() uintptr }); !ok { // what runtime.Error has for a fault of memory, see debug.SetPanicOnFault
+	// The runtime.Error of a memory fault has this method: see debug.SetPanicOnFault.
+	if _, ok := fault.(interface{ Addr() uintptr }); !ok {
 		return nil
 	}
-	return fmt.Errorf("%w: the file cannot be read: the disk failed, or the file was cut while it was open", ErrStorage)
+	return fmt.Errorf("%w: the file cannot be read: the disk failed, or the file was truncated while it was open",
+		ErrStorage)
 }
