@@ -12,7 +12,7 @@ import (
 type Evaluation struct {
 	Step             int               `json:"step"`           // completed optimizer steps
 	Loss             Number            `json:"loss"`           // token mean over all samples
-	LossBy           map[string]Number `json:"loss_by"`        // image, text -> token mean of samples with and without images
+	LossBy           map[string]Number `json:"loss_by"`        // image, text: mean with and without images
 	LossBySource     map[string]Number `json:"loss_by_source"` // image folder, or text -> token mean over its samples
 	SupervisedTokens int               `json:"supervised_tokens"`
 	Samples          int               `json:"samples"`

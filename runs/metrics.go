@@ -13,7 +13,7 @@ type Metrics struct {
 	Step             int               `json:"step"` // from 1
 	Epoch            Number            `json:"epoch"`
 	Loss             Number            `json:"loss"`
-	LossBy           map[string]Number `json:"loss_by"`   // image, text -> token mean of samples with and without images
+	LossBy           map[string]Number `json:"loss_by"`   // image, text: token mean with and without images
 	LR               map[string]Number `json:"lr"`        // part -> learning rate of this update
 	GradNorm         Number            `json:"grad_norm"` // before clipping
 	SupervisedTokens int               `json:"supervised_tokens"`

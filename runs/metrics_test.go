@@ -17,8 +17,9 @@ func TestMetricsKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"step":0,"epoch":0,"loss":0,"loss_by":{"image":1},"lr":{"projector":1},"grad_norm":0,"supervised_tokens":0,` +
-		`"tokens":0,"images":0,"samples":0,"skipped":0,"step_ms":0,"data_wait_ms":0,"tokens_per_s":0,"peak_memory_bytes":0}`
+	want := `{"step":0,"epoch":0,"loss":0,"loss_by":{"image":1},"lr":{"projector":1},"grad_norm":0,` +
+		`"supervised_tokens":0,"tokens":0,"images":0,"samples":0,"skipped":0,"step_ms":0,"data_wait_ms":0,` +
+		`"tokens_per_s":0,"peak_memory_bytes":0}`
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}

@@ -13,18 +13,18 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// checkVersion changes when check finds something else in the same data.
+// checkVersion changes when check finds something different in the same data.
 const checkVersion = 1
 
-// sourceChecked is the result for one data set, and what it holds for.
+// sourceChecked is the result for one data set, and the files that it is valid for.
 type sourceChecked struct {
 	Found   DataChecked `json:"found"`
 	Skipped []int       `json:"skipped"` // all rows that a run leaves out
-	Images  []string    `json:"images"`  // every image that was looked at
-	Stamps  []int64     `json:"stamps"`  // of each, by data.Images.Stamp
+	Images  []string    `json:"images"`  // every image that was checked
+	Stamps  []int64     `json:"stamps"`  // of each, by picture.Images.Stamp
 }
 
-// cacheFile names the result by everything that it depends on, except for the image files.
+// cacheFile is the result's cache file, named by everything that the result depends on except the image files.
 func (c *rowCheck) cacheFile() (string, error) {
 	dir, err := checkpoints.CacheFolder()
 	if err != nil {
@@ -35,14 +35,15 @@ func (c *rowCheck) cacheFile() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key := fmt.Sprintln(checkVersion, c.beside(), c.path(), entry.Images, archives(entry.Images), c.Sources[c.source].Fingerprint(), prints["tokenizer"], prints["tokenizer.legacy"],
+	key := fmt.Sprintln(checkVersion, c.beside(), c.path(), entry.Images, archives(entry.Images),
+		c.Sources[c.source].Fingerprint(), prints["tokenizer"], prints["tokenizer.legacy"],
 		c.Stage.Template, c.Encoder.Settings(), c.options.Decode, c.options.NoTokens)
 	return filepath.Join(dir, "check", input.HashOf([]byte(key))+".json"), nil
 }
 
-// archives is the size and time of change of image archives; pictures in a folder have stamps of their own.
+// archives lists the sizes and modification times of image archives; each image in a folder has its own stamp.
 func archives(path string) (stamps []string) {
-	files, _ := filepath.Glob(path) // a path that is no pattern was opened before
+	files, _ := filepath.Glob(path) // an invalid pattern is a path, which was opened before
 	for _, file := range append(files, path) {
 		if info, err := os.Stat(file); err == nil && !info.IsDir() {
 			stamps = append(stamps, fmt.Sprint(file, info.Size(), info.ModTime().UnixNano()))
@@ -51,7 +52,7 @@ func archives(path string) (stamps []string) {
 	return stamps
 }
 
-// beside is the contents of the files that say how the tokenizer's is to be read.
+// beside hashes the files that say how to read the tokenizer's file.
 func (c *rowCheck) beside() (hashes []string) {
 	file, _ := c.Tokenizer.File()
 	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"} {
@@ -61,7 +62,7 @@ func (c *rowCheck) beside() (hashes []string) {
 	return hashes
 }
 
-// cached is the result of an earlier check of the same rows and images.
+// cached returns the result of an earlier check of the same rows and images, if there is one.
 func (c *rowCheck) cached() (sourceChecked, bool) {
 	var s sourceChecked
 	file, err := c.cacheFile()
@@ -93,7 +94,7 @@ func (c *rowCheck) unchanged(s sourceChecked) bool {
 	return !changed.Load()
 }
 
-// keep writes the result for the next check. A cache that cannot be written is no reason to fail.
+// keep saves the result for the next check. A cache that cannot be written is not an error.
 func (c *rowCheck) keep(s sourceChecked) {
 	file, err := c.cacheFile()
 	if err != nil || os.MkdirAll(filepath.Dir(file), 0o777) != nil {

@@ -16,25 +16,25 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// Options says how much of a recipe is looked at.
+// Options says how much of a recipe is checked.
 type Options struct {
 	Stage    string // pretrain or finetune; "" for all that the recipe has
 	Decode   bool   // decode every image, not only its header
-	NoTokens bool   // leave lengths and supervised tokens out
+	NoTokens bool   // do not count lengths and supervised tokens
 	Report   runs.Observer
 }
 
-// Checked is what a check found. Its JSON is a contract with scripts.
+// Checked is the result of a check. Its JSON is a contract with scripts.
 type Checked struct {
 	Recipe string         `json:"recipe"`
 	Stages []StageChecked `json:"stages"`
 }
 
-// StageChecked is what was found about one stage.
+// StageChecked is the result for one stage.
 type StageChecked struct {
 	Stage string        `json:"stage"`
 	Fails []string      `json:"fails"` // what would end its run
-	Notes []string      `json:"notes"` // what would not, and the user should know
+	Notes []string      `json:"notes"` // what would not, but the user should know
 	Rows  int           `json:"rows"`
 	Steps int           `json:"steps"`
 	Data  []DataChecked `json:"data"`
@@ -62,7 +62,10 @@ func Check(r *recipes.Recipe, o Options) (Checked, error) {
 		if err != nil {
 			return c, err
 		}
-		s := stageCheck{recipe: r, stage: stage, options: o, found: StageChecked{Stage: name, Fails: []string{}, Notes: []string{}, Data: []DataChecked{}}}
+		s := stageCheck{
+			recipe: r, stage: stage, options: o,
+			found: StageChecked{Stage: name, Fails: []string{}, Notes: []string{}, Data: []DataChecked{}},
+		}
 		if err := s.run(); err != nil {
 			return c, err
 		}
@@ -71,7 +74,7 @@ func Check(r *recipes.Recipe, o Options) (Checked, error) {
 	return c, nil
 }
 
-// stageCheck is the check of one stage under way.
+// stageCheck is the check of one stage, in progress.
 type stageCheck struct {
 	recipe       *recipes.Recipe
 	stage        *recipes.Stage
@@ -144,7 +147,8 @@ func (s *stageCheck) model() error {
 	if err != nil {
 		return err
 	}
-	m, err := model.Rehearse(s.recipe.Model, model.OpenOptions{Trains: selects, LoRA: s.stage.Adapters(), Projector: projector})
+	options := model.OpenOptions{Trains: selects, LoRA: s.stage.Adapters(), Projector: projector}
+	m, err := model.Rehearse(s.recipe.Model, options)
 	if err != nil {
 		return err
 	}
@@ -191,11 +195,12 @@ func (s *stageCheck) judge(d *input.Dataset, skipped []input.SkippedRow) error {
 		return s.judgeSteps(d, skipped, limit, failure.Inputf("%s cannot be used and bad_samples is fail: "+
 			"mend or remove them, or set bad_samples: skip", plural(len(skipped), "row")))
 	}
-	return s.judgeSteps(d, skipped, limit, fmt.Errorf("%w: %d of %d rows, at most %d may be; mend the data or remove the rows",
-		data.ErrTooManySkipped, len(skipped), d.Mixture.Rows(), limit))
+	return s.judgeSteps(d, skipped, limit,
+		fmt.Errorf("%w: %d of %d rows, at most %d may be; fix the data or remove the rows",
+			data.ErrTooManySkipped, len(skipped), d.Mixture.Rows(), limit))
 }
 
-// judgeSteps finds out whether a run of less than one pass comes to the rows that end it.
+// judgeSteps decides whether a run that does not take every row reaches the rows that end it.
 func (s *stageCheck) judgeSteps(d *input.Dataset, skipped []input.SkippedRow, limit int, fault error) error {
 	if d.WholePass() {
 		return s.fail(fault)
@@ -210,7 +215,8 @@ func (s *stageCheck) judgeSteps(d *input.Dataset, skipped []input.SkippedRow, li
 	if step := d.Passes(bad, limit); step > 0 {
 		return s.fail(fmt.Errorf("at step %d: %w", step, fault))
 	}
-	s.note("%s cannot be used, more than the %d that a run may skip, but the run's %d steps do not come to that many", plural(len(skipped), "row"), limit, d.Steps.Steps())
+	s.note("%s cannot be used, more than the %d that a run may skip, but the run's %d steps do not reach that many",
+		plural(len(skipped), "row"), limit, d.Steps.Steps())
 	return nil
 }
 

@@ -12,36 +12,36 @@ import (
 	"github.com/llavatrain/llavatrain/data/rows"
 )
 
-// DataChecked is what was found in one data set.
+// DataChecked is the result for one data set.
 type DataChecked struct {
 	Path    string `json:"path"`
 	Images  string `json:"images_folder"`
 	Rows    int    `json:"rows"`
 	Skipped int    `json:"skipped"` // rows that a run leaves out
-	Reasons []Kind `json:"reasons"` // why, the commonest first
+	Reasons []Kind `json:"reasons"` // why, the most common first
 	Cut     *Kind  `json:"cut"`     // rows longer than max_length; nil without tokens
 
-	Duplicates  Kind `json:"duplicates"`   // rows with the images and turns of a row before them
-	RepeatedIDs Kind `json:"repeated_ids"` // rows with the id of a row before them
+	Duplicates  Kind `json:"duplicates"`   // rows with the images and turns of an earlier row
+	RepeatedIDs Kind `json:"repeated_ids"` // rows with the id of an earlier row
 
-	Tokens     *int64 `json:"tokens"`     // positions of all rows that are used, after any cut; nil without tokens
-	Supervised *int64 `json:"supervised"` // of them with a label
+	Tokens     *int64 `json:"tokens"`     // positions of all rows that are used, after cutting; nil without tokens
+	Supervised *int64 `json:"supervised"` // positions with a label
 
 	ImageFiles int             `json:"image_files"` // distinct paths
-	Lengths    []Bin           `json:"lengths"`     // of rows in positions, before any cut
+	Lengths    []Bin           `json:"lengths"`     // of rows in positions, before cutting
 	Sizes      []Bin           `json:"image_sizes"` // of image files by their longer side in pixels
 	Folders    []FolderChecked `json:"folders"`     // the largest first
 }
 
-// Kind is a kind of finding: how many rows have it, and some of them.
+// Kind is a kind of finding: how many rows have it, and which; at most 1000 are listed.
 type Kind struct {
 	Reason string    `json:"reason,omitempty"`
-	Advice string    `json:"advice,omitempty"` // what to do, where the reason does not say it
+	Advice string    `json:"advice,omitempty"` // what to do, if the reason does not say it
 	Count  int       `json:"count"`
 	Rows   []Finding `json:"rows"`
 }
 
-// Finding is one row that has something.
+// Finding is one row with a finding.
 type Finding struct {
 	Row    int    `json:"row"` // from 0
 	ID     string `json:"id,omitempty"`
@@ -50,13 +50,13 @@ type Finding struct {
 	Lost   int    `json:"lost,omitempty"` // positions over max_length
 }
 
-// Bin counts the values above the bin before and up to UpTo.
+// Bin counts the values above the previous bin's UpTo and up to its own.
 type Bin struct {
 	UpTo  int `json:"up_to"`
 	Count int `json:"count"`
 }
 
-// FolderChecked is one part of a data set: the rows whose first image lies below one folder.
+// FolderChecked is one part of a data set: the rows whose first image is in one folder.
 type FolderChecked struct {
 	Folder     string `json:"folder"`
 	Rows       int    `json:"rows"`
@@ -66,7 +66,7 @@ type FolderChecked struct {
 	Supervised int64  `json:"supervised"`
 }
 
-// tally is what can be added up, block by block.
+// tally is the counts that add up over blocks of rows.
 type tally struct {
 	rows, images       int
 	tokens, supervised int64
@@ -115,12 +115,14 @@ func (t *tally) add(other tally) {
 	}
 }
 
-// conclude makes the result of what was counted.
+// conclude makes the result from what was counted.
 func (c *rowCheck) conclude(t tally, skips, cuts []Finding) sourceChecked {
 	entry := c.Stage.Data[c.source]
 	f := DataChecked{
-		Path: c.path(), Images: entry.Images, Rows: t.rows, Skipped: len(skips), Reasons: byReason(skips), ImageFiles: len(c.images),
-		Duplicates: c.repeats(c.rows), RepeatedIDs: c.repeats(c.ids), Lengths: histogram(slices.Values(c.lengths)), Folders: sortedFolders(t.folders),
+		Path: c.path(), Images: entry.Images, Rows: t.rows,
+		Skipped: len(skips), Reasons: byReason(skips), ImageFiles: len(c.images),
+		Duplicates: c.repeats(c.rows), RepeatedIDs: c.repeats(c.ids),
+		Lengths: histogram(slices.Values(c.lengths)), Folders: sortedFolders(t.folders),
 	}
 	if !c.options.NoTokens {
 		f.Tokens, f.Supervised = &t.tokens, &t.supervised
@@ -145,7 +147,7 @@ func (c *rowCheck) conclude(t tally, skips, cuts []Finding) sourceChecked {
 	return out
 }
 
-// listed is how many rows of a kind are named.
+// listed is how many rows of a kind are listed.
 const listed = 1000
 
 func newKind(reason string, rows []Finding) Kind {
@@ -163,10 +165,10 @@ func (c *rowCheck) repeats(hashes []uint64) Kind {
 	return kind
 }
 
-// particular is what differs between reasons of one kind: quoted text and numbers.
+// particular matches what differs between reasons of one kind: quoted text and numbers.
 var particular = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\d+`)
 
-// byReason sorts rows by why they are skipped.
+// byReason groups skipped rows by the reason, the most common first.
 func byReason(skips []Finding) []Kind {
 	groups := map[string][]Finding{}
 	for _, s := range skips {
@@ -183,20 +185,23 @@ func byReason(skips []Finding) []Kind {
 	return kinds
 }
 
-// advices say what to do about reasons that only say what is wrong.
+// advices say what to do about reasons that say only what is wrong.
 var advices = []struct {
 	reason *regexp.Regexp
 	advice string
 }{
-	{regexp.MustCompile(`no such file`), "fetch the image, or let data.images name the folder that the paths start from"},
-	{regexp.MustCompile(`truncated|not enough pixel|unexpected EOF`), "the file is not complete: fetch or save the image again"},
+	{regexp.MustCompile(`no such file`), "fetch the image, or set data.images to the folder that the paths start from"},
+	{regexp.MustCompile(`truncated|not enough pixel|unexpected EOF`),
+		"the file is incomplete: fetch or save the image again"},
 	{regexp.MustCompile(`over the limit|too long`), "scale the image down, or give the file a shorter name"},
 	{regexp.MustCompile(`cannot be decoded|has no pixels`), "save the image again as JPEG or PNG"},
-	{regexp.MustCompile(`not a regular file|symbolic link`), "put the image file itself in this place"},
-	{regexp.MustCompile(`not a picture|no known picture|zero bytes|file is empty`), "put the picture itself in this place, or remove the row"},
-	{regexp.MustCompile(`UTF-|character|JSON`), "mend the row's JSON: write the file with a JSON library, as UTF-8"},
+	{regexp.MustCompile(`not a regular file|symbolic link`), "put the image file itself here"},
+	{regexp.MustCompile(`not an? (picture|image)|no known (picture|image)|zero bytes|file is empty`),
+		"put the image itself here, or remove the row"},
+	{regexp.MustCompile(`UTF-|character|JSON`), "fix the row's JSON: write the file with a JSON library, as UTF-8"},
 	{regexp.MustCompile(`is missing|comes twice`), "write each key once, as the README shows"},
-	{regexp.MustCompile(`is expected|no human turn|ends with turn`), "let from be human and gpt in turn, human first, gpt last"},
+	{regexp.MustCompile(`is expected|no human turn|ends with turn`),
+		"let from alternate between human and gpt, human first, gpt last"},
 }
 
 func advice(reason string) string {
@@ -208,7 +213,7 @@ func advice(reason string) string {
 	return ""
 }
 
-// histogram counts values above 0 in bins that double.
+// histogram counts values above 0 in bins whose limits double.
 func histogram(values func(yield func(int32) bool)) []Bin {
 	var counts [33]int
 	for v := range values {
@@ -233,11 +238,13 @@ func sortedFolders(folders map[string]*FolderChecked) []FolderChecked {
 	for _, f := range folders {
 		list = append(list, *f)
 	}
-	slices.SortFunc(list, func(a, b FolderChecked) int { return cmp.Or(b.Rows-a.Rows, cmp.Compare(a.Folder, b.Folder)) })
+	slices.SortFunc(list, func(a, b FolderChecked) int {
+		return cmp.Or(b.Rows-a.Rows, cmp.Compare(a.Folder, b.Folder))
+	})
 	return list
 }
 
-// Text is the finding in a line.
+// Text is the finding as one line.
 func (f Finding) Text() string {
 	text := fmt.Sprintf("row %d", f.Row)
 	if f.ID != "" && f.ID != text {

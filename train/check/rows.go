@@ -14,7 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// rowCheck goes through all rows of one data set and the images that they name, by dataset.read as a run does.
+// rowCheck reads all rows of one data set and the images that they name, by Dataset.Read as a run does.
 type rowCheck struct {
 	*input.Dataset
 	source  int
@@ -24,18 +24,18 @@ type rowCheck struct {
 	images map[string]lookedAt // by path
 	seed   maphash.Seed
 
-	lengths   []int32  // of each row in positions, before any cut; 0 for one that is skipped or without tokens
+	lengths   []int32  // of each row in positions, before cutting; 0 if it is skipped or tokens are not counted
 	rows, ids []uint64 // hashes of each row's content, and of its id (0: none)
 }
 
-// lookedAt is what one image file was found to be.
+// lookedAt is the result for one image file.
 type lookedAt struct {
 	width, height int
 	stamp         int64
 	err           error
 }
 
-// blockFound is what one block of rows has.
+// blockFound is the result for one block of rows.
 type blockFound struct {
 	tally
 	skips []Finding
@@ -75,7 +75,7 @@ func (c *rowCheck) run() (sourceChecked, error) {
 	return found, nil
 }
 
-// gather adds the blocks up, whatever order they come in.
+// gather adds up the blocks, in whatever order they arrive.
 func (c *rowCheck) gather(results <-chan blockFound, n int) (sourceChecked, error) {
 	total := tally{folders: map[string]*FolderChecked{}}
 	var skips, cuts []Finding
@@ -96,7 +96,7 @@ func (c *rowCheck) gather(results <-chan blockFound, n int) (sourceChecked, erro
 
 func byRow(a, b Finding) int { return a.Row - b.Row }
 
-// path is the data set as the recipe names it.
+// path is the data set's path in the recipe.
 func (c *rowCheck) path() string {
 	return cmp.Or(c.Stage.Data[c.source].Path, c.Stage.Data[c.source].Shards)
 }
@@ -140,7 +140,7 @@ func (c *rowCheck) encode(r rows.Record, sizes data.ImageSizes) (data.Sample, er
 	return c.Encoder.Encode(r, sizes)
 }
 
-// see looks at an image once, however many rows name it.
+// see checks an image once, however many rows name it.
 func (c *rowCheck) see(image picture.Image) (picture.Picture, error) {
 	if image.Prepared != nil || image.File != nil { // in the row itself
 		at := c.look(image)
@@ -167,7 +167,7 @@ func (c *rowCheck) look(image picture.Image) (at lookedAt) {
 	case image.Prepared != nil:
 		at.width, at.height = image.Prepared.Width, image.Prepared.Height
 	case c.options.Decode:
-		at.stamp = folder.Stamp(image.Path) // before reading: a change in between shows as one
+		at.stamp = folder.Stamp(image.Path) // taken before reading, so that a change in between is noticed
 		picture, err := folder.Decode(image)
 		if at.err = err; err == nil {
 			at.width, at.height = picture.W, picture.H
@@ -180,7 +180,7 @@ func (c *rowCheck) look(image picture.Image) (at lookedAt) {
 	return at
 }
 
-// note keeps what tells duplicates.
+// note records the hashes that reveal duplicates.
 func (c *rowCheck) note(row int, r rows.Record) {
 	var h maphash.Hash
 	h.SetSeed(c.seed)
@@ -203,7 +203,7 @@ func (c *rowCheck) note(row int, r rows.Record) {
 	}
 }
 
-// repeated lists the rows whose hash a row before them has; 0 stands for no hash.
+// repeated lists the rows with the hash of an earlier row, and the first such row of each; a hash of 0 is none.
 func repeated(hashes []uint64) (rows []int, of []int) {
 	first := make(map[uint64]int32, len(hashes))
 	for row, h := range hashes {
