@@ -11,7 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// Answerer is an opened model that answers questions about pictures.
+// Answerer is an opened model that answers questions about images. Close it after use.
 type Answerer struct {
 	located
 	*input.Preprocessor
@@ -19,6 +19,7 @@ type Answerer struct {
 	encoder *data.Encoder
 }
 
+// OpenAnswerer opens the model that path stands for (see Locate), on the GPU if there is one.
 func OpenAnswerer(path string, report runs.Observer) (*Answerer, error) {
 	where, err := Locate(path)
 	if err != nil {
@@ -53,7 +54,7 @@ func OpenAnswerer(path string, report runs.Observer) (*Answerer, error) {
 	return a, nil
 }
 
-// picture prepares an image file for the tower.
+// OpenPicture reads an image file and prepares it for the tower.
 func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
 	images, err := picture.OpenImages(filepath.Dir(path), nil)
 	if err != nil {
@@ -67,7 +68,7 @@ func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
 	return a.Picture(decoded, a.Aspect), nil
 }
 
-// Batch is one question, about a picture when there is one, as the model takes it.
+// Batch turns one question into a batch of one sample; prepared is its image, nil for a question without.
 func (a *Answerer) Batch(prepared *picture.Picture, question string) (data.Batch, error) {
 	sample, err := a.encoder.Prompt(question, prepared)
 	if err != nil {
@@ -76,7 +77,8 @@ func (a *Answerer) Batch(prepared *picture.Picture, question string) (data.Batch
 	return data.Collate([]data.Sample{sample}, func(n int) []uint8 { return make([]uint8, n) })
 }
 
-// Answer generates the reply to one question, about a picture when there is one. emit gets the text as it comes.
+// Answer generates the answer to one question; picture is its image, nil for a question without. emit gets the text as
+// it is generated.
 func (a *Answerer) Answer(picture *picture.Picture, question string, how model.Sampling, emit func(text string)) error {
 	batch, err := a.Batch(picture, question)
 	if err != nil {
@@ -94,10 +96,11 @@ func (a *Answerer) stream(emit func(text string)) *stream {
 	return newStream(a.Tokenizer.NewDecoder(), stopText, emit)
 }
 
-// stopping is how, with the tokens that end an answer.
+// stopping adds the tokens that end an answer to how.
 func (a *Answerer) stopping(how model.Sampling) model.Sampling {
 	how.Stop, _ = a.encoder.Stop()
 	return how
 }
 
+// Close frees the model.
 func (a *Answerer) Close() { a.LLaVA.Free() }

@@ -15,14 +15,14 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// Questionnaire is `generate --batch`: a file of questions, answered several at a time.
+// Questionnaire is `generate --batch`: a file of questions, Size of which are answered at a time.
 type Questionnaire struct {
 	Questions, Images, Out string
 	Size                   int
 	How                    model.Sampling
 }
 
-// Run answers the questions that have no answer yet, in their order.
+// Run answers the questions that have no answer yet, in order, to the file Out or, if that is "", to out.
 func (b Questionnaire) Run(out io.Writer, report runs.Observer, modelPath string) error {
 	all, err := readQuestions(b.Questions)
 	if err != nil {
@@ -35,7 +35,7 @@ func (b Questionnaire) Run(out io.Writer, report runs.Observer, modelPath string
 		}
 	}
 	if n := len(all) - len(open); n > 0 {
-		report.Say(fmt.Sprintf("%d of %d questions are answered in %s already", n, len(all), b.Out))
+		report.Say(fmt.Sprintf("%d of %d questions are already answered in %s", n, len(all), b.Out))
 	}
 	if len(open) == 0 {
 		return nil
@@ -68,7 +68,7 @@ func (b Questionnaire) Run(out io.Writer, report runs.Observer, modelPath string
 	return err
 }
 
-// writer takes answers: to the end of the file, or to standard output.
+// writer returns what appends answers to the file, or writes them to standard output.
 func (b Questionnaire) writer(out io.Writer) (write func(record any) error, closeOut func() error, err error) {
 	if b.Out == "" {
 		return json.NewEncoder(out).Encode, func() error { return nil }, nil
@@ -80,22 +80,27 @@ func (b Questionnaire) writer(out io.Writer) (write func(record any) error, clos
 	return log.Append, log.Close, nil
 }
 
-// answer answers questions together.
-func (b Questionnaire) answer(a *Answerer, images *picture.Images, group []question, modelID string, write func(record any) error) error {
-	prompts, texts, streams := make([]model.Prompt, len(group)), make([]strings.Builder, len(group)), make([]*stream, len(group))
+// answer answers a group of questions in one batch.
+func (b Questionnaire) answer(
+	a *Answerer, images *picture.Images, group []question, modelID string, write func(record any) error,
+) error {
+	prompts := make([]model.Prompt, len(group))
+	texts, streams := make([]strings.Builder, len(group)), make([]*stream, len(group))
 	for i, q := range group {
 		in, err := b.prompt(a, images, q)
 		if err == nil {
 			err = a.LLaVA.CheckPrompt(in)
 		}
 		if err != nil {
-			return fmt.Errorf("questions: %s line %d, question_id %s: %w", filepath.Base(b.Questions), q.line, q.ID, err)
+			return fmt.Errorf("questions: %s line %d, question_id %s: %w",
+				filepath.Base(b.Questions), q.line, q.ID, err)
 		}
 		streams[i] = a.stream(func(text string) { texts[i].WriteString(text) })
 		prompts[i] = model.Prompt{Input: in, Stream: uint64(q.index), Emit: streams[i].token}
 	}
 	if err := a.LLaVA.GenerateBatch(prompts, a.stopping(b.How)); err != nil {
-		return fmt.Errorf("questions: %s lines %d to %d: %w", filepath.Base(b.Questions), group[0].line, group[len(group)-1].line, err)
+		return fmt.Errorf("questions: %s lines %d to %d: %w",
+			filepath.Base(b.Questions), group[0].line, group[len(group)-1].line, err)
 	}
 	for i, q := range group {
 		streams[i].end()
@@ -106,7 +111,7 @@ func (b Questionnaire) answer(a *Answerer, images *picture.Images, group []quest
 	return nil
 }
 
-// prompt reads a question's picture and asks about it.
+// prompt reads a question's image and makes the model's input of both.
 func (b Questionnaire) prompt(a *Answerer, images *picture.Images, q question) (in model.Input, err error) {
 	var picture *picture.Picture
 	if q.Image != "" {

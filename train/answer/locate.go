@@ -15,7 +15,7 @@ import (
 // located is what a MODEL argument stands for.
 type located struct {
 	Model    recipes.Model
-	overlay  []string // weight files over those of the recipe
+	overlay  []string // weight files that replace the recipe's
 	lora     map[string]recipes.LoRA
 	seed     uint64 // of parts that the recipe makes from a configuration
 	Dtype    string // as in a recipe
@@ -23,13 +23,13 @@ type located struct {
 	Aspect   string
 }
 
-// Open is where the model's values come from.
+// Open says where the model's weights come from.
 func (l located) Open() model.OpenOptions {
 	return model.OpenOptions{Seed: l.seed, Overlay: l.overlay, LoRA: l.lora}
 }
 
-// Locate finds the model behind a path: a run folder (its export, else its newest checkpoint), a checkpoint,
-// a LLaVA folder, or the Hugging Face id of one.
+// Locate finds the model that a path stands for: a run folder (its export, or else its newest checkpoint), a
+// checkpoint, a LLaVA folder, or the Hugging Face id of one.
 func Locate(path string) (_ located, err error) {
 	defer failure.MarkInput(&err)
 	has := func(name string) bool { return checkpoints.Exists(filepath.Join(path, name)) }
@@ -66,10 +66,11 @@ func Locate(path string) (_ located, err error) {
 	if dir, err := model.Resolve(path); err == nil && dir != path { // a Hugging Face id
 		return locateFolder(dir)
 	}
-	return located{}, fmt.Errorf("%s is not a model: give a run folder, a checkpoint, a LLaVA folder, or the Hugging Face id of one in the local hub cache", path)
+	return located{}, fmt.Errorf("%s is not a model: give a run folder, a checkpoint, a LLaVA folder, "+
+		"or the Hugging Face id of one in the local hub cache", path)
 }
 
-// locateInRun is the recipe of a run folder with weights laid over it.
+// locateInRun is the model of a run folder's recipe, with the given weights in place of the recipe's.
 func locateInRun(runDir string, weights ...string) (located, error) {
 	r, err := recipes.Load(filepath.Join(runDir, runs.RecipeFile), nil)
 	if err != nil {
@@ -80,11 +81,13 @@ func locateInRun(runDir string, weights ...string) (located, error) {
 		return located{}, err
 	}
 	return located{
-		Model: r.Model, overlay: weights, lora: stage.Adapters(), seed: r.Seed, Dtype: r.Dtype, Template: stage.Template, Aspect: stage.Image,
+		Model: r.Model, overlay: weights, lora: stage.Adapters(), seed: r.Seed, Dtype: r.Dtype,
+		Template: stage.Template, Aspect: stage.Image,
 	}, nil
 }
 
-// locateFolder reads the configuration of a whole model's folder: one that llavatrain exported, the original's, or transformers'.
+// locateFolder reads the configuration of a complete model's folder, in any layout: llavatrain's, the original's or
+// transformers'.
 func locateFolder(dir string) (located, error) {
 	m, notes, err := model.ReadLLaVA(dir)
 	return located{Model: m, Dtype: "auto", Template: notes.Template, Aspect: notes.Aspect}, err

@@ -14,7 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// question is a line of the original's question files (llava/eval/model_vqa.py); without an image it is about text alone.
+// question is a line of the original's question files (llava/eval/model_vqa.py). It may have no image.
 type question struct {
 	ID    json.RawMessage `json:"question_id"` // a string or a number
 	Image string          `json:"image"`
@@ -23,12 +23,12 @@ type question struct {
 	index, line int // among the questions, from 0; in the file, from 1
 }
 
-// questionAnswer is a line of its answer files.
+// questionAnswer is a line of the original's answer files.
 type questionAnswer struct {
 	ID       json.RawMessage `json:"question_id"`
 	Prompt   string          `json:"prompt"`
 	Text     string          `json:"text"`
-	AnswerID string          `json:"answer_id"` // the original's is random; this one follows from the others
+	AnswerID string          `json:"answer_id"` // a hash of the other fields; the original's is random
 	ModelID  string          `json:"model_id"`
 	Metadata struct{}        `json:"metadata"`
 }
@@ -61,14 +61,14 @@ func readQuestions(path string) (questions []question, err error) {
 		questions = append(questions, q)
 	}
 	if len(questions) == 0 {
-		return nil, fmt.Errorf("questions: %s holds none", path)
+		return nil, fmt.Errorf("questions: %s has no questions", path)
 	}
 	return questions, nil
 }
 
 func (q *question) parse(line []byte) error {
 	if err := json.Unmarshal(line, q); err != nil {
-		return fmt.Errorf(`it is not an object of question_id, image and text: %w`, err)
+		return fmt.Errorf(`it is not an object with question_id, image and text: %w`, err)
 	}
 	if q.Text == "" {
 		return errors.New("text is missing or empty")
@@ -78,7 +78,7 @@ func (q *question) parse(line []byte) error {
 	return err
 }
 
-// questionID is an id in the one spelling by which questions and answers are told apart, and which answers carry.
+// questionID returns an id in the one spelling that answers have, by which they are matched with questions.
 func questionID(raw json.RawMessage) (string, error) {
 	switch {
 	case len(raw) == 0:
@@ -96,8 +96,9 @@ func questionID(raw json.RawMessage) (string, error) {
 	return "", errors.New("question_id must be a string or a number")
 }
 
-// unanswered leaves out the questions whose answers a file already holds. An id may come several times: each answer counts for one of
-// them, in their order. A last line that was torn by a crash is cut off; a file of anything else is refused and left as it is.
+// unanswered leaves out the questions that a file already has answers to. An id may occur several times: each answer
+// counts for one question with that id, in order. A last line that a crash left incomplete is cut off; a file of
+// anything else is refused and not changed.
 func unanswered(questions []question, path string) (rest []question, err error) {
 	defer failure.MarkInput(&err)
 	text, err := os.ReadFile(path)
@@ -112,7 +113,7 @@ func unanswered(questions []question, path string) (rest []question, err error) 
 		number++
 		id, err := answeredID(line)
 		if err != nil {
-			return nil, fmt.Errorf("answers: %s line %d: %w; name another --out", path, number, err)
+			return nil, fmt.Errorf("answers: %s line %d: %w; give another --out", path, number, err)
 		}
 		given[id]++
 	}
@@ -127,7 +128,7 @@ func unanswered(questions []question, path string) (rest []question, err error) 
 	return rest, nil
 }
 
-// answeredID is the question that a line answers, "" for the beginning of a line that was not finished.
+// answeredID is the id of the question that a line answers, "" for the beginning of an unfinished line.
 func answeredID(line []byte) (string, error) {
 	const beginning = `{"question_id":` // of every line that is written here
 	if !bytes.HasSuffix(line, []byte("\n")) {

@@ -10,7 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Wherever the writing of an answer file was cut off, what it holds in full is kept and the rest is asked: also for ids that come twice.
+// Wherever the writing of an answer file was cut off, complete answers are kept and the rest is asked, even for ids
+// that occur twice.
 func TestUnansweredAtEveryByte(t *testing.T) {
 	var questions []question
 	var file []byte
@@ -35,20 +36,23 @@ func TestUnansweredAtEveryByte(t *testing.T) {
 			t.Fatalf("cut at byte %d: %v", n, err)
 		}
 		whole := bytes.Count(file[:n], []byte("\n"))
-		if diff := cmp.Diff(questions[whole:], rest, cmp.AllowUnexported(question{})); diff != "" && whole < len(questions) || len(rest) != len(questions)-whole {
+		diff := cmp.Diff(questions[whole:], rest, cmp.AllowUnexported(question{}))
+		if diff != "" && whole < len(questions) || len(rest) != len(questions)-whole {
 			t.Fatalf("cut at byte %d (-want +got):\n%s", n, diff)
 		}
-		if kept, err := os.ReadFile(path); err != nil || !bytes.Equal(kept, file[:bytes.LastIndexByte(file[:n], '\n')+1]) {
+		complete := file[:bytes.LastIndexByte(file[:n], '\n')+1]
+		if kept, err := os.ReadFile(path); err != nil || !bytes.Equal(kept, complete) {
 			t.Fatalf("cut at byte %d: the file holds %q", n, kept)
 		}
 	}
 }
 
-// A file that is not one of answers is refused and keeps every byte.
+// A file that is not an answer file is refused and keeps every byte.
 func TestUnansweredRefusesOtherFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	for _, text := range []string{
-		"x", "\n", "{\"a\": 1}\n", "{\"a\": 1}", "[1]\n", "null\n", "{\"question_id\": 1}\n", "{\"question_id\":[],\"prompt\":\"\"}\n", "{\"question_id\":1,\"prompt\":\"a\"}\nx",
+		"x", "\n", "{\"a\": 1}\n", "{\"a\": 1}", "[1]\n", "null\n", "{\"question_id\": 1}\n",
+		"{\"question_id\":[],\"prompt\":\"\"}\n", "{\"question_id\":1,\"prompt\":\"a\"}\nx",
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 			t.Fatal(err)

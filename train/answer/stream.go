@@ -6,7 +6,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/tokenizer"
 )
 
-// stream turns tokens into text, holding back what might be the beginning of the stop text.
+// stream turns tokens into text. It holds back what could be the beginning of the stop text.
 type stream struct {
 	decoder *tokenizer.Decoder
 	stop    string // "" for none
@@ -19,7 +19,7 @@ func newStream(decoder *tokenizer.Decoder, stop string, emit func(text string)) 
 	return &stream{decoder: decoder, stop: stop, emit: emit}
 }
 
-// token takes one token and says whether to go on.
+// token takes one token and says whether to generate more.
 func (s *stream) token(id int32) bool {
 	s.take(s.decoder.Next(id))
 	return !s.ended
@@ -51,7 +51,7 @@ func (s *stream) possibleStop() int {
 	return 0
 }
 
-// end gives out what is still held back.
+// end emits what is still held back.
 func (s *stream) end() {
 	if !s.ended {
 		s.emit(s.held + s.decoder.Flush())

@@ -16,19 +16,20 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// Conversion writes a model as a folder of another format. Tensors pass through one at a time: the model is never in memory whole.
+// Conversion writes a model as a folder of another format. Tensors pass through memory one at a time: the complete
+// model is never in memory.
 type Conversion struct {
 	Model      recipes.Model
 	Open       model.OpenOptions // overlays and the seed of random parts
 	Notes      model.ExportNotes
 	Format     string            // hf, llava, projector or adapter
-	Dtype      checkpoints.Dtype // "": that of the language model's files, F32 where they have several; of adapters F32
+	Dtype      checkpoints.Dtype // "": the language model files', F32 if they have several; F32 for adapters
 	ShardBytes int64             // 0: 5 GB
 	Out        string            // a folder that does not exist yet
 	Report     runs.Observer
 }
 
-// Run writes the folder: whole, or not at all.
+// Run writes the folder, completely or not at all.
 func (c Conversion) Run() error {
 	if _, err := os.Lstat(c.Out); err == nil {
 		return failure.Inputf("%s exists; name a folder that does not", c.Out)
@@ -53,14 +54,18 @@ func (c Conversion) Run() error {
 	default:
 		c.Dtype = contents.Dtype()
 	}
-	export, err := contents.Export(model.ExportOptions{Format: c.Format, Dtype: c.Dtype, Notes: c.Notes, Marks: marks.ids()})
+	export, err := contents.Export(model.ExportOptions{
+		Format: c.Format, Dtype: c.Dtype, Notes: c.Notes, Marks: marks.ids(),
+	})
 	if err != nil {
 		return err
 	}
 	if err := checkpoints.NeedSpace(c.Out, Size(export.Tensors)); err != nil {
 		return fmt.Errorf("model: %w", err)
 	}
-	return checkpoints.Publish(c.Out, func(dir string) error { return c.write(dir, export, preprocessor, marks) })
+	return checkpoints.Publish(c.Out, func(dir string) error {
+		return c.write(dir, export, preprocessor, marks)
+	})
 }
 
 func (c Conversion) write(dir string, export *model.Export, preprocessor *input.Preprocessor, marks marks) error {
@@ -81,7 +86,7 @@ func (c Conversion) write(dir string, export *model.Export, preprocessor *input.
 	return c.writeWeights(dir, export)
 }
 
-// writeAlone writes the one file of a part of a model, and its configuration.
+// writeAlone writes one part of a model as a file of weights and a configuration.
 func (c Conversion) writeAlone(dir, config, file string, export *model.Export) error {
 	if err := os.WriteFile(filepath.Join(dir, config), export.Config, 0o666); err != nil {
 		return err
@@ -122,9 +127,9 @@ func (c Conversion) writeWeights(dir string, export *model.Export) error {
 	return w.Close()
 }
 
-// writeProcessor writes what transformers' AutoProcessor wants beside the weights: the two marks in the tokenizer's files, how pictures
-// and placeholders are made, the chat template, and a generation configuration of its own: published ones hold values that newer
-// versions refuse to save again.
+// writeProcessor writes what transformers' AutoProcessor wants beside the weights: the two added tokens in the
+// tokenizer's files, the settings of images and placeholders, the chat template, and a new generation configuration,
+// since published ones hold values that newer versions refuse to save again.
 func (c Conversion) writeProcessor(dir string, export *model.Export, preprocessor *input.Preprocessor, marks marks) error {
 	if err := WriteFolder(preprocessor, dir, export.Config); err != nil {
 		return err
@@ -148,7 +153,9 @@ func (c Conversion) writeProcessor(dir string, export *model.Export, preprocesso
 		return err
 	}
 	for name, text := range map[string][]byte{
-		"processor_config.json": export.Processor, "generation_config.json": generation, "chat_template.jinja": []byte(template.Chat(preprocessor.Tokenizer)),
+		"processor_config.json":  export.Processor,
+		"generation_config.json": generation,
+		"chat_template.jinja":    []byte(template.Chat(preprocessor.Tokenizer)),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o666); err != nil {
 			return err
@@ -157,7 +164,7 @@ func (c Conversion) writeProcessor(dir string, export *model.Export, preprocesso
 	return nil
 }
 
-// generation is generation_config.json: the tokens that begin and end an answer.
+// generation is the content of generation_config.json: the tokens that begin and end an answer.
 func (c Conversion) generation(preprocessor *input.Preprocessor, template *data.Template, marks marks) ([]byte, error) {
 	encoder, err := data.NewEncoder(preprocessor.Tokenizer, template, c.Model.Language.MaxLength, preprocessor.Positions)
 	if err != nil {
@@ -174,7 +181,7 @@ func (c Conversion) generation(preprocessor *input.Preprocessor, template *data.
 	return json.MarshalIndent(config, "", "  ")
 }
 
-// writeFast adds the tokenizer.json that newer versions of transformers want, where the model came without.
+// writeFast adds the tokenizer.json that newer versions of transformers want, if the model came without it.
 func writeFast(p *input.Preprocessor, dir string) error {
 	path := filepath.Join(dir, "tokenizer.json")
 	if checkpoints.Exists(path) {

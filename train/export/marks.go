@@ -17,18 +17,18 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// marks are the ids of the tokens <image> and <pad>, which transformers' LLaVA wants in its tokenizer: those that the tokenizer's
-// files give, or the next free ones.
+// marks are the ids of the added tokens <image> (the placeholder) and <pad>, which transformers' LLaVA wants in its
+// tokenizer: those in the tokenizer's files, or the next free ones.
 type marks struct{ image, pad int64 }
 
 const imageText, padText = "<image>", "<pad>"
 
 func (m marks) ids() model.Marks { return model.Marks{Image: m.image, Pad: m.pad} }
 
-// object is a JSON object whose keys we mostly pass on.
+// object is a JSON object most of whose keys are passed on as they are.
 type object = map[string]any
 
-// marksOf looks for the two tokens among those of the tokenizer.
+// marksOf looks up the two tokens in the tokenizer.
 func marksOf(p *input.Preprocessor) (m marks) {
 	next := int64(p.Tokenizer.VocabSize())
 	take := func(text string) int64 {
@@ -43,10 +43,12 @@ func marksOf(p *input.Preprocessor) (m marks) {
 	return m
 }
 
-// write adds the marks to the tokenizer files of a folder. class is the tokenizer's where no file says it.
+// write adds the tokens to the tokenizer files of a folder. class is the tokenizer's class if no file says it.
 func (m marks) write(dir, class string) error {
 	token := func(text string) object {
-		return object{"content": text, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false, "special": true}
+		return object{
+			"content": text, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false, "special": true,
+		}
 	}
 	image, pad := strconv.FormatInt(m.image, 10), strconv.FormatInt(m.pad, 10)
 	err := editObject(filepath.Join(dir, "tokenizer_config.json"), func(config object) {
@@ -62,12 +64,16 @@ func (m marks) write(dir, class string) error {
 		}
 	})
 	return errors.Join(err,
-		editObject(filepath.Join(dir, "special_tokens_map.json"), func(names object) { names["pad_token"], names["image_token"] = padText, imageText }),
-		editObject(filepath.Join(dir, "added_tokens.json"), func(added object) { added[imageText], added[padText] = m.image, m.pad }),
+		editObject(filepath.Join(dir, "special_tokens_map.json"), func(names object) {
+			names["pad_token"], names["image_token"] = padText, imageText
+		}),
+		editObject(filepath.Join(dir, "added_tokens.json"), func(added object) {
+			added[imageText], added[padText] = m.image, m.pad
+		}),
 		m.addToFast(filepath.Join(dir, "tokenizer.json"), token))
 }
 
-// addToFast adds the marks to a tokenizer.json, where there is one.
+// addToFast adds the tokens to a tokenizer.json, if there is one.
 func (m marks) addToFast(path string, token func(text string) object) error {
 	if !checkpoints.Exists(path) {
 		return nil
@@ -91,7 +97,7 @@ func (m marks) addToFast(path string, token func(text string) object) error {
 	})
 }
 
-// readObject reads a JSON file; an absent one is empty. Numbers stay as they are spelled.
+// readObject reads a JSON object from a file, an empty one if the file does not exist. Numbers keep their spelling.
 func readObject(path string) (object, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -25,13 +25,14 @@ type Merging struct {
 	Report runs.Observer
 }
 
-// Run writes the folder, unless the merged model computes something else than the model with adapters.
+// Run writes the folder, unless the merged model's logits differ from those of the model with adapters by more than
+// rounding.
 func (m Merging) Run() error {
 	if _, err := os.Lstat(m.Out); err == nil {
 		return failure.Inputf("%s exists; name a folder that does not", m.Out)
 	}
 	if len(m.Open.LoRA) == 0 {
-		return failure.Inputf("the model was not trained by adapters (lora): there is nothing to merge")
+		return failure.Inputf("the model was not trained with adapters (lora): there is nothing to merge")
 	}
 	preprocessor, err := input.OpenPreprocessor(m.Model)
 	if err != nil {
@@ -49,7 +50,8 @@ func (m Merging) Run() error {
 	if err != nil {
 		return err
 	}
-	m.Report.Say(fmt.Sprintf("the logits of a fixed prompt moved by %.2g of the largest; %g is allowed", moved, model.MergeTolerance))
+	m.Report.Say(fmt.Sprintf("the logits of a fixed prompt changed by %.2g of the largest; up to %g is allowed",
+		moved, model.MergeTolerance))
 	return m.write(llava, preprocessor)
 }
 

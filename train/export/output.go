@@ -16,11 +16,11 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-const shardBytes = 5 << 30 // the size that published models are cut to
+const shardBytes = 5 << 30 // the usual size of published models' files
 
 // Output is a set of weights that a finished run writes.
 type Output struct {
-	Base   string // file name, without its ending
+	Base   string // file name without extension
 	Params []*nn.Param
 	Dtype  checkpoints.Dtype
 	Name   func(string) string // how the file spells a parameter
@@ -63,7 +63,7 @@ func Size(infos []checkpoints.Info) (bytes int64) {
 	return bytes
 }
 
-// WriteFolder writes what stands beside the weights of a model: configuration, image constants, tokenizer.
+// WriteFolder writes the files that accompany a model's weights: configuration, image processor, tokenizer.
 func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
 		return err
@@ -73,8 +73,11 @@ func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 	}
 	tokenizer, tokenizerName := p.Tokenizer.File()
 	from := filepath.Dir(tokenizer)
-	for _, name := range []string{"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "tokenizer.json"} {
-		if err := copyFile(filepath.Join(from, name), filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, name := range []string{
+		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "tokenizer.json",
+	} {
+		err := copyFile(filepath.Join(from, name), filepath.Join(dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -95,7 +98,7 @@ func copyFile(from, to string) error {
 	return cmp.Or(err, out.Close())
 }
 
-// Write writes the parameters, one at a time.
+// Write writes the parameters into files in dir, one at a time.
 func (o Output) Write(dir string, report runs.Observer) error {
 	infos := o.Infos()
 	w, err := checkpoints.NewWriter(dir, o.Base, shardBytes, infos)
@@ -112,9 +115,10 @@ func (o Output) Write(dir string, report runs.Observer) error {
 }
 
 func writeParam(w *checkpoints.Writer, info checkpoints.Info, p *nn.Param) error {
-	as := map[checkpoints.Dtype]torch.Dtype{checkpoints.F32: torch.Float32, checkpoints.BF16: torch.BFloat16}[info.Dtype]
+	dtypes := map[checkpoints.Dtype]torch.Dtype{checkpoints.F32: torch.Float32, checkpoints.BF16: torch.BFloat16}
 	var values []byte
-	if err := torch.Do(func(s *torch.Scope) { values = torch.To(s, p.Value(s), as).Bytes() }); err != nil {
+	err := torch.Do(func(s *torch.Scope) { values = torch.To(s, p.Value(s), dtypes[info.Dtype]).Bytes() })
+	if err != nil {
 		return err
 	}
 	return w.Write(info.Name, values)

@@ -1,2 +1,3 @@
-// Package score computes a model's loss on rows without training it: for the score command, and for the held-out rows of a stage.
+// Package score computes a model's loss on rows without training it: for the score command, and for the held-out rows
+// of a stage.
 package score

@@ -20,24 +20,24 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// RowScore is what a model makes of one row of a data set.
+// RowScore is a model's loss on one row of a data set, or why there is none.
 type RowScore struct {
 	ID      string `json:"id,omitempty"`
 	Row     int    `json:"row"` // from 0
-	*Scored        // nil for a row that was left out
+	*Scored        // nil if the row was left out
 	Skipped string `json:"skipped,omitempty"` // why it was left out
 }
 
 // Scored is the loss of one sample.
 type Scored struct {
 	Modality         string      `json:"modality"` // image | text
-	Source           string      `json:"source"`   // the folder of its image (data.FolderOf); text for a sample without
+	Source           string      `json:"source"`   // the folder of its image (rows.FolderOf); text for a sample without
 	Loss             runs.Number `json:"loss"`     // summed over the supervised tokens
 	SupervisedTokens int         `json:"supervised_tokens"`
-	Perplexity       runs.Number `json:"perplexity"` // exp of the mean loss of a supervised token
+	Perplexity       runs.Number `json:"perplexity"` // exp of the mean loss per supervised token
 }
 
-// Total is a sum over samples.
+// Total sums the losses of samples.
 type Total struct {
 	Samples, SupervisedTokens int
 	Loss                      float64
@@ -48,10 +48,10 @@ func (t Total) Add(s Scored) Total {
 	return Total{t.Samples + 1, t.SupervisedTokens + s.SupervisedTokens, t.Loss + float64(s.Loss)}
 }
 
-// Mean is the loss of a supervised token, NaN without any.
+// Mean is the mean loss per supervised token, NaN if there is none.
 func (t Total) Mean() float64 { return t.Loss / float64(t.SupervisedTokens) }
 
-// Options says which rows are scored and how they are read.
+// Options says which rows to score and how to read them.
 type Options struct {
 	Model    recipes.Model // what the model was opened from
 	Data     recipes.Data
@@ -59,12 +59,16 @@ type Options struct {
 	Image    string // square | pad
 }
 
-// Score gives emit every row of a data set with the model's loss, in the order of the file. Rows that training would leave out have the
-// reason in the place of the loss.
-func Score(ctx context.Context, m *model.LLaVA, preprocessor *input.Preprocessor, o Options, report runs.Observer, emit func(RowScore) error) error {
+// Score calls emit with every row of a data set and the model's loss on it, in the order of the file. Rows that
+// training would leave out have the reason instead of the loss.
+func Score(
+	ctx context.Context, m *model.LLaVA, preprocessor *input.Preprocessor, o Options, report runs.Observer,
+	emit func(RowScore) error,
+) error {
 	runtime.LockOSThread() // the engine's state belongs to the thread
 	defer runtime.UnlockOSThread()
-	d, err := OpenScored(&recipes.Recipe{Model: o.Model}, &recipes.Stage{Template: o.Template, Image: o.Image}, []recipes.Data{o.Data}, preprocessor, report)
+	stage := &recipes.Stage{Template: o.Template, Image: o.Image}
+	d, err := OpenScored(&recipes.Recipe{Model: o.Model}, stage, []recipes.Data{o.Data}, preprocessor, report)
 	if err != nil {
 		return err
 	}
@@ -77,26 +81,31 @@ func Score(ctx context.Context, m *model.LLaVA, preprocessor *input.Preprocessor
 	return err
 }
 
-// OpenScored opens rows that are scored in the order of their files. Template and picture are those of a stage.
-func OpenScored(r *recipes.Recipe, as *recipes.Stage, rows []recipes.Data, preprocessor *input.Preprocessor, report runs.Observer) (*input.Dataset, error) {
-	const together = 64 // rows that are read ahead at a time; it changes no number
+// OpenScored opens rows to be scored in the order of their files, with the template and image settings of the stage as.
+func OpenScored(
+	r *recipes.Recipe, as *recipes.Stage, rows []recipes.Data, preprocessor *input.Preprocessor, report runs.Observer,
+) (*input.Dataset, error) {
+	const together = 64 // rows that are read at a time; it changes no number
 	stage := &recipes.Stage{
-		Data: rows, Template: as.Template, Image: as.Image, Order: "sequential", Batch: recipes.Batch{Global: together}, Epochs: 1,
+		Data: rows, Template: as.Template, Image: as.Image,
+		Order: "sequential", Batch: recipes.Batch{Global: together}, Epochs: 1,
 	}
 	return input.OpenDataset(r, stage, preprocessor, report)
 }
 
-// Scoring is a model's passes over a data set, without gradients.
+// Scoring scores a data set with a model, without gradients.
 type Scoring struct {
 	Model         *model.LLaVA
 	Data          *input.Dataset
-	Micro, Tokens int // as in plan
+	Micro, Tokens int // samples, or else positions, in a micro-batch
 	Workers       int
 	FailOnBad     bool
 }
 
-// Run scores all rows and says how many samples were cut to max_length. However many rows are bad, the others are scored.
-func (c *Scoring) Run(ctx context.Context, progress func(done, total int64), emit func(RowScore) error) (cut int, err error) {
+// Run scores all rows and returns how many samples were cut to max_length. The number of bad rows is not limited.
+func (c *Scoring) Run(
+	ctx context.Context, progress func(done, total int64), emit func(RowScore) error,
+) (cut int, err error) {
 	loader := data.NewLoader(ctx, data.LoaderOptions{
 		Plan: c.Data.Steps, Order: c.Data.Order, Prepare: c.Data.Prepare, Micro: c.Micro, Tokens: c.Tokens,
 		FailOnBad: c.FailOnBad, Unlimited: true, Workers: c.Workers, Ahead: 2,
@@ -124,7 +133,7 @@ func (c *Scoring) Run(ctx context.Context, progress func(done, total int64), emi
 	}
 }
 
-// Step scores the rows that the loader gives at a time, those that it skipped among them.
+// Step scores the rows of one loader step, including those that the loader skipped.
 func (c *Scoring) Step(st data.Step) ([]RowScore, error) {
 	type placed struct {
 		source int
@@ -152,22 +161,22 @@ func (c *Scoring) Step(st data.Step) ([]RowScore, error) {
 	return scores, nil
 }
 
-// losses is the loss of each supervised token of a micro-batch [N].
+// losses is the loss of each supervised token of a micro-batch, [N] fp32.
 func (c *Scoring) losses(b data.Batch) (each []float32, err error) {
 	if len(b.Supervised) == 0 {
 		return nil, nil
 	}
 	err = torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() {
-			head := torch.Detach(s, c.Model.Language.Head().Tensor(), false) // or its gradient would be made in forward
-			_, _, values := TokenLosses(s, c.Model, b, input.Input(b), head) // without keys, nothing is dropped
+			head := torch.Detach(s, c.Model.Language.Head().Tensor(), false) // else forward would compute its gradient
+			_, _, values := TokenLosses(s, c.Model, b, input.Input(b), head) // without dropout keys nothing is dropped
 			each = torch.Read[float32](values)
 		})
 	})
 	return each, err
 }
 
-// scored sums the losses of a micro-batch's supervised tokens sample by sample.
+// scored sums the losses of a micro-batch's supervised tokens for each sample.
 func scored(b data.Batch, each []float32) []Scored {
 	samples := make([]Scored, len(b.Samples))
 	next := 0
@@ -186,9 +195,11 @@ func scored(b data.Batch, each []float32) []Scored {
 	return samples
 }
 
-// TokenLosses runs a micro-batch forward; in is its input, head the output embedding [V,D]. total [] is the summed loss of its supervised
-// tokens, each [N] that of every one of them.
-func TokenLosses(s *torch.Scope, m *model.LLaVA, b data.Batch, in model.Input, head *torch.Tensor) (pass model.Pass, total, each *torch.Tensor) {
+// TokenLosses runs the forward pass of a micro-batch; in is its input, head the output embedding [V,D]. each, [N] fp32,
+// is the loss of each supervised token, total, [], their sum.
+func TokenLosses(
+	s *torch.Scope, m *model.LLaVA, b data.Batch, in model.Input, head *torch.Tensor,
+) (pass model.Pass, total, each *torch.Tensor) {
 	in.Wanted = b.Supervised
 	pass = m.Forward(s, in)
 	labels := make([]int64, len(b.Supervised))
@@ -200,6 +211,7 @@ func TokenLosses(s *torch.Scope, m *model.LLaVA, b data.Batch, in model.Input, h
 	return pass, total, each
 }
 
+// DefaultMicro is the number of samples in a micro-batch if the recipe leaves it open.
 func DefaultMicro(device torch.Device) int {
 	if device == torch.CPU {
 		return 8
