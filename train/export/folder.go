@@ -130,7 +130,9 @@ func (c Conversion) writeWeights(dir string, export *model.Export) error {
 // writeProcessor writes what transformers' AutoProcessor wants beside the weights: the two added tokens in the
 // tokenizer's files, the settings of images and placeholders, the chat template, and a new generation configuration,
 // since published ones hold values that newer versions refuse to save again.
-func (c Conversion) writeProcessor(dir string, export *model.Export, preprocessor *input.Preprocessor, marks marks) error {
+func (c Conversion) writeProcessor(
+	dir string, export *model.Export, preprocessor *input.Preprocessor, marks marks,
+) error {
 	if err := WriteFolder(preprocessor, dir, export.Config); err != nil {
 		return err
 	}
@@ -166,7 +168,8 @@ func (c Conversion) writeProcessor(dir string, export *model.Export, preprocesso
 
 // generation is the content of generation_config.json: the tokens that begin and end an answer.
 func (c Conversion) generation(preprocessor *input.Preprocessor, template *data.Template, marks marks) ([]byte, error) {
-	encoder, err := data.NewEncoder(preprocessor.Tokenizer, template, c.Model.Language.MaxLength, preprocessor.Positions)
+	length := c.Model.Language.MaxLength
+	encoder, err := data.NewEncoder(preprocessor.Tokenizer, template, length, preprocessor.Positions)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,8 @@ func marksOf(p *input.Preprocessor) (m marks) {
 func (m marks) write(dir, class string) error {
 	token := func(text string) object {
 		return object{
-			"content": text, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false, "special": true,
+			"content": text, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false,
+			"special": true,
 		}
 	}
 	image, pad := strconv.FormatInt(m.image, 10), strconv.FormatInt(m.pad, 10)

@@ -74,7 +74,8 @@ func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 	tokenizer, tokenizerName := p.Tokenizer.File()
 	from := filepath.Dir(tokenizer)
 	for _, name := range []string{
-		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json", "tokenizer.json",
+		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json",
+		"tokenizer.json",
 	} {
 		err := copyFile(filepath.Join(from, name), filepath.Join(dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,3 +1,3 @@
-// Package profile records a few training steps into a folder: which functions of Go ran, which operations took the time, and all of
-// them in their order. docs/profiling.md says how to read the files.
+// Package profile records a few training steps into a folder: which Go functions ran, which operations took the time,
+// and all operations in order. docs/profiling.md says how to read the files.
 package profile

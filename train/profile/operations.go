@@ -11,16 +11,16 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// profile is what was recorded of some steps.
+// recorded is what was recorded of some steps.
 type recorded struct {
 	steps   []profiledStep
-	events  []torch.Event // also of what ran between the steps
+	events  []torch.Event // including those between the steps
 	device  torch.Device
 	threads int
-	usual   time.Duration // of a step without the profiler, 0 where unknown
+	usual   time.Duration // of a step without the profiler; 0 if unknown
 }
 
-// span names the steps.
+// span names the steps, as text.
 func (p *recorded) span() string {
 	first, last := p.steps[0].number, p.steps[len(p.steps)-1].number
 	if first == last {
@@ -29,22 +29,25 @@ func (p *recorded) span() string {
 	return fmt.Sprintf("steps %d to %d", first, last)
 }
 
-// inSteps visits the events that began within the first so many steps.
+// inSteps visits the events that began within the given number of first steps.
 func (p *recorded) inSteps(steps int, visit func(i int, e torch.Event)) {
 	for i, e := range p.events {
-		if slices.ContainsFunc(p.steps[:steps], func(s profiledStep) bool { return !e.Start.Before(s.began) && e.Start.Before(s.ended) }) {
+		if slices.ContainsFunc(p.steps[:steps], func(s profiledStep) bool {
+			return !e.Start.Before(s.began) && e.Start.Before(s.ended)
+		}) {
 			visit(i, e)
 		}
 	}
 }
 
 const (
-	evaluates = "autograd::engine::evaluate_function: " // how libtorch names the work around a node of the graph
-	autograds = "autograd "                             // how we do, with the node itself
+	evaluates = "autograd::engine::evaluate_function: " // libtorch's name for the work around a node of the graph
+	autograds = "autograd "                             // ours, for that and the node itself
 	ours      = "llavatrain::"
 )
 
-// name is the row of an event: libtorch's name, but one for a node of autograd and the work around it.
+// name is the table row that an event belongs to: libtorch's name, except that a node of autograd and the work around
+// it share a row.
 func (p *recorded) name(i int) string {
 	e := p.events[i]
 	node, around := strings.CutPrefix(e.Name, evaluates)
@@ -52,7 +55,7 @@ func (p *recorded) name(i int) string {
 		return e.Name
 	}
 	node = strings.TrimPrefix(node, "torch::autograd::")
-	if inner, ok := strings.CutPrefix(node, "CppNode<"); ok { // of ours, with its type's full name
+	if inner, ok := strings.CutPrefix(node, "CppNode<"); ok { // one of our nodes, with the full name of its type
 		node = strings.TrimSuffix(inner[strings.LastIndex(inner, ":")+1:], ">")
 	}
 	return autograds + node
@@ -61,11 +64,11 @@ func (p *recorded) name(i int) string {
 // operation is a row of the table: all calls of one name.
 type operation struct {
 	name        string
-	calls       int           // those inside a call of the same name left out
-	total, self time.Duration // with the operations that it calls, and without
+	calls       int           // without those inside a call of the same name
+	total, self time.Duration // with and without the operations that it calls
 }
 
-// operations are the rows of the host, or of the card, by the time that they took themselves.
+// operations are the rows of the host, or of the GPU, by self time.
 func (p *recorded) operations(host bool) []*operation {
 	byName := map[string]*operation{}
 	p.inSteps(len(p.steps), func(i int, e torch.Event) {
@@ -90,10 +93,10 @@ func (p *recorded) operations(host bool) []*operation {
 	})
 }
 
-// between is how much of a stretch of time no operation covers, on any thread.
+// between is how much of a stretch of time is not covered by any operation on any thread.
 func (p *recorded) between(began, ended time.Time) time.Duration {
 	free, until := time.Duration(0), began
-	for _, e := range p.events { // in the order of their starts
+	for _, e := range p.events { // in the order of their start
 		if e.Device != torch.CPU || e.Parent >= 0 || !e.End().After(until) {
 			continue
 		}
@@ -108,14 +111,14 @@ func (p *recorded) between(began, ended time.Time) time.Duration {
 	return free + max(0, ended.Sub(until))
 }
 
-// stretch is a part of the steps: what it took, how many operations it called, and its time between them.
+// stretch is a part of the steps: its time, how many operations it called, and its time between them.
 type stretch struct {
 	name          string
 	took, between time.Duration
 	operations    int
 }
 
-// parts divides the steps by their parts, in the order in which they run.
+// parts divides the steps' time by part, in the order in which the parts run.
 func (p *recorded) parts() []*stretch {
 	var list []*stretch
 	others := &stretch{name: "the rest"}
@@ -149,10 +152,12 @@ func (p *recorded) parts() []*stretch {
 
 const waiting = "waiting for data"
 
-// kinds divides the steps by what kind of work they were: every row of the table of operations is in one of them.
+// kinds divides the steps' time by kind of work: every row of the table of operations is in one kind.
 func (p *recorded) kinds(operations []*operation, parts []*stretch) []stretch {
-	libtorch, kernels, nodes := stretch{name: "operations of libtorch"}, stretch{name: "kernels of our own"}, stretch{name: "nodes of autograd"}
-	engine, program, data := stretch{name: "between operations, in backward"}, stretch{name: "between operations, elsewhere"}, stretch{name: waiting}
+	libtorch, nodes := stretch{name: "operations of libtorch"}, stretch{name: "nodes of autograd"}
+	kernels, data := stretch{name: "llavatrain's kernels"}, stretch{name: waiting}
+	engine := stretch{name: "between operations, in backward"}
+	program := stretch{name: "between operations, elsewhere"}
 	for _, row := range operations {
 		switch {
 		case strings.HasPrefix(row.name, ours):

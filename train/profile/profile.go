@@ -20,19 +20,20 @@ const (
 	TraceFile      = "trace.json"
 )
 
-// Profiler records a few steps into a folder: which functions of Go ran (cpu.pprof), which operations took the time (ops.txt), and all of
-// them in their order (trace.json). docs/profiling.md says how to read them. nil, as in most runs, records nothing.
+// Profiler records a few steps into a folder: which Go functions ran (cpu.pprof), which operations took the time
+// (ops.txt), and all operations in order (trace.json). docs/profiling.md says how to read the files. A nil Profiler, as
+// in most runs, records nothing.
 type Profiler struct {
 	dir             string
 	device          torch.Device
 	say             func(line string)
 	cpu, ops, trace *os.File
-	skip, take      int // steps to let pass first, and to record then
+	skip, take      int // steps still to let pass, and then to record
 	recording       bool
 	finished        bool
 	watch           Stopwatch
 	steps           []profiledStep
-	Usual           time.Duration // the median step without the profiler, 0 where it was not measured
+	Usual           time.Duration // the median step without the profiler; 0 if it was not measured
 }
 
 // profiledStep is one step that was recorded.
@@ -43,7 +44,8 @@ type profiledStep struct {
 	laps                 []lap
 }
 
-// OpenProfiler makes the folder and its files, so that what cannot be written is said before a step is taken.
+// OpenProfiler creates the folder and its files, so that a folder that cannot be written is an error before any step.
+// It skips skip steps, then records take steps, and reports the result to say.
 func OpenProfiler(dir string, device torch.Device, skip, take int, say func(line string)) (*Profiler, error) {
 	p := &Profiler{dir: dir, device: device, skip: skip, take: take, say: say}
 	err := os.MkdirAll(dir, 0o777)
@@ -63,7 +65,7 @@ func (p *Profiler) files() map[string]**os.File {
 	return map[string]**os.File{CPUFile: &p.cpu, OperationsFile: &p.ops, TraceFile: &p.trace}
 }
 
-// drop closes and removes the files, which have nothing in them.
+// drop closes and removes the files, which are empty.
 func (p *Profiler) drop() {
 	for _, file := range p.files() {
 		if *file != nil {
@@ -73,7 +75,7 @@ func (p *Profiler) drop() {
 	}
 }
 
-// Begin stands before a step, and before it waits for its data.
+// Begin is called before each step, before it waits for its data.
 func (p *Profiler) Begin() error {
 	if p == nil || p.finished || p.take == 0 {
 		return nil
@@ -104,7 +106,7 @@ func (p *Profiler) start() error {
 	return nil
 }
 
-// Stopwatch times the parts of a step while steps are recorded; nil otherwise.
+// Stopwatch returns the stopwatch for the parts of a step while steps are recorded, nil otherwise.
 func (p *Profiler) Stopwatch() *Stopwatch {
 	if p == nil || !p.recording {
 		return nil
@@ -112,17 +114,18 @@ func (p *Profiler) Stopwatch() *Stopwatch {
 	return &p.watch
 }
 
-// Loaded stands between the wait for a step's data and the step.
+// Loaded is called when a step's data has arrived.
 func (p *Profiler) Loaded() {
 	if p != nil && p.recording {
 		p.steps[len(p.steps)-1].loaded = time.Now()
 	}
 }
 
-// Ending says whether the step under way is the last to be recorded: a card's work on it belongs to the profile.
+// Ending says whether the current step is the last one to record, which must wait for the GPU: its work belongs to the
+// profile.
 func (p *Profiler) Ending() bool { return p != nil && p.recording && p.take == 1 }
 
-// End stands behind a step. Behind the last that is to be recorded it writes the files.
+// End is called after each step; number counts from 1. After the last step to record it writes the files.
 func (p *Profiler) End(number int) error {
 	if p == nil || !p.recording {
 		return nil
@@ -135,7 +138,7 @@ func (p *Profiler) End(number int) error {
 	return p.Finish()
 }
 
-// Finish writes what was recorded and is the end of the profile; a second call does nothing.
+// Finish writes what was recorded and ends the profile; a second call does nothing.
 func (p *Profiler) Finish() error {
 	if p == nil || p.finished {
 		return nil
@@ -152,7 +155,7 @@ func (p *Profiler) Finish() error {
 		return fmt.Errorf("profile: %w", err)
 	}
 	for _, step := range p.steps {
-		if !step.ended.IsZero() { // the data ended, or the run was ended, before it was taken
+		if !step.ended.IsZero() { // else the data or the run ended before it was taken
 			found.steps = append(found.steps, step)
 		}
 	}
@@ -160,7 +163,9 @@ func (p *Profiler) Finish() error {
 		p.drop()
 		return nil
 	}
-	if err := errors.Join(found.writeTable(p.ops), found.writeTrace(p.trace), p.cpu.Close(), p.ops.Close(), p.trace.Close()); err != nil {
+	err := errors.Join(found.writeTable(p.ops), found.writeTrace(p.trace),
+		p.cpu.Close(), p.ops.Close(), p.trace.Close())
+	if err != nil {
 		return fmt.Errorf("%w: profile: %w", failure.ErrStorage, err)
 	}
 	p.say(fmt.Sprintf("profile of %s: %s, %s and %s in %s", found.span(), OperationsFile, TraceFile, CPUFile, p.dir))

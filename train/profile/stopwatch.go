@@ -6,9 +6,10 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Stopwatch notes when each part of a step ran. Only steps of their own are timed with it; nil, as in runs, times nothing.
+// Stopwatch records when each part of a step ran, in steps taken for that purpose. A nil Stopwatch, as in runs, records
+// nothing.
 type Stopwatch struct {
-	Waits bool // for the device at each lap: without a card's work in it, a part's time means little
+	Waits bool // for the device at each lap: without the GPU's work, a part's time means little
 	laps  []lap
 	last  time.Time
 }
@@ -19,6 +20,7 @@ type lap struct {
 	began, ended time.Time
 }
 
+// Start begins the first part of a step.
 func (w *Stopwatch) Start() {
 	if w == nil {
 		return
@@ -26,7 +28,7 @@ func (w *Stopwatch) Start() {
 	w.last = w.now()
 }
 
-// Lap gives the time since the last lap to a part.
+// Lap ends a part, which began at the last lap or at Start.
 func (w *Stopwatch) Lap(part string) {
 	if w == nil {
 		return
@@ -43,7 +45,7 @@ func (w *Stopwatch) now() time.Time {
 	return time.Now()
 }
 
-// Shares is each part's share of all the time.
+// Shares returns each part's share of the total time.
 func (w *Stopwatch) Shares() map[string]float64 {
 	total, shares := 0.0, map[string]float64{}
 	for _, l := range w.laps {

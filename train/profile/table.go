@@ -12,13 +12,13 @@ import (
 type table struct {
 	*bufio.Writer
 	steps float64
-	all   time.Duration // of all steps
+	all   time.Duration // total of the steps
 }
 
 func (w table) ms(d time.Duration) float64    { return d.Seconds() * 1e3 / w.steps }
 func (w table) share(d time.Duration) float64 { return 100 * d.Seconds() / w.all.Seconds() }
 
-// writeTable writes what took the steps' time: by kind of work, by part, and by operation.
+// writeTable writes the steps' time by kind of work, by part, and by operation.
 func (p *recorded) writeTable(file io.Writer) error {
 	w := table{Writer: bufio.NewWriter(file), steps: float64(len(p.steps))}
 	for _, s := range p.steps {
@@ -32,11 +32,12 @@ func (p *recorded) writeTable(file io.Writer) error {
 	}
 	fmt.Fprintf(w, "\n%-34s%12s%9s%14s%18s\n", "part", "ms a step", "share", "operations", "ms between them")
 	for _, part := range parts {
-		fmt.Fprintf(w, "%-34s%12.3f%8.1f%%%14.1f%18.3f\n", part.name, w.ms(part.took), w.share(part.took), float64(part.operations)/w.steps, w.ms(part.between))
+		fmt.Fprintf(w, "%-34s%12.3f%8.1f%%%14.1f%18.3f\n", part.name, w.ms(part.took), w.share(part.took),
+			float64(part.operations)/w.steps, w.ms(part.between))
 	}
 	w.operations("operation", operations)
-	if onCard := p.operations(false); len(onCard) > 0 {
-		w.operations("work on the card", onCard)
+	if onGPU := p.operations(false); len(onGPU) > 0 {
+		w.operations("work on the GPU", onGPU)
 	}
 	return w.Flush()
 }
@@ -56,12 +57,14 @@ func (w table) head(p *recorded, parts []*stretch) {
 	if p.usual > 0 {
 		fmt.Fprintf(w, ", %.2f ms without the profiler", milliseconds(p.usual))
 	}
-	fmt.Fprintf(w, "\n%.0f operations and %.0f calls from Go to C a step\n", float64(operations)/w.steps, float64(calls)/w.steps)
+	fmt.Fprintf(w, "\n%.0f operations and %.0f calls from Go to C a step\n",
+		float64(operations)/w.steps, float64(calls)/w.steps)
 }
 
 func (w table) operations(title string, rows []*operation) {
 	fmt.Fprintf(w, "\n%12s%9s%12s%12s   %s\n", "self, ms", "share", "total, ms", "calls", title)
 	for _, row := range rows {
-		fmt.Fprintf(w, "%12.3f%8.1f%%%12.3f%12.1f   %s\n", w.ms(row.self), w.share(row.self), w.ms(row.total), float64(row.calls)/w.steps, row.name)
+		fmt.Fprintf(w, "%12.3f%8.1f%%%12.3f%12.1f   %s\n", w.ms(row.self), w.share(row.self), w.ms(row.total),
+			float64(row.calls)/w.steps, row.name)
 	}
 }

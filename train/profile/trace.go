@@ -9,13 +9,14 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-const tracedSteps = 3 // more makes a picture that no viewer moves smoothly
+const tracedSteps = 3 // viewers get slow with more
 
-// traceEvent is one entry of Chrome's trace format ("Trace Event Format", Google 2016), which chrome://tracing and Perfetto read.
+// traceEvent is one entry of Chrome's trace format ("Trace Event Format", Google 2016), which chrome://tracing and
+// Perfetto read.
 type traceEvent struct {
 	Name     string            `json:"name"`
 	Kind     string            `json:"cat,omitempty"`
-	Phase    string            `json:"ph"` // X: from ts for dur; s and f: the ends of an arrow; M: the name of a process or thread
+	Phase    string            `json:"ph"` // X: from ts for dur; s, f: ends of an arrow; M: name of a process
 	Process  int64             `json:"pid"`
 	Thread   int64             `json:"tid"`
 	Start    float64           `json:"ts"`  // microseconds
@@ -25,19 +26,19 @@ type traceEvent struct {
 	Args     map[string]string `json:"args,omitempty"`
 }
 
-// The rows of the picture: the steps and their parts, the operations by thread, and each card's work by stream.
+// The processes of the trace: the steps and their parts, the operations by thread, and each GPU's work by stream.
 const (
 	stepsProcess = iota
 	hostProcess
-	cardProcess // and those after it
+	gpuProcess // and those after it
 )
 
-// writeTrace writes the first steps as a picture over time.
+// writeTrace writes the first steps as a trace, for a viewer that draws it over time.
 func (p *recorded) writeTrace(file io.Writer) error {
 	zero := p.steps[0].began
 	list := []traceEvent{processName(stepsProcess, "steps"), processName(hostProcess, "operations")}
 	if p.device != torch.CPU {
-		list = append(list, processName(cardProcess+int64(p.device), p.device.String()))
+		list = append(list, processName(gpuProcess+int64(p.device), p.device.String()))
 	}
 	add := func(name, kind string, process, thread int64, began, ended time.Time) {
 		list = append(list, traceEvent{Name: name, Kind: kind, Phase: "X", Process: process, Thread: thread,
@@ -57,13 +58,15 @@ func (p *recorded) writeTrace(file io.Writer) error {
 			add(e.Name, "operation", hostProcess, e.Lane, e.Start, e.End())
 			return
 		}
-		process := cardProcess + int64(e.Device)
-		add(e.Name, "card", process, e.Lane, e.Start, e.End())
-		if e.Parent >= 0 { // an arrow from the call that queued it
+		process := gpuProcess + int64(e.Device)
+		add(e.Name, "gpu", process, e.Lane, e.Start, e.End())
+		if e.Parent >= 0 { // an arrow from the call that queued the work
 			call := p.events[e.Parent]
-			arrow := traceEvent{Name: "queued", Kind: "queue", Phase: "s", ID: i + 1, Process: hostProcess, Thread: call.Lane, Start: microseconds(call.Start.Sub(zero))}
+			arrow := traceEvent{Name: "queued", Kind: "queue", Phase: "s", ID: i + 1, Process: hostProcess,
+				Thread: call.Lane, Start: microseconds(call.Start.Sub(zero))}
 			list = append(list, arrow)
-			arrow.Phase, arrow.Binds, arrow.Process, arrow.Thread, arrow.Start = "f", "e", process, e.Lane, microseconds(e.Start.Sub(zero))
+			arrow.Phase, arrow.Binds = "f", "e"
+			arrow.Process, arrow.Thread, arrow.Start = process, e.Lane, microseconds(e.Start.Sub(zero))
 			list = append(list, arrow)
 		}
 	})
