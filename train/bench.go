@@ -15,10 +15,10 @@ import (
 	"github.com/llavatrain/llavatrain/train/profile"
 )
 
-// Bench times training steps of a named shape with random weights, through the code that real runs take.
+// Bench times training steps of a named shape with random weights, by the code of real runs.
 type Bench struct {
 	Shape   string
-	Stage   int // 1: projector alone; 2: projector and language model
+	Stage   int // 1 trains the projector; 2 the projector and the language model
 	Batch   int // samples in a micro-batch
 	Accum   int // micro-batches in a step; 0 is 1
 	Steps   int
@@ -26,12 +26,12 @@ type Bench struct {
 	Threads int
 	Device  string
 	Dtype   string
-	Profile string        // folder for a profile of the timed steps, taken once more; "": none
-	Rows    string        // file of rows, as {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
-	Report  runs.Observer // nil for nobody
+	Profile string        // folder for a profile of the timed steps, which are taken again for it; "": none
+	Rows    string        // file of {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
+	Report  runs.Observer // nil for none
 }
 
-// BenchResult has the fields of the peer's timing script, so that the two can be laid side by side.
+// BenchResult has the fields of the Hugging Face timing script's result, so that the two can be compared.
 type BenchResult struct {
 	Peer          string  `json:"peer"`
 	Shape         string  `json:"shape"`
@@ -55,16 +55,16 @@ type BenchResult struct {
 	PeakGPUMB     int64   `json:"peak_gpu_mb,omitempty"`
 	Torch         string  `json:"torch"`
 
-	// What the peer does not say.
+	// These fields are only ours.
 	Recompute    string             `json:"recompute"` // none, selective or layers
 	Moments      string             `json:"moments"`   // dtype of the optimizer's
 	GPU          string             `json:"gpu,omitempty"`
-	Tflops       float64            `json:"tflops_per_s"`        // useful operations, 10^12 a second: see flops
-	Counts       string             `json:"flops_count"`         // 4N, or 6N where the language model trains
-	MatmulTflops float64            `json:"matmul_tflops_per_s"` // of large products on this device
-	OfMatmul     float64            `json:"of_matmul"`           // the first as a share of that
-	MFU          float64            `json:"mfu,omitempty"`       // and of the dense bf16 rate on the card's data sheet, where that is known
-	Share        map[string]float64 `json:"share"`               // of time by part, in steps after the timed ones
+	Tflops       float64            `json:"tflops_per_s"`        // useful operations, 10^12 a second; see flops
+	Counts       string             `json:"flops_count"`         // 4N, or 6N if the language model trains
+	MatmulTflops float64            `json:"matmul_tflops_per_s"` // of large matrix products on this device
+	OfMatmul     float64            `json:"of_matmul"`           // tflops_per_s as a share of that
+	MFU          float64            `json:"mfu,omitempty"`       // as a share of the GPU's dense bf16 rate, if known
+	Share        map[string]float64 `json:"share"`               // of the time, by part, in steps after the timed ones
 	PredictedMB  int64              `json:"memory_predicted_mb"` // of tensors
 	MeasuredMB   int64              `json:"memory_measured_mb"`
 }
@@ -84,7 +84,9 @@ func (b Bench) Run() (BenchResult, error) {
 	defer t.close()
 	watched := min(b.Steps, watchedSteps)
 	if b.Profile != "" {
-		if t.profile, err = profile.OpenProfiler(b.Profile, t.plan.device, b.Warmup+b.Steps+watched, b.Steps, t.report.Say); err != nil {
+		skip := b.Warmup + b.Steps + watched
+		t.profile, err = profile.OpenProfiler(b.Profile, t.plan.device, skip, b.Steps, t.report.Say)
+		if err != nil {
 			return BenchResult{}, err
 		}
 	}
@@ -113,9 +115,10 @@ func (b Bench) Run() (BenchResult, error) {
 	return r, err
 }
 
-const watchedSteps = 5 // whose time is divided among the parts
+const watchedSteps = 5 // steps whose time is divided among the parts
 
-// run takes n steps from the first-th on, as a run does, but from data that lies ready, and says how long they took.
+// run takes n steps, the first of which has the number first, as a run does, but with data prepared in advance. It
+// returns how long they took.
 func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []finishedStep, took time.Duration, err error) {
 	random := rand.New(rand.NewPCG(1, uint64(first)))
 	steps := make([]data.Step, n)
@@ -148,7 +151,8 @@ func (b Bench) run(t *trainer, rows []benchRow, first, n int) (work []finishedSt
 
 func synchronize() error { return torch.Do(func(*torch.Scope) { torch.Synchronize() }) }
 
-func squares(starts []int64) (sum float64) {
+// squaredLengths is the sum of the squares of the samples' lengths, which attention's scores grow with.
+func squaredLengths(starts []int64) (sum float64) {
 	for i := range len(starts) - 1 {
 		length := float64(starts[i+1] - starts[i])
 		sum += length * length
@@ -165,7 +169,7 @@ func (b Bench) result(t *trainer, work []finishedStep, took time.Duration) Bench
 		done.supervised += float64(w.SupervisedTokens)
 		done.pictures += float64(w.Images)
 		for _, micro := range w.step.Micro {
-			done.squares += squares(micro.Starts)
+			done.squaredLengths += squaredLengths(micro.Starts)
 		}
 	}
 	seconds := took.Seconds()
@@ -173,13 +177,16 @@ func (b Bench) result(t *trainer, work []finishedStep, took time.Duration) Bench
 	slices.Sort(times)
 	engine, _ := torch.Open()
 	r := BenchResult{
-		Peer: "llavatrain", Shape: b.Shape, Stage: b.Stage, Device: t.plan.device.String(), Dtype: t.plan.dtype.String(), Batch: b.Batch, Accum: b.accum(),
-		Checkpointing: t.plan.recompute == nn.RecomputeLayers, Recompute: string(t.plan.recompute), Moments: t.plan.moments.String(), Fused: true, Threads: torch.Threads(), Steps: b.Steps,
+		Peer: "llavatrain", Shape: b.Shape, Stage: b.Stage, Batch: b.Batch, Accum: b.accum(), Steps: b.Steps,
+		Device: t.plan.device.String(), Dtype: t.plan.dtype.String(), Threads: torch.Threads(), Fused: true,
+		Checkpointing: t.plan.recompute == nn.RecomputeLayers, Recompute: string(t.plan.recompute),
+		Moments:     t.plan.moments.String(),
 		SamplesPerS: float64(b.Batch*b.accum()*b.Steps) / seconds, TokensPerS: done.tokens / seconds,
 		StepMSMedian: times[len(times)/2], StepMSMin: times[0],
 		LastLoss: float64(work[len(work)-1].Loss), PeakRSSMB: peakMemory(torch.CPU) >> 20, Torch: engine.Version,
 		Tflops: flops(t.model, size.trains, done) / seconds / 1e12, Counts: "4N",
-		PredictedMB: totalOf(size.memory(t.plan.setting(), t.largest)) >> 20, MeasuredMB: t.measuredMemory() >> 20,
+		PredictedMB: totalOf(size.memory(t.plan.setting(), t.largest)) >> 20,
+		MeasuredMB:  t.measuredMemory() >> 20,
 	}
 	if size.trains[recipes.PartLanguage] {
 		r.Counts = "6N"

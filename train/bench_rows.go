@@ -12,13 +12,14 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// benchRow is one conversation by its lengths.
+// benchRow is the lengths of one conversation.
 type benchRow struct {
 	Image bool     `json:"image"`
 	Turns [][2]int `json:"turns"`
 }
 
-// rows reads the rows of the file, or makes some up: 6 of 7 with a picture, one to six turns.
+// rows reads the rows of the file, or makes some up: 6 of 7 with an image, one to six turns. Stage 1 uses only rows
+// with images.
 func (b Bench) rows() (rows []benchRow, err error) {
 	if b.Rows != "" {
 		text, err := os.ReadFile(b.Rows)
@@ -43,14 +44,15 @@ func (b Bench) rows() (rows []benchRow, err error) {
 	return rows, nil
 }
 
-// step makes the i-th step from the rows in their order, with random ids and pixels.
+// step makes step i from the rows in order, with random ids and pixels.
 func (b Bench) step(i int, rows []benchRow, t *trainer, random *rand.Rand) (data.Step, error) {
 	tower, vocabulary := t.model.Tower.Describe(), int32(t.model.Language.Describe().VocabSize)
 	st := data.Step{Number: i}
 	for m := range b.accum() {
 		var samples []data.Sample
 		for k := range b.Batch {
-			samples = append(samples, b.sample(rows[((i*b.accum()+m)*b.Batch+k)%len(rows)], tower, vocabulary, random))
+			row := rows[((i*b.accum()+m)*b.Batch+k)%len(rows)]
+			samples = append(samples, b.sample(row, tower, vocabulary, random))
 		}
 		batch, err := data.Collate(samples, func(n int) []uint8 { return make([]uint8, n) })
 		if err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// benchShapes are width, layers, heads, mlp of the tower with its picture and patch size, and of the language model with its vocabulary.
+// benchShapes have the tower's width, layers, heads, MLP width, image size and patch size, and the language model's
+// width, layers, heads, MLP width and vocabulary.
 var benchShapes = map[string]struct{ vision, language [6]int64 }{
 	"tiny":  {[6]int64{64, 4, 4, 256, 56, 14}, [6]int64{128, 4, 4, 352, 1000}},
 	"small": {[6]int64{384, 12, 6, 1536, 224, 16}, [6]int64{512, 8, 8, 1408, 32000}},
@@ -47,7 +48,7 @@ func (b Bench) openParts(parts map[string]recipes.Part) (*trainer, error) {
 	return b.build(r, stage)
 }
 
-// recipe describes the shape with random weights; its configurations are written into dir.
+// recipe describes the shape with random weights. It writes the models' configurations into dir.
 func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recipe, *recipes.Stage, error) {
 	shape, err := failure.LookUp("--shape", b.Shape, benchShapes)
 	if err != nil {
@@ -64,8 +65,11 @@ func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recip
 	if err != nil {
 		return nil, nil, err
 	}
-	stage := &recipes.Stage{Train: parts, Batch: recipes.Batch{Global: b.Batch * b.accum(), Micro: recipes.Micro(b.Batch)}, Loss: "token_mean", Recompute: "auto",
-		Schedule: recipes.Schedule{Type: "constant"}, Optimizer: recipes.Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Moments: "auto"}}
+	stage := &recipes.Stage{
+		Train: parts, Batch: recipes.Batch{Global: b.Batch * b.accum(), Micro: recipes.Micro(b.Batch)},
+		Loss: "token_mean", Recompute: "auto", Schedule: recipes.Schedule{Type: "constant"},
+		Optimizer: recipes.Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Moments: "auto"},
+	}
 	r := &recipes.Recipe{Device: b.Device, Dtype: b.Dtype, Threads: b.Threads, Seed: 1, Model: recipes.Model{
 		Vision:    recipes.Vision{Config: filepath.Join(dir, "tower.json"), SelectLayer: -2, SelectFeature: "patch"},
 		Projector: recipes.Projector{Type: "mlp2x_gelu"},
@@ -94,7 +98,7 @@ func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) 
 	return t, err
 }
 
-// fits refuses a shape that this device has no room for, before a weight is made.
+// fits refuses a shape that does not fit into the device's memory, before any weight is made.
 func (b Bench) fits(p *plan, m recipes.Model) error {
 	rehearsed, err := model.Rehearse(m, model.OpenOptions{Trains: p.trains, LoRA: p.lora})
 	if err != nil {
@@ -105,7 +109,8 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 	p.fitMemory(size, false, size.tower.Tokens+benchTurns, Memory(p.device))
 	need := func(samples int) int64 {
 		n := int64(samples)
-		return totalOf(size.memory(p.setting(), load{n * (size.tower.Tokens + benchTurns), n * benchTurns / 2, n, n * benchTurns}))
+		return totalOf(size.memory(p.setting(),
+			load{n * (size.tower.Tokens + benchTurns), n * benchTurns / 2, n, n * benchTurns}))
 	}
 	fitting := b.Batch
 	for fitting > 0 && need(fitting) > room {
@@ -114,15 +119,15 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 	if fitting == b.Batch {
 		return nil
 	}
-	nearest := fmt.Sprintf("--batch %d does (%s)", fitting, checkpoints.Megabytes(need(fitting)))
+	nearest := fmt.Sprintf("--batch %d fits (%s)", fitting, checkpoints.Megabytes(need(fitting)))
 	if fitting == 0 {
-		nearest = fmt.Sprintf("not even a batch of 1 does (%s)", checkpoints.Megabytes(need(1)))
+		nearest = fmt.Sprintf("not even --batch 1 fits (%s)", checkpoints.Megabytes(need(1)))
 	}
-	return failure.Inputf("shape %s, stage %d, batch %d takes %s of tensors by estimate and %s has %s to fill; %s",
+	return failure.Inputf("shape %s, stage %d, batch %d needs an estimated %s for tensors, but %s has room for %s; %s",
 		b.Shape, b.Stage, b.Batch, checkpoints.Megabytes(need(b.Batch)), p.device, checkpoints.Megabytes(room), nearest)
 }
 
-const benchTurns = 128 // positions of text in a row, for the estimate
+const benchTurns = 128 // positions of text in one row, for the estimate
 
 func writeJSON(path string, value any) error {
 	text, err := json.Marshal(value)

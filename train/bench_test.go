@@ -90,7 +90,7 @@ func TestBenchDoesNotFit(t *testing.T) {
 		want  string
 	}{
 		{Bench{Shape: "small", Stage: 2, Batch: 1 << 20}, "--batch "},
-		{Bench{Shape: "13b", Stage: 2, Batch: 1}, "not even a batch of 1 does"},
+		{Bench{Shape: "13b", Stage: 2, Batch: 1}, "not even --batch 1 fits"},
 	} {
 		test.bench.Steps, test.bench.Device, test.bench.Dtype = 1, "cpu", "fp32"
 		_, err := test.bench.Run()

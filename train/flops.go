@@ -8,15 +8,16 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// amounts are what steps computed, summed over their samples.
+// amounts is how much data steps processed, summed over their samples.
 type amounts struct {
 	tokens, supervised, pictures float64
-	squares                      float64 // of the samples' lengths
+	squaredLengths               float64 // sum of the squares of the samples' lengths in positions
 }
 
-// flops counts the useful arithmetic of steps: 2 operations for each matrix element and position forward, 2 for
-// the gradient of its input, 2 for its own where it trains (so 4N or 6N of the language model, and 2N of a frozen tower), the scores
-// of causal attention, whose backward costs twice the forward, and the head at supervised positions alone. Recomputation does not count.
+// flops counts the useful operations of steps. Each matrix element and position costs 2 in forward, 2 for the gradient
+// of the input, and 2 for the element's own gradient if it trains: 4N or 6N for the language model, 2N for a frozen
+// tower. The scores of causal attention are added, whose backward costs twice the forward. The head counts only at
+// supervised positions. Recomputation does not count.
 func flops(m *model.LLaVA, trains map[string]bool, a amounts) float64 {
 	l, t := m.Language.Describe(), m.Tower.Describe()
 	h, q, k, inner := float64(l.HiddenSize), float64(l.QuerySize), float64(l.KeySize), float64(l.IntermediateSize)
@@ -25,10 +26,12 @@ func flops(m *model.LLaVA, trains map[string]bool, a amounts) float64 {
 	if trains[recipes.PartLanguage] {
 		passes = 6
 	}
-	language := passes*(a.tokens*float64(l.Layers)*layer+a.supervised*h*float64(l.VocabSize)) + 3*2*a.squares*q*float64(l.Layers)
+	language := passes * (a.tokens*float64(l.Layers)*layer + a.supervised*h*float64(l.VocabSize))
+	language += 3 * 2 * a.squaredLengths * q * float64(l.Layers)
 
 	v, rows := float64(t.HiddenSize), a.pictures*float64(t.Rows)
-	tower := 2*rows*float64(t.Layers)*(4*v*v+2*v*float64(t.IntermediateSize)) + 4*rows*float64(t.Rows)*v*float64(t.Layers)
+	tower := 2*rows*float64(t.Layers)*(4*v*v+2*v*float64(t.IntermediateSize)) +
+		4*rows*float64(t.Rows)*v*float64(t.Layers)
 	if trains[recipes.PartVision] {
 		tower *= 3
 	}
@@ -41,13 +44,15 @@ func flops(m *model.LLaVA, trains map[string]bool, a amounts) float64 {
 	return language + tower + projector
 }
 
-// peaks are the data sheets' dense bf16 rates, 10^12 operations a second, by what the driver calls a card.
+// peaks are the data sheets' dense bf16 rates, 10^12 operations a second, by the driver's name of the GPU.
 var peaks = map[string]float64{
-	"NVIDIA A100-SXM4-40GB": 312, "NVIDIA A100-SXM4-80GB": 312, "NVIDIA A100-PCIE-40GB": 312, "NVIDIA A100 80GB PCIe": 312,
+	"NVIDIA A100-SXM4-40GB": 312, "NVIDIA A100-SXM4-80GB": 312,
+	"NVIDIA A100-PCIE-40GB": 312, "NVIDIA A100 80GB PCIe": 312,
 	"NVIDIA H100 80GB HBM3": 989, "NVIDIA H200": 989, "NVIDIA H100 PCIe": 756, "NVIDIA H100 NVL": 835,
 }
 
-// matmulRate measures what the device reaches in products of two large square matrices: operations a second, the best of a few.
+// matmulRate measures the device's rate in products of two large square matrices, in operations a second: the best of a
+// few.
 func matmulRate(device torch.Device, dtype torch.Dtype) (best float64, err error) {
 	n := int64(2048)
 	if device != torch.CPU {
@@ -55,7 +60,7 @@ func matmulRate(device torch.Device, dtype torch.Dtype) (best float64, err error
 	}
 	err = torch.Do(func(s *torch.Scope) {
 		a := torch.Zeros(s, []int64{n, n}, dtype, device) // [n,n]
-		a.FillNormal(1, 1)                                // a card multiplies numbers with few bits faster
+		a.FillNormal(1, 1)                                // GPUs multiply numbers with few set bits faster
 		for range 5 {
 			torch.Synchronize()
 			began := time.Now()

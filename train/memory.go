@@ -12,7 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// modelSize is what the memory of training depends on, beside the micro-batch.
+// modelSize is what the memory of training depends on, in addition to the micro-batch.
 type modelSize struct {
 	language          model.LanguageShape
 	tower             model.TowerShape
@@ -23,7 +23,10 @@ type modelSize struct {
 }
 
 func sizeOf(m *model.LLaVA) modelSize {
-	size := modelSize{language: m.Language.Describe(), tower: m.Tower.Describe(), trains: map[string]bool{}, head: m.Language.Head().Trainable}
+	size := modelSize{
+		language: m.Language.Describe(), tower: m.Tower.Describe(),
+		trains: map[string]bool{}, head: m.Language.Head().Trainable,
+	}
 	for _, p := range m.Params.All() {
 		if p.Part == recipes.PartProjector && !p.Adapter && len(p.Shape) == 2 {
 			size.projectorLayers++
@@ -38,10 +41,10 @@ func sizeOf(m *model.LLaVA) modelSize {
 	return size
 }
 
-// load is a micro-batch by its sizes.
+// load is the sizes of a micro-batch.
 type load struct {
 	positions, supervised, pictures int64
-	queries                         int64 // positions with a query in the last layer
+	queries                         int64 // positions that have a query in the last layer
 }
 
 func loadOf(b data.Batch) load {
@@ -69,12 +72,12 @@ func totalOf(items []MemoryItem) (bytes int64) {
 	return bytes
 }
 
-// memory lists what tensors take at the fullest moment of a step. It counts what the graph keeps for backward (the kernels of
-// model/torch say what they save) and what the scopes hold; the constants are not fitted.
+// memory lists the memory of tensors at the peak of a step. It counts what the graph keeps for backward (the kernels of
+// model/torch say what they save) and what the scopes hold; its constants are not fitted to measurements.
 func (size modelSize) memory(of setting, l load) []MemoryItem {
 	width, masters, recompute := int64(of.dtype.Size()), int64(0), of.recompute
 	if of.dtype == torch.BFloat16 {
-		masters = 2 * size.trainable // the 16 bits that make an exact fp32 value
+		masters = 2 * size.trainable // the 16 bits that complete a bf16 weight to fp32
 	}
 	kept := width*size.kept(recompute, l) + size.tables(l)
 	rotary := 2 * 4 * size.language.MaxPositions * size.language.QuerySize / max(1, size.language.Heads)
@@ -85,45 +88,47 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 		{"moments", 2 * int64(of.moments.Size()) * size.trainable},
 		{"position tables", rotary},
 		{"activations", kept},
-		{"workspace", max(size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)},
+		{"workspace", max(
+			size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)},
 	}
 }
 
-// kept counts the values that stay from forward to backward.
+// kept counts the values that are kept from forward to backward.
 func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	d, features := size.language.HiddenSize, l.pictures*size.tower.Tokens
-	attention, behind := size.layer(recompute)
-	values := l.positions * d // words
-	values += l.positions * (size.language.Layers - 1) * (attention + behind)
-	values += l.positions*attention + l.supervised*behind - size.spared(recompute, l)*2*size.language.QuerySize
-	values += l.supervised * 3 * d                     // wanted rows before and behind the last norm, and their gradient
+	attention, mlp := size.layer(recompute)
+	values := l.positions * d // input embeddings
+	values += l.positions * (size.language.Layers - 1) * (attention + mlp)
+	values += l.positions*attention + l.supervised*mlp - size.spared(recompute, l)*2*size.language.QuerySize
+	values += l.supervised * 3 * d                     // supervised rows before and after the last norm, their gradient
 	values += l.positions * 2 * size.headSize()        // cosines and sines
-	values += features * (size.tower.HiddenSize + 2*d) // the tower's, the projector's output, and that by slots
+	values += features * (size.tower.HiddenSize + 2*d) // output of tower and projector, and the latter by slots
 	if size.trains[recipes.PartProjector] && size.projectorLayers > 1 {
-		values += features * 2 * d * (size.projectorLayers - 1) // before and behind each GELU
+		values += features * 2 * d * (size.projectorLayers - 1) // before and after each GELU
 	}
 	if size.trains[recipes.PartVision] {
-		values += l.pictures * size.tower.Rows * size.tower.Layers * (8*size.tower.HiddenSize + 2*size.tower.IntermediateSize)
+		values += l.pictures * size.tower.Rows * size.tower.Layers *
+			(8*size.tower.HiddenSize + 2*size.tower.IntermediateSize)
 	}
 	return values
 }
 
-// layer is how many values one layer keeps for a position, beside the fp32 statistics of tables. For attention: RMSNorm's input; q, k, v
-// and the output; and where they train, the input of their matrices. Behind it, where the last layer has supervised positions alone:
-// RMSNorm's input, gate and up, and the inputs of matrices that train.
-func (size modelSize) layer(recompute nn.Recompute) (attention, behind int64) {
+// layer is how many values a layer keeps for a position, not counting the fp32 statistics of tables. For attention:
+// RMSNorm's input; q, k, v and the output; and the input of their matrices if these train. For the MLP, which the last
+// layer computes only at supervised positions: RMSNorm's input, gate and up, and the inputs of matrices that train.
+func (size modelSize) layer(recompute nn.Recompute) (attention, mlp int64) {
 	s := size.language
 	if recompute == nn.RecomputeLayers {
 		return s.HiddenSize, 0
 	}
-	attention, behind = s.HiddenSize+2*s.QuerySize+2*s.KeySize, s.HiddenSize+2*s.IntermediateSize
+	attention, mlp = s.HiddenSize+2*s.QuerySize+2*s.KeySize, s.HiddenSize+2*s.IntermediateSize
 	if size.trains[recipes.PartLanguage] && !(recompute == nn.RecomputeSelective && s.Selective) {
-		attention, behind = attention+s.HiddenSize, behind+s.HiddenSize+s.IntermediateSize
+		attention, mlp = attention+s.HiddenSize, mlp+s.HiddenSize+s.IntermediateSize
 	}
-	return attention, behind
+	return attention, mlp
 }
 
-// spared counts the positions of which the last layer makes and keeps neither q nor the output of attention.
+// spared counts the positions for which the last layer computes neither q nor the output of attention.
 func (size modelSize) spared(recompute nn.Recompute, l load) int64 {
 	if !size.language.Selective || recompute == nn.RecomputeLayers {
 		return 0
@@ -133,13 +138,14 @@ func (size modelSize) spared(recompute nn.Recompute, l load) int64 {
 
 func (size modelSize) headSize() int64 { return size.language.QuerySize / max(1, size.language.Heads) }
 
-// tables is the bytes that do not depend on the dtype: ids, positions, slots, log sums of attention and 1/rms.
+// tables is the bytes that do not depend on the dtype: ids, positions, slots, attention's log sums and 1/rms.
 func (size modelSize) tables(l load) int64 {
 	return l.positions*(2*8+size.language.Layers*4*(size.language.Heads+2)) + l.pictures*size.tower.Tokens*2*8
 }
 
-// lossSpace is what the cross-entropy adds: logits for a chunk of rows, which become their gradient in place, and the gradient of the head.
-// On a CPU logits in 16 bit are libtorch's, which widens them and makes the softmax beside them.
+// lossSpace is what the cross-entropy adds: the logits of a chunk of rows, overwritten by their gradient, and the
+// gradient of the head. 16-bit logits on a CPU are left to libtorch, which widens them and makes the softmax in
+// addition.
 func (size modelSize) lossSpace(width int64, l load) int64 {
 	rows := min(l.supervised, loss.Chunk(size.language.VocabSize))
 	logits := width * rows * size.language.VocabSize
@@ -149,7 +155,7 @@ func (size modelSize) lossSpace(width int64, l load) int64 {
 	return logits + size.headGradient(width)
 }
 
-// headGradient waits in the graph until the whole of backward is done.
+// headGradient is held by the graph until backward is complete.
 func (size modelSize) headGradient(width int64) int64 {
 	if !size.head {
 		return 0
@@ -157,30 +163,32 @@ func (size modelSize) headGradient(width int64) int64 {
 	return width * size.language.VocabSize * size.language.HiddenSize
 }
 
-// backwardSpace is what the fullest of three moments adds: the last layer's MLP, with the gradients of the sum and of the MLP's inner
-// values; its attention, whose gradients have all positions again; and the MLP of the layer before, when what the last one kept is
-// free. With recomputation a layer's backward has everything that the layer makes, and nothing that layers keep is free before the end.
+// backwardSpace is what backward adds at the highest of three peaks: the last layer's MLP, with the gradients of the
+// sum and of the MLP's inner values; its attention, whose gradients have all positions again; and the MLP of the
+// previous layer, when what the last one kept is freed. With recomputation a layer's backward holds everything that the
+// layer computes, and nothing that layers keep is freed before the end.
 func (size modelSize) backwardSpace(width int64, recompute nn.Recompute, l load) int64 {
 	s := size.language
-	attention, behind := size.layer(recompute)
+	attention, mlp := size.layer(recompute)
 	inner := s.HiddenSize + 3*s.IntermediateSize
 	if recompute == nn.RecomputeLayers {
 		inner += 7*s.HiddenSize + 3*s.QuerySize + 3*s.KeySize + 3*s.IntermediateSize
 		return width*l.positions*inner + size.headGradient(width)
 	}
 	if size.trains[recipes.PartLanguage] {
-		inner -= s.IntermediateSize // SwiGLU's output is freed before its inputs' gradients are made
+		inner -= s.IntermediateSize // SwiGLU's output is freed before its inputs' gradients are computed
 	}
-	spared := size.spared(recompute, l) * 2 * s.QuerySize // of q and the output of the last layer's attention, and of their gradients
-	values := max(l.supervised*inner, l.positions*(s.HiddenSize+2*s.QuerySize+2*s.KeySize)-spared-l.supervised*behind)
+	// Of q and the output of the last layer's attention, and of their gradients.
+	spared := size.spared(recompute, l) * 2 * s.QuerySize
+	values := max(l.supervised*inner, l.positions*(s.HiddenSize+2*s.QuerySize+2*s.KeySize)-spared-l.supervised*mlp)
 	if s.Layers > 1 {
-		values = max(values, l.positions*(inner-attention)+spared-l.supervised*behind)
+		values = max(values, l.positions*(inner-attention)+spared-l.supervised*mlp)
 	}
 	return width*values + size.headGradient(width)
 }
 
-// towerSpace is the whole of a frozen tower's pass, before any layer of the language model runs: each layer's output, one layer's
-// inner values, and the pixels in their forms.
+// towerSpace is a frozen tower's whole pass, before any layer of the language model runs: each layer's output, one
+// layer's inner values, and the pixels in their successive forms.
 func (size modelSize) towerSpace(width int64, l load) int64 {
 	t := size.tower
 	rows := l.pictures * t.Rows
@@ -188,18 +196,20 @@ func (size modelSize) towerSpace(width int64, l load) int64 {
 	return width*(values+l.positions*size.language.HiddenSize) + l.pictures*3*t.ImageSize*t.ImageSize*(1+4+2*4+2*width)
 }
 
-// worst is the largest micro-batch that a recipe allows: samples of max_length that are supervised throughout, each with a picture.
+// worst is the largest micro-batch that a recipe allows: samples of max_length in which every token is supervised, each
+// with an image.
 func (p *plan) worst(maxLength int64) load {
 	positions := max(int64(p.tokens), int64(p.micro)*maxLength)
-	return load{positions: positions, supervised: positions, pictures: max(int64(p.micro), positions/max(1, maxLength)), queries: positions}
+	pictures := max(int64(p.micro), positions/max(1, maxLength))
+	return load{positions: positions, supervised: positions, pictures: pictures, queries: positions}
 }
 
-// share of a device's memory that a plan fills: the rest is for what is not counted.
+// share is how much of a device's memory a plan fills; the rest is for what is not counted.
 const share = 0.9
 
-// fitMemory settles what the recipe leaves open so that the largest micro-batch fits: rather selective recomputation, which costs
-// little, and smaller micro-batches, to a quarter, than that of layers, which costs a third more arithmetic; and rather that than moments
-// in bf16, which change the numbers. It says why.
+// fitMemory decides what the recipe leaves open so that the largest micro-batch fits. It prefers selective
+// recomputation, which costs little, and micro-batches down to a quarter, to the recomputation of layers, which costs a
+// third more operations, and prefers that to moments in bf16, which change the numbers. It returns why.
 func (p *plan) fitMemory(size modelSize, auto bool, maxLength, available int64) (why string) {
 	rules, dtypes := p.recomputations(size), []torch.Dtype{torch.Float32, torch.BFloat16}
 	switch p.momentsSetting {
@@ -221,7 +231,7 @@ func (p *plan) fitMemory(size modelSize, auto bool, maxLength, available int64) 
 					return "fits with samples of max_length"
 				}
 				if !auto || micro/2 < least {
-					break // with tokens in place of micro, too
+					break // also if tokens limits micro-batches, not micro
 				}
 			}
 		}
@@ -229,18 +239,19 @@ func (p *plan) fitMemory(size modelSize, auto bool, maxLength, available int64) 
 	return "does not fit with samples of max_length"
 }
 
-// recomputations lists what the recipe allows, the cheapest first, without what would save nothing.
+// recomputations lists the recomputation that the recipe allows, the cheapest first, without what would save nothing.
 func (p *plan) recomputations(size modelSize) []nn.Recompute {
 	if p.stage.Recompute != "auto" {
 		return []nn.Recompute{nn.Recompute(p.stage.Recompute)}
 	}
-	if size.language.Selective && size.trains[recipes.PartLanguage] && (p.device != torch.CPU || p.dtype == torch.Float32 || p.hypothetical) {
+	fused := p.device != torch.CPU || p.dtype == torch.Float32 || p.hypothetical
+	if size.language.Selective && size.trains[recipes.PartLanguage] && fused {
 		return []nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers}
 	}
 	return []nn.Recompute{nn.RecomputeNothing, nn.RecomputeLayers}
 }
 
-// setting is what memory depends on beside the model and the micro-batch.
+// setting is what memory depends on in addition to the model and the micro-batch.
 type setting struct {
 	dtype, moments torch.Dtype
 	recompute      nn.Recompute
@@ -248,14 +259,14 @@ type setting struct {
 
 func (p *plan) setting() setting { return setting{p.dtype, p.moments, p.recompute} }
 
-// memoryText lays the memory that was predicted beside the memory that tensors took.
+// memoryText compares the predicted with the measured memory of tensors.
 func (t *trainer) memoryText() string {
 	predicted := totalOf(sizeOf(t.model).memory(t.plan.setting(), t.largest))
 	return fmt.Sprintf("peak memory of tensors: %s predicted for the largest micro-batch (%d positions), %s measured",
 		checkpoints.Megabytes(predicted), t.largest.positions, checkpoints.Megabytes(t.measuredMemory()))
 }
 
-// measuredMemory is the most that this run's tensors took.
+// measuredMemory is the peak memory of this run's tensors in bytes.
 func (t *trainer) measuredMemory() int64 {
 	if t.plan.device != torch.CPU {
 		return peakMemory(t.plan.device)

@@ -7,13 +7,13 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// optimizer is AdamW (Loshchilov and Hutter 2019) over a model's flat buffers, its state open to checkpoints. Moments are fp32, or bf16
-// with stochastic rounding.
+// optimizer is AdamW (Loshchilov and Hutter 2019) over a model's flat buffers; checkpoints read and write its state.
+// Moments are fp32, or bf16 with stochastic rounding.
 type optimizer struct {
 	settings recipes.Optimizer
 	groups   []*groupState
 	moment   torch.Dtype
-	seed     uint64 // of the rounding
+	seed     uint64 // of stochastic rounding
 	updates  int64  // applied so far: the bias corrections count these, not steps
 }
 
@@ -46,9 +46,9 @@ func (o *optimizer) squares(s *torch.Scope) *torch.Tensor {
 	return total
 }
 
-// update applies the accumulated gradients, scaled so that their norm is at most the clip, and clears them. squares, [1] fp64, is the sum of
-// their squares; where it is not finite the device leaves weights and moments as they are. Whoever learns that it was applied counts it in
-// updates.
+// update applies the accumulated gradients, scaled so that their norm is at most the clip, and clears them. squares,
+// [1] fp64, is the sum of their squares; if it is not finite, the device leaves weights and moments as they are. The
+// caller counts the update in updates when it knows that it was applied.
 func (o *optimizer) update(lr map[string]runs.Number, squares *torch.Tensor) {
 	for i, g := range o.groups {
 		decay := 0.0

@@ -36,7 +36,7 @@ type plan struct {
 	lora           map[string]recipes.LoRA // by part
 }
 
-// newPlan resolves everything but what needs the model's size.
+// newPlan resolves everything except what depends on the model's size.
 func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[string]string) (*plan, error) {
 	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens, lora: stage.Adapters()}
 	var err error
@@ -58,13 +58,14 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 	}
 	p.threads = resolve(r.Threads, 0, saved["threads"], DefaultThreads())
 	if p.tokens == 0 {
-		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), saved["micro"], score.DefaultMicro(p.device)), stage.Batch.Global)
+		micro := resolve(int(stage.Batch.Micro), int(recipes.Auto), saved["micro"], score.DefaultMicro(p.device))
+		p.micro = min(micro, stage.Batch.Global)
 	}
 	return p, nil
 }
 
-// DefaultThreads is what threads: 0 means in a new run: OMP_NUM_THREADS, which schedulers and containers set, or else as many as the process may use at once: Go counts the
-// cores of its affinity and of its control group's quota.
+// DefaultThreads is what threads: 0 means in a new run: OMP_NUM_THREADS, which schedulers and containers set, or else
+// as many as the process may use at once, by its CPU affinity and its control group's quota.
 func DefaultThreads() int {
 	if n, err := strconv.Atoi(os.Getenv("OMP_NUM_THREADS")); err == nil && n > 0 {
 		return n
@@ -72,7 +73,7 @@ func DefaultThreads() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// resolve is the recipe's value, or for auto the one that the run began with, or the default.
+// resolve returns the recipe's value or, if that is auto, the one that the run began with, or else the default.
 func resolve(value, auto int, saved string, fallback int) int {
 	if value != auto {
 		return value
@@ -83,7 +84,8 @@ func resolve(value, auto int, saved string, fallback int) int {
 	return fallback
 }
 
-// Placement resolves a recipe's device and dtype: auto is the first card where there is one, with bf16, else the CPU with fp32.
+// Placement resolves a recipe's device and dtype: auto is the first GPU, with bf16, if there is one, and otherwise the
+// CPU, with fp32.
 func Placement(device, dtype string) (torch.Device, torch.Dtype, error) {
 	engine, err := torch.Open()
 	if err != nil {
@@ -92,7 +94,8 @@ func Placement(device, dtype string) (torch.Device, torch.Dtype, error) {
 	where := torch.CPU
 	switch {
 	case device == "cuda" && engine.CUDADevices == 0:
-		return 0, 0, fmt.Errorf("%w: device cuda is not to be had: %s (llavatrain doctor says more)", torch.ErrEngine, engine.WhyNoCUDA)
+		return 0, 0, fmt.Errorf("%w: no CUDA device available: %s (llavatrain doctor says more)",
+			torch.ErrEngine, engine.WhyNoCUDA)
 	case device != "cpu" && engine.CUDADevices > 0:
 		where = 0
 	}
@@ -103,7 +106,7 @@ func Placement(device, dtype string) (torch.Device, torch.Dtype, error) {
 	return where, precision, nil
 }
 
-// Trains makes the recipe's `train` section a question about one parameter.
+// Trains returns whether the recipe's `train` section selects a parameter, by its part and name.
 func Trains(parts map[string]recipes.Part) (func(part, name string) bool, error) {
 	type filter struct{ only, except *regexp.Regexp }
 	filters := map[string]filter{}
@@ -131,9 +134,9 @@ func compile(pattern string) (*regexp.Regexp, error) {
 	return regexp.Compile(pattern)
 }
 
-// engine is what the numbers depend on beside recipe and data; a checkpoint keeps it.
+// engine is what the numbers depend on in addition to recipe and data; checkpoints keep it.
 func (p *plan) engine() map[string]string {
-	opened, _ := torch.Open() // answered without error before
+	opened, _ := torch.Open() // it succeeded before
 	kind := strings.SplitN(p.device.String(), ":", 2)[0]
 	return map[string]string{
 		"device": kind, "dtype": p.dtype.String(), "threads": strconv.Itoa(p.threads), "libtorch": opened.Version,
@@ -141,7 +144,7 @@ func (p *plan) engine() map[string]string {
 	}
 }
 
-// Memory is the memory of a device in bytes: of the card, or of the machine.
+// Memory is the memory of a device in bytes: the GPU's, or the machine's for the CPU.
 func Memory(d torch.Device) int64 {
 	if d != torch.CPU {
 		total, _ := torch.Memory(d)
@@ -154,7 +157,7 @@ func Memory(d torch.Device) int64 {
 	return kilobytes(string(text), "MemTotal:")
 }
 
-// kilobytes finds a line such as "MemTotal: 123 kB" and returns bytes.
+// kilobytes finds a line such as "MemTotal: 123 kB" and returns its value in bytes, 0 if there is none.
 func kilobytes(text, key string) int64 {
 	for line := range strings.Lines(text) {
 		if rest, ok := strings.CutPrefix(line, key); ok {
@@ -167,7 +170,7 @@ func kilobytes(text, key string) int64 {
 	return 0
 }
 
-// peakMemory is the most memory used so far: by tensors on a card, by the process on a CPU.
+// peakMemory is the peak memory so far in bytes: of tensors on a GPU, of the process on a CPU.
 func peakMemory(d torch.Device) int64 {
 	if d != torch.CPU {
 		_, peak := torch.Memory(d)

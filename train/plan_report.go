@@ -17,33 +17,33 @@ import (
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
-// PlanOptions says for what a plan is made.
+// PlanOptions says what to plan for.
 type PlanOptions struct {
 	Stage        string // pretrain or finetune; "" for all that the recipe has
-	DeviceMemory int64  // bytes of a card to plan for; 0: the device of this machine
+	DeviceMemory int64  // bytes of a GPU to plan for; 0: this machine's device
 	TokensPerS   float64
 	Report       runs.Observer
 }
 
-// Planned is what one stage takes. Its JSON is a contract with scripts.
+// Planned is what one stage needs. Its JSON is a contract with scripts.
 type Planned struct {
 	Stage        string        `json:"stage"`
 	Dtype        string        `json:"dtype"`
 	Parts        []PartPlanned `json:"parts"`
-	Micro        int           `json:"micro"`     // samples; 0 when tokens decides
-	Tokens       int           `json:"tokens"`    // positions in a micro-batch; 0 when micro decides
+	Micro        int           `json:"micro"`     // samples in a micro-batch; 0 if tokens limits it
+	Tokens       int           `json:"tokens"`    // positions in a micro-batch; 0 if micro limits it
 	Recompute    string        `json:"recompute"` // none, selective or layers
 	Moments      string        `json:"moments"`   // dtype of the optimizer's
 	Why          string        `json:"why"`
 	DeviceMemory int64         `json:"device_memory"`
-	Memory       []MemoryItem  `json:"memory"` // with the largest micro-batch that the recipe allows
+	Memory       []MemoryItem  `json:"memory"` // for the largest micro-batch that the recipe allows
 	MemoryTotal  int64         `json:"memory_total"`
 	Steps        int           `json:"steps"`
-	StepTokens   float64       `json:"step_tokens"`  // positions in a step, by a sample of the rows
-	SampledPeak  int64         `json:"sampled_peak"` // bytes with the largest micro-batch of the sample
-	Checkpoints  int64         `json:"checkpoints"`  // bytes on disk, those kept and one more while saving
+	StepTokens   float64       `json:"step_tokens"`  // mean positions in a step, of a sample of the rows
+	SampledPeak  int64         `json:"sampled_peak"` // bytes for the largest micro-batch of the sample
+	Checkpoints  int64         `json:"checkpoints"`  // bytes on disk: those kept, and one more while saving
 	Export       int64         `json:"export"`       // bytes
-	TokensPerS   float64       `json:"tokens_per_s"` // 0 when neither stated nor measured
+	TokensPerS   float64       `json:"tokens_per_s"` // 0 if neither stated nor measured
 	Measured     bool          `json:"measured"`     // by an earlier run of the recipe
 	Hours        float64       `json:"hours"`
 	Notes        []string      `json:"notes"`
@@ -56,7 +56,7 @@ type PartPlanned struct {
 	Frozen  int64  `json:"frozen"`
 }
 
-// MakePlan says what the stages of a recipe take, without loading a weight.
+// MakePlan returns what the stages of a recipe need, without loading any weights.
 func MakePlan(r *recipes.Recipe, o PlanOptions) ([]Planned, error) {
 	if _, err := torch.Open(); err != nil {
 		return nil, err
@@ -111,13 +111,16 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	return out, nil
 }
 
-// placedPlan is a plan for the recipe's device, or for a card of the stated memory.
+// placedPlan makes a plan for the recipe's device, or for a GPU with the stated memory.
 func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, error) {
-	p := &plan{stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters(), momentsSetting: stage.Optimizer.Moments, hypothetical: out.DeviceMemory != 0}
+	p := &plan{
+		stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters(),
+		momentsSetting: stage.Optimizer.Moments, hypothetical: out.DeviceMemory != 0,
+	}
 	if out.DeviceMemory == 0 {
 		var err error
 		if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
-			return nil, fmt.Errorf("%w; --device-memory plans for a card that is not here", err)
+			return nil, fmt.Errorf("%w; --device-memory plans for a GPU that this machine does not have", err)
 		}
 		out.DeviceMemory = Memory(p.device)
 	} else if r.Dtype == "fp32" {
@@ -125,12 +128,13 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 	}
 	out.Dtype = p.dtype.String()
 	if p.tokens == 0 {
-		p.micro = min(resolve(int(stage.Batch.Micro), int(recipes.Auto), "", score.DefaultMicro(p.device)), stage.Batch.Global)
+		micro := resolve(int(stage.Batch.Micro), int(recipes.Auto), "", score.DefaultMicro(p.device))
+		p.micro = min(micro, stage.Batch.Global)
 	}
 	return p, nil
 }
 
-// count fills in parameters and disk.
+// count fills in the parameters and the space on disk.
 func (out *Planned) count(m *model.LLaVA, p *plan) {
 	for _, part := range recipes.Parts {
 		row := PartPlanned{Part: part}
@@ -149,7 +153,7 @@ func (out *Planned) count(m *model.LLaVA, p *plan) {
 	out.Export = (&trainer{model: m, plan: p}).exportBytes()
 }
 
-// sampledSteps is how many steps of the data are looked at.
+// sampledSteps is how many steps of the data are read.
 const sampledSteps = 32
 
 // sample reads the rows of the first steps as a run does, without their images.
@@ -181,7 +185,7 @@ func (out *Planned) sample(r *recipes.Recipe, stage *recipes.Stage, p *plan, siz
 	return nil
 }
 
-// shapesOf is the micro-batches of one step by their sizes.
+// shapesOf returns the sizes of the micro-batches of one step.
 func shapesOf(d *input.Dataset, step int, p *plan) (batches []load, err error) {
 	var samples []data.Sample
 	first, end := d.Steps.Span(step)
@@ -227,7 +231,7 @@ func (out *Planned) time(metrics string, stated float64) {
 	}
 }
 
-// measuredSpeed is the tokens a second of a run's steps, but for the first, which warms up; 0 where there was no run.
+// measuredSpeed is the tokens a second of a run's steps, except the first, which warms up; 0 if there was no run.
 func measuredSpeed(path string) float64 {
 	file, err := os.Open(path)
 	if err != nil {
@@ -248,5 +252,6 @@ func measuredSpeed(path string) float64 {
 	return tokens / seconds
 }
 
-// checkpointBytes is the disk that checkpoints take, one more than are kept while one is written: weight and two moments, fp32.
+// checkpointBytes is the space that checkpoints take on disk: a weight and two moments in fp32 for each trained
+// parameter, in one more checkpoint than are kept, since one is being written.
 func checkpointBytes(trained int64, keep int) int64 { return 12 * trained * int64(keep+1) }

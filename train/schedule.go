@@ -7,8 +7,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// schedule is the learning rate of each step as a share of its peak: a pure function of the step (from 0), the warm-up and the total.
-// The first update of a warm-up uses 0, as transformers' schedules do (optimization.py).
+// schedule is the learning rate of a step as a share of the peak rate: a pure function of the step (from 0), the
+// warm-up and the total. The first update of a warm-up has rate 0, as in transformers' schedules (optimization.py).
 type schedule func(step, warmup, total int) float64
 
 var schedules = map[string]schedule{
@@ -19,12 +19,12 @@ var schedules = map[string]schedule{
 	"constant": func(int, int, int) float64 { return 1 },
 }
 
-// progress is how much of the way from the end of the warm-up to the last step is done, 0 to 1.
+// progress is the completed share, 0 to 1, of the steps after the warm-up.
 func progress(step, warmup, total int) float64 {
 	return float64(step-warmup) / float64(max(1, total-warmup))
 }
 
-// openSchedule gives the share of the peak rate at each step of a run of total steps.
+// openSchedule returns the share of the peak rate at each step of a run of total steps.
 func openSchedule(s recipes.Schedule, total int) (func(step int) float64, error) {
 	share, err := failure.LookUp("schedule", s.Type, schedules)
 	if err != nil {
@@ -39,7 +39,7 @@ func openSchedule(s recipes.Schedule, total int) (func(step int) float64, error)
 	}, nil
 }
 
-// warmupSteps is a share of all steps, rounded up, below 1, and a number of steps from 1 on.
+// warmupSteps reads a warm-up below 1 as a share of all steps, rounded up, and one of at least 1 as a number of steps.
 func warmupSteps(warmup float64, total int) int {
 	if warmup < 1 {
 		return int(math.Ceil(warmup * float64(total)))
