@@ -12,7 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// saveOnce writes a checkpoint of the given step unless it was the last thing saved.
+// saveOnce writes a checkpoint of the given step, unless the newest checkpoint is of that step.
 func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 	if t.lastSaved == step {
 		return nil
@@ -24,7 +24,8 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 	if err != nil {
 		return err
 	}
-	if err := t.run.Save(step, t.plan.stage.Save.Keep, func(dir string) error { return t.write(dir, state) }); err != nil {
+	err = t.run.Save(step, t.plan.stage.Save.Keep, func(dir string) error { return t.write(dir, state) })
+	if err != nil {
 		return fmt.Errorf("step %d: %w", step, err)
 	}
 	t.lastSaved = step
@@ -33,7 +34,8 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 
 func (t *trainer) state(step int, skips []data.Skip) (checkpoints.State, error) {
 	s := checkpoints.State{
-		Step: step, Total: t.plan.total, Updates: t.optimizer.updates, NonFiniteSteps: t.nonFiniteSteps, Digest: t.digest, Engine: t.plan.engine(),
+		Step: step, Total: t.plan.total, Updates: t.optimizer.updates, NonFiniteSteps: t.nonFiniteSteps,
+		Digest: t.digest, Engine: t.plan.engine(),
 	}
 	for _, skip := range skips {
 		raw, err := json.Marshal(skip)
@@ -45,7 +47,7 @@ func (t *trainer) state(step int, skips []data.Skip) (checkpoints.State, error) 
 	return s, nil
 }
 
-// write leaves a checkpoint's files in dir.
+// write writes a checkpoint's files into dir.
 func (t *trainer) write(dir string, state checkpoints.State) error {
 	if err := checkpoints.WriteState(dir, state); err != nil {
 		return err
@@ -56,7 +58,7 @@ func (t *trainer) write(dir string, state checkpoints.State) error {
 	return t.writeMoments(dir)
 }
 
-// whole is a shard size that no file reaches.
+// whole is a shard size that no file reaches, so that there is one file.
 const whole = 1 << 62
 
 // writeWeights writes the trainable weights in fp32, one at a time.
@@ -83,7 +85,8 @@ func (t *trainer) writeWeights(dir, file string) error {
 
 func (t *trainer) writeMoments(dir string) error {
 	var infos []checkpoints.Info
-	dtype := map[torch.Dtype]checkpoints.Dtype{torch.Float32: checkpoints.F32, torch.BFloat16: checkpoints.BF16}[t.optimizer.moment]
+	dtypes := map[torch.Dtype]checkpoints.Dtype{torch.Float32: checkpoints.F32, torch.BFloat16: checkpoints.BF16}
+	dtype := dtypes[t.optimizer.moment]
 	err := torch.Do(func(s *torch.Scope) {
 		t.optimizer.moments(s, func(name string, shape []int64, _ *torch.Tensor) {
 			infos = append(infos, checkpoints.Info{Name: name, Dtype: dtype, Shape: shape})
@@ -109,7 +112,7 @@ func (t *trainer) writeMoments(dir string) error {
 
 func stem(file string) string { return file[:len(file)-len(filepath.Ext(file))] }
 
-// restore brings the optimizer to the state of a checkpoint; the weights were loaded with the model.
+// restore loads the optimizer's state from a checkpoint; the weights were loaded with the model.
 func (t *trainer) restore(from start) error {
 	if from.dir == "" {
 		return nil

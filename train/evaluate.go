@@ -22,7 +22,9 @@ type evaluator struct {
 }
 
 // openEvaluator opens the rows of the stage's eval section; nil if it has none.
-func openEvaluator(r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, report runs.Observer) (*evaluator, error) {
+func openEvaluator(
+	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, report runs.Observer,
+) (*evaluator, error) {
 	if stage.Eval == nil {
 		return nil, nil
 	}
@@ -30,11 +32,13 @@ func openEvaluator(r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.
 	if err != nil {
 		return nil, failure.Under("eval.", err)
 	}
-	return &evaluator{data: d, every: stage.Eval.Every, workers: r.Workers, failOnBad: stage.BadSamples == "fail"}, nil
+	return &evaluator{
+		data: d, every: stage.Eval.Every, workers: r.Workers, failOnBad: stage.BadSamples == "fail",
+	}, nil
 }
 
-// evaluate scores the held-out rows if that is due after a step and has not been done. An interrupted evaluation leaves nothing behind: it is
-// done after a resume. The last one is not interrupted, since nothing resumes after it.
+// evaluate scores the held-out rows if that is due after a step and has not been done. An interrupted evaluation writes
+// nothing and is done again after a resume. The last one is not interrupted, since nothing resumes after it.
 func (t *trainer) evaluate(ctx context.Context, step int) error {
 	e := t.eval
 	if e == nil || step <= e.last || step%e.every != 0 && step != t.plan.total {
@@ -56,7 +60,8 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 	}
 	e.last = step
 	if result.Samples == 0 {
-		t.report.Say(fmt.Sprintf("warning: step %d: no row of eval.data can be scored, all %d were skipped; llavatrain score says why", step, result.Skipped))
+		t.report.Say(fmt.Sprintf("warning: step %d: no row of eval.data can be scored, all %d were skipped; "+
+			"llavatrain score says why", step, result.Skipped))
 		return nil
 	}
 	result.Step, result.EvalMS = step, runs.Milliseconds(time.Since(began))
@@ -67,7 +72,8 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 // scoreHeldOut scores all held-out rows.
 func (t *trainer) scoreHeldOut(ctx context.Context, progress func(done, total int64)) (runs.Evaluation, error) {
 	scoring := score.Scoring{
-		Model: t.model, Data: t.eval.data, Micro: t.plan.micro, Tokens: t.plan.tokens, Workers: t.eval.workers, FailOnBad: t.eval.failOnBad,
+		Model: t.model, Data: t.eval.data, Micro: t.plan.micro, Tokens: t.plan.tokens,
+		Workers: t.eval.workers, FailOnBad: t.eval.failOnBad,
 	}
 	var all score.Total
 	skipped, modalities, sources := 0, map[string]score.Total{}, map[string]score.Total{}

@@ -18,39 +18,48 @@ import (
 
 func (t *trainer) exportDir() string { return filepath.Join(t.run.Dir, runs.ExportDir) }
 
-// trainsPart says whether any weight of a part trains.
+// trainsPart says whether a part trains.
 func (t *trainer) trainsPart(part string) bool {
 	_, named := t.plan.stage.Train[part]
 	return named
 }
 
-// projector is in fp32, without adapters.
+// projector is the export of the projector: in fp32, without adapters.
 func (t *trainer) projector() export.Output {
-	weights := export.Select(t.model.Params.All(), func(p *nn.Param) bool { return p.Part == recipes.PartProjector && !p.Adapter })
+	weights := export.Select(t.model.Params.All(), func(p *nn.Param) bool {
+		return p.Part == recipes.PartProjector && !p.Adapter
+	})
 	return export.Output{Base: "mm_projector", Params: weights, Dtype: checkpoints.F32, Name: export.AsNamed}
 }
 
-// outputs are what a finished run writes beside the projector. A stage with adapters leaves those, in fp32, and whatever else it
-// trained; another stage in which anything but the projector trains the whole model.
+// outputs are what a finished run writes in addition to the projector. A stage with adapters writes those, in fp32, and
+// whatever else it trained. Any other stage that trains more than the projector writes the whole model.
 func (t *trainer) outputs() (list []export.Output) {
 	all := t.model.Params.All()
 	switch {
 	case len(t.plan.lora) > 0:
 		list = append(list, export.Output{
-			Base: stem(model.AdapterFile), Params: export.Select(all, func(p *nn.Param) bool { return p.Adapter }), Dtype: checkpoints.F32, Name: model.AdapterName,
+			Base: stem(model.AdapterFile), Dtype: checkpoints.F32, Name: model.AdapterName,
+			Params: export.Select(all, func(p *nn.Param) bool { return p.Adapter }),
 		})
-		others := export.Select(all, func(p *nn.Param) bool { return p.Trainable && !p.Adapter && p.Part != recipes.PartProjector })
+		others := export.Select(all, func(p *nn.Param) bool {
+			return p.Trainable && !p.Adapter && p.Part != recipes.PartProjector
+		})
 		if len(others) > 0 {
-			list = append(list, export.Output{Base: stem(model.OthersFile), Params: others, Dtype: checkpoints.F32, Name: export.AsNamed})
+			list = append(list, export.Output{
+				Base: stem(model.OthersFile), Params: others, Dtype: checkpoints.F32, Name: export.AsNamed,
+			})
 		}
 	case t.trainsPart(recipes.PartLanguage) || t.trainsPart(recipes.PartVision):
-		list = append(list, export.Output{Base: "model", Params: all, Dtype: export.StoredDtype(t.plan.dtype), Name: export.AsNamed})
+		list = append(list, export.Output{
+			Base: "model", Params: all, Dtype: export.StoredDtype(t.plan.dtype), Name: export.AsNamed,
+		})
 	}
 	return list
 }
 
-// rehearseExport makes sure before the first step that the last thing the run does can succeed: the configuration can be written, and
-// the disk has room for the export and for one checkpoint more than are kept.
+// rehearseExport checks before the first step that the export at the end can succeed: the configuration can be made,
+// and the disk has space for the export and for one checkpoint more than are kept.
 func (t *trainer) rehearseExport() error {
 	if _, err := t.config(); err != nil {
 		return fmt.Errorf("export: %w", err)
@@ -75,7 +84,8 @@ func (t *trainer) exportBytes() int64 {
 }
 
 func (t *trainer) config() ([]byte, error) {
-	return t.model.Config(t.recipe.Model, model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template}, export.StoredDtype(t.plan.dtype))
+	notes := model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template}
+	return t.model.Config(t.recipe.Model, notes, export.StoredDtype(t.plan.dtype))
 }
 
 // export writes the finished model.
@@ -101,13 +111,14 @@ func (t *trainer) export() error {
 	return nil
 }
 
-// writeProjector writes the projector with the identities of the parts that it was trained with and that have not changed.
+// writeProjector writes the projector with the identities of the unchanged parts that it was trained with.
 func (t *trainer) writeProjector(dir string) error {
 	var tensors []checkpoints.Tensor
 	projector := t.projector()
 	err := torch.Do(func(s *torch.Scope) {
 		for i, info := range projector.Infos() {
-			tensors = append(tensors, checkpoints.Tensor{Info: info, Data: torch.To(s, projector.Params[i].Value(s), torch.Float32).Bytes()})
+			values := torch.To(s, projector.Params[i].Value(s), torch.Float32)
+			tensors = append(tensors, checkpoints.Tensor{Info: info, Data: values.Bytes()})
 		}
 	})
 	if err != nil {
@@ -117,7 +128,8 @@ func (t *trainer) writeProjector(dir string) error {
 	return checkpoints.WriteSafetensors(model.ProjectorFile(dir), t.model.Belongs(changed...), tensors)
 }
 
-// writeBeside writes what describes a set of weights: a model's folder, or an adapter's configuration.
+// writeBeside writes the files that accompany a set of weights: those of a model's folder, or an adapter's
+// configuration.
 func (t *trainer) writeBeside(dir, base string) error {
 	switch base {
 	case "model":

@@ -12,7 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// logs are the files of a run folder that grow with the steps.
+// logs are the files of a run folder that grow with each step.
 type logs struct {
 	dir         string
 	metrics     *checkpoints.JSONL
@@ -22,7 +22,7 @@ type logs struct {
 	drawn       runs.LedgerData    // the data sets that the ledger's next line draws from
 }
 
-// openLogs opens the logs of a run, cut to the steps that the checkpoint knows.
+// openLogs opens the logs of a run, truncated to the steps that the checkpoint has.
 func (t *trainer) openLogs(step int) (err error) {
 	t.logs = &logs{dir: t.run.Dir}
 	if t.logs.metrics, _, err = t.logs.open(runs.MetricsFile, step); err != nil {
@@ -38,7 +38,7 @@ func (t *trainer) openLogs(step int) (err error) {
 	return err
 }
 
-// open opens one of the files and says which step its last line has, 0 without one.
+// open opens one of the files and returns the step of its last line, 0 if it has none.
 func (l *logs) open(name string, step int) (log *checkpoints.JSONL, last int, err error) {
 	path := filepath.Join(l.dir, name)
 	err = checkpoints.TruncateJSONL(path, func(line []byte) bool {
@@ -58,8 +58,8 @@ func (l *logs) open(name string, step int) (log *checkpoints.JSONL, last int, er
 	return log, last, err
 }
 
-// openLedger opens the record of the rows that each step draws. It names the data sets, unless they are those that the last lines were
-// written with: a resume that accepted other data sets has others.
+// openLedger opens the record of the rows that each step draws. It writes a line that describes the data sets, unless
+// the last lines were written with the same ones: a resume may have accepted different data.
 func (t *trainer) openLedger(step int) (err error) {
 	last := 0
 	if t.logs.ledger, last, err = t.logs.open(runs.LedgerFile, step); err != nil {
@@ -82,7 +82,8 @@ func (t *trainer) openLedger(step int) (err error) {
 	return t.logs.ledger.Append(runs.LedgerLine{Step: step, Data: t.logs.drawn})
 }
 
-// step writes a step's skipped samples, its rows and its metrics, in this order: a step with metrics has the others.
+// step writes a step's skipped samples, its rows and its metrics, in this order: if a step has metrics, it has the
+// rest.
 func (l *logs) step(finished finishedStep) error {
 	if err := l.skipped(finished.step.Skipped); err != nil {
 		return err
@@ -103,7 +104,7 @@ func (l *logs) skipped(skips []data.Skip) error {
 	return nil
 }
 
-// sync brings all lines to the disk.
+// sync flushes all lines to the disk.
 func (l *logs) sync() error {
 	for _, log := range l.opened() {
 		if err := log.Sync(); err != nil {

@@ -16,15 +16,15 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// loop takes the remaining steps and says whether the last of them was reached.
+// loop takes the remaining steps and says whether the run's last step was reached.
 func (t *trainer) loop(ctx context.Context, from start) (finished bool, err error) {
-	if err := t.evaluate(ctx, from.step); err != nil { // it may have been interrupted after the checkpoint's step
+	if err := t.evaluate(ctx, from.step); err != nil { // an evaluation at this step may have been interrupted
 		return false, err
 	}
 	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
 		Plan: t.data.Steps, Order: t.data.Order, Prepare: t.data.Prepare,
-		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, FailOnBad: t.plan.stage.BadSamples == "fail",
-		Known: from.skips, Workers: t.recipe.Workers, Ahead: 2,
+		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, Known: from.skips,
+		FailOnBad: t.plan.stage.BadSamples == "fail", Workers: t.recipe.Workers, Ahead: 2,
 	})
 	defer loader.Close()
 	live, completed := torch.Live(), from.step
@@ -38,7 +38,8 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return true, t.finish(loader.Skipped())
 		}
 		if err != nil {
-			return false, errors.Join(err, t.record(t.finishQueued()), t.saveCompleted(completed, from.step, loader.Skipped()))
+			return false, errors.Join(err, t.record(t.finishQueued()),
+				t.saveCompleted(completed, from.step, loader.Skipped()))
 		}
 		t.profile.Loaded()
 		if err := t.record(t.trainStep(step, time.Since(asked))); err != nil {
@@ -60,8 +61,8 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 	}
 }
 
-// record writes down steps that are finished. It takes what trainStep and finishQueued return; an error among it does not keep the steps
-// before it from being recorded.
+// record logs finished steps. It takes what trainStep and finishQueued return: the steps are recorded even if failed is
+// not nil, and failed is returned.
 func (t *trainer) record(finished []finishedStep, failed error) error {
 	for _, step := range finished {
 		if err := t.recordStep(step); err != nil {
@@ -74,8 +75,8 @@ func (t *trainer) record(finished []finishedStep, failed error) error {
 func (t *trainer) recordStep(step finishedStep) error {
 	m := step.Metrics
 	if t.cut += step.step.Cut; step.step.Cut > 0 && t.cut == step.step.Cut {
-		t.report.Say(fmt.Sprintf("step %d: a sample is longer than max_length %d and was cut at its end (the count comes at the end of the run)",
-			m.Step, t.recipe.Model.Language.MaxLength))
+		t.report.Say(fmt.Sprintf("step %d: a sample is longer than max_length %d and was cut at its end "+
+			"(the total is printed at the end of the run)", m.Step, t.recipe.Model.Language.MaxLength))
 	}
 	if err := t.logs.step(step); err != nil {
 		return err
@@ -87,7 +88,7 @@ func (t *trainer) recordStep(step finishedStep) error {
 	return nil
 }
 
-// warnOfFirstLoss warns of a first loss that a model which knows its language does not have.
+// warnOfFirstLoss warns if the first loss is too high for a pretrained language model.
 func (t *trainer) warnOfFirstLoss(m runs.Metrics) {
 	vocabulary := t.model.Language.Describe().VocabSize
 	if limit := math.Log(float64(vocabulary)); float64(m.Loss) >= limit {
@@ -117,7 +118,7 @@ func (t *trainer) saveOrStop(ctx context.Context, step int, skips []data.Skip) (
 	return false, nil
 }
 
-// finish records and saves the last step, and says what the run left out and what it needed.
+// finish records and saves the last step, and reports what the run left out and how much memory it used.
 func (t *trainer) finish(skips []data.Skip) error {
 	if err := t.record(t.finishQueued()); err != nil {
 		return err
@@ -133,7 +134,8 @@ func (t *trainer) finish(skips []data.Skip) error {
 func (t *trainer) skippedAndCut(skipped int) string {
 	var parts []string
 	if skipped > 0 {
-		parts = append(parts, fmt.Sprintf("%d rows were skipped (%s says why)", skipped, filepath.Join(t.run.Dir, runs.QuarantineFile)))
+		parts = append(parts, fmt.Sprintf("%d rows were skipped (%s says why)",
+			skipped, filepath.Join(t.run.Dir, runs.QuarantineFile)))
 	}
 	if t.cut > 0 {
 		parts = append(parts, fmt.Sprintf("%d samples were cut to max_length", t.cut))
@@ -141,8 +143,8 @@ func (t *trainer) skippedAndCut(skipped int) string {
 	return strings.Join(parts, "; ")
 }
 
-// saveCompleted saves the steps that were completed before the data ended the run, and writes down the samples that a step after them
-// skipped.
+// saveCompleted saves the steps that were completed before an error ended the run, and logs the samples that a later
+// step skipped.
 func (t *trainer) saveCompleted(completed, began int, skips []data.Skip) error {
 	before := len(skips)
 	for i, skip := range slices.Backward(skips) {

@@ -9,7 +9,7 @@ import (
 type lossSums struct {
 	loss          float64 // of the step: each micro-batch's sum times its weight
 	image, text   float64 // summed token losses of samples with an image, and without
-	images, texts int     // supervised tokens of each
+	images, texts int     // supervised tokens of those samples
 	supervised    int     // supervised tokens
 	positions     int
 	pictures      int
@@ -36,11 +36,13 @@ func (sum *lossSums) add(b data.Batch, each []float32, weight float64) {
 	sum.samples += len(b.Samples)
 }
 
-// metrics is what the step's losses say; rates, norm, times and memory are added by the caller.
+// metrics returns the part of the step's metrics that its losses give; the caller adds rates, norm, times and memory.
 func (sum *lossSums) metrics(step data.Step) runs.Metrics {
 	m := runs.Metrics{
-		Step: step.Number + 1, Epoch: runs.Number(step.Epoch), Loss: runs.Number(sum.loss), LossBy: map[string]runs.Number{},
-		SupervisedTokens: sum.supervised, Tokens: sum.positions, Images: sum.pictures, Samples: sum.samples, Skipped: len(step.Skipped),
+		Step: step.Number + 1, Epoch: runs.Number(step.Epoch),
+		Loss: runs.Number(sum.loss), LossBy: map[string]runs.Number{},
+		SupervisedTokens: sum.supervised, Tokens: sum.positions,
+		Images: sum.pictures, Samples: sum.samples, Skipped: len(step.Skipped),
 	}
 	if sum.images > 0 {
 		m.LossBy["image"] = runs.Number(sum.image / float64(sum.images))

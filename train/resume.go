@@ -17,7 +17,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// start is where a run begins: at step 0, or in the state of a checkpoint.
+// start is where a run starts: at step 0, or at a checkpoint.
 type start struct {
 	step     int
 	dir      string // the checkpoint's folder, "" for a new run
@@ -26,7 +26,7 @@ type start struct {
 	finished bool // nothing is left to do
 }
 
-// weights are the files that replace what the recipe's weights give.
+// weights are the files that replace weights of the recipe's files.
 func (s start) weights() []string {
 	if s.dir == "" {
 		return nil
@@ -44,22 +44,22 @@ func (t *trainer) findStart() (start, error) {
 		return t.resume()
 	}
 	if t.used() && !t.options.Overwrite {
-		return start{}, failure.Inputf("%s already holds a run; continue it with --resume, or start over with --overwrite "+
-			"(the existing run is kept as %[1]s.old-1)", t.run.Dir)
+		return start{}, failure.Inputf("%s already holds a run; continue it with --resume, "+
+			"or start over with --overwrite (the existing run is kept as %[1]s.old-1)", t.run.Dir)
 	}
 	return start{}, nil
 }
 
-// used says whether the run folder holds a run.
+// used says whether the run folder already holds a run.
 func (t *trainer) used() bool { return checkpoints.Exists(filepath.Join(t.run.Dir, runs.RecipeFile)) }
 
-// lockFolder locks the run folder, now that everything that the run needs was found. A new run's recipe is written; an old run that it
-// replaces is moved aside.
+// lockFolder locks the run folder; everything that the run needs has been found by then. For a new run it writes the
+// recipe, after moving an existing run that it replaces aside.
 func (t *trainer) lockFolder(from start) (release func(), err error) {
 	if release, err = t.run.Lock(); err != nil {
 		return nil, err
 	}
-	if from.dir == "" && t.used() && t.options.Overwrite { // under its lock: nobody trains in it
+	if from.dir == "" && t.used() && t.options.Overwrite { // under the lock, so that no other process trains in it
 		err = t.moveAside()
 		release()
 		if err == nil {
@@ -77,7 +77,8 @@ func (t *trainer) lockFolder(from start) (release func(), err error) {
 	return release, err
 }
 
-// writeRecipe writes the resolved recipe, with the projector that the stage started from, so that a checkpoint is complete with it.
+// writeRecipe writes the resolved recipe, with the projector that the stage starts from, so that recipe and checkpoint
+// together are complete.
 func (t *trainer) writeRecipe() error {
 	projector, err := t.projectorFile()
 	if err != nil {
@@ -97,7 +98,7 @@ func (t *trainer) writeRecipe() error {
 	return nil
 }
 
-// moveAside renames the folder of an older run to the first free name.
+// moveAside renames the existing run folder to the first free name.
 func (t *trainer) moveAside() error {
 	for i := 1; ; i++ {
 		aside := fmt.Sprintf("%s.old-%d", t.run.Dir, i)
@@ -143,7 +144,7 @@ func (t *trainer) resume() (start, error) {
 	return s, nil
 }
 
-// findCheckpoint is the checkpoint that was asked for, or the newest that verifies.
+// findCheckpoint returns the checkpoint that was asked for, or else the newest that verifies.
 func (t *trainer) findCheckpoint() (c checkpoints.Checkpoint, ok bool, err error) {
 	if dir := t.options.From; dir != "" {
 		if err := checkpoints.Verify(dir); err != nil {
@@ -154,10 +155,11 @@ func (t *trainer) findCheckpoint() (c checkpoints.Checkpoint, ok bool, err error
 	}
 	c, bad, ok, err := t.run.Newest()
 	for _, problem := range bad {
-		t.report.Say(fmt.Sprintf("warning: a damaged checkpoint is ignored: %v", problem))
+		t.report.Say(fmt.Sprintf("warning: ignoring a damaged checkpoint: %v", problem))
 	}
-	if err == nil && !ok && len(bad) > 0 { // starting at step 0 would remove what may still be saved by hand
-		err = fmt.Errorf("%w: no checkpoint in %s verifies; start over with --overwrite (the existing run is kept)", failure.ErrStorage, t.run.Dir)
+	if err == nil && !ok && len(bad) > 0 { // starting at step 0 would remove what could still be saved by hand
+		err = fmt.Errorf("%w: no checkpoint in %s verifies; start over with --overwrite (the existing run is kept)",
+			failure.ErrStorage, t.run.Dir)
 	}
 	return c, ok, err
 }
@@ -177,18 +179,20 @@ func (t *trainer) makeDigest() (map[string]string, error) {
 	return digest, nil
 }
 
-// undigest removes keys that are in the engine's part as resolved, and that of recomputation, which changes no bit.
+// undigest removes the keys whose resolved values are in the engine's part of the state, and that of recomputation,
+// which changes no bit.
 func (t *trainer) undigest(digest map[string]string) {
-	for _, key := range []string{"dtype", t.options.Stage + ".batch.micro", t.options.Stage + ".optimizer.moments", t.options.Stage + ".recompute"} {
-		delete(digest, key)
+	delete(digest, "dtype")
+	for _, key := range []string{"batch.micro", "optimizer.moments", "recompute"} {
+		delete(digest, t.options.Stage+"."+key)
 	}
 }
 
-// compatible refuses a checkpoint of another recipe, other data or another engine, by the names of what differs.
+// compatible refuses a checkpoint of a different recipe, data or engine, and names what differs.
 func (t *trainer) compatible(saved checkpoints.State) error {
 	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine()}
 	t.undigest(saved.Digest)
-	if saved.Engine["moments"] == "" && saved.Engine != nil { // older checkpoints do not say it
+	if saved.Engine["moments"] == "" && saved.Engine != nil { // older checkpoints do not have it
 		saved.Engine["moments"] = torch.Float32.String()
 	}
 	var refused []string
@@ -199,7 +203,8 @@ func (t *trainer) compatible(saved checkpoints.State) error {
 		}
 	}
 	if len(refused) > 0 {
-		return failure.Inputf("settings differ from the checkpoint's; resuming would change the results:\n%s", strings.Join(refused, "\n"))
+		return failure.Inputf("settings differ from the checkpoint's; resuming would change the results:\n%s",
+			strings.Join(refused, "\n"))
 	}
 	return nil
 }

@@ -22,16 +22,16 @@ import (
 // Options of a run.
 type Options struct {
 	Stage     string   // pretrain or finetune: the section of the recipe
-	Resume    bool     // go on from a checkpoint
-	From      string   // the checkpoint to go on from; "": the newest that verifies
-	Overwrite bool     // move an old run folder aside
+	Resume    bool     // resume from a checkpoint
+	From      string   // the checkpoint to resume from; "": the newest that verifies
+	Overwrite bool     // move an existing run folder aside
 	StopAt    int      // save and return after this step; 0 for none
-	Accept    []string // keys of the checkpoint that may differ now
-	Profile   bool     // of steps 3 to 5 of this process, in the run folder
+	Accept    []string // keys that may differ from the checkpoint's
+	Profile   bool     // record steps 3 to 5 of this process into the run folder
 	Report    runs.Observer
 }
 
-// trainer is a run that is being trained.
+// trainer is a run in progress.
 type trainer struct {
 	recipe    *recipes.Recipe
 	options   Options
@@ -52,12 +52,13 @@ type trainer struct {
 	profile    *profile.Profiler // nil without one
 
 	queued         *queuedStep // whose numbers have not been read; nil if there is none
-	nonFiniteSteps int         // in a row, whose update was not applied
+	nonFiniteSteps int         // steps in a row whose update was not applied
 	cut            int         // samples cut to max_length by this process
 	lastSaved      int         // step of the newest checkpoint
 }
 
-// Run trains one stage of a recipe. The context ends it after the step under way, with a checkpoint.
+// Run trains one stage of a recipe. The context ends it after the step in progress, with a checkpoint and
+// runs.ErrInterrupted.
 func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	runtime.LockOSThread() // the engine's state belongs to the thread
 	defer runtime.UnlockOSThread()
@@ -82,7 +83,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		return err
 	}
 	if at := t.options.StopAt; at > 0 && at <= start.step {
-		t.report.Say(fmt.Sprintf("the run already stands at step %d: nothing to do before --stop-at %d", start.step, at))
+		t.report.Say(fmt.Sprintf("the run is already at step %d: nothing to do before --stop-at %d", start.step, at))
 		return nil
 	}
 	release, err := t.lockFolder(start)
@@ -103,7 +104,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	return t.export()
 }
 
-// open opens data, model and optimizer in the state of the start.
+// open opens the data, the model and the optimizer, in the state that the run starts in.
 func (t *trainer) open(stage *recipes.Stage, from start) error {
 	preprocessor, err := input.OpenPreprocessor(t.recipe.Model)
 	if err != nil {
@@ -125,13 +126,15 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 		return err
 	}
 	table := t.data.Processor.Table()
-	if err := t.openModel(model.OpenOptions{Projector: projector, Overlay: from.weights(), Normalization: table[:]}); err != nil {
+	options := model.OpenOptions{Projector: projector, Overlay: from.weights(), Normalization: table[:]}
+	if err := t.openModel(options); err != nil {
 		return err
 	}
 	if err := t.checkModel(); err != nil {
 		return err
 	}
-	if t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params, t.plan.moments, t.recipe.Seed); err != nil {
+	t.optimizer, err = newOptimizer(stage.Optimizer, t.model.Params, t.plan.moments, t.recipe.Seed)
+	if err != nil {
 		return err
 	}
 	if t.digest, err = t.makeDigest(); err != nil {
@@ -140,8 +143,8 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	return t.restore(from)
 }
 
-// startEngine sets the engine's threads, makes it deterministic and, on a card, compiles our kernels. It says which operations libtorch
-// does instead.
+// startEngine sets the engine's threads, makes it deterministic and, on a GPU, compiles our kernels. It reports the
+// operations that libtorch's kernels do instead.
 func (t *trainer) startEngine() {
 	torch.SetThreads(t.plan.threads)
 	torch.Deterministic()
@@ -153,7 +156,7 @@ func (t *trainer) startEngine() {
 	}
 }
 
-// openModel opens the recipe's model as the plan says; o says where values come from. Memory is counted from here on.
+// openModel opens the recipe's model as planned; o says where its weights come from. Memory is counted from here on.
 func (t *trainer) openModel(o model.OpenOptions) (err error) {
 	t.baseMemory = torch.Allocated()
 	torch.ResetPeakAllocated()
@@ -164,7 +167,7 @@ func (t *trainer) openModel(o model.OpenOptions) (err error) {
 	return err
 }
 
-// checkModel makes sure that model and recipe fit, and decides on recomputation.
+// checkModel checks that the model and the recipe fit each other, and decides what depends on memory.
 func (t *trainer) checkModel() error {
 	if err := Fits(t.recipe, t.plan.stage, t.data.Preprocessor, t.model); err != nil {
 		return err
@@ -174,19 +177,20 @@ func (t *trainer) checkModel() error {
 	return nil
 }
 
-// Fits makes sure that the tokenizer and the lengths suit the model, and that every part that should train does.
+// Fits checks that the tokenizer and max_length fit the model, and that every part that should train has weights that
+// do.
 func Fits(r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, m *model.LLaVA) error {
 	shape := m.Language.Describe()
 	if err := preprocessor.Fits(shape); err != nil {
 		return err
 	}
 	if length := int64(r.Model.Language.MaxLength); length > shape.MaxPositions {
-		return failure.Inputf("model.language.max_length %d is more than the %d positions that the language model was made for; "+
-			"set it to that or less", length, shape.MaxPositions)
+		return failure.Inputf("model.language.max_length %d is more than the %d positions "+
+			"that the language model was made for; set it to that or less", length, shape.MaxPositions)
 	}
 	for part := range stage.Train {
 		if !slices.ContainsFunc(m.Trainable(), func(p *nn.Param) bool { return p.Part == part }) {
-			return failure.Inputf("train.%s selects no weight; look at its only and except", part)
+			return failure.Inputf("train.%s selects no weight; check its only and except", part)
 		}
 	}
 	return nil
@@ -194,8 +198,8 @@ func Fits(r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preproces
 
 const profileDir = "profile" // in a run folder
 
-// openProfile makes the profiler if one is asked for: of steps 3 to 5 of this process, when buffers have their size, or of what a shorter
-// run has of them, at least its last step.
+// openProfile opens the profiler if asked for: of steps 3 to 5 of this process, when buffers have reached their size,
+// or of those that a shorter run has, at least its last step.
 func (t *trainer) openProfile(step int) (err error) {
 	if !t.options.Profile {
 		return nil
@@ -204,11 +208,12 @@ func (t *trainer) openProfile(step int) (err error) {
 	if at := t.options.StopAt; at > 0 {
 		left = min(left, at-step)
 	}
-	t.profile, err = profile.OpenProfiler(filepath.Join(t.run.Dir, profileDir), t.plan.device, max(0, min(2, left-1)), 3, t.report.Say)
+	dir, skip := filepath.Join(t.run.Dir, profileDir), max(0, min(2, left-1))
+	t.profile, err = profile.OpenProfiler(dir, t.plan.device, skip, 3, t.report.Say)
 	return err
 }
 
-// stopwatch times the parts of a step where a profile or a bench asks for it; nil otherwise.
+// stopwatch returns what times the parts of a step for a profile or a bench; nil if neither asks for it.
 func (t *trainer) stopwatch() *profile.Stopwatch {
 	if w := t.profile.Stopwatch(); w != nil {
 		return w
@@ -218,7 +223,7 @@ func (t *trainer) stopwatch() *profile.Stopwatch {
 
 func (t *trainer) close() {
 	t.queued.free()
-	_ = t.profile.Finish() // of a run that failed; one that ended has finished it
+	_ = t.profile.Finish() // for a run that failed; a run that ended has finished it
 	t.logs.close()
 	if t.optimizer != nil {
 		t.optimizer.free()
@@ -234,7 +239,7 @@ func (t *trainer) close() {
 	}
 }
 
-// projectorFile is where the projector's values come from: the recipe, or the export of a pretrain stage before this one.
+// projectorFile is the file that the projector starts from: the recipe's, or the export of the stage before this one.
 func (t *trainer) projectorFile() (string, error) {
 	return input.ProjectorFile(t.recipe, t.options.Stage)
 }

@@ -21,8 +21,8 @@ var ErrDiverged = errors.New("training diverged")
 // patience is how many steps in a row may have a loss or gradient that is not finite before the run ends.
 const patience = 5
 
-// queuedStep is a step that the device has been given. Its numbers are read when the next step has been queued too, so that a card never
-// waits for the host.
+// queuedStep is a step that the device has been given. Its numbers are read when the next step has been queued too, so
+// that a GPU never waits for the host.
 type queuedStep struct {
 	step      data.Step
 	wait      time.Duration // for its data
@@ -33,7 +33,8 @@ type queuedStep struct {
 	ended     *torch.Timestamp
 }
 
-// microLosses are the losses of one micro-batch's supervised tokens, [N] fp32, and the micro-batch's weight in the step's loss.
+// microLosses are the losses of one micro-batch's supervised tokens, [N] fp32, and the micro-batch's weight in the
+// step's loss.
 type microLosses struct {
 	batch  data.Batch
 	each   *torch.Later
@@ -46,16 +47,17 @@ type finishedStep struct {
 	step data.Step
 }
 
-// trainStep takes one optimizer step, whose data came after a wait, and returns the steps whose numbers are known by now, oldest first. On a
-// CPU that is this step. On a card it is the one before: this one is only queued. The weights stay as they are if the loss or the gradient
-// is not finite; an error of the step before comes with this one's.
+// trainStep takes one optimizer step and returns the steps whose numbers are known by now, oldest first; wait is how
+// long the step's data took to arrive. On a CPU that is this step. On a GPU it is the previous one: this one is only
+// queued. The weights do not change if the loss or the gradient is not finite. An error of the previous step is
+// returned by this call.
 func (t *trainer) trainStep(step data.Step, wait time.Duration) (finished []finishedStep, err error) {
 	queued, err := t.forwardBackward(step)
 	if err != nil {
 		return nil, err
 	}
 	queued.wait = wait
-	// The step before ends here, in time: AdamW's bias corrections count the updates that were applied.
+	// The previous step must finish before this update: AdamW's bias corrections count the updates that were applied.
 	if finished, err = t.finishQueued(); err != nil {
 		queued.free()
 		return finished, err
@@ -72,18 +74,20 @@ func (t *trainer) trainStep(step data.Step, wait time.Duration) (finished []fini
 	return finished, nil
 }
 
-// waitsEachStep says whether a step is waited for at once: a CPU has nothing else to do, and a profile needs the whole of its last step.
+// waitsEachStep says whether to wait for each step at once: a CPU has nothing else to do, and a profile needs its last
+// step complete.
 func (t *trainer) waitsEachStep() bool { return t.plan.device == torch.CPU || t.profile.Ending() }
 
-// forwardBackward queues the forward and backward passes of all micro-batches of a step. Their gradients add up in the flat buffers.
+// forwardBackward queues the forward and backward passes of all micro-batches of a step. Their gradients add up in the
+// flat buffers.
 func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 	queued := &queuedStep{step: step}
 	fail := func(samples string, err error) (*queuedStep, error) {
 		queued.free()
 		return nil, fmt.Errorf("step %d%s: %w", step.Number+1, samples, err)
 	}
-	// The loss is the mean over the step's supervised tokens. They are counted before the first backward pass, so that the gradient does not
-	// depend on how the step is cut into micro-batches.
+	// The loss is the mean over the step's supervised tokens. They are counted before the first backward pass, so that
+	// the gradient does not depend on how the step is cut into micro-batches.
 	tokens, micros := supervised(step.Micro)
 	t.stopwatch().Start()
 	if err := torch.Do(func(*torch.Scope) { queued.began = torch.MarkTime(t.plan.device) }); err != nil {
@@ -99,7 +103,8 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 		in.Recompute, in.Mark = t.plan.recompute, t.stopwatch().Lap
 		in.DropoutKeys = dropoutKeys(t.recipe.Seed, step.Number, batch.Places)
 		err := torch.Do(func(s *torch.Scope) {
-			pass, total, each := score.TokenLosses(s, t.model, batch, in, t.model.Language.Head().Tensor()) // [], [N]
+			head := t.model.Language.Head().Tensor()                            // [V,D]
+			pass, total, each := score.TokenLosses(s, t.model, batch, in, head) // [], [N]
 			t.stopwatch().Lap("head and loss")
 			pass.Backward(s, torch.Scale(s, total, weight))
 			t.stopwatch().Lap("backward")
@@ -127,8 +132,8 @@ func supervised(batches []data.Batch) (tokens, micros int) {
 	return tokens, micros
 }
 
-// dropoutKeys gives each sample of a micro-batch a key for its dropout masks. It depends on the run's seed, the step and the sample's place
-// in the step, and so neither on how the step is cut nor on where the run was resumed.
+// dropoutKeys returns a key for the dropout masks of each sample of a micro-batch. A key depends on the run's seed, the
+// step and the sample's place in the step, and so neither on how the step is cut into micro-batches nor on a resume.
 func dropoutKeys(seed uint64, step int, places []int) []uint64 {
 	keys := make([]uint64, len(places))
 	for i, place := range places {
@@ -137,8 +142,8 @@ func dropoutKeys(seed uint64, step int, places []int) []uint64 {
 	return keys
 }
 
-// update queues the optimizer's part of a step: the norm of the gradient, clipping, AdamW. The device itself leaves the update out if a loss
-// or the gradient is not finite. The gradients are cleared in any case.
+// update queues the optimizer's part of a step: gradient norm, clipping, AdamW. The device itself skips the update if a
+// loss or the gradient is not finite. The gradients are cleared in any case.
 func (t *trainer) update(queued *queuedStep) error {
 	number := queued.step.Number
 	err := torch.Do(func(s *torch.Scope) {
@@ -166,8 +171,8 @@ func (t *trainer) rates(step int) map[string]runs.Number {
 	return rates
 }
 
-// finishQueued waits for the step that is queued and returns it with its numbers; nothing if there is none. Too many steps in a row that
-// are not finite are ErrDiverged, which comes with the last of them.
+// finishQueued waits for the queued step and returns it with its numbers; nothing if there is none. If too many steps
+// in a row are not finite, it returns ErrDiverged with the last of them.
 func (t *trainer) finishQueued() ([]finishedStep, error) {
 	queued := t.queued
 	if queued == nil {
@@ -197,7 +202,8 @@ func (t *trainer) finishQueued() ([]finishedStep, error) {
 	return []finishedStep{finished}, t.countUpdate(finished, queued.squares != nil)
 }
 
-// countUpdate notes whether a step was applied, and gives up after too many in a row that were not. learned is whether it had any gradient.
+// countUpdate counts a step as applied or not, and returns ErrDiverged after too many in a row that were not. learned
+// says whether the step had a gradient.
 func (t *trainer) countUpdate(finished finishedStep, learned bool) error {
 	m := finished.Metrics
 	if m.Loss.IsFinite() && m.GradNorm.IsFinite() {
@@ -218,8 +224,8 @@ func (t *trainer) countUpdate(finished finishedStep, learned bool) error {
 	if t.nonFiniteSteps < patience {
 		return nil
 	}
-	return fmt.Errorf("%w: loss or gradient not finite in %d steps in a row, the last of them step %d with samples %s; the weights are those "+
-		"of step %d. Lower the learning rate, or set optimizer.clip",
+	return fmt.Errorf("%w: loss or gradient not finite in %d steps in a row, the last of them step %d with samples %s; "+
+		"the weights are those of step %d. Lower the learning rate, or set optimizer.clip",
 		ErrDiverged, t.nonFiniteSteps, m.Step, samples, m.Step-t.nonFiniteSteps)
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// summary is the table that a run begins with: what trains, on what, how.
+// summary is the text that a run starts with: what trains, on what data, and how.
 func (t *trainer) summary() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -31,25 +31,30 @@ func (t *trainer) summary() string {
 	w.Flush()
 	b.WriteString(t.adaptersText())
 	b.WriteString(t.data.Counts())
-	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n", runs.Grouped(int64(t.data.Order.Len())), t.plan.total,
-		t.plan.stage.Batch.Global, t.microText(), t.plan.stage.Order, t.plan.stage.Loss)
+	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n",
+		runs.Grouped(int64(t.data.Order.Len())), t.plan.total, t.plan.stage.Batch.Global, t.microText(),
+		t.plan.stage.Order, t.plan.stage.Loss)
 	if t.eval != nil {
-		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n", runs.Grouped(int64(t.eval.data.Order.Len())), t.eval.every)
+		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n",
+			runs.Grouped(int64(t.eval.data.Order.Len())), t.eval.every)
 	}
 	fmt.Fprintf(&b, "decoder layers: %s\n", t.model.Language.LayerPath(int64(t.recipe.Model.Language.MaxLength)))
-	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s", t.plan.device, t.plan.dtype, t.plan.threads, SavingText(string(t.plan.recompute), t.plan.moments.String()), t.run.Dir)
+	saving := SavingText(string(t.plan.recompute), t.plan.moments.String())
+	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s",
+		t.plan.device, t.plan.dtype, t.plan.threads, saving, t.run.Dir)
 	return b.String()
 }
 
-// adaptersText has a line for each part that trains by adapters.
+// adaptersText has a line for each part that trains adapters.
 func (t *trainer) adaptersText() string {
 	var b strings.Builder
 	for _, part := range recipes.Parts {
 		if lora, has := t.plan.lora[part]; has {
 			adapted := t.model.Adapted(part)
 			_, parameters := t.count(part)
-			fmt.Fprintf(&b, "adapters of %s: r %d, alpha %g, dropout %g, %s parameters beside %d frozen maps: %s\n", part, lora.R, lora.Alpha,
-				lora.Dropout, runs.Grouped(parameters), len(adapted), model.Maps(adapted))
+			fmt.Fprintf(&b, "adapters of %s: r %d, alpha %g, dropout %g, "+
+				"%s parameters on %d frozen linear layers: %s\n",
+				part, lora.R, lora.Alpha, lora.Dropout, runs.Grouped(parameters), len(adapted), model.Maps(adapted))
 		}
 	}
 	return b.String()
@@ -74,7 +79,8 @@ func (t *trainer) microText() string {
 	return fmt.Sprintf("micro-batches of %d", t.plan.micro)
 }
 
-// SavingText says what backward computes again and whether moments are in bf16: how a run saves memory, "" where it does not.
+// SavingText says how a run saves memory: what backward recomputes, and whether moments are in bf16. It is "" if the
+// run does neither.
 func SavingText(recompute, moments string) string {
 	return map[string]string{
 		string(nn.RecomputeSelective): ", norms and SwiGLU recomputed in backward",
