@@ -18,8 +18,8 @@ import (
 	"github.com/llavatrain/llavatrain/train/profile"
 )
 
-// Operations of one sample of a 7B model by hand: 6.476e9 matrix elements in the layers (32 (4 4096^2 + 3 4096 11008)), 131e6 in the head,
-// 21e6 in the projector, a tower of 303e6 and its scores at 577 rows.
+// The operations for one sample of a 7B model, by hand: 6.476e9 matrix elements in the layers (32 (4 4096^2 + 3 4096
+// 11008)), 131e6 in the head, 21e6 in the projector, a tower of 303e6 and its scores at 577 rows.
 func TestFlops(t *testing.T) {
 	for _, test := range []struct {
 		stage              int
@@ -38,7 +38,7 @@ func TestFlops(t *testing.T) {
 	}
 }
 
-// rehearse declares a shape's model without a value.
+// rehearse declares a shape's model without any weights.
 func rehearse(t *testing.T, b Bench, do func(*model.LLaVA)) {
 	t.Helper()
 	if _, err := torch.Open(); err != nil {
@@ -61,7 +61,8 @@ func rehearse(t *testing.T, b Bench, do func(*model.LLaVA)) {
 }
 
 func TestBench(t *testing.T) {
-	r, err := Bench{Shape: "tiny", Stage: 2, Batch: 4, Steps: 2, Warmup: 1, Threads: 1, Device: "cpu", Dtype: "fp32"}.Run()
+	bench := Bench{Shape: "tiny", Stage: 2, Batch: 4, Steps: 2, Warmup: 1, Threads: 1, Device: "cpu", Dtype: "fp32"}
+	r, err := bench.Run()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,8 @@ func TestBench(t *testing.T) {
 	if len(r.Share) != 6 || math.Abs(sum-1) > 1e-9 {
 		t.Errorf("shares are %v", r.Share)
 	}
-	if r.Counts != "6N" || r.OfMatmul <= 0 || r.OfMatmul > 1.2 || math.Abs(r.OfMatmul*r.MatmulTflops/r.Tflops-1) > 1e-9 {
+	if r.Counts != "6N" || r.OfMatmul <= 0 || r.OfMatmul > 1.2 ||
+		math.Abs(r.OfMatmul*r.MatmulTflops/r.Tflops-1) > 1e-9 {
 		t.Errorf("%s: %v of %v Tflop/s: %v", r.Counts, r.Tflops, r.MatmulTflops, r.OfMatmul)
 	}
 	if r.PredictedMB == 0 || math.Abs(float64(r.MeasuredMB)/float64(r.PredictedMB)-1) > 0.1 {
@@ -102,7 +104,10 @@ func TestBenchDoesNotFit(t *testing.T) {
 
 func TestBenchProfile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "profile")
-	if _, err := (Bench{Shape: "tiny", Stage: 2, Batch: 4, Steps: 4, Warmup: 1, Threads: 1, Device: "cpu", Dtype: "fp32", Profile: dir}).Run(); err != nil {
+	bench := Bench{
+		Shape: "tiny", Stage: 2, Batch: 4, Steps: 4, Warmup: 1, Threads: 1, Device: "cpu", Dtype: "fp32", Profile: dir,
+	}
+	if _, err := bench.Run(); err != nil {
 		t.Fatal(err)
 	}
 	files := map[string][]byte{}
@@ -120,7 +125,8 @@ func TestBenchProfile(t *testing.T) {
 	checkBenchTrace(t, files[profile.TraceFile])
 }
 
-// columns reads a table of a profile's text: name -> the figures beside it, from the line that begins so to the next empty one.
+// columns reads a table of a profile's text, from the line that starts with title to the next empty one: name ->
+// figures.
 func columns(t *testing.T, text, title string) map[string][]float64 {
 	t.Helper()
 	_, found, ok := strings.Cut(text, title)
@@ -145,14 +151,16 @@ func columns(t *testing.T, text, title string) map[string][]float64 {
 }
 
 func checkBenchTable(t *testing.T, text string) {
-	if !strings.HasPrefix(text, "steps 2 to 5 on cpu, 1 threads\n") || !strings.Contains(text, "ms without the profiler\n") {
+	if !strings.HasPrefix(text, "steps 2 to 5 on cpu, 1 threads\n") ||
+		!strings.Contains(text, "ms without the profiler\n") {
 		t.Errorf("the profile begins with %.200q", text)
 	}
 	heads := regexp.MustCompile(`(?m)^(\d+) operations and (\d+) calls from Go to C a step$`).FindStringSubmatch(text)
 	if heads == nil || len(heads[1]) < 3 || len(heads[2]) < 3 {
 		t.Errorf("counts are %q", heads)
 	}
-	kinds, parts, operations := columns(t, text, "where the time goes"), columns(t, text, "\npart "), columns(t, text, "self, ms")
+	kinds, parts := columns(t, text, "where the time goes"), columns(t, text, "\npart ")
+	operations := columns(t, text, "self, ms")
 	total := map[string]float64{}
 	for name, figures := range kinds {
 		total["kinds"] += figures[1]
@@ -165,7 +173,8 @@ func checkBenchTable(t *testing.T, text string) {
 		total["step"] += figures[0]
 		total["between"] += figures[3]
 		if name == "backward" && math.Abs(figures[3]-kinds["between operations, in backward"][0]) > 0.01 {
-			t.Errorf("backward has %v ms between operations, and the kind says %v", figures[3], kinds["between operations, in backward"][0])
+			t.Errorf("backward has %v ms between operations, and the kind says %v",
+				figures[3], kinds["between operations, in backward"][0])
 		}
 	}
 	for _, figures := range operations {
@@ -207,14 +216,18 @@ func checkBenchTrace(t *testing.T, text []byte) {
 			spans[e.Name] = e
 		}
 	}
-	for name, within := range map[string]string{"vision": "step 2", "language": "step 2", "backward": "step 2", "optimizer": "step 2",
-		"llavatrain::rms_norm": "language", "llavatrain::attention_backward": "backward", "llavatrain::adamw": "optimizer"} {
+	for name, within := range map[string]string{
+		"vision": "step 2", "language": "step 2", "backward": "step 2", "optimizer": "step 2",
+		"llavatrain::rms_norm": "language", "llavatrain::attention_backward": "backward",
+		"llavatrain::adamw": "optimizer",
+	} {
 		e, outer := spans[name], spans[within]
 		if e.Duration <= 0 || e.Start < outer.Start || e.Start+e.Duration > outer.Start+outer.Duration {
 			t.Errorf("%s %+v is not inside %s %+v", name, e, within, outer)
 		}
 	}
-	if count["vision"] != tracedSteps || count["step 4"] != 1 || count["step 5"] != 0 || count["llavatrain::attention"] != 7*tracedSteps {
+	if count["vision"] != tracedSteps || count["step 4"] != 1 || count["step 5"] != 0 ||
+		count["llavatrain::attention"] != 7*tracedSteps {
 		t.Errorf("the trace has %v", count)
 	}
 }

@@ -17,12 +17,14 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// A model of 3 tower layers up to the selected one and 3 language layers, random from the recipe's seed: 16 positions an image.
+// A model of 3 tower layers up to the selected one and 3 language layers, random from the recipe's seed: 16 positions
+// an image.
 const (
-	tinyTower = `{"model_type": "clip_vision_model", "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4,
-		"intermediate_size": 64, "image_size": 56, "patch_size": 14}`
-	tinyLanguage = `{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-		"intermediate_size": 96, "vocab_size": 200, "max_position_embeddings": 512}`
+	tinyTower = `{"model_type": "clip_vision_model", "hidden_size": 32, "num_hidden_layers": 4,
+		"num_attention_heads": 4, "intermediate_size": 64, "image_size": 56, "patch_size": 14}`
+	tinyLanguage = `{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 3,
+		"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96,
+		"vocab_size": 200, "max_position_embeddings": 512}`
 	tinyRecipe = `
 name: tiny
 device: cpu
@@ -37,12 +39,15 @@ finetune:
 `
 )
 
-// openTiny opens the tiny model for a stage, whose keys beside data are given as YAML indented by two, as a run opens it but for the data.
+// openTiny opens the tiny model for a stage as a run does, but without data. The stage's other keys are given as YAML,
+// indented by two.
 func openTiny(t *testing.T, stage string) *trainer {
 	t.Helper()
 	torchtest.NoLeaks(t)
 	dir := t.TempDir()
-	for name, text := range map[string]string{"tower.json": tinyTower, "language.json": tinyLanguage, "tiny.yaml": tinyRecipe + stage} {
+	for name, text := range map[string]string{
+		"tower.json": tinyTower, "language.json": tinyLanguage, "tiny.yaml": tinyRecipe + stage,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +95,9 @@ func tinySamples(tr *trainer, seed uint64, n int) (list []data.Sample) {
 	random := rand.New(rand.NewPCG(seed, 3))
 	tower, vocabulary := tr.model.Tower.Describe(), int32(tr.model.Language.Describe().VocabSize)
 	for i := range n {
-		s := data.Sample{ID: fmt.Sprintf("sample-%d", i), Row: i, Place: i, IDs: []int32{1}, Labels: []int32{data.Ignore}}
+		s := data.Sample{
+			ID: fmt.Sprintf("sample-%d", i), Row: i, Place: i, IDs: []int32{1}, Labels: []int32{data.Ignore},
+		}
 		if random.IntN(4) > 0 {
 			pixels := make([]uint8, 3*tower.ImageSize*tower.ImageSize)
 			for k := range pixels {
@@ -134,7 +141,7 @@ func collate(t *testing.T, tr *trainer, groups [][]data.Sample) (batches []data.
 	return batches
 }
 
-// takeStep takes a step as a run does, on a CPU, and returns its numbers.
+// takeStep takes a step on a CPU, as a run does, and returns its numbers.
 func takeStep(t *testing.T, tr *trainer, step data.Step) runs.Metrics {
 	t.Helper()
 	finished, err := tr.trainStep(step, 0)
@@ -147,7 +154,8 @@ func takeStep(t *testing.T, tr *trainer, step data.Step) runs.Metrics {
 	return finished[0].Metrics
 }
 
-// gradients are those of one step, a list for each flat buffer, read before the update; the buffers are cleared afterwards.
+// gradients returns the gradients of one step, a list for each flat buffer, read before the update. It clears the
+// buffers afterwards.
 func gradients(t *testing.T, tr *trainer, groups [][]data.Sample) (all [][]float32) {
 	t.Helper()
 	queued, err := tr.forwardBackward(data.Step{Micro: collate(t, tr, groups)})
@@ -166,7 +174,7 @@ func gradients(t *testing.T, tr *trainer, groups [][]data.Sample) (all [][]float
 	return all
 }
 
-// parameters are the values of the trainable weights, a list for each flat buffer.
+// parameters returns the trainable weights, a list for each flat buffer.
 func parameters(t *testing.T, tr *trainer) (all [][]float32) {
 	t.Helper()
 	if err := torch.Do(func(*torch.Scope) {

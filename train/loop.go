@@ -92,7 +92,8 @@ func (t *trainer) recordStep(step finishedStep) error {
 func (t *trainer) warnOfFirstLoss(m runs.Metrics) {
 	vocabulary := t.model.Language.Describe().VocabSize
 	if limit := math.Log(float64(vocabulary)); float64(m.Loss) >= limit {
-		t.report.Say(fmt.Sprintf("warning: the first loss is %.2f, no better than guessing among the vocabulary (ln %d = %.2f): "+
+		t.report.Say(fmt.Sprintf("warning: the first loss is %.2f, "+
+			"no better than guessing among the vocabulary (ln %d = %.2f): "+
 			"are these the right weights and the right tokenizer?", float64(m.Loss), vocabulary, limit))
 	}
 }
@@ -110,7 +111,8 @@ func (t *trainer) saveOrStop(ctx context.Context, step int, skips []data.Skip) (
 	}
 	switch {
 	case interrupted && step < t.plan.total:
-		return true, fmt.Errorf("%w after step %d of %d; continue with --resume", runs.ErrInterrupted, step, t.plan.total)
+		return true, fmt.Errorf("%w after step %d of %d; continue with --resume",
+			runs.ErrInterrupted, step, t.plan.total)
 	case stop && step < t.plan.total:
 		t.report.Say(fmt.Sprintf("stopped after step %d of %d as asked; continue with --resume", step, t.plan.total))
 		return true, nil

@@ -13,7 +13,8 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// openLoRA is a trainer of a tiny model whose language model has adapters beside some of its maps, and whose projector trains.
+// openLoRA opens a trainer of a tiny model whose language model has adapters on some of its linear layers, and whose
+// projector trains.
 func openLoRA(t *testing.T, dropout float64) *trainer {
 	t.Helper()
 	return openTiny(t, fmt.Sprintf(`
@@ -49,7 +50,9 @@ func TestLoRALeavesTheWeightsBesideIt(t *testing.T) {
 		moved[p.Adapter]++
 	}
 	for _, g := range tr.optimizer.groups {
-		if slices.ContainsFunc(g.Params, func(p *nn.Param) bool { return p.Part == recipes.PartLanguage && !p.Adapter }) {
+		if slices.ContainsFunc(g.Params, func(p *nn.Param) bool {
+			return p.Part == recipes.PartLanguage && !p.Adapter
+		}) {
 			t.Error("the optimizer holds state of a frozen weight")
 		}
 	}
@@ -71,7 +74,9 @@ func TestDropoutDoesNotDependOnMicroBatches(t *testing.T) {
 	}
 	samples := tinySamples(tr, 3, 8)
 	want := gradients(t, tr, data.Split(samples, 8))
-	for name, groups := range map[string][][]data.Sample{"4 x 2": data.Split(samples, 2), "100 positions": data.SplitTokens(samples, 100)} {
+	for name, groups := range map[string][][]data.Sample{
+		"4 x 2": data.Split(samples, 2), "100 positions": data.SplitTokens(samples, 100),
+	} {
 		for i, got := range gradients(t, tr, groups) {
 			if d := distance(got, want[i]); d > 1e-5 {
 				t.Errorf("%s: the gradient differs by %.2g relative", name, d)
@@ -84,7 +89,7 @@ func TestDropoutDoesNotDependOnMicroBatches(t *testing.T) {
 	}
 }
 
-// Runs that exist draw by these numbers; seed, step and place all count.
+// Existing runs draw by these numbers; seed, step and place all count.
 func TestDropoutKeys(t *testing.T) {
 	seen := map[uint64]bool{}
 	for seed := range uint64(3) {
@@ -93,7 +98,8 @@ func TestDropoutKeys(t *testing.T) {
 			for _, x := range list {
 				seen[x] = true
 			}
-			if again := dropoutKeys(seed, step, []int{0, 1, 2}); !slices.Equal([]uint64{list[1], list[2], list[0]}, again) {
+			again := dropoutKeys(seed, step, []int{0, 1, 2})
+			if !slices.Equal([]uint64{list[1], list[2], list[0]}, again) {
 				t.Errorf("seed %d, step %d: %v and %v", seed, step, list, again)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// What is predicted for a micro-batch is what libtorch's allocator counts, in both stages, with and without recomputation.
+// The prediction for a micro-batch is what libtorch's allocator counts, in both stages, with and without recomputation.
 func TestMemoryIsPredicted(t *testing.T) {
 	shapes := []string{"tiny", "small"}
 	if testing.Short() {
@@ -22,11 +22,15 @@ func TestMemoryIsPredicted(t *testing.T) {
 	for _, shape := range shapes {
 		for stage := 1; stage <= 2; stage++ {
 			for _, recompute := range []nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers} {
-				predicted, measured := predict(t, Bench{Shape: shape, Stage: stage, Batch: 4, Steps: 2, Device: "cpu", Dtype: "fp32", Threads: 1}, recompute)
+				predicted, measured := predict(t, Bench{
+					Shape: shape, Stage: stage, Batch: 4, Steps: 2, Device: "cpu", Dtype: "fp32", Threads: 1,
+				}, recompute)
 				off := float64(predicted)/float64(measured) - 1
-				t.Logf("%s, stage %d, recompute %s: %d predicted, %d measured, %+.1f %%", shape, stage, recompute, predicted, measured, 100*off)
+				t.Logf("%s, stage %d, recompute %s: %d predicted, %d measured, %+.1f %%",
+					shape, stage, recompute, predicted, measured, 100*off)
 				if math.Abs(off) > 0.1 {
-					t.Errorf("%s, stage %d, recompute %s: %d bytes predicted, %d measured: off by %.0f %%", shape, stage, recompute, predicted, measured, 100*off)
+					t.Errorf("%s, stage %d, recompute %s: %d bytes predicted, %d measured: off by %.0f %%",
+						shape, stage, recompute, predicted, measured, 100*off)
 				}
 			}
 		}
@@ -66,25 +70,42 @@ func TestMemoryIsMonotone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		count := func(name string, most int64) int64 { return rapid.Int64Range(1, most).Draw(t, name) }
 		size := modelSize{
-			language: model.LanguageShape{HiddenSize: count("hidden", 8192), VocabSize: count("vocabulary", 1<<18), Layers: count("layers", 100), Heads: 8, QuerySize: 8 * count("head", 256), KeySize: count("key", 4096), IntermediateSize: count("inner", 1<<15)},
-			tower:    model.TowerShape{HiddenSize: count("vision", 2048), ImageSize: 336, Tokens: 576, Rows: 577, Layers: count("visionLayers", 50), IntermediateSize: count("visionInner", 8192)},
-			frozen:   count("frozen", 1<<36), trainable: count("trainable", 1<<36), projectorLayers: 2,
-			trains: map[string]bool{recipes.PartProjector: true, recipes.PartLanguage: rapid.Bool().Draw(t, "trains")}, head: rapid.Bool().Draw(t, "head"),
+			language: model.LanguageShape{
+				HiddenSize: count("hidden", 8192), VocabSize: count("vocabulary", 1<<18), Layers: count("layers", 100),
+				Heads: 8, QuerySize: 8 * count("head", 256), KeySize: count("key", 4096),
+				IntermediateSize: count("inner", 1<<15),
+			},
+			tower: model.TowerShape{
+				HiddenSize: count("vision", 2048), ImageSize: 336, Tokens: 576, Rows: 577,
+				Layers: count("visionLayers", 50), IntermediateSize: count("visionInner", 8192),
+			},
+			frozen: count("frozen", 1<<36), trainable: count("trainable", 1<<36), projectorLayers: 2,
+			trains: map[string]bool{recipes.PartProjector: true, recipes.PartLanguage: rapid.Bool().Draw(t, "trains")},
+			head:   rapid.Bool().Draw(t, "head"),
 		}
 		l := load{count("positions", 1<<18), count("supervised", 1<<16), count("pictures", 64), 0}
 		l.queries = rapid.Int64Range(0, l.positions).Draw(t, "queries")
 		dtype := rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "dtype")
-		of := setting{dtype, rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "moments"),
-			rapid.SampledFrom([]nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers}).Draw(t, "recompute")}
+		moments := rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "moments")
+		recomputes := []nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers}
+		of := setting{dtype, moments, rapid.SampledFrom(recomputes).Draw(t, "recompute")}
 		size.language.Selective = rapid.Bool().Draw(t, "selective")
 		before := totalOf(size.memory(of, l))
 		grown, more := size, l
 		grow := map[string]func(){
-			"frozen": func() { grown.frozen++ }, "trainable": func() { grown.trainable++ }, "hidden": func() { grown.language.HiddenSize++ },
-			"layers": func() { grown.language.Layers++ }, "inner": func() { grown.language.IntermediateSize++ }, "positions": func() { more.positions++ },
-			"supervised": func() { more.supervised++ }, "pictures": func() { more.pictures++ }, "queries": func() { more.queries++ },
+			"frozen":     func() { grown.frozen++ },
+			"trainable":  func() { grown.trainable++ },
+			"hidden":     func() { grown.language.HiddenSize++ },
+			"layers":     func() { grown.language.Layers++ },
+			"inner":      func() { grown.language.IntermediateSize++ },
+			"positions":  func() { more.positions++ },
+			"supervised": func() { more.supervised++ },
+			"pictures":   func() { more.pictures++ },
+			"queries":    func() { more.queries++ },
 		}
-		name := rapid.SampledFrom([]string{"frozen", "trainable", "hidden", "layers", "inner", "positions", "supervised", "pictures", "queries"}).Draw(t, "grows")
+		name := rapid.SampledFrom([]string{
+			"frozen", "trainable", "hidden", "layers", "inner", "positions", "supervised", "pictures", "queries",
+		}).Draw(t, "grows")
 		grow[name]()
 		if after := totalOf(grown.memory(of, more)); after < before {
 			t.Errorf("with more %s it takes %d bytes; before it was %d", name, after, before)
@@ -95,9 +116,14 @@ func TestMemoryIsMonotone(t *testing.T) {
 // Smaller micro-batches come before recomputation, down to a quarter; what the recipe says is left as it is.
 func TestFitMemory(t *testing.T) {
 	size := modelSize{
-		language: model.LanguageShape{HiddenSize: 1024, VocabSize: 32000, Layers: 16, Heads: 16, QuerySize: 1024, KeySize: 1024, IntermediateSize: 4096},
-		tower:    model.TowerShape{HiddenSize: 1024, ImageSize: 336, Tokens: 576, Rows: 577, Layers: 23, IntermediateSize: 4096},
-		trains:   map[string]bool{recipes.PartProjector: true, recipes.PartLanguage: true}, trainable: 1 << 28,
+		language: model.LanguageShape{
+			HiddenSize: 1024, VocabSize: 32000, Layers: 16, Heads: 16,
+			QuerySize: 1024, KeySize: 1024, IntermediateSize: 4096,
+		},
+		tower: model.TowerShape{
+			HiddenSize: 1024, ImageSize: 336, Tokens: 576, Rows: 577, Layers: 23, IntermediateSize: 4096,
+		},
+		trains: map[string]bool{recipes.PartProjector: true, recipes.PartLanguage: true}, trainable: 1 << 28,
 	}
 	const nothing, selective, layers = nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers
 	needs := func(micro int, recompute nn.Recompute, moments torch.Dtype) int64 {
@@ -135,7 +161,8 @@ func TestFitMemory(t *testing.T) {
 		t.Errorf("with tokens: micro %d, recompute %s", p.micro, p.recompute)
 	}
 
-	size.language.Selective = true // a quarter of the samples before any recomputation of layers, and fp32 moments before bf16
+	// A quarter of the samples is tried before recomputing layers, and fp32 moments before bf16.
+	size.language.Selective = true
 	for _, c := range []struct {
 		available int64
 		setting   string
@@ -151,7 +178,8 @@ func TestFitMemory(t *testing.T) {
 	} {
 		p := &plan{stage: &recipes.Stage{Recompute: "auto"}, dtype: torch.Float32, micro: 8, momentsSetting: c.setting}
 		if p.fitMemory(size, true, 2048, c.available); p.recompute != c.recompute || p.moments != c.moments {
-			t.Errorf("%d bytes, moments %s: recompute %s, moments %v, micro %d; want %s, %v", c.available, c.setting, p.recompute, p.moments, p.micro, c.recompute, c.moments)
+			t.Errorf("%d bytes, moments %s: recompute %s, moments %v, micro %d; want %s, %v",
+				c.available, c.setting, p.recompute, p.moments, p.micro, c.recompute, c.moments)
 		}
 	}
 }

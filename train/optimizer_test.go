@@ -8,8 +8,8 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 )
 
-// reference is AdamW as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute it (PyTorch 2.11, torch/optim/adamw.py and
-// torch/nn/utils/clip_grad.py), in fp64.
+// reference is AdamW as torch.optim.AdamW and torch.nn.utils.clip_grad_norm_ compute it (PyTorch 2.11,
+// torch/optim/adamw.py and torch/nn/utils/clip_grad.py), in fp64.
 type reference struct{ beta1, beta2, eps, decay, clip float64 }
 
 func (r reference) update(step int, lr float64, decays bool, w, g, m, v []float64, norm float64) {
@@ -40,8 +40,8 @@ func widened(lists [][]float32) (out [][]float64) {
 	return out
 }
 
-// What the recipe says of the optimizer and the schedule arrives in the weights: each row changes one key from the first, and the weights
-// after three steps are those of the reference with that key.
+// The recipe's keys of the optimizer and the schedule reach the weights: each row changes one key of the first row, and
+// the weights after three steps are those of the reference with that key.
 func TestRecipeReachesTheUpdate(t *testing.T) {
 	first := reference{beta1: 0.8, beta2: 0.9, eps: 1e-3, decay: 0.3, clip: 0.05}
 	changed := func(change func(*reference)) reference {
@@ -100,13 +100,14 @@ func TestRecipeReachesTheUpdate(t *testing.T) {
 				compareUpdate(t, n, parameters(t, tr), w)
 			}
 			if decays == 0 || decays == 3*len(tr.optimizer.groups) {
-				t.Errorf("%d of %d buffers decay; some must, biases and norms must not", decays/3, len(tr.optimizer.groups))
+				t.Errorf("%d of %d buffers decay; some must, biases and norms must not",
+					decays/3, len(tr.optimizer.groups))
 			}
 		})
 	}
 }
 
-// compareUpdate allows for fp32: the largest difference over the largest value of a buffer.
+// compareUpdate allows for fp32 rounding: the largest difference relative to the largest value of a buffer.
 func compareUpdate(t *testing.T, step int, got [][]float32, want [][]float64) {
 	t.Helper()
 	for i := range got {

@@ -9,14 +9,15 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// The recipe decides; where it leaves something open, what the run began with; else the default.
+// The recipe decides; if it leaves something open, what the run began with; otherwise the default.
 func TestResolve(t *testing.T) {
 	for _, c := range []struct {
 		value, auto int
 		saved       string
 		want        int
 	}{
-		{4, -1, "", 4}, {4, -1, "2", 4}, {-1, -1, "2", 2}, {-1, -1, "", 8}, {0, 0, "3", 3}, {0, 0, "three", 8}, {0, -1, "3", 0},
+		{4, -1, "", 4}, {4, -1, "2", 4}, {-1, -1, "2", 2}, {-1, -1, "", 8},
+		{0, 0, "3", 3}, {0, 0, "three", 8}, {0, -1, "3", 0},
 	} {
 		if got := resolve(c.value, c.auto, c.saved, 8); got != c.want {
 			t.Errorf("resolve(%d, %d, %q, 8) = %d, want %d", c.value, c.auto, c.saved, got, c.want)
@@ -24,7 +25,8 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// A micro-batch is the recipe's, the saved one or the default, and never more than a step; a token budget displaces it.
+// A micro-batch is the recipe's, the saved one or the default, and at most the global batch; a token budget replaces
+// it.
 func TestThreadsFollowTheEnvironment(t *testing.T) {
 	all := runtime.GOMAXPROCS(0)
 	for value, want := range map[string]int{"": all, "3": 3, "0": all, "-1": all, "many": all} {
@@ -55,8 +57,10 @@ func TestPlanMicroBatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p.micro != c.micro || p.tokens != c.tokens || p.threads != 3 || p.dtype != torch.Float32 || p.device != torch.CPU {
-				t.Errorf("plan has micro %d, tokens %d, threads %d, %s on %s", p.micro, p.tokens, p.threads, p.dtype, p.device)
+			if p.micro != c.micro || p.tokens != c.tokens || p.threads != 3 ||
+				p.dtype != torch.Float32 || p.device != torch.CPU {
+				t.Errorf("plan has micro %d, tokens %d, threads %d, %s on %s",
+					p.micro, p.tokens, p.threads, p.dtype, p.device)
 			}
 		})
 	}
@@ -75,7 +79,8 @@ func TestTrains(t *testing.T) {
 		want       bool
 	}{
 		{"projector", "model.mm_projector.0.weight", true},
-		{"vision", "model.vision_tower.vision_tower.vision_model.post_layernorm.bias", false}, // a part not named is frozen
+		// A part that is not named is frozen.
+		{"vision", "model.vision_tower.vision_tower.vision_model.post_layernorm.bias", false},
 		{"language", "model.layers.2.mlp.up_proj.weight", true},
 		{"language", "model.layers.1.mlp.up_proj.weight", false},
 		{"language", "model.layers.3.input_layernorm.weight", false}, // except wins over only
@@ -86,8 +91,11 @@ func TestTrains(t *testing.T) {
 			t.Errorf("%s of part %s trains: %t, want %t", c.name, c.part, got, c.want)
 		}
 	}
-	for key, part := range map[string]recipes.Part{"train.language.only": {Only: "("}, "train.language.except": {Except: "("}} {
-		if _, err := Trains(map[string]recipes.Part{"language": part}); err == nil || !strings.Contains(err.Error(), key) {
+	for key, part := range map[string]recipes.Part{
+		"train.language.only": {Only: "("}, "train.language.except": {Except: "("},
+	} {
+		_, err := Trains(map[string]recipes.Part{"language": part})
+		if err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("error %v does not name %s", err, key)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
-// scores are those of samples in the given micro-batches, in the samples' order.
+// scores returns the scores of samples in the given micro-batches, in the order of the samples.
 func scores(t *testing.T, tr *trainer, groups [][]data.Sample) []score.RowScore {
 	t.Helper()
 	live := torch.Live()
@@ -35,7 +35,7 @@ func scores(t *testing.T, tr *trainer, groups [][]data.Sample) []score.RowScore 
 	return rows
 }
 
-// numbered gives samples with pictures a folder, and all their place in the list.
+// numbered gives samples with images a folder, and all samples their place in the list.
 func numbered(samples []data.Sample) []data.Sample {
 	for i := range samples {
 		samples[i].Row = i
@@ -52,12 +52,15 @@ func TestScoresDoNotDependOnMicroBatches(t *testing.T) {
 	tr := openTiny(t, tinyStage)
 	samples := numbered(tinySamples(tr, 3, 12))
 	want := scores(t, tr, data.Split(samples, 1))
-	for name, groups := range map[string][][]data.Sample{"3 x 4": data.Split(samples, 4), "100 positions": data.SplitTokens(samples, 100)} {
+	for name, groups := range map[string][][]data.Sample{
+		"3 x 4": data.Split(samples, 4), "100 positions": data.SplitTokens(samples, 100),
+	} {
 		for i, got := range scores(t, tr, groups) {
 			if got.Row != i || got.SupervisedTokens != want[i].SupervisedTokens || got.Modality != want[i].Modality {
 				t.Errorf("%s: sample %d is %+v, want %+v", name, i, *got.Scored, *want[i].Scored)
 			}
-			if difference := math.Abs(float64(got.Loss-want[i].Loss)) / float64(want[i].Loss); !(difference <= tolerance) {
+			difference := math.Abs(float64(got.Loss-want[i].Loss)) / float64(want[i].Loss)
+			if !(difference <= tolerance) {
 				t.Errorf("%s: the loss of sample %d differs by %.2g relative", name, i, difference)
 			}
 		}
@@ -67,12 +70,14 @@ func TestScoresDoNotDependOnMicroBatches(t *testing.T) {
 		all = all.Add(*row.Scored)
 	}
 	m := takeStep(t, tr, tinyStep(t, tr, 0, samples, 12))
-	if trained := float64(m.Loss) * float64(m.SupervisedTokens); math.Abs(all.Loss-trained)/trained > tolerance || all.SupervisedTokens != m.SupervisedTokens {
-		t.Errorf("scores sum to %v over %d tokens, training has %v over %d", all.Loss, all.SupervisedTokens, trained, m.SupervisedTokens)
+	trained := float64(m.Loss) * float64(m.SupervisedTokens)
+	if math.Abs(all.Loss-trained)/trained > tolerance || all.SupervisedTokens != m.SupervisedTokens {
+		t.Errorf("scores sum to %v over %d tokens, training has %v over %d",
+			all.Loss, all.SupervisedTokens, trained, m.SupervisedTokens)
 	}
 }
 
-// countingTower counts the pictures that pass through a tower.
+// countingTower counts the images that pass through a tower.
 type countingTower struct {
 	model.Tower
 	pictures int64
@@ -97,18 +102,18 @@ func TestTextPassesNoTower(t *testing.T) {
 	tr.model.Tower = count
 	for _, row := range scores(t, tr, data.Split(numbered(texts), 4)) {
 		if row.Modality != "text" || row.Source != "text" {
-			t.Errorf("text alone is scored as %q from %q", row.Modality, row.Source)
+			t.Errorf("a sample without an image is scored as %q from %q", row.Modality, row.Source)
 		}
 	}
 	if count.pictures != 0 {
-		t.Errorf("%d pictures passed the tower for text alone", count.pictures)
+		t.Errorf("%d images passed the tower for samples without images", count.pictures)
 	}
 	if scores(t, tr, [][]data.Sample{numbered(samples)}); count.pictures != int64(len(pictures)) {
-		t.Errorf("%d pictures passed the tower, want %d", count.pictures, len(pictures))
+		t.Errorf("%d images passed the tower, want %d", count.pictures, len(pictures))
 	}
 }
 
-// The losses of single samples that the original's code recorded (shared/parity/README.md, "forward").
+// The losses of single samples are those recorded with the original's code (shared/parity/README.md, "forward").
 func TestScoresMatchTheOriginal(t *testing.T) {
 	const tolerance = 1e-5 // relative
 	shared, err := filepath.Abs(torchtest.Shared(t, "../../shared"))
@@ -133,23 +138,29 @@ func TestScoresMatchTheOriginal(t *testing.T) {
 	pick(t, filepath.Join(shared, "coco-mini", "instruct.json"), recorded.Indices, rows)
 	for projector, want := range map[string]losses{"mlp2x": recorded.losses, "linear": recorded.Linear} {
 		m := recipes.Model{
-			Vision:    recipes.Vision{Weights: filepath.Join(parity, "clip"), SelectLayer: -2, SelectFeature: "patch"},
-			Projector: recipes.Projector{Type: map[string]string{"mlp2x": "mlp2x_gelu", "linear": "linear"}[projector], Weights: filepath.Join(parity, "projector-"+projector+".safetensors")},
+			Vision: recipes.Vision{Weights: filepath.Join(parity, "clip"), SelectLayer: -2, SelectFeature: "patch"},
+			Projector: recipes.Projector{
+				Type:    map[string]string{"mlp2x": "mlp2x_gelu", "linear": "linear"}[projector],
+				Weights: filepath.Join(parity, "projector-"+projector+".safetensors"),
+			},
 			Language: recipes.Language{
 				Weights: filepath.Join(parity, "llm"), MaxLength: 2048,
 				Tokenizer: recipes.Tokenizer{Path: filepath.Join(shared, "llama-tokenizer"), Legacy: legacy},
 			},
 		}
-		got := scoreFile(t, m, recipes.Data{Path: rows, Images: filepath.Join(shared, "coco-mini", "images"), Weight: 1})
+		images := filepath.Join(shared, "coco-mini", "images")
+		got := scoreFile(t, m, recipes.Data{Path: rows, Images: images, Weight: 1})
 		if len(got) != len(want.Sum) || len(got) == 0 {
 			t.Fatalf("%d scores, want %d", len(got), len(want.Sum))
 		}
 		for i, row := range got {
 			difference := math.Abs(float64(row.Loss)-want.Sum[i]) / want.Sum[i]
 			if !(difference <= tolerance) || row.SupervisedTokens != want.Count[i] || row.Row != i {
-				t.Errorf("%s, sample %d: %v over %d tokens, want %v over %d", projector, i, row.Loss, row.SupervisedTokens, want.Sum[i], want.Count[i])
+				t.Errorf("%s, sample %d: %v over %d tokens, want %v over %d",
+					projector, i, row.Loss, row.SupervisedTokens, want.Sum[i], want.Count[i])
 			}
-			if perplexity := math.Exp(want.Sum[i] / float64(want.Count[i])); math.Abs(float64(row.Perplexity)-perplexity)/perplexity > 1e-3 {
+			perplexity := math.Exp(want.Sum[i] / float64(want.Count[i]))
+			if math.Abs(float64(row.Perplexity)-perplexity)/perplexity > 1e-3 {
 				t.Errorf("%s, sample %d: perplexity %v, want %v", projector, i, row.Perplexity, perplexity)
 			}
 		}
@@ -184,7 +195,7 @@ func pick(t *testing.T, from string, indices []int, to string) {
 	}
 }
 
-// scoreFile scores a file as vicuna_v1 with padded pictures.
+// scoreFile scores a file as vicuna_v1 with padded images.
 func scoreFile(t *testing.T, m recipes.Model, rows recipes.Data) (scores []score.RowScore) {
 	t.Helper()
 	torchtest.NoLeaks(t)

@@ -224,8 +224,9 @@ func (t *trainer) countUpdate(finished finishedStep, learned bool) error {
 	if t.nonFiniteSteps < patience {
 		return nil
 	}
-	return fmt.Errorf("%w: loss or gradient not finite in %d steps in a row, the last of them step %d with samples %s; "+
-		"the weights are those of step %d. Lower the learning rate, or set optimizer.clip",
+	return fmt.Errorf("%w: loss or gradient not finite in %d steps in a row, "+
+		"the last of them step %d with samples %s; the weights are those of step %d. "+
+		"Lower the learning rate, or set optimizer.clip",
 		ErrDiverged, t.nonFiniteSteps, m.Step, samples, m.Step-t.nonFiniteSteps)
 }
 

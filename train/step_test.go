@@ -21,12 +21,15 @@ import (
 // With token_mean, how a step is cut into micro-batches does not change its gradient.
 func TestGradientDoesNotDependOnMicroBatches(t *testing.T) {
 	const tolerance = 1e-5 // relative, over each flat buffer
-	for stage, text := range map[string]string{"projector": trains("projector"), "both": trains("projector", "language")} {
+	for stage, text := range map[string]string{
+		"projector": trains("projector"), "both": trains("projector", "language"),
+	} {
 		tr := openTiny(t, text)
 		samples := tinySamples(tr, 3, 8)
 		want := gradients(t, tr, data.Split(samples, 8))
 		for name, groups := range map[string][][]data.Sample{
-			"4 x 2": data.Split(samples, 4), "1 x 8": data.Split(samples, 1), "100 positions": data.SplitTokens(samples, 100),
+			"4 x 2": data.Split(samples, 4), "1 x 8": data.Split(samples, 1),
+			"100 positions": data.SplitTokens(samples, 100),
 		} {
 			for i, got := range gradients(t, tr, groups) {
 				if difference := distance(got, want[i]); !(difference <= tolerance) {
@@ -60,7 +63,9 @@ func TestMicroMeanDependsOnMicroBatches(t *testing.T) {
 
 // A frozen part keeps every bit, has no gradient and no optimizer state; a part that trains changes.
 func TestFrozenWeightsStay(t *testing.T) {
-	for _, parts := range [][]string{{"projector"}, {"projector", "language"}, {"language"}, {"vision"}, {"vision", "projector", "language"}} {
+	for _, parts := range [][]string{
+		{"projector"}, {"projector", "language"}, {"language"}, {"vision"}, {"vision", "projector", "language"},
+	} {
 		tr := openTiny(t, trains(parts...))
 		before := snapshot(t, tr)
 		for n := range 3 {
@@ -76,7 +81,8 @@ func TestFrozenWeightsStay(t *testing.T) {
 				}
 			}
 			if trains != p.Trainable || trains != hasGradient(t, p) {
-				t.Errorf("training %v: %s trainable %v, has a gradient %v", parts, p.Name, p.Trainable, hasGradient(t, p))
+				t.Errorf("training %v: %s trainable %v, has a gradient %v",
+					parts, p.Name, p.Trainable, hasGradient(t, p))
 			}
 		}
 		for _, part := range parts {
@@ -103,8 +109,8 @@ func spoil(t *testing.T, tr *trainer) {
 	}
 }
 
-// A card is asked for the next step before the numbers of the last are read. That changes no weight, no metric and no count of updates,
-// even if a step is not finite.
+// A GPU is given the next step before the numbers of the previous one are read. That changes no weight, no metric and
+// no count of updates, even if a step is not finite.
 func TestQueuedSteps(t *testing.T) {
 	const steps, bad = 5, 2
 	var weights [2]map[string][]byte
@@ -130,7 +136,7 @@ func TestQueuedSteps(t *testing.T) {
 				record(tr.trainStep(step, 0))
 				continue
 			}
-			next, err := tr.forwardBackward(step) // what trainStep does where it does not wait
+			next, err := tr.forwardBackward(step) // what trainStep does if it does not wait
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,15 +154,16 @@ func TestQueuedSteps(t *testing.T) {
 		weights[i] = snapshot(t, tr)
 	}
 	if !reflect.DeepEqual(weights[0], weights[1]) {
-		t.Error("the weights are others")
+		t.Error("the weights differ")
 	}
-	if got, want := fmt.Sprint(metrics[1]), fmt.Sprint(metrics[0]); got != want || len(metrics[0]) != steps || metrics[0][bad].GradNorm.IsFinite() {
+	got, want := fmt.Sprint(metrics[1]), fmt.Sprint(metrics[0])
+	if got != want || len(metrics[0]) != steps || metrics[0][bad].GradNorm.IsFinite() {
 		t.Errorf("metrics\n%v\nwant\n%v", got, want)
 	}
 }
 
-// Steps that are not finite change nothing and end the run when they are patience in a row; a finite step between them starts the count
-// anew, and a checkpoint keeps it.
+// Steps that are not finite change nothing, and patience of them in a row end the run; a finite step between them
+// restarts the count, and a checkpoint keeps it.
 func TestNonFiniteSteps(t *testing.T) {
 	tr := openTiny(t, tinyStage)
 	n := 0
@@ -171,8 +178,10 @@ func TestNonFiniteSteps(t *testing.T) {
 		if len(finished) != 1 || finished[0].Step != n {
 			t.Fatalf("step %d is not among %v", n, finished)
 		}
-		if changed := !reflect.DeepEqual(before, snapshot(t, tr)); changed == bad || (tr.optimizer.updates == updates) != bad {
-			t.Errorf("step %d, not finite %v: weights changed %v, %d updates after %d", n, bad, changed, tr.optimizer.updates, updates)
+		changed := !reflect.DeepEqual(before, snapshot(t, tr))
+		if changed == bad || (tr.optimizer.updates == updates) != bad {
+			t.Errorf("step %d, not finite %v: weights changed %v, %d updates after %d",
+				n, bad, changed, tr.optimizer.updates, updates)
 		}
 		return err
 	}
@@ -192,8 +201,9 @@ func TestNonFiniteSteps(t *testing.T) {
 		if ended := errors.Is(err, ErrDiverged); ended != (i == patience) {
 			t.Fatalf("%d steps in a row are not finite: %v", i, err)
 		}
-		if err != nil && !strings.Contains(err.Error(), fmt.Sprintf("not finite in %d steps in a row, the last of them step %d with samples "+
-			"sample-0, sample-1; the weights are those of step %d", patience, n, n-patience)) {
+		want := fmt.Sprintf("not finite in %d steps in a row, the last of them step %d with samples "+
+			"sample-0, sample-1; the weights are those of step %d", patience, n, n-patience)
+		if err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v", err)
 		}
 	}
@@ -234,7 +244,8 @@ func TestStepWithoutSupervisedTokens(t *testing.T) {
 	}
 	before := snapshot(t, tr)
 	m := takeStep(t, tr, tinyStep(t, tr, 0, samples, 1))
-	if m.Loss != 0 || m.GradNorm != 0 || m.SupervisedTokens != 0 || tr.optimizer.updates != 0 || !reflect.DeepEqual(before, snapshot(t, tr)) {
+	if m.Loss != 0 || m.GradNorm != 0 || m.SupervisedTokens != 0 || tr.optimizer.updates != 0 ||
+		!reflect.DeepEqual(before, snapshot(t, tr)) {
 		t.Errorf("%+v, %d updates", m, tr.optimizer.updates)
 	}
 }
