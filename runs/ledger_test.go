@@ -27,7 +27,7 @@ func drawn(set, row int, skipped bool) data.Drawn {
 	return data.Drawn{Data: set, Row: row, Skipped: skipped}
 }
 
-// notes keeps what a report is told.
+// notes is an observer that keeps what it is told.
 type notes struct {
 	Silent
 	lines []string

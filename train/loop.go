@@ -50,7 +50,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return false, err
 		}
 		if leaked := torch.Live() - live; leaked != 0 {
-			return false, fmt.Errorf("internal fault: step %d left %d tensors behind", completed, leaked)
+			return false, fmt.Errorf("step %d leaked %d tensors", completed, leaked)
 		}
 		if err := t.evaluate(ctx, completed); err != nil {
 			return false, errors.Join(err, t.saveCompleted(completed, from.step, loader.Skipped()))

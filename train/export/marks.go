@@ -89,9 +89,9 @@ func (m marks) addToFast(path string, token func(text string) object) error {
 		}
 		ids := map[int64]string{m.image: imageText, m.pad: padText}
 		for _, id := range slices.Sorted(maps.Keys(ids)) { // readers number new tokens in the order of the list
-			if mark := token(ids[id]); !there[ids[id]] {
-				mark["id"] = id
-				added = append(added, mark)
+			if entry := token(ids[id]); !there[ids[id]] {
+				entry["id"] = id
+				added = append(added, entry)
 			}
 		}
 		fast["added_tokens"] = added
