@@ -209,7 +209,7 @@ const share = 0.9
 
 // fitMemory decides what the recipe leaves open so that the largest micro-batch fits. It prefers selective
 // recomputation, which costs little, and micro-batches down to a quarter, to the recomputation of layers, which costs a
-// third more operations, and prefers that to moments in bf16, which change the numbers. It returns why.
+// third more operations, and prefers that to moments in bf16, which change the numbers. It returns the reason as text.
 func (p *plan) fitMemory(size modelSize, auto bool, maxLength, available int64) (why string) {
 	rules, dtypes := p.recomputations(size), []torch.Dtype{torch.Float32, torch.BFloat16}
 	switch p.momentsSetting {

@@ -47,10 +47,10 @@ type finishedStep struct {
 	step data.Step
 }
 
-// trainStep takes one optimizer step and returns the steps whose numbers are known by now, oldest first; wait is how
-// long the step's data took to arrive. On a CPU that is this step. On a GPU it is the previous one: this one is only
-// queued. The weights do not change if the loss or the gradient is not finite. An error of the previous step is
-// returned by this call.
+// trainStep takes one optimizer step and returns the steps whose numbers are known by now, oldest first. On a CPU that
+// is this step. On a GPU it is the previous one: this one is only queued. The weights do not change if the loss or the
+// gradient is not finite. An error of the previous step is returned by this call. wait is how long the step's data took
+// to arrive.
 func (t *trainer) trainStep(step data.Step, wait time.Duration) (finished []finishedStep, err error) {
 	queued, err := t.forwardBackward(step)
 	if err != nil {
