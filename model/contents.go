@@ -27,8 +27,8 @@ type content struct {
 	assignment
 }
 
-// behindTower are the tensors of published towers that lie behind the selected layer: not needed to run, but others expect them.
-var behindTower = regexp.MustCompile(`^(encoder\.layers|post_layernorm|head)\.`)
+// afterSelectedLayer are the tensors of published towers that lie behind the selected layer: not needed to run, but others expect them.
+var afterSelectedLayer = regexp.MustCompile(`^(encoder\.layers|post_layernorm|head)\.`)
 
 // Inspect opens a model's files as Open does, up to the point where Open would load them. Close must be called.
 func Inspect(m recipes.Model, o OpenOptions) (*Contents, error) {
@@ -78,7 +78,7 @@ func (c *Contents) addBehindTower() {
 	for _, name := range s.weights.Names() {
 		rest, inTower := strings.CutPrefix(name, s.spelled.prefix())
 		_, declared := c.model.Params.Get(visionPrefix + rest)
-		if inTower && !declared && behindTower.MatchString(rest) {
+		if inTower && !declared && afterSelectedLayer.MatchString(rest) {
 			info, _ := s.weights.Info(name)
 			c.list = append(c.list, content{visionPrefix + rest, assignment{info: info, weights: s.weights}})
 		}

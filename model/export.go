@@ -28,14 +28,14 @@ type Export struct {
 
 // ExportOptions say how a model is written.
 type ExportOptions struct {
-	Format string
-	Dtype  checkpoints.Dtype
-	Notes  ExportNotes
-	Marks  Marks // of format hf
+	Format        string
+	Dtype         checkpoints.Dtype
+	Notes         ExportNotes
+	SpecialTokens SpecialTokens // of format hf
 }
 
-// Marks are the ids of the two tokens that transformers' LLaVA adds.
-type Marks struct{ Image, Pad int64 }
+// SpecialTokens are the ids of the two tokens that transformers' LLaVA adds to the vocabulary.
+type SpecialTokens struct{ Image, Pad int64 }
 
 // Formats are the layouts that Export writes.
 var formats = map[string]func(e *Export, o ExportOptions) error{
@@ -126,7 +126,7 @@ func (e *Export) nested(o ExportOptions) error {
 		return fmt.Errorf("transformers' LLaVA has a projector of two layers (mlp2x_gelu) and no place for this one (%s): use --format llava", kind)
 	}
 	rows := m.Language.Describe().VocabSize
-	if last := max(o.Marks.Image, o.Marks.Pad); last >= rows {
+	if last := max(o.SpecialTokens.Image, o.SpecialTokens.Pad); last >= rows {
 		rows = (last + 1 + 63) / 64 * 64 // as the conversion of llava-hf's models does
 	}
 	layers := e.completeTower()
@@ -179,7 +179,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	if err != nil {
 		return err
 	}
-	text["model_type"], text["vocab_size"], text["pad_token_id"], text["torch_dtype"] = kind, rows, o.Marks.Pad, dtype
+	text["model_type"], text["vocab_size"], text["pad_token_id"], text["torch_dtype"] = kind, rows, o.SpecialTokens.Pad, dtype
 	selected, err := selectedOf(recipe.Vision, declaredLayers(vision, layers), layers)
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	}
 	e.Config, err = json.MarshalIndent(map[string]any{
 		"architectures": []string{"LlavaForConditionalGeneration"}, "model_type": "llava", "torch_dtype": dtype,
-		"text_config": text, "vision_config": vision, "image_token_index": o.Marks.Image, "pad_token_id": o.Marks.Pad, "ignore_index": -100,
+		"text_config": text, "vision_config": vision, "image_token_index": o.SpecialTokens.Image, "pad_token_id": o.SpecialTokens.Pad, "ignore_index": -100,
 		"image_seq_length": tower.Tokens, "projector_hidden_act": "gelu", "multimodal_projector_bias": true,
 		"vision_feature_layer": selected, "vision_feature_select_strategy": strategy, "tie_word_embeddings": tied,
 		"image_aspect_ratio": o.Notes.Aspect, "conversation_template": o.Notes.Template, "tokenizer_model_max_length": recipe.Language.MaxLength,

@@ -53,7 +53,7 @@ func names(t *testing.T, dir string) []string {
 	return w.Names()
 }
 
-var tinyExport = ExportOptions{Format: "hf", Dtype: checkpoints.F32, Notes: ExportNotes{"pad", "vicuna_v1"}, Marks: Marks{Image: 9, Pad: 10}}
+var tinyExport = ExportOptions{Format: "hf", Dtype: checkpoints.F32, Notes: ExportNotes{"pad", "vicuna_v1"}, SpecialTokens: SpecialTokens{Image: 9, Pad: 10}}
 
 // A model in transformers' layout is the same model: random parts, a tower cut behind the selected layer, and tied embeddings included.
 func TestExportedModelsAreTheSame(t *testing.T) {

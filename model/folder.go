@@ -55,7 +55,7 @@ func readVisionConfig(v recipes.Vision) (raw []byte, dir, towerDir string, err e
 		return nil, "", "", err
 	}
 	if dir != "" {
-		if towerDir, err = towerBeside(dir, raw); err != nil {
+		if towerDir, err = towerFolderOf(dir, raw); err != nil {
 			return nil, "", "", fmt.Errorf("model.vision.weights: %w", err)
 		}
 	}

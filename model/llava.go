@@ -36,12 +36,12 @@ type Input struct {
 	DropoutKeys    []uint64 // [n] what each sample's dropout depends on; nil: nothing is dropped
 	PictureSamples []int    // [pictures] which sample each picture belongs to; needed with DropoutKeys
 
-	Mark func(part string) // for timing: called when a part's forward work is queued; nil: not called
+	Lap func(part string) // stopwatch: called when a part's forward work has been queued; nil: not called
 }
 
-func (in Input) mark(part string) {
-	if in.Mark != nil {
-		in.Mark(part)
+func (in Input) lap(part string) {
+	if in.Lap != nil {
+		in.Lap(part)
 	}
 }
 
@@ -64,7 +64,7 @@ func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 		Recompute:   in.Recompute,
 		DropoutKeys: in.DropoutKeys,
 	})
-	in.mark(recipes.PartLanguage)
+	in.lap(recipes.PartLanguage)
 	return Pass{Hidden: out.Hidden, tape: out.Tape}
 }
 
@@ -85,9 +85,9 @@ func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor
 	}
 	keys := m.pictureKeys(in)
 	seen := m.Features(s, in.Pixels, keys) // [pictures*P,Dv]
-	in.mark(recipes.PartVision)
+	in.lap(recipes.PartVision)
 	features := m.Projector.Forward(s, seen, keys) // [R,D]
-	in.mark(recipes.PartProjector)
+	in.lap(recipes.PartProjector)
 	features = torch.IndexSelect(s, features, 0, m.indices(s, in.Rows)) // [slots,D]
 	return torch.IndexCopy(s, words, m.indices(s, in.Slots), features)
 }

@@ -149,9 +149,9 @@ func decodeNumbers(raw []byte, into any) error {
 	return d.Decode(into)
 }
 
-// towerBeside is the folder of the tower that belongs to the folder dir: dir itself if that is a tower, or a LLaVA with its tower's
+// towerFolderOf is the folder of the tower that belongs to the folder dir: dir itself if that is a tower, or a LLaVA with its tower's
 // configuration inside; else what mm_vision_tower names, as a folder seen from dir, or as a Hugging Face id.
-func towerBeside(dir string, raw []byte) (string, error) {
+func towerFolderOf(dir string, raw []byte) (string, error) {
 	c, err := parseWhole(raw)
 	if err != nil || c.Layer == nil || len(c.Vision) > 0 {
 		return dir, err

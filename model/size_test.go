@@ -100,7 +100,7 @@ func TestThirteenBillionOpenQuickly(t *testing.T) {
 	if took > 2*time.Second || grown > 1<<30 {
 		t.Errorf("opening took %v and %d MB", took, grown>>20)
 	}
-	if _, err := contents.Export(ExportOptions{Format: "hf", Dtype: checkpoints.BF16, Marks: Marks{Image: 32000, Pad: 32001}}); err != nil {
+	if _, err := contents.Export(ExportOptions{Format: "hf", Dtype: checkpoints.BF16, SpecialTokens: SpecialTokens{Image: 32000, Pad: 32001}}); err != nil {
 		t.Error(err)
 	}
 }

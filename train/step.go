@@ -100,7 +100,7 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 		t.largest = t.largest.larger(loadOf(batch))
 		weight := t.plan.average.Weight(len(batch.Supervised), tokens, micros)
 		in := input.Input(batch)
-		in.Recompute, in.Mark = t.plan.recompute, t.stopwatch().Lap
+		in.Recompute, in.Lap = t.plan.recompute, t.stopwatch().Lap
 		in.DropoutKeys = dropoutKeys(t.recipe.Seed, step.Number, batch.Places)
 		err := torch.Do(func(s *torch.Scope) {
 			head := t.model.Language.Head().Tensor()                            // [V,D]

@@ -23,7 +23,7 @@ type marks struct{ image, pad int64 }
 
 const imageText, padText = "<image>", "<pad>"
 
-func (m marks) ids() model.Marks { return model.Marks{Image: m.image, Pad: m.pad} }
+func (m marks) ids() model.SpecialTokens { return model.SpecialTokens{Image: m.image, Pad: m.pad} }
 
 // object is a JSON object most of whose keys are passed on as they are.
 type object = map[string]any
