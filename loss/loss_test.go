@@ -70,7 +70,8 @@ func TestCrossEntropyOfEvenLogits(t *testing.T) {
 		if got, want := float64(torch.Read[float32](sum)[0]), rows*math.Log(classes); math.Abs(got-want) > 1e-4 {
 			t.Errorf("sum %v, want %v", got, want)
 		}
-		if got := torch.Read[float32](each); len(got) != rows || math.Abs(float64(got[rows-1])-math.Log(classes)) > 1e-6 {
+		if got := torch.Read[float32](each); len(got) != rows ||
+			math.Abs(float64(got[rows-1])-math.Log(classes)) > 1e-6 {
 			t.Errorf("terms %v", got)
 		}
 	})

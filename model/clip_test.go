@@ -12,7 +12,8 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// The recorded hidden states are those of the first picture, from behind the first norm (0) to the last layer's output (4).
+// The recorded hidden states are those of the first picture, from behind the first norm (0) to the last layer's
+// output (4).
 func TestSelectedLayersMatchTheOriginal(t *testing.T) {
 	p := openParity(t)
 	recorded := p.floats(t, "tower_hidden_states_sample0") // [5,P+1,Dv]
@@ -22,8 +23,10 @@ func TestSelectedLayersMatchTheOriginal(t *testing.T) {
 		for _, feature := range []string{"patch", "cls_patch"} {
 			t.Run(fmt.Sprintf("layer %d, %s", layer, feature), func(t *testing.T) {
 				m := openModel(t, recipes.Model{
-					Vision:    recipes.Vision{Weights: filepath.Join(p.dir, "clip"), SelectLayer: layer, SelectFeature: feature},
-					Projector: recipes.Projector{Type: "linear"}, Language: recipes.Language{Weights: filepath.Join(p.dir, "llm")},
+					Vision: recipes.Vision{Weights: filepath.Join(p.dir, "clip"), SelectLayer: layer,
+						SelectFeature: feature},
+					Projector: recipes.Projector{Type: "linear"},
+					Language:  recipes.Language{Weights: filepath.Join(p.dir, "llm")},
 				}, OpenOptions{})
 				want := recorded[state*size : (state+1)*size]
 				if feature == "patch" {
@@ -32,7 +35,8 @@ func TestSelectedLayersMatchTheOriginal(t *testing.T) {
 				do(t, func(s *torch.Scope) {
 					x := m.Features(s, p.levels(t, 0), nn.DropoutKeys{})
 					compare(t, "features", torch.Read[float32](x), want)
-					if shape := m.Tower.Describe(); x.Size(0) != shape.Tokens || x.Size(1) != shape.HiddenSize || shape.ImageSize != 56 {
+					if shape := m.Tower.Describe(); x.Size(0) != shape.Tokens || x.Size(1) != shape.HiddenSize ||
+						shape.ImageSize != 56 {
 						t.Errorf("features %v, described as %+v", x.Shape(), shape)
 					}
 				})
@@ -96,17 +100,24 @@ func TestTheTowersActivationIsTheConfigured(t *testing.T) {
 	}
 }
 
-// A tower without weights starts as transformers 5.17 starts it: standard deviations of CLIPVisionModel and SiglipVisionModel made from
-// these configurations, after torch.manual_seed(0).
+// A tower without weights starts as transformers 5.17 starts it: standard deviations of CLIPVisionModel and
+// SiglipVisionModel made from these configurations, after torch.manual_seed(0).
 func TestTowersStartAsInTransformers(t *testing.T) {
-	shape := object{"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 8, "num_attention_heads": 4, "image_size": 32, "patch_size": 4}
+	shape := object{"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 8, "num_attention_heads": 4,
+		"image_size": 32, "patch_size": 4}
 	for kind, want := range map[string]map[string]float64{
-		"clip_vision_model": {"embeddings.class_embedding": 0.2404, "embeddings.patch_embedding.weight": 0.1007, "embeddings.position_embedding.weight": 0.1001,
-			"self_attn.q_proj.weight": 0.0622, "self_attn.k_proj.weight": 0.0626, "self_attn.v_proj.weight": 0.0623, "self_attn.out_proj.weight": 0.2488,
-			"mlp.fc1.weight": 0.1791, "mlp.fc2.weight": 0.0627, "mlp.fc2.bias": 0},
-		"siglip_vision_model": {"embeddings.patch_embedding.weight": 0.1628, "embeddings.patch_embedding.bias": 0, "embeddings.position_embedding.weight": 0.1237,
-			"self_attn.q_proj.weight": 0.1236, "self_attn.k_proj.weight": 0.1245, "self_attn.v_proj.weight": 0.1249, "self_attn.out_proj.weight": 0.1227,
-			"self_attn.q_proj.bias": 0, "mlp.fc1.weight": 0.0946, "mlp.fc2.weight": 0.0946},
+		"clip_vision_model": {"embeddings.class_embedding": 0.2404, "embeddings.patch_embedding.weight": 0.1007,
+			"embeddings.position_embedding.weight": 0.1001,
+			"self_attn.q_proj.weight":              0.0622, "self_attn.k_proj.weight": 0.0626,
+			"self_attn.v_proj.weight":   0.0623,
+			"self_attn.out_proj.weight": 0.2488,
+			"mlp.fc1.weight":            0.1791, "mlp.fc2.weight": 0.0627, "mlp.fc2.bias": 0},
+		"siglip_vision_model": {"embeddings.patch_embedding.weight": 0.1628, "embeddings.patch_embedding.bias": 0,
+			"embeddings.position_embedding.weight": 0.1237,
+			"self_attn.q_proj.weight":              0.1236, "self_attn.k_proj.weight": 0.1245,
+			"self_attn.v_proj.weight":   0.1249,
+			"self_attn.out_proj.weight": 0.1227,
+			"self_attn.q_proj.bias":     0, "mlp.fc1.weight": 0.0946, "mlp.fc2.weight": 0.0946},
 	} {
 		vision := shape.with(object{"model_type": kind})
 		if kind == "clip_vision_model" {
@@ -127,7 +138,8 @@ func TestTowersStartAsInTransformers(t *testing.T) {
 					sum += float64(v) * float64(v)
 				}
 				// A sample of n values strays from its deviation by 1/sqrt(2n) of it; five of those, for both samples.
-				if got, stray := math.Sqrt(sum/float64(len(values))), 5/math.Sqrt(float64(len(values))); math.Abs(got-deviation) > stray*deviation {
+				if got, stray := math.Sqrt(sum/float64(len(values))),
+					5/math.Sqrt(float64(len(values))); math.Abs(got-deviation) > stray*deviation {
 					t.Errorf("%s: %s has the deviation %.4f, want %.4f", kind, name, got, deviation)
 				}
 			})

@@ -53,9 +53,11 @@ func names(t *testing.T, dir string) []string {
 	return w.Names()
 }
 
-var tinyExport = ExportOptions{Format: "hf", Dtype: checkpoints.F32, Notes: ExportNotes{"pad", "vicuna_v1"}, SpecialTokens: SpecialTokens{Image: 9, Pad: 10}}
+var tinyExport = ExportOptions{Format: "hf", Dtype: checkpoints.F32, Notes: ExportNotes{"pad", "vicuna_v1"},
+	SpecialTokens: SpecialTokens{Image: 9, Pad: 10}}
 
-// A model in transformers' layout is the same model: random parts, a tower cut behind the selected layer, and tied embeddings included.
+// A model in transformers' layout is the same model: random parts, a tower cut behind the selected layer, and tied
+// embeddings included.
 func TestExportedModelsAreTheSame(t *testing.T) {
 	for name, c := range map[string]struct {
 		language, vision object
@@ -89,7 +91,8 @@ func TestExportedModelsAreTheSame(t *testing.T) {
 					head++
 				}
 			}
-			if tied := c.language["tie_word_embeddings"] == true; (head == 0) != tied || config["tie_word_embeddings"] != tied {
+			if tied := c.language["tie_word_embeddings"] == true; (head == 0) != tied ||
+				config["tie_word_embeddings"] != tied {
 				t.Errorf("%d heads, tie_word_embeddings %v", head, config["tie_word_embeddings"])
 			}
 			twice, _ := exportTo(t, again, tinyExport)
@@ -127,22 +130,26 @@ func TestExportedFamiliesAreTheSame(t *testing.T) {
 	}
 }
 
-// SigLIP has no class token: transformers' layout says so by the strategy full, and keeps the pooling head where there is one.
+// SigLIP has no class token: transformers' layout says so by the strategy full, and keeps the pooling head where
+// there is one.
 func TestExportedSigLIPIsTheSame(t *testing.T) {
-	published, cut := tinyRecipe(t, tinyLanguage, tinyVision), tinyRecipe(t, tinyLanguage, tinyVision.with(object{"model_type": "siglip_vision_model"}))
+	published, cut := tinyRecipe(t, tinyLanguage, tinyVision),
+		tinyRecipe(t, tinyLanguage, tinyVision.with(object{"model_type": "siglip_vision_model"}))
 	published.Vision = recipes.Vision{Weights: openGolden(t, "siglip").dir, SelectLayer: -2, SelectFeature: "patch"}
 	for name, r := range map[string]recipes.Model{"published": published, "cut": cut} {
 		t.Run(name, func(t *testing.T) {
 			dir, config := exportTo(t, r, tinyExport)
 			vision := config["vision_config"].(map[string]any)
-			if config["vision_feature_select_strategy"] != "full" || vision["model_type"] != "siglip_vision_model" || vision["vision_use_head"] != (name == "published") {
+			if config["vision_feature_select_strategy"] != "full" || vision["model_type"] != "siglip_vision_model" ||
+				vision["vision_use_head"] != (name == "published") {
 				t.Errorf("strategy %v, tower %v", config["vision_feature_select_strategy"], vision)
 			}
 			again, _, err := ReadLLaVA(dir)
 			if err != nil || again.Vision.SelectFeature != "patch" {
 				t.Fatal(err, again.Vision)
 			}
-			if diff := cmp.Diff(values(t, openModel(t, r, OpenOptions{Seed: 1})), values(t, openModel(t, again, OpenOptions{Seed: 9}))); diff != "" {
+			if diff := cmp.Diff(values(t, openModel(t, r, OpenOptions{Seed: 1})),
+				values(t, openModel(t, again, OpenOptions{Seed: 9}))); diff != "" {
 				t.Error(diff)
 			}
 			twice, _ := exportTo(t, again, tinyExport)
@@ -163,7 +170,8 @@ func TestExportsHoldTheWholeTower(t *testing.T) {
 	r := tinyFolders(t, source)
 	r.Vision.Weights = writeFolder(t, tinyVision, files)
 	_, config := exportTo(t, r, tinyExport)
-	if layers := config["vision_config"].(map[string]any)["num_hidden_layers"]; layers != 3. || config["vision_feature_layer"] != -2. {
+	if layers := config["vision_config"].(map[string]any)["num_hidden_layers"]; layers != 3. ||
+		config["vision_feature_layer"] != -2. {
 		t.Errorf("layer %v of %v", config["vision_feature_layer"], layers)
 	}
 	o := tinyExport
@@ -188,7 +196,8 @@ func TestExportRefusesWhatTransformersCannotHold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Export(tinyExport); err == nil || !strings.Contains(err.Error(), "("+kind+"): use --format llava") {
+		if _, err := c.Export(tinyExport); err == nil ||
+			!strings.Contains(err.Error(), "("+kind+"): use --format llava") {
 			t.Errorf("%s: %v", kind, err)
 		}
 		_, err = c.Export(ExportOptions{Format: "gguf"})

@@ -22,9 +22,10 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// Largest differences from transformers' fp32 values, absolute; the values themselves reach a few units. Gradients of summed losses
-// reach tens, so that theirs is of the tensor's largest value where that is above 1.
-var familyTolerance = struct{ states, logits, loss, gradients float64 }{states: 1e-5, logits: 2e-5, loss: 1e-5, gradients: 1e-5}
+// Largest differences from transformers' fp32 values, absolute; the values themselves reach a few units. Gradients of
+// summed losses reach tens, so that theirs is of the tensor's largest value where that is above 1.
+var familyTolerance = struct{ states, logits, loss, gradients float64 }{states: 1e-5, logits: 2e-5, loss: 1e-5,
+	gradients: 1e-5}
 
 // golden is a model of testdata/families, made by families_make.py.
 type golden struct {
@@ -169,8 +170,10 @@ func (g golden) compareForward(t *testing.T, m *LLaVA, recompute nn.Recompute) {
 		for i, x := range pass.tape.Inputs { // with recomputation only
 			within(t, "a layer's input", torch.Read[float32](x), states[i*size:(i+1)*size], familyTolerance.states)
 		}
-		within(t, "the last hidden state", torch.Read[float32](pass.Hidden), states[len(states)-size:], familyTolerance.states)
-		within(t, "logits", torch.Read[float32](m.Logits(s, pass.Hidden)), g.floats(t, "logits"), familyTolerance.logits)
+		within(t, "the last hidden state", torch.Read[float32](pass.Hidden), states[len(states)-size:],
+			familyTolerance.states)
+		within(t, "logits", torch.Read[float32](m.Logits(s, pass.Hidden)), g.floats(t, "logits"),
+			familyTolerance.logits)
 
 		wanted := torch.IndexSelect(s, pass.Hidden, 0, m.indices(s, rows))
 		sum, _ := loss.CrossEntropy(s, wanted, m.Language.Head().Tensor(), m.indices(s, labels))
@@ -236,19 +239,23 @@ func (g golden) pixels(t *testing.T, s *torch.Scope) *torch.Tensor {
 	for i := range table {
 		table[i] = (float32(float64(i%256)/255) - 0.5) / 0.5
 	}
-	return torch.Normalize(s, torch.From(s, levels.Data, levels.Shape, torch.CPU), torch.From(s, table, []int64{3, 256}, torch.CPU), torch.Float32)
+	return torch.Normalize(s, torch.From(s, levels.Data, levels.Shape, torch.CPU),
+		torch.From(s, table, []int64{3, 256}, torch.CPU), torch.Float32)
 }
 
 func TestSigLIPMatchesTransformers(t *testing.T) {
 	g := openGolden(t, "siglip")
-	recorded := g.floats(t, "hidden_states") // [4,2,16,16]: from before the first layer (0) to the last one's output (3)
+	// [4,2,16,16]: from before the first layer (0) to the last one's output (3)
+	recorded := g.floats(t, "hidden_states")
 	const size = 2 * 16 * 16
 	for layer, state := range map[int]int{-4: 0, 0: 0, 1: 1, -2: 2, -1: 3, 3: 3} {
 		m := g.sigLIP(t, layer)
 		do(t, func(s *torch.Scope) {
 			x := m.Tower.Forward(s, g.pixels(t, s), nn.DropoutKeys{})
-			within(t, fmt.Sprintf("layer %d", layer), torch.Read[float32](x), recorded[state*size:][:size], familyTolerance.states)
-			want := TowerShape{HiddenSize: 16, ImageSize: 18, PatchSize: 4, Tokens: 16, Rows: 16, Layers: int64(state), IntermediateSize: 24, Processor: "siglip"}
+			within(t, fmt.Sprintf("layer %d", layer), torch.Read[float32](x), recorded[state*size:][:size],
+				familyTolerance.states)
+			want := TowerShape{HiddenSize: 16, ImageSize: 18, PatchSize: 4, Tokens: 16, Rows: 16, Layers: int64(state),
+				IntermediateSize: 24, Processor: "siglip"}
 			if shape := m.Tower.Describe(); shape != want {
 				t.Errorf("described as %+v, want %+v", shape, want)
 			}
@@ -281,7 +288,8 @@ func TestAWholeFolderWithSigLIPReadsBack(t *testing.T) {
 	}
 }
 
-// A whole LLaVA is written under the names that the original, or LLaVA-NeXT for what the original lacks, gives its family, and read back.
+// A whole LLaVA is written under the names that the original, or LLaVA-NeXT for what the original lacks, gives its
+// family, and read back.
 func TestWholeFoldersOfEachFamilyReadBack(t *testing.T) {
 	names := map[string][2]string{
 		"llama":   {"llava_llama", "LlavaLlamaForCausalLM"},
@@ -304,12 +312,14 @@ func TestWholeFoldersOfEachFamilyReadBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			family, _, _ := strings.Cut(name, "_")
-			if class := config["architectures"].([]any)[0]; names[family] != [2]string{config["model_type"].(string), class.(string)} {
+			if class := config["architectures"].([]any)[0]; names[family] != [2]string{config["model_type"].(string),
+				class.(string)} {
 				t.Errorf("written as %v, %v; want %v", config["model_type"], class, names[family])
 			}
 			for _, spelled := range []string{names[family][0], "llava_" + family} {
 				dir := writeFolder(t, config.with(object{"model_type": spelled}), tensors(t, m, ""))
-				r.Vision, r.Language = recipes.Vision{Weights: dir, SelectLayer: -2, SelectFeature: "patch"}, recipes.Language{Weights: dir}
+				r.Vision, r.Language = recipes.Vision{Weights: dir, SelectLayer: -2, SelectFeature: "patch"},
+					recipes.Language{Weights: dir}
 				again := openModel(t, r, OpenOptions{})
 				near(t, spelled, hidden(t, again, g.samples(t)), hidden(t, m, g.samples(t)), 0)
 			}

@@ -124,11 +124,13 @@ func TestProjectorsHaveTheOriginalsNames(t *testing.T) {
 
 func TestRopeThetaIsReadFromOldAndNewFiles(t *testing.T) {
 	angles := func(change object) []float32 {
-		m := openModel(t, tinyRecipe(t, tinyLanguage.with(object{"num_attention_heads": 2}).with(change), tinyVision), OpenOptions{Seed: 1})
+		m := openModel(t, tinyRecipe(t, tinyLanguage.with(object{"num_attention_heads": 2}).with(change), tinyVision),
+			OpenOptions{Seed: 1})
 		return hidden(t, m, flat([]int64{1, 2, 3, 4, 5, 6, 7, 8}))
 	}
 	old := angles(object{"rope_theta": 50.})
-	near(t, "rope_parameters", angles(object{"rope_parameters": object{"rope_type": "default", "rope_theta": 50.}}), old, 0)
+	near(t, "rope_parameters", angles(object{"rope_parameters": object{"rope_type": "default", "rope_theta": 50.}}),
+		old, 0)
 	usual := angles(nil)
 	near(t, "the default", angles(object{"rope_theta": 10000.}), usual, 0)
 	if d := largestDifference(old, usual); d < 1e-3 {

@@ -20,7 +20,8 @@ func requireStorage(t *testing.T, what string, err error) {
 	}
 }
 
-// A disk that fails under a model's files: before C++ reads a tensor, where it would end the process, and where Go looks at some values.
+// A disk that fails under a model's files: before C++ reads a tensor, where it would end the process, and where Go
+// looks at some values.
 func TestModelOnAFailingDisk(t *testing.T) {
 	r := tinyFolders(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1}))
 	config := filepath.Join(r.Language.Weights, "config.json")
@@ -32,7 +33,8 @@ func TestModelOnAFailingDisk(t *testing.T) {
 
 	info := checkpoints.Info{Name: "a", Dtype: checkpoints.F32, Shape: []int64{1 << 16}}
 	path := filepath.Join(t.TempDir(), "w")
-	if err := checkpoints.WriteSafetensors(path, nil, []checkpoints.Tensor{{Info: info, Data: make([]byte, info.Bytes())}}); err != nil {
+	if err := checkpoints.WriteSafetensors(path, nil,
+		[]checkpoints.Tensor{{Info: info, Data: make([]byte, info.Bytes())}}); err != nil {
 		t.Fatal(err)
 	}
 	w, err := checkpoints.Open(path)
@@ -95,10 +97,12 @@ func TestRefusalsAreTheUsers(t *testing.T) {
 		"no LLaVA":       read,
 		"layer":          rehearsed(func(r *recipes.Model) { r.Vision.SelectLayer = -9 }, OpenOptions{}),
 		"projector file": rehearsed(asIs, OpenOptions{Projector: none}),
-		"adapters":       rehearsed(asIs, OpenOptions{LoRA: map[string]recipes.LoRA{recipes.PartLanguage: {R: 1, Targets: "none"}}}),
-		"wrong weights":  rehearsed(func(r *recipes.Model) { r.Projector.Weights = other.Vision.Weights }, OpenOptions{}),
-		"format":         format,
-		"long prompt":    m.CheckPrompt(Input{IDs: make([]int64, 33)}),
+		"adapters": rehearsed(asIs,
+			OpenOptions{LoRA: map[string]recipes.LoRA{recipes.PartLanguage: {R: 1, Targets: "none"}}}),
+		"wrong weights": rehearsed(func(r *recipes.Model) { r.Projector.Weights = other.Vision.Weights },
+			OpenOptions{}),
+		"format":      format,
+		"long prompt": m.CheckPrompt(Input{IDs: make([]int64, 33)}),
 	} {
 		if !errors.Is(err, failure.ErrInput) || failure.IsStorage(err) {
 			t.Errorf("%s: error is %v, want one of the user's", what, err)

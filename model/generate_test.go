@@ -152,7 +152,9 @@ func TestAnswersEnd(t *testing.T) {
 		t.Errorf("stopped by %d: %v, want %v", stop, got, free[:first])
 	}
 	var some []int32
-	if err := m.Generate(prompt, Sampling{MaxTokens: 8}, func(id int32) bool { some = append(some, id); return len(some) < 3 }); err != nil || !slices.Equal(some, free[:3]) {
+	if err := m.Generate(prompt, Sampling{MaxTokens: 8},
+		func(id int32) bool { some = append(some, id); return len(some) < 3 }); err != nil ||
+		!slices.Equal(some, free[:3]) {
 		t.Errorf("told to stop after 3: %v, %v", some, err)
 	}
 	if got := answer(t, m, prompt, Sampling{MaxTokens: 0}); len(got) != 0 {
@@ -163,7 +165,8 @@ func TestAnswersEnd(t *testing.T) {
 func TestAnswersEndWithTheLastPosition(t *testing.T) {
 	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 3})
 	long := flat([]int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
-	if got := answer(t, m, long, Sampling{MaxTokens: 100}); len(got) != 3 { // positions 30 and 31, and what follows the last
+	// positions 30 and 31, and what follows the last
+	if got := answer(t, m, long, Sampling{MaxTokens: 100}); len(got) != 3 {
 		t.Errorf("%d tokens behind a prompt of 30 in 32 positions, want 3", len(got))
 	}
 	over := flat(append(long.IDs, 1, 2, 3))
@@ -207,14 +210,16 @@ func TestSamplingDependsOnTheSeed(t *testing.T) {
 	if slices.Equal(draw(1), draw(2)) {
 		t.Error("two seeds give one answer of 20 tokens")
 	}
-	if greedy := answer(t, m, prompt, Sampling{MaxTokens: 20}); !slices.Equal(greedy, answer(t, m, prompt, Sampling{MaxTokens: 20, Seed: 9})) {
+	if greedy := answer(t, m, prompt, Sampling{MaxTokens: 20}); !slices.Equal(greedy,
+		answer(t, m, prompt, Sampling{MaxTokens: 20, Seed: 9})) {
 		t.Error("the seed changes a greedy answer")
 	}
 }
 
 // batchOfPrompts are prompts of several lengths, with pictures and without.
 func batchOfPrompts() []Input {
-	return []Input{flat([]int64{1, 2, 3}), flat([]int64{1, -1, 2, 3}), flat([]int64{4}), flat([]int64{1, 5, 6, 7, 8, 9, -1}), flat([]int64{1, -1, 2, 3}), flat([]int64{10, 9})}
+	return []Input{flat([]int64{1, 2, 3}), flat([]int64{1, -1, 2, 3}), flat([]int64{4}),
+		flat([]int64{1, 5, 6, 7, 8, 9, -1}), flat([]int64{1, -1, 2, 3}), flat([]int64{10, 9})}
 }
 
 // batchAnswers are the answers to prompts that are asked together; the i-th has stream streams[i].
@@ -222,7 +227,8 @@ func batchAnswers(t *testing.T, m *LLaVA, prompts []Input, streams []uint64, how
 	t.Helper()
 	answers, batch := make([][]int32, len(prompts)), make([]Prompt, len(prompts))
 	for i, p := range prompts {
-		batch[i] = Prompt{Input: p, Stream: streams[i], Emit: func(id int32) bool { answers[i] = append(answers[i], id); return true }}
+		batch[i] = Prompt{Input: p, Stream: streams[i],
+			Emit: func(id int32) bool { answers[i] = append(answers[i], id); return true }}
 	}
 	if err := m.GenerateBatch(batch, how); err != nil {
 		t.Fatal(err)
@@ -230,15 +236,16 @@ func batchAnswers(t *testing.T, m *LLaVA, prompts []Input, streams []uint64, how
 	return answers
 }
 
-// What a question is answered does not depend on those beside it: greedy and sampled, with answers that end at different times, and
-// with windows that the answers outgrow.
+// What a question is answered does not depend on those beside it: greedy and sampled, with answers that end at
+// different times, and with windows that the answers outgrow.
 func TestBatchAnswersEqualThoseOfOne(t *testing.T) {
 	windows := tinyLanguage.with(object{"model_type": "mistral", "sliding_window": 5})
 	for name, language := range map[string]object{"llama": tinyLanguage, "mistral": windows} {
 		m := openModel(t, tinyRecipe(t, language, tinyVision), OpenOptions{Seed: 3})
 		prompts := batchOfPrompts()
 		for _, how := range []Sampling{
-			{MaxTokens: 20}, {MaxTokens: 20, Stop: []int32{answer(t, m, prompts[0], Sampling{MaxTokens: 20})[6]}}, {MaxTokens: 100},
+			{MaxTokens: 20}, {MaxTokens: 20, Stop: []int32{answer(t, m, prompts[0], Sampling{MaxTokens: 20})[6]}},
+			{MaxTokens: 100},
 			{MaxTokens: 20, Temperature: 2, TopP: 0.9, Seed: 5},
 		} {
 			var want [][]int32
@@ -314,7 +321,8 @@ func TestSamplingFollowsTheTemperature(t *testing.T) {
 func TestNucleusIsTheSmallestLikelySet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		logits := rapid.SliceOfN(rapid.Float32Range(-20, 20), 1, 30).Draw(t, "logits")
-		how := Sampling{Temperature: rapid.Float64Range(0.1, 5).Draw(t, "temperature"), TopP: rapid.Float64Range(0.01, 0.99).Draw(t, "top p")}
+		how := Sampling{Temperature: rapid.Float64Range(0.1, 5).Draw(t, "temperature"),
+			TopP: rapid.Float64Range(0.01, 0.99).Draw(t, "top p")}
 		order, weights := how.nucleus(logits, float64(slices.Max(logits)))
 		p := probabilities(logits, how.Temperature)
 		sum, inside := 0.0, map[int32]bool{}
@@ -348,7 +356,8 @@ func TestNucleusIsTheSmallestLikelySet(t *testing.T) {
 
 func TestNucleusOfOneOrNothingIsAll(t *testing.T) {
 	for _, topP := range []float64{0, 1} {
-		if order, _ := (Sampling{Temperature: 1, TopP: topP}).nucleus([]float32{0, 3, -2}, 3); !slices.Equal(order, []int32{1, 0, 2}) {
+		if order, _ := (Sampling{Temperature: 1, TopP: topP}).nucleus([]float32{0, 3, -2}, 3); !slices.Equal(order,
+			[]int32{1, 0, 2}) {
 			t.Errorf("top p %v keeps %v", topP, order)
 		}
 	}

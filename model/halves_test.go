@@ -84,21 +84,24 @@ func TestObstacles(t *testing.T) {
 		{reason: "", language: mistral, longest: 5},
 		{reason: "a sample is longer than the sliding window", language: mistral, longest: 6},
 		{reason: "keys and values are cached", cached: true},
-		{reason: "each head of q and k is normalised", whole: true, language: object{"model_type": "qwen3", "head_dim": 2}},
+		{reason: "each head of q and k is normalised", whole: true,
+			language: object{"model_type": "qwen3", "head_dim": 2}},
 		{reason: "there are adapters (LoRA)", whole: true, lora: adapters},
 		{reason: "there are adapters (LoRA)", whole: true, lora: behind},
 		{reason: "there are biases after attention", whole: true, language: object{"attention_bias": true}},
 		{reason: "there are biases after attention", whole: true, language: object{"mlp_bias": true}},
 		{reason: "only some of q, k and v train", trains: except("q_proj.weight")},
-		{reason: "only some of q, k and v train", language: object{"model_type": "qwen2"}, trains: except("v_proj.bias")},
+		{reason: "only some of q, k and v train", language: object{"model_type": "qwen2"},
+			trains: except("v_proj.bias")},
 		{reason: "only one of gate and up trains", trains: except("up_proj.weight")},
 		{reason: "the nodes take fp32 on a CPU and 16 bits on a GPU alone", dtype: torch.BFloat16},
 	} {
 		if c.trains == nil {
 			c.trains = every
 		}
-		m := openModel(t, tinyRecipe(t, tinyLanguage.with(c.language), tinyVision), OpenOptions{Dtype: c.dtype, LoRA: c.lora,
-			Trains: func(part, name string) bool { return part == recipes.PartLanguage && c.trains(name) }})
+		m := openModel(t, tinyRecipe(t, tinyLanguage.with(c.language), tinyVision),
+			OpenOptions{Dtype: c.dtype, LoRA: c.lora,
+				Trains: func(part, name string) bool { return part == recipes.PartLanguage && c.trains(name) }})
 		layer, in := m.Language.(*llama).layers[1], LanguageInput{Starts: []int64{0, 2, 2 + max(3, c.longest)}}
 		if c.cached {
 			in.Caches = []*Cache{m.Language.NewCache(), m.Language.NewCache()}
@@ -137,8 +140,9 @@ func TestLayerPath(t *testing.T) {
 	}{
 		{nil, OpenOptions{}, 9, "fused (two nodes each)"},
 		{qwen3, OpenOptions{}, 9, "single operations, because each head of q and k is normalised"},
-		{qwen3, OpenOptions{Dtype: torch.BFloat16}, 9, "single operations, because each head of q and k is normalised, " +
-			"and because the nodes take fp32 on a CPU and 16 bits on a GPU alone"},
+		{qwen3, OpenOptions{Dtype: torch.BFloat16}, 9,
+			"single operations, because each head of q and k is normalised, " +
+				"and because the nodes take fp32 on a CPU and 16 bits on a GPU alone"},
 		{nil, OpenOptions{Trains: first}, 9,
 			"1 of 2 single operations, because only some of q, k and v train; 1 of 2 fused (two nodes each)"},
 		{windows, OpenOptions{}, 5, "fused (two nodes each)"},
@@ -161,7 +165,8 @@ func TestQueryBorders(t *testing.T) {
 		{[]int64{}, []int64{0, 1, 2, 3}, []int64{}},
 	} {
 		borders := QueryBorders(starts, c.wanted)
-		if rows := rowsAmong(starts, borders, c.wanted); !slices.Equal(borders, c.borders) || !slices.Equal(rows, c.rows) {
+		if rows := rowsAmong(starts, borders, c.wanted); !slices.Equal(borders, c.borders) ||
+			!slices.Equal(rows, c.rows) {
 			t.Errorf("%v: borders %v, rows %v; want %v, %v", c.wanted, borders, rows, c.borders, c.rows)
 		}
 	}

@@ -86,14 +86,15 @@ func TestResolveSaysWhatIsWrong(t *testing.T) {
 	}
 	t.Setenv("HF_HUB_CACHE", cache)
 	for weights, want := range map[string][]string{
-		file:               {"is a file", "name the folder"},
-		"./nowhere":        {`no folder "./nowhere"`},
-		"/nowhere":         {`no folder "/nowhere"`},
-		"/no/where":        {`no folder "/no/where"`},
-		"nowhere":          {`no folder "nowhere"`},
-		"a/b/c":            {`no folder "a/b/c"`},
-		"owner/":           {`no folder "owner/"`},
-		"owner/name":       {`"owner/name" is neither a folder nor in the local hub cache`, cache, "hf download owner/name"},
+		file:        {"is a file", "name the folder"},
+		"./nowhere": {`no folder "./nowhere"`},
+		"/nowhere":  {`no folder "/nowhere"`},
+		"/no/where": {`no folder "/no/where"`},
+		"nowhere":   {`no folder "nowhere"`},
+		"a/b/c":     {`no folder "a/b/c"`},
+		"owner/":    {`no folder "owner/"`},
+		"owner/name": {`"owner/name" is neither a folder nor in the local hub cache`, cache,
+			"hf download owner/name"},
 		"owner/gone":       {`"owner/gone" is in the local hub cache, but its snapshot is not`},
 		"owner/\x1b[31mxx": {`\x1b[31mxx`},
 	} {

@@ -51,11 +51,13 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 	openModel(t, own, OpenOptions{})
 	for _, dtype := range []checkpoints.Dtype{checkpoints.BF16, checkpoints.F16} {
 		same := own
-		same.Language.Weights = writeFolder(t, tinyLanguage, inDtype(t, tensors(t, source, recipes.PartLanguage), dtype))
+		same.Language.Weights = writeFolder(t, tinyLanguage,
+			inDtype(t, tensors(t, source, recipes.PartLanguage), dtype))
 		openModel(t, same, OpenOptions{})
 	}
 	message := openFails(t, other, OpenOptions{})
-	if !strings.Contains(message, other.Projector.Weights+" was trained with another language model than "+other.Language.Weights) {
+	if !strings.Contains(message,
+		other.Projector.Weights+" was trained with another language model than "+other.Language.Weights) {
 		t.Errorf("error %q", message)
 	}
 	if _, err := Inspect(other, OpenOptions{}); err == nil || err.Error() != message {
@@ -63,7 +65,8 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 	}
 	tower := own
 	tower.Vision.Weights = other.Vision.Weights
-	if message := openFails(t, tower, OpenOptions{}); !strings.Contains(message, "was trained with another vision tower than "+tower.Vision.Weights) {
+	if message := openFails(t, tower, OpenOptions{}); !strings.Contains(message,
+		"was trained with another vision tower than "+tower.Vision.Weights) {
 		t.Errorf("error %q", message)
 	}
 	other.Projector.Weights = write(opened.Belongs(recipes.PartLanguage, recipes.PartVision)) // nothing is known
@@ -71,7 +74,9 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 
 	// A checkpoint laid over the model that the projector belongs to changes nothing about that.
 	own.Projector.Weights = write(opened.Belongs())
-	overlay := filepath.Join(writeFolder(t, nil, tensors(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 3}), recipes.PartLanguage)), "model.safetensors")
+	overlay := filepath.Join(writeFolder(t, nil, tensors(t,
+		openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 3}), recipes.PartLanguage)),
+		"model.safetensors")
 	later := openModel(t, own, OpenOptions{Overlay: []string{overlay}})
 	if id := identityPrefix + recipes.PartLanguage; later.Belongs()[id] == opened.Belongs()[id] {
 		t.Error("the identity does not follow the overlay")
@@ -126,7 +131,8 @@ func TestTheBorderOfIdentity(t *testing.T) {
 	r.Projector.Weights = write(6)
 	openModel(t, r, OpenOptions{})
 	r.Projector.Weights = write(7)
-	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "was trained with another language model") {
+	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
+		"was trained with another language model") {
 		t.Errorf("57 of 64 weights agree: %q", message)
 	}
 }

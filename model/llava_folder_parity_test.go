@@ -90,11 +90,13 @@ func (a answers) check(t *testing.T, r recipes.Model, logits func(prompt int) st
 	for i, p := range a.Prompts {
 		in := a.input(t, i)
 		do(t, func(s *torch.Scope) {
-			compare(t, "logits", torch.Read[float32](m.Logits(s, m.Forward(s, in).Hidden)), a.read(t, "llava-hf-logits.safetensors", logits(i)))
+			compare(t, "logits", torch.Read[float32](m.Logits(s, m.Forward(s, in).Hidden)),
+				a.read(t, "llava-hf-logits.safetensors", logits(i)))
 		})
 		var got []int32
 		in.Wanted = nil
-		if err := m.Generate(in, Sampling{MaxTokens: len(p.NewIDs)}, func(id int32) bool { got = append(got, id); return true }); err != nil {
+		if err := m.Generate(in, Sampling{MaxTokens: len(p.NewIDs)},
+			func(id int32) bool { got = append(got, id); return true }); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(got, p.NewIDs) {
@@ -134,7 +136,8 @@ func TestWholeFoldersMatchTheOriginal(t *testing.T) {
 	hf := func(i int) string { return a.Prompts[i].HFLogits }
 	own := func(i int) string { return a.Prompts[i].Logits }
 	onDiskFolder := filepath.Join(a.dir, "llava-hf")
-	module := strings.NewReplacer("language_model.model.", "model.language_model.", "language_model.lm_head.", "lm_head.",
+	module := strings.NewReplacer("language_model.model.", "model.language_model.", "language_model.lm_head.",
+		"lm_head.",
 		"multi_modal_projector.", "model.multi_modal_projector.", "vision_tower.", "model.vision_tower.")
 	bareModule := func(name string) string {
 		return strings.Replace(module.Replace(name), "model.vision_tower.vision_model.", "model.vision_tower.", 1)
@@ -189,7 +192,8 @@ func TestTheTowerStandsBeside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"config.json", "model.safetensors", "preprocessor_config.json"} { // the cache is made of links
+	// the cache is made of links
+	for _, name := range []string{"config.json", "model.safetensors", "preprocessor_config.json"} {
 		if err := os.Symlink(filepath.Join(clip, name), filepath.Join(snapshot, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -212,7 +216,8 @@ func TestTheTowerStandsBeside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if message := openFails(t, m, OpenOptions{}); !strings.Contains(message, "mm_vision_tower") || !strings.Contains(message, "hf download openai/gone") {
+	if message := openFails(t, m, OpenOptions{}); !strings.Contains(message, "mm_vision_tower") ||
+		!strings.Contains(message, "hf download openai/gone") {
 		t.Errorf("error %q", message)
 	}
 }

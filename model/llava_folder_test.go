@@ -30,23 +30,33 @@ func TestATextConfigIsCompletedAsTransformersDoes(t *testing.T) {
 		text object
 		want object
 	}{
-		"llava-1.5-7b-hf": {object{"max_position_embeddings": 4096, "model_type": "llama", "rms_norm_eps": 1e-05, "vocab_size": 32064},
-			object{"model_type": "llama", "vocab_size": 32064., "hidden_size": 4096., "intermediate_size": 11008., "num_hidden_layers": 32.,
+		"llava-1.5-7b-hf": {object{"max_position_embeddings": 4096, "model_type": "llama", "rms_norm_eps": 1e-05,
+			"vocab_size": 32064},
+			object{"model_type": "llama", "vocab_size": 32064., "hidden_size": 4096., "intermediate_size": 11008.,
+				"num_hidden_layers":   32.,
 				"num_attention_heads": 32., "max_position_embeddings": 4096., "rms_norm_eps": 1e-05}},
 		"no model_type": {object{"vocab_size": 9},
-			object{"model_type": "llama", "vocab_size": 9., "hidden_size": 4096., "intermediate_size": 11008., "num_hidden_layers": 32.,
+			object{"model_type": "llama", "vocab_size": 9., "hidden_size": 4096., "intermediate_size": 11008.,
+				"num_hidden_layers":   32.,
 				"num_attention_heads": 32., "max_position_embeddings": 2048., "rms_norm_eps": 1e-06}},
 		"mistral": {object{"model_type": "mistral", "vocab_size": 32064},
-			object{"model_type": "mistral", "vocab_size": 32064., "hidden_size": 4096., "intermediate_size": 14336., "num_hidden_layers": 32.,
-				"num_attention_heads": 32., "num_key_value_heads": 8., "max_position_embeddings": 131072., "rms_norm_eps": 1e-06}},
+			object{"model_type": "mistral", "vocab_size": 32064., "hidden_size": 4096., "intermediate_size": 14336.,
+				"num_hidden_layers":   32.,
+				"num_attention_heads": 32., "num_key_value_heads": 8., "max_position_embeddings": 131072.,
+				"rms_norm_eps": 1e-06}},
 		"qwen2": {object{"model_type": "qwen2", "hidden_size": 896},
-			object{"model_type": "qwen2", "vocab_size": 151936., "hidden_size": 896., "intermediate_size": 22016., "num_hidden_layers": 32.,
-				"num_attention_heads": 32., "num_key_value_heads": 32., "max_position_embeddings": 32768., "rms_norm_eps": 1e-06}},
+			object{"model_type": "qwen2", "vocab_size": 151936., "hidden_size": 896., "intermediate_size": 22016.,
+				"num_hidden_layers":   32.,
+				"num_attention_heads": 32., "num_key_value_heads": 32., "max_position_embeddings": 32768.,
+				"rms_norm_eps": 1e-06}},
 		"qwen3": {object{"model_type": "qwen3", "hidden_size": 896},
-			object{"model_type": "qwen3", "vocab_size": 151936., "hidden_size": 896., "intermediate_size": 22016., "num_hidden_layers": 32.,
-				"num_attention_heads": 32., "num_key_value_heads": 32., "head_dim": 128., "max_position_embeddings": 32768., "rms_norm_eps": 1e-06}},
+			object{"model_type": "qwen3", "vocab_size": 151936., "hidden_size": 896., "intermediate_size": 22016.,
+				"num_hidden_layers":   32.,
+				"num_attention_heads": 32., "num_key_value_heads": 32., "head_dim": 128.,
+				"max_position_embeddings": 32768., "rms_norm_eps": 1e-06}},
 		"phi3": {object{"model_type": "phi3", "rms_norm_eps": 1e-06},
-			object{"model_type": "phi3", "vocab_size": 32064., "hidden_size": 3072., "intermediate_size": 8192., "num_hidden_layers": 32.,
+			object{"model_type": "phi3", "vocab_size": 32064., "hidden_size": 3072., "intermediate_size": 8192.,
+				"num_hidden_layers":   32.,
 				"num_attention_heads": 32., "max_position_embeddings": 4096., "rms_norm_eps": 1e-06}},
 	} {
 		half, err := languageHalf(raw(t, object{"model_type": "llava", "text_config": c.text}))
@@ -84,8 +94,8 @@ func TestSevenBillionInBothLayouts(t *testing.T) {
 		return shapes
 	}
 	theirs := declared(object{"model_type": "llava", "text_config": object{"vocab_size": 32000}})
-	ours := declared(object{"model_type": "llava_llama", "mm_vision_select_layer": -2, "hidden_size": 4096, "intermediate_size": 11008,
-		"num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})
+	ours := declared(object{"model_type": "llava_llama", "mm_vision_select_layer": -2, "hidden_size": 4096,
+		"intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000})
 	if diff := cmp.Diff(ours, theirs); diff != "" || len(ours) != 291 {
 		t.Errorf("%d tensors: %s", len(ours), diff)
 	}
@@ -103,11 +113,16 @@ func TestWholeFoldersSayHowTheyAreAsked(t *testing.T) {
 	}{
 		"v1": {object{"model_type": "llava", "mm_vision_tower": "a/b", "mm_vision_select_layer": -2},
 			vision(-2, "patch"), "linear", ExportNotes{"square", "vicuna_v1"}},
-		"v1.5": {object{"model_type": "llava_llama", "mm_vision_tower": "a/b", "mm_vision_select_layer": -2, "mm_projector_type": "mlp2x_gelu",
-			"mm_vision_select_feature": "patch", "image_aspect_ratio": "pad", "mm_patch_merge_type": "flat"}, vision(-2, "patch"), "mlp2x_gelu", ExportNotes{"pad", "vicuna_v1"}},
-		"transformers' defaults": {object{"model_type": "llava"}, vision(-2, "patch"), "mlp2x_gelu", ExportNotes{"square", "vicuna_v1"}},
-		"transformers": {object{"model_type": "llava", "text_config": object{}, "vision_feature_layer": -1, "vision_feature_select_strategy": "full",
-			"image_aspect_ratio": "pad", "conversation_template": "llava_v1"}, vision(-1, "cls_patch"), "mlp2x_gelu", ExportNotes{"pad", "llava_v1"}},
+		"v1.5": {object{"model_type": "llava_llama", "mm_vision_tower": "a/b", "mm_vision_select_layer": -2,
+			"mm_projector_type": "mlp2x_gelu", "mm_vision_select_feature": "patch", "image_aspect_ratio": "pad",
+			"mm_patch_merge_type": "flat"},
+			vision(-2, "patch"), "mlp2x_gelu", ExportNotes{"pad", "vicuna_v1"}},
+		"transformers' defaults": {object{"model_type": "llava"}, vision(-2, "patch"), "mlp2x_gelu",
+			ExportNotes{"square", "vicuna_v1"}},
+		"transformers": {object{"model_type": "llava", "text_config": object{}, "vision_feature_layer": -1,
+			"vision_feature_select_strategy": "full", "image_aspect_ratio": "pad",
+			"conversation_template": "llava_v1"},
+			vision(-1, "cls_patch"), "mlp2x_gelu", ExportNotes{"pad", "llava_v1"}},
 	} {
 		dir := t.TempDir()
 		writeConfig(t, dir, c.config)
@@ -126,20 +141,28 @@ func TestWholeFoldersThatCannotBeUsedSayWhy(t *testing.T) {
 		config object
 		want   string
 	}{
-		"a language model":  {object{"model_type": "llama"}, `not a LLaVA model: model_type is "llama"`},
-		"LLaVA-1.6":         {object{"model_type": "llava_llama", "mm_vision_select_layer": -2, "mm_patch_merge_type": "spatial_unpad"}, "tiles of LLaVA-1.6"},
-		"anyres":            {object{"model_type": "llava_llama", "mm_vision_select_layer": -2, "image_aspect_ratio": "anyres"}, "tiles of LLaVA-1.6"},
-		"start and end":     {object{"model_type": "llava", "mm_vision_select_layer": -2, "mm_use_im_start_end": true}, "<im_start>"},
-		"several layers":    {object{"model_type": "llava", "vision_feature_layer": []int{-2, -5}}, "vision_feature_layer [-2 -5]; one layer"},
-		"half a layer":      {object{"model_type": "llava", "vision_feature_layer": 1.5}, "vision_feature_layer 1.5"},
-		"unknown strategy":  {object{"model_type": "llava", "vision_feature_select_strategy": "mean"}, `vision_feature_select_strategy "mean"`},
-		"other activation":  {object{"model_type": "llava", "projector_hidden_act": "relu"}, `projector_hidden_act "relu"`},
-		"without biases":    {object{"model_type": "llava", "multimodal_projector_bias": false}, "multimodal_projector_bias false"},
+		"a language model": {object{"model_type": "llama"}, `not a LLaVA model: model_type is "llama"`},
+		"LLaVA-1.6": {object{"model_type": "llava_llama", "mm_vision_select_layer": -2,
+			"mm_patch_merge_type": "spatial_unpad"}, "tiles of LLaVA-1.6"},
+		"anyres": {object{"model_type": "llava_llama", "mm_vision_select_layer": -2,
+			"image_aspect_ratio": "anyres"}, "tiles of LLaVA-1.6"},
+		"start and end": {object{"model_type": "llava", "mm_vision_select_layer": -2, "mm_use_im_start_end": true},
+			"<im_start>"},
+		"several layers": {object{"model_type": "llava", "vision_feature_layer": []int{-2, -5}},
+			"vision_feature_layer [-2 -5]; one layer"},
+		"half a layer": {object{"model_type": "llava", "vision_feature_layer": 1.5}, "vision_feature_layer 1.5"},
+		"unknown strategy": {object{"model_type": "llava", "vision_feature_select_strategy": "mean"},
+			`vision_feature_select_strategy "mean"`},
+		"other activation": {object{"model_type": "llava", "projector_hidden_act": "relu"},
+			`projector_hidden_act "relu"`},
+		"without biases": {object{"model_type": "llava", "multimodal_projector_bias": false},
+			"multimodal_projector_bias false"},
 		"text for a number": {object{"model_type": "llava", "mm_vision_select_layer": "-2"}, "config.json: json:"},
 	} {
 		dir := t.TempDir()
 		writeConfig(t, dir, c.config)
-		if _, _, err := ReadLLaVA(dir); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
+		if _, _, err := ReadLLaVA(dir); err == nil || !strings.Contains(err.Error(), c.want) ||
+			!strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}
 	}
@@ -149,13 +172,16 @@ func TestWholeFoldersThatCannotBeUsedSayWhy(t *testing.T) {
 func TestRecipesRefuseTheSameFolders(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
-	r.Language.Weights = writeFolder(t, tinyLanguage.with(object{"model_type": "llava_llama", "mm_vision_select_layer": -2, "image_aspect_ratio": "anyres"}),
+	r.Language.Weights = writeFolder(t, tinyLanguage.with(object{"model_type": "llava_llama",
+		"mm_vision_select_layer": -2, "image_aspect_ratio": "anyres"}),
 		tensors(t, source, recipes.PartLanguage))
-	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "model.language: config.json asks for the tiles of LLaVA-1.6") {
+	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
+		"model.language: config.json asks for the tiles of LLaVA-1.6") {
 		t.Errorf("error %q", message)
 	}
 	r.Language.Weights = writeFolder(t, tinyLanguage, tensors(t, source, recipes.PartProjector))
-	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "holds a projector alone: name it as model.projector.weights") {
+	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
+		"holds a projector alone: name it as model.projector.weights") {
 		t.Errorf("error %q", message)
 	}
 }
@@ -168,10 +194,11 @@ func TestDeltaWeightsAreRefused(t *testing.T) {
 		folder, from, readme string
 		refused              bool
 	}{
-		"by folder":      {folder: "vicuna-7b-delta-v1.1", refused: true},
-		"by short name":  {folder: "LLaVA-13b-delta", refused: true},
-		"by config":      {folder: "a", from: "/models/LLaVA-7b-delta-v0", refused: true},
-		"by README":      {folder: "a", readme: "# Vicuna\n**NOTE: This \"delta model\" cannot be used directly.**\n", refused: true},
+		"by folder":     {folder: "vicuna-7b-delta-v1.1", refused: true},
+		"by short name": {folder: "LLaVA-13b-delta", refused: true},
+		"by config":     {folder: "a", from: "/models/LLaVA-7b-delta-v0", refused: true},
+		"by README": {folder: "a", readme: "# Vicuna\n**NOTE: This \"delta model\" cannot be used directly.**\n",
+			refused: true},
 		"another delta":  {folder: "deltares", from: "river-deltas", readme: "the delta weights were merged"},
 		"nothing at all": {folder: "vicuna-7b-v1.5"},
 	} {
@@ -188,7 +215,8 @@ func TestDeltaWeightsAreRefused(t *testing.T) {
 			r.Language.Weights = dir
 			if !c.refused {
 				openModel(t, r, OpenOptions{})
-			} else if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "model.language.weights: ") || !strings.Contains(message, "apply_delta") {
+			} else if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
+				"model.language.weights: ") || !strings.Contains(message, "apply_delta") {
 				t.Errorf("error %q", message)
 			}
 		})
@@ -196,8 +224,10 @@ func TestDeltaWeightsAreRefused(t *testing.T) {
 }
 
 func FuzzWholeConfig(f *testing.F) {
-	f.Add([]byte(`{"model_type":"llava","text_config":{"vocab_size":9},"vision_config":{"hidden_size":6},"vision_feature_layer":[-2]}`))
-	f.Add([]byte(`{"model_type":"llava_llama","mm_vision_select_layer":-2,"mm_vision_tower":"../clip","image_aspect_ratio":"anyres"}`))
+	f.Add([]byte(`{"model_type":"llava","text_config":{"vocab_size":9},"vision_config":{"hidden_size":6},` +
+		`"vision_feature_layer":[-2]}`))
+	f.Add([]byte(`{"model_type":"llava_llama","mm_vision_select_layer":-2,"mm_vision_tower":"../clip",` +
+		`"image_aspect_ratio":"anyres"}`))
 	f.Add([]byte(`{"model_type":"llava","text_config":null,"vision_config":null,"vision_feature_layer":{}}`))
 	f.Fuzz(func(t *testing.T, config []byte) {
 		dir := t.TempDir()

@@ -77,7 +77,8 @@ func train(t *testing.T, m *LLaVA, in Input, recompute bool) (sum float32) {
 	}
 	do(t, func(s *torch.Scope) {
 		pass := m.Forward(s, in)
-		total, _ := loss.CrossEntropy(s, pass.Hidden, m.Language.Head().Tensor(), torch.From(s, labels, []int64{int64(len(labels))}, torch.CPU))
+		total, _ := loss.CrossEntropy(s, pass.Hidden, m.Language.Head().Tensor(),
+			torch.From(s, labels, []int64{int64(len(labels))}, torch.CPU))
 		sum = torch.Read[float32](total)[0]
 		pass.Backward(s, total)
 	})
@@ -104,7 +105,8 @@ func TestSamplesDoNotSeeEachOther(t *testing.T) {
 		alone := append(hidden(t, m, flat(samples[0])), hidden(t, m, flat(samples[1]))...)
 		near(t, name, hidden(t, m, flat(samples[0], samples[1])), alone, 1e-5)
 	}
-	if a, b := hidden(t, m, flat([]int64{1, 2, 3})), hidden(t, m, flat([]int64{1, 2, 9})); !slices.Equal(a[:16], b[:16]) || slices.Equal(a[16:], b[16:]) {
+	if a, b := hidden(t, m, flat([]int64{1, 2, 3})),
+		hidden(t, m, flat([]int64{1, 2, 9})); !slices.Equal(a[:16], b[:16]) || slices.Equal(a[16:], b[16:]) {
 		t.Error("a position sees its successors, or not itself")
 	}
 }
@@ -131,11 +133,14 @@ func TestGradientsDoNotDependOnTheMicroBatch(t *testing.T) {
 func TestOnlyWhatTrainsHasAGradient(t *testing.T) {
 	for _, part := range []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage} {
 		for _, recompute := range []bool{false, true} {
-			m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1, Trains: func(p, _ string) bool { return p == part }})
+			m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision),
+				OpenOptions{Seed: 1, Trains: func(p, _ string) bool { return p == part }})
 			train(t, m, flat([]int64{1, -1, 2, 3}), recompute)
 			var still []string
 			for name, grad := range gradients(t, m) {
-				if !slices.ContainsFunc(grad, func(x float32) bool { return x != 0 }) && !strings.HasSuffix(name, "k_proj.bias") { // softmax ignores a shift of all keys
+				// softmax ignores a shift of all keys
+				if !slices.ContainsFunc(grad, func(x float32) bool { return x != 0 }) &&
+					!strings.HasSuffix(name, "k_proj.bias") {
 					still = append(still, name)
 				}
 			}
@@ -144,7 +149,8 @@ func TestOnlyWhatTrainsHasAGradient(t *testing.T) {
 			}
 			for _, p := range m.Params.All() {
 				if p.Trainable != (p.Part == part) || p.Tensor().RequiresGrad() != p.Trainable {
-					t.Errorf("%s trains alone, and %s: trainable %v, has a gradient %v", part, p.Name, p.Trainable, p.Tensor().RequiresGrad())
+					t.Errorf("%s trains alone, and %s: trainable %v, has a gradient %v", part, p.Name, p.Trainable,
+						p.Tensor().RequiresGrad())
 				}
 			}
 		}
@@ -154,7 +160,8 @@ func TestOnlyWhatTrainsHasAGradient(t *testing.T) {
 // While only the projector trains, a micro-batch of text alone has nothing to learn from; it must not fail.
 func TestTextAloneWhileOnlyTheProjectorTrains(t *testing.T) {
 	for _, recompute := range []bool{false, true} {
-		m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1, Trains: func(part, _ string) bool { return part == recipes.PartProjector }})
+		m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision),
+			OpenOptions{Seed: 1, Trains: func(part, _ string) bool { return part == recipes.PartProjector }})
 		train(t, m, flat([]int64{1, 2, 3}), recompute)
 		for name, grad := range gradients(t, m) {
 			if slices.ContainsFunc(grad, func(x float32) bool { return x != 0 }) {
@@ -206,7 +213,8 @@ func TestBF16IsCloseToFP32(t *testing.T) {
 	in := flat([]int64{1, -1, 2, 3}, []int64{4, 5, 6})
 	var losses []float32
 	for _, dtype := range []torch.Dtype{torch.Float32, torch.BFloat16} {
-		m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1, Dtype: dtype, Trains: everything})
+		m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision),
+			OpenOptions{Seed: 1, Dtype: dtype, Trains: everything})
 		losses = append(losses, train(t, m, in, true))
 	}
 	if d := relative(float64(losses[1]), float64(losses[0])); d > 0.02 || d == 0 {

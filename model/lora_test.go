@@ -67,8 +67,9 @@ func TestAdaptersMatchPEFT(t *testing.T) {
 				r := tinyRecipe(t, tinyLanguage, tinyVision)
 				r.Language = recipes.Language{Weights: base.dir}
 				m := openModel(t, r, OpenOptions{
-					LoRA: map[string]recipes.LoRA{recipes.PartLanguage: settings}, Overlay: []string{filepath.Join(adapter.dir, AdapterFile)},
-					Trains: func(part, _ string) bool { return part == recipes.PartLanguage },
+					LoRA:    map[string]recipes.LoRA{recipes.PartLanguage: settings},
+					Overlay: []string{filepath.Join(adapter.dir, AdapterFile)},
+					Trains:  func(part, _ string) bool { return part == recipes.PartLanguage },
 				})
 				in := base.samples(t)
 				in.Recompute = layersAgain[recompute]
@@ -89,7 +90,8 @@ func compareAdapter(t *testing.T, m *LLaVA, in Input, g golden) {
 	}
 	do(t, func(s *torch.Scope) {
 		pass := m.Forward(s, in)
-		within(t, "logits", torch.Read[float32](m.Logits(s, pass.Hidden)), g.floats(t, "logits"), familyTolerance.logits)
+		within(t, "logits", torch.Read[float32](m.Logits(s, pass.Hidden)), g.floats(t, "logits"),
+			familyTolerance.logits)
 		wanted := torch.IndexSelect(s, pass.Hidden, 0, m.indices(s, rows))
 		sum, _ := loss.CrossEntropy(s, wanted, m.Language.Head().Tensor(), m.indices(s, labels))
 		near(t, "loss", torch.Read[float32](sum), g.floats(t, "loss"), familyTolerance.loss)
@@ -110,7 +112,8 @@ func openAdaptedParts(t *testing.T, dtype torch.Dtype, dropout float64, parts ..
 	for i, part := range parts {
 		lora[part] = recipes.LoRA{R: 2 + i, Alpha: 3, Dropout: dropout, Targets: "."}
 	}
-	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Dtype: dtype, LoRA: lora, Trains: everything})
+	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision),
+		OpenOptions{Dtype: dtype, LoRA: lora, Trains: everything})
 	do(t, func(s *torch.Scope) {
 		for _, p := range m.Trainable() {
 			p.Init = nn.Init{Kind: "normal", Scale: 0.3}
@@ -132,7 +135,8 @@ func adapterGradients(t *testing.T, m *LLaVA, in Input) map[string][]float32 {
 			torch.Narrow(s, weights, 0, first, in.Starts[i+1]-first).FillNormal(1, 3)
 		}
 		product := torch.Mul(s, pass.Hidden, weights)
-		pass.Backward(s, torch.MatMul(s, torch.Reshape(s, product, 1, -1), torch.Ones(s, []int64{product.Elements(), 1}, torch.Float32, torch.CPU)))
+		pass.Backward(s, torch.MatMul(s, torch.Reshape(s, product, 1, -1),
+			torch.Ones(s, []int64{product.Elements(), 1}, torch.Float32, torch.CPU)))
 		for _, p := range m.Trainable() {
 			gradients[p.Name] = torch.Read[float32](p.Gradient(s))
 			p.Gradient(s).Zero()
@@ -157,7 +161,8 @@ func TestEachPartDropsByTheKeys(t *testing.T) {
 		if slices.Equal(kept, dropped) {
 			t.Errorf("%s drops nothing", part)
 		}
-		if !slices.Equal(dropped, hidden(t, m, withKeys(1, 2, 3))) || slices.Equal(dropped, hidden(t, m, withKeys(4, 5, 6))) {
+		if !slices.Equal(dropped, hidden(t, m, withKeys(1, 2, 3))) ||
+			slices.Equal(dropped, hidden(t, m, withKeys(4, 5, 6))) {
 			t.Errorf("%s does not drop by its keys", part)
 		}
 	}
@@ -196,7 +201,8 @@ func TestDropoutDoesNotDependOnTheBatch(t *testing.T) {
 			}
 		}
 	}
-	for name, values := range want { // matrix products of other sizes round otherwise, by a share of the largest value (libtorch's own: 1.6e-5)
+	// matrix products of other sizes round otherwise, by a share of the largest value (libtorch's own: 1.6e-5)
+	for name, values := range want {
 		within(t, name, sum[name], values, 5e-5*largestDifference(values, make([]float32, len(values))))
 	}
 }
@@ -269,7 +275,8 @@ func TestNewAdaptersChangeNothing(t *testing.T) {
 		}
 		v, bound := values(t, m)[p.Name], 1/math.Sqrt(float64(p.Shape[1]))
 		largest := largestDifference(v, make([]float32, len(v)))
-		if strings.HasSuffix(p.Name, "lora_B.weight") && largest != 0 || strings.HasSuffix(p.Name, "lora_A.weight") && !(largest > bound/4 && largest <= bound) {
+		if strings.HasSuffix(p.Name, "lora_B.weight") && largest != 0 ||
+			strings.HasSuffix(p.Name, "lora_A.weight") && !(largest > bound/4 && largest <= bound) {
 			t.Errorf("%s begins with values up to %v", p.Name, largest)
 		}
 	}
@@ -281,7 +288,8 @@ func TestTargets(t *testing.T) {
 		return OpenOptions{LoRA: map[string]recipes.LoRA{part: {R: 2, Alpha: 4, Targets: targets}}}
 	}
 	for _, c := range []struct{ part, targets, maps string }{
-		{recipes.PartLanguage, ".", "q_proj (2), k_proj (2), v_proj (2), o_proj (2), gate_proj (2), up_proj (2), down_proj (2)"},
+		{recipes.PartLanguage, ".",
+			"q_proj (2), k_proj (2), v_proj (2), o_proj (2), gate_proj (2), up_proj (2), down_proj (2)"},
 		{recipes.PartLanguage, "[qv]_proj$", "q_proj (2), v_proj (2)"},
 		{recipes.PartLanguage, `layers\.1\..*down`, "down_proj (1)"},
 		{recipes.PartVision, "_proj", "q_proj (2), k_proj (2), v_proj (2), out_proj (2)"},
@@ -296,9 +304,13 @@ func TestTargets(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ part, targets, want string }{
-		{recipes.PartLanguage, "lm_head", `train.language.lora.targets: "lm_head" matches no linear map of language; there are q_proj (2), k_proj (2), v_proj (2), o_proj (2), ` +
-			`gate_proj (2), up_proj (2), down_proj (2), such as model.layers.0.self_attn.q_proj`},
-		{recipes.PartLanguage, "fc1", `train.language.lora.targets: "fc1" matches no linear map of language, but 2 of vision: give those adapters with train.vision.lora`},
+		{recipes.PartLanguage, "lm_head",
+			`train.language.lora.targets: "lm_head" matches no linear map of language; there are q_proj (2), ` +
+				`k_proj (2), v_proj (2), o_proj (2), gate_proj (2), up_proj (2), down_proj (2), ` +
+				`such as model.layers.0.self_attn.q_proj`},
+		{recipes.PartLanguage, "fc1",
+			`train.language.lora.targets: "fc1" matches no linear map of language, but 2 of vision: ` +
+				`give those adapters with train.vision.lora`},
 		{recipes.PartLanguage, "mm_projector", "but 2 of projector: give those adapters with train.projector.lora"},
 		{recipes.PartVision, "embed_tokens", "matches no linear map of vision; there are q_proj (2)"},
 	} {
@@ -306,8 +318,11 @@ func TestTargets(t *testing.T) {
 			t.Errorf("%s of %s: %q, want %q", c.targets, c.part, got, c.want)
 		}
 	}
-	r.Projector.Type, r.Language.Config = "identity", writeConfig(t, t.TempDir(), tinyLanguage.with(object{"hidden_size": 6, "num_attention_heads": 3, "num_key_value_heads": 1}))
-	if got := openFails(t, r, of(recipes.PartProjector, ".")); !strings.Contains(got, "matches no linear map of projector, which has none") {
+	r.Projector.Type, r.Language.Config = "identity",
+		writeConfig(t, t.TempDir(), tinyLanguage.with(object{"hidden_size": 6, "num_attention_heads": 3,
+			"num_key_value_heads": 1}))
+	if got := openFails(t, r, of(recipes.PartProjector, ".")); !strings.Contains(got,
+		"matches no linear map of projector, which has none") {
 		t.Errorf("an identity: %q", got)
 	}
 }
@@ -316,15 +331,18 @@ func TestTargets(t *testing.T) {
 func TestAMissingAdapterIsAnError(t *testing.T) {
 	r := tinyRecipe(t, tinyLanguage, tinyVision)
 	overlay := writeFolder(t, nil, map[string]checkpoints.Tensor{"model.norm.weight": zeros("model.norm.weight", 8)})
-	o := OpenOptions{LoRA: map[string]recipes.LoRA{recipes.PartLanguage: {R: 2, Alpha: 4, Targets: "layers.0.*q_proj"}}, Overlay: []string{overlay}}
-	if got := openFails(t, r, o); !strings.Contains(got, "missing: adapter model.layers.0.self_attn.q_proj.lora_A.weight [2 8]") {
+	o := OpenOptions{LoRA: map[string]recipes.LoRA{recipes.PartLanguage: {R: 2, Alpha: 4, Targets: "layers.0.*q_proj"}},
+		Overlay: []string{overlay}}
+	if got := openFails(t, r, o); !strings.Contains(got,
+		"missing: adapter model.layers.0.self_attn.q_proj.lora_A.weight [2 8]") {
 		t.Errorf("%q", got)
 	}
 }
 
 func TestDescribeAdapters(t *testing.T) {
 	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{LoRA: map[string]recipes.LoRA{
-		recipes.PartLanguage: {R: 2, Alpha: 4, Dropout: 0.1, Targets: `layers\.0.*[qv]_proj`}, recipes.PartProjector: {R: 3, Alpha: 5, Targets: `\.0$`},
+		recipes.PartLanguage:  {R: 2, Alpha: 4, Dropout: 0.1, Targets: `layers\.0.*[qv]_proj`},
+		recipes.PartProjector: {R: 3, Alpha: 5, Targets: `\.0$`},
 	}})
 	text, err := m.DescribeAdapters("owner/name")
 	if err != nil {
@@ -335,10 +353,13 @@ func TestDescribeAdapters(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := object{
-		"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "owner/name", "bias": "none", "fan_in_fan_out": false,
-		"inference_mode": true, "init_lora_weights": true, "modules_to_save": nil, "r": 2., "lora_alpha": 4., "lora_dropout": 0.1,
-		"target_modules": []any{"model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj", "model.mm_projector.0"},
-		"rank_pattern":   map[string]any{"model.mm_projector.0": 3.}, "alpha_pattern": map[string]any{"model.mm_projector.0": 5.},
+		"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "owner/name", "bias": "none",
+		"fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true, "modules_to_save": nil,
+		"r": 2., "lora_alpha": 4., "lora_dropout": 0.1,
+		"target_modules": []any{"model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj",
+			"model.mm_projector.0"},
+		"rank_pattern":  map[string]any{"model.mm_projector.0": 3.},
+		"alpha_pattern": map[string]any{"model.mm_projector.0": 5.},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("adapter_config.json (-want +got):\n%s", diff)
@@ -348,7 +369,8 @@ func TestDescribeAdapters(t *testing.T) {
 // Adapters stand beside weights that stay: a projector finds the model that it was trained with.
 func TestAdaptersLeaveTheIdentity(t *testing.T) {
 	r := tinyFolders(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{}))
-	lora := map[string]recipes.LoRA{recipes.PartLanguage: {R: 2, Alpha: 4, Targets: "."}, recipes.PartVision: {R: 2, Alpha: 4, Targets: "."}}
+	lora := map[string]recipes.LoRA{recipes.PartLanguage: {R: 2, Alpha: 4, Targets: "."},
+		recipes.PartVision: {R: 2, Alpha: 4, Targets: "."}}
 	want, got := openModel(t, r, OpenOptions{}).Belongs(), openModel(t, r, OpenOptions{LoRA: lora}).Belongs()
 	if diff := cmp.Diff(want, got); len(want) != 2 || diff != "" {
 		t.Errorf("identities (-want +got):\n%s", diff)

@@ -15,7 +15,8 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// The numbers in ../../shared/parity were computed by the original's own code; its README says how. Tolerances are that README's.
+// The numbers in ../../shared/parity were computed by the original's own code; its README says how. Tolerances are
+// that README's.
 const (
 	forwardTolerance = 1e-4 // absolute
 	lossTolerance    = 1e-5 // relative
@@ -61,9 +62,10 @@ func (p *parity) open(t *testing.T, projector string, trains func(part, name str
 	t.Helper()
 	torchtest.NoLeaks(t)
 	m, err := Open(recipes.Model{
-		Vision:    recipes.Vision{Weights: filepath.Join(p.dir, "clip"), SelectLayer: -2, SelectFeature: "patch"},
-		Projector: recipes.Projector{Type: map[string]string{"mlp2x": "mlp2x_gelu", "linear": "linear"}[projector], Weights: filepath.Join(p.dir, "projector-"+projector+".safetensors")},
-		Language:  recipes.Language{Weights: filepath.Join(p.dir, "llm")},
+		Vision: recipes.Vision{Weights: filepath.Join(p.dir, "clip"), SelectLayer: -2, SelectFeature: "patch"},
+		Projector: recipes.Projector{Type: map[string]string{"mlp2x": "mlp2x_gelu", "linear": "linear"}[projector],
+			Weights: filepath.Join(p.dir, "projector-"+projector+".safetensors")},
+		Language: recipes.Language{Weights: filepath.Join(p.dir, "llm")},
 	}, OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Trains: trains, Normalization: clipTable()})
 	if err != nil {
 		t.Fatal(err)
@@ -375,7 +377,8 @@ func TestGradientsMatchTheOriginal(t *testing.T) {
 	}{
 		{"stage 1", "mlp2x", "stage1.grad.", func(part, _ string) bool { return part == recipes.PartProjector }},
 		{"stage 2", "mlp2x", "stage2.grad.", func(part, _ string) bool { return part != recipes.PartVision }},
-		{"stage 2, linear", "linear", "linear.stage2.grad.", func(part, _ string) bool { return part != recipes.PartVision }},
+		{"stage 2, linear", "linear", "linear.stage2.grad.",
+			func(part, _ string) bool { return part != recipes.PartVision }},
 	} {
 		for _, recompute := range []bool{false, true} {
 			t.Run(c.name, func(t *testing.T) {

@@ -14,13 +14,15 @@ import (
 
 // The shapes of LLaVA-1.5-13B.
 var (
-	language13B = object{"model_type": "llama", "hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40,
-		"vocab_size": 32000, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5}
-	visionL = object{"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-		"num_attention_heads": 16, "image_size": 336, "patch_size": 14}
+	language13B = object{"model_type": "llama", "hidden_size": 5120, "intermediate_size": 13824,
+		"num_hidden_layers": 40, "num_attention_heads": 40, "vocab_size": 32000, "max_position_embeddings": 4096,
+		"rms_norm_eps": 1e-5}
+	visionL = object{"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096,
+		"num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336, "patch_size": 14}
 )
 
-// writeHoles writes a model's tensors as bf16 in shards of 5 GB whose data are holes: the files take no room on the disk.
+// writeHoles writes a model's tensors as bf16 in shards of 5 GB whose data are holes: the files take no room on the
+// disk.
 func writeHoles(t *testing.T, dir string, contents *Contents) (bytes int64) {
 	t.Helper()
 	const shard = 5 << 30
@@ -46,7 +48,8 @@ func writeHoles(t *testing.T, dir string, contents *Contents) (bytes int64) {
 	for i, infos := range files {
 		header, at := map[string]any{}, int64(0)
 		for _, info := range infos {
-			header[info.Name] = map[string]any{"dtype": info.Dtype, "shape": info.Shape, "data_offsets": []int64{at, at + info.Bytes()}}
+			header[info.Name] = map[string]any{"dtype": info.Dtype, "shape": info.Shape,
+				"data_offsets": []int64{at, at + info.Bytes()}}
 			at += info.Bytes()
 		}
 		text := raw(t, header)
@@ -80,7 +83,8 @@ func TestThirteenBillionOpenQuickly(t *testing.T) {
 	dir := t.TempDir()
 	bytes := writeHoles(t, dir, declared)
 	declared.Close()
-	config := language13B.with(object{"model_type": "llava_llama", "mm_vision_select_layer": -2, "mm_projector_type": "mlp2x_gelu", "vision_config": visionL})
+	config := language13B.with(object{"model_type": "llava_llama", "mm_vision_select_layer": -2,
+		"mm_projector_type": "mlp2x_gelu", "vision_config": visionL})
 	if bytes < 26e9 {
 		t.Fatalf("%d bytes are no 13B model", bytes)
 	}
@@ -100,7 +104,8 @@ func TestThirteenBillionOpenQuickly(t *testing.T) {
 	if took > 2*time.Second || grown > 1<<30 {
 		t.Errorf("opening took %v and %d MB", took, grown>>20)
 	}
-	if _, err := contents.Export(ExportOptions{Format: "hf", Dtype: checkpoints.BF16, SpecialTokens: SpecialTokens{Image: 32000, Pad: 32001}}); err != nil {
+	if _, err := contents.Export(ExportOptions{Format: "hf", Dtype: checkpoints.BF16,
+		SpecialTokens: SpecialTokens{Image: 32000, Pad: 32001}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -30,12 +30,14 @@ func (o object) with(changes object) object {
 	return out
 }
 
-// A model of a thousand values: 2 layers with grouped queries, 11 words, 32 positions; a tower of 3 layers and 4 patches.
+// A model of a thousand values: 2 layers with grouped queries, 11 words, 32 positions; a tower of 3 layers and 4
+// patches.
 var (
-	tinyLanguage = object{"model_type": "llama", "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 4,
-		"num_key_value_heads": 2, "vocab_size": 11, "max_position_embeddings": 32, "initializer_range": 0.5}
-	tinyVision = object{"model_type": "clip_vision_model", "hidden_size": 6, "intermediate_size": 10, "num_hidden_layers": 3,
-		"num_attention_heads": 2, "image_size": 4, "patch_size": 2}
+	tinyLanguage = object{"model_type": "llama", "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2,
+		"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 11, "max_position_embeddings": 32,
+		"initializer_range": 0.5}
+	tinyVision = object{"model_type": "clip_vision_model", "hidden_size": 6, "intermediate_size": 10,
+		"num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 4, "patch_size": 2}
 )
 
 const tinyPatches, tinyPixels = 4, 3 * 4 * 4
@@ -112,7 +114,8 @@ func tensors(t *testing.T, m *LLaVA, part string) map[string]checkpoints.Tensor 
 	do(t, func(s *torch.Scope) {
 		for _, p := range m.Params.All() {
 			if part == "" || p.Part == part {
-				out[p.Name] = checkpoints.Tensor{Info: checkpoints.Info{Name: p.Name, Dtype: checkpoints.F32, Shape: p.Shape}, Data: p.Value(s).Bytes()}
+				out[p.Name] = checkpoints.Tensor{Info: checkpoints.Info{Name: p.Name, Dtype: checkpoints.F32,
+					Shape: p.Shape}, Data: p.Value(s).Bytes()}
 			}
 		}
 	})
@@ -148,9 +151,11 @@ func writeFolder(t *testing.T, config object, weights map[string]checkpoints.Ten
 func tinyFolders(t *testing.T, source *LLaVA) recipes.Model {
 	t.Helper()
 	return recipes.Model{
-		Vision:    recipes.Vision{Weights: writeFolder(t, tinyVision, tensors(t, source, recipes.PartVision)), SelectLayer: -2, SelectFeature: "patch"},
-		Projector: recipes.Projector{Type: "mlp2x_gelu", Weights: writeFolder(t, nil, tensors(t, source, recipes.PartProjector))},
-		Language:  recipes.Language{Weights: writeFolder(t, tinyLanguage, tensors(t, source, recipes.PartLanguage))},
+		Vision: recipes.Vision{Weights: writeFolder(t, tinyVision, tensors(t, source, recipes.PartVision)),
+			SelectLayer: -2, SelectFeature: "patch"},
+		Projector: recipes.Projector{Type: "mlp2x_gelu",
+			Weights: writeFolder(t, nil, tensors(t, source, recipes.PartProjector))},
+		Language: recipes.Language{Weights: writeFolder(t, tinyLanguage, tensors(t, source, recipes.PartLanguage))},
 	}
 }
 

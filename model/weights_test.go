@@ -24,7 +24,8 @@ func TestWeightsComeFromTheirFolders(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
 	for _, o := range []OpenOptions{
-		{Seed: 2}, {Seed: 2, Trains: everything}, {Seed: 2, Trains: everything, Dtype: torch.BFloat16}, // fp32 files stay exact in split masters
+		// fp32 files stay exact in split masters
+		{Seed: 2}, {Seed: 2, Trains: everything}, {Seed: 2, Trains: everything, Dtype: torch.BFloat16},
 	} {
 		m := openModel(t, r, o)
 		if diff := cmp.Diff(values(t, source), values(t, m)); diff != "" {
@@ -86,16 +87,19 @@ func TestTowersAreFoundUnderEverySpelling(t *testing.T) {
 			for name, tensor := range tensors(t, source, recipes.PartVision) {
 				files[prefix+strings.TrimPrefix(name, visionPrefix)] = tensor
 			}
-			for _, more := range []string{"post_layernorm.weight", "encoder.layers.2.layer_norm1.weight", "embeddings.position_ids"} {
+			for _, more := range []string{"post_layernorm.weight", "encoder.layers.2.layer_norm1.weight",
+				"embeddings.position_ids"} {
 				files[prefix+more] = zeros("", 3)
 			}
 			r.Vision.Weights = writeFolder(t, tinyVision, files)
-			if diff := cmp.Diff(values(t, source), values(t, openModel(t, r, OpenOptions{Seed: 2, Projector: r.Projector.Weights}))); diff != "" {
+			if diff := cmp.Diff(values(t, source),
+				values(t, openModel(t, r, OpenOptions{Seed: 2, Projector: r.Projector.Weights}))); diff != "" {
 				t.Error(diff)
 			}
 			files[prefix+"embeddings.unheard_of"] = zeros("", 3)
 			r.Vision.Weights = writeFolder(t, tinyVision, files)
-			if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "extra: "+prefix+"embeddings.unheard_of") || strings.Count(message, "\n") != 1 {
+			if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
+				"extra: "+prefix+"embeddings.unheard_of") || strings.Count(message, "\n") != 1 {
 				t.Errorf("error %q, want the extra tensor alone", message)
 			}
 		})
@@ -106,14 +110,17 @@ func TestACLIPFolderWithItsTextHalfLoads(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
 	files := map[string]checkpoints.Tensor{
-		"text_model.embeddings.token_embedding.weight": zeros("", 5, 2), "text_model.embeddings.position_ids": zeros("", 1, 5),
-		"text_projection.weight": zeros("", 2, 2), "visual_projection.weight": zeros("", 2, 6), "logit_scale": zeros(""),
+		"text_model.embeddings.token_embedding.weight": zeros("", 5, 2),
+		"text_model.embeddings.position_ids":           zeros("", 1, 5),
+		"text_projection.weight":                       zeros("", 2, 2), "visual_projection.weight": zeros("", 2, 6),
+		"logit_scale":                      zeros(""),
 		"vision_model.post_layernorm.bias": zeros("", 6),
 	}
 	for name, tensor := range tensors(t, source, recipes.PartVision) {
 		files["vision_model."+strings.TrimPrefix(name, visionPrefix)] = tensor
 	}
-	both := object{"model_type": "clip", "projection_dim": 2, "hidden_size": 999, "text_config": object{"hidden_size": 2}, "vision_config": tinyVision}
+	both := object{"model_type": "clip", "projection_dim": 2, "hidden_size": 999,
+		"text_config": object{"hidden_size": 2}, "vision_config": tinyVision}
 	r.Vision.Weights = writeFolder(t, both, files)
 	m := openModel(t, r, OpenOptions{Seed: 2})
 	if diff := cmp.Diff(values(t, source), values(t, m)); diff != "" {
@@ -167,7 +174,8 @@ func TestOverlaysReplaceByNameTheLastFirst(t *testing.T) {
 		t.Error(diff)
 	}
 	short := filepath.Join(writeFolder(t, nil, map[string]checkpoints.Tensor{norm: zeros("", 7)}), "model.safetensors")
-	if message := openFails(t, r, OpenOptions{Overlay: []string{short}}); !strings.Contains(message, "shape: model.norm.weight is [7]") {
+	if message := openFails(t, r, OpenOptions{Overlay: []string{short}}); !strings.Contains(message,
+		"shape: model.norm.weight is [7]") {
 		t.Errorf("error %q", message)
 	}
 }
@@ -220,14 +228,17 @@ func TestWeightsOfOtherDtypesAreConverted(t *testing.T) {
 		r.Language.Weights = writeFolder(t, tinyLanguage, files)
 		near(t, string(dtype), values(t, openModel(t, r, OpenOptions{}))[name], []float32{1, 2, 3, 4, 5, 6, 7, -0.5}, 0)
 	}
-	files[name] = checkpoints.Tensor{Info: checkpoints.Info{Dtype: checkpoints.I32, Shape: []int64{8}}, Data: make([]byte, 32)}
+	files[name] = checkpoints.Tensor{Info: checkpoints.Info{Dtype: checkpoints.I32, Shape: []int64{8}},
+		Data: make([]byte, 32)}
 	r.Language.Weights = writeFolder(t, tinyLanguage, files)
-	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, "dtype: model.norm.weight is I32; weights are F32, F16, BF16 or F64 (in "+r.Language.Weights+")") {
+	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
+		"dtype: model.norm.weight is I32; weights are F32, F16, BF16 or F64 (in "+r.Language.Weights+")") {
 		t.Errorf("error %q", message)
 	}
 }
 
-// Published folders hold several dtypes at once. Every value comes as it is there, and an export of the folder keeps them all.
+// Published folders hold several dtypes at once. Every value comes as it is there, and an export of the folder keeps
+// them all.
 func TestAFolderOfMixedDtypes(t *testing.T) {
 	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
 	r := tinyFolders(t, source)
@@ -279,8 +290,9 @@ func TestAWholeFolderLoadsAgain(t *testing.T) {
 	if err := json.Unmarshal(text, &config); err != nil {
 		t.Fatal(err)
 	}
-	for key, want := range map[string]any{"model_type": "llava_llama", "mm_projector_type": "mlp2x_gelu", "mm_vision_select_layer": -2.,
-		"mm_hidden_size": 6., "hidden_size": 8., "image_aspect_ratio": "pad", "conversation_template": "vicuna_v1", "torch_dtype": "float32"} {
+	for key, want := range map[string]any{"model_type": "llava_llama", "mm_projector_type": "mlp2x_gelu",
+		"mm_vision_select_layer": -2., "mm_hidden_size": 6., "hidden_size": 8., "image_aspect_ratio": "pad",
+		"conversation_template": "vicuna_v1", "torch_dtype": "float32"} {
 		if config[key] != want {
 			t.Errorf("config.json has %s = %v, want %v", key, config[key], want)
 		}
@@ -289,7 +301,8 @@ func TestAWholeFolderLoadsAgain(t *testing.T) {
 
 func TestFingerprintsFollowTheWeights(t *testing.T) {
 	random := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
-	want := map[string]string{recipes.PartVision: "random", recipes.PartProjector: "random", recipes.PartLanguage: "random"}
+	want := map[string]string{recipes.PartVision: "random", recipes.PartProjector: "random",
+		recipes.PartLanguage: "random"}
 	if diff := cmp.Diff(want, random.Fingerprints); diff != "" {
 		t.Error(diff)
 	}
@@ -297,7 +310,8 @@ func TestFingerprintsFollowTheWeights(t *testing.T) {
 	if diff := cmp.Diff(first, openModel(t, tinyFolders(t, random), OpenOptions{}).Fingerprints); diff != "" {
 		t.Errorf("the same weights in other folders:\n%s", diff)
 	}
-	other := openModel(t, tinyFolders(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 2})), OpenOptions{}).Fingerprints
+	other := openModel(t, tinyFolders(t, openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 2})),
+		OpenOptions{}).Fingerprints
 	for part, print := range first {
 		if print == other[part] || len(print) != 32 {
 			t.Errorf("%s: %q and %q for different weights", part, print, other[part])

@@ -36,12 +36,15 @@ func TestQwensWindows(t *testing.T) {
 		change object
 		want   []int64
 	}{
-		"absent":               {nil, []int64{0, 0, 0}},
-		"off":                  {object{"use_sliding_window": false, "sliding_window": 5, "max_window_layers": 1}, []int64{0, 0, 0}},
-		"the last layers":      {object{"use_sliding_window": true, "sliding_window": 5, "max_window_layers": 2}, []int64{0, 0, 5}},
+		"absent": {nil, []int64{0, 0, 0}},
+		"off": {object{"use_sliding_window": false, "sliding_window": 5, "max_window_layers": 1},
+			[]int64{0, 0, 0}},
+		"the last layers": {object{"use_sliding_window": true, "sliding_window": 5, "max_window_layers": 2},
+			[]int64{0, 0, 5}},
 		"its default":          {object{"use_sliding_window": true, "max_window_layers": 2}, []int64{0, 0, 4096}},
 		"max_window_layers 28": {object{"use_sliding_window": true, "sliding_window": 5}, []int64{0, 0, 0}},
-		"null":                 {object{"use_sliding_window": true, "sliding_window": json.RawMessage("null"), "max_window_layers": 2}, []int64{0, 0, 0}},
+		"null": {object{"use_sliding_window": true, "sliding_window": json.RawMessage("null"),
+			"max_window_layers": 2}, []int64{0, 0, 0}},
 		"layer_types decides": {object{"use_sliding_window": true, "sliding_window": 5, "max_window_layers": 2,
 			"layer_types": []string{"sliding_attention", "full_attention", "full_attention"}}, []int64{5, 0, 0}},
 	} {
@@ -53,7 +56,8 @@ func TestQwensWindows(t *testing.T) {
 
 func TestMistralsWindow(t *testing.T) {
 	mistral := tinyLanguage.with(object{"model_type": "mistral"})
-	for want, change := range map[int64]object{4096: nil, 5: {"sliding_window": 5}, 0: {"sliding_window": json.RawMessage("null")}} {
+	for want, change := range map[int64]object{4096: nil, 5: {"sliding_window": 5},
+		0: {"sliding_window": json.RawMessage("null")}} {
 		if got := windowsOf(t, mistral.with(change)); !slices.Equal(got, []int64{want, want}) {
 			t.Errorf("%v: windows %v, want %d", change, got, want)
 		}

@@ -113,7 +113,8 @@ func TestPathsDoNotShareTheirNames(t *testing.T) {
 		defer deep.Sub(name).Param("weight", Init{}, 1) // all made before any is used
 	}
 	q, k := deep.Sub("q"), deep.Sub("k")
-	if a, b := q.Param("bias", Init{}, 1), k.Param("bias", Init{}, 1); a.Name != "layers.0.attention.q.bias" || b.Name != "layers.0.attention.k.bias" {
+	if a, b := q.Param("bias", Init{}, 1), k.Param("bias", Init{}, 1); a.Name != "layers.0.attention.q.bias" ||
+		b.Name != "layers.0.attention.k.bias" {
 		t.Errorf("names %q and %q", a.Name, b.Name)
 	}
 }
@@ -131,7 +132,8 @@ func TestDecayIsOffForNormsAndBiases(t *testing.T) {
 			trains = append(trains, p.Name)
 		}
 	}
-	if diff := cmp.Diff([]string{"model.embed.weight", "model.layers.0.fc.weight", "model.layers.1.fc.weight", "weight"}, decays); diff != "" {
+	if diff := cmp.Diff([]string{"model.embed.weight", "model.layers.0.fc.weight", "model.layers.1.fc.weight",
+		"weight"}, decays); diff != "" {
 		t.Errorf("decay:\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"norm.weight", "norm.bias", "weight"}, trains); diff != "" {
@@ -182,7 +184,8 @@ func TestTrainableParametersAreViewsOfTheFlatBuffer(t *testing.T) {
 		if got := value(s, fc); !slices.Equal(got, []float32{1, 1, 1, 1, 1, 1}) {
 			t.Errorf("writing the buffer leaves %v in the parameter", got)
 		}
-		group.Grad.Copy(torch.From(s, []float32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}, []int64{24}, torch.CPU))
+		group.Grad.Copy(torch.From(s, []float32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19,
+			20, 21, 22, 23}, []int64{24}, torch.CPU))
 		if got := torch.Read[float32](fc.Gradient(s)); !slices.Equal(got, []float32{12, 13, 14, 15, 16, 17}) {
 			t.Errorf("the gradient's view holds %v", got)
 		}
@@ -205,7 +208,8 @@ func TestGradientsAddUpInTheFlatBuffer(t *testing.T) {
 					y := linear.Forward(s, frozen.Forward(s, x, DropoutKeys{}), DropoutKeys{}) // frozen gives 3, 3
 					torch.Backward(y, torch.To(s, torch.From(s, []float32{1, 10}, []int64{1, 2}, torch.CPU), dtype))
 				}
-				for name, want := range map[string][]float32{"trained.weight": {6, 6, 60, 60}, "trained.bias": {2, 20}} {
+				for name, want := range map[string][]float32{"trained.weight": {6, 6, 60, 60},
+					"trained.bias": {2, 20}} {
 					got := torch.Read[float32](torch.To(s, get(t, ps, name).Gradient(s), torch.Float32))
 					if !slices.Equal(got, want) {
 						t.Errorf("gradient of %s is %v, want %v", name, got, want)
@@ -288,7 +292,8 @@ func TestInitialValuesDependOnSeedAndNameAlone(t *testing.T) {
 	alone := NewParams() // the same name among others, later
 	NewLinear(alone.Root("language", "model.layers.1.").Sub("fc"), 3, 2, true, LinearInit(3))
 	for what, second := range map[string]map[string][]float32{
-		"again": fill(toy(), 3, torch.Float32, all), "frozen": fill(toy(), 3, torch.Float32, func(*Param) bool { return false }),
+		"again":        fill(toy(), 3, torch.Float32, all),
+		"frozen":       fill(toy(), 3, torch.Float32, func(*Param) bool { return false }),
 		"bf16 masters": fill(toy(), 3, torch.BFloat16, all), "alone": fill(alone, 3, torch.Float32, all),
 	} {
 		for name, values := range second {
@@ -306,7 +311,8 @@ func TestInitialValuesDependOnSeedAndNameAlone(t *testing.T) {
 func TestTwoNamesHaveDifferentValues(t *testing.T) {
 	for _, init := range []Init{{"normal", 1}, {"uniform", 1}} {
 		ps := NewParams()
-		first, second := ps.Root("language", "").Param("first", init, 5), ps.Root("language", "").Param("second", init, 5)
+		first, second := ps.Root("language", "").Param("first", init, 5),
+			ps.Root("language", "").Param("second", init, 5)
 		place(t, ps, torch.Float32, all)
 		do(t, func(s *torch.Scope) {
 			first.Initialise(s, 1)

@@ -42,7 +42,8 @@ func (c entropyCase) terms(hidden, weight []float64) []float64 {
 }
 
 func (c entropyCase) tensors(s *torch.Scope, dtype torch.Dtype) (hidden, weight, labels *torch.Tensor) {
-	return leaf(s, c.hidden, dtype, int64(c.rows), int64(c.width)), leaf(s, c.weight, dtype, int64(c.classes), int64(c.width)), index(s, c.labels...)
+	return leaf(s, c.hidden, dtype, int64(c.rows), int64(c.width)),
+		leaf(s, c.weight, dtype, int64(c.classes), int64(c.width)), index(s, c.labels...)
 }
 
 // gradients of factor times the sum of the terms.
@@ -126,7 +127,8 @@ func TestCrossEntropyWithoutGraph(t *testing.T) {
 	})
 }
 
-// The factor of the loss (one over the supervised tokens) must not lose digits: in bf16 it would put up to 0.4% on every gradient.
+// The factor of the loss (one over the supervised tokens) must not lose digits: in bf16 it would put up to 0.4% on
+// every gradient.
 func TestCrossEntropyScalesInFP32(t *testing.T) {
 	torchtest.NoLeaks(t)
 	c := newEntropyCase()

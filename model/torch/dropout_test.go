@@ -17,7 +17,8 @@ func dropped(s *torch.Scope, dtype torch.Dtype, columns int64, p float64, keys [
 	return read(s, torch.Dropout(s, ones, p, keys, starts))
 }
 
-// A hash must look like chance: the share of every row and column, and neighbours, keys and rows that know nothing of each other.
+// A hash must look like chance: the share of every row and column, and neighbours, keys and rows that know nothing of
+// each other.
 func TestDropoutLooksLikeChance(t *testing.T) {
 	torchtest.NoLeaks(t)
 	const rows, columns, p = 400, 500, 0.3
@@ -77,7 +78,8 @@ func TestDropoutIsAFunctionOfItsKey(t *testing.T) {
 			whole := dropped(s, torch.Float32, columns, p, keys, starts)
 			var parts []float64
 			for k, key := range keys {
-				parts = append(parts, dropped(s, torch.Float32, columns, p, []uint64{key}, []int64{0, starts[k+1] - starts[k]})...)
+				parts = append(parts, dropped(s, torch.Float32, columns, p, []uint64{key},
+					[]int64{0, starts[k+1] - starts[k]})...)
 			}
 			if !slices.Equal(whole, parts) {
 				r.Fatalf("the samples of a batch %v, alone %v", whole, parts)

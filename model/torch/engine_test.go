@@ -26,7 +26,8 @@ func TestTheEngineIsTheOneThatTheBinaryWasBuiltAgainst(t *testing.T) {
 }
 
 func TestVersionsAreComparedByTheirFirstTwoNumbers(t *testing.T) {
-	for version, want := range map[string]string{"2.11.0": "2.11", "2.11.1+cpu": "2.11", "2.11": "2.11", "3": "3", "unknown": "unknown"} {
+	for version, want := range map[string]string{"2.11.0": "2.11", "2.11.1+cpu": "2.11", "2.11": "2.11", "3": "3",
+		"unknown": "unknown"} {
 		if got := minor(version); got != want {
 			t.Errorf("minor(%q) = %q, want %q", version, got, want)
 		}

@@ -14,10 +14,13 @@ import (
 var fusedOperations = map[string]func(t *rapid.T) ([][]int64, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor){
 	"rms norm": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
 		rows, size := rapid.Int64Range(1, 150).Draw(t, "rows"), rapid.Int64Range(1, 70).Draw(t, "size")
-		return [][]int64{{rows, size}, {size}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.RMSNorm(s, x[0], x[1], 1e-3) }
+		return [][]int64{{rows, size}, {size}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+			return torch.RMSNorm(s, x[0], x[1], 1e-3)
+		}
 	},
 	"rotary": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
-		rows, heads, dim := rapid.Int64Range(1, 40).Draw(t, "rows"), rapid.Int64Range(1, 3).Draw(t, "heads"), 2*rapid.Int64Range(1, 40).Draw(t, "half")
+		rows, heads, dim := rapid.Int64Range(1, 40).Draw(t, "rows"), rapid.Int64Range(1, 3).Draw(t, "heads"),
+			2*rapid.Int64Range(1, 40).Draw(t, "half")
 		return [][]int64{{rows, heads, dim}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
 			table := func(seed uint64) *torch.Tensor {
 				return tensor(s, numbers(int(rows*dim), seed), torch.Float32, rows, 1, dim)
@@ -26,22 +29,29 @@ var fusedOperations = map[string]func(t *rapid.T) ([][]int64, func(s *torch.Scop
 		}
 	},
 	"linear": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
-		rows, in, out := rapid.Int64Range(1, 300).Draw(t, "rows"), rapid.Int64Range(1, 100).Draw(t, "in"), rapid.Int64Range(1, 100).Draw(t, "out")
+		rows, in, out := rapid.Int64Range(1, 300).Draw(t, "rows"), rapid.Int64Range(1, 100).Draw(t, "in"),
+			rapid.Int64Range(1, 100).Draw(t, "out")
 		if rapid.Bool().Draw(t, "bias") {
-			return [][]int64{{rows, in}, {out, in}, {out}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Linear(s, x[0], x[1], x[2]) }
+			return [][]int64{{rows, in}, {out, in}, {out}},
+				func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Linear(s, x[0], x[1], x[2]) }
 		}
-		return [][]int64{{rows, in}, {out, in}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Linear(s, x[0], x[1], nil) }
+		return [][]int64{{rows, in}, {out, in}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+			return torch.Linear(s, x[0], x[1], nil)
+		}
 	},
 	"swiglu": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
 		n := rapid.Int64Range(1, 40000).Draw(t, "n")
-		return [][]int64{{n}, {n}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.SwiGLU(s, x[0], x[1]) }
+		return [][]int64{{n}, {n}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
+			return torch.SwiGLU(s, x[0], x[1])
+		}
 	},
 	"quick gelu": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
 		n := rapid.Int64Range(1, 40000).Draw(t, "n")
 		return [][]int64{{n}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.QuickGelu(s, x[0]) }
 	},
 	"cross-entropy": func(t *rapid.T) ([][]int64, func(*torch.Scope, []*torch.Tensor) *torch.Tensor) {
-		rows, size, classes := rapid.Int64Range(1, 9).Draw(t, "rows"), rapid.Int64Range(1, 5).Draw(t, "size"), rapid.SampledFrom([]int64{1, 15, 16, 333, 1024, 2500}).Draw(t, "classes")
+		rows, size, classes := rapid.Int64Range(1, 9).Draw(t, "rows"), rapid.Int64Range(1, 5).Draw(t, "size"),
+			rapid.SampledFrom([]int64{1, 15, 16, 333, 1024, 2500}).Draw(t, "classes")
 		labels := rapid.SliceOfN(rapid.Int64Range(0, classes-1), int(rows), int(rows)).Draw(t, "labels")
 		collected := rapid.Bool().Draw(t, "collected")
 		return [][]int64{{rows, size}, {classes, size}}, func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
@@ -67,7 +77,8 @@ var fusedOperations = map[string]func(t *rapid.T) ([][]int64, func(s *torch.Scop
 	},
 }
 
-// Our kernels and libtorch's operations give the same values and gradients. (checkOperations holds the kernels against the formulas.)
+// Our kernels and libtorch's operations give the same values and gradients. (checkOperations holds the kernels
+// against the formulas.)
 func TestFusedOperationsEqualTheirPlainTwins(t *testing.T) {
 	for name, draw := range fusedOperations {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +95,8 @@ func TestFusedOperationsEqualTheirPlainTwins(t *testing.T) {
 }
 
 // valueAndGradients runs an operation on fixed numbers and returns its value and the gradient of each input.
-func valueAndGradients(t *testing.T, shapes [][]int64, run func(*torch.Scope, []*torch.Tensor) *torch.Tensor, fused bool) (list [][]float64) {
+func valueAndGradients(t *testing.T, shapes [][]int64, run func(*torch.Scope, []*torch.Tensor) *torch.Tensor,
+	fused bool) (list [][]float64) {
 	defer torch.SetFused(torch.SetFused(fused))
 	do(t, func(s *torch.Scope) {
 		var leaves []*torch.Tensor
@@ -112,12 +124,14 @@ func TestFusedOperationsAtTheEnds(t *testing.T) {
 		gated := read(s, torch.SwiGLU(s, x, torch.Add(s, up, tensor(s, []float64{1}, torch.Float32, 1))))
 		defer torch.SetFused(torch.SetFused(false))
 		for i, want := range read(s, torch.QuickGelu(s, x)) {
-			if difference := fused[i] - want; difference > 1e-6*max(1, want) || difference < -1e-6*max(1, want) || difference != difference {
+			if difference := fused[i] - want; difference > 1e-6*max(1, want) || difference < -1e-6*max(1, want) ||
+				difference != difference {
 				t.Errorf("quick gelu(%g) is %g, want %g", values[i], fused[i], want)
 			}
 		}
 		for i, want := range read(s, torch.SwiGLU(s, x, torch.Add(s, up, tensor(s, []float64{1}, torch.Float32, 1)))) {
-			if difference := gated[i] - want; difference > 1e-6*max(1, want) || difference < -1e-6*max(1, want) || difference != difference {
+			if difference := gated[i] - want; difference > 1e-6*max(1, want) || difference < -1e-6*max(1, want) ||
+				difference != difference {
 				t.Errorf("silu(%g) is %g, want %g", values[i], gated[i], want)
 			}
 		}
@@ -128,7 +142,8 @@ func TestFusedOperationsAtTheEnds(t *testing.T) {
 func TestCrossEntropyAtTheEnds(t *testing.T) {
 	torchtest.NoLeaks(t)
 	inf := math.Inf(1)
-	for _, logits := range [][]float64{{-1e4, 0, 1e4}, {3e38, -3e38, 0}, {88, 89, -200}, {-inf, 0, 1}, {inf, 0, 1}, {math.NaN(), 0, 1}} {
+	for _, logits := range [][]float64{{-1e4, 0, 1e4}, {3e38, -3e38, 0}, {88, 89, -200}, {-inf, 0, 1}, {inf, 0, 1},
+		{math.NaN(), 0, 1}} {
 		for label := range int64(len(logits)) {
 			run := func(s *torch.Scope) (values []float64) {
 				head := leaf(s, logits, torch.Float32, int64(len(logits)), 1)
@@ -150,13 +165,14 @@ func TestCrossEntropyAtTheEnds(t *testing.T) {
 	}
 }
 
-// Products of our own: an inner dimension of more than one piece, and rows that do not care how many others there are, nor on how many
-// threads. The gradient of a weight with a buffer is added to what is there.
+// Products of our own: an inner dimension of more than one piece, and rows that do not care how many others there
+// are, nor on how many threads. The gradient of a weight with a buffer is added to what is there.
 func TestProducts(t *testing.T) {
 	torchtest.NoLeaks(t)
 	const rows, in, out = 130, 2300, 40
 	do(t, func(s *torch.Scope) {
-		x, dy := tensor(s, numbers(rows*in, 1), torch.Float32, rows, in), tensor(s, numbers(rows*out, 3), torch.Float32, rows, out)
+		x, dy := tensor(s, numbers(rows*in, 1), torch.Float32, rows, in),
+			tensor(s, numbers(rows*out, 3), torch.Float32, rows, out)
 		weight := leaf(s, numbers(out*in, 2), torch.Float32, out, in)
 		gradient := tensor(s, numbers(out*in, 4), torch.Float32, out, in)
 		weight.SetGrad(gradient)

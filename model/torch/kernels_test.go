@@ -12,9 +12,9 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 )
 
-// kernelErrors is how far a kernel's results and gradients may lie from those of libtorch's operations, on inputs between -2 and 2: in fp32
-// relative to the value, and absolute below 1, for what cancels is of that size; in bf16 by one place, of the value or of the terms that
-// cancel in it, for a share of the values.
+// kernelErrors is how far a kernel's results and gradients may lie from those of libtorch's operations, on inputs
+// between -2 and 2: in fp32 relative to the value, and absolute below 1, for what cancels is of that size; in bf16 by
+// one place, of the value or of the terms that cancel in it, for a share of the values.
 var kernelErrors = map[string]struct{ fp32, bf16Share, bf16Terms float64 }{
 	"rms norm":     {1e-5, 0.01, 1}, // a weight's gradient is the sum of up to 40 products
 	"add rms norm": {1e-5, 0.01, 4}, // the norm's gradient, up to 4, is rounded and then the sum's added
@@ -35,26 +35,30 @@ var rowSizes = []int64{1, 3, 64, 80, 96, 128, 333, 1000, 1024, 1025, 1032, 2049,
 var kernelCases = map[string]func(t *rapid.T) kernelCase{
 	"rms norm": func(t *rapid.T) kernelCase {
 		rows, size := rapid.Int64Range(1, 40).Draw(t, "rows"), rapid.SampledFrom(rowSizes).Draw(t, "size")
-		return kernelCase{[][]int64{{rows, size}, {size}}, func(s *torch.Scope, _ torch.Dtype, x []*torch.Tensor) []*torch.Tensor {
-			return []*torch.Tensor{torch.RMSNorm(s, x[0], x[1], 1e-3)}
-		}}
+		return kernelCase{[][]int64{{rows, size}, {size}},
+			func(s *torch.Scope, _ torch.Dtype, x []*torch.Tensor) []*torch.Tensor {
+				return []*torch.Tensor{torch.RMSNorm(s, x[0], x[1], 1e-3)}
+			}}
 	},
 	"add rms norm": func(t *rapid.T) kernelCase {
 		rows, size := rapid.Int64Range(1, 40).Draw(t, "rows"), rapid.SampledFrom(rowSizes).Draw(t, "size")
 		used := rapid.IntRange(0, 2).Draw(t, "used") // which of the two results goes on
-		return kernelCase{[][]int64{{rows, size}, {rows, size}, {size}}, func(s *torch.Scope, _ torch.Dtype, x []*torch.Tensor) []*torch.Tensor {
-			sum, normed := torch.AddRMSNorm(s, x[0], x[1], x[2], 1e-3)
-			return [][]*torch.Tensor{{sum, normed}, {sum}, {normed}}[used]
-		}}
+		return kernelCase{[][]int64{{rows, size}, {rows, size}, {size}},
+			func(s *torch.Scope, _ torch.Dtype, x []*torch.Tensor) []*torch.Tensor {
+				sum, normed := torch.AddRMSNorm(s, x[0], x[1], x[2], 1e-3)
+				return [][]*torch.Tensor{{sum, normed}, {sum}, {normed}}[used]
+			}}
 	},
 	"rotary": func(t *rapid.T) kernelCase {
-		rows, heads, half := rapid.Int64Range(1, 30).Draw(t, "rows"), rapid.Int64Range(1, 5).Draw(t, "heads"), rapid.Int64Range(1, 70).Draw(t, "half")
-		return kernelCase{[][]int64{{rows, heads, 2 * half}}, func(s *torch.Scope, dtype torch.Dtype, x []*torch.Tensor) []*torch.Tensor {
-			table := func(seed uint64) *torch.Tensor {
-				return tensor(s, numbers(int(rows*2*half), seed), dtype, rows, 1, 2*half)
-			}
-			return []*torch.Tensor{torch.Rotary(s, x[0], table(7), table(8))}
-		}}
+		rows, heads, half := rapid.Int64Range(1, 30).Draw(t, "rows"), rapid.Int64Range(1, 5).Draw(t, "heads"),
+			rapid.Int64Range(1, 70).Draw(t, "half")
+		return kernelCase{[][]int64{{rows, heads, 2 * half}},
+			func(s *torch.Scope, dtype torch.Dtype, x []*torch.Tensor) []*torch.Tensor {
+				table := func(seed uint64) *torch.Tensor {
+					return tensor(s, numbers(int(rows*2*half), seed), dtype, rows, 1, 2*half)
+				}
+				return []*torch.Tensor{torch.Rotary(s, x[0], table(7), table(8))}
+			}}
 	},
 	"swiglu": func(t *rapid.T) kernelCase {
 		n := rapid.Int64Range(1, 5000).Draw(t, "n")
@@ -72,12 +76,13 @@ var kernelCases = map[string]func(t *rapid.T) kernelCase{
 
 // kernelsOf are the kernels that an operation must have launched.
 var kernelsOf = map[string][]string{
-	"rms norm": {"rms_norm", "rms_norm_backward"}, "add rms norm": {"rms_norm", "rms_norm_backward"}, "rotary": {"rotary"},
+	"rms norm": {"rms_norm", "rms_norm_backward"}, "add rms norm": {"rms_norm", "rms_norm_backward"},
+	"rotary": {"rotary"},
 	"swiglu": {"swiglu", "swiglu_backward"}, "quick gelu": {"quick_gelu", "quick_gelu_backward"},
 }
 
-// The kernels, run on the CPU, give the values and gradients of libtorch's operations, also for inputs that do not lie end to end or
-// begin between multiples of 16 bytes, and where only some inputs train.
+// The kernels, run on the CPU, give the values and gradients of libtorch's operations, also for inputs that do not
+// lie end to end or begin between multiples of 16 bytes, and where only some inputs train.
 func TestKernelsEqualTheirPlainTwins(t *testing.T) {
 	for name, draw := range kernelCases {
 		t.Run(name, func(t *testing.T) {
@@ -91,12 +96,15 @@ func TestKernelsEqualTheirPlainTwins(t *testing.T) {
 				}
 				rapid.Check(t, func(r *rapid.T) {
 					c := draw(r)
-					sliced, trains := rapid.Bool().Draw(r, "sliced"), rapid.SliceOfN(rapid.Bool(), len(c.shapes), len(c.shapes)).Draw(r, "trains")
-					kernels, plain := c.results(t, dtype, sliced, trains, true), c.results(t, dtype, sliced, trains, false)
+					sliced, trains := rapid.Bool().Draw(r, "sliced"),
+						rapid.SliceOfN(rapid.Bool(), len(c.shapes), len(c.shapes)).Draw(r, "trains")
+					kernels, plain := c.results(t, dtype, sliced, trains, true),
+						c.results(t, dtype, sliced, trains, false)
 					for i := range kernels {
 						what := fmt.Sprintf("%v, result or gradient %d", dtype, i)
 						if dtype == torch.BFloat16 {
-							closeInBF16(r, what, kernels[i], plain[i], kernelErrors[name].bf16Share, kernelErrors[name].bf16Terms)
+							closeInBF16(r, what, kernels[i], plain[i], kernelErrors[name].bf16Share,
+								kernelErrors[name].bf16Terms)
 						} else {
 							closeInFP32(r, what, kernels[i], plain[i], kernelErrors[name].fp32)
 						}
@@ -113,7 +121,8 @@ func TestKernelsEqualTheirPlainTwins(t *testing.T) {
 }
 
 // results are the operation's results and the gradients of its leaves, in order.
-func (c kernelCase) results(t *testing.T, dtype torch.Dtype, sliced bool, trains []bool, fused bool) (list [][]float32) {
+func (c kernelCase) results(t *testing.T, dtype torch.Dtype, sliced bool, trains []bool,
+	fused bool) (list [][]float32) {
 	defer torch.SetFused(torch.SetFused(fused))
 	wide := func(s *torch.Scope, x *torch.Tensor) []float32 {
 		return torch.Read[float32](torch.To(s, x, torch.Float32))
@@ -177,8 +186,9 @@ func closeInFP32(t fatal, what string, got, want []float32, tolerance float64) {
 	}
 }
 
-// closeInBF16 allows a share of the values, and one value in any case, to be off by one place: of the value, or of a number of the size of
-// the terms that cancel in it. Differences of fp32's own size, where nearly everything cancels, are not counted.
+// closeInBF16 allows a share of the values, and one value in any case, to be off by one place: of the value, or of a
+// number of the size of the terms that cancel in it. Differences of fp32's own size, where nearly everything cancels,
+// are not counted.
 func closeInBF16(t fatal, what string, got, want []float32, share, terms float64) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -207,7 +217,8 @@ func TestKernelsLeaveEmptyTensorsAlone(t *testing.T) {
 	do(t, func(s *torch.Scope) {
 		empty := func(shape ...int64) *torch.Tensor { return torch.Zeros(s, shape, torch.BFloat16, torch.CPU) }
 		for i, y := range []*torch.Tensor{
-			torch.RMSNorm(s, empty(0, 8), empty(8), 1e-5), torch.Rotary(s, empty(0, 2, 8), empty(0, 1, 8), empty(0, 1, 8)),
+			torch.RMSNorm(s, empty(0, 8), empty(8), 1e-5),
+			torch.Rotary(s, empty(0, 2, 8), empty(0, 1, 8), empty(0, 1, 8)),
 			torch.SwiGLU(s, empty(0, 8), empty(0, 8)), torch.QuickGelu(s, empty(0, 8)),
 		} {
 			if y.Elements() != 0 {
@@ -240,7 +251,8 @@ func TestKernelsRepeat(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		c := kernelCases["add rms norm"](r)
 		trains := []bool{true, true, true}
-		first, second := c.results(t, torch.BFloat16, false, trains, true), c.results(t, torch.BFloat16, false, trains, true)
+		first, second := c.results(t, torch.BFloat16, false, trains, true),
+			c.results(t, torch.BFloat16, false, trains, true)
 		for i := range first {
 			sameBits(t, fmt.Sprintf("result or gradient %d", i), second[i], first[i])
 		}
@@ -252,13 +264,17 @@ func TestCrossEntropyKernel(t *testing.T) {
 	torchtest.Emulate(t)
 	for _, dtype := range []torch.Dtype{torch.Float32, torch.BFloat16} {
 		rapid.Check(t, func(r *rapid.T) {
-			rows, classes := rapid.IntRange(1, 20).Draw(r, "rows"), rapid.SampledFrom([]int{2, 7, 256, 2048, 2051, 5000}).Draw(r, "classes")
-			chunk, trains := rapid.Int64Range(1, 24).Draw(r, "chunk"), rapid.SliceOfN(rapid.Bool(), 2, 2).Draw(r, "trains")
+			rows, classes := rapid.IntRange(1, 20).Draw(r, "rows"),
+				rapid.SampledFrom([]int{2, 7, 256, 2048, 2051, 5000}).Draw(r, "classes")
+			chunk, trains := rapid.Int64Range(1, 24).Draw(r, "chunk"),
+				rapid.SliceOfN(rapid.Bool(), 2, 2).Draw(r, "trains")
 			labels := rapid.SliceOfN(rapid.Int64Range(0, int64(classes-1)), rows, rows).Draw(r, "labels")
 			run := func(fused bool) (list [][]float32) {
 				defer torch.SetFused(torch.SetFused(fused))
 				do(t, func(s *torch.Scope) {
-					wide := func(x *torch.Tensor) []float32 { return torch.Read[float32](torch.To(s, x, torch.Float32)) }
+					wide := func(x *torch.Tensor) []float32 {
+						return torch.Read[float32](torch.To(s, x, torch.Float32))
+					}
 					hidden := torch.Detach(s, tensor(s, numbers(rows*16, 1), dtype, int64(rows), 16), trains[0])
 					weight := torch.Detach(s, tensor(s, numbers(classes*16, 2), dtype, int64(classes), 16), trains[1])
 					sum, each := torch.CrossEntropy(s, hidden, weight, index(s, labels...), chunk)
@@ -312,13 +328,15 @@ func TestOptimizerKernelsEqualTheLoops(t *testing.T) {
 	for _, form := range adamForms {
 		for _, n := range []int{1, 3, 4, 1023, 1<<13 + 1, 1<<16 + 1030} {
 			do(t, func(s *torch.Scope) {
-				loops, kernels := newAdamRun(s, startValues(n), form[0], form[1]), newAdamRun(s, startValues(n), form[0], form[1])
+				loops, kernels := newAdamRun(s, startValues(n), form[0], form[1]),
+					newAdamRun(s, startValues(n), form[0], form[1])
 				step := func(r adamRun, step int) float64 {
 					grad := tensor(s, numbers(n, uint64(step)), form[0], int64(n))
 					total := torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU)
 					torch.SumSquares(grad, total)
 					sum := read(s, total)[0]
-					torch.AdamW(r.param, r.remainder, grad, r.m, r.v, tensor(s, []float64{float64(n)}, torch.Float64, 1), adamStep(step))
+					torch.AdamW(r.param, r.remainder, grad, r.m, r.v,
+						tensor(s, []float64{float64(n)}, torch.Float64, 1), adamStep(step))
 					return sum
 				}
 				for i := 1; i <= 2; i++ {

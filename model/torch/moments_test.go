@@ -33,7 +33,8 @@ func adamOnce(s *torch.Scope, n int, m, v, g float64, a torch.Adam) (first, seco
 		return torch.Scale(s, torch.To(s, ones(s, int64(n)), dtype), x)
 	}
 	firsts, seconds := fill(m, torch.BFloat16), fill(v, torch.BFloat16)
-	torch.AdamW(fill(0, torch.Float32), nil, fill(g, torch.Float32), firsts, seconds, torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU), a)
+	torch.AdamW(fill(0, torch.Float32), nil, fill(g, torch.Float32), firsts, seconds,
+		torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU), a)
 	return read(s, firsts), read(s, seconds)
 }
 
@@ -65,10 +66,12 @@ func TestMomentsAreRoundedWithoutBias(t *testing.T) {
 					{"first", first, x + 0.1*(0-x)}, {"second", second, math.Abs(x) * 0.999},
 				} {
 					mean, deviation := moments(row.got)
-					step := math.Exp2(max(math.Floor(math.Log2(math.Abs(row.want))), -126) - 7) // between neighbours in bf16
+					// between neighbours in bf16
+					step := math.Exp2(max(math.Floor(math.Log2(math.Abs(row.want))), -126) - 7)
 					limit := 5*deviation/math.Sqrt(n) + 1e-6*step
 					if math.Abs(mean-row.want) > limit {
-						t.Errorf("%s moment of %g: the mean is %g, want %g within %g", row.what, x, mean, row.want, limit)
+						t.Errorf("%s moment of %g: the mean is %g, want %g within %g", row.what, x, mean, row.want,
+							limit)
 					}
 					for _, v := range row.got {
 						if math.Abs(v-mean) > step {
@@ -81,16 +84,20 @@ func TestMomentsAreRoundedWithoutBias(t *testing.T) {
 	}
 }
 
-// With beta2 = 0.999 a second moment changes by an eighth of what bf16 can tell apart: rounded to the nearest it would never move.
+// With beta2 = 0.999 a second moment changes by an eighth of what bf16 can tell apart: rounded to the nearest it
+// would never move.
 func TestMomentsMoveByLessThanBF16Resolves(t *testing.T) {
 	torchtest.NoLeaks(t)
 	const n, steps = 10_000, 100
 	do(t, func(s *torch.Scope) {
 		shape := []int64{n}
-		param, m, v := torch.Zeros(s, shape, torch.Float32, torch.CPU), torch.Zeros(s, shape, torch.BFloat16, torch.CPU), torch.To(s, ones(s, n), torch.BFloat16)
-		grad, total := torch.Zeros(s, shape, torch.Float32, torch.CPU), torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU)
+		param, m, v := torch.Zeros(s, shape, torch.Float32, torch.CPU),
+			torch.Zeros(s, shape, torch.BFloat16, torch.CPU), torch.To(s, ones(s, n), torch.BFloat16)
+		grad, total := torch.Zeros(s, shape, torch.Float32, torch.CPU),
+			torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU)
 		for step := 1; step <= steps; step++ {
-			torch.AdamW(param, nil, grad, m, v, total, torch.Adam{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Step: int64(step), Seed: 1})
+			torch.AdamW(param, nil, grad, m, v, total,
+				torch.Adam{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Step: int64(step), Seed: 1})
 		}
 		mean, _ := moments(read(s, v))
 		if want := math.Pow(0.999, steps); math.Abs(mean-want) > 2e-3 {

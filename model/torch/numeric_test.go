@@ -81,7 +81,8 @@ func dot(a, b []float64) (sum float64) {
 	return sum
 }
 
-// slope is the gradient of formula's outputs, weighted by w, with respect to one of its inputs: central differences in float64.
+// slope is the gradient of formula's outputs, weighted by w, with respect to one of its inputs: central differences
+// in float64.
 func slope(formula func(x [][]float64) []float64, x [][]float64, input int, w []float64) []float64 {
 	const h = 1e-5
 	out := make([]float64, len(x[input]))

@@ -13,7 +13,8 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// nvrtc is the compiler of this machine. Without one the test is skipped, but under CI=true it fails (scripts/nvrtc.sh fetches it).
+// nvrtc is the compiler of this machine. Without one the test is skipped, but under CI=true it fails
+// (scripts/nvrtc.sh fetches it).
 func nvrtc(t *testing.T) torch.NVRTC {
 	t.Helper()
 	if _, err := torch.Open(); err != nil {
@@ -39,7 +40,8 @@ func TestKernelsCompile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"\x7fELF", "rms_norm_backward_bf16", "cross_entropy_float", "adamw_bf16_bf16", "add_partial_sums"} {
+		for _, name := range []string{"\x7fELF", "rms_norm_backward_bf16", "cross_entropy_float", "adamw_bf16_bf16",
+			"add_partial_sums"} {
 			if !bytes.Contains(cubin, []byte(name)) {
 				t.Errorf("%s: the code has no %q", arch, name)
 			}
@@ -113,13 +115,14 @@ func TestNoNVRTCIsSaid(t *testing.T) {
 	if e.CUDADevices > 0 {
 		return
 	}
-	if said := torch.LoadKernels(0); len(said) != 1 || !strings.HasPrefix(said[0], "libtorch's operations run in place of our kernels: engine: no NVRTC") {
+	if said := torch.LoadKernels(0); len(said) != 1 ||
+		!strings.HasPrefix(said[0], "libtorch's operations run in place of our kernels: engine: no NVRTC") {
 		t.Errorf("%q", said)
 	}
 }
 
-// The way to a card, up to the first launch, against a driver that has none: what is found is loaded, and then no operation passes its
-// check, because libtorch has no such card.
+// The way to a card, up to the first launch, against a driver that has none: what is found is loaded, and then no
+// operation passes its check, because libtorch has no such card.
 func TestLoadingKernels(t *testing.T) {
 	if os.Getenv("FAKE_DRIVER") != "" {
 		for _, line := range torch.LoadKernels(0) {
@@ -133,24 +136,29 @@ func TestLoadingKernels(t *testing.T) {
 	}
 	folder := t.TempDir()
 	t.Setenv("LLAVATRAIN_CACHE", folder)
-	if _, err := n.Kernels("sm_90"); err != nil { // the child finds them there: NVRTC itself asks the driver things that this one does not know
+	// the child finds them there: NVRTC itself asks the driver things that this one does not know
+	if _, err := n.Kernels("sm_90"); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("cc", "-w", "-shared", "-fPIC", "-o", filepath.Join(folder, "libcuda.so.1"), "testdata/driver/driver.c").CombinedOutput(); err != nil {
+	if out, err := exec.Command("cc", "-w", "-shared", "-fPIC", "-o", filepath.Join(folder, "libcuda.so.1"),
+		"testdata/driver/driver.c").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for missing, want := range map[string]struct {
 		lines int
 		text  string
 	}{
-		"":            {6, "libtorch's operations run in place of our kernel for cross-entropy: "},
-		"swiglu_bf16": {1, "libtorch's operations run in place of our kernels: engine: cuModuleGetFunction of swiglu_bf16: named symbol not found (500)"},
+		"": {6, "libtorch's operations run in place of our kernel for cross-entropy: "},
+		"swiglu_bf16": {1,
+			"libtorch's operations run in place of our kernels: engine: cuModuleGetFunction of swiglu_bf16: named " +
+				"symbol not found (500)"},
 	} {
 		child := exec.Command(os.Args[0], "-test.run", "^TestLoadingKernels$", "-test.v")
 		child.Env = append(os.Environ(), "FAKE_DRIVER=1", "FAKE_MISSING="+missing, "LLAVATRAIN_NVRTC="+n.Path,
 			"LD_LIBRARY_PATH="+folder+":"+os.Getenv("LD_LIBRARY_PATH"))
 		out, err := child.CombinedOutput()
-		if err != nil || strings.Count(string(out), "said: ") != want.lines || !strings.Contains(string(out), want.text) {
+		if err != nil || strings.Count(string(out), "said: ") != want.lines ||
+			!strings.Contains(string(out), want.text) {
 			t.Errorf("without %q: %v\n%s", missing, err, out)
 		}
 	}

@@ -94,7 +94,8 @@ func rotate(x, cos, sin []float64, heads, d int) []float64 {
 	return out
 }
 
-// convolve is a convolution whose stride is its kernel's size, without padding: pixels [n,c,S,S], kernel [out,c,p,p] -> [n*(S/p)^2,out].
+// convolve is a convolution whose stride is its kernel's size, without padding: pixels [n,c,S,S], kernel [out,c,p,p]
+// -> [n*(S/p)^2,out].
 func convolve(pixels, kernel []float64, n, c, size, p int) []float64 {
 	var y []float64
 	side := size / p
@@ -105,7 +106,8 @@ func convolve(pixels, kernel []float64, n, c, size, p int) []float64 {
 			for channel := range c {
 				for i := range p {
 					for j := range p {
-						sum += pixels[((picture*c+channel)*size+row*p+i)*size+column*p+j] * kernel[((o*c+channel)*p+i)*p+j]
+						sum += pixels[((picture*c+channel)*size+row*p+i)*size+column*p+j] *
+							kernel[((o*c+channel)*p+i)*p+j]
 					}
 				}
 			}
@@ -180,7 +182,8 @@ var operations = []operation{
 			return torch.IndexCopy(s, x[0], index(s, 3, 1), x[1])
 		},
 		func(x [][]float64) []float64 {
-			return append(append(take(x[0], 0, 1), take(x[1], 2, 3)...), append(take(x[0], 4, 5), take(x[1], 0, 1)...)...)
+			return append(append(take(x[0], 0, 1), take(x[1], 2, 3)...),
+				append(take(x[0], 4, 5), take(x[1], 0, 1)...)...)
 		}},
 	{"reshape", [][]int64{{2, 6}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Reshape(s, x[0], 3, -1) },
@@ -202,7 +205,8 @@ var operations = []operation{
 	{"expand", [][]int64{{1, 3}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor { return torch.Expand(s, x[0], 2, -1) },
 		func(x [][]float64) []float64 { return take(x[0], 0, 1, 2, 0, 1, 2) }},
-	{"patches and linear: a convolution", [][]int64{{2, 3, 5, 5}, {4, 3, 2, 2}}, // the fifth row and column are left over
+	// the fifth row and column are left over
+	{"patches and linear: a convolution", [][]int64{{2, 3, 5, 5}, {4, 3, 2, 2}},
 		func(s *torch.Scope, x []*torch.Tensor) *torch.Tensor {
 			return torch.Linear(s, torch.Patches(s, x[0], 2), torch.Reshape(s, x[1], 4, -1), nil)
 		},

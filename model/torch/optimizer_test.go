@@ -29,7 +29,8 @@ func adamInFloat64(p, g, m, v []float64, a torch.Adam) {
 
 // adamStep clips the gradients of adamRun, whose norm is about 510.
 func adamStep(step int) torch.Adam {
-	return torch.Adam{LR: 0.01 / float64(step), Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1, Step: int64(step), Clip: 350, Seed: 11}
+	return torch.Adam{LR: 0.01 / float64(step), Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1,
+		Step: int64(step), Clip: 350, Seed: 11}
 }
 
 // adamRun is a parameter under AdamW, its gradients being numbers(n, step).
@@ -98,7 +99,8 @@ func TestAdamWFollowsThePaper(t *testing.T) {
 	})
 }
 
-// The reference's formula with each operation rounded to fp32: the bits that runs, goldens and resumed runs have had from the start.
+// The reference's formula with each operation rounded to fp32: the bits that runs, goldens and resumed runs have had
+// from the start.
 func TestAdamWKeepsItsBits(t *testing.T) {
 	torchtest.NoLeaks(t)
 	values := startValues(adamElements)
@@ -111,8 +113,10 @@ func TestAdamWKeepsItsBits(t *testing.T) {
 		for step := 1; step <= 3; step++ {
 			a, g := adamStep(step), numbers(len(p), uint64(step))
 			scale := float32(min(1, a.Clip/(math.Sqrt(dot(g, g))+1e-6)))
-			keep, rest1, beta2, rest2 := float32(1-a.LR*a.WeightDecay), float32(1-a.Beta1), float32(a.Beta2), float32(1-a.Beta2)
-			size, correction := float32(a.LR/(1-math.Pow(a.Beta1, float64(step)))), float32(math.Sqrt(1-math.Pow(a.Beta2, float64(step))))
+			keep, rest1, beta2, rest2 := float32(1-a.LR*a.WeightDecay), float32(1-a.Beta1), float32(a.Beta2),
+				float32(1-a.Beta2)
+			size, correction := float32(a.LR/(1-math.Pow(a.Beta1, float64(step)))),
+				float32(math.Sqrt(1-math.Pow(a.Beta2, float64(step))))
 			for i := range p {
 				grad := float32(g[i]) * scale
 				m[i] += float32(rest1 * (grad - m[i]))
@@ -130,7 +134,8 @@ func TestAdamWKeepsItsBits(t *testing.T) {
 
 // adamForms are the forms of buffers that the optimizer has loops and kernels for.
 var adamForms = [][2]torch.Dtype{
-	{torch.Float32, torch.Float32}, {torch.Float32, torch.BFloat16}, {torch.BFloat16, torch.Float32}, {torch.BFloat16, torch.BFloat16},
+	{torch.Float32, torch.Float32}, {torch.Float32, torch.BFloat16}, {torch.BFloat16, torch.Float32},
+	{torch.BFloat16, torch.BFloat16},
 }
 
 func TestAdamWIsTheSameOnAnyNumberOfThreads(t *testing.T) {
@@ -153,13 +158,14 @@ func TestAdamWIsTheSameOnAnyNumberOfThreads(t *testing.T) {
 	}
 }
 
-// Our loops and libtorch's operations: those fuse some multiplications with additions, so that fp32 values differ in last places, and
-// a bf16 moment whose random bits were just enough is the neighbour.
+// Our loops and libtorch's operations: those fuse some multiplications with additions, so that fp32 values differ in
+// last places, and a bf16 moment whose random bits were just enough is the neighbour.
 func TestAdamWEqualsItsPlainTwin(t *testing.T) {
 	torchtest.NoLeaks(t)
 	for _, form := range adamForms {
 		do(t, func(s *torch.Scope) {
-			ours, plain := newAdamRun(s, startValues(adamElements), form[0], form[1]), newAdamRun(s, startValues(adamElements), form[0], form[1])
+			ours, plain := newAdamRun(s, startValues(adamElements), form[0], form[1]),
+				newAdamRun(s, startValues(adamElements), form[0], form[1])
 			ours.step(s, 1)
 			defer torch.SetFused(torch.SetFused(false))
 			plain.step(s, 1)
@@ -167,7 +173,8 @@ func TestAdamWEqualsItsPlainTwin(t *testing.T) {
 			for i := range got {
 				for k := range got[i] {
 					tolerance := 1e-6 * max(1e-2, math.Abs(float64(want[i][k]))) // 1e-2 is the size of an update
-					if difference := math.Abs(float64(got[i][k] - want[i][k])); difference > tolerance && (i == 0 || form[1] == torch.Float32) {
+					if difference := math.Abs(float64(got[i][k] - want[i][k])); difference > tolerance &&
+						(i == 0 || form[1] == torch.Float32) {
 						t.Fatalf("%v: value %d of buffer %d is %v, want %v", form, k, i, got[i][k], want[i][k])
 					}
 				}
@@ -196,7 +203,8 @@ func TestAdamWClearsTheGradientAndSkipsWhatIsNotFinite(t *testing.T) {
 						run.step(s, 1)
 						before := run.bits(s)
 						grad := tensor(s, numbers(1001, 5), form[0], 1001)
-						torch.AdamW(run.param, run.remainder, grad, run.m, run.v, tensor(s, []float64{4 + bad}, torch.Float64, 1), adamStep(2))
+						torch.AdamW(run.param, run.remainder, grad, run.m, run.v,
+							tensor(s, []float64{4 + bad}, torch.Float64, 1), adamStep(2))
 						if got := read(s, grad); slices.ContainsFunc(got, func(x float64) bool { return x != 0 }) {
 							t.Errorf("%v, total %v: the gradient is not cleared", form, 4+bad)
 						}
@@ -218,7 +226,8 @@ func TestAdamWRefusesBuffersOfOtherSizes(t *testing.T) {
 		e := fault(t, func(s *torch.Scope) {
 			buffers := []*torch.Tensor{ones(s, 8), ones(s, 8), ones(s, 8)}
 			buffers[short] = ones(s, 7)
-			torch.AdamW(ones(s, 8), nil, buffers[0], buffers[1], buffers[2], torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU), adamStep(1))
+			torch.AdamW(ones(s, 8), nil, buffers[0], buffers[1], buffers[2],
+				torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU), adamStep(1))
 		})
 		if want := "a buffer has 7 values for 8 parameters"; e.Op != "adamw" || e.Msg != want {
 			t.Errorf("%v, want %q", e, want)
@@ -237,7 +246,8 @@ func TestSplitMastersTrainAsFP32Does(t *testing.T) {
 	torchtest.NoLeaks(t)
 	for _, moments := range []torch.Dtype{torch.Float32, torch.BFloat16} {
 		do(t, func(s *torch.Scope) {
-			wide, split := newAdamRun(s, startValues(adamElements), torch.Float32, moments), newAdamRun(s, startValues(adamElements), torch.BFloat16, moments)
+			wide, split := newAdamRun(s, startValues(adamElements), torch.Float32, moments),
+				newAdamRun(s, startValues(adamElements), torch.BFloat16, moments)
 			for step := 1; step <= 6; step++ {
 				wide.step(s, step)
 				split.step(s, step)
@@ -269,10 +279,12 @@ func checkSplit(t interface {
 		n := []int64{int64(len(values))}
 		param, remainder := torch.Empty(s, n, torch.BFloat16, torch.CPU), torch.Empty(s, n, torch.Int16, torch.CPU)
 		torch.SplitMaster(torch.From(s, values, n, torch.CPU), param, remainder)
-		merged, high := torch.Read[float32](torch.MergeMaster(s, param, remainder)), torch.Read[float32](torch.To(s, param, torch.Float32))
+		merged, high := torch.Read[float32](torch.MergeMaster(s, param, remainder)),
+			torch.Read[float32](torch.To(s, param, torch.Float32))
 		for i, x := range values {
 			if math.Float32bits(merged[i]) != math.Float32bits(x) {
-				t.Fatalf("%v (%08x) comes back as %v (%08x)", x, math.Float32bits(x), merged[i], math.Float32bits(merged[i]))
+				t.Fatalf("%v (%08x) comes back as %v (%08x)", x, math.Float32bits(x), merged[i],
+					math.Float32bits(merged[i]))
 			}
 			if want := nearestBF16Away(x); math.Float32bits(high[i]) != math.Float32bits(want) {
 				t.Fatalf("the bf16 half of %v (%08x) is %v, want %v", x, math.Float32bits(x), high[i], want)
@@ -287,7 +299,8 @@ func checkSplit(t interface {
 func TestSplitMastersAreExact(t *testing.T) {
 	torchtest.NoLeaks(t)
 	var edges []float32
-	for _, high := range []uint32{0x0000, 0x0001, 0x007f, 0x0080, 0x3f7f, 0x3f80, 0x7f7e, 0x7f7f} { // zero, denormal, normal, largest
+	// zero, denormal, normal, largest
+	for _, high := range []uint32{0x0000, 0x0001, 0x007f, 0x0080, 0x3f7f, 0x3f80, 0x7f7e, 0x7f7f} {
 		for _, low := range []uint32{0x0000, 0x0001, 0x7fff, 0x8000, 0x8001, 0xffff} { // below, at and above halfway
 			for _, sign := range []uint32{0, 1 << 31} {
 				edges = append(edges, math.Float32frombits(sign|high<<16|low))

@@ -56,7 +56,8 @@ func TestProfile(t *testing.T) {
 	}
 	total, self := sumOf(events, "aten::layer_norm")
 	if self <= 0 || self != total-inside["aten::layer_norm"] {
-		t.Errorf("aten::layer_norm took %v, %v of it itself; what it called took %v", total, self, inside["aten::layer_norm"])
+		t.Errorf("aten::layer_norm took %v, %v of it itself; what it called took %v", total, self,
+			inside["aten::layer_norm"])
 	}
 }
 
@@ -81,21 +82,27 @@ func TestProfileNamesOurKernels(t *testing.T) {
 		return torch.Detach(s, tensor(s, numbers(int(n), 3), torch.Float32, shape...), true)
 	}
 	for name, run := range map[string]func(s *torch.Scope) *torch.Tensor{
-		"rms_norm": func(s *torch.Scope) *torch.Tensor { return torch.RMSNorm(s, leaf(s, positions, 8), leaf(s, 8), 1e-6) },
+		"rms_norm": func(s *torch.Scope) *torch.Tensor {
+			return torch.RMSNorm(s, leaf(s, positions, 8), leaf(s, 8), 1e-6)
+		},
 		"swiglu": func(s *torch.Scope) *torch.Tensor {
 			return torch.SwiGLU(s, leaf(s, positions, 8), leaf(s, positions, 8))
 		},
 		"quick_gelu": func(s *torch.Scope) *torch.Tensor { return torch.QuickGelu(s, leaf(s, positions, 8)) },
-		"dropout":    func(s *torch.Scope) *torch.Tensor { return torch.Dropout(s, leaf(s, positions, 8), 0.5, keys, starts) },
+		"dropout": func(s *torch.Scope) *torch.Tensor {
+			return torch.Dropout(s, leaf(s, positions, 8), 0.5, keys, starts)
+		},
 		"rotary": func(s *torch.Scope) *torch.Tensor {
-			return torch.Rotary(s, leaf(s, positions, 2, 8), torch.Ones(s, []int64{positions, 1, 8}, torch.Float32, torch.CPU), torch.Ones(s, []int64{positions, 1, 8}, torch.Float32, torch.CPU))
+			return torch.Rotary(s, leaf(s, positions, 2, 8), torch.Ones(s, []int64{positions, 1, 8}, torch.Float32,
+				torch.CPU), torch.Ones(s, []int64{positions, 1, 8}, torch.Float32, torch.CPU))
 		},
 		"attention": func(s *torch.Scope) *torch.Tensor {
 			q := leaf(s, positions, 2, 8)
 			return torch.Attention(s, q, q, q, starts, true)
 		},
 		"cross_entropy": func(s *torch.Scope) *torch.Tensor {
-			sum, _ := torch.CrossEntropy(s, leaf(s, positions, 8), leaf(s, 5, 8), torch.From(s, []int64{0, 1, 2, 3}, []int64{positions}, torch.CPU), 2)
+			sum, _ := torch.CrossEntropy(s, leaf(s, positions, 8), leaf(s, 5, 8),
+				torch.From(s, []int64{0, 1, 2, 3}, []int64{positions}, torch.CPU), 2)
 			return sum
 		},
 	} {
@@ -116,7 +123,8 @@ func TestProfileNamesOurKernels(t *testing.T) {
 		}
 	}
 	events := profiled(t, func(s *torch.Scope) {
-		p, g, m, v := leaf(s, 8), leaf(s, 8), torch.Zeros(s, []int64{8}, torch.Float32, torch.CPU), torch.Zeros(s, []int64{8}, torch.Float32, torch.CPU)
+		p, g, m, v := leaf(s, 8), leaf(s, 8), torch.Zeros(s, []int64{8}, torch.Float32, torch.CPU),
+			torch.Zeros(s, []int64{8}, torch.Float32, torch.CPU)
 		total := torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU)
 		torch.SumSquares(g, total)
 		torch.AdamW(p, nil, g, m, v, total, torch.Adam{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Step: 1})

@@ -32,8 +32,10 @@ func TestDoReturnsAnEngineFailureAndFreesEverything(t *testing.T) {
 		message string
 		f       func(s *torch.Scope)
 	}{
-		{"add", "must match the size", func(s *torch.Scope) { torch.Add(s, ones(s, 2), ones(s, 3)) }},       // through gotch
-		{"swiglu", "must match the size", func(s *torch.Scope) { torch.SwiGLU(s, ones(s, 2), ones(s, 3)) }}, // through the shim
+		// through gotch
+		{"add", "must match the size", func(s *torch.Scope) { torch.Add(s, ones(s, 2), ones(s, 3)) }},
+		// through the shim
+		{"swiglu", "must match the size", func(s *torch.Scope) { torch.SwiGLU(s, ones(s, 2), ones(s, 3)) }},
 		{"embedding", "out of range", func(s *torch.Scope) { torch.Embedding(s, ones(s, 2, 2), index(s, 2)) }},
 	} {
 		before := torch.Live()
@@ -181,7 +183,9 @@ func TestConcurrentDosDoNotMix(t *testing.T) {
 				var err error
 				switch worker % 4 {
 				case 0: // fails, with sizes that only this worker uses
-					err = mixedUp(torch.Do(func(s *torch.Scope) { torch.Reshape(s, ones(s, int64(worker+100)), int64(round+1000)) }), fmt.Sprintf("%d", round+1000), fmt.Sprintf("%d", worker+100))
+					err = mixedUp(torch.Do(func(s *torch.Scope) {
+						torch.Reshape(s, ones(s, int64(worker+100)), int64(round+1000))
+					}), fmt.Sprintf("%d", round+1000), fmt.Sprintf("%d", worker+100))
 				case 1, 2:
 					err = torch.Do(func(s *torch.Scope) { checkGradMode(worker%4 == 1) })
 				case 3:

@@ -20,7 +20,8 @@ func roundTrip[E torch.Element](t *testing.T, dtype torch.Dtype, values ...E) {
 	shape := []int64{2, int64(len(values)) / 2}
 	do(t, func(s *torch.Scope) {
 		x := torch.From(s, values, shape, torch.CPU)
-		if x.Dtype() != dtype || x.Device() != torch.CPU || !slices.Equal(x.Shape(), shape) || x.Elements() != int64(len(values)) {
+		if x.Dtype() != dtype || x.Device() != torch.CPU || !slices.Equal(x.Shape(), shape) ||
+			x.Elements() != int64(len(values)) {
 			t.Errorf("from %T: %v %v on %v", values, x.Dtype(), x.Shape(), x.Device())
 		}
 		clear(values[:1]) // the tensor has a copy
@@ -43,7 +44,8 @@ func TestSlicesRoundTrip(t *testing.T) {
 func TestBytesRoundTripInEveryDtype(t *testing.T) {
 	torchtest.NoLeaks(t)
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, dtype := range []torch.Dtype{torch.Uint8, torch.Int16, torch.Int32, torch.Int64, torch.Float16, torch.Float32, torch.Float64, torch.Bool, torch.BFloat16} {
+	for _, dtype := range []torch.Dtype{torch.Uint8, torch.Int16, torch.Int32, torch.Int64, torch.Float16,
+		torch.Float32, torch.Float64, torch.Bool, torch.BFloat16} {
 		t.Run(dtype.String(), func(t *testing.T) {
 			data := make([]byte, 6*dtype.Size())
 			for i := range data {
@@ -58,7 +60,8 @@ func TestBytesRoundTripInEveryDtype(t *testing.T) {
 				if got := x.Bytes(); !bytes.Equal(got, data) {
 					t.Errorf("bytes %x, want %x", got, data)
 				}
-				if z := torch.Zeros(s, []int64{3, 2}, dtype, torch.CPU); !bytes.Equal(z.Bytes(), make([]byte, len(data))) {
+				if z := torch.Zeros(s, []int64{3, 2}, dtype, torch.CPU); !bytes.Equal(z.Bytes(),
+					make([]byte, len(data))) {
 					t.Errorf("zeros are %x", z.Bytes())
 				}
 				x.Zero()
@@ -96,7 +99,8 @@ func TestEmptyAndScalarShapes(t *testing.T) {
 		if len(one.Shape()) != 0 || one.Elements() != 1 || torch.Read[float32](one)[0] != 7 {
 			t.Errorf("scalar has shape %v", one.Shape())
 		}
-		if got := torch.Read[float32](torch.Ones(s, []int64{2}, torch.Float32, torch.CPU)); !slices.Equal(got, []float32{1, 1}) {
+		if got := torch.Read[float32](torch.Ones(s, []int64{2}, torch.Float32, torch.CPU)); !slices.Equal(got,
+			[]float32{1, 1}) {
 			t.Errorf("ones are %v", got)
 		}
 	})
@@ -110,7 +114,8 @@ func nearestBF16(x float32) float32 {
 
 func TestConversionToBF16RoundsToNearestEven(t *testing.T) {
 	torchtest.NoLeaks(t)
-	values := []float32{0, 1, 1 + 0x1p-8, 1 + 3*0x1p-8, -1 - 0x1p-8, 1 + 0x1p-8 + 0x1p-20, 0x1p-133, 1e-40, math.MaxFloat32, float32(math.Inf(-1))}
+	values := []float32{0, 1, 1 + 0x1p-8, 1 + 3*0x1p-8, -1 - 0x1p-8, 1 + 0x1p-8 + 0x1p-20, 0x1p-133, 1e-40,
+		math.MaxFloat32, float32(math.Inf(-1))}
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 1000 {
 		values = append(values, float32(random.NormFloat64()))
@@ -121,7 +126,8 @@ func TestConversionToBF16RoundsToNearestEven(t *testing.T) {
 		copied, set := torch.Empty(s, n, torch.BFloat16, torch.CPU), torch.Empty(s, n, torch.BFloat16, torch.CPU)
 		copied.Copy(wide)
 		set.SetBytes(wide.Bytes(), torch.Float32, n)
-		for what, narrow := range map[string]*torch.Tensor{"To": torch.To(s, wide, torch.BFloat16), "Copy": copied, "SetBytes": set} {
+		for what, narrow := range map[string]*torch.Tensor{"To": torch.To(s, wide, torch.BFloat16), "Copy": copied,
+			"SetBytes": set} {
 			for i, x := range read(s, narrow) {
 				if want := nearestBF16(values[i]); float32(x) != want {
 					t.Fatalf("%s: %v becomes %v, want %v", what, values[i], x, want)
@@ -134,7 +140,8 @@ func TestConversionToBF16RoundsToNearestEven(t *testing.T) {
 func TestConversionToFP16(t *testing.T) {
 	torchtest.NoLeaks(t)
 	for _, c := range []struct{ value, want float64 }{
-		{1, 1}, {65504, 65504}, {65519, 65504}, {65520, math.Inf(1)}, {1 + 0x1p-11, 1}, {1 + 3*0x1p-11, 1 + 0x1p-9}, {0x1p-24, 0x1p-24}, {0x1p-26, 0},
+		{1, 1}, {65504, 65504}, {65519, 65504}, {65520, math.Inf(1)}, {1 + 0x1p-11, 1}, {1 + 3*0x1p-11, 1 + 0x1p-9},
+		{0x1p-24, 0x1p-24}, {0x1p-26, 0},
 	} {
 		do(t, func(s *torch.Scope) {
 			if got := read(s, tensor(s, []float64{c.value}, torch.Float16, 1))[0]; got != c.want {
@@ -150,18 +157,24 @@ func TestWrongSizesAndDtypesAreErrors(t *testing.T) {
 		op, message string
 		f           func(s *torch.Scope)
 	}{
-		{"from", "3 values for shape [2 2]", func(s *torch.Scope) { torch.From(s, []int64{1, 2, 3}, []int64{2, 2}, torch.CPU) }},
-		{"read", "the tensor holds fp32, not i64", func(s *torch.Scope) { torch.Read[int64](torch.Ones(s, []int64{2}, torch.Float32, torch.CPU)) }},
+		{"from", "3 values for shape [2 2]", func(s *torch.Scope) {
+			torch.From(s, []int64{1, 2, 3}, []int64{2, 2}, torch.CPU)
+		}},
+		{"read", "the tensor holds fp32, not i64",
+			func(s *torch.Scope) { torch.Read[int64](torch.Ones(s, []int64{2}, torch.Float32, torch.CPU)) }},
 		{"set bytes", "2 values for shape [3]", func(s *torch.Scope) {
 			torch.Zeros(s, []int64{3}, torch.BFloat16, torch.CPU).SetBytes(make([]byte, 4), torch.BFloat16, []int64{3})
 		}},
 		{"set bytes", "", func(s *torch.Scope) {
 			torch.Zeros(s, []int64{3}, torch.Float32, torch.CPU).SetBytes(make([]byte, 8), torch.Float32, []int64{2})
 		}},
-		{"describe", "9 dimensions", func(s *torch.Scope) { torch.Zeros(s, make([]int64, 9), torch.Float32, torch.CPU).Shape() }},
+		{"describe", "9 dimensions", func(s *torch.Scope) {
+			torch.Zeros(s, make([]int64, 9), torch.Float32, torch.CPU).Shape()
+		}},
 	} {
 		var fault *torch.Error
-		if err := torch.Do(c.f); !errors.As(err, &fault) || fault.Op != c.op || !strings.Contains(fault.Msg, c.message) {
+		if err := torch.Do(c.f); !errors.As(err, &fault) || fault.Op != c.op ||
+			!strings.Contains(fault.Msg, c.message) {
 			t.Errorf("%v, want an error of %s that says %q", err, c.op, c.message)
 		}
 	}

@@ -15,7 +15,8 @@ func windowAttention(q, k, v []float64, heads, groups, d int, starts []int64, wi
 			first := max(int(starts[sample]), t-window+1)
 			part := func(x []float64, rows int) []float64 { return x[first*rows*d : (t+1)*rows*d] }
 			seen := int64(t + 1 - first)
-			alone := softmaxAttention(part(q, heads), part(k, groups), part(v, groups), heads, groups, d, []int64{0, seen}, true)
+			alone := softmaxAttention(part(q, heads), part(k, groups), part(v, groups), heads, groups, d,
+				[]int64{0, seen}, true)
 			out = append(out, alone[len(alone)-heads*d:]...)
 		}
 	}
