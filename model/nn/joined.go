@@ -6,22 +6,23 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Joined is linear maps of one input that lie below each other in memory, so that one matrix product serves them all. Each keeps its
-// name and its tensors, which are parts of the joined ones.
+// Joined is linear maps of the same input that are fused: one matrix, stacked by rows, so that a single matrix
+// product computes them all. Each keeps its name and its tensors, which are views of the joined ones.
 type Joined struct {
 	linears      []*Linear
-	weight, bias *torch.Tensor // [sum of out,in] and [sum of out], owned; nil where they are not alike
+	weight, bias *torch.Tensor // [sum of out,in] and [sum of out], owned; nil if the maps cannot be fused
 }
 
-// NewJoined says, before Params.Place, that maps of one input shall lie together. They can where all of them train or none does.
+// NewJoined requests, before Params.Place, that maps of the same input be fused. They are if all of them train or
+// none does.
 func NewJoined(linears ...*Linear) *Joined {
 	j, ps := &Joined{linears: linears}, linears[0].path.params
 	ps.joins = append(ps.joins, j)
 	return j
 }
 
-// Tensors are the joined weight [sum of out,in] and bias [sum of out], nil without; ok is false where the maps do not lie together. What
-// adapters add is not in them.
+// Tensors returns the joined weight [sum of out,in] and bias [sum of out], nil without biases; ok is false if the
+// maps are not fused. They do not include what adapters add.
 func (j *Joined) Tensors() (weight, bias *torch.Tensor, ok bool) {
 	return j.weight, j.bias, j.weight != nil && (j.bias != nil || j.linears[0].bias == nil)
 }
@@ -43,7 +44,8 @@ func (j *Joined) biases() (list []*Param) {
 	return list
 }
 
-// place makes the joined tensors of maps whose trainable parameters have their place, and gives frozen ones theirs.
+// place makes the joined tensors: views of the group's buffers for trainable parameters, which have their offsets
+// already, and new memory for frozen ones.
 func (j *Joined) place(s *torch.Scope, device torch.Device, dtype torch.Dtype) {
 	j.weight = joinParams(s, j.weights(), device, dtype)
 	j.bias = joinParams(s, j.biases(), device, dtype)
@@ -56,7 +58,8 @@ func joinParams(s *torch.Scope, list []*Param, device torch.Device, dtype torch.
 	shape, elements := slices.Clone(list[0].Shape), int64(0)
 	shape[0] = 0
 	for _, p := range list {
-		if p.Trainable != list[0].Trainable || p.group != list[0].group || p.group != nil && p.offset != list[0].offset+elements {
+		if p.Trainable != list[0].Trainable || p.group != list[0].group ||
+			p.group != nil && p.offset != list[0].offset+elements {
 			return nil
 		}
 		shape[0], elements = shape[0]+p.Shape[0], elements+p.Elements()

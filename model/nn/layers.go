@@ -6,7 +6,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Linear is x W^T + b, and what an adapter adds.
+// Linear is x W^T + b, plus the output of an adapter if there is one.
 type Linear struct {
 	path    Path
 	weight  *Param   // [out,in]
@@ -14,7 +14,7 @@ type Linear struct {
 	adapter *adapter // or nil
 }
 
-// NewLinear declares a weight, and a bias when wanted, that both start from init.
+// NewLinear declares a weight, and a bias if wanted. init initialises the weight, and the bias as biasInit says.
 func NewLinear(p Path, in, out int64, bias bool, init Init) *Linear {
 	l := &Linear{path: p, weight: p.Param("weight", init, out, in)}
 	if bias {
@@ -24,7 +24,7 @@ func NewLinear(p Path, in, out int64, bias bool, init Init) *Linear {
 	return l
 }
 
-// biasInit is like the weight beside a uniform one (PyTorch's Linear), and zero otherwise (transformers).
+// biasInit is the weight's initialisation if that is uniform (PyTorch's Linear), and zero otherwise (transformers).
 func biasInit(weight Init) Init {
 	if weight.Kind == "uniform" {
 		return weight
@@ -32,13 +32,14 @@ func biasInit(weight Init) Init {
 	return Init{Kind: "zeros"}
 }
 
-// LinearInit is PyTorch's initialisation of a Linear: uniform in ±1/sqrt(fan_in), weight and bias (torch.nn.Linear.reset_parameters).
+// LinearInit is PyTorch's initialisation of a Linear: uniform in ±1/sqrt(fan_in), weight and bias
+// (torch.nn.Linear.reset_parameters).
 func LinearInit(in int64) Init { return Init{"uniform", 1 / math.Sqrt(float64(in))} }
 
 // XavierInit is torch.nn.init.xavier_uniform_ for the weight and zero for the bias.
 func XavierInit(in, out int64) Init { return Init{"xavier", math.Sqrt(6 / float64(in+out))} }
 
-// Forward maps [R,in] to [R,out]. keys are those of the rows, for the adapter's dropout.
+// Forward maps [R,in] to [R,out]. keys are for the adapter's dropout.
 func (l *Linear) Forward(s *torch.Scope, x *torch.Tensor, keys DropoutKeys) *torch.Tensor {
 	var bias *torch.Tensor
 	if l.bias != nil {
@@ -73,7 +74,7 @@ func NewRMSNorm(p Path, size int64, eps float64) *RMSNorm {
 	return n
 }
 
-// Weight is the factors [D].
+// Weight is the factors [D] of the normalised values.
 func (n *RMSNorm) Weight() *torch.Tensor { return n.weight.tensor }
 
 // Forward keeps the shape [R,D].
@@ -104,7 +105,7 @@ func (n *LayerNorm) Forward(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 	return torch.LayerNorm(s, x, n.weight.tensor, n.bias.tensor, n.eps)
 }
 
-// Embedding is a table of rows.
+// Embedding is a table with one row for each id.
 type Embedding struct{ weight *Param } // [V,D]
 
 // NewEmbedding declares a table.
@@ -112,7 +113,7 @@ func NewEmbedding(p Path, rows, size int64, init Init) *Embedding {
 	return &Embedding{p.Param("weight", init, rows, size)}
 }
 
-// Forward looks ids [T] up: [T,D].
+// Forward looks up ids [T]: [T,D].
 func (e *Embedding) Forward(s *torch.Scope, ids *torch.Tensor) *torch.Tensor {
 	return torch.Embedding(s, e.weight.tensor, ids)
 }

@@ -6,22 +6,22 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// LoRA is the settings of an adapter: beside a frozen linear map it adds alpha/rank B A dropout(x) (Hu et al. 2021, "LoRA: Low-Rank
-// Adaptation of Large Language Models").
+// LoRA is the settings of an adapter, which adds alpha/rank B A dropout(x) to the output of a frozen linear map (Hu
+// et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models").
 type LoRA struct {
 	Rank           int64
 	Alpha, Dropout float64
 }
 
-// adapter is A [r,in], which starts uniform in ±1/sqrt(in), and B [out,r], which starts at zero, as in PEFT.
+// adapter is A [r,in], initialised uniformly in ±1/sqrt(in), and B [out,r], initialised to zero, as in PEFT.
 type adapter struct {
 	LoRA
 	a, b *Param
-	key  uint64 // of the map: each has masks of its own
+	key  uint64 // of the map's name, so that maps have different dropout masks
 }
 
-// DropoutKeys says what dropout depends on: rows Starts[k] to Starts[k+1] draw from Keys[k]. Without Starts each key
-// has the same number of rows. Without Keys nothing is dropped.
+// DropoutKeys are the random keys of dropout: the mask of rows Starts[k] to Starts[k+1] follows from Keys[k]. Without
+// Starts each key has the same number of rows. Without Keys nothing is dropped.
 type DropoutKeys struct {
 	Keys   []uint64 // [n]
 	Starts []int64  // [n+1]
@@ -40,7 +40,7 @@ func (ps *Params) Linears(part string) (list []*Linear) {
 // Name is the map's place in the model, such as model.layers.0.self_attn.q_proj.
 func (l *Linear) Name() string { return strings.TrimSuffix(l.path.prefix, ".") }
 
-// Adapt declares an adapter beside the map, before Params.Place.
+// Adapt declares an adapter for the map, before Params.Place.
 func (l *Linear) Adapt(settings LoRA) {
 	out, in := l.weight.Shape[0], l.weight.Shape[1]
 	a := &adapter{LoRA: settings, key: hash(l.Name())}
@@ -58,7 +58,7 @@ func (l *Linear) Adapter() (LoRA, bool) {
 	return l.adapter.LoRA, true
 }
 
-// Drops says whether the map's adapter drops anything by these keys.
+// Drops says whether the map's adapter drops anything with these keys.
 func (l *Linear) Drops(keys DropoutKeys) bool {
 	return l.adapter != nil && l.adapter.Dropout > 0 && len(keys.Keys) > 0
 }
@@ -86,13 +86,14 @@ func (a *adapter) drop(s *torch.Scope, x *torch.Tensor, keys DropoutKeys) *torch
 	return torch.Dropout(s, x, a.Dropout, own, starts)
 }
 
-// Merge adds the adapter to the weight, alpha/rank B A in fp32, and takes it away.
+// Merge adds the adapter, alpha/rank B A in fp32, to the weight and removes it.
 func (l *Linear) Merge(s *torch.Scope) {
 	a := l.adapter
 	if a == nil {
 		return
 	}
-	change := torch.MatMul(s, torch.To(s, a.b.Value(s), torch.Float32), torch.To(s, a.a.Value(s), torch.Float32)) // [out,in]
+	// [out,in]
+	change := torch.MatMul(s, torch.To(s, a.b.Value(s), torch.Float32), torch.To(s, a.a.Value(s), torch.Float32))
 	weight := torch.To(s, l.weight.tensor, torch.Float32)
 	l.weight.tensor.Copy(torch.Add(s, weight, torch.Scale(s, change, a.Alpha/float64(a.Rank))))
 	l.adapter = nil

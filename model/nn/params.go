@@ -1,10 +1,12 @@
 // Package nn holds the layers that models are made of, their parameters, and the loop over layers.
 //
-//  1. A model declares its parameters: each layer's constructor takes a Path and names what it needs. Nothing is allocated yet.
-//  2. The caller decides which parameters train (Params.Select), then Params.Place allocates: trainable ones as views of a few flat
-//     buffers with flat gradients, frozen ones on their own without any gradient.
+//  1. A model declares its parameters: each layer's constructor takes a Path and declares what it needs. Nothing is
+//     allocated yet.
+//  2. The caller decides which parameters train (Params.Select), then Params.Place allocates them: trainable ones as
+//     views of a few flat buffers with flat gradients, frozen ones separately and without gradients.
 //  3. Values come from files (Param.Load) or from the layer's initialisation (Param.Initialise).
-//  4. Layers compute over flat rows [R,D]; Stack runs a list of them, and its Tape brings gradients back, with or without recomputation.
+//  4. Layers compute over flat rows [R,D]; Run passes rows through a list of them, and its Tape takes gradients back,
+//     with or without recomputation.
 package nn
 
 import (
@@ -15,13 +17,13 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Init is how a parameter starts when no file gives its value.
+// Init is how a parameter is initialised if its value is in no file.
 type Init struct {
-	Kind  string  // "normal", "uniform", "xavier" (uniform, but for a bias of zero), "ones" or "zeros"
+	Kind  string  // "normal", "uniform", "xavier" (uniform, but biases are zero), "ones" or "zeros"
 	Scale float64 // standard deviation, or bound
 }
 
-// Param is a named leaf: the unit of loading, freezing, saving.
+// Param is a named leaf: the unit of loading, freezing and saving.
 type Param struct {
 	Name  string // as in Hugging Face or LLaVA checkpoints
 	Part  string // vision, projector or language
@@ -29,7 +31,7 @@ type Param struct {
 	Init  Init
 	Norm  bool // the weight or bias of a normalisation
 
-	Adapter bool // beside a frozen weight; its files hold it only after it was trained
+	Adapter bool // A or B of a LoRA adapter; in a file only after training
 
 	Trainable bool
 	Decay     bool // whether weight decay applies
@@ -52,14 +54,14 @@ func (p *Param) Elements() int64 {
 // Tensor is the value that layers compute with.
 func (p *Param) Tensor() *torch.Tensor { return p.tensor }
 
-// Group is the trainable parameters of one (part, decay): one flat buffer, one flat gradient.
+// Group is the trainable parameters with the same part and decay: one flat buffer, one flat gradient.
 type Group struct {
 	Part      string
 	Decay     bool
 	Params    []*Param
 	Data      *torch.Tensor // [n] in the training dtype
 	Grad      *torch.Tensor // [n] the same dtype
-	Remainder *torch.Tensor // [n] i16 when the dtype is bf16, else nil: with Data the exact fp32 master
+	Remainder *torch.Tensor // [n] i16 if the dtype is bf16, else nil: with Data it gives the exact fp32 master
 }
 
 // Elements is the length of the flat buffers.
@@ -89,7 +91,7 @@ func NewParams() *Params { return &Params{byName: map[string]*Param{}} }
 // All lists the parameters in the order of their declaration.
 func (ps *Params) All() []*Param { return ps.list }
 
-// Get finds a parameter by its name.
+// Get finds a parameter by name.
 func (ps *Params) Get(name string) (*Param, bool) {
 	p, ok := ps.byName[name]
 	return p, ok
@@ -98,14 +100,14 @@ func (ps *Params) Get(name string) (*Param, bool) {
 // Groups are the flat buffers of the trainable parameters, in order of first declaration.
 func (ps *Params) Groups() []*Group { return ps.groups }
 
-// Dtype and Device are where Place put the parameters.
+// Dtype is the dtype in which Place put the parameters.
 func (ps *Params) Dtype() torch.Dtype { return ps.dtype }
 
-// Device is where Place put the parameters.
+// Device is the device on which Place put the parameters.
 func (ps *Params) Device() torch.Device { return ps.device }
 
-// Select marks what trains, before Place. Decay is off for normalisations and for names that contain "bias", as in the original
-// (LLaVATrainer.create_optimizer).
+// Select chooses the parameters that train, before Place. Weight decay is off for normalisations and for names that
+// contain "bias", as in the original (LLaVATrainer.create_optimizer).
 func (ps *Params) Select(trains func(p *Param) bool) {
 	for _, p := range ps.list {
 		p.Trainable = trains(p)
@@ -113,7 +115,7 @@ func (ps *Params) Select(trains func(p *Param) bool) {
 	}
 }
 
-// Place allocates every parameter on a device in a dtype. Values are undefined until loaded or initialised.
+// Place allocates every parameter on the device in the dtype. Values are undefined until loaded or initialised.
 func (ps *Params) Place(device torch.Device, dtype torch.Dtype) error {
 	ps.device, ps.dtype = device, dtype
 	for _, p := range ps.list {
@@ -184,7 +186,8 @@ func freeAll(tensors ...*torch.Tensor) {
 	}
 }
 
-// Load sets the value from little-endian bytes of the parameter's shape. A bf16 trainable parameter keeps an fp32 value exactly.
+// Load sets the value from little-endian data of the given dtype in the parameter's shape. A trainable bf16 parameter
+// keeps an fp32 value exactly.
 func (p *Param) Load(s *torch.Scope, data []byte, dtype torch.Dtype) {
 	if p.remainder == nil {
 		p.tensor.SetBytes(data, dtype, p.Shape)
@@ -195,7 +198,8 @@ func (p *Param) Load(s *torch.Scope, data []byte, dtype torch.Dtype) {
 	torch.SplitMaster(master, p.tensor, p.remainder)
 }
 
-// Value is what Load takes back: fp32 for trainable parameters, exact also where they compute in bf16; the stored dtype for frozen ones.
+// Value is the value in a form that Load restores exactly: fp32 for trainable parameters, even if they compute in
+// bf16; the stored dtype for frozen ones.
 func (p *Param) Value(s *torch.Scope) *torch.Tensor {
 	if p.remainder != nil {
 		return torch.MergeMaster(s, p.tensor, p.remainder)
@@ -211,7 +215,7 @@ func (p *Param) Gradient(s *torch.Scope) *torch.Tensor {
 	return torch.LeafView(s, p.group.Grad, p.offset, p.Shape)
 }
 
-// Initialise fills the parameter from its Init. The value depends on seed and name alone.
+// Initialise fills the parameter from its Init. The values depend only on seed, name, Init and shape.
 func (p *Param) Initialise(s *torch.Scope, seed uint64) {
 	p.Load(s, p.Initial(s, seed).Bytes(), torch.Float32)
 }
@@ -239,27 +243,27 @@ func hash(text string) uint64 {
 	return h
 }
 
-// Path is a place in the tree of names, given to layer constructors.
+// Path is a node in the tree of parameter names, passed to layer constructors.
 type Path struct {
 	params *Params
 	part   string
 	prefix string
 }
 
-// Root starts the names of one part of a model; prefix is put before every name, with its dot.
+// Root is the root of the names of one part of a model; prefix begins every name and includes its final dot.
 func (ps *Params) Root(part, prefix string) Path { return Path{ps, part, prefix} }
 
-// Sub goes one level down.
+// Sub is the node one level down.
 func (p Path) Sub(name string) Path { return Path{p.params, p.part, p.prefix + name + "."} }
 
-// Layer is the i-th of a list.
+// Layer is the node of the i-th layer of a list.
 func (p Path) Layer(name string, i int) Path { return p.Sub(name).Sub(fmt.Sprint(i)) }
 
-// Param declares a parameter here.
+// Param declares a parameter at this node.
 func (p Path) Param(name string, init Init, shape ...int64) *Param {
 	param := &Param{Name: p.prefix + name, Part: p.part, Shape: shape, Init: init}
 	if _, twice := p.params.byName[param.Name]; twice {
-		panic("parameter declared twice: " + param.Name) // a fault of the model's code
+		panic("parameter declared twice: " + param.Name) // a bug in the model's code
 	}
 	p.params.list = append(p.params.list, param)
 	p.params.byName[param.Name] = param

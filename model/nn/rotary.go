@@ -6,13 +6,14 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Rotary is the table of rotary position embeddings: position p turns pair i by p times the pair's frequency (Su et al. 2021).
+// Rotary is the table of rotary position embeddings: position p rotates pair i by p times the pair's frequency (Su et
+// al. 2021).
 type Rotary struct {
 	cos, sin *torch.Tensor // [positions,1,d], owned, fp32
 }
 
-// Frequencies are theta^(-2i/d) for the d/2 pairs of a head, in radians a position. Each step is rounded to fp32 as in transformers: at
-// position 4096 an angle of one rounding less would be off by 2e-4.
+// Frequencies are theta^(-2i/d) for the d/2 pairs of a head, in radians a position. Each step is rounded to fp32 as
+// in transformers: with one rounding less, an angle at position 4096 would be off by 2e-4.
 func Frequencies(headDim int64, theta float64) []float32 {
 	list := make([]float32, headDim/2)
 	for i := range list {

@@ -17,23 +17,24 @@ import (
 	"unsafe"
 )
 
-// Engine is what was found when the engine was opened.
+// Engine describes the engine as Open found it.
 type Engine struct {
 	Version      string // of the libtorch in use
 	BuiltAgainst string // of the headers this binary was compiled with
 	Path         string // of libtorch_cpu.so
 	CUDADevices  int
-	WhyNoCUDA    string // "" when there is a card
-	Config       string // the engine's own description: compiler, BLAS, CPU capability
+	WhyNoCUDA    string // "" if there is a GPU
+	Config       string // libtorch's description of its build: compiler, BLAS, CPU capability
 }
 
-// ErrEngine wraps every failure to find or use the engine or a device.
+// ErrEngine is wrapped by every failure to find or use the engine or a device.
 var ErrEngine = errors.New("engine")
 
 var opened = sync.OnceValues(openEngine)
 
-// Open loads the CUDA half of libtorch when it lies beside the CPU half, and checks that the engine is of the version that this binary
-// was built against. It must run before any tensor is made; later calls return the first one's answer.
+// Open loads the CUDA half of libtorch if it is in the same folder as the CPU half, and checks that the engine's
+// version is the one this binary was built against. It must be called before any tensor is made; later calls return
+// the first one's result.
 func Open() (Engine, error) { return opened() }
 
 func openEngine() (Engine, error) {
@@ -43,7 +44,8 @@ func openEngine() (Engine, error) {
 	e.Path = loadedLibrary("libtorch_cpu.so")
 	setDefaultEnv("CUBLAS_WORKSPACE_CONFIG", ":4096:8") // deterministic cuBLAS; read when CUDA starts
 	setDefaultEnv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-	setDefaultEnv("DISABLE_ADDMM_CUDA_LT", "1") // cuBLASLt searches its kernels anew for each linear map with a bias: 0.1 ms of the host each
+	// cuBLASLt repeats its search for a kernel at every linear map with a bias, 0.1 ms of host time each.
+	setDefaultEnv("DISABLE_ADDMM_CUDA_LT", "1")
 	e.WhyNoCUDA, e.CUDADevices = openCUDA(filepath.Join(filepath.Dir(e.Path), "libtorch_cuda.so"))
 	var config *C.char
 	if message := C.lt_show_config(&config); message != nil {
@@ -52,7 +54,8 @@ func openEngine() (Engine, error) {
 	e.Config = takeString(config)
 	e.Version = versionIn(e.Config)
 	if minor(e.Version) != minor(e.BuiltAgainst) {
-		return e, fmt.Errorf("%w: this binary was built against libtorch %s and found libtorch %s at %s; rebuild it (make build) or point LD_LIBRARY_PATH at the lib folder of PyTorch %s",
+		return e, fmt.Errorf("%w: this binary was built against libtorch %s and found libtorch %s at %s; "+
+			"rebuild it (make build) or point LD_LIBRARY_PATH at the lib folder of PyTorch %s",
 			ErrEngine, e.BuiltAgainst, e.Version, e.Path, minor(e.BuiltAgainst))
 	}
 	return e, nil
@@ -69,7 +72,7 @@ func openCUDA(path string) (why string, devices int) {
 		return takeString(message), 0
 	}
 	if count == 0 {
-		return "no NVIDIA driver or card answered", 0
+		return "no NVIDIA driver or GPU was found", 0
 	}
 	return "", int(count)
 }
@@ -122,28 +125,28 @@ func SetThreads(n int) { check("threads", C.lt_set_threads(C.int(n))) }
 // Threads is how many threads an operation on the CPU may use.
 func Threads() int { return int(C.lt_threads()) }
 
-// Deterministic makes every operation give the same bits at each run on the same machine, or fail.
+// Deterministic makes every operation either give the same bits in each run on the same machine, or fail.
 func Deterministic() { check("deterministic", C.lt_deterministic()) }
 
-// Memory is a card's total memory and the most that tensors held since ResetPeak, in bytes.
+// Memory is a GPU's total memory and the most that tensors on it have held since ResetPeak, in bytes.
 func Memory(d Device) (total, peak int64) {
 	var t, p C.int64_t
 	check("memory", C.lt_device_memory(C.int(d), &t, &p))
 	return int64(t), int64(p)
 }
 
-// Allocated is how many bytes tensors on the CPU take now, and PeakAllocated the most since ResetPeakAllocated: what libtorch asked its
-// allocator for, without what a kernel or the program keeps outside of it.
+// Allocated is the bytes that tensors on the CPU take now: the memory that libtorch got from its allocator, without
+// what kernels or the program hold outside it.
 func Allocated() int64 { return int64(C.lt_allocated()) }
 
-// PeakAllocated is the most that Allocated has been since ResetPeakAllocated.
+// PeakAllocated is the maximum of Allocated since ResetPeakAllocated.
 func PeakAllocated() int64 { return int64(C.lt_peak_allocated()) }
 
-// ResetPeakAllocated starts the peak anew from what is allocated now.
+// ResetPeakAllocated resets PeakAllocated to what is allocated now.
 func ResetPeakAllocated() { C.lt_reset_peak_allocated() }
 
-// ResetPeak starts the peak of Memory anew.
+// ResetPeak resets the peak that Memory returns.
 func ResetPeak(d Device) { check("reset peak", C.lt_reset_peak(C.int(d))) }
 
-// Synchronize waits until the card has done all it was asked to.
+// Synchronize waits until the GPU has finished all queued work.
 func Synchronize() { check("synchronize", C.lt_synchronize()) }

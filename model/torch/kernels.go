@@ -20,13 +20,13 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch/shim"
 )
 
-// kernelSource is the source of all kernels. NVRTC has no header files, so the parts are joined.
+// kernelSource is the source of all kernels. The parts are joined because NVRTC is given no header files.
 func kernelSource() string {
 	var text strings.Builder
 	for _, name := range []string{"kernels.h", "kernels_layer.cu", "kernels_optimizer.cu"} {
 		part, err := shim.Sources.ReadFile(name)
 		if err != nil {
-			panic(err) // it is embedded, so it cannot be missing
+			panic(err) // embedded, so it cannot be missing
 		}
 		fmt.Fprintf(&text, "#line 1 %q\n%s\n", name, strings.Replace(string(part), "#pragma once\n", "\n", 1))
 	}
@@ -38,16 +38,17 @@ type NVRTC struct {
 	Path    string // of libnvrtc.so
 	Version string // as in 13.0
 
-	builtins string // of libnvrtc-builtins, "" where the loader is to find it
+	builtins string // path of libnvrtc-builtins; "" to let the loader find it
 }
 
-// FindNVRTC looks for libnvrtc: the file that LLAVATRAIN_NVRTC names, beside libtorch, in the per-user cache, then where the system's loader
-// looks.
+// FindNVRTC looks for libnvrtc in the file LLAVATRAIN_NVRTC if that is set; else near libtorch, in the per-user
+// cache, and in the paths of the system's loader, in this order.
 func FindNVRTC() (NVRTC, error) {
 	var problems []string
 	for _, path := range nvrtcCandidates() {
 		n := NVRTC{Path: path}
-		if files, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "libnvrtc-builtins.so*")); filepath.IsAbs(path) && len(files) > 0 {
+		files, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "libnvrtc-builtins.so*"))
+		if filepath.IsAbs(path) && len(files) > 0 {
 			n.builtins = files[0]
 		}
 		name, builtins := C.CString(n.Path), C.CString(n.builtins)
@@ -69,7 +70,8 @@ func nvrtcCandidates() []string {
 		return []string{named}
 	}
 	lib := filepath.Dir(loadedLibrary("libtorch_cpu.so"))
-	folders := []string{filepath.Join(lib, "../../nvidia/cu13/lib"), filepath.Join(lib, "../../nvidia/cuda_nvrtc/lib"), lib}
+	folders := []string{filepath.Join(lib, "../../nvidia/cu13/lib"), filepath.Join(lib, "../../nvidia/cuda_nvrtc/lib"),
+		lib}
 	if cache, err := checkpoints.CacheFolder(); err == nil {
 		folders = append(folders, filepath.Join(cache, "nvrtc"))
 	}
@@ -85,7 +87,7 @@ func nvrtcCandidates() []string {
 	return append(list, names...)
 }
 
-// Compile makes the kernels' code for an architecture such as sm_90.
+// Compile compiles the kernels for an architecture such as sm_90.
 func (n NVRTC) Compile(arch string) ([]byte, error) {
 	path, source, target := C.CString(n.Path), C.CString(kernelSource()), C.CString(arch)
 	defer C.free(unsafe.Pointer(path))
@@ -101,8 +103,9 @@ func (n NVRTC) Compile(arch string) ([]byte, error) {
 	return C.GoBytes(cubin, C.int(size)), nil
 }
 
-// Kernels is the kernels' code for an architecture, from the cache or compiled and put there. A cache that cannot be read or written
-// is as good as none; its files are found by a hash of all that the code depends on, and carry one of what they hold.
+// Kernels is the kernels' code for an architecture, from the cache, or compiled and then cached. A cache that cannot
+// be read or written is ignored. Its files are named by a hash of everything that the code depends on, and end with a
+// hash of the code.
 func (n NVRTC) Kernels(arch string) ([]byte, error) {
 	folder, err := checkpoints.CacheFolder()
 	if err != nil {
@@ -124,17 +127,19 @@ func (n NVRTC) Kernels(arch string) ([]byte, error) {
 	return cubin, err
 }
 
-// keep writes code and its hash where Kernels finds them.
+// keep caches code and its hash for Kernels.
 func keep(path string, cubin []byte) {
 	if os.MkdirAll(filepath.Dir(path), 0o777) != nil {
 		return
 	}
 	sum := sha256.Sum256(cubin)
-	_ = checkpoints.ReplaceFile(path, append(slices.Clip(cubin), sum[:]...)) // without the cache it is compiled again
+	// If this fails, the next run compiles again.
+	_ = checkpoints.ReplaceFile(path, append(slices.Clip(cubin), sum[:]...))
 }
 
-// LoadKernels compiles our kernels for a card, once, loads them, and checks each operation against libtorch's own. Where that fails, libtorch's
-// operations run; what is said has a line for each such case. Call it before training starts.
+// LoadKernels compiles our kernels for a GPU, unless they are cached, loads them, and checks each operation against
+// libtorch's. Operations that fail run with libtorch's kernels; said has a line for each. Call it before training
+// starts.
 func LoadKernels(d Device) (said []string) {
 	if err := loadKernels(d); err != nil {
 		return []string{fmt.Sprintf("libtorch's operations run in place of our kernels: %v", err)}
@@ -142,14 +147,15 @@ func LoadKernels(d Device) (said []string) {
 	for operation, check := range CheckKernels(d) {
 		if check.Problem != "" {
 			C.lt_switch_operation(C.int(operation), 0)
-			said = append(said, fmt.Sprintf("libtorch's operations run in place of our kernel for %s: %s", check.Operation, check.Problem))
+			said = append(said, fmt.Sprintf("libtorch's operations run in place of our kernel for %s: %s",
+				check.Operation, check.Problem))
 		}
 	}
 	slices.Sort(said)
 	return said
 }
 
-// CardName is what the driver calls a card, as in NVIDIA H200.
+// CardName is the driver's name of a GPU, such as NVIDIA H200.
 func CardName(d Device) string {
 	var name [256]C.char
 	check("card name", C.lt_card_name(C.int(d), &name[0], C.int(len(name))))
@@ -175,14 +181,15 @@ func loadKernels(d Device) error {
 	return nil
 }
 
-// KernelCheck is how an operation's kernels compare with libtorch's operations.
+// KernelCheck compares an operation's kernels with libtorch's operations.
 type KernelCheck struct {
 	Operation  string
-	FP32, BF16 float64 // the largest difference of a result or gradient, as a share of its largest value
-	Problem    string  // "" where they agree
+	FP32, BF16 float64 // the largest difference of a result or gradient, relative to its largest value
+	Problem    string  // "" if they agree
 }
 
-// CheckKernels runs each operation by its kernels and by libtorch's operations, forward and backward, in fp32 and bf16, on small tensors.
+// CheckKernels runs each operation with its kernels and with libtorch's operations, forward and backward, in fp32 and
+// bf16, on small tensors.
 func CheckKernels(d Device) (list []KernelCheck) {
 	for i := C.int(0); C.lt_operation_name(i) != nil; i++ {
 		check := KernelCheck{Operation: C.GoString(C.lt_operation_name(i))}
@@ -196,10 +203,11 @@ func CheckKernels(d Device) (list []KernelCheck) {
 	return list
 }
 
-// SetLauncher has kernels run by a function of C in place of a card, on tensors of the CPU; nil ends that. torchtest emulates them so.
+// SetLauncher makes a C function run the kernels instead of a GPU, on tensors of the CPU; nil ends that. torchtest
+// uses it to emulate a GPU.
 func SetLauncher(launch unsafe.Pointer) { C.lt_set_launcher(C.lt_launcher(launch)) }
 
-// Philox is the generator of the optimizer's random bits: Philox 4x32-10 (Salmon et al. 2011).
+// Philox is the random number generator of the optimizer: Philox 4x32-10 (Salmon et al. 2011).
 func Philox(counter [4]uint32, key [2]uint32) (out [4]uint32) {
 	C.lt_philox((*C.uint32_t)(&counter[0]), (*C.uint32_t)(&key[0]), (*C.uint32_t)(&out[0]))
 	return out

@@ -11,7 +11,7 @@ import (
 	"github.com/sugarme/gotch/libtch"
 )
 
-// gotch runs one of gotch's operations and takes its single result.
+// gotch runs one of gotch's operations and returns its single result.
 func gotch(s *Scope, op string, run func(out *libtch.Ctensor)) *Tensor {
 	var out libtch.Ctensor
 	run(&out)
@@ -21,7 +21,8 @@ func gotch(s *Scope, op string, run func(out *libtch.Ctensor)) *Tensor {
 
 func (t *Tensor) g() libtch.Ctensor { return libtch.Ctensor(t.ptr()) }
 
-// SetFused says whether our own CPU kernels run (the default) or libtorch's operations everywhere, and returns what was set before.
+// SetFused selects our own CPU kernels (the default) or libtorch's operations everywhere, and returns the previous
+// setting.
 func SetFused(on bool) bool {
 	return C.lt_set_fused(flag(on)) != 0
 }
@@ -43,15 +44,16 @@ func Scale(s *Scope, x *Tensor, factor float64) *Tensor {
 	return gotch(s, "scale", func(out *libtch.Ctensor) { libtch.AtgMulScalar(out, x.g(), c) })
 }
 
-// Linear is x weight^T + bias. x [R,in], weight [out,in], bias [out] or nil -> [R,out]. The gradient of a weight that has a buffer is added
-// to it by the product itself.
+// Linear is x weight^T + bias. x [R,in], weight [out,in], bias [out] or nil -> [R,out]. If the weight has a gradient
+// buffer, the matrix product of backward adds to it directly.
 func Linear(s *Scope, x, weight, bias *Tensor) *Tensor {
 	var out C.lt_tensor
 	message := C.lt_linear(x.c(), weight.c(), bias.optional(), &out)
 	return s.take("linear", out, message)
 }
 
-// OwnProducts says whether Linear multiplies fp32 matrices on the CPU with products of our own: on AMD's processors with AVX-512.
+// OwnProducts says whether Linear uses our own products of fp32 matrices on the CPU: it does on AMD's processors with
+// AVX-512.
 func OwnProducts() bool { return C.lt_own_products() != 0 }
 
 // MatMul is a b. a [m,k], b [k,n] -> [m,n].
@@ -62,11 +64,11 @@ func MatMul(s *Scope, a, b *Tensor) *Tensor {
 // Gelu is the exact Gaussian error linear unit, x * Phi(x) (Hendrycks and Gimpel 2016).
 func Gelu(s *Scope, x *Tensor) *Tensor {
 	var out C.lt_tensor
-	message := C.lt_gelu(x.c(), &out) // gotch's leaks a string with each call
+	message := C.lt_gelu(x.c(), &out) // gotch's leaks a string in each call
 	return s.take("gelu", out, message)
 }
 
-// GeluTanh is Gelu by the tanh approximation (Hendrycks and Gimpel 2016; transformers' gelu_pytorch_tanh).
+// GeluTanh is the tanh approximation of Gelu (Hendrycks and Gimpel 2016; transformers' gelu_pytorch_tanh).
 func GeluTanh(s *Scope, x *Tensor) *Tensor {
 	var out C.lt_tensor
 	message := C.lt_gelu_tanh(x.c(), &out)
@@ -76,35 +78,39 @@ func GeluTanh(s *Scope, x *Tensor) *Tensor {
 // LayerNorm normalises the last dimension (Ba et al. 2016). x [R,D], weight and bias [D].
 func LayerNorm(s *Scope, x, weight, bias *Tensor, eps float64) *Tensor {
 	size := []int64{weight.Size(0)}
-	return gotch(s, "layer norm", func(out *libtch.Ctensor) { libtch.AtgLayerNorm(out, x.g(), size, 1, weight.g(), bias.g(), eps, 1) })
+	return gotch(s, "layer norm", func(out *libtch.Ctensor) {
+		libtch.AtgLayerNorm(out, x.g(), size, 1, weight.g(), bias.g(), eps, 1)
+	})
 }
 
-// Embedding looks rows up. weight [V,D], ids [T] -> [T,D].
+// Embedding looks up rows. weight [V,D], ids [T] -> [T,D].
 func Embedding(s *Scope, weight, ids *Tensor) *Tensor {
 	return gotch(s, "embedding", func(out *libtch.Ctensor) { libtch.AtgEmbedding(out, weight.g(), ids.g(), -1, 0, 0) })
 }
 
-// IndexSelect takes rows along a dimension.
+// IndexSelect takes the rows at index along a dimension.
 func IndexSelect(s *Scope, x *Tensor, dim int64, index *Tensor) *Tensor {
 	return gotch(s, "index select", func(out *libtch.Ctensor) { libtch.AtgIndexSelect(out, x.g(), dim, index.g()) })
 }
 
 // IndexCopy is x with the rows at index replaced by those of source; differentiable in both.
 func IndexCopy(s *Scope, x, index, source *Tensor) *Tensor {
-	return gotch(s, "index copy", func(out *libtch.Ctensor) { libtch.AtgIndexCopy(out, x.g(), 0, index.g(), source.g()) })
+	return gotch(s, "index copy", func(out *libtch.Ctensor) {
+		libtch.AtgIndexCopy(out, x.g(), 0, index.g(), source.g())
+	})
 }
 
-// Reshape views or copies x in another shape; one size may be -1.
+// Reshape is x in the given shape, as a view or a copy; one size may be -1.
 func Reshape(s *Scope, x *Tensor, shape ...int64) *Tensor {
 	return gotch(s, "reshape", func(out *libtch.Ctensor) { libtch.AtgReshape(out, x.g(), shape, len(shape)) })
 }
 
-// Narrow is length rows from start along a dimension, sharing memory.
+// Narrow is length rows from start along a dimension; it shares memory with x.
 func Narrow(s *Scope, x *Tensor, dim, start, length int64) *Tensor {
 	return gotch(s, "narrow", func(out *libtch.Ctensor) { libtch.AtgNarrow(out, x.g(), dim, start, length) })
 }
 
-// Split cuts the last dimension into parts of the given sizes, which share memory with x.
+// Split splits the last dimension into parts of the given sizes, which share memory with x.
 func Split(s *Scope, x *Tensor, sizes ...int64) []*Tensor {
 	out := make([]C.lt_tensor, len(sizes))
 	p, n := dims(sizes)
@@ -130,12 +136,12 @@ func Expand(s *Scope, x *Tensor, shape ...int64) *Tensor {
 	return gotch(s, "expand", func(out *libtch.Ctensor) { libtch.AtgExpand(out, x.g(), shape, len(shape), 0) })
 }
 
-// To converts to a dtype; x itself when it has it already.
+// To converts x to a dtype; it is x itself if x has that dtype.
 func To(s *Scope, x *Tensor, dtype Dtype) *Tensor {
 	return gotch(s, "to", func(out *libtch.Ctensor) { libtch.AtgToDtype(out, x.g(), int32(dtype), 0, 0) })
 }
 
-// RMSNorm is x / rms(x) * weight over the last dimension, the statistics in fp32 (Zhang and Sennrich 2019).
+// RMSNorm is x / rms(x) * weight over the last dimension, with statistics in fp32 (Zhang and Sennrich 2019).
 func RMSNorm(s *Scope, x, weight *Tensor, eps float64) *Tensor {
 	var out C.lt_tensor
 	message := C.lt_rms_norm(x.c(), weight.c(), C.double(eps), &out)
@@ -149,7 +155,8 @@ func AddRMSNorm(s *Scope, x, y, weight *Tensor, eps float64) (sum, normed *Tenso
 	return s.take("add rms norm", sumOut, nil), s.take("add rms norm", normedOut, nil)
 }
 
-// Rotary turns each pair (i, i+d/2) of each head by its position's angle (Su et al. 2021). x [T,H,d]; cos, sin [T,1,d].
+// Rotary rotates each pair (i, i+d/2) of each head by its position's angle (Su et al. 2021). x [T,H,d]; cos, sin
+// [T,1,d].
 func Rotary(s *Scope, x, cos, sin *Tensor) *Tensor {
 	var out C.lt_tensor
 	message := C.lt_rotary(x.c(), cos.c(), sin.c(), &out)
@@ -170,8 +177,9 @@ func QuickGelu(s *Scope, x *Tensor) *Tensor {
 	return s.take("quick gelu", out, message)
 }
 
-// Attention is softmax(q k^T / sqrt(d)) v within each sample; starts [n+1] are the samples' borders. With causal, a position sees only
-// itself and those before it. q [T,H,d]; k, v [T,G,d] with G a divisor of H (grouped-query attention) -> [T,H,d].
+// Attention is softmax(q k^T / sqrt(d)) v within each sample; starts [n+1] are the samples' offsets, and T. With
+// causal, a position attends only to itself and those before it. q [T,H,d]; k, v [T,G,d] with G a divisor of H
+// (grouped-query attention) -> [T,H,d].
 func Attention(s *Scope, q, k, v *Tensor, starts []int64, causal bool) *Tensor {
 	var out C.lt_tensor
 	p, n := dims(starts)
@@ -179,30 +187,32 @@ func Attention(s *Scope, q, k, v *Tensor, starts []int64, causal bool) *Tensor {
 	return s.take("attention", out, message)
 }
 
-// CachedAttention is causal attention of the last n positions over all m. q [n,H,d]; k, v [m,G,d]; n is 1 or m. -> [n,H,d]
+// CachedAttention is causal attention of the last n positions to all m. q [n,H,d]; k, v [m,G,d]; n is 1 or m. ->
+// [n,H,d]
 func CachedAttention(s *Scope, q, k, v *Tensor) *Tensor {
 	var out C.lt_tensor
 	message := C.lt_cached_attention(q.c(), k.c(), v.c(), &out)
 	return s.take("cached attention", out, message)
 }
 
-// Normalize looks pixel levels up in a table of floats, so that the result is the reference processor's bit for bit.
-// pixels [n,3,S,S] u8, table [3,256] fp32 -> [n,3,S,S] of dtype.
+// Normalize looks up pixel levels in a table of floats, so that the result is bit for bit that of the reference
+// processor. pixels [n,3,S,S] u8, table [3,256] fp32 -> [n,3,S,S] of dtype.
 func Normalize(s *Scope, pixels, table *Tensor, dtype Dtype) *Tensor {
 	var out C.lt_tensor
 	message := C.lt_normalize(pixels.c(), table.c(), C.int(dtype), &out)
 	return s.take("normalize", out, message)
 }
 
-// Patches cuts pictures into rows of patch x patch pixels, channel first. [n,3,S,S] -> [n*(S/patch)^2, 3*patch*patch]
+// Patches cuts images into rows of patch x patch pixels, channel first. [n,3,S,S] -> [n*(S/patch)^2, 3*patch*patch]
 func Patches(s *Scope, pixels *Tensor, patch int64) *Tensor {
 	var out C.lt_tensor
 	message := C.lt_patches(pixels.c(), C.int64_t(patch), &out)
 	return s.take("patches", out, message)
 }
 
-// CrossEntropy is the sum over rows of -log softmax(hidden weight^T)[label], and each row's term (not differentiable), computed chunk
-// rows at a time so that the full logits never exist. hidden [N,D], weight [V,D], labels [N] i64 -> [] fp32, [N] fp32.
+// CrossEntropy is the sum over rows of -log softmax(hidden weight^T)[label], and each row's term (not
+// differentiable), computed chunk rows at a time so that the full logits are never in memory. hidden [N,D], weight
+// [V,D], labels [N] i64 -> [] fp32, [N] fp32.
 func CrossEntropy(s *Scope, hidden, weight, labels *Tensor, chunk int64) (sum, each *Tensor) {
 	var sumOut, eachOut C.lt_tensor
 	check("cross entropy", C.lt_cross_entropy(hidden.c(), weight.c(), labels.c(), C.int64_t(chunk), &sumOut, &eachOut))

@@ -13,31 +13,33 @@ import (
 	"unsafe"
 )
 
-// Event is one operation that the profiler saw: on the CPU, a call (of libtorch, of our kernels, of autograd's nodes); on a card, a kernel
-// or a copy that a call queued.
+// Event is one operation that the profiler recorded: on the CPU, a call (of libtorch, our kernels or autograd's
+// nodes); on a GPU, a kernel or a copy that a call queued.
 type Event struct {
 	Name   string
 	Device Device
-	Lane   int64 // the thread that called, or the card's stream
+	Lane   int64 // the calling thread, or the GPU's stream
 	Start  time.Time
 	Total  time.Duration
-	Self   time.Duration // of a call: Total without the calls in it
-	Parent int           // index of the call that this one was called in, or that queued it; -1 for none
+	Self   time.Duration // of a call: Total without the calls inside it
+	Parent int           // index of the call that made this call or queued this kernel; -1 for none
 }
 
-// End is when the operation was over.
+// End is when the operation ended.
 func (e Event) End() time.Time { return e.Start.Add(e.Total) }
 
-// StartProfile has libtorch note every operation that this thread and, in backward, autograd's threads call, and with cards also what runs
-// there. It costs some microseconds an operation until StopProfile, which the same thread must call.
+// StartProfile makes libtorch record every operation that this thread and, in backward, autograd's threads call; with
+// cards also what runs on GPUs. It costs a few microseconds per operation until StopProfile, which the same thread
+// must call.
 func StartProfile(cards bool) {
 	if !cards {
-		setDefaultEnv("KINETO_LOG_LEVEL", "5") // it reports the card that nobody asked for as missing, on stderr
+		setDefaultEnv("KINETO_LOG_LEVEL", "5") // otherwise it warns on stderr about the missing GPU
 	}
 	check("start profile", C.lt_profile_start(flag(cards)))
 }
 
-// StopProfile ends what StartProfile began and returns the events in the order of their starts, callers before what they call.
+// StopProfile ends the recording and returns the events in the order of their starts, callers before the calls they
+// make.
 func StopProfile() []Event {
 	var first *C.lt_event
 	var count C.int64_t
@@ -51,11 +53,12 @@ func StopProfile() []Event {
 	for i, c := range calls {
 		name := C.GoString(c.name)
 		if known, ok := names[name]; ok {
-			name = known // there are many events and few names
+			name = known // share the string: there are many events and few names
 		}
 		names[name] = name
 		total := time.Duration(c.duration)
-		events[i] = Event{Name: name, Device: Device(c.card), Lane: int64(c.lane), Start: time.Unix(0, int64(c.start)), Total: total, Self: total, Parent: -1}
+		events[i] = Event{Name: name, Device: Device(c.card), Lane: int64(c.lane), Start: time.Unix(0, int64(c.start)),
+			Total: total, Self: total, Parent: -1}
 		if c.card == C.int32_t(CPU) {
 			caller[c.correlation] = i
 		}
@@ -69,7 +72,7 @@ func StopProfile() []Event {
 	return events
 }
 
-// nest finds the caller of each call on the CPU: the innermost that is still open on its thread.
+// nest finds the caller of each call on the CPU: the innermost call still open on its thread.
 func nest(events []Event) {
 	open := map[int64][]int{}
 	for i := range events {

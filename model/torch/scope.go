@@ -19,12 +19,12 @@ import (
 // Error is a failure inside the engine: an operation refused its arguments, or memory ran out.
 type Error struct {
 	Op  string // the operation that failed
-	Msg string // the engine's words, without its stack
+	Msg string // the engine's message, without its stack trace
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("engine: %s: %s", e.Op, e.Msg) }
 
-// OutOfMemory says whether the engine could not get memory.
+// OutOfMemory says whether the engine ran out of memory.
 func (e *Error) OutOfMemory() bool {
 	return strings.Contains(e.Msg, "out of memory") || strings.Contains(e.Msg, "can't allocate memory")
 }
@@ -36,10 +36,11 @@ type Scope struct {
 
 var live atomic.Int64
 
-// Live is how many tensors exist now, owned ones included. After a training step it is what it was before the step.
+// Live is the number of tensors that exist now, owned ones included. A training step leaves it unchanged.
 func Live() int64 { return live.Load() }
 
-// Do runs f on a locked OS thread in a new scope. A failure of the engine inside f is returned as an *Error; any other panic passes.
+// Do runs f on a locked OS thread in a new scope. A failure of the engine inside f is returned as an *Error; any
+// other panic propagates.
 func Do(f func(s *Scope)) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -58,11 +59,11 @@ func Do(f func(s *Scope)) (err error) {
 	return nil
 }
 
-// Sub runs f in a scope of its own and returns its result to s; everything else that f made is freed at once. Freeing a handle before
-// backward is safe: the autograd graph keeps what it needs.
+// Sub runs f in a new scope and moves its result to s; everything else that f made is freed immediately. Freeing a
+// handle before backward is safe: the autograd graph keeps what it needs.
 func (s *Scope) Sub(f func(s *Scope) *Tensor) *Tensor {
 	inner := &Scope{}
-	defer func() { inner.close(nil) }() // on a fault; after a return it is empty
+	defer func() { inner.close(nil) }() // if f panics; otherwise the scope is already empty
 	result := f(inner)
 	inner.close(result)
 	if result != nil && result.scope == inner {
@@ -71,7 +72,7 @@ func (s *Scope) Sub(f func(s *Scope) *Tensor) *Tensor {
 	return result
 }
 
-// close frees every tensor of s but keep.
+// close frees every tensor of s except keep.
 func (s *Scope) close(keep *Tensor) {
 	for _, t := range s.tensors {
 		if t != keep && t.scope == s {
@@ -94,14 +95,14 @@ func (s *Scope) wrap(op string, handle unsafe.Pointer) *Tensor {
 	return t
 }
 
-// Own takes t out of its scope: from now on the caller keeps it and frees it with Free. For parameters, optimizer state and named
-// caches only; a test holds the list of files that call it.
+// Own takes t out of its scope: from then on the caller must free it with Free. It is only for parameters, optimizer
+// state and named caches; a test lists the files that may call it.
 func Own(t *Tensor) *Tensor {
 	t.scope = nil
 	return t
 }
 
-// check panics with an *Error when the shim returned a message.
+// check panics with an *Error if the shim returned a message.
 func check(op string, message *C.char) {
 	if message == nil {
 		return
@@ -111,14 +112,14 @@ func check(op string, message *C.char) {
 	panic(&Error{Op: op, Msg: firstLine(text)})
 }
 
-// checkLast panics with an *Error when gotch's last call on this thread failed.
+// checkLast panics with an *Error if gotch's last call on this thread failed.
 func checkLast(op string) {
 	if message := libtch.GetAndResetLastErr(); message != nil {
 		check(op, (*C.char)(unsafe.Pointer(message)))
 	}
 }
 
-// firstLine drops the engine's C++ stack, which follows the message on lines of its own.
+// firstLine drops the engine's C++ stack trace, which follows the message on separate lines.
 func firstLine(text string) string {
 	if cut := strings.Index(text, "\nException raised from"); cut >= 0 {
 		text = text[:cut]

@@ -37,10 +37,10 @@ var dtypes = map[Dtype]struct {
 
 func (d Dtype) String() string { return dtypes[d].name }
 
-// Size is bytes per element.
+// Size is the bytes of an element.
 func (d Dtype) Size() int { return dtypes[d].size }
 
-// Device is where a tensor lives: CPU, or the index of a CUDA card.
+// Device is where a tensor is: CPU, or the index of a CUDA device.
 type Device int
 
 // CPU is the host.
@@ -53,11 +53,11 @@ func (d Device) String() string {
 	return fmt.Sprintf("cuda:%d", int(d))
 }
 
-// Tensor is a handle to an engine tensor. It belongs to the scope it was made in, or, after Own, to whoever called that.
+// Tensor is a handle to an engine tensor. It belongs to the scope it was made in or, after Own, to the caller of Own.
 type Tensor struct {
 	handle unsafe.Pointer
 	scope  *Scope
-	op     string // what made it, for the message when it is used after its scope ended
+	op     string // the operation that made it, for the error if it is used after its scope has ended
 }
 
 func (t *Tensor) ptr() unsafe.Pointer {
@@ -85,7 +85,7 @@ func (t *Tensor) free() {
 	}
 }
 
-// Free releases an owned tensor. Tensors of a scope are freed with it.
+// Free releases an owned tensor. Tensors of a scope are freed with the scope.
 func (t *Tensor) Free() { t.free() }
 
 func dims(shape []int64) (*C.int64_t, C.int) {
@@ -109,7 +109,9 @@ func Zeros(s *Scope, shape []int64, dtype Dtype, device Device) *Tensor {
 
 // Ones makes a tensor of ones.
 func Ones(s *Scope, shape []int64, dtype Dtype, device Device) *Tensor {
-	return gotch(s, "ones", func(out *libtch.Ctensor) { libtch.AtgOnes(out, shape, len(shape), int32(dtype), int32(device)) })
+	return gotch(s, "ones", func(out *libtch.Ctensor) {
+		libtch.AtgOnes(out, shape, len(shape), int32(dtype), int32(device))
+	})
 }
 
 func empty(s *Scope, shape []int64, dtype Dtype, device Device, zero C.int) *Tensor {
@@ -150,17 +152,18 @@ func From[E Element](s *Scope, data []E, shape []int64, device Device) *Tensor {
 	return s.take("from", out, message)
 }
 
-// Read copies a tensor's values to Go; the element type must be the tensor's own.
+// Read copies a tensor's values to Go; E must be the tensor's element type.
 func Read[E Element](t *Tensor) []E {
 	if t.Dtype() != dtypeOf[E]() {
 		panic(&Error{Op: "read", Msg: fmt.Sprintf("the tensor holds %v, not %v", t.Dtype(), dtypeOf[E]())})
 	}
 	out := make([]E, t.Elements())
-	check("read", C.lt_copy_to_bytes(t.c(), unsafe.Pointer(unsafe.SliceData(out)), C.size_t(len(out)*dtypeOf[E]().Size())))
+	check("read", C.lt_copy_to_bytes(t.c(), unsafe.Pointer(unsafe.SliceData(out)),
+		C.size_t(len(out)*dtypeOf[E]().Size())))
 	return out
 }
 
-// Bytes copies a tensor's memory, little endian, contiguous.
+// Bytes copies a tensor's values, little-endian and contiguous.
 func (t *Tensor) Bytes() []byte {
 	out := make([]byte, t.Elements()*int64(t.Dtype().Size()))
 	check("bytes", C.lt_copy_to_bytes(t.c(), unsafe.Pointer(unsafe.SliceData(out)), C.size_t(len(out))))
@@ -219,16 +222,17 @@ func (t *Tensor) Elements() int64 {
 // Dtype is the element type.
 func (t *Tensor) Dtype() Dtype { return Dtype(t.describe().dtype) }
 
-// Device is where the tensor lives.
+// Device is the device that the tensor is on.
 func (t *Tensor) Device() Device { return Device(t.describe().device) }
 
-// Copy copies the values of source, converting dtype and device.
+// Copy copies the values of source into t, converting dtype and device.
 func (t *Tensor) Copy(source *Tensor) { check("copy", C.lt_copy(t.c(), source.c())) }
 
 // Zero sets every value to 0.
 func (t *Tensor) Zero() { check("zero", C.lt_zero(t.c())) }
 
-// FillNormal draws every value from a normal distribution of mean 0. The same seed gives the same values on any device.
+// FillNormal draws every value from a normal distribution with mean 0. The same seed gives the same values on any
+// device.
 func (t *Tensor) FillNormal(std float64, seed uint64) {
 	check("fill normal", C.lt_fill_normal(t.c(), C.double(std), C.uint64_t(seed)))
 }

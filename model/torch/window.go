@@ -5,8 +5,8 @@ package torch
 */
 import "C"
 
-// WindowAttention is causal attention within each sample in which a position sees no more than the last window positions, itself
-// included; 0 is no window. The shapes are Attention's.
+// WindowAttention is causal attention within each sample, in which a position attends to at most the last window
+// positions, itself included; 0 is no window. The shapes are Attention's.
 func WindowAttention(s *Scope, q, k, v *Tensor, starts []int64, window int64) *Tensor {
 	if window == 0 || Longest(starts) <= window {
 		return Attention(s, q, k, v, starts, true)
@@ -17,7 +17,7 @@ func WindowAttention(s *Scope, q, k, v *Tensor, starts []int64, window int64) *T
 	return s.take("window attention", out, message)
 }
 
-// Longest is the length of the longest of the samples between borders.
+// Longest is the length of the longest sample; starts are the samples' offsets.
 func Longest(starts []int64) (length int64) {
 	for i := range len(starts) - 1 {
 		length = max(length, starts[i+1]-starts[i])
@@ -25,7 +25,7 @@ func Longest(starts []int64) (length int64) {
 	return length
 }
 
-// CachedWindowAttention is CachedAttention within a window.
+// CachedWindowAttention is CachedAttention with a window.
 func CachedWindowAttention(s *Scope, q, k, v *Tensor, window int64) *Tensor {
 	m := k.Size(0)
 	switch {

@@ -16,31 +16,33 @@ import (
 	"unsafe"
 
 	"github.com/llavatrain/llavatrain/model/torch"
-	_ "github.com/llavatrain/llavatrain/model/torch/shim" // its sources are compiled here once more, and again when they change
+	// its sources are compiled here too, and recompiled when they change
+	_ "github.com/llavatrain/llavatrain/model/torch/shim"
 )
 
-// Emulate runs the kernels of a card on the CPU until the test ends, in place of the CPU's own loops.
+// Emulate runs the GPU kernels on the CPU until the test ends, instead of the CPU's loops.
 func Emulate(t testing.TB) {
 	t.Helper()
 	torch.SetLauncher(C.emulator())
 	t.Cleanup(func() { torch.SetLauncher(nil) })
 }
 
-// Emulated runs the kernels of a card on the CPU while run does.
+// Emulated runs the GPU kernels on the CPU during run.
 func Emulated(run func()) {
 	torch.SetLauncher(C.emulator())
 	defer torch.SetLauncher(nil)
 	run()
 }
 
-// Undone has kernels launched and not run while run does.
+// Undone launches kernels without running them, during run.
 func Undone(run func()) {
 	torch.SetLauncher(C.idle_launcher())
 	defer torch.SetLauncher(nil)
 	run()
 }
 
-// Refusal runs a kernel that no card could run (part_ways, miss_barrier) and returns what the emulator says; "" is that it saw nothing.
+// Refusal runs a kernel that no GPU could run (part_ways, miss_barrier) and returns the emulator's error; "" if it
+// found none.
 func Refusal(kernel string) string {
 	name := C.CString(kernel)
 	defer C.free(unsafe.Pointer(name))
@@ -49,7 +51,7 @@ func Refusal(kernel string) string {
 	return C.GoString(message)
 }
 
-// Launches is how often a kernel has been emulated so far.
+// Launches is the number of times a kernel has been emulated so far.
 func Launches(t testing.TB, kernel string) int {
 	t.Helper()
 	name := C.CString(kernel)

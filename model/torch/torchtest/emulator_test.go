@@ -6,7 +6,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 )
 
-// A card would hang or compute nonsense; the emulator says what is wrong.
+// A GPU would hang or compute nonsense; the emulator says what is wrong.
 func TestTheEmulatorSeesMistakes(t *testing.T) {
 	for kernel, want := range map[string]string{"part_ways": "lanes of a warp part ways",
 		"miss_barrier": "a barrier that not all threads reach"} {

@@ -9,8 +9,8 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// NoLeaks opens the engine, locks the test to its OS thread, and checks when the test ends that it left no tensor behind. Register it
-// before any cleanup that frees tensors.
+// NoLeaks opens the engine, locks the test to its OS thread, and checks at the end of the test that all its tensors
+// have been freed. Call it before registering any cleanup that frees tensors.
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	if _, err := torch.Open(); err != nil {
@@ -20,13 +20,14 @@ func NoLeaks(t testing.TB) {
 	before := torch.Live()
 	t.Cleanup(func() {
 		if after := torch.Live(); after != before && !t.Failed() {
-			t.Errorf("%d tensors were left behind", after-before)
+			t.Errorf("%d tensors were not freed", after-before)
 		}
 		runtime.UnlockOSThread()
 	})
 }
 
-// Shared is a path in the shared data beside the repository. Without it the test is skipped, but under CI=true it fails.
+// Shared returns path, a file or folder in the shared data beside the repository. If it is missing, the test is
+// skipped, or fails with CI=true.
 func Shared(t testing.TB, path string) string {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
