@@ -10,7 +10,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// clipConfig is the vision half of a CLIP config.json; absent fields have transformers' defaults.
+// clipConfig is the vision half of a CLIP config.json; absent fields get transformers' defaults.
 type clipConfig struct {
 	HiddenSize       int64   `json:"hidden_size"`
 	IntermediateSize int64   `json:"intermediate_size"`
@@ -32,20 +32,22 @@ func (c *clipConfig) complete() error {
 	c.Activation, c.Eps = orDefault(c.Activation, "quick_gelu"), orDefault(c.Eps, 1e-5)
 	c.Range, c.Factor = orDefault(c.Range, 0.02), orDefault(c.Factor, 1)
 	switch {
-	case c.HiddenSize <= 0 || c.IntermediateSize <= 0 || c.Layers <= 0 || c.Heads <= 0 || c.PatchSize <= 0 || c.ImageSize < c.PatchSize:
+	case c.HiddenSize <= 0 || c.IntermediateSize <= 0 || c.Layers <= 0 || c.Heads <= 0 || c.PatchSize <= 0 ||
+		c.ImageSize < c.PatchSize:
 		return fmt.Errorf("a size is not positive, or image_size is smaller than patch_size")
 	case max(c.HiddenSize, c.IntermediateSize, c.ImageSize) > maxSize || c.Layers > maxLayers:
-		return fmt.Errorf("hidden_size, intermediate_size or image_size is over %d, or num_hidden_layers over %d", maxSize, maxLayers)
+		return fmt.Errorf("hidden_size, intermediate_size or image_size is over %d, or num_hidden_layers over %d",
+			maxSize, maxLayers)
 	case c.HiddenSize%c.Heads != 0:
 		return fmt.Errorf("hidden_size %d is not a multiple of num_attention_heads %d", c.HiddenSize, c.Heads)
 	case c.Channels != 3:
-		return fmt.Errorf("num_channels %d is not supported; pictures have 3", c.Channels)
+		return fmt.Errorf("num_channels %d is not supported; images have 3", c.Channels)
 	}
 	_, err := failure.LookUp("hidden_act", c.Activation, activations)
 	return err
 }
 
-// side is how many patches a picture has in each direction; what is left of it is not seen.
+// side is the number of patches along each side of an image; pixels beyond the last whole patch are ignored.
 func (c *clipConfig) side() int64 { return c.ImageSize / c.PatchSize }
 
 var activations = map[string]func(s *torch.Scope, x *torch.Tensor) *torch.Tensor{
@@ -54,7 +56,7 @@ var activations = map[string]func(s *torch.Scope, x *torch.Tensor) *torch.Tensor
 	"gelu_pytorch_tanh": torch.GeluTanh,
 }
 
-// clip is the image half of Radford et al. 2021, up to the layer whose output is wanted: what lies behind it is neither declared nor run.
+// clip is the image encoder of Radford et al. 2021 up to the selected layer: later layers are neither declared nor run.
 type clip struct {
 	config     clipConfig
 	class      *nn.Param     // [Dv]
@@ -89,23 +91,26 @@ func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 	embeddings := root.Sub("embeddings")
 	init := normal(c.Range * c.Factor)
 	m.class = embeddings.Param("class_embedding", normal(c.Factor/math.Sqrt(float64(c.HiddenSize))), c.HiddenSize)
-	m.patches = embeddings.Sub("patch_embedding").Param("weight", init, c.HiddenSize, c.Channels, c.PatchSize, c.PatchSize)
-	m.positions = nn.NewEmbedding(embeddings.Sub("position_embedding"), m.config.side()*m.config.side()+1, c.HiddenSize, init)
-	m.preNorm = nn.NewLayerNorm(root.Sub("pre_layrnorm"), c.HiddenSize, c.Eps) // the published files spell it so
+	m.patches = embeddings.Sub("patch_embedding").
+		Param("weight", init, c.HiddenSize, c.Channels, c.PatchSize, c.PatchSize)
+	rows := m.config.side()*m.config.side() + 1
+	m.positions = nn.NewEmbedding(embeddings.Sub("position_embedding"), rows, c.HiddenSize, init)
+	m.preNorm = nn.NewLayerNorm(root.Sub("pre_layrnorm"), c.HiddenSize, c.Eps) // spelled so in the published files
 	for i := range layers {
 		m.layers = append(m.layers, newCLIPLayer(root.Sub("encoder").Layer("layers", i), c, c.clipInit()))
 	}
 	return m, nil
 }
 
-// layerInit is how the matrices of a layer start: those that read the attention's input, the one behind the attention, and the two of
-// the MLP.
+// layerInit is how the matrices of a layer are initialised: q, k and v, the attention's output projection, and the
+// two of the MLP.
 type layerInit struct{ qkv, o, fc1, fc2 nn.Init }
 
 // clipInit is transformers' rule for CLIP (modeling_clip.py, CLIPPreTrainedModel._init_weights).
 func (c *clipConfig) clipInit() layerInit {
 	width, depth := math.Sqrt(float64(c.HiddenSize)), math.Sqrt(float64(2*c.Layers))
-	return layerInit{normal(c.Factor / width / depth), normal(c.Factor / width), normal(c.Factor / width / math.Sqrt2), normal(c.Factor / width / depth)}
+	return layerInit{normal(c.Factor / width / depth), normal(c.Factor / width), normal(c.Factor / width / math.Sqrt2),
+		normal(c.Factor / width / depth)}
 }
 
 func normal(std float64) nn.Init { return nn.Init{Kind: "normal", Scale: std} }
@@ -132,16 +137,17 @@ func (m *clip) Describe() TowerShape {
 	if m.withClass {
 		tokens++
 	}
-	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: tokens, PatchSize: m.config.PatchSize, Processor: "clip",
-		Rows: m.config.side()*m.config.side() + 1, Layers: int64(len(m.layers)), IntermediateSize: m.config.IntermediateSize}
+	return TowerShape{HiddenSize: m.config.HiddenSize, ImageSize: m.config.ImageSize, Tokens: tokens,
+		PatchSize: m.config.PatchSize, Processor: "clip", Rows: m.config.side()*m.config.side() + 1,
+		Layers: int64(len(m.layers)), IntermediateSize: m.config.IntermediateSize}
 }
 
-// Forward runs the tower over n pictures: [n,3,S,S] -> [n*tokens,Dv].
+// Forward runs the tower over n images: [n,3,S,S] -> [n*tokens,Dv].
 func (m *clip) Forward(s *torch.Scope, pixels *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor {
 	n, d, rows := pixels.Size(0), m.config.HiddenSize, m.config.side()*m.config.side()+1
 	x := m.embed(s, pixels, n)         // [n,P+1,Dv]
 	x = torch.Reshape(s, x, n*rows, d) // [n*(P+1),Dv]
-	x = m.preNorm.Forward(s, x)        // hidden_states[0] of transformers
+	x = m.preNorm.Forward(s, x)        // transformers' hidden_states[0]
 	x = runPictures(s, m.layers, x, n, keys)
 	if m.withClass {
 		return x
@@ -150,7 +156,7 @@ func (m *clip) Forward(s *torch.Scope, pixels *torch.Tensor, keys nn.DropoutKeys
 	return torch.Reshape(s, x, n*(rows-1), d)
 }
 
-// runPictures runs layers over the rows of n pictures, each of which sees itself alone: [n*rows,Dv] -> [n*rows,Dv].
+// runPictures runs layers over the rows of n images, each of which attends only to itself: [n*rows,Dv] -> [n*rows,Dv].
 func runPictures(s *torch.Scope, list []*clipLayer, x *torch.Tensor, n int64, keys nn.DropoutKeys) *torch.Tensor {
 	starts := make([]int64, n+1)
 	for i := range starts {

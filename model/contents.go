@@ -11,32 +11,35 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Contents is a model whose tensors still lie in their files: the headers have been read and every parameter has found its tensor, but
-// no value has been touched and nothing was allocated. It is for converting models that need not run.
+// Contents is a model whose tensors are still in their files: the headers have been read and every parameter matched
+// with its tensor, but no values have been read or memory allocated. It is for converting models without running
+// them.
 type Contents struct {
-	model   *LLaVA // declared only
+	model   *LLaVA // declared, not placed
 	recipe  recipes.Model
 	sources *sources
 	seed    uint64
 	list    []content
 }
 
-// content is one tensor under our name.
+// content is one tensor under the name that the original gives it.
 type content struct {
 	name string
 	assignment
 }
 
-// afterSelectedLayer are the tensors of published towers that lie behind the selected layer: not needed to run, but others expect them.
+// afterSelectedLayer matches the tensors of published towers after the selected layer: not needed to run, but
+// expected by other programs.
 var afterSelectedLayer = regexp.MustCompile(`^(encoder\.layers|post_layernorm|head)\.`)
 
-// Inspect opens a model's files as Open does, up to the point where Open would load them. Close must be called.
+// Inspect opens a model's files as Open does, but stops before loading them. The caller must call Close.
 func Inspect(m recipes.Model, o OpenOptions) (*Contents, error) {
 	configs, err := readConfigs(m)
 	if err != nil {
 		return nil, err
 	}
-	c := &Contents{model: &LLaVA{Params: nn.NewParams(), configs: configs}, recipe: m, seed: o.Seed, sources: &sources{}}
+	c := &Contents{model: &LLaVA{Params: nn.NewParams(), configs: configs}, recipe: m, seed: o.Seed,
+		sources: &sources{}}
 	if err := c.open(o); err != nil {
 		c.Close()
 		return nil, err
@@ -69,7 +72,7 @@ func (c *Contents) open(o OpenOptions) error {
 	return nil
 }
 
-// addBehindTower adds what the tower's files hold and the model does not run.
+// addBehindTower adds the tensors of the tower's files that the model does not run.
 func (c *Contents) addBehindTower() {
 	s := c.sources.parts[recipes.PartVision]
 	if s == nil {
@@ -85,17 +88,17 @@ func (c *Contents) addBehindTower() {
 	}
 }
 
-// Close lets go of the files.
+// Close closes the files.
 func (c *Contents) Close() {
 	c.sources.close()
 	c.model.Free()
 }
 
-// Language is what the tokenizer must fit.
+// Language describes the language model, whose vocabulary the tokenizer must fit.
 func (c *Contents) Language() LanguageShape { return c.model.Language.Describe() }
 
-// Dtype is the dtype of the language model's weights in their files. It is F32, which holds the others' values, where they have several,
-// and for random ones.
+// Dtype is the dtype of the language model's weights in their files. If they have several, or no file gives them, it
+// is F32, which holds the values of all others.
 func (c *Contents) Dtype() (dtype checkpoints.Dtype) {
 	for _, t := range c.list {
 		if t.param == nil || t.param.Part != recipes.PartLanguage || t.param.Adapter {
@@ -112,7 +115,7 @@ func (c *Contents) Dtype() (dtype checkpoints.Dtype) {
 	return dtype
 }
 
-// has says whether there is a tensor of a name.
+// has says whether there is a tensor with the given name.
 func (c *Contents) has(name string) bool {
 	for _, t := range c.list {
 		if t.name == name {
@@ -122,7 +125,7 @@ func (c *Contents) has(name string) bool {
 	return false
 }
 
-// shape of the tensor.
+// shape is the tensor's shape.
 func (t content) shape() []int64 {
 	if t.param != nil {
 		return t.param.Shape
@@ -130,7 +133,7 @@ func (t content) shape() []int64 {
 	return t.info.Shape
 }
 
-// values are the tensor's values: bytes of its file, or made from the seed.
+// values are the tensor's values, read from its file or generated from the seed.
 func (t content) values(seed uint64) (tensor checkpoints.Tensor, err error) {
 	if t.weights != nil {
 		return t.weights.Load(t.info.Name)
@@ -140,14 +143,15 @@ func (t content) values(seed uint64) (tensor checkpoints.Tensor, err error) {
 	return tensor, err
 }
 
-// convert gives a tensor's values in another dtype.
+// convert returns a tensor's values in the given dtype.
 func convert(tensor checkpoints.Tensor, dtype checkpoints.Dtype) (data []byte, err error) {
 	if tensor.Dtype == dtype {
 		return tensor.Data, nil
 	}
 	from, ok := dtypeNames[tensor.Dtype]
 	if !ok {
-		return nil, failure.Inputf("tensor %s has dtype %s; weights are F32, F16, BF16 or F64", tensor.Name, tensor.Dtype)
+		return nil, failure.Inputf("tensor %s has dtype %s; weights are F32, F16, BF16 or F64", tensor.Name,
+			tensor.Dtype)
 	}
 	err = torch.Do(func(s *torch.Scope) {
 		x := torch.Empty(s, tensor.Shape, dtypeNames[dtype], torch.CPU)

@@ -14,16 +14,17 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Export is a model as a folder in one of the formats: its configuration, and the tensors that belong beside it, read one at a time.
+// Export is a model as a folder in one of the formats: its configuration, and its tensors, which are read one at a
+// time.
 type Export struct {
 	Config    []byte
 	Processor []byte             // processor_config.json of format hf
 	Tensors   []checkpoints.Info // under the format's names
-	Metadata  map[string]string  // of the file of a projector alone
+	Metadata  map[string]string  // of the file in format projector
 
 	contents *Contents
 	list     []content
-	mean     []float32 // [D] of the embedding's rows, once it is needed
+	mean     []float32 // [D] mean of the embedding's rows, computed when first needed
 }
 
 // ExportOptions say how a model is written.
@@ -37,7 +38,7 @@ type ExportOptions struct {
 // SpecialTokens are the ids of the two tokens that transformers' LLaVA adds to the vocabulary.
 type SpecialTokens struct{ Image, Pad int64 }
 
-// Formats are the layouts that Export writes.
+// formats are the layouts that Export writes.
 var formats = map[string]func(e *Export, o ExportOptions) error{
 	"adapter":   (*Export).adaptersAlone,
 	"hf":        (*Export).nested,
@@ -59,14 +60,15 @@ func (c *Contents) Export(o ExportOptions) (_ *Export, err error) {
 	return e, nil
 }
 
-// torchDtypes are the names of dtypes in configurations.
-var torchDtypes = map[checkpoints.Dtype]string{checkpoints.F32: "float32", checkpoints.BF16: "bfloat16", checkpoints.F16: "float16"}
+// torchDtypes are PyTorch's names of dtypes, as in configurations.
+var torchDtypes = map[checkpoints.Dtype]string{checkpoints.F32: "float32", checkpoints.BF16: "bfloat16",
+	checkpoints.F16: "float16"}
 
-// adaptersAlone is PEFT's layout.
+// adaptersAlone writes only the adapters, in PEFT's layout.
 func (e *Export) adaptersAlone(o ExportOptions) (err error) {
 	e.list = slices.DeleteFunc(e.list, func(t content) bool { return !t.isAdapter() })
 	if len(e.list) == 0 {
-		return errors.New("the model was not trained by adapters (lora)")
+		return errors.New("the model was not trained with adapters (lora)")
 	}
 	for _, t := range e.list {
 		e.add(AdapterName(t.name), o.Dtype, t.shape())
@@ -75,17 +77,18 @@ func (e *Export) adaptersAlone(o ExportOptions) (err error) {
 	return err
 }
 
-// merged refuses adapters, for which the whole model's layouts have no place.
+// merged refuses a model with adapters, which the layouts of a whole model cannot hold.
 func (e *Export) merged() error {
 	if slices.ContainsFunc(e.list, content.isAdapter) {
-		return errors.New("the model has adapters beside its weights: add them with llavatrain merge, then export that; or use --format adapter")
+		return errors.New("the model has adapters: " +
+			"merge them with llavatrain merge and export the result, or use --format adapter")
 	}
 	return nil
 }
 
 func (t content) isAdapter() bool { return t.param != nil && t.param.Adapter }
 
-// whole is the original's layout.
+// whole writes the original's layout.
 func (e *Export) whole(o ExportOptions) (err error) {
 	if err := e.merged(); err != nil {
 		return err
@@ -98,7 +101,8 @@ func (e *Export) whole(o ExportOptions) (err error) {
 	return err
 }
 
-// projectorAlone is what stage 1 of the original leaves, with the identities of the parts that the projector belongs to.
+// projectorAlone writes only the projector, as stage 1 of the original does, and the identities of the parts it
+// belongs to.
 func (e *Export) projectorAlone(o ExportOptions) (err error) {
 	e.list = slices.DeleteFunc(e.list, func(t content) bool {
 		return t.param == nil || t.param.Part != recipes.PartProjector || t.param.Adapter
@@ -116,14 +120,15 @@ func (e *Export) add(name string, dtype checkpoints.Dtype, shape []int64) {
 	e.Tensors = append(e.Tensors, checkpoints.Info{Name: name, Dtype: dtype, Shape: shape})
 }
 
-// nested is transformers' layout.
+// nested writes transformers' layout.
 func (e *Export) nested(o ExportOptions) error {
 	if err := e.merged(); err != nil {
 		return err
 	}
 	m, recipe := e.contents.model, e.contents.recipe
 	if kind := recipe.Projector.Type; kind != "mlp2x_gelu" {
-		return fmt.Errorf("transformers' LLaVA has a projector of two layers (mlp2x_gelu) and no place for this one (%s): use --format llava", kind)
+		return fmt.Errorf("transformers' LLaVA supports only a two-layer projector (mlp2x_gelu), "+
+			"not this model's (%s): use --format llava", kind)
 	}
 	rows := m.Language.Describe().VocabSize
 	if last := max(o.SpecialTokens.Image, o.SpecialTokens.Pad); last >= rows {
@@ -144,13 +149,14 @@ func (e *Export) nested(o ExportOptions) error {
 	return e.nestedConfigs(layers, rows, o)
 }
 
-// isVocabulary says whether a parameter has a row for each piece of the tokenizer.
+// isVocabulary says whether a parameter has one row for each token of the vocabulary.
 func (e *Export) isVocabulary(p *nn.Param) bool {
-	return p != nil && p.Part == recipes.PartLanguage && (p == e.contents.model.Language.Head() || strings.HasSuffix(p.Name, "embed_tokens.weight"))
+	return p != nil && p.Part == recipes.PartLanguage &&
+		(p == e.contents.model.Language.Head() || strings.HasSuffix(p.Name, "embed_tokens.weight"))
 }
 
-// completeTower gives the tower the norm that lies behind its last layer, as transformers would initialise it, where the files have
-// none: it is part of what transformers loads, and no part of the features. It returns how many layers there are.
+// completeTower adds the norm after the tower's last layer, as transformers would initialise it, if the files have
+// none: transformers loads it, but the features do not depend on it. It returns the number of layers.
 func (e *Export) completeTower() (layers int) {
 	for e.contents.has(fmt.Sprintf("%sencoder.layers.%d.layer_norm1.weight", visionPrefix, layers)) {
 		layers++
@@ -166,12 +172,13 @@ func (e *Export) completeTower() (layers int) {
 	return layers
 }
 
-// nestedConfigs makes the config.json of LlavaForConditionalGeneration, with the keys of ours that its readers pass over, and the
-// processor_config.json of LlavaProcessor.
+// nestedConfigs makes the config.json of LlavaForConditionalGeneration, including our own keys, which its readers
+// ignore, and the processor_config.json of LlavaProcessor.
 func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	m, recipe, dtype := e.contents.model, e.contents.recipe, torchDtypes[o.Dtype]
 	var text, vision map[string]any
-	if err := errors.Join(decodeNumbers(m.configs.language, &text), decodeNumbers(m.configs.vision, &vision)); err != nil {
+	if err := errors.Join(decodeNumbers(m.configs.language, &text),
+		decodeNumbers(m.configs.vision, &vision)); err != nil {
 		return fmt.Errorf("config.json: %w", err)
 	}
 	maps.DeleteFunc(text, func(key string, _ any) bool { return isOriginals(key) })
@@ -179,7 +186,8 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	if err != nil {
 		return err
 	}
-	text["model_type"], text["vocab_size"], text["pad_token_id"], text["torch_dtype"] = kind, rows, o.SpecialTokens.Pad, dtype
+	text["model_type"], text["vocab_size"], text["torch_dtype"] = kind, rows, dtype
+	text["pad_token_id"] = o.SpecialTokens.Pad
 	selected, err := selectedOf(recipe.Vision, declaredLayers(vision, layers), layers)
 	if err != nil {
 		return err
@@ -187,21 +195,25 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	tower := m.Tower.Describe()
 	vision["num_hidden_layers"], vision["patch_size"], vision["torch_dtype"] = layers, tower.PatchSize, dtype
 	if !hasClassToken(vision) {
-		vision["vision_use_head"] = e.contents.has(visionPrefix + "head.probe") // SigLIP's pooling, which features pass by
+		// SigLIP's pooling, which the features do not use
+		vision["vision_use_head"] = e.contents.has(visionPrefix + "head.probe")
 	}
-	delete(text, "dtype") // as transformers 5 calls torch_dtype
+	delete(text, "dtype") // transformers 5's name of torch_dtype
 	delete(vision, "dtype")
 	tied, _ := text["tie_word_embeddings"].(bool)
 	strategy, classTokens := "full", 0
 	if hasClassToken(vision) {
-		strategy, classTokens = map[string]string{"patch": "default", "cls_patch": "full"}[recipe.Vision.SelectFeature], 1
+		strategy = map[string]string{"patch": "default", "cls_patch": "full"}[recipe.Vision.SelectFeature]
+		classTokens = 1
 	}
 	e.Config, err = json.MarshalIndent(map[string]any{
 		"architectures": []string{"LlavaForConditionalGeneration"}, "model_type": "llava", "torch_dtype": dtype,
-		"text_config": text, "vision_config": vision, "image_token_index": o.SpecialTokens.Image, "pad_token_id": o.SpecialTokens.Pad, "ignore_index": -100,
+		"text_config": text, "vision_config": vision, "image_token_index": o.SpecialTokens.Image,
+		"pad_token_id": o.SpecialTokens.Pad, "ignore_index": -100,
 		"image_seq_length": tower.Tokens, "projector_hidden_act": "gelu", "multimodal_projector_bias": true,
 		"vision_feature_layer": selected, "vision_feature_select_strategy": strategy, "tie_word_embeddings": tied,
-		"image_aspect_ratio": o.Notes.Aspect, "conversation_template": o.Notes.Template, "tokenizer_model_max_length": recipe.Language.MaxLength,
+		"image_aspect_ratio": o.Notes.Aspect, "conversation_template": o.Notes.Template,
+		"tokenizer_model_max_length": recipe.Language.MaxLength,
 	}, "", "  ")
 	if err != nil {
 		return err
@@ -213,8 +225,8 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	return err
 }
 
-// selectedOf is which hidden state of a tower with the given layers is the one that the recipe selects of all that its configuration
-// has. They differ where our own exports left the layers behind it out.
+// selectedOf is the index of the recipe's selected hidden state in a tower of which only layers of all layers are
+// left: our own exports leave out those after the selected one.
 func selectedOf(v recipes.Vision, all, layers int) (int, error) {
 	if all == layers {
 		return v.SelectLayer, nil
@@ -223,7 +235,7 @@ func selectedOf(v recipes.Vision, all, layers int) (int, error) {
 	return run - layers - 1, err
 }
 
-// declaredLayers is num_hidden_layers of a tower's configuration.
+// declaredLayers is num_hidden_layers in a tower's configuration.
 func declaredLayers(vision map[string]any, fallback int) int {
 	number, _ := vision["num_hidden_layers"].(json.Number)
 	if n, err := number.Int64(); err == nil {
@@ -232,13 +244,15 @@ func declaredLayers(vision map[string]any, fallback int) int {
 	return max(fallback, 12) // CLIP's and SigLIP's default
 }
 
-// isOriginals says whether a key at the top level of the original's configuration is none of its language model's.
+// isOriginals says whether a top-level key of the original's configuration does not belong to its language model.
 func isOriginals(key string) bool {
-	return hasPrefix(key, []string{"mm_", "tune_mm_", "freeze_mm_", "use_mm_", "image_", "tokenizer_", "unfreeze_mm_"}) ||
-		slices.Contains([]string{"vision_config", "conversation_template", "_name_or_path", "architectures", "transformers_version", "auto_map"}, key)
+	prefixes := []string{"mm_", "tune_mm_", "freeze_mm_", "use_mm_", "image_", "tokenizer_", "unfreeze_mm_"}
+	return hasPrefix(key, prefixes) || slices.Contains([]string{"vision_config", "conversation_template",
+		"_name_or_path", "architectures", "transformers_version", "auto_map"}, key)
 }
 
-// Read is the values of the i-th tensor, in its dtype. It may lie in the mapped file: it is gone when the contents are closed.
+// Read returns the values of the i-th tensor, in its dtype. They may be in the mapped file, so they are valid only
+// until the contents are closed.
 func (e *Export) Read(i int) ([]byte, error) {
 	t, info := e.list[i], e.Tensors[i]
 	values, err := t.values(e.contents.seed)
@@ -260,19 +274,21 @@ func (e *Export) Read(i int) ([]byte, error) {
 	return data, nil
 }
 
-// Release lets go of the memory of the i-th tensor after it was written.
+// Release frees the memory of the i-th tensor after it has been written.
 func (e *Export) Release(i int) {
 	if t := e.list[i]; t.weights != nil {
 		t.weights.Release(t.info.Name)
 	}
 }
 
-// meanRow is what the rows of new tokens hold, in both matrices: the mean of the input embedding's rows. llava-hf's conversion draws
-// them from a narrow normal distribution around it.
+// meanRow is the value of the rows of new tokens, in both matrices: the mean of the input embedding's rows.
+// llava-hf's conversion draws them from a narrow normal distribution around it.
 func (e *Export) meanRow(like checkpoints.Info) ([]byte, error) {
 	width := like.Shape[1]
 	if e.mean == nil {
-		at := slices.IndexFunc(e.list, func(t content) bool { return t.param != nil && strings.HasSuffix(t.name, "embed_tokens.weight") })
+		at := slices.IndexFunc(e.list, func(t content) bool {
+			return t.param != nil && strings.HasSuffix(t.name, "embed_tokens.weight")
+		})
 		if at < 0 {
 			return nil, errors.New("the language model has no embed_tokens.weight")
 		}
@@ -292,7 +308,8 @@ func columnMeans(matrix checkpoints.Tensor, width int64) ([]float32, error) {
 	sums, rowBytes := make([]float64, width), width*int64(matrix.Dtype.Size())
 	rows := int64(len(matrix.Data)) / rowBytes
 	for r := range rows {
-		row := checkpoints.Tensor{Info: checkpoints.Info{Name: matrix.Name, Dtype: matrix.Dtype, Shape: []int64{width}}, Data: matrix.Data[r*rowBytes:][:rowBytes]}
+		row := checkpoints.Tensor{Info: checkpoints.Info{Name: matrix.Name, Dtype: matrix.Dtype, Shape: []int64{width}},
+			Data: matrix.Data[r*rowBytes:][:rowBytes]}
 		values, err := row.Float32s()
 		if err != nil {
 			return nil, err

@@ -9,7 +9,8 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Parameters have the names of the original's checkpoints (llava.md, "Key mapping"): the language model's are those of its own folder.
+// Parameters have the names of the original's checkpoints; the language model's are those of the published language
+// model.
 const (
 	visionPrefix    = "model.vision_tower.vision_tower.vision_model."
 	projectorPrefix = "model.mm_projector."
@@ -18,10 +19,10 @@ const (
 // family is a kind of language model.
 type family struct {
 	build func(config []byte, ps *nn.Params, device torch.Device) (Language, error)
-	whole string // the family's name within a whole LLaVA's
+	whole string // the family's part of the name of a whole LLaVA
 }
 
-// Language models and towers by their config.json's model_type.
+// Language models and towers, by model_type of their config.json.
 var (
 	languages = map[string]family{
 		"llama":   {newLlama, "Llama"},
@@ -38,8 +39,8 @@ var (
 	}
 )
 
-// languageType is the language family of a config.json: its model_type, or in that of a whole LLaVA, where the language model's fields
-// stand at the top level, the one behind it.
+// languageType is the language family of a config.json: its model_type, or, for a whole LLaVA with the language
+// model's fields at the top level, the family that its model_type stands for.
 func languageType(config []byte) (string, error) {
 	kind, err := modelType(config)
 	if err != nil || !isLLaVA(kind) {
@@ -50,7 +51,7 @@ func languageType(config []byte) (string, error) {
 			return name, nil
 		}
 	}
-	if kind == "llava" { // llava_llama, as older files spell it
+	if kind == "llava" { // older files' name of llava_llama
 		return "llama", nil
 	}
 	return kind, nil

@@ -11,13 +11,14 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// folderConfigs are the raw config.json files of a model's two halves. Where a folder holds a whole LLaVA, language is its language
-// half, completed.
+// folderConfigs are the raw config.json files of a model's two halves. If a folder holds a whole LLaVA, language is
+// its language half with defaults filled in.
 type folderConfigs struct {
 	vision, language       []byte
 	visionDir, languageDir string // as the recipe names them; "" for a part made from its configuration
-	towerDir               string // where vision comes from: visionDir, or the tower's folder beside a whole LLaVA
-	tower                  string // what mm_vision_tower shall call it: the recipe's name or that of the LLaVA it comes with; "" if none is known
+	towerDir               string // where vision comes from: visionDir, or the tower's folder that a whole LLaVA names
+	// tower is the name for mm_vision_tower: the recipe's, or that in the LLaVA it comes with; "" if none is known.
+	tower string
 }
 
 func readConfigs(m recipes.Model) (c folderConfigs, err error) {
@@ -47,8 +48,8 @@ func (c *folderConfigs) readLanguage(l recipes.Language) (err error) {
 	return nil
 }
 
-// readVisionConfig reads a tower's configuration: from its own folder, from a LLaVA's that has it inside, or from the folder that a
-// LLaVA's names.
+// readVisionConfig reads a tower's configuration from its own folder, from inside a LLaVA's, or from the folder that
+// a LLaVA's configuration names.
 func readVisionConfig(v recipes.Vision) (raw []byte, dir, towerDir string, err error) {
 	defer failure.MarkInput(&err)
 	if raw, dir, err = readConfig("model.vision", v.Weights, v.Config); err != nil {
@@ -70,7 +71,8 @@ func readVisionConfig(v recipes.Vision) (raw []byte, dir, towerDir string, err e
 	return raw, dir, towerDir, nil
 }
 
-// TowerFolder is the folder with a tower's config.json and image settings; "" for a tower made from its configuration.
+// TowerFolder is the folder with a tower's config.json and image processor settings; "" for a tower that is built
+// from its configuration.
 func TowerFolder(v recipes.Vision) (string, error) {
 	_, _, dir, err := readVisionConfig(v)
 	return dir, err
@@ -91,9 +93,11 @@ func readConfig(key, weights, config string) (raw []byte, dir string, err error)
 	return raw, dir, nil
 }
 
-// exportConfig is the config.json of the whole model in the original's layout, with the tower's own config inside so that the folder
-// loads by itself. The keys are the original's (llava.md, "config.json original").
-func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNotes, dtype string) (_ []byte, err error) {
+// exportConfig is the config.json of the whole model in the original's layout and with its keys, and with the tower's
+// configuration inside so that the folder can be loaded without others.
+func exportConfig(
+	c folderConfigs, m recipes.Model, tower TowerShape, e ExportNotes, dtype string,
+) (_ []byte, err error) {
 	defer failure.MarkInput(&err)
 	config := map[string]any{}
 	if err := json.Unmarshal(c.language, &config); err != nil {
@@ -107,12 +111,15 @@ func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNo
 	if err != nil {
 		return nil, err
 	}
-	delete(config, "dtype") // as transformers 5 calls torch_dtype
+	delete(config, "dtype") // transformers 5's name of torch_dtype
 	for key, value := range map[string]any{
-		"architectures": []string{languages[kind].wholeClass()}, "model_type": languages[kind].wholeType(), "torch_dtype": dtype,
+		"architectures": []string{languages[kind].wholeClass()}, "model_type": languages[kind].wholeType(),
+		"torch_dtype":     dtype,
 		"mm_vision_tower": c.tower, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
-		"mm_projector_type": m.Projector.Type, "mm_vision_select_layer": m.Vision.SelectLayer, "mm_vision_select_feature": m.Vision.SelectFeature,
-		"mm_patch_merge_type": "flat", "image_aspect_ratio": e.Aspect, "conversation_template": e.Template, "mm_use_im_start_end": false, "mm_use_im_patch_token": false,
+		"mm_projector_type": m.Projector.Type, "mm_vision_select_layer": m.Vision.SelectLayer,
+		"mm_vision_select_feature": m.Vision.SelectFeature,
+		"mm_patch_merge_type":      "flat", "image_aspect_ratio": e.Aspect, "conversation_template": e.Template,
+		"mm_use_im_start_end": false, "mm_use_im_patch_token": false,
 		"use_mm_proj": true, "tokenizer_model_max_length": m.Language.MaxLength, "tokenizer_padding_side": "right",
 	} {
 		config[key] = value
@@ -120,13 +127,13 @@ func exportConfig(c folderConfigs, m recipes.Model, tower TowerShape, e ExportNo
 	return json.MarshalIndent(config, "", "  ")
 }
 
-// ExportNotes is what a model's configuration says about how it was trained.
+// ExportNotes is what a model's configuration records about its training.
 type ExportNotes struct {
-	Aspect   string // square or pad: how pictures are brought to a square
+	Aspect   string // square or pad: how images are made square
 	Template string // the conversation template
 }
 
-// Config is the config.json of the whole model, whose weights are stored in dtype.
+// Config is the config.json of the whole model with weights of dtype stored.
 func (m *LLaVA) Config(recipe recipes.Model, e ExportNotes, stored checkpoints.Dtype) ([]byte, error) {
 	return exportConfig(m.configs, recipe, m.Tower.Describe(), e, torchDtypes[stored])
 }

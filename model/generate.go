@@ -9,38 +9,39 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Sampling says how the next token is chosen. Temperature 0 takes the likeliest.
+// Sampling says how the next token is chosen. Temperature 0 takes the most likely one.
 type Sampling struct {
 	MaxTokens   int
 	Temperature float64
-	TopP        float64 // sample from the smallest set of tokens that has this much probability; 1 for all
+	TopP        float64 // sample from the smallest set of tokens with this total probability; 1 for all
 	Seed        uint64
 	Stop        []int32 // token ids that end the answer and are not part of it
 }
 
-// Generate answers one prompt. emit gets each token as it is made and says whether to go on.
+// Generate answers one prompt. emit is called with each token as it is made and returns whether to continue.
 func (m *LLaVA) Generate(prompt Input, how Sampling, emit func(id int32) bool) error {
 	return m.GenerateBatch([]Prompt{{Input: prompt, Emit: emit}}, how)
 }
 
-// Prompt is one of several that are answered together.
+// Prompt is one of several prompts that are answered together.
 type Prompt struct {
 	Input
-	Stream uint64              // with Sampling.Seed, names the random numbers that this answer draws
-	Emit   func(id int32) bool // gets each token as it is made and says whether to go on
+	Stream uint64              // determines, with Sampling.Seed, the random numbers of this answer
+	Emit   func(id int32) bool // called with each token as it is made; returns whether to continue
 }
 
-// reply is an answer under way.
+// reply is an answer in progress.
 type reply struct {
 	Prompt
 	cache  *Cache
 	random *rand.Rand
-	next   int32 // the token chosen last, not yet emitted
+	next   int32 // the last token chosen, not yet emitted
 	made   int   // tokens emitted
 }
 
-// GenerateBatch answers prompts together: each is read on its own, then every pass makes one token of each answer that has not ended.
-// What a prompt is answered does not depend on those beside it, but for the rounding of matrix products of another size.
+// GenerateBatch answers prompts together: each prompt is processed by itself, then every pass makes one token of each
+// answer that has not ended. The answer to a prompt does not depend on the others, except through the rounding of
+// matrix products of different sizes.
 func (m *LLaVA) GenerateBatch(prompts []Prompt, how Sampling) error {
 	for _, p := range prompts {
 		if err := m.CheckPrompt(p.Input); err != nil {
@@ -77,12 +78,13 @@ func (m *LLaVA) GenerateBatch(prompts []Prompt, how Sampling) error {
 // CheckPrompt refuses a prompt that is longer than the model's positions.
 func (m *LLaVA) CheckPrompt(prompt Input) error {
 	if n, limit := int64(len(prompt.IDs)), m.Language.Describe().MaxPositions; n > limit {
-		return failure.Inputf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it", n, limit)
+		return failure.Inputf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it", n,
+			limit)
 	}
 	return nil
 }
 
-// ended emits the token chosen last and frees an answer that ends with it or before it.
+// ended emits the last token chosen, and frees the cache of an answer that ends with it or before it.
 func (r *reply) ended(how Sampling, limit int64) bool {
 	goesOn := !slices.Contains(how.Stop, r.next)
 	if goesOn {
@@ -106,14 +108,15 @@ func (m *LLaVA) first(r *reply, how Sampling) error {
 	})
 }
 
-// next runs the tokens chosen last, one of each answer, and chooses their successors.
+// next runs the last token chosen of each answer and chooses the one after it.
 func (m *LLaVA) next(open []*reply, how Sampling) error {
 	return torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() {
 			n := int64(len(open))
 			var ids, positions, rows []int64
 			for i, r := range open {
-				ids, positions, rows = append(ids, int64(r.next)), append(positions, r.cache.Length()), append(rows, int64(i))
+				ids, positions, rows = append(ids, int64(r.next)), append(positions, r.cache.Length()),
+					append(rows, int64(i))
 			}
 			embeddings := m.Language.Embed(s, torch.From(s, ids, []int64{n}, m.Params.Device())) // [n,D]
 			m.step(s, embeddings, positions, append(rows, n), rows, open, how)
@@ -122,7 +125,8 @@ func (m *LLaVA) next(open []*reply, how Sampling) error {
 }
 
 // step passes embeddings [T,D] through the language model and chooses a token for each answer from its row's logits.
-func (m *LLaVA) step(s *torch.Scope, embeddings *torch.Tensor, positions, starts, rows []int64, open []*reply, how Sampling) {
+func (m *LLaVA) step(s *torch.Scope, embeddings *torch.Tensor, positions, starts, rows []int64, open []*reply,
+	how Sampling) {
 	caches := make([]*Cache, len(open))
 	for i, r := range open {
 		caches[i] = r.cache
@@ -142,7 +146,7 @@ func (m *LLaVA) Logits(s *torch.Scope, hidden *torch.Tensor) *torch.Tensor {
 	return torch.To(s, torch.Linear(s, hidden, m.Language.Head().Tensor(), nil), torch.Float32)
 }
 
-// choose picks a token by its logits [V].
+// choose picks a token from its logits [V].
 func (how Sampling) choose(logits []float32, random *rand.Rand) int32 {
 	best := 0
 	for i, x := range logits {
@@ -167,7 +171,7 @@ func (how Sampling) choose(logits []float32, random *rand.Rand) int32 {
 	return order[0]
 }
 
-// nucleus is the likeliest tokens that together have TopP of the probability, with their weights (Holtzman et al. 2020).
+// nucleus is the most likely tokens that together have probability TopP, with their weights (Holtzman et al. 2020).
 func (how Sampling) nucleus(logits []float32, best float64) (order []int32, weights []float64) {
 	weight := func(i int32) float64 { return math.Exp((float64(logits[i]) - best) / how.Temperature) }
 	total := 0.0

@@ -9,30 +9,30 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// layerHalves is a decoder layer as two nodes of the graph, each with its backward written out. The layer over single
-// operations, which knows everything else that a layer may have, is its twin.
+// layerHalves is a decoder layer as two nodes of the graph, each with its backward written by hand.
+// llamaLayer.forward is the same layer as single operations, and also supports everything that these nodes do not.
 type layerHalves struct {
 	attention torch.DecoderAttention
 	mlp       torch.DecoderMLP
 }
 
-// obstacle is a reason for a layer to run over single operations instead.
+// obstacle is a reason for a layer to run as single operations instead.
 type obstacle struct {
 	reason string // ends the sentence "single operations, because …"
 	known  phase
 	holds  func(l *llamaLayer, in LanguageInput) bool
 }
 
-// phase is when an obstacle is known, in order of time.
+// phase is when an obstacle is known, from first to last.
 type phase int
 
 const (
-	whenDeclared phase = iota // by the configuration and the adapters
-	whenPlaced                // by what trains, the device and the dtype
-	whenCalled                // by the input of a pass
+	whenDeclared phase = iota // from the configuration and the adapters
+	whenPlaced                // from what trains, the device and the dtype
+	whenCalled                // from the input of a pass
 )
 
-// obstacles are all there are: a layer with none runs as two nodes.
+// obstacles is the complete list: a layer without any runs as two nodes.
 var obstacles = []obstacle{
 	{"each head of q and k is normalised", whenDeclared, func(l *llamaLayer, _ LanguageInput) bool {
 		return l.qNorm != nil
@@ -49,16 +49,15 @@ var obstacles = []obstacle{
 	{"only one of gate and up trains", whenPlaced, func(l *llamaLayer, _ LanguageInput) bool {
 		return !l.gateUp.joined()
 	}},
-	{"the nodes take fp32 on a CPU and 16 bits on a GPU alone", whenPlaced, func(l *llamaLayer, _ LanguageInput) bool {
-		return !torch.DecoderFits(l.inputNorm.Weight())
-	}},
+	{"the nodes support only fp32 on a CPU and 16 bits on a GPU", whenPlaced,
+		func(l *llamaLayer, _ LanguageInput) bool { return !torch.DecoderFits(l.inputNorm.Weight()) }},
 	{"keys and values are cached", whenCalled, func(_ *llamaLayer, in LanguageInput) bool { return in.Caches != nil }},
 	{"a sample is longer than the sliding window", whenCalled, func(l *llamaLayer, in LanguageInput) bool {
 		return l.window > 0 && torch.Longest(in.Starts) > l.window
 	}},
 }
 
-// obstacles lists the reasons that hold, among those known by a phase.
+// obstacles lists the reasons that apply, of those known by the given phase.
 func (l *llamaLayer) obstacles(by phase, in LanguageInput) (reasons []string) {
 	for _, o := range obstacles {
 		if o.known <= by && o.holds(l, in) {
@@ -76,7 +75,7 @@ func (ps projections) joined() bool {
 
 // LayerPath implements Language.
 func (m *llama) LayerPath(longest int64) string {
-	var paths []string // each once, in the order of the layers
+	var paths []string // without repetition, in the order of the layers
 	layers := map[string]int{}
 	for _, l := range m.layers {
 		path := l.path(longest)
@@ -100,12 +99,12 @@ func (l *llamaLayer) path(longest int64) string {
 	}
 	const fused = "fused (two nodes each)"
 	if reasons := l.obstacles(whenCalled, in); len(reasons) > 0 {
-		return fused + ", but single operations where " + strings.Join(reasons, " or ")
+		return fused + ", but single operations when " + strings.Join(reasons, " or ")
 	}
 	return fused
 }
 
-// halves is the layer as two nodes, unless there is an obstacle.
+// halves returns the layer as two nodes; ok is false if there is an obstacle.
 func (l *llamaLayer) halves(in LanguageInput, cos, sin *torch.Tensor) (h layerHalves, ok bool) {
 	if len(l.obstacles(whenCalled, in)) > 0 {
 		return h, false
@@ -120,7 +119,7 @@ func (l *llamaLayer) halves(in LanguageInput, cos, sin *torch.Tensor) (h layerHa
 	return h, true
 }
 
-// forward returns the positions wanted, nil being all. What lies before a sample's first one needs no query.
+// forward returns the wanted positions; nil means all. Positions before a sample's first wanted one need no query.
 func (h layerHalves) forward(s *torch.Scope, x *torch.Tensor, wanted []int64) *torch.Tensor { // [T,D] -> [N,D]
 	if wanted == nil {
 		y, x := h.attention.Forward(s, x) // [T,H*d], [T,D]
@@ -137,7 +136,8 @@ func (h layerHalves) forward(s *torch.Scope, x *torch.Tensor, wanted []int64) *t
 	return h.mlp.Forward(s, x, y)
 }
 
-// rowsAmong is where positions stand among each sample's last ones, of which borders are the borders.
+// rowsAmong is the row of each position among the samples' last positions, whose runs begin at borders (see
+// QueryBorders).
 func rowsAmong(starts, borders, positions []int64) []int64 {
 	rows := make([]int64, len(positions))
 	for i, position := range positions {

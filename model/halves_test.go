@@ -94,7 +94,7 @@ func TestObstacles(t *testing.T) {
 		{reason: "only some of q, k and v train", language: object{"model_type": "qwen2"},
 			trains: except("v_proj.bias")},
 		{reason: "only one of gate and up trains", trains: except("up_proj.weight")},
-		{reason: "the nodes take fp32 on a CPU and 16 bits on a GPU alone", dtype: torch.BFloat16},
+		{reason: "the nodes support only fp32 on a CPU and 16 bits on a GPU", dtype: torch.BFloat16},
 	} {
 		if c.trains == nil {
 			c.trains = every
@@ -142,12 +142,12 @@ func TestLayerPath(t *testing.T) {
 		{qwen3, OpenOptions{}, 9, "single operations, because each head of q and k is normalised"},
 		{qwen3, OpenOptions{Dtype: torch.BFloat16}, 9,
 			"single operations, because each head of q and k is normalised, " +
-				"and because the nodes take fp32 on a CPU and 16 bits on a GPU alone"},
+				"and because the nodes support only fp32 on a CPU and 16 bits on a GPU"},
 		{nil, OpenOptions{Trains: first}, 9,
 			"1 of 2 single operations, because only some of q, k and v train; 1 of 2 fused (two nodes each)"},
 		{windows, OpenOptions{}, 5, "fused (two nodes each)"},
 		{windows, OpenOptions{}, 6, "1 of 2 fused (two nodes each); " +
-			"1 of 2 fused (two nodes each), but single operations where a sample is longer than the sliding window"},
+			"1 of 2 fused (two nodes each), but single operations when a sample is longer than the sliding window"},
 	} {
 		m := openModel(t, tinyRecipe(t, tinyLanguage.with(c.language), tinyVision), c.options)
 		if got := m.Language.LayerPath(c.longest); got != c.want {

@@ -11,8 +11,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Resolve finds the folder of model files that a recipe names: a folder as it is, or a Hugging Face id (owner/name) in the local hub
-// cache, as huggingface_hub lays it out. It never opens a connection.
+// Resolve finds the folder of model files that a recipe names: a folder, or a Hugging Face id (owner/name) in the
+// local hub cache in huggingface_hub's layout. It never opens a connection.
 func Resolve(weights string) (dir string, err error) {
 	defer failure.MarkInput(&err)
 	if info, err := os.Stat(weights); err == nil {
@@ -33,7 +33,8 @@ func Resolve(weights string) (dir string, err error) {
 		return "", err
 	}
 	if err != nil {
-		return "", fmt.Errorf("%q is neither a folder nor in the local hub cache (%s); fetch it first (hf download %s) or give a folder", weights, hubCache(), weights)
+		return "", fmt.Errorf("%q is neither a folder nor in the local hub cache (%s); "+
+			"fetch it first (hf download %s) or give a folder", weights, hubCache(), weights)
 	}
 	dir = filepath.Join(repository, "snapshots", revision)
 	if _, err := os.Stat(dir); err != nil {
@@ -42,8 +43,8 @@ func Resolve(weights string) (dir string, err error) {
 	return dir, nil
 }
 
-// revisionOf is the commit that refs/main of a repository names. A repository of which one commit was fetched by its hash has no refs:
-// then it is that.
+// revisionOf is the commit in refs/main of a cached repository. If a single commit was fetched by its hash, there are
+// no refs, and it is that commit.
 func revisionOf(repository string) (string, error) {
 	revision, err := os.ReadFile(filepath.Join(repository, "refs", "main"))
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -56,8 +57,8 @@ func revisionOf(repository string) (string, error) {
 	return snapshots[0].Name(), nil
 }
 
-// hubCache is where huggingface_hub keeps repositories (its constants.py): HF_HUB_CACHE, or under its older name
-// HUGGINGFACE_HUB_CACHE, else the folder hub of HF_HOME, which lies in XDG_CACHE_HOME or ~/.cache.
+// hubCache is where huggingface_hub keeps repositories (its constants.py): HF_HUB_CACHE or its older name
+// HUGGINGFACE_HUB_CACHE, else the folder hub in HF_HOME, which by default is in XDG_CACHE_HOME or ~/.cache.
 func hubCache() string {
 	for _, name := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"} {
 		if dir := os.Getenv(name); dir != "" {
@@ -74,7 +75,7 @@ func hubCache() string {
 	return filepath.Join(expand(cache), "huggingface", "hub")
 }
 
-// expand puts the user's folder for a leading ~, and values for $NAMES, as huggingface_hub does.
+// expand replaces a leading ~ by the home folder, and $NAMES by their values, as huggingface_hub does.
 func expand(path string) string {
 	path = os.ExpandEnv(path)
 	rest, ok := strings.CutPrefix(path, "~")

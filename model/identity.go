@@ -12,9 +12,10 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// A projector fits the language model and the tower that it was trained with, and no others of the same widths. So its file's metadata
-// hold an identity of each: 64 weights spread over the part's layers, as bf16 in hexadecimal. Identities are compared weight by weight,
-// and nine in ten must agree, so that the same model in another dtype or layout is the same, and another fine-tuning is not.
+// A projector works only with the language model and the tower that it was trained with, even if others have the same
+// widths. So the metadata of its file hold an identity of each: 64 weights spread over the part's layers, as bf16 in
+// hexadecimal. Two identities match if nine weights in ten agree, so that a model in a different dtype or layout is
+// recognised and a different fine-tuning is not.
 const (
 	identityWeights = 64
 	identityAgrees  = 58
@@ -22,9 +23,12 @@ const (
 )
 
 // identified are the parts that a projector belongs to, as messages call them.
-var identified = []struct{ part, name string }{{recipes.PartLanguage, "language model"}, {recipes.PartVision, "vision tower"}}
+var identified = []struct{ part, name string }{
+	{recipes.PartLanguage, "language model"},
+	{recipes.PartVision, "vision tower"},
+}
 
-// identity reads the weights of a part where at finds them; "" for a part that no file gives.
+// identity reads the identity of a part from the tensors that at finds; "" for a part without files.
 func identity(ps *nn.Params, part string, at func(p *nn.Param) (assignment, error)) (string, error) {
 	var matrices []*nn.Param
 	for _, p := range ps.All() {
@@ -58,7 +62,8 @@ func (a assignment) element(index int64) (uint16, error) {
 		return 0, err
 	}
 	size := int64(tensor.Dtype.Size())
-	one := checkpoints.Tensor{Info: checkpoints.Info{Name: tensor.Name, Dtype: tensor.Dtype, Shape: []int64{1}}, Data: tensor.Data[index*size:][:size]}
+	one := checkpoints.Tensor{Info: checkpoints.Info{Name: tensor.Name, Dtype: tensor.Dtype, Shape: []int64{1}},
+		Data: tensor.Data[index*size:][:size]}
 	var values []float32
 	err = failure.ReadMapped(func() error {
 		values, err = one.Float32s()
@@ -71,7 +76,7 @@ func (a assignment) element(index int64) (uint16, error) {
 	return uint16((bits + 0x7fff + bits>>16&1) >> 16), nil
 }
 
-// sameIdentity compares two identities.
+// sameIdentity says whether two identities match.
 func sameIdentity(a, b string) bool {
 	agree := 0
 	for i := 0; i+4 <= min(len(a), len(b)); i += 4 {
@@ -82,7 +87,8 @@ func sameIdentity(a, b string) bool {
 	return agree >= identityAgrees
 }
 
-// checkProjector refuses a projector whose file says that it belongs to another language model or tower. Files without identities pass.
+// checkProjector refuses a projector whose file says that it belongs to a different language model or tower. Files
+// without identities pass.
 func (ss *sources) checkProjector(ps *nn.Params) error {
 	projector := ss.parts[recipes.PartProjector]
 	if projector == nil {
@@ -99,14 +105,15 @@ func (ss *sources) checkProjector(ps *nn.Params) error {
 			return err
 		}
 		if ours != "" && !sameIdentity(theirs, ours) {
-			return failure.Inputf("model.projector.weights: %s was trained with another %s than %s: name the one that it belongs to, or pretrain a projector for this one",
+			return failure.Inputf("model.projector.weights: %s was trained with a different %s than %s: "+
+				"name the one it belongs to, or pretrain a projector for this one",
 				projector.where, row.name, ss.parts[row.part].where)
 		}
 	}
 	return nil
 }
 
-// identities are those of the parts as they are opened, overlays included, as metadata of a projector's file.
+// identities are the identities of the opened parts, overlays included, as metadata of a projector's file.
 func (ss *sources) identities(ps *nn.Params) (map[string]string, error) {
 	metadata := map[string]string{}
 	for _, row := range identified {
@@ -121,8 +128,8 @@ func (ss *sources) identities(ps *nn.Params) (map[string]string, error) {
 	return metadata, nil
 }
 
-// Belongs is the metadata of a projector's file: the identities of the parts that it was trained with, which are those that the model
-// was opened with, without the given parts, whose weights have changed since.
+// Belongs is the metadata of a projector's file: the identities of the parts that the model was opened with, except
+// the given parts, whose weights have changed since.
 func (m *LLaVA) Belongs(changed ...string) map[string]string {
 	metadata := map[string]string{}
 	for key, id := range m.identities {

@@ -57,7 +57,7 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 	}
 	message := openFails(t, other, OpenOptions{})
 	if !strings.Contains(message,
-		other.Projector.Weights+" was trained with another language model than "+other.Language.Weights) {
+		other.Projector.Weights+" was trained with a different language model than "+other.Language.Weights) {
 		t.Errorf("error %q", message)
 	}
 	if _, err := Inspect(other, OpenOptions{}); err == nil || err.Error() != message {
@@ -66,7 +66,7 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 	tower := own
 	tower.Vision.Weights = other.Vision.Weights
 	if message := openFails(t, tower, OpenOptions{}); !strings.Contains(message,
-		"was trained with another vision tower than "+tower.Vision.Weights) {
+		"was trained with a different vision tower than "+tower.Vision.Weights) {
 		t.Errorf("error %q", message)
 	}
 	other.Projector.Weights = write(opened.Belongs(recipes.PartLanguage, recipes.PartVision)) // nothing is known
@@ -132,7 +132,7 @@ func TestTheBorderOfIdentity(t *testing.T) {
 	openModel(t, r, OpenOptions{})
 	r.Projector.Weights = write(7)
 	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
-		"was trained with another language model") {
+		"was trained with a different language model") {
 		t.Errorf("57 of 64 weights agree: %q", message)
 	}
 }

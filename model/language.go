@@ -7,7 +7,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Language is a causal language model without its head.
+// Language is a causal language model up to its final norm; Head is the matrix that gives logits.
 type Language interface {
 	// Embed looks ids [T] up: [T,D].
 	Embed(s *torch.Scope, ids *torch.Tensor) *torch.Tensor
@@ -15,28 +15,31 @@ type Language interface {
 	Forward(s *torch.Scope, in LanguageInput) LanguageOutput
 	// Head is the output embedding [V,D]: logits are hidden x Head^T.
 	Head() *nn.Param
-	// NewCache makes room for the keys and values of a conversation that is being generated.
+	// NewCache makes an empty cache for the keys and values of one sample in generation.
 	NewCache() *Cache
-	// Describe is what configuration files and messages need to know.
+	// Describe returns the sizes that other packages depend on.
 	Describe() LanguageShape
-	// LayerPath says in words whether decoder layers run as fused nodes or over single operations, and why, when samples of
-	// up to so many positions are trained on. The parameters must be placed.
+	// LayerPath says in words whether decoder layers run as fused nodes or as single operations, and why, when
+	// training on samples of at most longest positions. The parameters must be placed.
 	LayerPath(longest int64) string
 }
 
-// LanguageInput is samples end to end, without padding.
+// LanguageInput is a batch of concatenated samples, without padding.
 type LanguageInput struct {
 	Embeddings  *torch.Tensor // [T,D]
 	Positions   *torch.Tensor // [T] i64, from 0 in each sample
-	Starts      []int64       // [n+1] borders of the samples
+	Starts      []int64       // [n+1] offsets of the samples, and T
 	Wanted      []int64       // [N] positions whose hidden state is wanted; nil for all
-	Recompute   nn.Recompute  // what backward computes again
+	Recompute   nn.Recompute  // what backward recomputes
 	DropoutKeys []uint64      // [n] one for each sample; nil: nothing is dropped
-	Caches      []*Cache      // nil in training; in generation one for each sample, which gives its new positions alone
+
+	// Caches is nil in training; in generation it has one cache for each sample, and only new positions are given.
+	Caches []*Cache
 }
 
-// QueryBorders says which positions need a query in the last layer: in each sample those from its first wanted one to its end, or its last
-// alone. They are the borders [n+1] of these runs laid end to end.
+// QueryBorders says which positions need a query in the last layer: in each sample, those from its first wanted
+// position to its end, or only the last one if none is wanted. It returns the offsets [n+1] of these runs when they
+// are concatenated.
 func QueryBorders(starts, wanted []int64) []int64 {
 	first := slices.Clone(starts[1:]) // in each sample
 	for i := range first {
@@ -53,34 +56,36 @@ func QueryBorders(starts, wanted []int64) []int64 {
 	return borders
 }
 
-// sampleOf is the sample that a position lies in.
+// sampleOf is the index of the sample that contains a position.
 func sampleOf(starts []int64, position int64) int {
 	i, _ := slices.BinarySearch(starts, position+1)
 	return i - 1
 }
 
-// LanguageOutput is the hidden states and the way back.
+// LanguageOutput is the hidden states, and the tape for backward.
 type LanguageOutput struct {
 	Hidden *torch.Tensor // [N,D], after the final norm
 	Tape   *nn.Tape
 }
 
-// LanguageShape is the sizes that others depend on.
+// LanguageShape is the sizes that other packages depend on.
 type LanguageShape struct {
 	HiddenSize, VocabSize, Layers, MaxPositions int64
-	Heads, QuerySize, KeySize, IntermediateSize int64 // QuerySize is that of all heads together, KeySize that of all key heads
+	// QuerySize is the width of all query heads together, KeySize that of all key heads
+	Heads, QuerySize, KeySize, IntermediateSize int64
 
-	Selective bool // whether layers can compute their norms and SwiGLU alone again
+	Selective bool // whether layers can recompute only their norms and SwiGLU
 }
 
-// Cache holds the keys and values of one sample's past, layer by layer.
+// Cache holds the keys and values of one sample's past positions, for each layer.
 type Cache struct {
 	keys, values []*torch.Tensor // [m,G,d] each, owned
 	length       int64
 }
 
-// attend is the cached attention of a layer: each sample's new positions over all that its cache holds, themselves included. q [T,H,d];
-// k, v [T,G,d] -> [T,H,d]. A sample gives one new position, or all that it has.
+// attend is the cached attention of a layer: each sample's new positions attend to all positions in its cache,
+// themselves included. q [T,H,d]; k, v [T,G,d] -> [T,H,d]. The new positions of a sample are either one, or all that
+// it has.
 func (in LanguageInput) attend(s *torch.Scope, layer int, window int64, q, k, v *torch.Tensor) *torch.Tensor {
 	outputs := make([]*torch.Tensor, len(in.Caches))
 	for i, cache := range in.Caches {
@@ -93,7 +98,7 @@ func (in LanguageInput) attend(s *torch.Scope, layer int, window int64, q, k, v 
 	return torch.Cat(s, 0, outputs...)
 }
 
-// lengthen counts the new positions when all layers have taken them.
+// lengthen counts the new positions after all layers have cached them.
 func (in LanguageInput) lengthen() {
 	for i, cache := range in.Caches {
 		cache.length += in.Starts[i+1] - in.Starts[i]
@@ -103,7 +108,7 @@ func (in LanguageInput) lengthen() {
 // Length is how many positions the cache holds.
 func (c *Cache) Length() int64 { return c.length }
 
-// append adds the keys and values of new positions [n,G,d] to a layer and returns all of its keys and values [m,G,d].
+// append adds the keys and values of new positions [n,G,d] to a layer and returns all its keys and values [m,G,d].
 func (c *Cache) append(s *torch.Scope, layer int, k, v *torch.Tensor) (keys, values *torch.Tensor) {
 	grow := func(old **torch.Tensor, x *torch.Tensor) *torch.Tensor {
 		if *old != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// llamaConfig is config.json of a Llama (Touvron et al. 2023) or Vicuna folder, and what all families of its kind have in theirs.
+// llamaConfig is config.json of Llama (Touvron et al. 2023) or Vicuna, and the part that all families like it share.
 type llamaConfig struct {
 	HiddenSize       int64    `json:"hidden_size"`
 	IntermediateSize int64    `json:"intermediate_size"`
@@ -27,18 +27,18 @@ type llamaConfig struct {
 	InitializerRange *float64 `json:"initializer_range"`
 	ropeConfig
 
-	// What config.json does not say, set by the family's file.
-	qkvBias  bool    // biases of q, k and v alone
-	headNorm bool    // each head of q and k normalised before its rotation
-	joined   bool    // q, k and v in one matrix, gate and up in another
-	windows  []int64 // how many positions each layer sees, a position itself included; nil or 0: all before it
+	// Set by the family's file, not by config.json.
+	qkvBias  bool    // only q, k and v have biases
+	headNorm bool    // each head of q and k is normalised before its rotation
+	joined   bool    // q, k and v are one matrix, gate and up another
+	windows  []int64 // how many positions each layer attends to, the current one included; nil or 0: all so far
 }
 
-// What a damaged config.json says must not become an allocation.
+// Limits on the sizes in config.json, so that a damaged file cannot cause a huge allocation.
 const (
-	maxSize   = 1 << 21 // of anything that it counts
+	maxSize   = 1 << 21 // of any size
 	maxLayers = 1 << 10
-	maxTable  = 1 << 28 // positions times head size: a million positions with heads of 256
+	maxTable  = 1 << 28 // positions times head size: a million positions with head size 256
 )
 
 func (c *llamaConfig) complete() error {
@@ -51,8 +51,9 @@ func (c *llamaConfig) complete() error {
 		name  string
 		value int64
 	}{
-		{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize}, {"num_hidden_layers", c.Layers}, {"num_attention_heads", c.Heads},
-		{"num_key_value_heads", c.KeyValueHeads}, {"head_dim", c.HeadDim}, {"vocab_size", c.VocabSize}, {"max_position_embeddings", c.MaxPositions},
+		{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize}, {"num_hidden_layers", c.Layers},
+		{"num_attention_heads", c.Heads}, {"num_key_value_heads", c.KeyValueHeads}, {"head_dim", c.HeadDim},
+		{"vocab_size", c.VocabSize}, {"max_position_embeddings", c.MaxPositions},
 	} {
 		if size.value <= 0 || size.value > maxSize {
 			return fmt.Errorf("%s is missing or not in 1 to %d", size.name, maxSize)
@@ -62,9 +63,11 @@ func (c *llamaConfig) complete() error {
 	case c.Layers > maxLayers:
 		return fmt.Errorf("num_hidden_layers %d is over %d", c.Layers, maxLayers)
 	case c.MaxPositions*c.HeadDim > maxTable:
-		return fmt.Errorf("max_position_embeddings %d times head size %d is over %d", c.MaxPositions, c.HeadDim, maxTable)
+		return fmt.Errorf("max_position_embeddings %d times head size %d is over %d", c.MaxPositions, c.HeadDim,
+			maxTable)
 	case c.Heads%c.KeyValueHeads != 0:
-		return fmt.Errorf("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.Heads, c.KeyValueHeads)
+		return fmt.Errorf("num_attention_heads %d is not a multiple of num_key_value_heads %d", c.Heads,
+			c.KeyValueHeads)
 	case c.HeadDim%2 != 0:
 		return fmt.Errorf("head size %d is odd; rotary embeddings need pairs", c.HeadDim)
 	case c.Activation != "silu":
@@ -73,7 +76,7 @@ func (c *llamaConfig) complete() error {
 	return c.resolve(c.MaxPositions)
 }
 
-// windowAll gives every layer a window; nil is none.
+// windowAll gives every layer the same window; nil is none.
 func (c *llamaConfig) windowAll(window *int64) error {
 	if window == nil {
 		return nil
@@ -92,8 +95,8 @@ func (c *llamaConfig) init() nn.Init {
 	return nn.Init{Kind: "normal", Scale: 0.02}
 }
 
-// llama is the decoder of Touvron et al. 2023: pre-norm, rotary positions, grouped-query attention, SwiGLU. The families that add a
-// little to it share it: their files say what.
+// llama is the decoder of Touvron et al. 2023: pre-norm, rotary positions, grouped-query attention, SwiGLU. Families
+// that add a little to it share it; their files say what they add.
 type llama struct {
 	config llamaConfig
 	embed  *nn.Embedding
@@ -108,18 +111,18 @@ type llamaLayer struct {
 	window       int64
 	inputNorm    *nn.RMSNorm
 	qkv          projections
-	qNorm, kNorm *nn.RMSNorm // nil without
+	qNorm, kNorm *nn.RMSNorm // nil without headNorm
 	o            *nn.Linear
 	postNorm     *nn.RMSNorm
 	gateUp       projections
 	down         *nn.Linear
 }
 
-// projections are linear maps of one input.
+// projections are linear maps of the same input.
 type projections struct {
-	maps  []*nn.Linear // one for each output; or one for all, with their rows below each other
+	maps  []*nn.Linear // one for each output, or a single one whose rows are those of all outputs in turn
 	sizes []int64      // of the outputs
-	whole *nn.Joined   // all of them
+	whole *nn.Joined   // the maps fused
 }
 
 func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
@@ -130,7 +133,7 @@ func newLlama(raw []byte, ps *nn.Params, device torch.Device) (Language, error) 
 	return newDecoder(c, ps, device)
 }
 
-// newDecoder declares a completed configuration's parameters.
+// newDecoder declares the parameters of a completed configuration.
 func newDecoder(c llamaConfig, ps *nn.Params, device torch.Device) (Language, error) {
 	m := &llama{config: c}
 	root := ps.Root(recipes.PartLanguage, "")
@@ -159,19 +162,23 @@ func newLlamaLayer(p nn.Path, c llamaConfig) *llamaLayer {
 	l := &llamaLayer{
 		config:    c,
 		inputNorm: nn.NewRMSNorm(p.Sub("input_layernorm"), c.HiddenSize, c.Eps),
-		qkv:       c.projections(attention, c.AttentionBias || c.qkvBias, "qkv_proj", []string{"q_proj", "k_proj", "v_proj"}, queries, keys, keys),
-		o:         nn.NewLinear(attention.Sub("o_proj"), queries, c.HiddenSize, c.AttentionBias, c.init()),
-		postNorm:  nn.NewRMSNorm(p.Sub("post_attention_layernorm"), c.HiddenSize, c.Eps),
-		gateUp:    c.projections(mlp, c.MLPBias, "gate_up_proj", []string{"gate_proj", "up_proj"}, c.IntermediateSize, c.IntermediateSize),
-		down:      nn.NewLinear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize, c.MLPBias, c.init()),
+		qkv: c.projections(attention, c.AttentionBias || c.qkvBias, "qkv_proj",
+			[]string{"q_proj", "k_proj", "v_proj"}, queries, keys, keys),
+		o:        nn.NewLinear(attention.Sub("o_proj"), queries, c.HiddenSize, c.AttentionBias, c.init()),
+		postNorm: nn.NewRMSNorm(p.Sub("post_attention_layernorm"), c.HiddenSize, c.Eps),
+		gateUp: c.projections(mlp, c.MLPBias, "gate_up_proj", []string{"gate_proj", "up_proj"}, c.IntermediateSize,
+			c.IntermediateSize),
+		down: nn.NewLinear(mlp.Sub("down_proj"), c.IntermediateSize, c.HiddenSize, c.MLPBias, c.init()),
 	}
 	if c.headNorm {
-		l.qNorm, l.kNorm = nn.NewRMSNorm(attention.Sub("q_norm"), c.HeadDim, c.Eps), nn.NewRMSNorm(attention.Sub("k_norm"), c.HeadDim, c.Eps)
+		l.qNorm, l.kNorm = nn.NewRMSNorm(attention.Sub("q_norm"), c.HeadDim, c.Eps),
+			nn.NewRMSNorm(attention.Sub("k_norm"), c.HeadDim, c.Eps)
 	}
 	return l
 }
 
-// projections declares the maps of a hidden state to outputs of some sizes, under one name each or under the joined one.
+// projections declares the maps of a hidden state to outputs of the given sizes, under one name each or, if joined,
+// under one name for all.
 func (c llamaConfig) projections(p nn.Path, bias bool, joined string, names []string, sizes ...int64) projections {
 	ps := projections{sizes: sizes}
 	if c.joined {
@@ -201,8 +208,9 @@ func (ps projections) forward(s *torch.Scope, x *torch.Tensor, keys nn.DropoutKe
 
 func (m *llama) Describe() LanguageShape {
 	c := m.config
-	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers, MaxPositions: c.MaxPositions,
-		Heads: c.Heads, QuerySize: c.Heads * c.HeadDim, KeySize: c.KeyValueHeads * c.HeadDim, IntermediateSize: c.IntermediateSize,
+	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers,
+		MaxPositions: c.MaxPositions, Heads: c.Heads, QuerySize: c.Heads * c.HeadDim,
+		KeySize: c.KeyValueHeads * c.HeadDim, IntermediateSize: c.IntermediateSize,
 		Selective: len(m.layers[0].obstacles(whenDeclared, LanguageInput{})) == 0}
 }
 
@@ -229,7 +237,7 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 		}
 		wanted := in.Wanted
 		if i+1 < len(layers) {
-			wanted = nil // the layers above attend to every position
+			wanted = nil // later layers attend to every position
 		}
 		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 			if halves, ok := layer.halves(in, cos, sin); ok {
@@ -245,8 +253,8 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 
 type attendFunc func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor
 
-// forward returns the rows wanted, nil being all: [T,D] -> [N,D]. After its attention no position depends on another,
-// so that only those are computed.
+// forward returns the wanted rows; nil means all: [T,D] -> [N,D]. After attention no position depends on another, so
+// only the wanted ones are computed.
 func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend attendFunc, rows *torch.Tensor,
 	keys nn.DropoutKeys) *torch.Tensor {
 	y := l.attention(s, l.inputNorm.Forward(s, x), cos, sin, attend, keys) // [T,H*d]
@@ -262,13 +270,13 @@ func (l *llamaLayer) forward(s *torch.Scope, x, cos, sin *torch.Tensor, attend a
 	return x
 }
 
-// drops says whether dropout counts the rows after the attention: what a position drops depends on its place in its
-// sample.
+// drops says whether dropout applies after attention. Then all rows are needed there, because what a position drops
+// depends on its place in its sample.
 func (l *llamaLayer) drops(keys nn.DropoutKeys) bool {
 	return slices.ContainsFunc(l.behind(), func(m *nn.Linear) bool { return m.Drops(keys) })
 }
 
-// behind lists the linear maps behind the attention.
+// behind lists the linear maps after attention.
 func (l *llamaLayer) behind() []*nn.Linear {
 	return append([]*nn.Linear{l.o, l.down}, l.gateUp.maps...)
 }

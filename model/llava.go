@@ -13,7 +13,8 @@ type LLaVA struct {
 	Projector Projector
 	Language  Language
 
-	// Fingerprints identify the weights that each part was loaded from, by part; "random" for a part made from its configuration.
+	// Fingerprints identify the weights that each part was loaded from, by part; "random" for a part made from its
+	// configuration.
 	Fingerprints map[string]string
 
 	configs     folderConfigs
@@ -22,19 +23,19 @@ type LLaVA struct {
 	trainsTower bool
 }
 
-// Input is a micro-batch: samples end to end, T positions, n samples.
+// Input is a micro-batch: n concatenated samples, T positions in all.
 type Input struct {
-	IDs       []int64      // [T], anything valid where features go
+	IDs       []int64      // [T] token ids; any valid id in the positions that receive features
 	Positions []int64      // [T]
-	Starts    []int64      // [n+1]
-	Pixels    []uint8      // [pictures,3,S,S]
+	Starts    []int64      // [n+1] offsets of the samples, and T
+	Pixels    []uint8      // [images,3,S,S]
 	Slots     []int64      // positions that receive features
 	Rows      []int64      // which row of the projector's output each slot receives
 	Wanted    []int64      // positions whose hidden state is wanted; nil for all
-	Recompute nn.Recompute // what backward computes again; "" is nothing
+	Recompute nn.Recompute // what backward recomputes; "" is nothing
 
-	DropoutKeys    []uint64 // [n] what each sample's dropout depends on; nil: nothing is dropped
-	PictureSamples []int    // [pictures] which sample each picture belongs to; needed with DropoutKeys
+	DropoutKeys    []uint64 // [n] random keys of the samples' dropout; nil: nothing is dropped
+	PictureSamples []int    // [images] which sample each image belongs to; needed with DropoutKeys
 
 	Lap func(part string) // stopwatch: called when a part's forward work has been queued; nil: not called
 }
@@ -45,7 +46,7 @@ func (in Input) lap(part string) {
 	}
 }
 
-// Pass is one forward pass and the way back.
+// Pass is one forward pass, and what backward needs of it.
 type Pass struct {
 	Hidden *torch.Tensor // [N,D] hidden states of the wanted positions, after the final norm
 	tape   *nn.Tape
@@ -71,20 +72,20 @@ func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 // Backward adds the gradients of a scalar that was computed from p.Hidden to the trainable parameters.
 func (p Pass) Backward(s *torch.Scope, scalar *torch.Tensor) {
 	if !scalar.RequiresGrad() {
-		return // nothing that trains took part: text alone while only the projector trains
+		return // no trainable parameter was used: text without images while only the projector trains
 	}
 	torch.Backward(scalar, nil)
 	p.tape.Backward(s)
 }
 
-// embed looks the ids up and puts the pictures' features into their slots.
+// embed looks up the ids and copies the images' features into their slots.
 func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor { // [T] -> [T,D]
 	words := m.Language.Embed(s, ids) // [T,D]
 	if len(in.Slots) == 0 {
 		return words
 	}
 	keys := m.pictureKeys(in)
-	seen := m.Features(s, in.Pixels, keys) // [pictures*P,Dv]
+	seen := m.Features(s, in.Pixels, keys) // [images*P,Dv]
 	in.lap(recipes.PartVision)
 	features := m.Projector.Forward(s, seen, keys) // [R,D]
 	in.lap(recipes.PartProjector)
@@ -92,7 +93,7 @@ func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor
 	return torch.IndexCopy(s, words, m.indices(s, in.Slots), features)
 }
 
-// Features runs the tower over pictures [n,3,S,S]: [n*P,Dv]. keys are one for each picture. A frozen tower builds no
+// Features runs the tower over images [n,3,S,S]: [n*P,Dv]. keys has one key for each image. A frozen tower builds no
 // graph.
 func (m *LLaVA) Features(s *torch.Scope, pixels []uint8, keys nn.DropoutKeys) *torch.Tensor {
 	size := m.Tower.Describe().ImageSize
@@ -111,7 +112,7 @@ func (m *LLaVA) Features(s *torch.Scope, pixels []uint8, keys nn.DropoutKeys) *t
 	})
 }
 
-// pictures counts the pictures of [n,3,S,S] pixels.
+// pictures is the number of images n in pixels [n,3,S,S].
 func (m *LLaVA) pictures(pixels []uint8) int64 {
 	size := m.Tower.Describe().ImageSize
 	return int64(len(pixels)) / (3 * size * size)
@@ -121,7 +122,7 @@ func (m *LLaVA) indices(s *torch.Scope, index []int64) *torch.Tensor {
 	return indices(s, index, m.Params.Device())
 }
 
-// indices is nil for nil.
+// indices copies an index to a device as a tensor; nil gives nil.
 func indices(s *torch.Scope, index []int64, device torch.Device) *torch.Tensor {
 	if index == nil {
 		return nil
@@ -129,7 +130,8 @@ func indices(s *torch.Scope, index []int64, device torch.Device) *torch.Tensor {
 	return torch.From(s, index, []int64{int64(len(index))}, device)
 }
 
-// SetNormalization gives the tower its pixel constants: table [3*256] holds the normalised value of each level of each channel.
+// SetNormalization sets the tower's normalisation: table [3*256] holds the normalised value of each pixel level of
+// each channel.
 func (m *LLaVA) SetNormalization(table []float32) error {
 	return torch.Do(func(s *torch.Scope) {
 		m.table = torch.Own(torch.From(s, table, []int64{3, 256}, m.Params.Device()))

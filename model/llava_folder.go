@@ -17,8 +17,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// wholeConfig is config.json of a folder that holds a whole LLaVA. The original puts the language model's fields at the top level and
-// its own beside them; transformers (LlavaForConditionalGeneration) nests both halves.
+// wholeConfig is config.json of a folder with a whole LLaVA. The original puts the language model's fields at the top
+// level, next to its own; transformers (LlavaForConditionalGeneration) nests both halves.
 type wholeConfig struct {
 	ModelType string          `json:"model_type"`
 	Text      json.RawMessage `json:"text_config"`
@@ -58,40 +58,43 @@ func (c wholeConfig) nested() bool {
 	return c.ModelType == "llava" && (len(c.Text) > 0 || c.Layer == nil)
 }
 
-// isWhole says whether the configuration is a LLaVA's at all.
+// isWhole says whether the configuration is a LLaVA's, in either layout.
 func (c wholeConfig) isWhole() bool { return c.nested() || c.Layer != nil }
 
-// refuse names what a LLaVA asks for that is not done here.
+// refuse returns an error if a LLaVA needs something that is not implemented.
 func (c wholeConfig) refuse() error {
 	switch {
 	case c.Merge != "" && c.Merge != "flat" || strings.HasPrefix(c.Aspect, "anyres"):
-		return fmt.Errorf("config.json asks for the tiles of LLaVA-1.6 (mm_patch_merge_type %q, image_aspect_ratio %q), which are not supported", c.Merge, c.Aspect)
+		return fmt.Errorf("config.json asks for the tiles of LLaVA-1.6 "+
+			"(mm_patch_merge_type %q, image_aspect_ratio %q), which are not supported", c.Merge, c.Aspect)
 	case c.StartEnd:
-		return errors.New("config.json has mm_use_im_start_end: models that want <im_start> and <im_end> around a picture are not supported")
+		return errors.New("config.json has mm_use_im_start_end: " +
+			"models that need <im_start> and <im_end> around an image are not supported")
 	case c.Activation != "" && c.Activation != "gelu":
-		return fmt.Errorf("config.json has projector_hidden_act %q; a projector has gelu", c.Activation)
+		return fmt.Errorf("config.json has projector_hidden_act %q; only gelu is supported", c.Activation)
 	case c.Bias != nil && !*c.Bias:
-		return errors.New("config.json has multimodal_projector_bias false; a projector has biases")
+		return errors.New("config.json has multimodal_projector_bias false; only projectors with biases are supported")
 	}
 	return nil
 }
 
-// textDefaults are what transformers 5.17 takes for keys that a text_config leaves out, where the sizes are concerned (its
-// configuration_llama.py and those of the other families); published folders leave out most.
+// textDefaults are the sizes that transformers 5.17 uses for keys missing from a text_config (its
+// configuration_llama.py and those of the other families); published folders leave out most of them.
 var textDefaults = map[string]map[string]any{
-	"llama": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
-		"max_position_embeddings": 2048, "rms_norm_eps": 1e-6},
-	"mistral": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-		"num_key_value_heads": 8, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6},
-	"phi3": {"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32, "num_attention_heads": 32,
-		"max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
-	"qwen2": {"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32,
-		"num_key_value_heads": 32, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6},
-	"qwen3": {"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32,
-		"num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6},
+	"llama": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+		"num_attention_heads": 32, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6},
+	"mistral": {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+		"num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 131072, "rms_norm_eps": 1e-6},
+	"phi3": {"vocab_size": 32064, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 32,
+		"num_attention_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
+	"qwen2": {"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
+		"num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6},
+	"qwen3": {"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32,
+		"num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128, "max_position_embeddings": 32768,
+		"rms_norm_eps": 1e-6},
 }
 
-// languageHalf is the language model's configuration within a whole LLaVA's, or the configuration itself.
+// languageHalf is the language model's configuration inside a whole LLaVA's, or raw itself if it is not a LLaVA's.
 func languageHalf(raw []byte) ([]byte, error) {
 	c, err := parseWhole(raw)
 	if err != nil || !c.isWhole() {
@@ -119,15 +122,15 @@ func languageHalf(raw []byte) ([]byte, error) {
 	return json.Marshal(full)
 }
 
-// visionHalf is the tower's configuration within a whole LLaVA's, or within that of both halves of CLIP or SigLIP, or the configuration
-// itself.
+// visionHalf is the tower's configuration inside that of a whole LLaVA, CLIP or SigLIP, or raw itself.
 func visionHalf(raw []byte) ([]byte, error) {
 	c, err := parseWhole(raw)
 	if err != nil || len(c.Vision) == 0 && !isLLaVA(c.ModelType) {
 		return raw, err
 	}
 	if len(c.Vision) == 0 {
-		return nil, errors.New("config.json of this LLaVA has no vision_config; name the folder of its vision tower (see mm_vision_tower) instead")
+		return nil, errors.New("config.json of this LLaVA has no vision_config; " +
+			"name the folder of its vision tower (see mm_vision_tower) instead")
 	}
 	vision := map[string]any{}
 	if err := decodeNumbers(c.Vision, &vision); err != nil {
@@ -142,22 +145,24 @@ func visionHalf(raw []byte) ([]byte, error) {
 	return json.Marshal(vision)
 }
 
-// decodeNumbers decodes JSON and keeps its numbers as they are spelled.
+// decodeNumbers decodes JSON, keeping numbers as they are written.
 func decodeNumbers(raw []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	return d.Decode(into)
 }
 
-// towerFolderOf is the folder of the tower that belongs to the folder dir: dir itself if that is a tower, or a LLaVA with its tower's
-// configuration inside; else what mm_vision_tower names, as a folder seen from dir, or as a Hugging Face id.
+// towerFolderOf is the folder of the tower that belongs to the model in dir: dir itself if it holds a tower, or a
+// LLaVA with the tower's configuration inside; else the one in mm_vision_tower, a folder relative to dir or a Hugging
+// Face id.
 func towerFolderOf(dir string, raw []byte) (string, error) {
 	c, err := parseWhole(raw)
 	if err != nil || c.Layer == nil || len(c.Vision) > 0 {
 		return dir, err
 	}
 	if c.Tower == "" {
-		return "", fmt.Errorf("config.json of %q has neither vision_config nor mm_vision_tower; name the folder of its vision tower instead", dir)
+		return "", fmt.Errorf("config.json of %q has neither vision_config nor mm_vision_tower; "+
+			"name the folder of its vision tower instead", dir)
 	}
 	beside := c.Tower
 	if !filepath.IsAbs(beside) {
@@ -173,7 +178,8 @@ func towerFolderOf(dir string, raw []byte) (string, error) {
 	return tower, nil
 }
 
-// towerName is what mm_vision_tower calls the tower of a folder that a recipe names weights: an id stays one, a folder becomes absolute.
+// towerName is the value of mm_vision_tower for the tower in a recipe's weights: an id stays as it is, a folder
+// becomes absolute.
 func towerName(weights, dir, towerDir string) (string, error) {
 	if dir == "" {
 		return "", nil
@@ -188,7 +194,7 @@ func towerName(weights, dir, towerDir string) (string, error) {
 		return "", err
 	case !c.isWhole():
 		return weights, nil
-	case c.Tower == "" || dir == towerDir: // as it was written
+	case c.Tower == "" || dir == towerDir: // unchanged
 		return c.Tower, nil
 	}
 	if checkpoints.Exists(filepath.Join(dir, c.Tower)) {
@@ -197,8 +203,8 @@ func towerName(weights, dir, towerDir string) (string, error) {
 	return c.Tower, nil
 }
 
-// ReadLLaVA reads how the model of a whole LLaVA folder is to be opened and asked, in any of the layouts. Where config.json does not
-// say, the original's defaults hold.
+// ReadLLaVA reads from a folder with a whole LLaVA, in any of the layouts, how to open and prompt it. The original's
+// defaults apply to whatever config.json does not say.
 func ReadLLaVA(dir string) (m recipes.Model, notes ExportNotes, err error) {
 	defer failure.MarkInput(&err)
 	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
@@ -224,12 +230,13 @@ func ReadLLaVA(dir string) (m recipes.Model, notes ExportNotes, err error) {
 	m = recipes.Model{
 		Vision:    recipes.Vision{Weights: dir, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
 		Projector: recipes.Projector{Type: cmp.Or(c.Projector, "linear")},
-		Language:  recipes.Language{Weights: dir, Tokenizer: recipes.Tokenizer{Legacy: "auto"}, MaxLength: cmp.Or(c.MaxLength, 2048)},
+		Language: recipes.Language{Weights: dir, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
+			MaxLength: cmp.Or(c.MaxLength, 2048)},
 	}
 	return m, ExportNotes{Aspect: cmp.Or(c.Aspect, "square"), Template: cmp.Or(c.Template, "vicuna_v1")}, nil
 }
 
-// projectorAlone says whether a folder is what stage 1 leaves.
+// projectorAlone says whether a folder holds only a projector, as stage 1 writes it.
 func projectorAlone(dir string) bool {
 	found := func(pattern string) bool {
 		files, _ := filepath.Glob(filepath.Join(dir, pattern))
@@ -239,42 +246,47 @@ func projectorAlone(dir string) bool {
 }
 
 func errProjectorAlone(dir string) error {
-	return fmt.Errorf("%q holds a projector alone: name it as model.projector.weights, and as model.language.weights the language model that it was trained with", dir)
+	return fmt.Errorf("%q holds only a projector: name it as model.projector.weights, "+
+		"and the language model it was trained with as model.language.weights", dir)
 }
 
-// unnest says in the original's keys what transformers' say.
+// unnest sets the original's keys from transformers'.
 func (c *wholeConfig) unnest() error {
 	layer, isNumber := cmp.Or(c.FeatureLayer, any(-2.)).(float64)
 	if !isNumber || layer != float64(int(layer)) {
-		return fmt.Errorf("config.json has vision_feature_layer %v; one layer is supported", c.FeatureLayer)
+		return fmt.Errorf("config.json has vision_feature_layer %v; only a single layer is supported", c.FeatureLayer)
 	}
 	feature, known := map[string]string{"": "patch", "default": "patch", "full": "cls_patch"}[c.Strategy]
 	if !known {
-		return fmt.Errorf("config.json has vision_feature_select_strategy %q; it is default or full", c.Strategy)
+		return fmt.Errorf("config.json has vision_feature_select_strategy %q; it must be default or full", c.Strategy)
 	}
 	var vision map[string]any
 	if json.Unmarshal(c.Vision, &vision) == nil && !hasClassToken(vision) {
-		feature = "patch" // full drops no token, and there is none to drop
+		feature = "patch" // full keeps the class token, and there is none
 	}
 	number := int(layer)
 	c.Layer, c.Feature, c.Projector = &number, feature, "mlp2x_gelu"
 	return nil
 }
 
-// hasClassToken says whether a tower's first row stands for the whole picture. Of the towers known to LLaVA only CLIP has one.
+// hasClassToken says whether a tower's first row is a class token. Of the towers that LLaVA uses, only CLIP has one.
 func hasClassToken(vision map[string]any) bool {
 	kind, _ := vision["model_type"].(string)
 	return kind == "" || strings.HasPrefix(kind, "clip")
 }
 
-// Names and words of folders whose weights are differences from another model's.
+// Names and README sentences of folders whose weights are differences from another model's.
 var (
 	deltaName   = regexp.MustCompile(`(?i)[-_]delta([-_.]|$)`)
 	deltaReadme = regexp.MustCompile(`(?i)delta (model|weights)["'”*]* cannot be used directly`)
 )
 
-// refuseDelta refuses weights that were published as differences from LLaMA's (Vicuna v0 and v1.1, the first LLaVAs): by the folder's
-// or repository's name, the name in config.json, or the sentence in README.md that all of them have.
+const deltaAdvice = "they are differences from LLaMA's weights and cannot be used by themselves. " +
+	"Add them to LLaMA's first (FastChat's or LLaVA's apply_delta), or use a release with merged weights"
+
+// refuseDelta refuses weights that were published as differences from LLaMA's (Vicuna v0 and v1.1, the first LLaVAs).
+// It recognises them by the name of the folder or repository, the name in config.json, or the sentence that all their
+// README.md files have.
 func refuseDelta(weights, dir string, config []byte) error {
 	if dir == "" {
 		return nil
@@ -282,15 +294,15 @@ func refuseDelta(weights, dir string, config []byte) error {
 	var named struct {
 		From string `json:"_name_or_path"`
 	}
-	json.Unmarshal(config, &named) // what cannot be read is reported by those who need it
+	json.Unmarshal(config, &named) // a file that cannot be read is reported elsewhere
 	readme, _ := os.ReadFile(filepath.Join(dir, "README.md"))
 	for _, name := range []string{filepath.Base(weights), filepath.Base(named.From)} {
 		if deltaName.MatchString(name) {
-			return fmt.Errorf("%q holds delta weights, by the name %q: they are differences from LLaMA's weights, of no use alone. Add them to those first (FastChat's or LLaVA's apply_delta), or take a release with merged weights", dir, name)
+			return fmt.Errorf("%q holds delta weights, according to the name %q: %s", dir, name, deltaAdvice)
 		}
 	}
 	if deltaReadme.Match(readme) {
-		return fmt.Errorf("%q holds delta weights, its README.md says: they are differences from LLaMA's weights, of no use alone. Add them to those first (FastChat's or LLaVA's apply_delta), or take a release with merged weights", dir)
+		return fmt.Errorf("%q holds delta weights, according to its README.md: %s", dir, deltaAdvice)
 	}
 	return nil
 }

@@ -149,7 +149,7 @@ func TestWholeFoldersThatCannotBeUsedSayWhy(t *testing.T) {
 		"start and end": {object{"model_type": "llava", "mm_vision_select_layer": -2, "mm_use_im_start_end": true},
 			"<im_start>"},
 		"several layers": {object{"model_type": "llava", "vision_feature_layer": []int{-2, -5}},
-			"vision_feature_layer [-2 -5]; one layer"},
+			"vision_feature_layer [-2 -5]; only a single layer"},
 		"half a layer": {object{"model_type": "llava", "vision_feature_layer": 1.5}, "vision_feature_layer 1.5"},
 		"unknown strategy": {object{"model_type": "llava", "vision_feature_select_strategy": "mean"},
 			`vision_feature_select_strategy "mean"`},
@@ -181,7 +181,7 @@ func TestRecipesRefuseTheSameFolders(t *testing.T) {
 	}
 	r.Language.Weights = writeFolder(t, tinyLanguage, tensors(t, source, recipes.PartProjector))
 	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
-		"holds a projector alone: name it as model.projector.weights") {
+		"holds only a projector: name it as model.projector.weights") {
 		t.Errorf("error %q", message)
 	}
 }

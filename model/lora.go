@@ -12,11 +12,11 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// parts lists the parts of a model in the order in which they are shown.
+// parts lists the parts of a model in the order in which messages show them.
 var parts = []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage}
 
-// adapt declares the adapters that a recipe asks for, by part. A pattern is held against the names of its own part's linear maps only:
-// q_proj of the language model cannot reach the tower's.
+// adapt declares the adapters that a recipe asks for, by part. A pattern is matched only against the linear maps of
+// its own part: q_proj for the language model does not match the tower's.
 func (m *LLaVA) adapt(adapters map[string]recipes.LoRA) (err error) {
 	defer failure.MarkInput(&err)
 	for _, part := range parts {
@@ -48,7 +48,8 @@ func (m *LLaVA) matching(part string, targets *regexp.Regexp) (chosen []*nn.Line
 	return chosen
 }
 
-// noTarget says what a pattern could have matched, and where what it does match would have to stand.
+// noTarget is the error for a pattern that matches nothing: it lists what there is to match, or the part in which the
+// pattern would match.
 func (m *LLaVA) noTarget(part string, targets *regexp.Regexp) error {
 	err := fmt.Errorf("train.%s.lora.targets: %q matches no linear map of %s", part, targets, part)
 	linears := m.Params.Linears(part)
@@ -89,13 +90,13 @@ func (m *LLaVA) Adapted(part string) (adapted []*nn.Linear) {
 	return adapted
 }
 
-// pictureKeys gives each picture a key by that of its sample and its number in it: in the tower and the projector rows
-// belong to pictures.
+// pictureKeys derives a key for each image from its sample's key and its number in the sample, because rows in the
+// tower and the projector belong to images.
 func (m *LLaVA) pictureKeys(in Input) (keys nn.DropoutKeys) {
 	if in.DropoutKeys == nil {
 		return keys
 	}
-	number := map[int]uint64{} // of pictures that each sample has had
+	number := map[int]uint64{} // of each sample's images so far
 	for i := range m.pictures(in.Pixels) {
 		sample := in.PictureSamples[i]
 		keys.Keys = append(keys.Keys, rand.NewPCG(in.DropoutKeys[sample], number[sample]).Uint64())
@@ -104,13 +105,13 @@ func (m *LLaVA) pictureKeys(in Input) (keys nn.DropoutKeys) {
 	return keys
 }
 
-// MergeTolerance is how far fp32 logits may move when adapters are added to their weights, as a share of the largest logit, or absolute
-// where that is below 1.
+// MergeTolerance is how much fp32 logits may change when adapters are merged, relative to the largest logit, or
+// absolute if that is below 1.
 const MergeTolerance = 1e-5
 
-// Merge adds every adapter of an fp32 model to its weight and takes it away. The logits of a fixed prompt with a picture are compared
-// before and after; it is an error when they move by more than MergeTolerance, and the model is of no use then. It returns how far they
-// moved.
+// Merge adds every adapter of an fp32 model to its weight and removes it. It compares the logits of a fixed prompt
+// with an image before and after, and returns how much they changed. A change of more than MergeTolerance is an
+// error; the model must not be used then.
 func (m *LLaVA) Merge() (moved float64, err error) {
 	before, err := m.probe()
 	if err != nil {
@@ -128,25 +129,27 @@ func (m *LLaVA) Merge() (moved float64, err error) {
 		return 0, err
 	}
 	moved = difference(after, before)
-	if !(moved <= MergeTolerance) { // also where it is no number
-		err = failure.Inputf("the merged model is another: logits differ from those with adapters by %.3g of the largest, more than %g", moved, MergeTolerance)
+	if !(moved <= MergeTolerance) { // so that NaN fails too
+		err = failure.Inputf("the merged model differs: its logits are off from those with adapters "+
+			"by %.3g of the largest, more than %g", moved, MergeTolerance)
 	}
 	return moved, err
 }
 
-// difference is the largest difference as a share of the largest of want, which counts as 1 at least.
+// difference is the largest difference relative to the largest of want, or absolute if that is below 1.
 func difference(got, want []float32) float64 {
 	largest, worst := 1., 0.
 	for i := range want {
 		largest = max(largest, abs(want[i]))
-		worst = max(worst, abs(got[i]-want[i])) // a NaN stays
+		worst = max(worst, abs(got[i]-want[i])) // max keeps a NaN
 	}
 	return worst / largest
 }
 
 func abs(x float32) float64 { return max(float64(x), -float64(x)) }
 
-// probe is the logits of a prompt that is the same for every model of one shape: a picture and words from all over the vocabulary.
+// probe is the logits of a prompt that is the same for all models of the same shape: an image, and tokens spread over
+// the vocabulary.
 func (m *LLaVA) probe() (logits []float32, err error) {
 	const words = 16
 	tower, language := m.Tower.Describe(), m.Language.Describe()
@@ -166,7 +169,8 @@ func (m *LLaVA) probe() (logits []float32, err error) {
 	}
 	in.Starts = []int64{0, int64(len(in.IDs))}
 	if n := int64(len(in.IDs)); n > language.MaxPositions {
-		return nil, failure.Inputf("a picture and %d words take %d positions and the model has %d", words, n, language.MaxPositions)
+		return nil, failure.Inputf("an image and %d tokens take %d positions and the model has %d", words, n,
+			language.MaxPositions)
 	}
 	err = torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() { logits = torch.Read[float32](m.Logits(s, m.Forward(s, in).Hidden)) }) // [16,V]

@@ -5,7 +5,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// mistralConfig is config.json of a Mistral folder. The window is 4096 where absent, and none where null, as in version 0.2 and later.
+// mistralConfig is Mistral's config.json. An absent window is 4096; null is none, as in version 0.2 and later.
 type mistralConfig struct {
 	llamaConfig
 	Window *int64 `json:"sliding_window"`
@@ -18,7 +18,7 @@ func (c *mistralConfig) complete() error {
 	return c.windowAll(c.Window)
 }
 
-// newMistral is a Llama in which a position sees a window of those before it (Jiang et al. 2023, "Mistral 7B").
+// newMistral is Llama with sliding-window attention (Jiang et al. 2023, "Mistral 7B").
 func newMistral(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
 	window := int64(4096)
 	c := mistralConfig{llamaConfig: llamaConfig{KeyValueHeads: 8, MaxPositions: 32 * 4096, Eps: 1e-6}, Window: &window}

@@ -9,17 +9,20 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// OpenOptions says how a model is placed and where its values come from.
+// OpenOptions says where a model is placed and where its values come from.
 type OpenOptions struct {
 	Device        torch.Device
 	Dtype         torch.Dtype
-	Seed          uint64                       // of parameters that no file gives
+	Seed          uint64                       // for initialising parameters that are in no file
 	Trains        func(part, name string) bool // nil: nothing trains
-	LoRA          map[string]recipes.LoRA      // adapters by part; of a part that has some, nothing else trains
-	Projector     string                       // file or folder with model.mm_projector.*; "": the recipe's, else the language model's folder, else random
-	Overlay       []string                     // files whose tensors replace any of the above, by name
+	LoRA          map[string]recipes.LoRA      // adapters by part; in a part that has them, nothing else trains
+	Overlay       []string                     // files whose tensors replace any others, by name
 	Normalization []float32                    // [3*256] normalised value of each pixel level of each channel
-	Progress      func(loaded, total int64)    // bytes; nil for none
+	Progress      func(loaded, total int64)    // in bytes; nil for none
+
+	// Projector is the file or folder with model.mm_projector.*; if "", the recipe's, else the language model's
+	// folder if it has them, else random values.
+	Projector string
 }
 
 // Open builds the model that a recipe describes, with every value loaded or initialised.
@@ -71,7 +74,7 @@ func (m *LLaVA) rehearse(recipe recipes.Model, o OpenOptions) error {
 	return err
 }
 
-// choose marks what trains.
+// choose selects the parameters that train.
 func (m *LLaVA) choose(o OpenOptions) {
 	m.Params.Select(func(p *nn.Param) bool {
 		_, adapted := o.LoRA[p.Part]
@@ -166,7 +169,7 @@ func (m *LLaVA) fill(recipe recipes.Model, o OpenOptions) error {
 	return m.load(plan, o)
 }
 
-// load copies the planned tensors, and initialises what no file gives.
+// load copies the planned tensors and initialises parameters that are in no file.
 func (m *LLaVA) load(plan []assignment, o OpenOptions) error {
 	var done, total int64
 	for _, a := range plan {
@@ -184,7 +187,7 @@ func (m *LLaVA) load(plan []assignment, o OpenOptions) error {
 	return nil
 }
 
-// Trainable lists what trains, in order.
+// Trainable lists the parameters that train, in the order of their declaration.
 func (m *LLaVA) Trainable() []*nn.Param {
 	var list []*nn.Param
 	for _, p := range m.Params.All() {

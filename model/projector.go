@@ -11,13 +11,13 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Projector maps rows of tower features [R,Dv] to rows of the language model's width [R,D]. keys are one for each
-// picture.
+// Projector maps rows of tower features [R,Dv] to rows of the language model's width [R,D]. keys has one key for each
+// image.
 type Projector interface {
 	Forward(s *torch.Scope, x *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor
 }
 
-// Projectors lists the projector types of LLaVA (llava/model/multimodal_projector/builder.py).
+// projectors lists the projector types of LLaVA (llava/model/multimodal_projector/builder.py).
 var projectors = []struct {
 	name    string // as shown to users
 	pattern *regexp.Regexp
@@ -28,7 +28,7 @@ var projectors = []struct {
 	{"identity", regexp.MustCompile(`^identity$`), newIdentityProjector},
 }
 
-// newProjector declares a projector of a type's name for a tower of width in and a language model of width out.
+// newProjector declares a projector of the named type for a tower of width in and a language model of width out.
 func newProjector(name string, ps *nn.Params, in, out int64) (Projector, error) {
 	var known []string
 	for _, row := range projectors {
@@ -44,7 +44,7 @@ func newLinearProjector(p nn.Path, _ []string, in, out int64) (Projector, error)
 	return nn.NewLinear(p, in, out, true, nn.LinearInit(in)), nil
 }
 
-// mlpProjector is N linear layers with GELUs between them; its layers have the even numbers 0, 2, 4 … as in a torch Sequential.
+// mlpProjector is N linear layers with GELUs between them. The layers are numbered 0, 2, 4 … as in a torch Sequential.
 type mlpProjector struct{ layers []*nn.Linear }
 
 func newMLPProjector(p nn.Path, match []string, in, out int64) (Projector, error) {
@@ -77,12 +77,13 @@ type identityProjector struct{}
 
 func newIdentityProjector(_ nn.Path, _ []string, in, out int64) (Projector, error) {
 	if in != out {
-		return nil, fmt.Errorf("projector type identity needs a tower as wide as the language model; they have %d and %d", in, out)
+		return nil, fmt.Errorf("projector type identity needs a tower as wide as the language model; "+
+			"they have %d and %d", in, out)
 	}
 	return identityProjector{}, nil
 }
 
-// Forward gives x back.
+// Forward returns x.
 func (identityProjector) Forward(_ *torch.Scope, x *torch.Tensor, _ nn.DropoutKeys) *torch.Tensor {
 	return x
 }

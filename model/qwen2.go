@@ -9,18 +9,20 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// qwenConfig is config.json of a Qwen2, Qwen2.5 or Qwen3 folder. Published ones have a window and do not use it.
+// qwenConfig is config.json of Qwen2, Qwen2.5 or Qwen3. Published files have a window but do not use it.
 type qwenConfig struct {
 	llamaConfig
-	UseWindow       bool     `json:"use_sliding_window"`
-	Window          *int64   `json:"sliding_window"`    // null: none
-	MaxWindowLayers int64    `json:"max_window_layers"` // layers before this one see all
-	LayerTypes      []string `json:"layer_types"`       // of each layer, where transformers 5 wrote it; decides over max_window_layers
+	UseWindow       bool   `json:"use_sliding_window"`
+	Window          *int64 `json:"sliding_window"`    // null: none
+	MaxWindowLayers int64  `json:"max_window_layers"` // layers before this one have no window
+	// LayerTypes has one entry for each layer; transformers 5 writes it. It overrides max_window_layers.
+	LayerTypes []string `json:"layer_types"`
 }
 
 func newQwenConfig() qwenConfig {
 	window := int64(4096)
-	return qwenConfig{llamaConfig: llamaConfig{KeyValueHeads: 32, MaxPositions: 32768, Eps: 1e-6}, Window: &window, MaxWindowLayers: 28}
+	return qwenConfig{llamaConfig: llamaConfig{KeyValueHeads: 32, MaxPositions: 32768, Eps: 1e-6},
+		Window: &window, MaxWindowLayers: 28}
 }
 
 func (c *qwenConfig) complete() error {
@@ -57,8 +59,8 @@ func (c *qwenConfig) inWindow(layer int) (bool, error) {
 	return failure.LookUp("layer_types", c.LayerTypes[layer], kinds)
 }
 
-// newQwen2 is a Llama with biases in q, k and v, and a window that the later layers may have (Yang et al. 2024, "Qwen2 Technical Report";
-// Qwen2.5 is the same).
+// newQwen2 is Llama with biases in q, k and v, and optionally a window in the later layers (Yang et al. 2024, "Qwen2
+// Technical Report"; Qwen2.5 is the same).
 func newQwen2(raw []byte, ps *nn.Params, device torch.Device) (Language, error) {
 	c := newQwenConfig()
 	c.qkvBias = true

@@ -11,18 +11,18 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// ropeConfig is what config.json says of rotary positions: rope_theta and rope_scaling where transformers 4 wrote it, rope_parameters
-// where transformers 5 did.
+// ropeConfig is the part of config.json about rotary positions: rope_theta and rope_scaling as written by
+// transformers 4, rope_parameters by transformers 5.
 type ropeConfig struct {
 	Theta      float64      `json:"rope_theta"`
 	Scaling    *ropeScaling `json:"rope_scaling"`
 	Parameters *ropeScaling `json:"rope_parameters"`
 }
 
-// ropeScaling says how the frequencies are changed for more positions than a model was first trained with.
+// ropeScaling says how the frequencies are changed for more positions than the model was first trained with.
 type ropeScaling struct {
 	Type              string  `json:"rope_type"`
-	OldType           string  `json:"type"` // as older files spell it
+	OldType           string  `json:"type"` // in older files
 	Theta             float64 `json:"rope_theta"`
 	Factor            float32 `json:"factor"`
 	LowFactor         float32 `json:"low_freq_factor"`
@@ -31,7 +31,7 @@ type ropeScaling struct {
 	PartialFactor     float64 `json:"partial_rotary_factor"`
 }
 
-// ropeScalings change one frequency, in fp32 as transformers does (modeling_rope_utils.py).
+// ropeScalings change one frequency each, in fp32 as in transformers (modeling_rope_utils.py).
 var ropeScalings = map[string]func(r ropeScaling, frequency float32) float32{
 	"default": func(_ ropeScaling, frequency float32) float32 { return frequency },
 	"linear":  func(r ropeScaling, frequency float32) float32 { return frequency / r.Factor },
@@ -58,7 +58,7 @@ func (r *ropeScaling) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// resolve brings both spellings to one; positions is max_position_embeddings.
+// resolve turns both spellings into one; positions is max_position_embeddings.
 func (c *ropeConfig) resolve(positions int64) error {
 	if c.Scaling == nil {
 		c.Scaling = orDefault(c.Parameters, &ropeScaling{Type: "default", PartialFactor: 1})
@@ -74,12 +74,13 @@ func (c *ropeConfig) resolve(positions int64) error {
 	case r.Type != "default" && r.Factor <= 0:
 		return fmt.Errorf("rope_type %q needs a positive factor; it has %g", r.Type, r.Factor)
 	case r.Type == "llama3" && !(0 < r.LowFactor && r.LowFactor < r.HighFactor && r.OriginalPositions > 0):
-		return errors.New(`rope_type "llama3" needs 0 < low_freq_factor < high_freq_factor and a positive original_max_position_embeddings`)
+		return errors.New(`rope_type "llama3" needs 0 < low_freq_factor < high_freq_factor ` +
+			`and a positive original_max_position_embeddings`)
 	}
 	return nil
 }
 
-// frequencies are the angles that one position turns each pair of a head by.
+// frequencies are the angles, in radians a position, by which each pair of a head is rotated.
 func (c *ropeConfig) frequencies(headDim int64) []float32 {
 	list := nn.Frequencies(headDim, c.Theta)
 	for i := range list {
@@ -88,8 +89,8 @@ func (c *ropeConfig) frequencies(headDim int64) []float32 {
 	return list
 }
 
-// llama3 leaves fast frequencies as they are, divides slow ones by the factor, and goes from one to the other between (Llama 3.1,
-// Grattafiori et al. 2024; the formula is that of meta-llama/llama-models, models/llama3/model.py, apply_scaling).
+// llama3 leaves high frequencies unchanged, divides low ones by the factor, and interpolates in between (Llama 3.1,
+// Grattafiori et al. 2024; the formula is from meta-llama/llama-models, models/llama3/model.py, apply_scaling).
 func (r ropeScaling) llama3(frequency float32) float32 {
 	wavelength := 2 * math.Pi / frequency
 	switch {

@@ -9,25 +9,28 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// renaming is a prefix of our names and what stands for it in files.
+// renaming is a prefix of our names and the prefix that replaces it in files.
 type renaming struct{ ours, theirs string }
 
-// spelling is how files name the parameters of one part: by the first renaming that fits.
+// spelling is how files name the parameters of one part: by the first renaming whose prefix matches.
 type spelling []renaming
 
 // layout is how a folder names the parameters of all three parts.
 type layout map[string]spelling
 
-// Two-layer projectors are numbered in the original as in a torch Sequential, and named in transformers.
+// linear12 is transformers' spelling of a two-layer projector. The original numbers the layers as in a torch
+// Sequential.
 func linear12(prefix string) spelling {
 	return spelling{{projectorPrefix + "0.", prefix + "linear_1."}, {projectorPrefix + "2.", prefix + "linear_2."}}
 }
 
-// The layouts of a whole LLaVA: the original's, and what transformers' LlavaForConditionalGeneration has written over the years
-// (llava.md 5.3 calls them A, B and C). We write original and onDisk, which every version of transformers reads.
+// The layouts of a whole LLaVA: the original's, and those that versions of transformers'
+// LlavaForConditionalGeneration have written. We write original and onDisk, which every version of transformers
+// reads.
 var (
-	original = layout{recipes.PartLanguage: {{"", ""}}, recipes.PartProjector: {{"", ""}}, recipes.PartVision: {{"", ""}}}
-	onDisk   = layout{
+	original = layout{recipes.PartLanguage: {{"", ""}}, recipes.PartProjector: {{"", ""}},
+		recipes.PartVision: {{"", ""}}}
+	onDisk = layout{
 		recipes.PartLanguage:  {{"lm_head.", "language_model.lm_head."}, {"model.", "language_model.model."}},
 		recipes.PartProjector: linear12("multi_modal_projector."),
 		recipes.PartVision:    {{visionPrefix, "vision_tower.vision_model."}},
@@ -43,7 +46,7 @@ var (
 	layouts   = []layout{original, onDisk, inModule, bareTower, clipAlone, clipBare}
 )
 
-// What a whole LLaVA calls the parts that are not its language model.
+// Prefixes in a whole LLaVA of the parts other than the language model.
 var (
 	projectorPrefixes = []string{projectorPrefix, "multi_modal_projector.", "model.multi_modal_projector."}
 	towerPrefixes     = []string{"model.vision_tower.", "vision_tower."}
@@ -55,7 +58,7 @@ func hasPrefix(name string, prefixes []string) bool {
 
 func isProjector(name string) bool { return hasPrefix(name, projectorPrefixes) }
 
-// of is how files spell a parameter's name.
+// of is a parameter's name in files.
 func (sp spelling) of(name string) string {
 	for _, r := range sp {
 		if rest, ok := strings.CutPrefix(name, r.ours); ok {
@@ -65,10 +68,10 @@ func (sp spelling) of(name string) string {
 	return name
 }
 
-// prefix is what the names of a tower begin with in files.
+// prefix begins the names of a tower's tensors in files.
 func (sp spelling) prefix() string { return sp.of(visionPrefix) }
 
-// findSpelling is the spelling under which files hold most of a part's parameters.
+// findSpelling is the spelling under which the files hold the most of a part's parameters.
 func findSpelling(part string, ps *nn.Params, w *checkpoints.Weights) spelling {
 	best, most := original[part], 0
 	for _, l := range layouts {

@@ -8,33 +8,34 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Tower turns pictures into rows of features.
+// Tower turns images into rows of features.
 type Tower interface {
-	// Forward maps n pictures [n,3,S,S] to [n*Tokens,Dv]. keys are one for each picture.
+	// Forward maps n images [n,3,S,S] to [n*Tokens,Dv]. keys has one key for each image.
 	Forward(s *torch.Scope, pixels *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor
-	// Describe is what the projector, data and messages need to know.
+	// Describe returns the sizes that other packages depend on.
 	Describe() TowerShape
 }
 
-// TowerShape is the sizes that others depend on.
+// TowerShape is the sizes of a tower that other packages depend on.
 type TowerShape struct {
 	HiddenSize       int64 // Dv
 	ImageSize        int64 // S, pixels
 	PatchSize        int64 // pixels
-	Tokens           int64 // rows of features for each picture
-	Rows             int64 // rows that its layers have for each picture
+	Tokens           int64 // rows of features for each image
+	Rows             int64 // rows in the layers for each image
 	Layers           int64 // that run
 	IntermediateSize int64
-	Processor        string // clip or siglip: whose image constants hold where a folder has none of its own
+	Processor        string // clip or siglip: whose image processor settings apply if the folder has none
 }
 
-// TowerSelect says which of a tower's hidden states are the features, as LLaVA's mm_vision_select_layer and mm_vision_select_feature.
+// TowerSelect says which of a tower's hidden states are the features, like LLaVA's mm_vision_select_layer and
+// mm_vision_select_feature.
 type TowerSelect struct {
-	Layer   int    // index into hidden_states, of which a tower of n layers has n+1; negative from the end
+	Layer   int    // index into the n+1 hidden_states of a tower of n layers; negative counts from the end
 	Feature string // patch: without the class token; cls_patch: with it
 }
 
-// layers is how many of n layers must run.
+// layers is how many of a tower's n layers must run.
 func (t TowerSelect) layers(n int) (int, error) {
 	if t.Feature != "patch" && t.Feature != "cls_patch" {
 		return 0, failure.NotOneOf("select_feature", t.Feature, []string{"patch", "cls_patch"})

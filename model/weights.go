@@ -17,9 +17,9 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// source is an opened set of files that gives one part its values.
+// source is an opened set of files with the values of one part.
 type source struct {
-	part    string // the part it must be complete for; "" for an overlay, which may hold any
+	part    string // which must be complete; "" for an overlay, which may hold any tensors
 	where   string // as the user named it
 	weights *checkpoints.Weights
 	spelled spelling
@@ -27,7 +27,7 @@ type source struct {
 
 type sources struct {
 	overlays []source
-	parts    map[string]*source // nil for a part that starts random
+	parts    map[string]*source // without the parts that are initialised at random
 	opened   []*checkpoints.Weights
 }
 
@@ -45,8 +45,9 @@ func (ss *sources) open(path string) (*checkpoints.Weights, error) {
 	return w, err
 }
 
-// unused matches tensors that published files hold and no part needs; a tower's stand without the prefix of their spelling.
-var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|visual_projection|logit_scale|logit_bias|post_layernorm|head|encoder\.layers)\b`)
+// unused matches tensors in published files that no part needs; names in a tower are without their prefix.
+var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|` +
+	`visual_projection|logit_scale|logit_bias|post_layernorm|head|encoder\.layers)\b`)
 
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
 	defer failure.MarkInput(&err)
@@ -72,15 +73,16 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 	return ss, nil
 }
 
-// openTower takes the tower from the folder that the recipe names. The original's LLaVA folders mostly hold none: then it stands where
-// their configuration says.
+// openTower takes the tower from the folder that the recipe names. Most of the original's LLaVA folders contain no
+// tower: then it is in the folder that their configuration names.
 func (m *LLaVA) openTower(ss *sources) error {
 	dir := m.configs.visionDir
 	if dir == "" {
 		return nil
 	}
 	w, err := ss.open(dir)
-	if err == nil && dir != m.configs.towerDir && !slices.ContainsFunc(w.Names(), func(name string) bool { return hasPrefix(name, towerPrefixes) }) {
+	if err == nil && dir != m.configs.towerDir &&
+		!slices.ContainsFunc(w.Names(), func(name string) bool { return hasPrefix(name, towerPrefixes) }) {
 		dir = m.configs.towerDir
 		w, err = ss.open(dir)
 	}
@@ -100,7 +102,8 @@ func (m *LLaVA) openLanguage(ss *sources) error {
 	if err != nil {
 		return err
 	}
-	if names := w.Names(); len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { return !isProjector(name) }) {
+	if names := w.Names(); len(names) > 0 &&
+		!slices.ContainsFunc(names, func(name string) bool { return !isProjector(name) }) {
 		return errProjectorAlone(dir)
 	}
 	ss.parts[recipes.PartLanguage] = &source{part: recipes.PartLanguage, where: dir, weights: w}
@@ -119,22 +122,24 @@ func (ss *sources) openProjector(o OpenOptions, recipe recipes.Model) error {
 	}
 	language := ss.parts[recipes.PartLanguage]
 	if language != nil && slices.ContainsFunc(language.weights.Names(), isProjector) {
-		ss.parts[recipes.PartProjector] = &source{part: recipes.PartProjector, where: language.where, weights: language.weights}
+		ss.parts[recipes.PartProjector] = &source{part: recipes.PartProjector, where: language.where,
+			weights: language.weights}
 	}
 	return nil
 }
 
-// nameOf is how the source spells a parameter.
+// nameOf is a parameter's name in the source.
 func (s *source) nameOf(p *nn.Param) string { return s.spelled.of(p.Name) }
 
-// assignment is a parameter and the tensor it takes, or none.
+// assignment is a parameter and the tensor it takes, if any.
 type assignment struct {
 	param   *nn.Param
 	info    checkpoints.Info
 	weights *checkpoints.Weights // nil: initialise
 }
 
-// match finds a tensor for every parameter. All that is missing, misshaped, of another kind or left over is reported together.
+// match finds a tensor for every parameter. One error reports all tensors that are missing, misshaped, of an
+// unsupported dtype or left over.
 func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 	var plan []assignment
 	var problems []error
@@ -169,8 +174,10 @@ func (ss *sources) find(p *nn.Param) (assignment, error) {
 			}
 		}
 	}
-	if p.Adapter && len(ss.overlays) > 0 { // it was trained, and starting it anew would pass for what was learnt
-		return assignment{param: p}, fmt.Errorf("  missing: adapter %s %v (in %s)", p.Name, p.Shape, ss.overlays[len(ss.overlays)-1].where)
+	// initialising an adapter that was trained would silently lose what it learnt
+	if p.Adapter && len(ss.overlays) > 0 {
+		return assignment{param: p}, fmt.Errorf("  missing: adapter %s %v (in %s)", p.Name, p.Shape,
+			ss.overlays[len(ss.overlays)-1].where)
 	}
 	return ss.base(p)
 }
@@ -188,8 +195,9 @@ func (ss *sources) base(p *nn.Param) (assignment, error) {
 	return assignment{p, info, s.weights}, checkTensor(p, info, s.where)
 }
 
-// dtypeNames are safetensors' dtypes that a parameter can be loaded from, in any mixture.
-var dtypeNames = map[checkpoints.Dtype]torch.Dtype{"F32": torch.Float32, "F16": torch.Float16, "BF16": torch.BFloat16, "F64": torch.Float64}
+// dtypeNames are the dtypes of safetensors that a parameter can be loaded from; files may mix them.
+var dtypeNames = map[checkpoints.Dtype]torch.Dtype{"F32": torch.Float32, "F16": torch.Float16, "BF16": torch.BFloat16,
+	"F64": torch.Float64}
 
 func checkTensor(p *nn.Param, info checkpoints.Info, where string) error {
 	if _, ok := dtypeNames[info.Dtype]; !ok {
@@ -201,7 +209,8 @@ func checkTensor(p *nn.Param, info checkpoints.Info, where string) error {
 	return nil
 }
 
-// belongs says whether a tensor of the source's files is its part's business: a whole LLaVA folder serves all three parts.
+// belongs says whether a tensor in the source's files belongs to its part: the folder of a whole LLaVA holds all
+// three parts.
 func (s *source) belongs(name string) bool {
 	switch s.part {
 	case recipes.PartProjector:
@@ -213,10 +222,11 @@ func (s *source) belongs(name string) bool {
 	}
 }
 
-// leftOver reports the tensors of a source that belong to its part and that no parameter took.
+// leftOver reports the tensors of a source that belong to its part but were taken by no parameter.
 func (s *source) leftOver(taken map[string]bool, tied bool) (problems []error) {
 	for _, name := range s.weights.Names() {
-		if taken[name] || !s.belongs(name) || unused.MatchString(strings.TrimPrefix(name, s.spelled.prefix())) || tied && name == s.spelled.of("lm_head.weight") {
+		if taken[name] || !s.belongs(name) || unused.MatchString(strings.TrimPrefix(name, s.spelled.prefix())) ||
+			tied && name == s.spelled.of("lm_head.weight") {
 			continue
 		}
 		problems = append(problems, fmt.Errorf("  extra: %s (in %s)", name, s.where))
@@ -237,7 +247,8 @@ func (a assignment) load(seed uint64) error {
 	return torch.Do(func(s *torch.Scope) { a.param.Load(s, tensor.Data, dtype) })
 }
 
-// fingerprints identify each part's files by their tensors' names, shapes and first and last bytes, whatever their path.
+// fingerprints identify each part's files by their tensors' names, dtypes, shapes and first and last bytes, not by
+// path.
 func (ss *sources) fingerprints() (prints map[string]string, err error) {
 	prints = map[string]string{}
 	for _, part := range []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage} {
@@ -269,7 +280,7 @@ func fingerprint(w *checkpoints.Weights) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:16]), err
 }
 
-// ProjectorFile is where a finished stage leaves its projector.
+// ProjectorFile is the path of a finished stage's projector.
 func ProjectorFile(exportDir string) string {
 	return filepath.Join(exportDir, "mm_projector.safetensors")
 }

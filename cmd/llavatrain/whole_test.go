@@ -124,7 +124,7 @@ finetune:
 	command(t, 0, "generate", export, "--prompt", "Why?", "--max-tokens", "2")
 
 	// The projector of stage 1 knows what it was trained with.
-	complain(t, 2, []string{"pretrain/export/mm_projector.safetensors was trained with another language model than"}, "finetune", recipe, "--overwrite",
+	complain(t, 2, []string{"pretrain/export/mm_projector.safetensors was trained with a different language model than"}, "finetune", recipe, "--overwrite",
 		set("model.language.weights", shared(t, "parity", "llm")), set("model.language.tokenizer.path", dir))
 
 	pieces := filepath.Join(dir, "added_tokens.json")
