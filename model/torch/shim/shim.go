@@ -1,6 +1,7 @@
-// Package shim holds the C++ of the engine's border: operations that libtorch has not, or not fast enough. Its functions have a C ABI
-// (shim.h), return their error as text and never let an exception cross; package torch calls them. They are a package of their own so that
-// an edit of a Go file in package torch compiles no C++.
+// Package shim holds the C++ part of the interface to libtorch: operations that libtorch lacks, or does not do fast
+// enough. Its functions have a C ABI (shim.h), return their error as text and never let an exception through; package
+// torch calls them. They are a separate package so that editing a Go file in package torch does not recompile the
+// C++.
 package shim
 
 /*
@@ -11,8 +12,8 @@ import "C"
 
 import "embed"
 
-// Sources are the kernels of a card, which NVRTC compiles at run time, and the headers. They stand here also because the packages that
-// include a header import this one: its content then changes with the header's, so that they are compiled again.
+// Sources are the GPU kernels, which NVRTC compiles at run time, and the headers. Embedding the headers also makes
+// this package change with them, so that packages that include a header, and import this one, are recompiled.
 //
 //go:embed *.h *.cu
 var Sources embed.FS
