@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// check applies the rules on values to a decoded recipe. A rule judges only what the file or --set gave, and gave in the
-// right form: defaults are right, and a value that could not be decoded has been reported.
+// check applies the rules on values to a decoded recipe. A rule judges only what the file or --set gave, and gave in
+// the right form: defaults are right, and a value that could not be decoded has been reported.
 func (d *decoder) check(r *Recipe) {
 	if d.sound("name") && !folderName(r.Name) {
 		d.fail("name", d.near("name"), "names the folder of the run: no slashes, not %s", quoted(r.Name))
@@ -58,7 +58,8 @@ func (d *decoder) checkStage(name string, s *Stage) {
 	d.oneOf(at+"schedule.type", s.Schedule.Type, "cosine", "linear", "constant")
 	warmup := s.Schedule.Warmup
 	d.rule(at+"schedule.warmup", warmup >= 0, "must be 0 or more")
-	d.rule(at+"schedule.warmup", warmup < 1 || isWhole(warmup), "must be a share of the steps below 1, or a whole number of steps")
+	d.rule(at+"schedule.warmup", warmup < 1 || isWhole(warmup),
+		"must be a share of the steps below 1, or a whole number of steps")
 	d.checkOptimizer(at+"optimizer", &s.Optimizer)
 	d.oneOf(at+"loss", s.Loss, "token_mean", "micro_mean")
 	d.rule(at+"save.every", s.Save.Every >= 1, "must be at least 1")
@@ -100,7 +101,8 @@ func (d *decoder) checkParts(path string, train map[string]Part) {
 	}
 }
 
-// checkLoRA checks a part's adapters. Its own weights are frozen: there is nothing left for only and except to choose from.
+// checkLoRA checks a part's adapters. Its own weights are frozen: there is nothing left for only and except to choose
+// from.
 func (d *decoder) checkLoRA(part string, l *LoRA) {
 	d.exclusive(part+".lora", part+".only")
 	d.exclusive(part+".lora", part+".except")

@@ -29,8 +29,8 @@ func (at location) on(line int) location {
 	return at
 }
 
-// decoder turns YAML nodes into structs. yaml.v3's own decoder is not used: it stops at the first kind of mistake, reads
-// 1.5 into an int as 1, ignores a second document and forgets where values stood.
+// decoder turns YAML nodes into structs. yaml.v3's own decoder is not used: it stops at the first kind of mistake,
+// reads 1.5 into an int as 1, ignores a second document and forgets where values stood.
 type decoder struct {
 	sets     map[*yaml.Node]location // nodes that come from --set
 	where    map[string]location     // each known key that was given, by path
@@ -60,7 +60,8 @@ func (d *decoder) fail(path string, at location, format string, args ...any) {
 // The form of yaml.v3's messages, and those that blame the line before the one where the broken list or section starts.
 var (
 	syntaxError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
-	lineBefore  = regexp.MustCompile(`^did not find expected (node content|key|'-' indicator|',' or '[]}]'|<document start>)$`)
+	lineBefore  = regexp.MustCompile(
+		`^did not find expected (node content|key|'-' indicator|',' or '[]}]'|<document start>)$`)
 )
 
 // parse reads the one document that text must be. It returns nil after a problem that leaves nothing to decode.

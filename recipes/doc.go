@@ -11,6 +11,6 @@
 //  5. paths.go makes paths absolute; they are relative to the recipe file.
 //  6. The caller gets a Recipe with every default filled in, or Problems: all that is wrong, each with its line.
 //
-// A key is added by adding a field to a struct in recipe.go (with its default there), a rule in check.go where it has one,
-// a row in paths.go when it names a file, and a line in testdata/keys.golden.
+// A key is added by adding a field to a struct in recipe.go (with its default there), a rule in check.go where it has
+// one, a row in paths.go when it names a file, and a line in testdata/keys.golden.
 package recipes

@@ -22,7 +22,8 @@ func TestFaults(t *testing.T) {
 	_, folder := Load(dir, nil)
 	_, stage := new(Recipe).Stage("tune")
 	_, shipped := Shipped("none")
-	for what, err := range map[string]error{"wrong": wrong, "missing": missing, "a folder": folder, "stage": stage, "shipped": shipped} {
+	for what, err := range map[string]error{"wrong": wrong, "missing": missing, "a folder": folder, "stage": stage,
+		"shipped": shipped} {
 		if !errors.Is(err, failure.ErrInput) || failure.IsStorage(err) {
 			t.Errorf("%s: error is %v, want one of the user's", what, err)
 		}

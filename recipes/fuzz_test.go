@@ -9,7 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzLoad: no file and no --set makes Load panic; what it refuses has a reason, and what it takes it can write and read again.
+// FuzzLoad: no file and no --set makes Load panic; what it refuses has a reason, and what it takes it can write and
+// read again.
 func FuzzLoad(f *testing.F) {
 	for _, name := range Names() {
 		text, err := Shipped(name)

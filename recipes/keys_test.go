@@ -12,8 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestKeys makes a new key a deliberate act: it has to be added to the golden as well (go test ./recipes -run Keys -update),
-// to the shipped llava-* recipes (TestShippedIsComplete), and to the documentation of recipes.
+// TestKeys makes a new key a deliberate act: it has to be added to the golden as well (go test ./recipes -run Keys
+// -update), to the shipped llava-* recipes (TestShippedIsComplete), and to the documentation of recipes.
 func TestKeys(t *testing.T) {
 	const golden = "testdata/keys.golden"
 	got := strings.Join(keys(reflect.TypeFor[Recipe](), ""), "\n") + "\n"

@@ -20,12 +20,12 @@ const (
 // number picks an entry of a list ("pretrain.data.0.path=train.json"). A value set this way replaces the file's. Of two
 // keys that exclude each other (weights and config, epochs and steps, micro and tokens) it also replaces the other one.
 //
-// Paths in the recipe start from its folder, and a leading ~ has no meaning. The weights of the tower and of the language
-// model are an absolute path afterwards or, when they look like owner/name and no such file lies in the folder, a Hugging
-// Face id for the caller to look up; ./owner/name is never an id.
+// Paths in the recipe start from its folder, and a leading ~ has no meaning. The weights of the tower and of the
+// language model are an absolute path afterwards or, when they look like owner/name and no such file lies in the
+// folder, a Hugging Face id for the caller to look up; ./owner/name is never an id.
 //
-// The error is Problems when the recipe is wrong, and wraps the system's when the file cannot be read. Either is the user's, unless the
-// disk fails.
+// The error is Problems when the recipe is wrong, and wraps the system's when the file cannot be read. Either is the
+// user's, unless the disk fails.
 func Load(path string, set []string) (r *Recipe, err error) {
 	defer failure.MarkInput(&err)
 	text, err := read(path)

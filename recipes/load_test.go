@@ -91,7 +91,8 @@ finetune:
   template: v1
   image: pad
   order: grouped
-  train: {vision: {lr: 1, only: 'layers\.[0-9]+'}, language: {lr: 2e-5, except: norm}, projector: {lr: 1, lora: {r: 4, alpha: 6.5, dropout: 0.1, targets: q}}}
+  train: {vision: {lr: 1, only: 'layers\.[0-9]+'}, language: {lr: 2e-5, except: norm},
+    projector: {lr: 1, lora: {r: 4, alpha: 6.5, dropout: 0.1, targets: q}}}
   batch: {global: 8, tokens: 4096}
   steps: 7
   schedule: {type: constant, warmup: 10}
@@ -109,10 +110,12 @@ finetune:
 		Model: Model{
 			Vision:    Vision{Config: in("tower.json"), SelectLayer: -1, SelectFeature: "cls_patch"},
 			Projector: Projector{Type: "linear", Weights: in("projector.bin")},
-			Language:  Language{Config: "/language.json", Tokenizer: Tokenizer{Path: in("tok"), Legacy: "true"}, MaxLength: 512},
+			Language: Language{Config: "/language.json", Tokenizer: Tokenizer{Path: in("tok"), Legacy: "true"},
+				MaxLength: 512},
 		},
 		Finetune: &Stage{
-			Data:     []Data{{Path: in("a.json"), Images: in("pictures"), Weight: 2}, {Path: in("2024"), Images: dir, Weight: 0.5}},
+			Data: []Data{{Path: in("a.json"), Images: in("pictures"), Weight: 2},
+				{Path: in("2024"), Images: dir, Weight: 0.5}},
 			Template: "v1", Image: "pad", Order: "grouped",
 			Train: map[string]Part{
 				"vision": {LR: 1, Only: `layers\.[0-9]+`}, "language": {LR: 2e-5, Except: "norm"},
@@ -138,7 +141,8 @@ func TestStage(t *testing.T) {
 		t.Errorf("Stage(pretrain) = %v, %v", s, err)
 	}
 	for _, name := range []string{"finetune", "align"} {
-		if _, err := r.Stage(name); err == nil || !strings.HasSuffix(err.Error(), `has no section "`+name+`"; it has "pretrain"`) {
+		if _, err := r.Stage(name); err == nil ||
+			!strings.HasSuffix(err.Error(), `has no section "`+name+`"; it has "pretrain"`) {
 			t.Errorf("Stage(%s): %v", name, err)
 		}
 	}

@@ -15,8 +15,8 @@ var rivals = map[string]string{
 	"micro": "tokens", "tokens": "micro",
 }
 
-// override puts the value of one --set, KEY=VALUE, into the tree, where the decoder treats it like the file's own. Sections
-// that the file lacks are made; whether the keys exist is the decoder's to judge.
+// override puts the value of one --set, KEY=VALUE, into the tree, where the decoder treats it like the file's own.
+// Sections that the file lacks are made; whether the keys exist is the decoder's to judge.
 func (d *decoder) override(root *yaml.Node, assignment string) {
 	key, value, ok := strings.Cut(assignment, "=")
 	at := location{source: "--set " + key, set: true}
@@ -47,8 +47,8 @@ func (d *decoder) override(root *yaml.Node, assignment string) {
 	}
 }
 
-// slot is the place of a key's value in a section, added when it is not there, or of an entry of a list. It is nil after
-// a problem.
+// slot is the place of a key's value in a section, added when it is not there, or of an entry of a list. It is nil
+// after a problem.
 func (d *decoder) slot(n *yaml.Node, name, path string, at location) **yaml.Node {
 	switch n.Kind {
 	case yaml.MappingNode:

@@ -38,7 +38,8 @@ func (r *Recipe) paths() []namedPath {
 func dataPaths(at string, sets []Data) (paths []namedPath) {
 	for i := range sets {
 		entry := at + strconv.Itoa(i)
-		paths = append(paths, namedPath{entry + ".path", &sets[i].Path, false}, namedPath{entry + ".shards", &sets[i].Shards, false},
+		paths = append(paths, namedPath{entry + ".path", &sets[i].Path, false},
+			namedPath{entry + ".shards", &sets[i].Shards, false},
 			namedPath{entry + ".images", &sets[i].Images, false})
 	}
 	return paths

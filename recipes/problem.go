@@ -75,8 +75,8 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
-// distance counts the insertions, deletions, replacements and swaps of neighbours that turn a into b (the optimal string
-// alignment distance).
+// distance counts the insertions, deletions, replacements and swaps of neighbours that turn a into b (the optimal
+// string alignment distance).
 func distance(a, b string) int {
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

@@ -8,7 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestProblems loads minimal with one or two changes. want is what Error prints, without "recipe.yaml:" before a line number.
+// TestProblems loads minimal with one or two changes. want is what Error prints, without "recipe.yaml:" before a line
+// number.
 func TestProblems(t *testing.T) {
 	for _, c := range []struct {
 		name, old, new string // new instead of old, or at the end where old is ""
@@ -18,28 +19,42 @@ func TestProblems(t *testing.T) {
 		{"typo", "global: 64", "globl: 64", `9: pretrain.batch.globl: unknown key; did you mean "global"?`},
 		{"typo in an optional key", "", "nmae: x", `10: nmae: unknown key; did you mean "name"?`},
 		{"swapped letters", "template:", "tempalte:", `6: pretrain.tempalte: unknown key; did you mean "template"?`},
-		{"far from any key", "{lr: 1e-3}", "{lr: 1, zzzzz: 2}", "8: pretrain.train.projector.zzzzz: unknown key; known here: except, lora, lr, only"},
-		{"unknown part", "projector: {lr", "projectr: {lr", `8: pretrain.train.projectr: unknown key; did you mean "projector"?`},
-		{"strange key", "", "\"a\\e\\nb\": 1", `10: "a\x1b\nb": unknown key; known here: device, dtype, finetune, model, name, pretrain, runs, seed, threads, workers`},
+		{"far from any key", "{lr: 1e-3}", "{lr: 1, zzzzz: 2}",
+			"8: pretrain.train.projector.zzzzz: unknown key; known here: except, lora, lr, only"},
+		{"unknown part", "projector: {lr", "projectr: {lr",
+			`8: pretrain.train.projectr: unknown key; did you mean "projector"?`},
+		{"strange key", "", "\"a\\e\\nb\": 1",
+			`10: "a\x1b\nb": unknown key; known here: device, dtype, finetune, model, ` +
+				`name, pretrain, runs, seed, threads, workers`},
 		{"list as a key", "", "[a, b]: 1", `10: "": a key must be a plain word`},
 		{"duplicate", "", "model: {}", "10: model: duplicate key; the first is on line 1"},
-		{"duplicate in a flow", "{global: 64}", "{global: 64, global: 1}", "9: pretrain.batch.global: duplicate key; the first is on line 9"},
-		{"entry of a list", "{path: train.json}", "{pth: train.json}", `5: pretrain.data.0.pth: unknown key; did you mean "path"?`},
-		{"no stage", minimal[strings.Index(minimal, "pretrain:"):], "", "has nothing to train; it needs a section pretrain, finetune or both"},
+		{"duplicate in a flow", "{global: 64}", "{global: 64, global: 1}",
+			"9: pretrain.batch.global: duplicate key; the first is on line 9"},
+		{"entry of a list", "{path: train.json}", "{pth: train.json}",
+			`5: pretrain.data.0.pth: unknown key; did you mean "path"?`},
+		{"no stage", minimal[strings.Index(minimal, "pretrain:"):], "",
+			"has nothing to train; it needs a section pretrain, finetune or both"},
 
 		// YAML that recipes do without.
-		{"anchor", "{weights: tower}", "&v {weights: tower}", "2: model.vision: anchors (\"&v\") are not supported; write the value without"},
-		{"alias", "template: plain", "template: &t plain\n  image: *t", "6: pretrain.template: anchors (\"&t\") are not supported; write the value without\n7: pretrain.image: aliases (\"*t\") are not supported; write the value out"},
-		{"merge key", "{global: 64}", "{global: 64, <<: {micro: 2}}", `9: pretrain.batch."<<": merge keys (<<) are not supported; write the keys out`},
-		{"tag", "64", "!!int 64", `9: pretrain.batch.global: tags ("!!int") are not supported; write the value without`},
-		{"hostile tag", "64", "!<%1b%5b2J> 64", `9: pretrain.batch.global: tags ("\x1b[2J") are not supported; write the value without`},
+		{"anchor", "{weights: tower}", "&v {weights: tower}",
+			"2: model.vision: anchors (\"&v\") are not supported; write the value without"},
+		{"alias", "template: plain", "template: &t plain\n  image: *t",
+			"6: pretrain.template: anchors (\"&t\") are not supported; write the value without\n" +
+				"7: pretrain.image: aliases (\"*t\") are not supported; write the value out"},
+		{"merge key", "{global: 64}", "{global: 64, <<: {micro: 2}}",
+			`9: pretrain.batch."<<": merge keys (<<) are not supported; write the keys out`},
+		{"tag", "64", "!!int 64",
+			`9: pretrain.batch.global: tags ("!!int") are not supported; write the value without`},
+		{"hostile tag", "64", "!<%1b%5b2J> 64",
+			`9: pretrain.batch.global: tags ("\x1b[2J") are not supported; write the value without`},
 		{"second document", "", "---\nname: b", "10: a second document; a recipe is one, without \"---\" inside"},
 		{"garbage behind the document", "", "]", "10: not valid YAML, in what starts here: did not find expected key"},
 		{"empty", minimal, "", "is empty"},
 		{"comments only", minimal, "# nothing\n", "is empty"},
 		{"null", minimal, "~", "expected a section with keys, found nothing"},
 		{"not a mapping", minimal, "\n- a", "expected a section with keys, found a list"},
-		{"syntax", "template: plain", "template: [", "6: not valid YAML, in what starts here: did not find expected ',' or ']'"},
+		{"syntax", "template: plain", "template: [",
+			"6: not valid YAML, in what starts here: did not find expected ',' or ']'"},
 		{"not UTF-8", "plain", "\xff", "not valid YAML: invalid leading UTF-8 octet"},
 		{"deep", "plain", strings.Repeat("[", 20) + strings.Repeat("]", 20), "6: nested deeper than 16 levels"},
 		{"very deep", minimal, strings.Repeat("[", 100_000), "not valid YAML: exceeded max depth of 10000"},
@@ -54,7 +69,8 @@ func TestProblems(t *testing.T) {
 		{"quotes", "64", `"64"`, `9: pretrain.batch.global: expected a whole number, found text in quotes, "64"`},
 		{"no value", "{global: 64}", "{global: }", "9: pretrain.batch.global: expected a whole number, found nothing"},
 		{"list for a number", "64", "[64]", "9: pretrain.batch.global: expected a whole number, found a list"},
-		{"overflow", "64", "9223372036854775808", `9: pretrain.batch.global: out of range (64 bits): "9223372036854775808"`},
+		{"overflow", "64", "9223372036854775808",
+			`9: pretrain.batch.global: out of range (64 bits): "9223372036854775808"`},
 		{"negative seed", "", "seed: -1", `10: seed: out of range (0 to 18446744073709551615): "-1"`},
 		{"word for a number", "1e-3", "yes", `8: pretrain.train.projector.lr: expected a number, found "yes"`},
 		{"nan", "1e-3", ".nan", `8: pretrain.train.projector.lr: expected a number, found ".nan"`},
@@ -65,18 +81,24 @@ func TestProblems(t *testing.T) {
 		{"list for text", "plain", "[plain]", "6: pretrain.template: expected text, found a list"},
 		{"two lines", "plain", `"a\nb"`, `6: pretrain.template: holds control characters or line breaks: "a\nb"`},
 		{"word for a section", "{global: 64}", "64", `9: pretrain.batch: expected a section with keys, found "64"`},
-		{"section for a list", "[{path: train.json}]", "{path: train.json}", "5: pretrain.data: expected a list, found a section with keys"},
-		{"text for an entry", "[{path: train.json}]", "[train.json]", `5: pretrain.data.0: expected a section with keys, found "train.json"`},
-		{"three betas", "", "  optimizer: {betas: [0, 0, 0]}", "10: pretrain.optimizer.betas: expected a list of 2 values, found 3"},
-		{"micro word", "global: 64", "global: 64, micro: atuo", `9: pretrain.batch.micro: expected auto or a whole number, found "atuo"`},
+		{"section for a list", "[{path: train.json}]", "{path: train.json}",
+			"5: pretrain.data: expected a list, found a section with keys"},
+		{"text for an entry", "[{path: train.json}]", "[train.json]",
+			`5: pretrain.data.0: expected a section with keys, found "train.json"`},
+		{"three betas", "", "  optimizer: {betas: [0, 0, 0]}",
+			"10: pretrain.optimizer.betas: expected a list of 2 values, found 3"},
+		{"micro word", "global: 64", "global: 64, micro: atuo",
+			`9: pretrain.batch.micro: expected auto or a whole number, found "atuo"`},
 
 		// Required keys.
 		{"no template", "  template: plain\n", "", "4: pretrain.template: required key is missing"},
 		{"no batch", "  batch: {global: 64}\n", "", "4: pretrain.batch.global: required key is missing"},
 		{"no rate", "{lr: 1e-3}", "{}", "8: pretrain.train.projector.lr: required key is missing"},
-		{"no weights", "{weights: tower}", "{}", "2: model.vision: required: weights (a folder or a Hugging Face id) or config (a file)"},
-		{"no model", minimal[:strings.Index(minimal, "pretrain:")], "", "model.vision: required: weights (a folder or a Hugging Face id) or config (a file)\n" +
-			"model.language: required: weights (a folder or a Hugging Face id) or config (a file)"},
+		{"no weights", "{weights: tower}", "{}",
+			"2: model.vision: required: weights (a folder or a Hugging Face id) or config (a file)"},
+		{"no model", minimal[:strings.Index(minimal, "pretrain:")], "",
+			"model.vision: required: weights (a folder or a Hugging Face id) or config (a file)\n" +
+				"model.language: required: weights (a folder or a Hugging Face id) or config (a file)"},
 
 		// Ranges and choices.
 		{"name", "", "name: a/b", `10: name: names the folder of the run: no slashes, not "a/b"`},
@@ -85,52 +107,82 @@ func TestProblems(t *testing.T) {
 		{"dtype", "", "dtype: fp16", `10: dtype: must be one of auto, fp32, bf16, not "fp16"`},
 		{"threads", "", "threads: -1", "10: threads: must be 0 (automatic) or more"},
 		{"workers", "", "workers: -1", "10: workers: must be 0 (one for each core) or more"},
-		{"feature", "{weights: tower}", "{weights: tower, select_feature: cls}", `2: model.vision.select_feature: must be one of patch, cls_patch, not "cls"`},
-		{"legacy", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, tokenizer: {legacy: no}}", `3: model.language.tokenizer.legacy: must be one of auto, true, false, not "no"`},
-		{"length", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, max_length: 0}", "3: model.language.max_length: must be at least 1"},
+		{"feature", "{weights: tower}", "{weights: tower, select_feature: cls}",
+			`2: model.vision.select_feature: must be one of patch, cls_patch, not "cls"`},
+		{"legacy", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, tokenizer: {legacy: no}}",
+			`3: model.language.tokenizer.legacy: must be one of auto, true, false, not "no"`},
+		{"length", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, max_length: 0}",
+			"3: model.language.max_length: must be at least 1"},
 		{"no data", "[{path: train.json}]", "[]", "5: pretrain.data: must list at least one data set"},
 		{"no data", "{path: train.json}", "{weight: 2}", "5: pretrain.data.0.path: required key is missing"},
-		{"files and shards", "{path: train.json}", "{path: train.json, shards: s}", "5: pretrain.data.0.shards: excludes pretrain.data.0.path; give one of the two"},
-		{"weight", "{path: train.json}", "{path: train.json, weight: 0}", "5: pretrain.data.0.weight: must be more than 0"},
-		{"nothing trains", "train:\n    projector: {lr: 1e-3}", "train: {}", "7: pretrain.train: must name at least one of language, projector, vision"},
-		{"rate", "1e-3", "0", "8: pretrain.train.projector.lr: must be more than 0; to freeze a part, leave it out of train"},
-		{"pattern", "{lr: 1e-3}", `{lr: 1, only: "(", except: "["}`, "8: pretrain.train.projector.only: not a regular expression: error parsing regexp: missing closing ): `(`\n" +
-			"8: pretrain.train.projector.except: not a regular expression: error parsing regexp: missing closing ]: `[`"},
-		{"adapter without numbers", "{lr: 1e-3}", "{lr: 1, lora: {}}", "8: pretrain.train.projector.lora.r: required key is missing\n" +
-			"8: pretrain.train.projector.lora.alpha: required key is missing"},
-		{"adapter's numbers", "{lr: 1e-3}", `{lr: 1, lora: {r: 0, alpha: 0, dropout: 1, targets: "("}}`, "8: pretrain.train.projector.lora.r: must be at least 1\n" +
-			"8: pretrain.train.projector.lora.alpha: must be more than 0\n8: pretrain.train.projector.lora.dropout: must be from 0 to below 1\n" +
-			"8: pretrain.train.projector.lora.targets: not a regular expression: error parsing regexp: missing closing ): `(`"},
-		{"adapter and a choice", "{lr: 1e-3}", "{lr: 1, lora: {r: 1, alpha: 1}, only: a, except: b}", "8: pretrain.train.projector.only: excludes pretrain.train.projector.lora; give one of the two\n" +
-			"8: pretrain.train.projector.except: excludes pretrain.train.projector.lora; give one of the two"},
-		{"misspelt adapter", "{lr: 1e-3}", "{lr: 1, lora: {r: 1, alpha: 1, rank: 1}}", `8: pretrain.train.projector.lora.rank: unknown key; known here: alpha, dropout, r, targets`},
+		{"files and shards", "{path: train.json}", "{path: train.json, shards: s}",
+			"5: pretrain.data.0.shards: excludes pretrain.data.0.path; give one of the two"},
+		{"weight", "{path: train.json}", "{path: train.json, weight: 0}",
+			"5: pretrain.data.0.weight: must be more than 0"},
+		{"nothing trains", "train:\n    projector: {lr: 1e-3}", "train: {}",
+			"7: pretrain.train: must name at least one of language, projector, vision"},
+		{"rate", "1e-3", "0",
+			"8: pretrain.train.projector.lr: must be more than 0; to freeze a part, leave it out of train"},
+		{"pattern", "{lr: 1e-3}", `{lr: 1, only: "(", except: "["}`,
+			"8: pretrain.train.projector.only: not a regular expression: error parsing regexp: " +
+				"missing closing ): `(`\n" +
+				"8: pretrain.train.projector.except: not a regular expression: error parsing regexp: " +
+				"missing closing ]: `[`"},
+		{"adapter without numbers", "{lr: 1e-3}", "{lr: 1, lora: {}}",
+			"8: pretrain.train.projector.lora.r: required key is missing\n" +
+				"8: pretrain.train.projector.lora.alpha: required key is missing"},
+		{"adapter's numbers", "{lr: 1e-3}", `{lr: 1, lora: {r: 0, alpha: 0, dropout: 1, targets: "("}}`,
+			"8: pretrain.train.projector.lora.r: must be at least 1\n" +
+				"8: pretrain.train.projector.lora.alpha: must be more than 0\n" +
+				"8: pretrain.train.projector.lora.dropout: must be from 0 to below 1\n" +
+				"8: pretrain.train.projector.lora.targets: not a regular expression: error parsing regexp: missing " +
+				"closing ): `(`"},
+		{"adapter and a choice", "{lr: 1e-3}", "{lr: 1, lora: {r: 1, alpha: 1}, only: a, except: b}",
+			"8: pretrain.train.projector.only: excludes pretrain.train.projector.lora; give one of the two\n" +
+				"8: pretrain.train.projector.except: excludes pretrain.train.projector.lora; give one of the two"},
+		{"misspelt adapter", "{lr: 1e-3}", "{lr: 1, lora: {r: 1, alpha: 1, rank: 1}}",
+			`8: pretrain.train.projector.lora.rank: unknown key; known here: alpha, dropout, r, targets`},
 		{"global", "64", "0", "9: pretrain.batch.global: must be at least 1"},
 		{"micro", "global: 64", "global: 64, micro: -1", "9: pretrain.batch.micro: must be auto or at least 1"},
 		{"tokens", "global: 64", "global: 64, tokens: 0", "9: pretrain.batch.tokens: must be at least 1"},
 		{"image", "", "  image: sqare", `10: pretrain.image: must be one of square, pad, not "sqare"`},
-		{"order", "", "  order: random", `10: pretrain.order: must be one of sequential, shuffled, grouped, not "random"`},
+		{"order", "", "  order: random",
+			`10: pretrain.order: must be one of sequential, shuffled, grouped, not "random"`},
 		{"epochs", "", "  epochs: 0", "10: pretrain.epochs: must be more than 0"},
 		{"steps", "", "  steps: 0", "10: pretrain.steps: must be at least 1"},
-		{"schedule", "", "  schedule: {type: step}", `10: pretrain.schedule.type: must be one of cosine, linear, constant, not "step"`},
+		{"schedule", "", "  schedule: {type: step}",
+			`10: pretrain.schedule.type: must be one of cosine, linear, constant, not "step"`},
 		{"warmup", "", "  schedule: {warmup: -0.1}", "10: pretrain.schedule.warmup: must be 0 or more"},
-		{"broken warmup", "", "  schedule: {warmup: 1.5}", "10: pretrain.schedule.warmup: must be a share of the steps below 1, or a whole number of steps"},
-		{"betas", "", "  optimizer: {betas: [-0.1, 1]}", "10: pretrain.optimizer.betas.0: must be from 0 to below 1\n10: pretrain.optimizer.betas.1: must be from 0 to below 1"},
-		{"optimizer", "", "  optimizer: {eps: 0, weight_decay: -1, clip: -1, moments: 8}", "10: pretrain.optimizer.eps: must be more than 0\n" +
-			"10: pretrain.optimizer.weight_decay: must be 0 or more\n10: pretrain.optimizer.clip: must be 0 (off) or more\n10: pretrain.optimizer.moments: must be one of auto, fp32, bf16, not \"8\""},
+		{"broken warmup", "", "  schedule: {warmup: 1.5}",
+			"10: pretrain.schedule.warmup: must be a share of the steps below 1, or a whole number of steps"},
+		{"betas", "", "  optimizer: {betas: [-0.1, 1]}",
+			"10: pretrain.optimizer.betas.0: must be from 0 to below 1\n" +
+				"10: pretrain.optimizer.betas.1: must be from 0 to below 1"},
+		{"optimizer", "", "  optimizer: {eps: 0, weight_decay: -1, clip: -1, moments: 8}",
+			"10: pretrain.optimizer.eps: must be more than 0\n" +
+				"10: pretrain.optimizer.weight_decay: must be 0 or more\n" +
+				"10: pretrain.optimizer.clip: must be 0 (off) or more\n" +
+				"10: pretrain.optimizer.moments: must be one of auto, fp32, bf16, not \"8\""},
 		{"loss", "", "  loss: mean", `10: pretrain.loss: must be one of token_mean, micro_mean, not "mean"`},
-		{"save", "", "  save: {every: 0, keep: 0}", "10: pretrain.save.every: must be at least 1\n10: pretrain.save.keep: must be at least 1"},
-		{"eval", "", "  eval: {data: [{images: a, weight: 0}], every: 0}", "10: pretrain.eval.data.0.path: required key is missing\n" +
-			"10: pretrain.eval.data.0.weight: must be more than 0\n10: pretrain.eval.every: must be at least 1"},
+		{"save", "", "  save: {every: 0, keep: 0}",
+			"10: pretrain.save.every: must be at least 1\n10: pretrain.save.keep: must be at least 1"},
+		{"eval", "", "  eval: {data: [{images: a, weight: 0}], every: 0}",
+			"10: pretrain.eval.data.0.path: required key is missing\n" +
+				"10: pretrain.eval.data.0.weight: must be more than 0\n10: pretrain.eval.every: must be at least 1"},
 		{"eval without rows", "", "  eval: {data: []}", "10: pretrain.eval.data: must list at least one data set"},
 		{"eval without data", "", "  eval: {every: 5}", "10: pretrain.eval.data: required key is missing"},
 		{"eval of nothing", "", "  eval:", "10: pretrain.eval: expected a section with keys, found nothing"},
 		{"bad samples", "", "  bad_samples: drop", `10: pretrain.bad_samples: must be one of skip, fail, not "drop"`},
-		{"recompute", "", "  recompute: all", `10: pretrain.recompute: must be one of auto, none, selective, layers, not "all"`},
+		{"recompute", "", "  recompute: all",
+			`10: pretrain.recompute: must be one of auto, none, selective, layers, not "all"`},
 
 		// Keys that exclude each other.
-		{"weights and config", "{weights: tower}", "{weights: tower, config: c.json}", "2: model.vision.config: excludes model.vision.weights; give one of the two"},
-		{"epochs and steps", "", "  epochs: 1\n  steps: 2", "11: pretrain.steps: excludes pretrain.epochs; give one of the two"},
-		{"micro and tokens", "global: 64", "global: 64, tokens: 8, micro: auto", "9: pretrain.batch.tokens: excludes pretrain.batch.micro; give one of the two"},
+		{"weights and config", "{weights: tower}", "{weights: tower, config: c.json}",
+			"2: model.vision.config: excludes model.vision.weights; give one of the two"},
+		{"epochs and steps", "", "  epochs: 1\n  steps: 2",
+			"11: pretrain.steps: excludes pretrain.epochs; give one of the two"},
+		{"micro and tokens", "global: 64", "global: 64, tokens: 8, micro: auto",
+			"9: pretrain.batch.tokens: excludes pretrain.batch.micro; give one of the two"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text := minimal + c.new
@@ -212,7 +264,8 @@ func TestDistance(t *testing.T) {
 func TestNearest(t *testing.T) {
 	keys := []string{"lr", "only", "except", "weight_decay", "global"}
 	for word, want := range map[string]string{
-		"lr": "lr", "rl": "lr", "l": "lr", "LR": "", "wd": "", "onyl": "only", "expect": "except", "weight-decay": "weight_decay",
+		"lr": "lr", "rl": "lr", "l": "lr", "LR": "", "wd": "", "onyl": "only",
+		"expect": "except", "weight-decay": "weight_decay",
 		"weightdecay": "weight_decay", "globals": "global", "": "", "per_device_train_batch_size": "",
 	} {
 		if got := nearest(word, keys); got != want {

@@ -56,8 +56,9 @@ type Language struct {
 
 // Tokenizer says where the vocabulary is and how it treats text behind special tokens.
 type Tokenizer struct {
-	Path   string `yaml:"path,omitempty"` // folder, tokenizer.model or tokenizer.json; "": the folder of the language model's weights
-	Legacy string `yaml:"legacy"`         // auto (what the tokenizer's own files say) | true | false
+	// folder, tokenizer.model or tokenizer.json; "": the folder of the language model's weights
+	Path   string `yaml:"path,omitempty"`
+	Legacy string `yaml:"legacy"` // auto (what the tokenizer's own files say) | true | false
 }
 
 // Stage is one section of training: pretrain or finetune. The two have the same keys.
@@ -81,10 +82,11 @@ type Stage struct {
 
 // Data is one data set of a stage.
 type Data struct {
-	Path   string  `yaml:"path,omitempty"`   // file, or a pattern such as part-*.parquet
-	Shards string  `yaml:"shards,omitempty"` // in place of Path: folder that `llavatrain shard` wrote
-	Images string  `yaml:"images"`           // folder, .zip or .tar that the rows' image paths start from; default: the recipe's folder
-	Weight float64 `yaml:"weight"`           // how much of it one pass takes, 1 = each row once
+	Path   string `yaml:"path,omitempty"`   // file, or a pattern such as part-*.parquet
+	Shards string `yaml:"shards,omitempty"` // in place of Path: folder that `llavatrain shard` wrote
+	// folder, .zip or .tar that the rows' image paths start from; default: the recipe's folder
+	Images string  `yaml:"images"`
+	Weight float64 `yaml:"weight"` // how much of it one pass takes, 1 = each row once
 }
 
 // Part says how one part of the model trains. Only and Except are regular expressions on weight names.

@@ -22,9 +22,10 @@ func (r *Recipe) Resolved() ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// Digest lists what changes the numbers of a stage, by dotted key: the model, the seed, the dtype and the stage. Two runs
-// with equal digests, data and weights compute the same. Left out are keys that change no number (name, runs, save, eval),
-// threads, workers and device, whose effect only the trainer knows, and paths, because what counts is what lies there.
+// Digest lists what changes the numbers of a stage, by dotted key: the model, the seed, the dtype and the stage. Two
+// runs with equal digests, data and weights compute the same. Left out are keys that change no number (name, runs,
+// save, eval), threads, workers and device, whose effect only the trainer knows, and paths, because what counts is what
+// lies there.
 func (r *Recipe) Digest(stage string) map[string]string {
 	var tree yaml.Node
 	if err := tree.Encode(r); err != nil {

@@ -37,7 +37,8 @@ var (
 	anyText = rapid.OneOf(
 		rapid.StringOfN(rapid.Rune(), 1, 12, -1),
 		rapid.StringOfN(rapid.RuneFrom([]rune("aB0 :#-{}[]&*!|>'\"%@`,?=~.\\\u00a0\u2028\ufeff✓")), 1, 12, -1),
-		rapid.SampledFrom([]string{"yes", "null", "~", "true", "1.5", "0x10", "1e3", "2024-01-01", "<<", "---", "- a", ".inf", " a ", "=", "0o7"}),
+		rapid.SampledFrom([]string{"yes", "null", "~", "true", "1.5", "0x10", "1e3",
+			"2024-01-01", "<<", "---", "- a", ".inf", " a ", "=", "0o7"}),
 	).Filter(oneLine)
 	anyName   = anyText.Filter(folderName)
 	anyPath   = rapid.Map(anyText, func(s string) string { return filepath.Clean("/" + s) })
@@ -45,22 +46,27 @@ var (
 	positive  = rapid.Float64Range(1e-300, 1e300)
 	count     = rapid.IntRange(1, 1<<60)
 
-	anyWeights = rapid.OneOf(anyPath, rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,9}/[A-Za-z0-9][A-Za-z0-9._-]{0,9}`))
+	anyWeights = rapid.OneOf(anyPath,
+		rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,9}/[A-Za-z0-9][A-Za-z0-9._-]{0,9}`))
 
 	anyPart = rapid.OneOf(
 		rapid.Custom(func(t *rapid.T) Part {
-			return Part{LR: positive.Draw(t, "lr"), Only: optional(anyRegexp).Draw(t, "only"), Except: optional(anyRegexp).Draw(t, "except")}
+			return Part{LR: positive.Draw(t, "lr"), Only: optional(anyRegexp).Draw(t, "only"),
+				Except: optional(anyRegexp).Draw(t, "except")}
 		}),
 		rapid.Custom(func(t *rapid.T) Part { return Part{LR: positive.Draw(t, "lr"), LoRA: anyLoRA.Draw(t, "lora")} }),
 	)
 	anyLoRA = rapid.Custom(func(t *rapid.T) *LoRA {
-		return &LoRA{R: count.Draw(t, "r"), Alpha: positive.Draw(t, "alpha"), Dropout: beta.Draw(t, "dropout"), Targets: anyRegexp.Draw(t, "targets")}
+		return &LoRA{R: count.Draw(t, "r"), Alpha: positive.Draw(t, "alpha"), Dropout: beta.Draw(t, "dropout"),
+			Targets: anyRegexp.Draw(t, "targets")}
 	})
 	anyData = rapid.Custom(func(t *rapid.T) Data {
 		if rapid.Bool().Draw(t, "in shards") {
-			return Data{Shards: anyPath.Draw(t, "shards"), Images: anyPath.Draw(t, "images"), Weight: positive.Draw(t, "weight")}
+			return Data{Shards: anyPath.Draw(t, "shards"), Images: anyPath.Draw(t, "images"),
+				Weight: positive.Draw(t, "weight")}
 		}
-		return Data{Path: anyPath.Draw(t, "path"), Images: anyPath.Draw(t, "images"), Weight: positive.Draw(t, "weight")}
+		return Data{Path: anyPath.Draw(t, "path"), Images: anyPath.Draw(t, "images"),
+			Weight: positive.Draw(t, "weight")}
 	})
 	anyStage = rapid.Custom(func(t *rapid.T) *Stage {
 		s := &Stage{
@@ -72,11 +78,14 @@ var (
 			Schedule: Schedule{either("cosine", "linear", "constant").Draw(t, "schedule"), anyWarmup.Draw(t, "warmup")},
 			Optimizer: Optimizer{
 				Betas: [2]float64{beta.Draw(t, "beta1"), beta.Draw(t, "beta2")}, Eps: positive.Draw(t, "eps"),
-				WeightDecay: rapid.Float64Range(0, 1e300).Draw(t, "decay"), Clip: rapid.Float64Range(0, 1e300).Draw(t, "clip"),
-				Moments: either("auto", "fp32", "bf16").Draw(t, "moments"),
+				WeightDecay: rapid.Float64Range(0, 1e300).Draw(t, "decay"),
+				Clip:        rapid.Float64Range(0, 1e300).Draw(t, "clip"),
+				Moments:     either("auto", "fp32", "bf16").Draw(t, "moments"),
 			},
-			Loss: either("token_mean", "micro_mean").Draw(t, "loss"), Save: Save{count.Draw(t, "every"), count.Draw(t, "keep")},
-			BadSamples: either("skip", "fail").Draw(t, "bad"), Recompute: either("auto", "none", "selective", "layers").Draw(t, "recompute"),
+			Loss:       either("token_mean", "micro_mean").Draw(t, "loss"),
+			Save:       Save{count.Draw(t, "every"), count.Draw(t, "keep")},
+			BadSamples: either("skip", "fail").Draw(t, "bad"),
+			Recompute:  either("auto", "none", "selective", "layers").Draw(t, "recompute"),
 		}
 		if rapid.Bool().Draw(t, "evaluates") {
 			s.Eval = &Eval{Data: rapid.SliceOfN(anyData, 1, 3).Draw(t, "held out"), Every: count.Draw(t, "every")}
@@ -92,21 +101,28 @@ var (
 	anyRecipe = rapid.Custom(func(t *rapid.T) *Recipe {
 		r := &Recipe{
 			Name: anyName.Draw(t, "name"), Runs: anyPath.Draw(t, "runs"),
-			Device: either("auto", "cpu", "cuda").Draw(t, "device"), Dtype: either("auto", "fp32", "bf16").Draw(t, "dtype"),
-			Threads: rapid.IntMin(0).Draw(t, "threads"), Workers: rapid.IntMin(0).Draw(t, "workers"), Seed: rapid.Uint64().Draw(t, "seed"),
+			Device:  either("auto", "cpu", "cuda").Draw(t, "device"),
+			Dtype:   either("auto", "fp32", "bf16").Draw(t, "dtype"),
+			Threads: rapid.IntMin(0).Draw(t, "threads"), Workers: rapid.IntMin(0).Draw(t, "workers"),
+			Seed: rapid.Uint64().Draw(t, "seed"),
 			Model: Model{
-				Vision:    Vision{SelectLayer: rapid.Int().Draw(t, "layer"), SelectFeature: either("patch", "cls_patch").Draw(t, "feature")},
+				Vision: Vision{SelectLayer: rapid.Int().Draw(t, "layer"),
+					SelectFeature: either("patch", "cls_patch").Draw(t, "feature")},
 				Projector: Projector{Type: anyText.Draw(t, "type"), Weights: optional(anyPath).Draw(t, "projector")},
 				Language: Language{
-					Tokenizer: Tokenizer{optional(anyPath).Draw(t, "tokenizer"), either("auto", "true", "false").Draw(t, "legacy")},
+					Tokenizer: Tokenizer{optional(anyPath).Draw(t, "tokenizer"),
+						either("auto", "true", "false").Draw(t, "legacy")},
 					MaxLength: count.Draw(t, "length"),
 				},
 			},
 		}
 		v, l := &r.Model.Vision, &r.Model.Language
-		one(t, "vision", func() { v.Weights = anyWeights.Draw(t, "weights") }, func() { v.Config = anyPath.Draw(t, "config") })
-		one(t, "language", func() { l.Weights = anyWeights.Draw(t, "weights") }, func() { l.Config = anyPath.Draw(t, "config") })
-		one(t, "stages", func() { r.Pretrain = anyStage.Draw(t, "pretrain") }, func() { r.Finetune = anyStage.Draw(t, "finetune") },
+		one(t, "vision", func() { v.Weights = anyWeights.Draw(t, "weights") },
+			func() { v.Config = anyPath.Draw(t, "config") })
+		one(t, "language", func() { l.Weights = anyWeights.Draw(t, "weights") },
+			func() { l.Config = anyPath.Draw(t, "config") })
+		one(t, "stages", func() { r.Pretrain = anyStage.Draw(t, "pretrain") },
+			func() { r.Finetune = anyStage.Draw(t, "finetune") },
 			func() { r.Pretrain, r.Finetune = anyStage.Draw(t, "pretrain"), anyStage.Draw(t, "finetune") })
 		return r
 	})
@@ -203,11 +219,13 @@ func TestDigest(t *testing.T) {
 		{"dtype=fp32", []string{"dtype"}},
 		{"model.vision.select_layer=-1", []string{"model.vision.select_layer"}},
 		{"model.language.tokenizer.legacy=true", []string{"model.language.tokenizer.legacy"}},
-		{"pretrain.data=[{path: a, weight: 2}, {path: b}]", []string{"pretrain.data.0.weight", "pretrain.data.1.weight"}},
+		{"pretrain.data=[{path: a, weight: 2}, {path: b}]",
+			[]string{"pretrain.data.0.weight", "pretrain.data.1.weight"}},
 		{"pretrain.train.projector.lr=1", []string{"pretrain.train.projector.lr"}},
 		{"pretrain.train.projector.only=a", []string{"pretrain.train.projector.only"}},
 		{"pretrain.train.projector.lora={r: 8, alpha: 16}", []string{
-			"pretrain.train.projector.lora.alpha", "pretrain.train.projector.lora.dropout", "pretrain.train.projector.lora.r",
+			"pretrain.train.projector.lora.alpha", "pretrain.train.projector.lora.dropout",
+			"pretrain.train.projector.lora.r",
 			"pretrain.train.projector.lora.targets",
 		}},
 		{"pretrain.optimizer.betas=[0.9, 0.99]", []string{"pretrain.optimizer.betas.1"}},

@@ -15,7 +15,8 @@ func TestShippedNames(t *testing.T) {
 	if diff := cmp.Diff(want, Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
-	if _, err := Shipped("llava"); err == nil || !strings.Contains(err.Error(), `"llava"`) || !strings.Contains(err.Error(), "shapes-base") {
+	if _, err := Shipped("llava"); err == nil || !strings.Contains(err.Error(), `"llava"`) ||
+		!strings.Contains(err.Error(), "shapes-base") {
 		t.Errorf("Shipped(llava): %v", err)
 	}
 }
@@ -109,19 +110,23 @@ func TestShippedLoRA(t *testing.T) {
 	}
 }
 
-// TestShippedIsComplete: the recipes that reproduce a model write every key out, apart from alternatives to what they use.
+// TestShippedIsComplete: the recipes that reproduce a model write every key out, apart from alternatives to what they
+// use.
 func TestShippedIsComplete(t *testing.T) {
 	absent := map[string]bool{
-		"model.vision.config": true, "model.language.config": true, "model.projector.weights": true, "model.language.tokenizer.path": true,
+		"model.vision.config": true, "model.language.config": true, "model.projector.weights": true,
+		"model.language.tokenizer.path": true,
 	}
 	for _, stage := range []string{"pretrain", "finetune"} {
 		absent[stage+".steps"], absent[stage+".batch.tokens"] = true, true
-		for _, key := range []string{".data.0.path", ".data.0.shards", ".data.0.images", ".data.0.weight", ".every"} { // the original does not evaluate
+		// the original does not evaluate
+		for _, key := range []string{".data.0.path", ".data.0.shards", ".data.0.images", ".data.0.weight", ".every"} {
 			absent[stage+".eval"+key] = true
 		}
 		absent[stage+".data.0.shards"] = true
 		for _, part := range partNames {
-			for _, key := range []string{".only", ".except", ".lora.r", ".lora.alpha", ".lora.dropout", ".lora.targets"} {
+			for _, key := range []string{".only", ".except", ".lora.r", ".lora.alpha", ".lora.dropout",
+				".lora.targets"} {
 				absent[stage+".train."+part+key] = true
 			}
 		}
@@ -160,13 +165,19 @@ func TestShippedShapes(t *testing.T) {
 	if got := shapes.Model.Vision.Weights; got != "/folder/base" || got != shapes.Model.Language.Weights {
 		t.Errorf("shapes starts from %q", got)
 	}
-	if base.Model.Vision.Config == "" || base.Model.Language.Config == "" || base.Model.Language.Tokenizer.Path != "/folder/base" {
+	if base.Model.Vision.Config == "" || base.Model.Language.Config == "" ||
+		base.Model.Language.Tokenizer.Path != "/folder/base" {
 		t.Errorf("shapes-base starts from %+v", base.Model)
 	}
 	for _, c := range []struct {
 		stage *Stage
 		parts string
-	}{{shapes.Pretrain, "projector"}, {shapes.Finetune, "language projector"}, {base.Pretrain, "language projector vision"}, {base.Finetune, "language projector vision"}} {
+	}{
+		{shapes.Pretrain, "projector"},
+		{shapes.Finetune, "language projector"},
+		{base.Pretrain, "language projector vision"},
+		{base.Finetune, "language projector vision"},
+	} {
 		var parts []string
 		for _, name := range partNames {
 			if _, ok := c.stage.Train[name]; ok {

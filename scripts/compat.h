@@ -1,5 +1,5 @@
-// gotch v0.9.1 was generated for libtorch 2.1. Its glue refers to three functions that libtorch 2.11 no longer has in namespace
-// torch; these stand in for them so that the glue compiles. Nothing here calls them: reached, they say so.
+// gotch v0.9.1 was generated for libtorch 2.1. Its glue refers to three functions that libtorch 2.11 no longer has in
+// namespace torch; these stand in for them so that the glue compiles. Nothing here calls them: reached, they say so.
 #pragma once
 #if defined(__cplusplus) && !defined(LLAVATRAIN_SHIM)  // our own C++ includes only what it needs
 #include <torch/torch.h>

@@ -49,7 +49,8 @@ func goodRows(t *testing.T, dir string) (rows []json.RawMessage) {
 	return rows
 }
 
-// complain runs a command line and checks its exit code, that its messages hold every fragment, and that they hold no stack trace.
+// complain runs a command line and checks its exit code, that its messages hold every fragment, and that they hold no
+// stack trace.
 func complain(t *testing.T, want int, fragments []string, args ...string) (messages string) {
 	t.Helper()
 	messages = command(t, want, args...)
@@ -66,7 +67,8 @@ func complain(t *testing.T, want int, fragments []string, args ...string) (messa
 
 // pictureRow asks about an image file.
 func pictureRow(file string) string {
-	return fmt.Sprintf(`{"id": "odd", "image": %q, "conversations": [{"from": "human", "value": "<image>\nwhat is it"}, {"from": "gpt", "value": "a red square"}]}`, file)
+	return fmt.Sprintf(`{"id": "odd", "image": %q, "conversations": [`+
+		`{"from": "human", "value": "<image>\nwhat is it"}, {"from": "gpt", "value": "a red square"}]}`, file)
 }
 
 // turnsRow is a row of turns (role, text, role, text …), with an image unless that is "".
@@ -98,17 +100,27 @@ func TestBadRows(t *testing.T) {
 		{"image missing", pictureRow("gone.png"), `image "gone.png": no such file in the image folder`},
 		{"image truncated", pictureRow("half.png"), `image "half.png": PNG cannot be decoded`},
 		{"web page for an image", pictureRow("page.jpg"), `image "page.jpg": file is an HTML page, not a picture`},
-		{"image too large", pictureRow("huge.png"), `image "huge.png": PNG of 30000x30000 is over the limit of 50 million pixels`},
-		{"file too large", pictureRow("heavy.png"), `image "heavy.png": file of 68157440 bytes is over the limit of 67108864`},
-		{"image outside", pictureRow("../../world.yaml"), `image is "../../world.yaml"; it must be a path within the image folder`},
-		{"unknown role", turnsRow(good, "tool", "<image>\nwhat", "gpt", "a"), `conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`},
-		{"roles out of turn", turnsRow(good, "human", "<image>\nwhat", "human", "a"), `turn 2 is from "human" where "gpt" is expected`},
-		{"no answer", turnsRow(good, "human", "<image>\nwhat"), "row ends with turn 1, from human: add the answer or remove the turn"},
+		{"image too large", pictureRow("huge.png"),
+			`image "huge.png": PNG of 30000x30000 is over the limit of 50 million pixels`},
+		{"file too large", pictureRow("heavy.png"),
+			`image "heavy.png": file of 68157440 bytes is over the limit of 67108864`},
+		{"image outside", pictureRow("../../world.yaml"),
+			`image is "../../world.yaml"; it must be a path within the image folder`},
+		{"unknown role", turnsRow(good, "tool", "<image>\nwhat", "gpt", "a"),
+			`conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`},
+		{"roles out of turn", turnsRow(good, "human", "<image>\nwhat", "human", "a"),
+			`turn 2 is from "human" where "gpt" is expected`},
+		{"no answer", turnsRow(good, "human", "<image>\nwhat"),
+			"row ends with turn 1, from human: add the answer or remove the turn"},
 		{"empty answer", turnsRow(good, "human", "<image>\nwhat", "gpt", ""), "turn 2 (gpt) is empty"},
-		{"placeholder without image", turnsRow("", "human", "<image>\nwhat", "gpt", "a"), "<image> but the row has no image"},
-		{"several placeholders", turnsRow(good, "human", "<image><image>\nwhat", "gpt", "a"), "row has 1 image(s) but 2 <image>"},
-		{"nothing supervised", turnsRow(good, "human", "<image>\n"+long, "gpt", "a"), "nothing to learn is left within 256 (max_length)"},
-		{"placeholder cut off", turnsRow(good, "human", long, "gpt", "a", "human", "<image>", "gpt", "b"), "image does not fit within 256 positions (max_length)"},
+		{"placeholder without image", turnsRow("", "human", "<image>\nwhat", "gpt", "a"),
+			"<image> but the row has no image"},
+		{"several placeholders", turnsRow(good, "human", "<image><image>\nwhat", "gpt", "a"),
+			"row has 1 image(s) but 2 <image>"},
+		{"nothing supervised", turnsRow(good, "human", "<image>\n"+long, "gpt", "a"),
+			"nothing to learn is left within 256 (max_length)"},
+		{"placeholder cut off", turnsRow(good, "human", long, "gpt", "a", "human", "<image>", "gpt", "b"),
+			"image does not fit within 256 positions (max_length)"},
 		{"not an object", `["a"]`, "it must be an object"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -117,7 +129,8 @@ func TestBadRows(t *testing.T) {
 			complain(t, 0, []string{"skipped", "quarantine.jsonl"}, "finetune", recipe, "--runs", runs)
 			requireSkipped(t, filepath.Join(runs, "rows", "finetune"), c.reason)
 			runs = t.TempDir()
-			complain(t, 2, []string{"step 2", "row 4", c.reason}, "finetune", recipe, "--runs", runs, set("finetune.bad_samples", "fail"))
+			complain(t, 2, []string{"step 2", "row 4", c.reason}, "finetune", recipe, "--runs", runs,
+				set("finetune.bad_samples", "fail"))
 			if n := len(readMetrics(t, filepath.Join(runs, "rows", "finetune"))); n != 1 {
 				t.Errorf("bad_samples fail took %d steps before the bad row of step 2", n)
 			}
@@ -125,11 +138,13 @@ func TestBadRows(t *testing.T) {
 	}
 }
 
-// requireSkipped checks a run over rowsWorld that left the fifth row out: in quarantine with its reason, counted, and the rest trained on.
+// requireSkipped checks a run over rowsWorld that left the fifth row out: in quarantine with its reason, counted, and
+// the rest trained on.
 func requireSkipped(t *testing.T, runDir, reason string) {
 	t.Helper()
 	quarantine := readQuarantine(t, runDir)
-	if len(quarantine) != 1 || quarantine[0].Row != 4 || quarantine[0].Step != 2 || !strings.Contains(quarantine[0].Reason, reason) {
+	if len(quarantine) != 1 || quarantine[0].Row != 4 || quarantine[0].Step != 2 ||
+		!strings.Contains(quarantine[0].Reason, reason) {
 		t.Errorf("quarantine.jsonl holds %+v, want row 4 at step 2 with reason %q", quarantine, reason)
 	}
 	metrics := readMetrics(t, runDir)
@@ -174,14 +189,17 @@ func hugePNG() []byte {
 // A row longer than max_length loses its end, as in the original, and the user is told.
 func TestLongRowIsCut(t *testing.T) {
 	dir := world(t)
-	recipe := rowsWorld(t, dir, turnsRow("finetune-00000.png", "human", "<image>\nwhat", "gpt", strings.Repeat("what is red and ", 300)))
-	complain(t, 0, []string{"step 2: a sample is longer than max_length 256", "1 samples were cut to max_length"}, "finetune", recipe)
+	recipe := rowsWorld(t, dir, turnsRow("finetune-00000.png", "human", "<image>\nwhat", "gpt",
+		strings.Repeat("what is red and ", 300)))
+	complain(t, 0, []string{"step 2: a sample is longer than max_length 256", "1 samples were cut to max_length"},
+		"finetune", recipe)
 	runDir := filepath.Join(dir, "runs", "rows", "finetune")
 	if skips := readQuarantine(t, runDir); len(skips) != 0 {
 		t.Errorf("a sample that was cut is in quarantine: %+v", skips)
 	}
 	if m := readMetrics(t, runDir)[1]; m.Samples != 3 || m.SupervisedTokens < 150 {
-		t.Errorf("step 2 has %d samples and %d supervised tokens; the cut sample should be among them", m.Samples, m.SupervisedTokens)
+		t.Errorf("step 2 has %d samples and %d supervised tokens; the cut sample should be among them", m.Samples,
+			m.SupervisedTokens)
 	}
 }
 
@@ -199,7 +217,8 @@ func TestTooManyBadRows(t *testing.T) {
 		rows = append(rows, json.RawMessage(pictureRow("gone.png")))
 	}
 	writeRows(t, filepath.Join(dir, "rows.json"), rows)
-	complain(t, 2, []string{"too many bad samples: 6 of 12 rows by step 4, at most 5", `data[0] row 6: image "gone.png"`},
+	complain(t, 2, []string{"too many bad samples: 6 of 12 rows by step 4, at most 5",
+		`data[0] row 6: image "gone.png"`},
 		"finetune", recipe, "--overwrite", set("finetune.steps", 4))
 	if n := len(readQuarantine(t, runDir)); n != 6 {
 		t.Errorf("quarantine.jsonl has %d lines, want all 6 rows", n)
@@ -216,7 +235,8 @@ func TestBadDataFiles(t *testing.T) {
 	whole := string(read(t, filepath.Join(dir, "rows.json")))
 	for _, c := range []struct{ name, file, change, want string }{
 		{"missing", whole, set("finetune.data.0.path", "nope.json"), "nope.json: no such file"},
-		{"no image folder", whole, set("finetune.data.0.images", "nope"), `image folder "` + filepath.Join(dir, "nope")},
+		{"no image folder", whole, set("finetune.data.0.images", "nope"),
+			`image folder "` + filepath.Join(dir, "nope")},
 		{"truncated", whole[:len(whole)-40], "", "the file ends within row 8: it is not complete"},
 		{"not rows", `"id"`, "", `it begins with "\"id\"", which is no data set`},
 		{"a row over several lines", "{\n\"id\": 1}", "", "its first line is not a whole JSON object"},

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Steps whose loss is not finite are not applied; the fifth in a row is the last. Their samples are named, and a checkpoint keeps the
-// last sound weights.
+// Steps whose loss is not finite are not applied; the fifth in a row is the last. Their samples are named, and a
+// checkpoint keeps the last sound weights.
 func TestDivergence(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
@@ -19,20 +19,24 @@ func TestDivergence(t *testing.T) {
 		change []string
 		sound  int // steps before the first that is not
 	}{
-		{"learning rate", []string{set("pretrain.train.projector.lr", 1e30), set("pretrain.optimizer.clip", 0)}, 2}, // the first update of the warm-up is at 0
+		// the first update of the warm-up is at 0
+		{"learning rate", []string{set("pretrain.train.projector.lr", 1e30), set("pretrain.optimizer.clip", 0)}, 2},
 		{"weights", []string{set("model.projector.weights", nanProjector(t, dir))}, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			runs := t.TempDir()
-			args := append([]string{"pretrain", recipe, "--runs", runs, set("pretrain.save", "{every: 1, keep: 20}")}, c.change...)
+			args := append([]string{"pretrain", recipe, "--runs", runs, set("pretrain.save", "{every: 1, keep: 20}")},
+				c.change...)
 			last := fmt.Sprintf("step %d", c.sound+5)
-			text := complain(t, 5, []string{"training diverged", "5 steps in a row", last, "pretrain-000", fmt.Sprintf("the weights are those of step %d", c.sound)}, args...)
+			text := complain(t, 5, []string{"training diverged", "5 steps in a row", last, "pretrain-000",
+				fmt.Sprintf("the weights are those of step %d", c.sound)}, args...)
 			if n := strings.Count(text, "not applied; samples pretrain-000"); n != 5 {
 				t.Errorf("%d steps are said not to be applied, want 5:\n%s", n, text)
 			}
 			runDir := filepath.Join(runs, "world", "pretrain")
 			requireNotFinite(t, runDir, c.sound)
-			first := read(t, filepath.Join(runDir, "checkpoints", fmt.Sprintf("step-%06d", max(1, c.sound)), "model.safetensors"))
+			first := read(t, filepath.Join(runDir, "checkpoints", fmt.Sprintf("step-%06d", max(1, c.sound)),
+				"model.safetensors"))
 			for step := c.sound + 1; step < c.sound+5; step++ {
 				file := filepath.Join(runDir, "checkpoints", fmt.Sprintf("step-%06d", step), "model.safetensors")
 				if !bytes.Equal(first, read(t, file)) {
@@ -56,7 +60,8 @@ func requireNotFinite(t *testing.T, runDir string, sound int) {
 		if finite != (i < sound) {
 			t.Errorf("step %d: loss %v", m.Step, m.Loss)
 		}
-		if quoted := strings.Contains(lines[i], `"loss":"NaN"`) && strings.Contains(lines[i], `"grad_norm":"NaN"`); quoted != (i >= sound) {
+		if quoted := strings.Contains(lines[i], `"loss":"NaN"`) &&
+			strings.Contains(lines[i], `"grad_norm":"NaN"`); quoted != (i >= sound) {
 			t.Errorf("line %d: %s", i+1, lines[i])
 		}
 	}

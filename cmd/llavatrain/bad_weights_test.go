@@ -18,11 +18,13 @@ func exported(t *testing.T) (folder, recipe string) {
 	t.Helper()
 	dir := world(t)
 	rows := rowsWorld(t, dir, pictureRow("finetune-00000.png"))
-	command(t, 0, "finetune", rows, set("finetune.steps", 1), set("finetune.train.language.lr", 1e-3), set("runs", "made"))
+	command(t, 0, "finetune", rows, set("finetune.steps", 1), set("finetune.train.language.lr", 1e-3),
+		set("runs", "made"))
 	folder = filepath.Join(dir, "made", "rows", "finetune", "export")
 	recipe = filepath.Join(dir, "folder.yaml")
 	text := strings.ReplaceAll(rowsRecipe, "vision: {config: base/tower.json", "vision: {weights: "+folder)
-	text = strings.ReplaceAll(text, "language: {config: base/language.json, tokenizer: {path: base}", "language: {weights: "+folder)
+	text = strings.ReplaceAll(text, "language: {config: base/language.json, tokenizer: {path: base}",
+		"language: {weights: "+folder)
 	write(t, recipe, text)
 	return folder, recipe
 }
@@ -76,7 +78,8 @@ func TestWeightsThatDoNotFit(t *testing.T) {
 		"extra: model.layers.4.self_attn.q_proj.weight",
 	}, "finetune", recipe, set("model.language.weights", broken), "--runs", filepath.Join(runs, "runs"))
 	requireNoRun(t, filepath.Join(runs, "runs"))
-	complain(t, 0, nil, "finetune", recipe, "--stop-at=1", "--runs", filepath.Join(runs, "runs")) // the corrected rerun needs no flag
+	// the corrected rerun needs no flag
+	complain(t, 0, nil, "finetune", recipe, "--stop-at=1", "--runs", filepath.Join(runs, "runs"))
 }
 
 func TestBadFolders(t *testing.T) {
@@ -90,21 +93,29 @@ func TestBadFolders(t *testing.T) {
 		}
 		return dir
 	}
-	noConfig, noWeights, noTokenizer := without("config.json"), without("model.safetensors", "mm_projector.safetensors"), without("tokenizer.model")
+	noConfig, noTokenizer := without("config.json"), without("tokenizer.model")
+	noWeights := without("model.safetensors", "mm_projector.safetensors")
 	torn := without()
 	write(t, filepath.Join(torn, "model.safetensors"), "{}")
 	projector := filepath.Join(folder, "mm_projector.safetensors")
 	for _, c := range []struct{ name, change, want string }{
-		{"no folder", set("model.language.weights", "/nowhere/vicuna"), `model.language.weights: no folder "/nowhere/vicuna"`},
+		{"no folder", set("model.language.weights", "/nowhere/vicuna"),
+			`model.language.weights: no folder "/nowhere/vicuna"`},
 		{"a file", set("model.vision.weights", projector), "is a file; name the folder"},
-		{"no tower folder", set("model.vision.weights", "/nowhere/clip"), `model.vision.weights: no folder "/nowhere/clip"`},
-		{"no config.json", set("model.language.weights", noConfig), "model.language: open " + filepath.Join(noConfig, "config.json")},
-		{"no tower config.json", set("model.vision.weights", noConfig), "model.vision: open " + filepath.Join(noConfig, "config.json")},
+		{"no tower folder", set("model.vision.weights", "/nowhere/clip"),
+			`model.vision.weights: no folder "/nowhere/clip"`},
+		{"no config.json", set("model.language.weights", noConfig), "model.language: open " +
+			filepath.Join(noConfig, "config.json")},
+		{"no tower config.json", set("model.vision.weights", noConfig), "model.vision: open " +
+			filepath.Join(noConfig, "config.json")},
 		{"no weights", set("model.language.weights", noWeights), "has none of model.safetensors.index.json"},
 		{"torn weights", set("model.language.weights", torn), filepath.Join(torn, "model.safetensors")},
-		{"no tokenizer", set("model.language.weights", noTokenizer), "holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json"},
-		{"projector of another type", set("model.projector", "{type: linear, weights: "+projector+"}"), "missing: model.mm_projector.weight [128 128]"},
-		{"deeper projector", set("model.projector", "{type: mlp3x_gelu, weights: "+projector+"}"), "missing: model.mm_projector.4.weight [128 128]"},
+		{"no tokenizer", set("model.language.weights", noTokenizer),
+			"holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json"},
+		{"projector of another type", set("model.projector", "{type: linear, weights: "+projector+"}"),
+			"missing: model.mm_projector.weight [128 128]"},
+		{"deeper projector", set("model.projector", "{type: mlp3x_gelu, weights: "+projector+"}"),
+			"missing: model.mm_projector.4.weight [128 128]"},
 		{"no projector file", set("model.projector.weights", "/nowhere/p.safetensors"), "model.projector.weights: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -115,7 +126,8 @@ func TestBadFolders(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a model's files, every command that reads them says the same, ends with 2 and leaves nothing behind.
+// Whatever is wrong with a model's files, every command that reads them says the same, ends with 2 and leaves nothing
+// behind.
 func TestBadModelFiles(t *testing.T) {
 	folder, recipe := exported(t)
 	_, tensors := copyFolder(t, folder)
@@ -135,7 +147,8 @@ func TestBadModelFiles(t *testing.T) {
 	}
 	pickled := func(name string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) { // by content, whatever the name
-			write(t, filepath.Join(dir, weights), string(read(t, filepath.Join("..", "..", "checkpoints", "testdata", name))))
+			write(t, filepath.Join(dir, weights),
+				string(read(t, filepath.Join("..", "..", "checkpoints", "testdata", name))))
 		}
 	}
 	for name, c := range map[string]struct {
@@ -147,22 +160,32 @@ func TestBadModelFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{weights, "cut short; fetch or copy it again"}},
-		"header of more than 100 MB": {file(weights, "\x01\xe1\xf5\x05\x00\x00\x00\x00{"), []string{weights, "header of 100000001 bytes, at most 100000000 are allowed"}},
-		"other class in a pickle":    {pickled("torch_other_class.bin"), []string{weights, `refused to run "Fraction" of "fractions"`}},
-		"pickle before PyTorch 1.6":  {pickled("torch_before_1_6.bin"), []string{weights, "written by PyTorch before 1.6", "save it again"}},
-		"index without its shard":    {file(index, `{"weight_map":{"a":"gone.safetensors"}}`), []string{index, "gone.safetensors: no such file", "fetch it again"}},
-		"index that leads up":        {file(index, `{"weight_map":{"a":"../s"}}`), []string{index, `"../s" is not the plain name of a file in this folder`}},
-		"index that leads away":      {file(index, `{"weight_map":{"a":"/etc/passwd"}}`), []string{index, `"/etc/passwd" is not the plain name`}},
+		"header of more than 100 MB": {file(weights, "\x01\xe1\xf5\x05\x00\x00\x00\x00{"),
+			[]string{weights, "header of 100000001 bytes, at most 100000000 are allowed"}},
+		"other class in a pickle": {pickled("torch_other_class.bin"),
+			[]string{weights, `refused to run "Fraction" of "fractions"`}},
+		"pickle before PyTorch 1.6": {pickled("torch_before_1_6.bin"),
+			[]string{weights, "written by PyTorch before 1.6", "save it again"}},
+		"index without its shard": {file(index, `{"weight_map":{"a":"gone.safetensors"}}`),
+			[]string{index, "gone.safetensors: no such file", "fetch it again"}},
+		"index that leads up": {file(index, `{"weight_map":{"a":"../s"}}`),
+			[]string{index, `"../s" is not the plain name of a file in this folder`}},
+		"index that leads away": {file(index, `{"weight_map":{"a":"/etc/passwd"}}`),
+			[]string{index, `"/etc/passwd" is not the plain name`}},
 		"index with a link away": {func(t *testing.T, dir string) {
 			file(index, `{"weight_map":{"a":"s"}}`)(t, dir)
 			if err := os.Symlink("/etc/passwd", filepath.Join(dir, "s")); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{index, `is a link that leaves the folder, to "/etc/passwd"`}},
-		"a tensor of integers": {with(checkpoints.Tensor{Info: checkpoints.Info{Name: "model.norm.weight", Dtype: "I32", Shape: []int64{128}}, Data: make([]byte, 512)}),
+		"a tensor of integers": {with(checkpoints.Tensor{Info: checkpoints.Info{Name: "model.norm.weight", Dtype: "I32",
+			Shape: []int64{128}}, Data: make([]byte, 512)}),
 			[]string{"dtype: model.norm.weight is I32; weights are F32, F16, BF16 or F64 (in "}},
-		"projector of another model":  {with(zeros("model.mm_projector.0.bias", 64)), []string{"shape: model.mm_projector.0.bias is [64], the model needs [128] (in "}},
-		"vocabulary of another model": {file("added_tokens.json", `{"<far>": 700}`), []string{"the tokenizer has 701 pieces, the language model's embedding 692 rows", "model.language.tokenizer.path"}},
+		"projector of another model": {with(zeros("model.mm_projector.0.bias", 64)),
+			[]string{"shape: model.mm_projector.0.bias is [64], the model needs [128] (in "}},
+		"vocabulary of another model": {file("added_tokens.json", `{"<far>": 700}`),
+			[]string{"the tokenizer has 701 pieces, the language model's embedding 692 rows",
+				"model.language.tokenizer.path"}},
 		"no tokenizer": {func(t *testing.T, dir string) {
 			if err := os.Remove(filepath.Join(dir, "tokenizer.model")); err != nil {
 				t.Fatal(err)
@@ -172,7 +195,8 @@ func TestBadModelFiles(t *testing.T) {
 			[]string{`model_type must be one of llama, mistral, phi3, qwen2, qwen3, not "llava_mpt"`}},
 		"rope_type": {config("rope_scaling", map[string]any{"type": "yarn", "factor": 2}),
 			[]string{`rope_type must be one of default, linear, llama3, not "yarn"`}},
-		"delta weights": {file("README.md", `This "delta model" cannot be used directly.`), []string{"holds delta weights, its README.md says", "take a release with merged weights"}},
+		"delta weights": {file("README.md", `This "delta model" cannot be used directly.`),
+			[]string{"holds delta weights, its README.md says", "take a release with merged weights"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, _ := copyFolder(t, folder)
@@ -197,7 +221,8 @@ func TestProjectorOfAnotherModel(t *testing.T) {
 		"a": zeros("model.mm_projector.0.weight", 64, 128), "b": zeros("model.mm_projector.0.bias", 64),
 		"c": zeros("model.mm_projector.2.weight", 64, 64), "d": zeros("model.mm_projector.2.bias", 64),
 	})
-	complain(t, 2, []string{"shape: model.mm_projector.0.weight is [64 128], the model needs [128 128]", "shape: model.mm_projector.2.bias is [64]"},
+	complain(t, 2, []string{"shape: model.mm_projector.0.weight is [64 128], the model needs [128 128]",
+		"shape: model.mm_projector.2.bias is [64]"},
 		"finetune", recipe, set("model.projector.weights", other))
 	requireNoRun(t, filepath.Join(dir, "runs"))
 }

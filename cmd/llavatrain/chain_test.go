@@ -7,12 +7,13 @@ import (
 	"testing"
 )
 
-// A stage 2 behind a stage 1 that trained more than the projector starts from all of it, not from the recipe's weights: its first update
-// has rate 0, so after one step every weight is still what stage 1 exported.
+// A stage 2 behind a stage 1 that trained more than the projector starts from all of it, not from the recipe's weights:
+// its first update has rate 0, so after one step every weight is still what stage 1 exported.
 func TestFinetuneStartsFromAllThatPretrainTrained(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
-	command(t, 0, "pretrain", recipe, set("pretrain.steps", 3), set("pretrain.train.language.lr", 1e-2), set("pretrain.train.vision.lr", 1e-2))
+	command(t, 0, "pretrain", recipe, set("pretrain.steps", 3), set("pretrain.train.language.lr", 1e-2),
+		set("pretrain.train.vision.lr", 1e-2))
 	command(t, 0, "finetune", recipe, set("finetune.steps", 1), set("finetune.schedule.warmup", 1))
 	exports := func(stage string) string { return filepath.Join(dir, "runs", "world", stage, "export") }
 	before, after := openWeights(t, exports("pretrain")), openWeights(t, exports("finetune"))
@@ -43,9 +44,11 @@ func TestFinetuneStartsFromAllThatPretrainTrained(t *testing.T) {
 func TestFinetuneBehindAdaptersSaysToMerge(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
-	command(t, 0, "pretrain", recipe, set("pretrain.steps", 1), set("pretrain.train.language.lr", 1e-2), set("pretrain.train.language.lora.r", 2),
+	command(t, 0, "pretrain", recipe, set("pretrain.steps", 1), set("pretrain.train.language.lr", 1e-2),
+		set("pretrain.train.language.lora.r", 2),
 		set("pretrain.train.language.lora.alpha", 4))
-	if text := command(t, 2, "finetune", recipe); !strings.Contains(text, "llavatrain merge "+filepath.Join(dir, "runs", "world", "pretrain")) {
+	advice := "llavatrain merge " + filepath.Join(dir, "runs", "world", "pretrain")
+	if text := command(t, 2, "finetune", recipe); !strings.Contains(text, advice) {
 		t.Errorf("finetune says %q", text)
 	}
 }

@@ -35,7 +35,8 @@ func plantedRows(picture string) []planted {
 	raw := func(conversations string) string { return `{"id": "odd", "conversations": ` + conversations + `}` }
 	turn := func(body string) string { return raw(`[{"from": "human", "value": "what"}, {` + body + `}]`) }
 	pictures := func(image string) string {
-		return `{"id": "odd", "image": ` + image + `, "conversations": [{"from": "human", "value": "<image>\nwhat"}, {"from": "gpt", "value": "a"}]}`
+		return `{"id": "odd", "image": ` + image +
+			`, "conversations": [{"from": "human", "value": "<image>\nwhat"}, {"from": "gpt", "value": "a"}]}`
 	}
 	return []planted{
 		{"list for a row", `["a"]`, "it is a list; it must be an object"},
@@ -70,45 +71,67 @@ func plantedRows(picture string) []planted {
 		{"value is an object", turn(`"from": "gpt", "value": {}`), "conversations[1].value is an object"},
 		{"from twice", turn(`"from": "gpt", "from": "gpt", "value": "a"`), `"from" comes twice`},
 		{"value twice", turn(`"from": "gpt", "value": "a", "value": "b"`), `"value" comes twice`},
-		{"role bot", turnsRow(picture, "human", q, "bot", "a"), `conversations[1].from is "bot"; it must be human or user, gpt or assistant, or system`},
+		{"role bot", turnsRow(picture, "human", q, "bot", "a"),
+			`conversations[1].from is "bot"; it must be human or user, gpt or assistant, or system`},
 		{"role tool", turnsRow(picture, "human", q, "gpt", "a", "tool", "b"), `conversations[2].from is "tool"`},
-		{"system behind the question", turnsRow("", "human", "what", "system", "be good", "gpt", "a"), `turn 2 is from "system"`},
-		{"empty system", turnsRow("", "system", "", "human", "what", "gpt", "a"), "turn 1 (system) is empty: fill it or remove it"},
-		{"image in system", turnsRow(picture, "system", "<image>", "human", "what", "gpt", "a"), "turn 1 (system) holds <image>: an image belongs to a human turn"},
+		{"system behind the question", turnsRow("", "human", "what", "system", "be good", "gpt", "a"),
+			`turn 2 is from "system"`},
+		{"empty system", turnsRow("", "system", "", "human", "what", "gpt", "a"),
+			"turn 1 (system) is empty: fill it or remove it"},
+		{"image in system", turnsRow(picture, "system", "<image>", "human", "what", "gpt", "a"),
+			"turn 1 (system) holds <image>: an image belongs to a human turn"},
 		{"role in capitals", turnsRow("", "Human", "what", "gpt", "a"), `from is "Human"`},
 		{"role empty", turnsRow("", "", "what", "gpt", "a"), `from is ""`},
 		{"role with a blank", turnsRow("", "human ", "what", "gpt", "a"), `from is "human "`},
 		{"human twice", turnsRow("", "human", "what", "human", "a"), `turn 2 is from "human" where "gpt" is expected`},
-		{"gpt twice", turnsRow("", "human", "what", "gpt", "a", "gpt", "b"), `turn 3 is from "gpt" where "human" is expected`},
+		{"gpt twice", turnsRow("", "human", "what", "gpt", "a", "gpt", "b"),
+			`turn 3 is from "gpt" where "human" is expected`},
 		{"gpt alone", turnsRow("", "gpt", "a"), "row has no human turn"},
-		{"no answer", turnsRow("", "human", "what"), "row ends with turn 1, from human: add the answer or remove the turn"},
+		{"no answer", turnsRow("", "human", "what"),
+			"row ends with turn 1, from human: add the answer or remove the turn"},
 		{"no last answer", turnsRow("", "human", "what", "gpt", "a", "human", "and"), "row ends with turn 3"},
 		{"empty answer", turnsRow(picture, "human", q, "gpt", ""), "turn 2 (gpt) is empty: fill it or remove it"},
 		{"empty question", turnsRow("", "human", "", "gpt", "a"), "turn 1 (human) is empty"},
-		{"empty later answer", turnsRow("", "human", "what", "gpt", "a", "human", "b", "gpt", ""), "turn 4 (gpt) is empty"},
-		{"placeholder without image", turnsRow("", "human", q, "gpt", "a"), "turn 1 holds <image> but the row has no image: name the image or remove the mark"},
-		{"placeholder in an answer without image", turnsRow("", "human", "what", "gpt", "<image>"), "turn 2 holds <image> but the row has no image"},
-		{"image without placeholder", turnsRow(picture, "human", "what", "gpt", "a"), "row has 1 image(s) but 0 <image>: put one"},
-		{"two placeholders in a turn", turnsRow(picture, "human", "<image><image>\nwhat", "gpt", "a"), "row has 1 image(s) but 2 <image>: put one"},
-		{"100 placeholders", turnsRow(picture, "human", strings.Repeat("<image>", 100), "gpt", "a"), "row has 1 image(s) but 100 <image>"},
-		{"two placeholders for one image", turnsRow(picture, "human", q, "gpt", "a", "human", q, "gpt", "a"), "row has 1 image(s) but 2 <image>"},
-		{"one placeholder for two images", pictures(fmt.Sprintf(`[%q, %q]`, picture, picture)), "row has 2 image(s) but 1 <image>"},
+		{"empty later answer", turnsRow("", "human", "what", "gpt", "a", "human", "b", "gpt", ""),
+			"turn 4 (gpt) is empty"},
+		{"placeholder without image", turnsRow("", "human", q, "gpt", "a"),
+			"turn 1 holds <image> but the row has no image: name the image or remove the mark"},
+		{"placeholder in an answer without image", turnsRow("", "human", "what", "gpt", "<image>"),
+			"turn 2 holds <image> but the row has no image"},
+		{"image without placeholder", turnsRow(picture, "human", "what", "gpt", "a"),
+			"row has 1 image(s) but 0 <image>: put one"},
+		{"two placeholders in a turn", turnsRow(picture, "human", "<image><image>\nwhat", "gpt", "a"),
+			"row has 1 image(s) but 2 <image>: put one"},
+		{"100 placeholders", turnsRow(picture, "human", strings.Repeat("<image>", 100), "gpt", "a"),
+			"row has 1 image(s) but 100 <image>"},
+		{"two placeholders for one image", turnsRow(picture, "human", q, "gpt", "a", "human", q, "gpt", "a"),
+			"row has 1 image(s) but 2 <image>"},
+		{"one placeholder for two images", pictures(fmt.Sprintf(`[%q, %q]`, picture, picture)),
+			"row has 2 image(s) but 1 <image>"},
 		{"no image in the list", pictures(`[]`), "turn 1 holds <image> but the row has no image"},
 		{"image is null", pictures(`null`), "image is null; it must be a path or a list of paths"},
 		{"image is a number", pictures(`7`), "image is a number"},
 		{"image is an object", pictures(`{}`), "image is an object"},
 		{"image in the list is null", pictures(`[null]`), "image[0] is null; it must be a string"},
 		{"image in the list is a list", pictures(`[["a"]]`), "image[0] is a list"},
-		{"image path is absolute", pictures(`"/etc/passwd"`), `image is "/etc/passwd"; it must be a path within the image folder`},
+		{"image path is absolute", pictures(`"/etc/passwd"`),
+			`image is "/etc/passwd"; it must be a path within the image folder`},
 		{"image path leads out", pictures(`"../../world.yaml"`), "it must be a path within the image folder"},
-		{"image path leads out in its middle", pictures(`"a/../../b.png"`), "it must be a path within the image folder"},
+		{"image path leads out in its middle", pictures(`"a/../../b.png"`),
+			"it must be a path within the image folder"},
 		{"image path is empty", pictures(`""`), "it must be a path within the image folder"},
-		{"control token", turnsRow("", "human", "what", "gpt", "a</s>b"), `turn 2 (gpt) holds "</s>", which the tokenizer takes for a control token: remove or respell it`},
-		{"header of an answer", turnsRow("", "human", "a ASSISTANT: b", "gpt", "a"), `which template "vicuna_v1" uses to start an answer`},
-		{"question of any length", turnsRow(picture, "human", "<image>\n"+long, "gpt", "a"), "nothing to learn is left within 256 (max_length): shorten the question"},
-		{"image behind max_length", turnsRow(picture, "human", long, "gpt", "a", "human", "<image>", "gpt", "b"), "image does not fit within 256 positions (max_length): shorten the text before it"},
-		{"1 MB of text", turnsRow("", "human", strings.Repeat("what is ", 1<<17), "gpt", "a"), "nothing to learn is left"},
-		{"not UTF-8", "{\"id\": \"odd\", \"conversations\": [{\"from\": \"human\", \"value\": \"\xff\xfe\"}]}", "text is not UTF-8"},
+		{"control token", turnsRow("", "human", "what", "gpt", "a</s>b"),
+			`turn 2 (gpt) holds "</s>", which the tokenizer takes for a control token: remove or respell it`},
+		{"header of an answer", turnsRow("", "human", "a ASSISTANT: b", "gpt", "a"),
+			`which template "vicuna_v1" uses to start an answer`},
+		{"question of any length", turnsRow(picture, "human", "<image>\n"+long, "gpt", "a"),
+			"nothing to learn is left within 256 (max_length): shorten the question"},
+		{"image behind max_length", turnsRow(picture, "human", long, "gpt", "a", "human", "<image>", "gpt", "b"),
+			"image does not fit within 256 positions (max_length): shorten the text before it"},
+		{"1 MB of text", turnsRow("", "human", strings.Repeat("what is ", 1<<17), "gpt", "a"),
+			"nothing to learn is left"},
+		{"not UTF-8", "{\"id\": \"odd\", \"conversations\": [{\"from\": \"human\", \"value\": \"\xff\xfe\"}]}",
+			"text is not UTF-8"},
 		{"bad escape", `{"id": "\q", "conversations": []}`, "invalid character 'q' in string escape"},
 		{"bad number", `{"id": 01, "conversations": []}`, "invalid character"},
 		{"comma too many", `{"id": "odd",, "conversations": []}`, "invalid character ','"},
@@ -139,7 +162,8 @@ func plantedImages(t *testing.T) []plantedImage {
 		return content(file)
 	}
 	frame := func(marker byte, w, h uint16) func(*testing.T, string) {
-		file := []byte{0xff, 0xd8, 0xff, marker, 0, 11, 8, byte(h >> 8), byte(h), byte(w >> 8), byte(w), 1, 1, 0x11, 0, 0xff, 0xd9}
+		file := []byte{0xff, 0xd8, 0xff, marker, 0, 11, 8, byte(h >> 8), byte(h), byte(w >> 8), byte(w), 1, 1, 0x11, 0,
+			0xff, 0xd9}
 		return content(file)
 	}
 	return []plantedImage{
@@ -159,9 +183,12 @@ func plantedImages(t *testing.T) []plantedImage {
 		{"error.json", "file is JSON text", false, content([]byte(`{"error": 1}`))},
 		{"note.png", `file begins with "hello"`, false, content([]byte("hello"))},
 		{"folder.png", "not a regular file", false, func(t *testing.T, path string) { must(t, os.Mkdir(path, 0o777)) }},
-		{"pipe.png", "not a regular file", false, func(t *testing.T, path string) { must(t, syscall.Mkfifo(path, 0o666)) }},
-		{"outside.png", "path leads out of the image folder", false, func(t *testing.T, path string) { must(t, os.Symlink("/etc/hostname", path)) }},
-		{"dangling.png", "no such file", false, func(t *testing.T, path string) { must(t, os.Symlink("nowhere.png", path)) }},
+		{"pipe.png", "not a regular file", false,
+			func(t *testing.T, path string) { must(t, syscall.Mkfifo(path, 0o666)) }},
+		{"outside.png", "path leads out of the image folder", false,
+			func(t *testing.T, path string) { must(t, os.Symlink("/etc/hostname", path)) }},
+		{"dangling.png", "no such file", false,
+			func(t *testing.T, path string) { must(t, os.Symlink("nowhere.png", path)) }},
 		{"loop.png", "loop.png", false, func(t *testing.T, path string) { must(t, os.Symlink("loop.png", path)) }},
 		{strings.Repeat("n", 300) + ".png", "file name too long", false, func(*testing.T, string) {}},
 		{"note.png/inner.png", "no such file", false, func(*testing.T, string) {}},
@@ -173,8 +200,10 @@ func plantedImages(t *testing.T) []plantedImage {
 		{"arithmetic.jpg", "arithmetic coding", false, frame(0xc9, 8, 8)},
 		{"lossless.jpg", "lossless", false, frame(0xc3, 8, 8)},
 		{"hierarchical.jpg", "differential", false, frame(0xc5, 8, 8)},
-		{"huge.gif", "GIF of 65535x65535 is over the limit", false, content([]byte("GIF89a\xff\xff\xff\xff\x00\x00\x00;"))},
-		{"animated.webp", "animated WebP is not supported; save its first frame", false, content(read(t, "../../data/picture/testdata/image_animated.webp"))},
+		{"huge.gif", "GIF of 65535x65535 is over the limit", false,
+			content([]byte("GIF89a\xff\xff\xff\xff\x00\x00\x00;"))},
+		{"animated.webp", "animated WebP is not supported; save its first frame", false,
+			content(read(t, "../../data/picture/testdata/image_animated.webp"))},
 		{"cmyk.tiff", "TIFF cannot be decoded", false, content(read(t, "../../data/picture/testdata/image_cmyk.tiff"))},
 		{"heavy.png", "is over the limit of 67108864", false, func(t *testing.T, path string) {
 			write(t, path, string(files["PNG"]))
@@ -316,7 +345,8 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 }
 
 // saysWhatToDo matches reasons that need no advice beside them.
-var saysWhatToDo = regexp.MustCompile(`must be|belongs to|leave one|remove|shorten|convert|git lfs pull|save its first frame|put one|put the files`)
+var saysWhatToDo = regexp.MustCompile(
+	`must be|belongs to|leave one|remove|shorten|convert|git lfs pull|save its first frame|put one|put the files`)
 
 // Rows and pictures that are odd and good are passed.
 func TestCheckPassesCleanData(t *testing.T) {
@@ -331,8 +361,10 @@ func TestCheckPassesCleanData(t *testing.T) {
 		rows = append(rows, pictureRow(name))
 	}
 	rows = append(rows,
-		`{"id": 7, "conversations": [{"from": "human", "value": "what"}, {"from": "gpt", "value": "a"}], "more": {"a": [1, null]}}`,
-		`{"conversations": [{"from": "gpt", "value": "hello"}, {"from": "human", "value": "what"}, {"from": "gpt", "value": "é ☃ 日本"}]}`,
+		`{"id": 7, "conversations": [{"from": "human", "value": "what"}, {"from": "gpt", "value": "a"}], `+
+			`"more": {"a": [1, null]}}`,
+		`{"conversations": [{"from": "gpt", "value": "hello"}, {"from": "human", "value": "what"}, `+
+			`{"from": "gpt", "value": "é ☃ 日本"}]}`,
 		turnsRow("finetune-00000.png", "human", "what <image> is it", "gpt", "a"))
 	write(t, filepath.Join(dir, "rows.json"), "["+strings.Join(rows, ",\n")+"]")
 	recipe := filepath.Join(dir, "rows.yaml")
@@ -357,7 +389,8 @@ func TestCheckCache(t *testing.T) {
 		_, d := checked(t, 0, recipe)
 		kept, err := filepath.Glob(filepath.Join(cache, "check", "*.json"))
 		if d.Skipped != skipped || len(kept) != results || err != nil {
-			t.Errorf("%s: %d rows skipped, want %d; %d results kept, want %d (%v)", when, d.Skipped, skipped, len(kept), results, err)
+			t.Errorf("%s: %d rows skipped, want %d; %d results kept, want %d (%v)", when, d.Skipped, skipped, len(kept),
+				results, err)
 		}
 	}
 	expect("without the image", 1, 1)

@@ -51,24 +51,27 @@ func TestCurvesOfTheOriginal(t *testing.T) {
 		{"stage2", "finetune", "micro_mean", true, nil},
 		{"stage2", "finetune", "micro_mean", false, []string{set("finetune.recompute", "selective")}},
 		{"stage2-token-mean", "finetune", "token_mean", false, nil},
-		{"stage2-token-mean", "finetune", "token_mean", false, []string{set("finetune.recompute", "layers"), set("finetune.batch.micro", "1")}},
+		{"stage2-token-mean", "finetune", "token_mean", false,
+			[]string{set("finetune.recompute", "layers"), set("finetune.batch.micro", "1")}},
 	} {
-		t.Run(fmt.Sprint(c.name, map[bool]string{true: " over libtorch's operations"}[c.plain], c.args), func(t *testing.T) {
-			defer torch.SetFused(torch.SetFused(!c.plain))
-			parity := shared(t, "parity")
-			var recorded curve
-			if err := json.Unmarshal(read(t, filepath.Join(parity, c.name+".json")), &recorded); err != nil {
-				t.Fatal(err)
-			}
-			dir := t.TempDir()
-			writeRecordedOrder(t, recorded, filepath.Join(dir, "rows.json"))
-			write(t, filepath.Join(dir, "curve.yaml"), recorded.recipe(t, c.stage, c.loss))
-			command(t, 0, append([]string{c.stage, filepath.Join(dir, "curve.yaml")}, c.args...)...)
-			runDir := filepath.Join(dir, "runs", "curve", c.stage)
-			compareCurve(t, recorded, runDir)
-			compareFinal(t, filepath.Join(parity, c.name+"-final.safetensors"), filepath.Join(runDir, "export"), c.stage)
-			requireFrozen(t, parity, filepath.Join(runDir, "export"), c.stage)
-		})
+		t.Run(fmt.Sprint(c.name, map[bool]string{true: " over libtorch's operations"}[c.plain], c.args),
+			func(t *testing.T) {
+				defer torch.SetFused(torch.SetFused(!c.plain))
+				parity := shared(t, "parity")
+				var recorded curve
+				if err := json.Unmarshal(read(t, filepath.Join(parity, c.name+".json")), &recorded); err != nil {
+					t.Fatal(err)
+				}
+				dir := t.TempDir()
+				writeRecordedOrder(t, recorded, filepath.Join(dir, "rows.json"))
+				write(t, filepath.Join(dir, "curve.yaml"), recorded.recipe(t, c.stage, c.loss))
+				command(t, 0, append([]string{c.stage, filepath.Join(dir, "curve.yaml")}, c.args...)...)
+				runDir := filepath.Join(dir, "runs", "curve", c.stage)
+				compareCurve(t, recorded, runDir)
+				compareFinal(t, filepath.Join(parity, c.name+"-final.safetensors"), filepath.Join(runDir, "export"),
+					c.stage)
+				requireFrozen(t, parity, filepath.Join(runDir, "export"), c.stage)
+			})
 	}
 }
 
@@ -121,7 +124,8 @@ model:
   optimizer: {clip: 0}
   loss: %[14]s
 `, shared(t, "parity"), c.Projector, c.InitialProjector, shared(t, "llama-tokenizer"), stage, shared(t, "coco-mini"),
-		c.Template, c.Aspect, train, c.Batch*c.Accumulation, c.Batch, len(c.Curve), c.WarmupRatio, loss, recordedLegacy(t))
+		c.Template, c.Aspect, train, c.Batch*c.Accumulation, c.Batch, len(c.Curve), c.WarmupRatio, loss,
+		recordedLegacy(t))
 }
 
 func compareCurve(t *testing.T, c curve, runDir string) {
@@ -146,7 +150,8 @@ func compareCurve(t *testing.T, c curve, runDir string) {
 	}
 	t.Logf("largest relative difference: loss %.2g, gradient norm %.2g", worstLoss, worstNorm)
 	if worstLoss > lossTolerance || worstNorm > normTolerance {
-		t.Errorf("loss differs by %.2g relative (at most %g), gradient norm by %.2g (at most %g)", worstLoss, lossTolerance, worstNorm, normTolerance)
+		t.Errorf("loss differs by %.2g relative (at most %g), gradient norm by %.2g (at most %g)", worstLoss,
+			lossTolerance, worstNorm, normTolerance)
 	}
 }
 
@@ -168,14 +173,15 @@ func compareFinal(t *testing.T, recorded, export, stage string) {
 	}
 }
 
-// requireFrozen checks that stage 2 exports the tower bit for bit as it was loaded. (Stage 1 exports the projector alone; that it changes
-// nothing else is TestFrozenWeightsStay's.)
+// requireFrozen checks that stage 2 exports the tower bit for bit as it was loaded. (Stage 1 exports the projector
+// alone; that it changes nothing else is TestFrozenWeightsStay's.)
 func requireFrozen(t *testing.T, parity, export, stage string) {
 	t.Helper()
 	if stage == "pretrain" {
 		return
 	}
-	tower, exported := openWeights(t, filepath.Join(parity, "clip")), openWeights(t, filepath.Join(export, "model.safetensors"))
+	tower, exported := openWeights(t, filepath.Join(parity, "clip")),
+		openWeights(t, filepath.Join(export, "model.safetensors"))
 	compared := 0
 	for _, name := range exported.Names() {
 		before, err := tower.Tensor(name[min(len(name), len("model.vision_tower.vision_tower.")):])

@@ -16,7 +16,8 @@ import (
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
-// heldOut writes held.json into a world: pictures of two folders, text alone and a bad row; and returns the recipe with an eval section.
+// heldOut writes held.json into a world: pictures of two folders, text alone and a bad row; and returns the recipe with
+// an eval section.
 func heldOut(t *testing.T, dir string, every int) (recipe string) {
 	t.Helper()
 	images := filepath.Join(dir, "data", "images")
@@ -29,7 +30,8 @@ func heldOut(t *testing.T, dir string, every int) (recipe string) {
 		write(t, filepath.Join(images, "coco", "train2017", file), string(read(t, filepath.Join(images, file))))
 		rows = append(rows, json.RawMessage(pictureRow("coco/train2017/"+file)), json.RawMessage(pictureRow(file)))
 	}
-	rows = append(rows, json.RawMessage(turnsRow("", "human", "what is red", "gpt", "a red square")), json.RawMessage(pictureRow("gone.png")))
+	rows = append(rows, json.RawMessage(turnsRow("", "human", "what is red", "gpt", "a red square")),
+		json.RawMessage(pictureRow("gone.png")))
 	writeRows(t, filepath.Join(dir, "held.json"), rows)
 	recipe = filepath.Join(dir, "eval.yaml")
 	section := fmt.Sprintf("  eval: {data: [{path: held.json, images: data/images}], every: %d}\n", every)
@@ -49,18 +51,22 @@ func readEvaluations(t *testing.T, runDir string) (list []runs.Evaluation, text 
 	return list, text
 }
 
-// Evaluating changes no number of the training, and finds what score finds: also where adapters drop some of what training gives them.
+// Evaluating changes no number of the training, and finds what score finds: also where adapters drop some of what
+// training gives them.
 func TestEvaluationChangesNothing(t *testing.T) {
-	for name, part := range map[string]string{"whole": "{lr: 1e-3}", "adapters": "{lr: 1e-2, lora: {r: 4, alpha: 8, dropout: 0.2}}"} {
+	for name, part := range map[string]string{"whole": "{lr: 1e-3}",
+		"adapters": "{lr: 1e-2, lora: {r: 4, alpha: 8, dropout: 0.2}}"} {
 		t.Run(name, func(t *testing.T) {
 			dir := world(t)
 			recipe := heldOut(t, dir, 6)
 			command(t, 0, "pretrain", recipe)
-			projector := set("model.projector.weights", filepath.Join(dir, "runs", "eval", "pretrain", "export", "mm_projector.safetensors"))
+			projector := set("model.projector.weights", filepath.Join(dir, "runs", "eval", "pretrain", "export",
+				"mm_projector.safetensors"))
 			command(t, 0, "finetune", filepath.Join(dir, "world.yaml"), projector, set("finetune.train.language", part))
 			messages := command(t, 0, "finetune", recipe, projector, set("finetune.train.language", part))
 			runDir := filepath.Join(dir, "runs", "eval", "finetune")
-			requireSame(t, "with evaluations", outcomeOf(t, filepath.Join(dir, "runs", "world", "finetune")), outcomeOf(t, runDir))
+			requireSame(t, "with evaluations", outcomeOf(t, filepath.Join(dir, "runs", "world", "finetune")),
+				outcomeOf(t, runDir))
 			requireEvaluated(t, messages, runDir)
 			evaluations, _ := readEvaluations(t, runDir)
 			requireScores(t, dir, runDir, evaluations[len(evaluations)-1])
@@ -82,7 +88,8 @@ func requireEvaluated(t *testing.T, messages, runDir string) {
 	if diff := cmp.Diff([]int{6, 12, 18, 20}, steps); diff != "" {
 		t.Fatalf("evaluated steps (-want +got):\n%s", diff)
 	}
-	for _, fragment := range []string{"evaluation on 12 samples every 6 steps and at the end", "step 18/20  evaluation loss", "11 samples, 1 rows skipped"} {
+	for _, fragment := range []string{"evaluation on 12 samples every 6 steps and at the end",
+		"step 18/20  evaluation loss", "11 samples, 1 rows skipped"} {
 		if !strings.Contains(messages, fragment) {
 			t.Errorf("the messages lack %q:\n%s", fragment, messages)
 		}
@@ -93,7 +100,8 @@ func requireEvaluated(t *testing.T, messages, runDir string) {
 func requireScores(t *testing.T, dir, runDir string, want runs.Evaluation) {
 	t.Helper()
 	out := filepath.Join(dir, "scores.jsonl")
-	command(t, 0, "score", runDir, filepath.Join(dir, "held.json"), "--images", filepath.Join(dir, "data", "images"), "--out", out)
+	command(t, 0, "score", runDir, filepath.Join(dir, "held.json"), "--images", filepath.Join(dir, "data", "images"),
+		"--out", out)
 	totals, rows := map[string]score.Total{}, 0
 	for line := range strings.Lines(string(read(t, out))) {
 		var row score.RowScore
@@ -109,7 +117,8 @@ func requireScores(t *testing.T, dir, runDir string, want runs.Evaluation) {
 	if rows != 12 {
 		t.Errorf("%d lines for 12 rows", rows)
 	}
-	losses := map[string]runs.Number{"all": want.Loss, "coco/train2017": want.LossBySource["coco/train2017"], ".": want.LossBySource["."], "text": want.LossBySource["text"]}
+	losses := map[string]runs.Number{"all": want.Loss, "coco/train2017": want.LossBySource["coco/train2017"],
+		".": want.LossBySource["."], "text": want.LossBySource["text"]}
 	for name, loss := range losses {
 		if got := totals[name].Mean(); !(math.Abs(got-float64(loss)) <= 1e-5*got) {
 			t.Errorf("%s: score has a loss of %v, the evaluation %v", name, got, loss)
@@ -120,13 +129,14 @@ func requireScores(t *testing.T, dir, runDir string, want runs.Evaluation) {
 	}
 }
 
-// However a run ends and goes on, eval.jsonl is what an uninterrupted run writes: also where an evaluation was interrupted, which is done
-// before the next step.
+// However a run ends and goes on, eval.jsonl is what an uninterrupted run writes: also where an evaluation was
+// interrupted, which is done before the next step.
 func TestEvaluationsSurviveResume(t *testing.T) {
 	dir := world(t)
 	recipe := heldOut(t, dir, 6)
 	evaluation := func(every int) string {
-		return fmt.Sprintf("--set=pretrain.eval={data: [{path: %s, images: %s}], every: %d}", filepath.Join(dir, "held.json"), filepath.Join(dir, "data", "images"), every)
+		return fmt.Sprintf("--set=pretrain.eval={data: [{path: %s, images: %s}], every: %d}",
+			filepath.Join(dir, "held.json"), filepath.Join(dir, "data", "images"), every)
 	}
 	runDir := filepath.Join(dir, "runs", "eval", "pretrain")
 	command(t, 0, "pretrain", recipe, evaluation(3))
@@ -155,7 +165,8 @@ func TestEvaluationsSurviveResume(t *testing.T) {
 	if requireEvaluations("the last evaluation was lost"); len(lines) != 2 {
 		t.Errorf("%d evaluations in six steps", len(lines))
 	}
-	code, text := signalled(t, []string{"step 3/20  evaluation"}, []syscall.Signal{syscall.SIGTERM}, "pretrain", recipe, evaluation(3), "--overwrite")
+	code, text := signalled(t, []string{"step 3/20  evaluation"}, []syscall.Signal{syscall.SIGTERM}, "pretrain", recipe,
+		evaluation(3), "--overwrite")
 	if code != 143 {
 		t.Fatalf("exit code %d:\n%s", code, text)
 	}
@@ -167,13 +178,16 @@ func TestBadEvaluationData(t *testing.T) {
 	dir := world(t)
 	recipe := heldOut(t, dir, 6)
 	projector := set("model.projector.weights", filepath.Join(dir, "none.safetensors"))
-	complain(t, 2, []string{"finetune.eval.data[0].path", "nope.json", "no such file"}, "finetune", recipe, projector, set("finetune.eval.data.0.path", filepath.Join(dir, "nope.json")))
+	complain(t, 2, []string{"finetune.eval.data[0].path", "nope.json", "no such file"}, "finetune", recipe, projector,
+		set("finetune.eval.data.0.path", filepath.Join(dir, "nope.json")))
 	command(t, 0, "pretrain", recipe)
-	complain(t, 2, []string{"evaluation after step 6", "row 11", `image "gone.png": no such file`}, "finetune", recipe, set("finetune.bad_samples", "fail"))
+	complain(t, 2, []string{"evaluation after step 6", "row 11", `image "gone.png": no such file`}, "finetune", recipe,
+		set("finetune.bad_samples", "fail"))
 	if n := len(readMetrics(t, filepath.Join(dir, "runs", "eval", "finetune"))); n != 6 {
 		t.Errorf("%d steps before the evaluation that failed", n)
 	}
-	complain(t, 2, []string{"resuming from", "(step 6)", "evaluation after step 6"}, "finetune", recipe, set("finetune.bad_samples", "fail"), "--resume")
+	complain(t, 2, []string{"resuming from", "(step 6)", "evaluation after step 6"}, "finetune", recipe,
+		set("finetune.bad_samples", "fail"), "--resume")
 }
 
 // A mean of nothing is no number: the training goes on and says so.

@@ -33,7 +33,8 @@ func sameTensors(t *testing.T, a, b string) {
 	}
 }
 
-// Folders that others wrote come back bit for bit in their own layout, and by way of the other one as far as both can say.
+// Folders that others wrote come back bit for bit in their own layout, and by way of the other one as far as both can
+// say.
 func TestExportedFoldersRoundTrip(t *testing.T) {
 	hf, original := linked(t, shared(t, "parity", "llava-hf")), linked(t, shared(t, "parity", "llava-original"))
 	edit(t, filepath.Join(original, "config.json"), map[string]any{"mm_vision_tower": shared(t, "parity", "clip")})
@@ -59,8 +60,10 @@ func TestExportedFoldersRoundTrip(t *testing.T) {
 		for _, format := range []string{"hf", "llava"} {
 			once := export(original, format, dtype)
 			sameTensors(t, once, export(once, format, ""))
-			info, _ := openWeights(t, once).Info(map[string]string{"hf": "language_model.lm_head.weight", "llava": "lm_head.weight"}[format])
-			if want := map[string]checkpoints.Dtype{"fp32": checkpoints.F32, "bf16": checkpoints.BF16, "fp16": checkpoints.F16}[dtype]; info.Dtype != want {
+			info, _ := openWeights(t, once).Info(map[string]string{"hf": "language_model.lm_head.weight",
+				"llava": "lm_head.weight"}[format])
+			if want := map[string]checkpoints.Dtype{"fp32": checkpoints.F32, "bf16": checkpoints.BF16,
+				"fp16": checkpoints.F16}[dtype]; info.Dtype != want {
 				t.Errorf("%s of %s has dtype %s", format, dtype, info.Dtype)
 			}
 		}
@@ -85,7 +88,8 @@ func TestExportedFamiliesRoundTrip(t *testing.T) {
 			sameTensors(t, hf, export(hf, "hf"))
 			original := export(hf, "llava")
 			sameTensors(t, hf, export(original, "hf"))
-			if _, untied := openWeights(t, hf).Info("language_model.lm_head.weight"); untied == (f.language["tie_word_embeddings"] == true) {
+			_, untied := openWeights(t, hf).Info("language_model.lm_head.weight")
+			if untied == (f.language["tie_word_embeddings"] == true) {
 				t.Errorf("head: %v", untied)
 			}
 			if f.tower == nil { // the other towers got the norm behind their last layer
@@ -96,8 +100,9 @@ func TestExportedFamiliesRoundTrip(t *testing.T) {
 				if got := command(t, 0, "generate", folder, "--prompt", "Why?", "--max-tokens", "6"); got != want {
 					t.Errorf("%s answers %q, want %q", folder, got, want)
 				}
-				if name := "preprocessor_config.json"; !bytes.Equal(read(t, filepath.Join(folder, name)), read(t, filepath.Join(source, name))) {
-					t.Errorf("%s has another %s", folder, name)
+				const name = "preprocessor_config.json"
+				if !bytes.Equal(read(t, filepath.Join(folder, name)), read(t, filepath.Join(source, name))) {
+					t.Errorf("%s has a different %s", folder, name)
 				}
 				if _, err := os.Stat(filepath.Join(folder, "tokenizer.model")); (err == nil) != (f.vocab == "") {
 					t.Errorf("tokenizer.model of %s: %v", folder, err)
@@ -107,7 +112,8 @@ func TestExportedFamiliesRoundTrip(t *testing.T) {
 	}
 }
 
-// The rows of <image> and <pad>, and those up to a multiple of 64, are the mean of the input embedding in both matrices.
+// The rows of <image> and <pad>, and those up to a multiple of 64, are the mean of the input embedding in both
+// matrices.
 func TestExportedRowsOfNewTokens(t *testing.T) {
 	original := linked(t, shared(t, "parity", "llava-original"))
 	edit(t, filepath.Join(original, "config.json"), map[string]any{"mm_vision_tower": shared(t, "parity", "clip")})

@@ -21,7 +21,8 @@ import (
 
 type object = map[string]any
 
-// family is a small LLaVA with random weights, with the kind of tokenizer and the chat template of its published language models.
+// family is a small LLaVA with random weights, with the kind of tokenizer and the chat template of its published
+// language models.
 type family struct {
 	name      string
 	language  object // config.json beyond the sizes
@@ -34,19 +35,28 @@ type family struct {
 var families = []family{
 	{"llama", object{"attention_bias": true}, "", object{}, "vicuna_v1", clipTower},
 	{"llama", object{"rope_theta": 5e5, "rope_scaling": llama3Scaling}, "llama3",
-		object{"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>", "tokenizer_class": "PreTrainedTokenizerFast"}, "llama_3_1", clipTower},
+		object{"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>",
+			"tokenizer_class": "PreTrainedTokenizerFast"}, "llama_3_1", clipTower},
 	{"mistral", object{"sliding_window": 9}, "mistral",
-		object{"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"}, "mistral_instruct", clipTower},
-	{"qwen2", object{"tie_word_embeddings": true}, "qwen2", object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"}, "qwen_2", nil},
-	{"qwen3", object{"head_dim": 16}, "qwen2", object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"}, "qwen_3", sigLIPTower},
+		object{"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"},
+		"mistral_instruct", clipTower},
+	{"qwen2", object{"tie_word_embeddings": true}, "qwen2",
+		object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"}, "qwen_2", nil},
+	{"qwen3", object{"head_dim": 16}, "qwen2", object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"},
+		"qwen_3", sigLIPTower},
 	{"phi3", object{"sliding_window": 40, "eos_token_id": 900}, "phi3",
-		object{"bos_token": "<s>", "eos_token": "<|endoftext|>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"}, "phi_3", clipTower},
+		object{"bos_token": "<s>", "eos_token": "<|endoftext|>", "unk_token": "<unk>",
+			"tokenizer_class": "LlamaTokenizer"}, "phi_3", clipTower},
 }
 
 var (
-	llama3Scaling = object{"rope_type": "llama3", "factor": 8., "low_freq_factor": 1., "high_freq_factor": 4., "original_max_position_embeddings": 32}
-	clipTower     = object{"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 28, "patch_size": 7}
-	sigLIPTower   = object{"model_type": "siglip_vision_model", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32} // patches of 16
+	llama3Scaling = object{"rope_type": "llama3", "factor": 8., "low_freq_factor": 1., "high_freq_factor": 4.,
+		"original_max_position_embeddings": 32}
+	clipTower = object{"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 24,
+		"num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 28, "patch_size": 7}
+	// patches of 16
+	sigLIPTower = object{"model_type": "siglip_vision_model", "hidden_size": 16, "intermediate_size": 24,
+		"num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32}
 )
 
 const sigLIP = "../../model/testdata/families/siglip" // published as both halves, with its pooling head
@@ -59,7 +69,8 @@ func TestExportsOfEveryFamilyAreCompared(t *testing.T) {
 	}
 	for _, entry := range recorded {
 		name, _, _ := strings.Cut(entry.Name(), "_")
-		if name != filepath.Base(sigLIP) && !slices.ContainsFunc(families, func(f family) bool { return f.name == name }) {
+		if name != filepath.Base(sigLIP) &&
+			!slices.ContainsFunc(families, func(f family) bool { return f.name == name }) {
 			t.Errorf("no export of a %s", name)
 		}
 	}
@@ -79,7 +90,8 @@ func (f family) folder(t *testing.T) string {
 		write(t, tokenizer, gunzip(t, "../../data/tokenizer/testdata/tokenizer_"+f.vocab+".json.gz"))
 		writeObject(t, filepath.Join(base, "tokenizer_config.json"), f.tokenizer)
 	}
-	language := object{"model_type": f.name, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+	language := object{"model_type": f.name, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+		"num_attention_heads": 4,
 		"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": 960}
 	maps.Copy(language, f.language)
 	vision := recipes.Vision{Weights: sigLIP, SelectLayer: -2, SelectFeature: "patch"}
@@ -87,10 +99,13 @@ func (f family) folder(t *testing.T) string {
 		vision.Weights, vision.Config = "", writeObject(t, filepath.Join(base, "tower.json"), f.tower)
 	}
 	err := export.Conversion{
-		Model: recipes.Model{Vision: vision, Projector: recipes.Projector{Type: "mlp2x_gelu"}, Language: recipes.Language{
-			Config: writeObject(t, filepath.Join(base, "language.json"), language), Tokenizer: recipes.Tokenizer{Path: tokenizer, Legacy: "auto"}, MaxLength: 512,
-		}},
-		Notes: model.ExportNotes{Aspect: "pad", Template: f.template}, Format: "llava", Out: out, Report: program.NewTerminal(io.Discard),
+		Model: recipes.Model{Vision: vision, Projector: recipes.Projector{Type: "mlp2x_gelu"},
+			Language: recipes.Language{
+				Config:    writeObject(t, filepath.Join(base, "language.json"), language),
+				Tokenizer: recipes.Tokenizer{Path: tokenizer, Legacy: "auto"}, MaxLength: 512,
+			}},
+		Notes: model.ExportNotes{Aspect: "pad", Template: f.template}, Format: "llava", Out: out,
+		Report: program.NewTerminal(io.Discard),
 	}.Run()
 	if err != nil {
 		t.Fatal(err)

@@ -23,30 +23,47 @@ var doors = map[string]struct {
 	imports []string
 	why     string
 }{
-	"cmd/llavatrain":          {[]string{"cmd/llavatrain/program", "cmd/llavatrain/training", "cmd/llavatrain/datasets", "cmd/llavatrain/models", "cmd/llavatrain/looking"}, "it puts the commands together"},
-	"cmd/llavatrain/training": {[]string{"cmd/llavatrain/program", "train", "train/answer", "data/picture", "model", "recipes", "runs", "synth/shapes"}, "commands that train"},
-	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "checkpoints", "data", "data/picture", "recipes", "runs"}, "commands that look at data"},
-	"cmd/llavatrain/models":   {[]string{"cmd/llavatrain/program", "train", "train/answer", "train/export", "train/score", "checkpoints", "data/picture", "model", "recipes"}, "commands that use a trained model"},
-	"cmd/llavatrain/looking":  {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"}, "commands that look at the machine"},
-	"cmd/llavatrain/program":  {[]string{"train", "data/picture", "model/torch", "recipes", "runs"}, "what commands share: terminal, signals, exit codes"},
+	"cmd/llavatrain": {[]string{"cmd/llavatrain/program", "cmd/llavatrain/training", "cmd/llavatrain/datasets",
+		"cmd/llavatrain/models", "cmd/llavatrain/looking"}, "it puts the commands together"},
+	"cmd/llavatrain/training": {[]string{"cmd/llavatrain/program", "train", "train/answer", "data/picture", "model",
+		"recipes", "runs", "synth/shapes"}, "commands that train"},
+	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "checkpoints", "data",
+		"data/picture", "recipes", "runs"}, "commands that look at data"},
+	"cmd/llavatrain/models": {[]string{"cmd/llavatrain/program", "train", "train/answer", "train/export",
+		"train/score", "checkpoints", "data/picture", "model", "recipes"}, "commands that use a trained model"},
+	"cmd/llavatrain/looking": {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"},
+		"commands that look at the machine"},
+	"cmd/llavatrain/program": {[]string{"train", "data/picture", "model/torch", "recipes", "runs"},
+		"what commands share: terminal, signals, exit codes"},
 
-	"train/check":   {[]string{"train", "train/input", "checkpoints", "data", "data/picture", "data/rows", "model", "model/torch", "recipes", "runs"}, "it rehearses what a run reads, by the run's own code"},
-	"train/answer":  {[]string{"train", "train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model", "recipes", "runs"}, "it asks a model, and trains none"},
-	"train":         {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data", "data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"}, "it trains on any data: making some (synth) is not its business"},
-	"train/export":  {[]string{"train/input", "data", "checkpoints", "model", "model/nn", "model/torch", "recipes", "runs"}, "folders that others read, from any model"},
-	"train/score":   {[]string{"train/input", "data", "loss", "model", "model/torch", "recipes", "runs"}, "it needs no optimizer and no run"},
+	"train/check": {[]string{"train", "train/input", "checkpoints", "data", "data/picture", "data/rows", "model",
+		"model/torch", "recipes", "runs"}, "it rehearses what a run reads, by the run's own code"},
+	"train/answer": {[]string{"train", "train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model",
+		"recipes", "runs"}, "it asks a model, and trains none"},
+	"train": {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data",
+		"data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"},
+		"it trains on any data: making some (synth) is not its business"},
+	"train/export": {[]string{"train/input", "data", "checkpoints", "model", "model/nn", "model/torch", "recipes",
+		"runs"}, "folders that others read, from any model"},
+	"train/score": {[]string{"train/input", "data", "loss", "model", "model/torch", "recipes", "runs"},
+		"it needs no optimizer and no run"},
 	"train/profile": {[]string{"model/torch"}, "it times a step, whatever the step does"},
-	"train/input":   {[]string{"data", "data/picture", "data/rows", "data/tokenizer", "checkpoints", "model", "recipes", "runs"}, "a stage's data, opened; what is done with it is its users' business"},
+	"train/input": {[]string{"data", "data/picture", "data/rows", "data/tokenizer", "checkpoints", "model", "recipes",
+		"runs"}, "a stage's data, opened; what is done with it is its users' business"},
 
-	"model":                 {[]string{"model/nn", "model/torch", "recipes", "checkpoints"}, "a model knows neither how samples are made nor how it is trained"},
-	"loss":                  {[]string{"model/torch"}, "a loss sees hidden states and labels, whatever made them"},
-	"model/nn":              {[]string{"model/torch"}, "layers know no family and no file"},
-	"model/torch":           {[]string{"model/torch/shim", "checkpoints"}, "the border to libtorch knows nothing of what is computed with it"},
+	"model": {[]string{"model/nn", "model/torch", "recipes", "checkpoints"},
+		"a model knows neither how samples are made nor how it is trained"},
+	"loss":     {[]string{"model/torch"}, "a loss sees hidden states and labels, whatever made them"},
+	"model/nn": {[]string{"model/torch"}, "layers know no family and no file"},
+	"model/torch": {[]string{"model/torch/shim", "checkpoints"},
+		"the border to libtorch knows nothing of what is computed with it"},
 	"model/torch/shim":      {nil, "C++ alone, so that an edit of Go compiles none"},
 	"model/torch/torchtest": {[]string{"model/torch", "model/torch/shim"}, "tests of every engine package use it"},
 
-	"runs":           {[]string{"checkpoints", "data", "data/picture", "data/rows", "recipes"}, "what lies in a run's folder, for whoever writes or reads it"},
-	"data":           {[]string{"data/picture", "data/rows", "data/tokenizer"}, "data is ready before libtorch sees it, so that it builds and is tested without"},
+	"runs": {[]string{"checkpoints", "data", "data/picture", "data/rows", "recipes"},
+		"what lies in a run's folder, for whoever writes or reads it"},
+	"data": {[]string{"data/picture", "data/rows", "data/tokenizer"},
+		"data is ready before libtorch sees it, so that it builds and is tested without"},
 	"data/rows":      {[]string{"data/picture", "checkpoints"}, "forms of files, whatever is made of their rows"},
 	"data/picture":   {nil, "bytes become pixels, wherever the bytes came from"},
 	"data/tokenizer": {nil, "text becomes ids, whatever the text is"},
@@ -56,18 +73,22 @@ var doors = map[string]struct {
 	"checkpoints":    {nil, "files and folders, whatever they hold"},
 	"synth/shapes":   {nil, "it writes the files that others read"},
 
-	"scripts/mutate":      {[]string{"checkpoints"}, "it changes the sources of packages and runs their tests, by go test"},
-	"scripts/shapes-base": {[]string{"checkpoints"}, "a step of making the demo's base, which reads and writes weights"},
+	"scripts/mutate": {[]string{"checkpoints"},
+		"it changes the sources of packages and runs their tests, by go test"},
+	"scripts/shapes-base": {[]string{"checkpoints"},
+		"a step of making the demo's base, which reads and writes weights"},
 }
 
 // everywhere is the package that each may import.
 const everywhere = "runs/failure"
 
 // pure packages build without C, and so in seconds and anywhere.
-var pure = []string{"recipes", "checkpoints", "data", "data/rows", "data/picture", "data/tokenizer", "runs", "runs/failure", "synth/shapes"}
+var pure = []string{"recipes", "checkpoints", "data", "data/rows", "data/picture", "data/tokenizer", "runs",
+	"runs/failure", "synth/shapes"}
 
 // forbidden packages are gotch's upper layers: they leak, lose errors and end the process (log.Fatal).
-var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/ts", "github.com/sugarme/gotch/nn", "github.com/sugarme/gotch/pickle", "github.com/sugarme/gotch/vision"}
+var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/ts", "github.com/sugarme/gotch/nn",
+	"github.com/sugarme/gotch/pickle", "github.com/sugarme/gotch/vision"}
 
 // owners are the files that may call torch.Own, because what they make lives longer than a scope.
 var owners = map[string]string{
@@ -93,7 +114,8 @@ func (p goPackage) name() string { return strings.TrimPrefix(p.ImportPath, modul
 // goList runs go list in the repository's root.
 func goList(t *testing.T, environment []string, args ...string) (list []goPackage) {
 	t.Helper()
-	command := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Imports,Deps,GoFiles,CgoFiles,Standard"}, args...)...)
+	command := exec.Command("go",
+		append([]string{"list", "-json=ImportPath,Dir,Imports,Deps,GoFiles,CgoFiles,Standard"}, args...)...)
 	command.Dir, command.Env = filepath.Join("..", ".."), append(os.Environ(), environment...)
 	command.Stderr = os.Stderr
 	out, err := command.Output()
@@ -118,7 +140,8 @@ func TestPackagesImportOnlyDownwards(t *testing.T) {
 			continue
 		}
 		for _, imported := range p.Imports {
-			if name, ours := strings.CutPrefix(imported, module+"/"); ours && name != everywhere && !slices.Contains(door.imports, name) {
+			if name, ours := strings.CutPrefix(imported, module+"/"); ours && name != everywhere &&
+				!slices.Contains(door.imports, name) {
 				t.Errorf("%s imports %s, and may import %v only: %s", p.name(), name, door.imports, door.why)
 			}
 		}
@@ -163,7 +186,8 @@ func TestNoFolderIsCrowded(t *testing.T) {
 			}
 		}
 		if allowed := manyFiles[name] != ""; allowed != (files > limit) {
-			t.Errorf("%s holds %d files beside tests; the limit is %d, and named as an exception: %v", name, files, limit, allowed)
+			t.Errorf("%s holds %d files beside tests; the limit is %d, and named as an exception: %v", name, files,
+				limit, allowed)
 		}
 	}
 }
@@ -278,15 +302,16 @@ func TestTheProcessEndsInMainAlone(t *testing.T) {
 		for _, function := range []string{"os.Exit", "syscall.Exit", "log.Fatal", "log.Fatalf", "log.Fatalln"} {
 			s.calls(function, func(line int) {
 				if path.Base(s.name) != "main.go" {
-					t.Errorf("%s:%d calls %s: return an error instead, a command's main.go picks the exit code", s.name, line, function)
+					t.Errorf("%s:%d calls %s: return an error instead, a command's main.go picks the exit code", s.name,
+						line, function)
 				}
 			})
 		}
 	}
 }
 
-// A panic is for what cannot happen, and a comment says why it cannot: at its line, above it, or on its function. Those of model/torch
-// become errors in torch.Do.
+// A panic is for what cannot happen, and a comment says why it cannot: at its line, above it, or on its function. Those
+// of model/torch become errors in torch.Do.
 func TestPanicsSayWhy(t *testing.T) {
 	for _, s := range sources(t) {
 		if strings.HasPrefix(s.name, "model/torch/") {
@@ -298,7 +323,8 @@ func TestPanicsSayWhy(t *testing.T) {
 			})
 			for _, d := range s.file.Decls {
 				f, ok := d.(*ast.FuncDecl)
-				explained = explained || ok && s.line(f.Pos()) <= line && line <= s.line(f.End()) && strings.Contains(f.Doc.Text(), "cannot")
+				explained = explained || ok && s.line(f.Pos()) <= line && line <= s.line(f.End()) &&
+					strings.Contains(f.Doc.Text(), "cannot")
 			}
 			if !explained {
 				t.Errorf("%s:%d panics without a comment that says why this cannot happen", s.name, line)

@@ -15,23 +15,26 @@ import (
 // readRows is the rows of each step of a run.
 func readRows(t *testing.T, runDir string) (steps [][]data.Drawn) {
 	t.Helper()
-	err := runs.ReadLedger(bytes.NewReader(read(t, filepath.Join(runDir, "ledger.jsonl"))), func(s runs.LedgerEntry) error {
-		steps = append(steps, s.Rows)
-		return nil
-	})
+	err := runs.ReadLedger(bytes.NewReader(read(t, filepath.Join(runDir, "ledger.jsonl"))),
+		func(s runs.LedgerEntry) error {
+			steps = append(steps, s.Rows)
+			return nil
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return steps
 }
 
-// The ledger holds what the weights of the data sets promise, as many rows as the metrics count, and the same however steps are cut.
+// The ledger holds what the weights of the data sets promise, as many rows as the metrics count, and the same however
+// steps are cut.
 func TestLedgerOfWeightedData(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "weighted.yaml")
 	text := strings.Replace(worldRecipe, "name: world", "name: weighted", 1)
 	text = strings.Replace(text, "data: [{path: data/finetune.json, images: data/images}]",
-		"data: [{path: data/finetune.json, images: data/images}, {path: rows.json, images: data/images, weight: 0.5}]", 1)
+		"data: [{path: data/finetune.json, images: data/images}, "+
+			"{path: rows.json, images: data/images, weight: 0.5}]", 1)
 	write(t, recipe, text)
 	rows := goodRows(t, dir)[:19]
 	writeRows(t, filepath.Join(dir, "rows.json"), append(rows, []byte(pictureRow("gone.png"))))

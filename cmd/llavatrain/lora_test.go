@@ -16,9 +16,11 @@ import (
 	"github.com/llavatrain/llavatrain/train/answer"
 )
 
-// loraRecipe is worldRecipe with a stage 2 that trains the projector and, with dropout, adapters of the tower and the language model.
-var loraRecipe = strings.Replace(worldRecipe, "language: {lr: 1e-3}}", `language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}, `+
-	`vision: {lr: 1e-3, lora: {r: 2, alpha: 2, dropout: 0.1, targets: '[qv]_proj'}}}`, 1)
+// loraRecipe is worldRecipe with a stage 2 that trains the projector and, with dropout, adapters of the tower and the
+// language model.
+var loraRecipe = strings.Replace(worldRecipe, "language: {lr: 1e-3}}",
+	`language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}, `+
+		`vision: {lr: 1e-3, lora: {r: 2, alpha: 2, dropout: 0.1, targets: '[qv]_proj'}}}`, 1)
 
 // loraWorld is a world of loraRecipe behind its stage 1.
 func loraWorld(t *testing.T) (recipe, runDir string) {
@@ -76,7 +78,8 @@ func TestMergeWritesNoOtherModel(t *testing.T) {
 	copy(text[len(text)-4:], []byte{0, 0, 0xc0, 0x7f}) // NaN
 	write(t, file, string(text))
 	out := filepath.Join(t.TempDir(), "merged")
-	if message := command(t, 2, "merge", filepath.Join(runDir, "export"), "--out", out); !strings.Contains(message, "the merged model differs") {
+	message := command(t, 2, "merge", filepath.Join(runDir, "export"), "--out", out)
+	if !strings.Contains(message, "the merged model differs") {
 		t.Error(message)
 	}
 	requireNoRun(t, out)
@@ -105,8 +108,8 @@ func TestLoRAKeepsWhatElseTrained(t *testing.T) {
 	}
 }
 
-// TestAdapterIsReadByPEFT trains adapters beside a recorded language model and lets PEFT load them. It needs REFERENCE_PYTHON, as
-// TestExportIsReadByTransformers.
+// TestAdapterIsReadByPEFT trains adapters beside a recorded language model and lets PEFT load them. It needs
+// REFERENCE_PYTHON, as TestExportIsReadByTransformers.
 func TestAdapterIsReadByPEFT(t *testing.T) {
 	python := os.Getenv("REFERENCE_PYTHON")
 	if python == "" {
@@ -116,14 +119,16 @@ func TestAdapterIsReadByPEFT(t *testing.T) {
 	recipe := filepath.Join(dir, "peft.yaml")
 	text := strings.Replace(worldRecipe, "{config: base/language.json, tokenizer: {path: base}, max_length: 256}",
 		fmt.Sprintf("{weights: %s, tokenizer: {path: %s}, max_length: 256}", base, shared(t, "llama-tokenizer")), 1)
-	write(t, recipe, strings.Replace(text, "language: {lr: 1e-3}}", "language: {lr: 1e-2, lora: {r: 4, alpha: 8, targets: 'q_proj|v_proj|mlp'}}}", 1))
+	write(t, recipe, strings.Replace(text, "language: {lr: 1e-3}}",
+		"language: {lr: 1e-2, lora: {r: 4, alpha: 8, targets: 'q_proj|v_proj|mlp'}}}", 1))
 	command(t, 0, "pretrain", recipe, set("name", "peft"))
 	command(t, 0, "finetune", recipe, set("name", "peft"))
 	adapter := filepath.Join(t.TempDir(), "adapter")
 	command(t, 0, "export", filepath.Join(dir, "runs", "peft"), "--format", "adapter", "--out", adapter)
 	record := filepath.Join(t.TempDir(), "record.safetensors")
 	recordLogits(t, filepath.Join(dir, "runs", "peft"), record)
-	out, err := exec.Command(python, filepath.Join("..", "..", "scripts", "reference", "adapter.py"), base, adapter, record).CombinedOutput()
+	out, err := exec.Command(python, filepath.Join("..", "..", "scripts", "reference", "adapter.py"), base, adapter,
+		record).CombinedOutput()
 	if t.Logf("%s", out); err != nil {
 		t.Error(err)
 	}
@@ -141,12 +146,15 @@ func recordLogits(t *testing.T, runDir, path string) {
 	for i := range int64(40) {
 		in.IDs, in.Positions = append(in.IDs, 1+i*97%30000), append(in.Positions, i)
 	}
-	if err := torch.Do(func(s *torch.Scope) { logits = torch.Read[float32](a.LLaVA.Logits(s, a.LLaVA.Forward(s, in).Hidden)) }); err != nil {
+	if err := torch.Do(func(s *torch.Scope) {
+		logits = torch.Read[float32](a.LLaVA.Logits(s, a.LLaVA.Forward(s, in).Hidden))
+	}); err != nil {
 		t.Fatal(err)
 	}
 	matrix := checkpoints.Float32Tensor("logits", logits)
 	matrix.Shape = []int64{40, int64(len(logits) / 40)}
-	if err := checkpoints.WriteSafetensors(path, nil, []checkpoints.Tensor{integers("ids", in.IDs), matrix}); err != nil {
+	if err := checkpoints.WriteSafetensors(path, nil, []checkpoints.Tensor{integers("ids", in.IDs),
+		matrix}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -38,10 +38,12 @@ type group struct {
 	commands []newCommand
 }
 
-// groups lists llavatrain's commands in the order of the help text. (A function, because the demo runs commands itself.)
+// groups lists llavatrain's commands in the order of the help text. (A function, because the demo runs commands
+// itself.)
 func groups() []group {
 	return []group{
-		{"Training", []newCommand{training.NewPretrain, training.NewFinetune, training.NewPlan, training.NewInit, training.NewDemo}},
+		{"Training", []newCommand{training.NewPretrain, training.NewFinetune, training.NewPlan, training.NewInit,
+			training.NewDemo}},
 		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger}},
 		{"Models", []newCommand{models.NewGenerate, models.NewScore, models.NewExport, models.NewMerge}},
 		{"This machine", []newCommand{looking.NewDoctor, looking.NewBench, looking.NewVersion}},
@@ -77,7 +79,8 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 	return code
 }
 
-// wantsJSON says whether a command line asks for JSON. It is asked before cobra reads the line, whose faults are reported too.
+// wantsJSON says whether a command line asks for JSON. It is asked before cobra reads the line, whose faults are
+// reported too.
 func wantsJSON(args []string) (wanted bool) {
 	for _, arg := range args {
 		if arg == "--" {
@@ -92,8 +95,8 @@ func wantsJSON(args []string) (wanted bool) {
 	return wanted
 }
 
-// report prints what ended a command: an error, or what was recovered from a panic. Its JSON is a contract with scripts: one object, on
-// the last line of standard error.
+// report prints what ended a command: an error, or what was recovered from a panic. Its JSON is a contract with
+// scripts: one object, on the last line of standard error.
 func report(stderr io.Writer, code int, fault any, asJSON bool) {
 	message, after := fmt.Sprint(fault), ""
 	if code == program.CodeInternal {
@@ -113,9 +116,10 @@ func report(stderr io.Writer, code int, fault any, asJSON bool) {
 
 func root(p *program.Program, args []string) *cobra.Command {
 	root := &cobra.Command{
-		Use:               "llavatrain",
-		Short:             "Train LLaVA models: projector pretraining, then instruction tuning, from one recipe",
-		Long:              "Train LLaVA models: projector pretraining, then instruction tuning, from one recipe.\n\n" + program.ExitCodeHelp(),
+		Use:   "llavatrain",
+		Short: "Train LLaVA models: projector pretraining, then instruction tuning, from one recipe",
+		Long: "Train LLaVA models: projector pretraining, then instruction tuning, from one recipe.\n\n" +
+			program.ExitCodeHelp(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},

@@ -64,7 +64,8 @@ func command(t *testing.T, want int, args ...string) string {
 	return out.String() + messages.String()
 }
 
-// shared is a path in the shared data beside the repository. Without it the test is skipped, but under CI=true it fails.
+// shared is a path in the shared data beside the repository. Without it the test is skipped, but under CI=true it
+// fails.
 func shared(t *testing.T, elements ...string) string {
 	t.Helper()
 	path := filepath.Join(append([]string{"..", "..", "..", "shared"}, elements...)...)

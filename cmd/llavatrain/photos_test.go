@@ -6,15 +6,17 @@ import (
 	"testing"
 )
 
-// Both stages on real photos with the real Llama vocabulary and a small random model: the loss falls, text-only rows train, nothing
-// is skipped.
+// Both stages on real photos with the real Llama vocabulary and a small random model: the loss falls, text-only rows
+// train, nothing is skipped.
 func TestRealPhotos(t *testing.T) {
 	dir := t.TempDir()
 	photos, tokenizer := shared(t, "coco-mini"), shared(t, "llama-tokenizer")
-	write(t, filepath.Join(dir, "tower.json"), `{"model_type": "clip_vision_model", "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
-		"intermediate_size": 128, "image_size": 112, "patch_size": 14}`)
-	write(t, filepath.Join(dir, "language.json"), `{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-		"num_key_value_heads": 2, "intermediate_size": 176, "vocab_size": 32000, "max_position_embeddings": 2048, "initializer_range": 0.1}`)
+	write(t, filepath.Join(dir, "tower.json"), `{"model_type": "clip_vision_model", "hidden_size": 64,
+		"num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 128, "image_size": 112,
+		"patch_size": 14}`)
+	write(t, filepath.Join(dir, "language.json"), `{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2,
+		"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 176, "vocab_size": 32000,
+		"max_position_embeddings": 2048, "initializer_range": 0.1}`)
 	recipe := filepath.Join(dir, "photos.yaml")
 	write(t, recipe, fmt.Sprintf(`
 model:

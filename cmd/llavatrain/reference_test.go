@@ -19,9 +19,9 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// TestExportIsReadByTransformers exports the parity set's model, and one of each family, and lets transformers load them: same logits,
-// same greedy answer, same ids and pixels from its processor. It needs REFERENCE_PYTHON, a Python with
-// scripts/reference/requirements.txt.
+// TestExportIsReadByTransformers exports the parity set's model, and one of each family, and lets transformers load
+// them: same logits, same greedy answer, same ids and pixels from its processor. It needs REFERENCE_PYTHON, a Python
+// with scripts/reference/requirements.txt.
 func TestExportIsReadByTransformers(t *testing.T) {
 	python := os.Getenv("REFERENCE_PYTHON")
 	if python == "" {
@@ -94,19 +94,25 @@ func recordAnswers(t *testing.T, folder, path string) {
 		}
 		var logits []float32
 		in.Wanted = []int64{int64(len(ids) - 1)}
-		if err := torch.Do(func(s *torch.Scope) { logits = torch.Read[float32](m.Logits(s, m.Forward(s, in).Hidden)) }); err != nil {
+		if err := torch.Do(func(s *torch.Scope) {
+			logits = torch.Read[float32](m.Logits(s,
+				m.Forward(s, in).Hidden))
+		}); err != nil {
 			t.Fatal(err)
 		}
 		in.Wanted = nil
 		var tokens []int64
-		if err := m.Generate(in, model.Sampling{MaxTokens: 8}, func(id int32) bool { tokens = append(tokens, int64(id)); return true }); err != nil {
+		if err := m.Generate(in, model.Sampling{MaxTokens: 8},
+			func(id int32) bool { tokens = append(tokens, int64(id)); return true }); err != nil {
 			t.Fatal(err)
 		}
 		shaped := checkpoints.Float32Tensor(key("pixels"), pixels)
 		side := int64(math.Sqrt(float64(len(pixels) / 3)))
 		shaped.Shape = []int64{3, side, side}
-		levels := checkpoints.Tensor{Info: checkpoints.Info{Name: key("levels"), Dtype: checkpoints.U8, Shape: shaped.Shape}, Data: picture.Pixels}
-		tensors = append(tensors, levels, integers(key("input_ids"), ids), integers(key("tokens"), tokens), shaped, checkpoints.Float32Tensor(key("logits"), logits))
+		levels := checkpoints.Tensor{Info: checkpoints.Info{Name: key("levels"), Dtype: checkpoints.U8,
+			Shape: shaped.Shape}, Data: picture.Pixels}
+		tensors = append(tensors, levels, integers(key("input_ids"), ids), integers(key("tokens"), tokens), shaped,
+			checkpoints.Float32Tensor(key("logits"), logits))
 		texts[key("question")] = question
 	}
 	if err := checkpoints.WriteSafetensors(path, texts, tensors); err != nil {
@@ -119,5 +125,6 @@ func integers(name string, values []int64) checkpoints.Tensor {
 	for _, x := range values {
 		data = binary.LittleEndian.AppendUint64(data, uint64(x))
 	}
-	return checkpoints.Tensor{Info: checkpoints.Info{Name: name, Dtype: checkpoints.I64, Shape: []int64{int64(len(values))}}, Data: data}
+	info := checkpoints.Info{Name: name, Dtype: checkpoints.I64, Shape: []int64{int64(len(values))}}
+	return checkpoints.Tensor{Info: info, Data: data}
 }

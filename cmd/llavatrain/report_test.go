@@ -31,8 +31,13 @@ func TestWantsJSON(t *testing.T) {
 		args []string
 		want bool
 	}{
-		{nil, false}, {[]string{"check", "a.yaml"}, false}, {[]string{"check", "--json"}, true}, {[]string{"--json=true", "check"}, true},
-		{[]string{"--json", "--json=false"}, false}, {[]string{"--json=perhaps"}, false}, {[]string{"check", "--", "--json"}, false},
+		{nil, false},
+		{[]string{"check", "a.yaml"}, false},
+		{[]string{"check", "--json"}, true},
+		{[]string{"--json=true", "check"}, true},
+		{[]string{"--json", "--json=false"}, false},
+		{[]string{"--json=perhaps"}, false},
+		{[]string{"check", "--", "--json"}, false},
 		{[]string{"check", "--set=a=--json"}, false},
 	} {
 		if got := wantsJSON(c.args); got != c.want {

@@ -23,9 +23,10 @@ const worldSteps = 20
 
 // outcome is what a finished run must have, however often it was interrupted.
 type outcome struct {
-	metrics []string          // compared fields of each line
-	ledger  []string          // lines, all of them
-	tensors map[string][]byte // weights and optimizer state of the last checkpoint, and all weights of the export, by file and name
+	metrics []string // compared fields of each line
+	ledger  []string // lines, all of them
+	// weights and optimizer state of the last checkpoint, and all weights of the export, by file and name
+	tensors map[string][]byte
 }
 
 func outcomeOf(t *testing.T, runDir string) outcome {
@@ -130,15 +131,17 @@ func TestStopAndResumeAtEveryStep(t *testing.T) {
 	}
 }
 
-// bf16 moments are rounded by numbers that depend on the step and the place alone, so that a resumed run repeats them; they are another run
-// than fp32 moments, and what backward computes again changes nothing.
+// bf16 moments are rounded by numbers that depend on the step and the place alone, so that a resumed run repeats them;
+// they are another run than fp32 moments, and what backward computes again changes nothing.
 func TestMomentsInBF16AreResumed(t *testing.T) {
 	dir := world(t)
-	write(t, filepath.Join(dir, "world.yaml"), strings.ReplaceAll(worldRecipe, "  train:", "  optimizer: {moments: bf16}\n  train:"))
+	write(t, filepath.Join(dir, "world.yaml"),
+		strings.ReplaceAll(worldRecipe, "  train:", "  optimizer: {moments: bf16}\n  train:"))
 	recipe, want := reference(t, dir, "finetune")
 	runDir := filepath.Join(dir, "runs", "world", "finetune")
 	for name, data := range want.tensors {
-		if strings.HasPrefix(name, "step-000020/optimizer.safetensors m.lm_head") && len(data) != len(want.tensors["step-000020/optimizer.safetensors v"+name[len("step-000020/optimizer.safetensors m"):]]) {
+		const first, second = "step-000020/optimizer.safetensors m", "step-000020/optimizer.safetensors v"
+		if strings.HasPrefix(name, first+".lm_head") && len(data) != len(want.tensors[second+name[len(first):]]) {
 			t.Errorf("%s has %d bytes", name, len(data))
 		}
 	}
@@ -202,7 +205,8 @@ func TestKillAndResume(t *testing.T) {
 	t.Logf("%d kills", total)
 }
 
-// killRandomly resumes in a process of its own and kills it at a random moment; it says whether the kill came before the end.
+// killRandomly resumes in a process of its own and kills it at a random moment; it says whether the kill came before
+// the end.
 func killRandomly(t *testing.T, random *rand.Rand, span time.Duration, stage, recipe string) bool {
 	t.Helper()
 	process := exec.Command("llavatrain", stage, recipe, "--resume", "--set="+stage+".save.every=2")
@@ -328,7 +332,8 @@ func TestFinishedRunResumesToNothing(t *testing.T) {
 	if !bytes.Equal(before, read(t, filepath.Join(dir, "runs", "world", "pretrain", "metrics.jsonl"))) {
 		t.Error("resuming a finished run changed its metrics")
 	}
-	if text := command(t, 2, "pretrain", recipe); !strings.Contains(text, "--resume") || !strings.Contains(text, "--overwrite") {
+	if text := command(t, 2, "pretrain", recipe); !strings.Contains(text, "--resume") ||
+		!strings.Contains(text, "--overwrite") {
 		t.Errorf("a second run without a flag is not refused with both ways on:\n%s", text)
 	}
 }
@@ -336,7 +341,8 @@ func TestFinishedRunResumesToNothing(t *testing.T) {
 func TestStageOneCheckpointIsSmall(t *testing.T) {
 	dir := world(t)
 	command(t, 0, "pretrain", filepath.Join(dir, "world.yaml"), "--stop-at=5")
-	w, err := checkpoints.Open(filepath.Join(dir, "runs", "world", "pretrain", "checkpoints", "step-000005", "model.safetensors"))
+	w, err := checkpoints.Open(filepath.Join(dir, "runs", "world", "pretrain", "checkpoints", "step-000005",
+		"model.safetensors"))
 	if err != nil {
 		t.Fatal(err)
 	}

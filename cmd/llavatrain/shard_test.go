@@ -15,8 +15,9 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 )
 
-// TestEveryFormTrainsAlike: the same rows give the same metrics, ledger, weights and skipped rows from a JSON array and a folder, from JSON
-// Lines and a zip or a tar, and from shards with files or pixels. One row names a picture that is not there, another is no row.
+// TestEveryFormTrainsAlike: the same rows give the same metrics, ledger, weights and skipped rows from a JSON array and
+// a folder, from JSON Lines and a zip or a tar, and from shards with files or pixels. One row names a picture that is
+// not there, another is no row.
 func TestEveryFormTrainsAlike(t *testing.T) {
 	dir := world(t)
 	recipe := rowsWorld(t, dir, pictureRow("none.png"))
@@ -27,7 +28,8 @@ func TestEveryFormTrainsAlike(t *testing.T) {
 	packPictures(t, dir)
 
 	train := func(entry string) (outcome, []data.Skip) {
-		command(t, 0, "finetune", recipe, "--overwrite", set("finetune.data", "["+entry+"]"), set("finetune.steps", worldSteps))
+		command(t, 0, "finetune", recipe, "--overwrite", set("finetune.data", "["+entry+"]"),
+			set("finetune.steps", worldSteps))
 		runDir := filepath.Join(dir, "runs", "rows", "finetune")
 		defer removeAside(t, runDir)
 		o := outcomeOf(t, runDir)
@@ -41,7 +43,8 @@ func TestEveryFormTrainsAlike(t *testing.T) {
 	command(t, 0, "shard", recipe, "--out", filepath.Join(dir, "shards"), "--size=20KB")
 	command(t, 0, "shard", recipe, "--out", filepath.Join(dir, "pixels"), "--pixels")
 	for _, entry := range []string{
-		"{path: rows.jsonl, images: images.zip}", "{path: 'rows.json[l]', images: images.tar}", "{shards: shards}", "{shards: pixels}",
+		"{path: rows.jsonl, images: images.zip}", "{path: 'rows.json[l]', images: images.tar}",
+		"{shards: shards}", "{shards: pixels}",
 	} {
 		got, skips := train(entry)
 		requireSame(t, entry, want, got)

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// signalled runs llavatrain in a process of its own and sends it a signal at each of the given lines of its messages, in turn. It
-// returns the exit code and the messages.
+// signalled runs llavatrain in a process of its own and sends it a signal at each of the given lines of its messages,
+// in turn. It returns the exit code and the messages.
 func signalled(t *testing.T, at []string, signals []syscall.Signal, args ...string) (code int, messages string) {
 	t.Helper()
 	process := exec.Command("llavatrain", args...)
@@ -39,7 +39,8 @@ func signalled(t *testing.T, at []string, signals []syscall.Signal, args ...stri
 	return process.ProcessState.ExitCode(), text.String()
 }
 
-// The first signal lets the step finish, saves it and ends with the signal's code; resuming gives what was never interrupted.
+// The first signal lets the step finish, saves it and ends with the signal's code; resuming gives what was never
+// interrupted.
 func TestSignalSaves(t *testing.T) {
 	dir := world(t)
 	recipe, want := reference(t, dir, "pretrain")
@@ -49,12 +50,14 @@ func TestSignalSaves(t *testing.T) {
 		code   int
 	}{{syscall.SIGINT, 130}, {syscall.SIGTERM, 143}} {
 		t.Run(c.signal.String(), func(t *testing.T) {
-			code, text := signalled(t, []string{"step 1/20"}, []syscall.Signal{c.signal}, "pretrain", recipe, "--overwrite", set("pretrain.save.every", 100))
+			code, text := signalled(t, []string{"step 1/20"}, []syscall.Signal{c.signal}, "pretrain", recipe,
+				"--overwrite", set("pretrain.save.every", 100))
 			if code != c.code {
 				t.Fatalf("exit code %d, want %d:\n%s", code, c.code, text)
 			}
 			steps := len(readMetrics(t, runDir))
-			for _, fragment := range []string{"finishing this step and saving", fmt.Sprintf("interrupted after step %d of 20; continue with --resume", steps)} {
+			for _, fragment := range []string{"finishing this step and saving",
+				fmt.Sprintf("interrupted after step %d of 20; continue with --resume", steps)} {
 				if !strings.Contains(text, fragment) {
 					t.Errorf("the messages lack %q:\n%s", fragment, text)
 				}
@@ -72,12 +75,14 @@ func TestSignalSaves(t *testing.T) {
 // A second signal ends the process in the middle of a step, with its own code and nothing saved.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	dir := world(t)
-	code, text := signalled(t, []string{"run folder", "finishing this step"}, []syscall.Signal{syscall.SIGINT, syscall.SIGTERM},
+	code, text := signalled(t, []string{"run folder", "finishing this step"},
+		[]syscall.Signal{syscall.SIGINT, syscall.SIGTERM},
 		"pretrain", filepath.Join(dir, "world.yaml"), set("pretrain.batch.global", 2000)) // a step of many seconds
 	if code != 143 {
 		t.Fatalf("exit code %d, want 143:\n%s", code, text)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "runs", "world", "pretrain", "checkpoints")); err == nil || strings.Contains(text, "step 1/") {
+	if _, err := os.Stat(filepath.Join(dir, "runs", "world", "pretrain", "checkpoints")); err == nil ||
+		strings.Contains(text, "step 1/") {
 		t.Errorf("the step was finished, or saved:\n%s", text)
 	}
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/llavatrain/llavatrain/data/datatest"
 )
 
-// limited runs llavatrain where no file may grow beyond so many KiB: to the program, a disk that is full. It returns the messages.
+// limited runs llavatrain where no file may grow beyond so many KiB: to the program, a disk that is full. It returns
+// the messages.
 func limited(t *testing.T, want, kilobytes int, args ...string) string {
 	t.Helper()
 	script := fmt.Sprintf(`ulimit -f %d; exec llavatrain "$@"`, kilobytes)
@@ -35,7 +36,8 @@ func limited(t *testing.T, want, kilobytes int, args ...string) string {
 	return messages.String()
 }
 
-// A disk that fills up while a checkpoint is written ends the run with the storage code, and takes nothing that was saved before.
+// A disk that fills up while a checkpoint is written ends the run with the storage code, and takes nothing that was
+// saved before.
 func TestDiskFullWhileSaving(t *testing.T) {
 	dir := world(t)
 	recipe, want := reference(t, dir, "pretrain")
@@ -96,7 +98,8 @@ func TestNoRoomForTheCheckpoints(t *testing.T) {
 	}
 }
 
-// A disk that fails under what a run reads is not the user's fault, whichever command meets it. What check finds is no verdict then.
+// A disk that fails under what a run reads is not the user's fault, whichever command meets it. What check finds is no
+// verdict then.
 func TestDiskFailsUnderWhatIsRead(t *testing.T) {
 	t.Setenv("LLAVATRAIN_CACHE", t.TempDir())
 	dir := world(t)
@@ -130,21 +133,25 @@ func TestDiskFailsUnderWhatIsRead(t *testing.T) {
 	requireNoRun(t, filepath.Join(dir, "runs"))
 }
 
-// A folder that another process trains in is left alone, also by --overwrite, and named with that process before anything is loaded. When
-// the process is gone, however it ended, the folder is free.
+// A folder that another process trains in is left alone, also by --overwrite, and named with that process before
+// anything is loaded. When the process is gone, however it ended, the folder is free.
 func TestRunFolderInUse(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	runDir := filepath.Join(dir, "runs", "world", "pretrain")
-	first := exec.Command("llavatrain", "pretrain", recipe, set("pretrain.steps", 1_000_000), set("pretrain.save.every", 1_000_000))
+	first := exec.Command("llavatrain", "pretrain", recipe, set("pretrain.steps", 1_000_000),
+		set("pretrain.save.every", 1_000_000))
 	messages, err := first.StderrPipe()
 	must(t, err)
 	must(t, first.Start())
 	defer first.Process.Kill()
 	for lines := bufio.NewScanner(messages); lines.Scan() && !strings.HasPrefix(lines.Text(), "step 1/"); {
 	}
-	want := []string{fmt.Sprintf("run folder is in use: process %d trains in %s; wait for it to end", first.Process.Pid, runDir)}
-	for _, flags := range [][]string{nil, {"--resume"}, {"--overwrite"}, {"--resume", set("model.vision.config", "gone.json")}} {
+	want := []string{
+		fmt.Sprintf("run folder is in use: process %d trains in %s; wait for it to end", first.Process.Pid, runDir),
+	}
+	for _, flags := range [][]string{nil, {"--resume"}, {"--overwrite"},
+		{"--resume", set("model.vision.config", "gone.json")}} {
 		complain(t, 2, want, append([]string{"pretrain", recipe}, flags...)...)
 		if _, err := os.Stat(runDir + ".old-1"); err == nil {
 			t.Fatalf("%q moved a folder aside that is in use", flags)
@@ -163,7 +170,8 @@ func TestNoCheckpointVerifies(t *testing.T) {
 	runDir := filepath.Join(dir, "runs", "world", "pretrain")
 	weights := filepath.Join(runDir, "checkpoints", "step-000002", "model.safetensors")
 	write(t, weights, "torn")
-	complain(t, 3, []string{weights, "no checkpoint in " + runDir + " verifies", "--overwrite"}, "pretrain", recipe, "--resume")
+	complain(t, 3, []string{weights, "no checkpoint in " + runDir + " verifies", "--overwrite"}, "pretrain", recipe,
+		"--resume")
 	if n := len(readMetrics(t, runDir)); n != 2 {
 		t.Errorf("metrics were cut to %d lines", n)
 	}

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// TestTokenizerJSON runs both stages, the export and an answer with a vocabulary of Qwen's kind (data/tokenizer/testdata/tokenizer_make.py).
+// TestTokenizerJSON runs both stages, the export and an answer with a vocabulary of Qwen's kind
+// (data/tokenizer/testdata/tokenizer_make.py).
 func TestTokenizerJSON(t *testing.T) {
 	dir := world(t)
 	base := filepath.Join(dir, "base")
@@ -18,7 +19,8 @@ func TestTokenizerJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(base, "tokenizer.json"), gunzip(t, "../../data/tokenizer/testdata/tokenizer_qwen2.json.gz"))
-	write(t, filepath.Join(base, "tokenizer_config.json"), `{"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "bos_token": null}`)
+	write(t, filepath.Join(base, "tokenizer_config.json"),
+		`{"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "bos_token": null}`)
 	var config map[string]any
 	if err := json.Unmarshal(read(t, filepath.Join(base, "language.json")), &config); err != nil {
 		t.Fatal(err)
@@ -30,15 +32,18 @@ func TestTokenizerJSON(t *testing.T) {
 	}
 	write(t, filepath.Join(base, "language.json"), string(text))
 	recipe := filepath.Join(dir, "qwen.yaml")
-	write(t, recipe, strings.ReplaceAll(strings.ReplaceAll(worldRecipe, "vicuna_v1", "qwen_2"), "steps: 20", "steps: 2"))
+	write(t, recipe, strings.ReplaceAll(strings.ReplaceAll(worldRecipe, "vicuna_v1", "qwen_2"), "steps: 20",
+		"steps: 2"))
 	runs := filepath.Join(dir, "runs")
 	command(t, 0, "pretrain", recipe, "--runs", runs)
 	command(t, 0, "finetune", recipe, "--runs", runs)
 	export := filepath.Join(runs, "world", "finetune", "export")
-	if string(read(t, filepath.Join(export, "tokenizer.json"))) != string(read(t, filepath.Join(base, "tokenizer.json"))) {
-		t.Error("export has another tokenizer.json")
+	written, given := read(t, filepath.Join(export, "tokenizer.json")), read(t, filepath.Join(base, "tokenizer.json"))
+	if string(written) != string(given) {
+		t.Error("export has a different tokenizer.json")
 	}
-	command(t, 0, "generate", export, "--image", filepath.Join(dir, "data", "images", "new-00000.png"), "--prompt", "What is this?", "--max-tokens", "4")
+	command(t, 0, "generate", export, "--image", filepath.Join(dir, "data", "images", "new-00000.png"),
+		"--prompt", "What is this?", "--max-tokens", "4")
 }
 
 func gunzip(t *testing.T, path string) string {

@@ -14,7 +14,8 @@ import (
 func linked(t *testing.T, folder string) string {
 	t.Helper()
 	dir := t.TempDir()
-	files := []string{shared(t, "llama-tokenizer", "tokenizer.model"), shared(t, "parity", "llm", "tokenizer_config.json")}
+	files := []string{shared(t, "llama-tokenizer", "tokenizer.model"),
+		shared(t, "parity", "llm", "tokenizer_config.json")}
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +75,8 @@ func answersAsRecorded(t *testing.T, model string) {
 	for _, p := range recordedAnswers(t) {
 		_, question, _ := strings.Cut(p.Prompt, "<image>\n")
 		question, _, _ = strings.Cut(question, " ASSISTANT:")
-		got := command(t, 0, "generate", model, "--image", shared(t, "coco-mini", "images", p.Image), "--prompt", question,
+		got := command(t, 0, "generate", model, "--image", shared(t, "coco-mini", "images", p.Image),
+			"--prompt", question,
 			"--max-tokens", strconv.Itoa(len(p.NewIDs)))
 		if want := p.Text + "\n"; got != want {
 			t.Errorf("%s: answer %q, want %q", p.Image, got, want)
@@ -91,7 +93,8 @@ func TestGenerateAnswersAsTheOriginal(t *testing.T) {
 	})
 	t.Run("transformers", func(t *testing.T) {
 		dir := linked(t, shared(t, "parity", "llava-hf"))
-		edit(t, filepath.Join(dir, "config.json"), map[string]any{"image_aspect_ratio": "pad"}) // the recorder padded for it
+		// the recorder padded for it
+		edit(t, filepath.Join(dir, "config.json"), map[string]any{"image_aspect_ratio": "pad"})
 		answersAsRecorded(t, dir)
 	})
 }
@@ -124,13 +127,16 @@ finetune:
 	command(t, 0, "generate", export, "--prompt", "Why?", "--max-tokens", "2")
 
 	// The projector of stage 1 knows what it was trained with.
-	complain(t, 2, []string{"pretrain/export/mm_projector.safetensors was trained with a different language model than"}, "finetune", recipe, "--overwrite",
+	complain(t, 2,
+		[]string{"pretrain/export/mm_projector.safetensors was trained with a different language model than"},
+		"finetune", recipe, "--overwrite",
 		set("model.language.weights", shared(t, "parity", "llm")), set("model.language.tokenizer.path", dir))
 
 	pieces := filepath.Join(dir, "added_tokens.json")
 	info, _ := openWeights(t, dir).Info("language_model.lm_head.weight")
 	rows := info.Shape[0]
 	write(t, pieces, fmt.Sprintf(`{"<far>": %d}`, rows))
-	complain(t, 2, []string{fmt.Sprintf("the tokenizer has %d pieces, the language model's embedding %d rows", rows+1, rows)},
+	complain(t, 2, []string{fmt.Sprintf("the tokenizer has %d pieces, the language model's embedding %d rows", rows+1,
+		rows)},
 		"generate", dir, "--prompt", "Why?")
 }

@@ -111,7 +111,8 @@ func candidates(name string, text []byte) ([]candidate, error) {
 				if slices.Contains(texts, f.function) {
 					continue
 				}
-				f.function = f.between(function.Recv.List[0].Type.Pos(), function.Recv.List[0].Type.End()) + "." + f.function
+				f.function = f.between(function.Recv.List[0].Type.Pos(), function.Recv.List[0].Type.End()) + "." +
+					f.function
 			}
 		}
 		ast.Inspect(declared, f.visit)

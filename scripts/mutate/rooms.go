@@ -25,13 +25,14 @@ var rooms = []room{
 		"order.go", "permutation.go", "grouped.go", "mixture.go", "encode.go", "render.go", "collate.go", "loader.go",
 	}},
 	{"checkpoints", true, 36, []string{
-		"durable.go", "json.go", "jsonl.go", "lock.go", "pickle.go", "publish.go", "run.go", "safetensors.go", "state.go",
-		"tensor.go", "torchfile.go", "weights.go", "write.go",
+		"durable.go", "json.go", "jsonl.go", "lock.go", "pickle.go", "publish.go", "run.go", "safetensors.go",
+		"state.go", "tensor.go", "torchfile.go", "weights.go", "write.go",
 	}},
 	{"runs", true, 14, []string{"ledger.go", "ledger_lines.go", "metrics.go"}},
 	{"recipes", true, 18, []string{"check.go", "override.go", "paths.go", "problem.go", "resolved.go", "scalar.go"}},
 	{"train", false, 64, []string{
-		"loop.go", "step.go", "loss_sums.go", "optimizer.go", "schedule.go", "run.go", "checkpoint.go", "resume.go", "plan.go",
+		"loop.go", "step.go", "loss_sums.go", "optimizer.go", "schedule.go", "run.go", "checkpoint.go", "resume.go",
+		"plan.go",
 	}},
 	{"loss", false, 8, []string{"loss.go"}},
 	{"model", false, 32, []string{"llava.go", "identity.go"}},

@@ -54,7 +54,8 @@ func (r room) run(ctx context.Context, root string, known *results, limit time.D
 		r.folder, len(list), counts[doesNotBuild],
 		counts[killed]+counts[timeout]+counts[survived], counts[killed], counts[timeout], counts[survived])
 	for _, m := range survivors {
-		fmt.Fprintf(out, "survivor %s:%d:%d %s\n\t- %s\n\t+ %s\n", m.File, m.Line, m.Column, m.Operator, m.Before, m.After)
+		fmt.Fprintf(out, "survivor %s:%d:%d %s\n\t- %s\n\t+ %s\n", m.File, m.Line, m.Column, m.Operator, m.Before,
+			m.After)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Command shapes-base makes the demo's base folder from a finished run of the recipe shapes-base: the exported model without its
-// projector, in bf16. Usage: shapes-base EXPORT FOLDER (see scripts/shapes-base.sh).
+// Command shapes-base makes the demo's base folder from a finished run of the recipe shapes-base: the exported model
+// without its projector, in bf16. Usage: shapes-base EXPORT FOLDER (see scripts/shapes-base.sh).
 package main
 
 import (
@@ -50,7 +50,8 @@ func convert(export, folder string) error {
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return err
 	}
-	for _, name := range []string{"config.json", "preprocessor_config.json", "tokenizer.model", "tokenizer_config.json"} {
+	for _, name := range []string{"config.json", "preprocessor_config.json", "tokenizer.model",
+		"tokenizer_config.json"} {
 		text, err := os.ReadFile(filepath.Join(export, name))
 		if err != nil {
 			return err

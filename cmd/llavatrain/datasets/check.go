@@ -20,7 +20,8 @@ func NewCheck(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [RECIPE]",
 		Short: "Look at everything that a run would read: weights, tokenizer, every row, every image",
-		Long: "Look at everything that a run would read: weights by their headers, the tokenizer, every row and every image.\n" +
+		Long: "Look at everything that a run would read: weights by their headers, the tokenizer, every row and " +
+			"every image.\n" +
 			"Rows are judged by the code that a run uses. Exits with 2 where a run would fail.\n\n" +
 			"What was found is kept in the cache: a second check of the same files is quick.",
 		Args: cobra.MaximumNArgs(1),
@@ -99,7 +100,8 @@ func printFails(out io.Writer, fails []string, said map[string]bool) {
 func printData(out io.Writer, index int, d check.DataChecked) {
 	fmt.Fprintf(out, "  data[%d] %s: %d rows, %d image files", index, d.Path, d.Rows, d.ImageFiles)
 	if d.Tokens != nil {
-		fmt.Fprintf(out, ", %d positions, %d of them supervised (%.1f %%)", *d.Tokens, *d.Supervised, 100*float64(*d.Supervised)/float64(max(1, *d.Tokens)))
+		fmt.Fprintf(out, ", %d positions, %d of them supervised (%.1f %%)", *d.Tokens, *d.Supervised,
+			100*float64(*d.Supervised)/float64(max(1, *d.Tokens)))
 	}
 	fmt.Fprintf(out, "\n    skipped in a run: %d\n", d.Skipped)
 	for _, kind := range d.Reasons {
@@ -116,7 +118,8 @@ func printData(out io.Writer, index int, d check.DataChecked) {
 	for _, kind := range []struct {
 		name string
 		check.Kind
-	}{{"rows with the images and turns of one before them", d.Duplicates}, {"rows with the id of one before them", d.RepeatedIDs}} {
+	}{{"rows with the images and turns of one before them", d.Duplicates}, {"rows with the id of one before them",
+		d.RepeatedIDs}} {
 		if kind.Count > 0 {
 			fmt.Fprintf(out, "    %s: %d\n", kind.name, kind.Count)
 			printRows(out, kind.Kind)
@@ -149,7 +152,8 @@ func printBins(out io.Writer, title string, bins []check.Bin) {
 	}
 	fmt.Fprintf(out, "    %s\n", title)
 	for _, b := range bins {
-		fmt.Fprintf(out, "      %7d to %7d %9d %s\n", b.UpTo/2+1, b.UpTo, b.Count, strings.Repeat("█", (40*b.Count+most-1)/most))
+		fmt.Fprintf(out, "      %7d to %7d %9d %s\n", b.UpTo/2+1, b.UpTo, b.Count,
+			strings.Repeat("█", (40*b.Count+most-1)/most))
 	}
 }
 

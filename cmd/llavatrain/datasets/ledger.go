@@ -24,8 +24,10 @@ func NewLedger(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ledger RUN",
 		Short: "Say which samples the steps of a run drew",
-		Long: "Say which samples the steps of a run drew. RUN is the folder of one of its stages, or of a run with one stage.\n\n" +
-			"With --step, the rows of that optimizer step in their order, as DATA:ROW, which is what preview takes, and their ids.\n" +
+		Long: "Say which samples the steps of a run drew. RUN is the folder of one of its stages, or of a run with " +
+			"one stage.\n\n" +
+			"With --step, the rows of that optimizer step in their order, as DATA:ROW, which is what preview takes, " +
+			"and their ids.\n" +
 			"Without it, what all steps drew from each data set.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -70,7 +72,8 @@ func stageFolder(path string) (string, error) {
 	}
 	switch len(stages) {
 	case 0:
-		return "", failure.Inputf("%s is not a run: give the folder of one of its stages, such as runs/NAME/finetune", path)
+		return "", failure.Inputf("%s is not a run: give the folder of one of its stages, such as runs/NAME/finetune",
+			path)
 	case 1:
 		return stages[0], nil
 	}

@@ -30,7 +30,8 @@ func NewPreview(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "preview [RECIPE]",
 		Short: "Show one sample as the model will see it",
-		Long: "Show one sample as the model will see it: its text read back from the ids, what is supervised in green (with --plain in ⟦ ⟧),\n" +
+		Long: "Show one sample as the model will see it: its text read back from the ids, what is supervised in " +
+			"green (with --plain in ⟦ ⟧),\n" +
 			"each image with its number of positions, and the prepared pictures where a terminal shows them.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -115,7 +116,8 @@ func showPreview(out io.Writer, p input.Preview, watched, ids bool) error {
 	}
 	fmt.Fprintln(out)
 	for i, picture := range p.Sample.Images {
-		fmt.Fprintf(out, "image %d: %q, %dx%d, prepared as %dx%d\n", i+1, p.Images[i], picture.Width, picture.Height, p.Side, p.Side)
+		fmt.Fprintf(out, "image %d: %q, %dx%d, prepared as %dx%d\n", i+1, p.Images[i], picture.Width, picture.Height,
+			p.Side, p.Side)
 		if watched {
 			program.DrawBlocks(out, preparedRGB(picture, p.Side))
 		}
@@ -145,13 +147,15 @@ func listIDs(out io.Writer, p input.Preview) {
 	at := 0
 	for _, s := range p.Stretches {
 		if s.Image > 0 {
-			fmt.Fprintf(out, "%8d %7d %7d  image %d, to position %d\n", at, data.ImageToken, data.Ignore, s.Image, at+s.Positions-1)
+			fmt.Fprintf(out, "%8d %7d %7d  image %d, to position %d\n", at, data.ImageToken, data.Ignore, s.Image,
+				at+s.Positions-1)
 			at += s.Positions
 			continue
 		}
 		for range s.Positions {
 			id := p.Sample.IDs[at]
-			fmt.Fprintf(out, "%8d %7d %7d  %s\n", at, id, p.Sample.Labels[at], visible(strings.ReplaceAll(p.Tokenizer.Piece(id), "\n", "\\n")))
+			fmt.Fprintf(out, "%8d %7d %7d  %s\n", at, id, p.Sample.Labels[at],
+				visible(strings.ReplaceAll(p.Tokenizer.Piece(id), "\n", "\\n")))
 			at++
 		}
 	}
@@ -171,9 +175,14 @@ func preparedRGB(prepared picture.Picture, side int) *picture.RGB {
 // writePage writes the sample as one HTML file with the pictures inside.
 func writePage(path string, p input.Preview) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>%s</title>\n<style>body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"+
-		"pre{white-space:pre-wrap}mark{background:#bfe6c4}img{image-rendering:pixelated;vertical-align:top;margin-right:1em}</style></head><body>\n", html.EscapeString(previewTitle(p)))
-	fmt.Fprintf(&b, "<h1>%s</h1>\n<p>%s. Supervised text is <mark>marked</mark>.</p>\n<pre>", html.EscapeString(previewTitle(p)), html.EscapeString(previewCounts(p)))
+	fmt.Fprintf(&b,
+		"<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>%s</title>\n"+
+			"<style>body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"+
+			"pre{white-space:pre-wrap}mark{background:#bfe6c4}"+
+			"img{image-rendering:pixelated;vertical-align:top;margin-right:1em}</style></head><body>\n",
+		html.EscapeString(previewTitle(p)))
+	fmt.Fprintf(&b, "<h1>%s</h1>\n<p>%s. Supervised text is <mark>marked</mark>.</p>\n<pre>",
+		html.EscapeString(previewTitle(p)), html.EscapeString(previewCounts(p)))
 	for _, s := range p.Stretches {
 		switch text := html.EscapeString(visible(s.Text)); {
 		case s.Image > 0:

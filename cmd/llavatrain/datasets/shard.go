@@ -19,7 +19,8 @@ func NewShard(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "shard [RECIPE] --out FOLDER",
 		Short: "Write a stage's data into shards, which are read with one read a row",
-		Long: "Write a stage's data into shards: its rows and pictures in a few large files, which training reads with one read a row.\n" +
+		Long: "Write a stage's data into shards: its rows and pictures in a few large files, which training reads " +
+			"with one read a row.\n" +
 			"With --pixels the pictures are stored as the tower takes them, so that training decodes nothing.\n\n" +
 			"Stopped and started again, it keeps the shards that are whole.",
 		Args: cobra.MaximumNArgs(1),
@@ -49,7 +50,8 @@ func NewShard(p *program.Program) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&o.Dir, "out", "", "`FOLDER` of the shards")
-	f.StringVar(&o.Stage, "stage", "", "`STAGE` whose data is written: pretrain or finetune; needed where the recipe has both")
+	f.StringVar(&o.Stage, "stage", "",
+		"`STAGE` whose data is written: pretrain or finetune; needed where the recipe has both")
 	f.BoolVar(&o.Pixels, "pixels", false, "store pictures as the recipe's tower takes them")
 	f.StringVar(&size, "size", "512MB", "`SIZE` of a shard, about")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key (may be repeated)")

@@ -36,7 +36,9 @@ func NewBench(p *program.Program) *cobra.Command {
 	f.IntVar(&b.Threads, "threads", 0, "threads of the engine; 0 for one a core")
 	f.StringVar(&b.Device, "device", "auto", "auto, cpu or cuda")
 	f.StringVar(&b.Dtype, "dtype", "auto", "auto, fp32 or bf16")
-	f.StringVar(&b.Profile, "profile", "", "`FOLDER` for a profile of the same steps, taken once more: operations, a trace, Go's functions")
-	f.StringVar(&b.Rows, "rows", "", "`FILE` of row lengths, as a list of {\"image\": true, \"turns\": [[question, answer], …]}; made up without it")
+	f.StringVar(&b.Profile, "profile", "",
+		"`FOLDER` for a profile of the same steps, taken once more: operations, a trace, Go's functions")
+	f.StringVar(&b.Rows, "rows", "",
+		"`FILE` of row lengths, as a list of {\"image\": true, \"turns\": [[question, answer], …]}; made up without it")
 	return c
 }

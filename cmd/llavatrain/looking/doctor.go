@@ -63,7 +63,8 @@ func kernelChecks() (rows [][2]string) {
 		rows = append(rows, [2]string{"kernels", line})
 	}
 	for _, check := range torch.CheckKernels(0) {
-		text := fmt.Sprintf("%s: differs from libtorch's by at most %.1g (fp32) and %.1g (bf16) of the largest value", check.Operation, check.FP32, check.BF16)
+		text := fmt.Sprintf("%s: differs from libtorch's by at most %.1g (fp32) and %.1g (bf16) of the largest value",
+			check.Operation, check.FP32, check.BF16)
 		if check.Problem != "" {
 			text = check.Operation + ": " + check.Problem
 		}
@@ -91,7 +92,8 @@ func advice(e torch.Engine, err error) string {
 		return "there is a card, but this libtorch cannot use it: " + e.WhyNoCUDA +
 			"; point LD_LIBRARY_PATH at the lib folder of a PyTorch with CUDA"
 	case errors.Is(diskErr, nil) && free < 5e9:
-		return "less than 5 GB of disk here; stage 2 of a 7B model writes about 260 GB (two checkpoints of 81 GB, one more while saving, the export)"
+		return "less than 5 GB of disk here; stage 2 of a 7B model writes about 260 GB (two checkpoints of 81 GB, " +
+			"one more while saving, the export)"
 	default:
 		return "nothing"
 	}

@@ -19,7 +19,8 @@ func NewVersion(p *program.Program) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			engine, err := torch.Open()
-			fmt.Fprintf(p.Out, "llavatrain %s, libtorch %s (built against %s)\n", version, engine.Version, engine.BuiltAgainst)
+			fmt.Fprintf(p.Out, "llavatrain %s, libtorch %s (built against %s)\n", version, engine.Version,
+				engine.BuiltAgainst)
 			return err
 		},
 	}

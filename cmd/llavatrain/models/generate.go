@@ -22,12 +22,15 @@ func NewGenerate(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "generate MODEL {--prompt TEXT [--image FILE] | --batch FILE}",
 		Short: "Answer a question about a picture, or a file of questions",
-		Long: "Answer a question about a picture, or a file of questions. MODEL is a run folder, a checkpoint or a LLaVA folder. The answers alone go to standard output.\n\n" +
-			"--batch takes LLaVA's question file, a JSON object a line with question_id, image (none for text alone) and text, and gives its answer file, in the same order.",
+		Long: "Answer a question about a picture, or a file of questions. MODEL is a run folder, a checkpoint or a " +
+			"LLaVA folder. The answers alone go to standard output.\n\n" +
+			"--batch takes LLaVA's question file, a JSON object a line with question_id, image (none for text alone) " +
+			"and text, and gives its answer file, in the same order.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 || batch.Size < 1 {
-				return failure.Inputf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens and --batch-size " +
+				return failure.Inputf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens " +
+					"and --batch-size " +
 					"at least 1")
 			}
 			if batch.Questions != "" {
@@ -37,7 +40,8 @@ func NewGenerate(p *program.Program) *cobra.Command {
 				return batch.Run(p.Out, terminal, args[0])
 			}
 			if batch.Images != "" || batch.Out != "" {
-				return failure.Inputf("--images and --out belong to --batch; one question takes --image and answers on standard output")
+				return failure.Inputf("--images and --out belong to --batch; one question takes --image and answers " +
+					"on standard output")
 			}
 			return generate(p, args[0], image, prompt, how)
 		},
@@ -47,8 +51,10 @@ func NewGenerate(p *program.Program) *cobra.Command {
 	f.StringVar(&prompt, "prompt", "", "the question, `TEXT`")
 	f.StringVar(&batch.Questions, "batch", "", "`FILE` of questions, a JSON object a line")
 	f.IntVar(&batch.Size, "batch-size", 8, "questions of --batch that are answered together")
-	f.StringVar(&batch.Images, "images", "", "`FOLDER` that the pictures of --batch lie in; without it, the folder of its file")
-	f.StringVar(&batch.Out, "out", "", "`FILE` that the answers of --batch are appended to; questions that it already answers are passed over")
+	f.StringVar(&batch.Images, "images", "",
+		"`FOLDER` that the pictures of --batch lie in; without it, the folder of its file")
+	f.StringVar(&batch.Out, "out", "",
+		"`FILE` that the answers of --batch are appended to; questions that it already answers are passed over")
 	f.IntVar(&how.MaxTokens, "max-tokens", 512, "longest answer, in `TOKENS`")
 	f.Float64Var(&how.Temperature, "temperature", 0, "0 takes the likeliest token; higher samples more freely")
 	f.Float64Var(&how.TopP, "top-p", 1, "sample from the likeliest tokens that together have this probability")

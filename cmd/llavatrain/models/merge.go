@@ -17,8 +17,10 @@ func NewMerge(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "merge MODEL --out DIR",
 		Short: "Add trained adapters (LoRA) to their weights and write the whole model",
-		Long: "Add trained adapters (LoRA) to their weights and write the whole model. MODEL is a run folder, a checkpoint or an exported folder of a run with lora.\n\n" +
-			"The logits of a fixed prompt are compared before and after; nothing is written when they differ by more than rounding.",
+		Long: "Add trained adapters (LoRA) to their weights and write the whole model. MODEL is a run folder, a " +
+			"checkpoint or an exported folder of a run with lora.\n\n" +
+			"The logits of a fixed prompt are compared before and after; nothing is written when they differ by more " +
+			"than rounding.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			where, err := answer.Locate(args[0])
@@ -27,7 +29,8 @@ func NewMerge(p *program.Program) *cobra.Command {
 			}
 			terminal := program.NewTerminal(p.Err)
 			defer terminal.Close()
-			m := export.Merging{Model: where.Model, Open: where.Open(), Notes: model.ExportNotes{Aspect: where.Aspect, Template: where.Template}, Out: out, Report: terminal}
+			m := export.Merging{Model: where.Model, Open: where.Open(), Notes: model.ExportNotes{Aspect: where.Aspect,
+				Template: where.Template}, Out: out, Report: terminal}
 			if m.Device, m.Dtype, err = train.Placement("auto", where.Dtype); err != nil {
 				return err
 			}

@@ -26,8 +26,10 @@ func NewScore(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "score MODEL DATA",
 		Short: "Compute a model's loss and perplexity on each row of a data set",
-		Long: "Compute a model's loss and perplexity on each row of a data set. MODEL is a run folder, a checkpoint or a LLaVA folder, DATA a LLaVA JSON.\n" +
-			"One JSON object a row goes to standard output; a table by source and modality to standard error. Rows are read as in training.",
+		Long: "Compute a model's loss and perplexity on each row of a data set. MODEL is a run folder, a checkpoint " +
+			"or a LLaVA folder, DATA a LLaVA JSON.\n" +
+			"One JSON object a row goes to standard output; a table by source and modality to standard error. Rows " +
+			"are read as in training.",
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if info, err := os.Stat(args[1]); err != nil { // before the model is loaded
@@ -67,16 +69,19 @@ func NewScore(p *program.Program) *cobra.Command {
 			}
 			terminal.Close()
 			if table.all.Samples == 0 {
-				return failure.Inputf("data: none of the %d rows of %s can be scored; their lines say why", table.skipped, args[1])
+				return failure.Inputf("data: none of the %d rows of %s can be scored; their lines say why",
+					table.skipped, args[1])
 			}
 			table.print(p.Err)
 			return nil
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&images, "images", "", "`FOLDER` that the rows' picture paths start from; without it, the folder of DATA")
+	f.StringVar(&images, "images", "",
+		"`FOLDER` that the rows' picture paths start from; without it, the folder of DATA")
 	f.StringVar(&out, "out", "", "`FILE` for the JSON lines, in place of standard output")
-	f.StringVar(&template, "template", "", "`NAME` of the conversation template; without it, the one that the model was trained with")
+	f.StringVar(&template, "template", "",
+		"`NAME` of the conversation template; without it, the one that the model was trained with")
 	return c
 }
 
@@ -125,7 +130,8 @@ func (t *scoreTable) print(out io.Writer) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "source\tmodality\tsamples\ttokens\tloss\tperplexity")
 	line := func(g scoreGroup, total score.Total) {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%.4f\t%.4g\n", g.source, g.modality, total.Samples, total.SupervisedTokens, total.Mean(), math.Exp(total.Mean()))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%.4f\t%.4g\n", g.source, g.modality, total.Samples, total.SupervisedTokens,
+			total.Mean(), math.Exp(total.Mean()))
 	}
 	for _, groups := range []map[scoreGroup]score.Total{t.sources, t.modalities, {{"all", "both"}: t.all}} {
 		for _, g := range slices.SortedFunc(maps.Keys(groups), scoreGroup.compare) {

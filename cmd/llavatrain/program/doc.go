@@ -1,2 +1,3 @@
-// Package program is what the commands share: the terminal, signals, exit codes, and reading a recipe from the command line.
+// Package program is what the commands share: the terminal, signals, exit codes, and reading a recipe from the command
+// line.
 package program

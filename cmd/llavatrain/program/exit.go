@@ -52,8 +52,9 @@ func ExitCodeHelp() string {
 	return b.String()
 }
 
-// ExitCode is the code of a command that ended with err. Of several that an error wraps the first row counts: a disk that fails while
-// the run of a bad recipe is saved is the disk's failure, and a model of the user's that the engine cannot hold the engine's.
+// ExitCode is the code of a command that ended with err. Of several that an error wraps the first row counts: a disk
+// that fails while the run of a bad recipe is saved is the disk's failure, and a model of the user's that the engine
+// cannot hold the engine's.
 func (p *Program) ExitCode(err error) int {
 	var engine *torch.Error
 	switch {

@@ -13,11 +13,12 @@ import (
 // Program is what commands share.
 type Program struct {
 	Out, Err io.Writer
-	Exit     func(code int)                                 // ends the process
-	Command  func(ctx context.Context, args []string) error // runs a command line of llavatrain's, for commands that use others
-	Started  bool                                           // the command line was understood
-	watching bool                                           // signals end the run in order
-	signal   syscall.Signal                                 // the first that came, 0 for none
+	Exit     func(code int) // ends the process
+	// runs a command line of llavatrain's, for commands that use others
+	Command  func(ctx context.Context, args []string) error
+	Started  bool           // the command line was understood
+	watching bool           // signals end the run in order
+	signal   syscall.Signal // the first that came, 0 for none
 }
 
 // PrintJSON prints what a command found, for programs to read.
@@ -27,8 +28,9 @@ func PrintJSON(out io.Writer, found any) error {
 	return encoder.Encode(found)
 }
 
-// Interruptible returns a context that the first SIGINT or SIGTERM cancels; the second ends the process at once. It is for commands
-// that can save what they have; the others end at the first, as usual. A command run by another shares its context.
+// Interruptible returns a context that the first SIGINT or SIGTERM cancels; the second ends the process at once. It is
+// for commands that can save what they have; the others end at the first, as usual. A command run by another shares its
+// context.
 func (p *Program) Interruptible(parent context.Context) (context.Context, context.CancelFunc) {
 	if p.watching {
 		return parent, func() {}

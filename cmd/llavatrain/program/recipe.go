@@ -23,8 +23,9 @@ func recipePath(args []string) (string, error) {
 		return args[0], nil
 	}
 	if _, err := os.Stat("recipe.yaml"); errors.Is(err, os.ErrNotExist) {
-		return "", failure.Inputf("no RECIPE given and no recipe.yaml here; `llavatrain init NAME` writes a shipped one: %s",
-			strings.Join(recipes.Names(), ", "))
+		return "",
+			failure.Inputf("no RECIPE given and no recipe.yaml here; `llavatrain init NAME` writes a shipped one: %s",
+				strings.Join(recipes.Names(), ", "))
 	}
 	return "recipe.yaml", nil
 }

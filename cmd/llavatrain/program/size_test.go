@@ -16,10 +16,12 @@ func TestParseSize(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "5", "GB", "5G", "5B", "5 ", " 5GB", "5GB ", "5Gb/s", "5PB", "-1GB", "0MB", "0.0001KB", "1,5GB", "1.2.3GB", "5GB5", "GB5",
+		"", "5", "GB", "5G", "5B", "5 ", " 5GB", "5GB ", "5Gb/s", "5PB",
+		"-1GB", "0MB", "0.0001KB", "1,5GB", "1.2.3GB", "5GB5", "GB5",
 		"infGB", "nanGB", "10000000000GB", "1e400GB", "5\tGB", "5\x1b[31mGB",
 	} {
-		if got, err := ParseSize(text); err == nil || !strings.Contains(err.Error(), "is not a size; write a number and KB, MB, GB or TB, such as 512MB") {
+		if got, err := ParseSize(text); err == nil ||
+			!strings.Contains(err.Error(), "is not a size; write a number and KB, MB, GB or TB, such as 512MB") {
 			t.Errorf("%q is %d, %v", text, got, err)
 		}
 	}

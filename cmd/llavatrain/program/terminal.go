@@ -76,7 +76,8 @@ func (t *Terminal) tell(what string, done, total int64) {
 func (t *Terminal) Step(m runs.Metrics, total int) {
 	if t.watched {
 		t.count("training", int64(total))
-		t.bar.Describe(fmt.Sprintf("loss %.4f  lr %s  %.0f tokens/s", float64(m.Loss), rates(m.LR), float64(m.TokensPerS)))
+		t.bar.Describe(fmt.Sprintf("loss %.4f  lr %s  %.0f tokens/s", float64(m.Loss), rates(m.LR),
+			float64(m.TokensPerS)))
 		t.bar.Set(m.Step)
 		return
 	}
@@ -105,8 +106,10 @@ func (t *Terminal) count(work string, total int64) {
 	t.Close()
 	t.work = work
 	t.bar = progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(t.out), progressbar.OptionSetDescription(work), progressbar.OptionShowCount(), progressbar.OptionFullWidth(),
-		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetElapsedTime(true))
+		progressbar.OptionSetWriter(t.out), progressbar.OptionSetDescription(work), progressbar.OptionShowCount(),
+		progressbar.OptionFullWidth(),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionSetElapsedTime(true))
 }
 
 // Close ends the bar on a line of its own.

@@ -24,10 +24,11 @@ import (
 
 // demoResult is runs/shapes/demo.json. Accuracies are fractions of exact matches of greedy answers, 0 to 1.
 type demoResult struct {
-	Accuracy          float64 `json:"accuracy"`          // on scenes that no training had
-	UnseenAccuracy    float64 `json:"unseen_accuracy"`   // on scenes with a colour-shape pair that no training had
-	ShuffledAccuracy  float64 `json:"shuffled_accuracy"` // on the first set, each question with another's picture
-	GuessAccuracy     float64 `json:"guess_accuracy"`    // of the commonest training answer to the same form of question, on the first set
+	Accuracy         float64 `json:"accuracy"`          // on scenes that no training had
+	UnseenAccuracy   float64 `json:"unseen_accuracy"`   // on scenes with a colour-shape pair that no training had
+	ShuffledAccuracy float64 `json:"shuffled_accuracy"` // on the first set, each question with another's picture
+	// of the commonest training answer to the same form of question, on the first set
+	GuessAccuracy     float64 `json:"guess_accuracy"`
 	Questions         int     `json:"questions"`
 	PretrainLossFirst float64 `json:"pretrain_loss_first"`
 	PretrainLossLast  float64 `json:"pretrain_loss_last"`
@@ -74,7 +75,8 @@ func (d demo) run(ctx context.Context) error {
 			"answers are wrong and it is sure of them: the loss begins high."},
 	} {
 		fmt.Fprintf(d.Err, "\n%s\n", stage.what)
-		if err := d.runCommand(ctx, stage.name, recipe, "--runs", d.runs, "--overwrite", "--set", "seed="+strconv.FormatUint(d.seed, 10)); err != nil {
+		if err := d.runCommand(ctx, stage.name, recipe, "--runs", d.runs,
+			"--overwrite", "--set", "seed="+strconv.FormatUint(d.seed, 10)); err != nil {
 			return err
 		}
 	}
@@ -141,8 +143,10 @@ func (d demo) measure(ctx context.Context) error {
 		return err
 	}
 	result := demoResult{
-		Accuracy: fresh.accuracy(), UnseenAccuracy: unseen.accuracy(), ShuffledAccuracy: shuffled.accuracy(), GuessAccuracy: fresh.guess(),
-		Questions: len(fresh) + len(unseen), PretrainLossFirst: first, PretrainLossLast: last, Seconds: time.Since(d.began).Seconds(),
+		Accuracy: fresh.accuracy(), UnseenAccuracy: unseen.accuracy(), ShuffledAccuracy: shuffled.accuracy(),
+		GuessAccuracy: fresh.guess(),
+		Questions:     len(fresh) + len(unseen), PretrainLossFirst: first, PretrainLossLast: last,
+		Seconds: time.Since(d.began).Seconds(),
 	}
 	d.show(exam, fresh, unseen, result)
 	text, err := json.MarshalIndent(result, "", "  ")
@@ -160,7 +164,8 @@ func (d demo) show(exam *exam, fresh, unseen answers, r demoResult) {
 	fmt.Fprintf(d.Out, "stage 1 loss                         %.2f -> %.2f\n", r.PretrainLossFirst, r.PretrainLossLast)
 	fmt.Fprintf(d.Out, "exact answers, new scenes            %5.1f %%\n", 100*r.Accuracy)
 	fmt.Fprintf(d.Out, "exact answers, never-seen pairs      %5.1f %%\n", 100*r.UnseenAccuracy)
-	fmt.Fprintf(d.Out, "the same with pictures shuffled      %5.1f %%   (guessing the commonest answer: %.1f %%)\n", 100*r.ShuffledAccuracy, 100*r.GuessAccuracy)
+	fmt.Fprintf(d.Out, "the same with pictures shuffled      %5.1f %%   (guessing the commonest answer: %.1f %%)\n",
+		100*r.ShuffledAccuracy, 100*r.GuessAccuracy)
 	fmt.Fprintf(d.Out, "%d questions, %.0f seconds in all\n\n", r.Questions, r.Seconds)
 	fmt.Fprintf(d.Out, "Look next: %s (the recipe), %s (every step),\n",
 		filepath.Join(d.dir, "shapes.yaml"), filepath.Join(d.dir, recipes.StageFinetune, runs.MetricsFile))

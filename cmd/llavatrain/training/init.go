@@ -24,7 +24,8 @@ var materials = map[string]func(t *program.Terminal) error{
 		if err := shapes.WriteConfigs("base"); err != nil {
 			return err
 		}
-		return shapes.WriteBase("data", shapes.Options{Seed: 1}, func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
+		return shapes.WriteBase("data", shapes.Options{Seed: 1},
+			func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
 	},
 }
 
@@ -32,8 +33,9 @@ func NewInit(p *program.Program) *cobra.Command {
 	return &cobra.Command{
 		Use:   "init NAME",
 		Short: "Write a shipped recipe, NAME.yaml, here",
-		Long:  "Write a shipped recipe, NAME.yaml, into the current folder. NAME is one of " + strings.Join(recipes.Names(), ", ") + ".",
-		Args:  cobra.ExactArgs(1),
+		Long: "Write a shipped recipe, NAME.yaml, into the current folder. NAME is one of " +
+			strings.Join(recipes.Names(), ", ") + ".",
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			text, err := recipes.Shipped(args[0])
 			if err != nil {
@@ -58,7 +60,8 @@ func NewInit(p *program.Program) *cobra.Command {
 				fmt.Fprintf(p.Out, "wrote %s and what it needs; now run llavatrain pretrain %s\n", path, path)
 				return nil
 			}
-			fmt.Fprintf(p.Out, "wrote %s: set its paths to your weights and data, then run llavatrain pretrain %s\n", path, path)
+			fmt.Fprintf(p.Out, "wrote %s: set its paths to your weights and data, then run llavatrain pretrain %s\n",
+				path, path)
 			return nil
 		},
 	}

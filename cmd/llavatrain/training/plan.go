@@ -20,7 +20,8 @@ func NewPlan(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan [RECIPE]",
 		Short: "Say what a run will take: memory, steps, disk, hours",
-		Long: "Say what a run will take, without loading a weight: parameters, memory by what it is for, the micro-batch and recomputation that\n" +
+		Long: "Say what a run will take, without loading a weight: parameters, memory by what it is for, the " +
+			"micro-batch and recomputation that\n" +
 			"auto would choose, steps, disk, and hours at a stated speed or at that of an earlier run of the recipe.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -55,8 +56,10 @@ func NewPlan(p *program.Program) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&o.Stage, "stage", "", "`NAME` of the one stage to plan: pretrain or finetune")
-	f.StringVar(&memory, "device-memory", "", "plan for a card with this `SIZE`, such as 80GB or 79GiB, in place of this machine's device")
-	f.Float64Var(&o.TokensPerS, "tokens-per-s", 0, "positions a second, for the hours; without it the speed of an earlier run")
+	f.StringVar(&memory, "device-memory", "",
+		"plan for a card with this `SIZE`, such as 80GB or 79GiB, in place of this machine's device")
+	f.Float64Var(&o.TokensPerS, "tokens-per-s", 0,
+		"positions a second, for the hours; without it the speed of an earlier run")
 	f.BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `finetune.batch.micro=4` (may be repeated)")
 	return c
@@ -70,7 +73,8 @@ func printPlan(out io.Writer, p train.Planned) {
 		fmt.Fprintf(w, "\t%s\t%d\t%d\t\n", part.Part, part.Trained, part.Frozen)
 	}
 	w.Flush()
-	fmt.Fprintf(out, "  %s%s: %s in %s\n", microText(p), train.SavingText(p.Recompute, p.Moments), p.Why, gigabytes(p.DeviceMemory))
+	fmt.Fprintf(out, "  %s%s: %s in %s\n", microText(p), train.SavingText(p.Recompute, p.Moments), p.Why,
+		gigabytes(p.DeviceMemory))
 	fmt.Fprintln(w, "\tmemory\t\t")
 	for _, item := range p.Memory {
 		fmt.Fprintf(w, "\t%s\t%s\t\n", item.Name, gigabytes(item.Bytes))
@@ -81,12 +85,14 @@ func printPlan(out io.Writer, p train.Planned) {
 	}
 	w.Flush()
 	if p.Steps > 0 {
-		fmt.Fprintf(out, "  %d steps of about %.0f positions, %.3g in all\n", p.Steps, p.StepTokens, float64(p.Steps)*p.StepTokens)
+		fmt.Fprintf(out, "  %d steps of about %.0f positions, %.3g in all\n", p.Steps, p.StepTokens,
+			float64(p.Steps)*p.StepTokens)
 	}
 	fmt.Fprintf(out, "  disk: %s for checkpoints, %s for the export\n", gigabytes(p.Checkpoints), gigabytes(p.Export))
 	switch {
 	case p.Hours > 0 && p.Measured:
-		fmt.Fprintf(out, "  %.2f hours at %.0f positions a second, the speed of the run that is there\n", p.Hours, p.TokensPerS)
+		fmt.Fprintf(out, "  %.2f hours at %.0f positions a second, the speed of the run that is there\n", p.Hours,
+			p.TokensPerS)
 	case p.Hours > 0:
 		fmt.Fprintf(out, "  %.2f hours at %.0f positions a second\n", p.Hours, p.TokensPerS)
 	default:

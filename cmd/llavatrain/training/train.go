@@ -30,8 +30,10 @@ func newStage(p *program.Program, stage, short string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   stage + " [RECIPE]",
 		Short: short,
-		Long:  short + ".\n\nRECIPE is a YAML file; without one, recipe.yaml in the current folder. `llavatrain init` writes shipped ones.",
-		Args:  cobra.MaximumNArgs(1),
+		Long: short +
+			".\n\nRECIPE is a YAML file; without one, recipe.yaml in the current folder. `llavatrain init` writes " +
+			"shipped ones.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.StopAt < 0 {
 				return failure.Inputf("--stop-at %d: steps count from 1", o.StopAt)
@@ -59,7 +61,8 @@ func newStage(p *program.Program, stage, short string) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&resume, "resume", "", "go on from the newest good checkpoint, or from `CHECKPOINT` (--resume=CHECKPOINT)")
+	f.StringVar(&resume, "resume", "",
+		"go on from the newest good checkpoint, or from `CHECKPOINT` (--resume=CHECKPOINT)")
 	f.Lookup("resume").NoOptDefVal = newest
 	f.BoolVar(&o.Overwrite, "overwrite", false, "start over; the existing run is kept as FOLDER.old-1")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.batch.global=64` (may be repeated)")
