@@ -1,4 +1,4 @@
-"""Turns bench.sh's JSON lines into ratios: text on standard output, and beside the peer the table of docs/performance.md.
+"""Turns the JSON lines of bench.sh into ratios: text on standard output and, with a peer, docs/performance.md's table.
 
     bench_table.py RESULTS PAGE
 """
@@ -22,7 +22,7 @@ def mean(rows, field):
     return sum(row[field] for row in rows) / len(rows)
 
 
-BEST, DEFAULT = "transformers", "transformers as it comes"
+BEST, DEFAULT = "transformers", "transformers with defaults"
 
 
 def ratios(by, peer=BEST):
@@ -35,7 +35,8 @@ def shares(ours):
     parts = collections.Counter()
     for row in ours:
         parts.update(row["share"])
-    return ", ".join(f"{part} {100 * value / len(ours):.0f} %" for part, value in parts.most_common() if value / len(ours) >= 0.01)
+    return ", ".join(f"{part} {100 * value / len(ours):.0f} %" for part, value in parts.most_common()
+                     if value / len(ours) >= 0.01)
 
 
 def spread(by, peer):
@@ -43,14 +44,17 @@ def spread(by, peer):
 
 
 def table(runs):
-    lines = ["| shape | stage | ours, tokens/s | peer, tokens/s | ratio (rounds) | peer as it comes, tokens/s | ratio (rounds) | resident, ours | resident, peer, and as it comes | of matmul's rate | predicted / measured | time by part |",
+    lines = ["| shape | stage | ours, tokens/s | peer, tokens/s | ratio (rounds) | peer with defaults, tokens/s "
+             "| ratio (rounds) | resident, ours | resident, peer, and with defaults | of matmul's rate "
+             "| predicted / measured | time by part |",
              "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for (shape, stage), by in runs.items():
         ours, theirs = by["llavatrain"], by["transformers"]
         plain = by[DEFAULT]
         lines.append(f"| {shape} | {stage} | {mean(ours, 'tokens_per_s'):,.0f} | {mean(theirs, 'tokens_per_s'):,.0f} "
                      f"| {spread(by, BEST)} | {mean(plain, 'tokens_per_s'):,.0f} | {spread(by, DEFAULT)} "
-                     f"| {mean(ours, 'peak_rss_mb') / 1000:.1f} GB | {mean(theirs, 'peak_rss_mb') / 1000:.1f}, {mean(plain, 'peak_rss_mb') / 1000:.1f} GB "
+                     f"| {mean(ours, 'peak_rss_mb') / 1000:.1f} GB "
+                     f"| {mean(theirs, 'peak_rss_mb') / 1000:.1f}, {mean(plain, 'peak_rss_mb') / 1000:.1f} GB "
                      f"| {100 * mean(ours, 'of_matmul'):.0f} % ({ours[0]['flops_count']}) "
                      f"| {ours[0]['memory_predicted_mb']:,} / {ours[0]['memory_measured_mb']:,} MB | {shares(ours)} |")
     return lines
@@ -58,8 +62,9 @@ def table(runs):
 
 def write(page, runs):
     first = next(iter(runs.values()))
-    head = (f"{datetime.date.today()}, {processor()}, {first['llavatrain'][0]['threads']} threads, fp32, batch {first['llavatrain'][0]['batch']}, "
-            f"{len(first['llavatrain'])} rounds in turn; torch {first['llavatrain'][0]['torch']} and {first['transformers'][0]['torch']}.")
+    ours, theirs = first["llavatrain"][0], first["transformers"][0]
+    head = (f"{datetime.date.today()}, {processor()}, {ours['threads']} threads, fp32, batch {ours['batch']}, "
+            f"{len(first['llavatrain'])} rounds in turn; torch {ours['torch']} and {theirs['torch']}.")
     text = open(page).read()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
@@ -71,9 +76,11 @@ def main():
     runs = collections.defaultdict(lambda: collections.defaultdict(list))
     for line in open(sys.argv[1]):
         row = json.loads(line)
-        runs[row["shape"], row["stage"]][row["peer"] if row["grouped"] or row["peer"] == "llavatrain" else DEFAULT].append(row)
+        peer = row["peer"] if row["grouped"] or row["peer"] == "llavatrain" else DEFAULT
+        runs[row["shape"], row["stage"]][peer].append(row)
     for (shape, stage), by in runs.items():
-        text = f"{shape} stage {stage}: " + ", ".join(f"{peer} {mean(rows, 'tokens_per_s'):,.0f} tokens/s" for peer, rows in by.items())
+        speeds = (f"{peer} {mean(rows, 'tokens_per_s'):,.0f} tokens/s" for peer, rows in by.items())
+        text = f"{shape} stage {stage}: " + ", ".join(speeds)
         if "transformers" in by:
             text += f", ratio {spread(by, BEST)}, {spread(by, DEFAULT)}"
         print(text)

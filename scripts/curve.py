@@ -1,8 +1,8 @@
 """Helper of gpu-suite.sh, standard library only.
 
 curve.py recipe SHARED NAME STAGE LOSS FOLDER   writes curve.yaml and its rows for a recorded curve of the original
-curve.py random SHARED SHAPE STAGE FOLDER       writes curve.yaml for a model of a shape of the bench with random weights
-curve.py compare SHARED NAME METRICS            prints the largest relative differences of loss and gradient norm as JSON
+curve.py random SHARED SHAPE STAGE FOLDER       writes curve.yaml for a model of one of bench's shapes, random weights
+curve.py compare SHARED NAME METRICS            prints the largest relative differences of loss and gradient norm, JSON
 curve.py same RUN RUN                           prints true when two finished runs are equal, byte for byte
 """
 import json
@@ -18,7 +18,9 @@ def recipe(shared, name, stage, loss, folder):
     order = [i for step in h["curve"] for micro in step["micro_batches"] for i in micro]
     json.dump([rows[i] for i in order], open(f"{folder}/rows.json", "w"))
     lr = h["learning_rate"]
-    train = f"{{projector: {{lr: {lr}}}}}" if stage == "pretrain" else f"{{projector: {{lr: {lr}}}, language: {{lr: {lr}}}}}"
+    train = f"{{projector: {{lr: {lr}}}}}"
+    if stage == "finetune":
+        train = f"{{projector: {{lr: {lr}}}, language: {{lr: {lr}}}}}"
     with open(f"{folder}/curve.yaml", "w") as f:
         f.write(f"""model:
   vision: {{weights: {shared}/parity/clip}}
@@ -41,20 +43,23 @@ def recipe(shared, name, stage, loss, folder):
 def random(shared, shape, stage, folder):
     shared = os.path.abspath(shared)
     sys.path.insert(0, f"{shared}/peer")
-    from hf_llava import SHAPES  # those of bench, with a vocabulary that the tokenizer here does not have
+    from hf_llava import SHAPES  # bench's; their vocabulary is replaced by the tokenizer's here
     vision, language = SHAPES[shape]
     keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     os.makedirs(folder, exist_ok=True)
-    json.dump(dict(zip(keys + ("image_size", "patch_size"), vision), model_type="clip_vision_model"), open(f"{folder}/vision.json", "w"))
-    json.dump(dict(zip(keys, language), model_type="llama", vocab_size=32000, max_position_embeddings=4096), open(f"{folder}/language.json", "w"))
+    tower = dict(zip(keys + ("image_size", "patch_size"), vision), model_type="clip_vision_model")
+    json.dump(tower, open(f"{folder}/vision.json", "w"))
+    decoder = dict(zip(keys, language), model_type="llama", vocab_size=32000, max_position_embeddings=4096)
+    json.dump(decoder, open(f"{folder}/language.json", "w"))
     train = {"pretrain": "{projector: {lr: 1e-3}}", "finetune": "{projector: {lr: 2e-5}, language: {lr: 2e-5}}"}[stage]
+    rows = "pretrain" if stage == "pretrain" else "instruct"
     with open(f"{folder}/curve.yaml", "w") as f:
         f.write(f"""model:
   vision: {{config: vision.json}}
   projector: {{type: mlp2x_gelu}}
   language: {{config: language.json, tokenizer: {{path: {shared}/llama-tokenizer, legacy: "false"}}}}
 {stage}:
-  data: [{{path: {shared}/coco-mini/{'pretrain' if stage == 'pretrain' else 'instruct'}.json, images: {shared}/coco-mini/images}}]
+  data: [{{path: {shared}/coco-mini/{rows}.json, images: {shared}/coco-mini/images}}]
   template: {'plain' if stage == 'pretrain' else 'v1'}
   train: {train}
   batch: {{global: 4, micro: 2}}
@@ -72,9 +77,11 @@ def compare(shared, name, metrics):
 
 def same(a, b):
     measured = lambda key: key.endswith(("_ms", "_per_s")) or key == "peak_memory_bytes"
-    lines = lambda run: [{k: v for k, v in json.loads(line).items() if not measured(k)} for line in open(f"{run}/metrics.jsonl")]
+    kept = lambda line: {k: v for k, v in json.loads(line).items() if not measured(k)}
+    lines = lambda run: [kept(line) for line in open(f"{run}/metrics.jsonl")]
     newest = lambda run: sorted(d for d in os.listdir(f"{run}/checkpoints") if d.startswith("step-"))[-1]
-    tensors = lambda run: [open(f"{run}/checkpoints/{newest(run)}/{file}", "rb").read() for file in ("model.safetensors", "optimizer.safetensors")]
+    tensors = lambda run: [open(f"{run}/checkpoints/{newest(run)}/{file}", "rb").read()
+                           for file in ("model.safetensors", "optimizer.safetensors")]
     print(json.dumps(lines(a) == lines(b) and newest(a) == newest(b) and tensors(a) == tensors(b)))
 
 

@@ -1,6 +1,6 @@
 # Source this file (". scripts/env.sh") to use plain go commands and editors: it finds libtorch and sets cgo's flags.
-# gotch's link line names the CUDA libraries; empty archives, first in the search path, satisfy it on machines without them
-# (the CUDA half of libtorch is opened at run time when it is there, see model/torch/engine.go).
+# gotch's link line names the CUDA libraries; empty archives, first in the search path, satisfy it on machines without
+# them (the CUDA half of libtorch is opened at run time if it is installed, see model/torch/engine.go).
 
 _llavatrain_env() {
 	local here cache glue torch minor name
@@ -24,7 +24,8 @@ _llavatrain_env() {
 
 for _tool in go g++ ar; do
 	command -v $_tool >/dev/null || {
-		echo "llavatrain set-up: $_tool is missing (Go 1.26 from go.dev/dl; g++ and ar: sudo apt-get install g++ binutils)" >&2
+		echo "llavatrain set-up: $_tool is missing" \
+			"(Go 1.26 from go.dev/dl; g++ and ar: sudo apt-get install g++ binutils)" >&2
 		return 1 2>/dev/null || exit 1
 	}
 done

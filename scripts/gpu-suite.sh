@@ -1,26 +1,30 @@
 #!/usr/bin/env bash
-# Checks the CUDA path on a machine with an NVIDIA card, a PyTorch of the same minor version and no Go. One part a call, each under
-# nine minutes; one JSON object on standard output, everything else on standard error.
+# Checks the CUDA path on a machine with an NVIDIA GPU, a PyTorch of the same minor version and no Go. Each call runs
+# one part and takes less than nine minutes; one JSON object goes to standard output, everything else to standard error.
 #
-#   scripts/gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2] [--batch N] [--accum N]
+#   scripts/gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu]
+#                        [--shape NAME] [--stage 1|2] [--batch N] [--accum N]
 #
 # PART:
-#   doctor   what was found, and how far our kernels lie from libtorch's operations on this card
+#   doctor   what was found, and the largest differences of our kernels from libtorch's operations on this GPU
 #   parity   the recorded curves, fp32 and bf16
-#   flat     a recorded curve in micro-batches of 1, 2 and of a token budget, and with nothing, norms and whole layers computed again
+#   flat     a recorded curve in micro-batches of 1, 2 and of a token budget, and with nothing, norms or whole layers
+#            recomputed
 #   repeat   the same 20 steps 20 times, bit for bit
-#   moments  fp32 parameters beside bf16 ones with exact masters, and with moments in bf16
-#   resume   stopped and resumed, bit for bit; with --shape also a model of that shape with random weights, in the --stage
-#   bench    --shape (default 0.5b on a card, tiny on a CPU) in one --stage or both, --batch samples (default 8) in each of --accum
-#            micro-batches (default 1), ours and the peer's in turn, the peer with and without its recomputation; predicted beside
-#            measured memory
+#   moments  fp32 parameters, bf16 ones with exact masters, and fp32 ones with moments in bf16
+#   resume   stopped and resumed, bit for bit; with --shape, a model of that shape with random weights in the --stage
+#   bench    --shape (default 0.5b on a GPU, tiny on a CPU) in one --stage or both, --batch samples (default 8) in each
+#            of --accum micro-batches (default 1), ours and the peer's in turn, the peer with and without its
+#            recomputation; predicted and measured memory
 #   demo     the whole demo
-# The binary is ./llavatrain; the shared folder holds parity, peer, coco-mini and llama-tokenizer. LD_LIBRARY_PATH must name that machine's
-# torch/lib (found through python3 where it is not set). `python3 scripts/gpu_merge.py FILE...` makes one object of the parts' outputs.
+# The binary is ./llavatrain; the shared folder holds parity, peer, coco-mini and llama-tokenizer. LD_LIBRARY_PATH must
+# contain that machine's torch/lib (found through python3 if it is not set). `python3 scripts/gpu_merge.py FILE...`
+# makes one object of the parts' outputs.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-part=${1:?usage: gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] [--shape NAME] [--stage 1|2] [--batch N] [--accum N]}
+part=${1:?usage: gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] \
+[--shape NAME] [--stage 1|2] [--batch N] [--accum N]}
 shift
 binary=$root/llavatrain shared=$root/../shared device=cuda shape= stages="1 2" batch=8 accum=1
 while [ $# -gt 0 ]; do
@@ -37,7 +41,8 @@ while [ $# -gt 0 ]; do
 	shift 2
 done
 if [ -z "${LD_LIBRARY_PATH:-}" ] && command -v python3 >/dev/null; then
-	torch=$(python3 -c 'import importlib.util as u; s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s else "")' || true)
+	torch=$(python3 -c 'import importlib.util as u
+s = u.find_spec("torch"); print(s.submodule_search_locations[0] if s else "")' || true)
 	[ -z "$torch" ] || export LD_LIBRARY_PATH=$torch/lib
 fi
 work=$(mktemp -d)
@@ -47,7 +52,8 @@ began=$(date +%s)
 
 # emit NAME VALUE ... prints one JSON object; values are JSON.
 emit() {
-	local text="{\"part\": \"$part\", \"device\": \"$device\", \"card\": \"$card\", \"seconds\": $(($(date +%s) - began))"
+	local text="{\"part\": \"$part\", \"device\": \"$device\", \"card\": \"$card\""
+	text="$text, \"seconds\": $(($(date +%s) - began))"
 	while [ $# -gt 0 ]; do text="$text, \"$1\": $2"; shift 2; done
 	echo "$text}"
 }
@@ -68,12 +74,14 @@ same() { python3 "$root/scripts/curve.py" same "$1" "$2"; }
 
 case $part in
 doctor)
-	emit said "$("$binary" doctor | tee /dev/stderr | python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')"
+	emit said "$("$binary" doctor | tee /dev/stderr |
+		python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')"
 	;;
 parity)
 	results=()
 	for dtype in fp32 bf16; do
-		for row in "stage1 pretrain micro_mean" "stage1-linear pretrain micro_mean" "stage2 finetune micro_mean" "stage2-token-mean finetune token_mean"; do
+		for row in "stage1 pretrain micro_mean" "stage1-linear pretrain micro_mean" \
+			"stage2 finetune micro_mean" "stage2-token-mean finetune token_mean"; do
 			set -- $row
 			results+=("$1-$dtype" "$(curve "$1" "$2" "$3" $dtype)")
 		done
@@ -109,7 +117,7 @@ demo)
 	;;
 resume)
 	results=()
-	# cut STAGE STEP... : whole, and stopped behind each step and resumed
+	# cut STAGE STEP... runs a stage whole, and stopped after each step and resumed.
 	cut() {
 		local stage=$1
 		shift
@@ -120,7 +128,8 @@ resume)
 			rm -rf "$work/cut"
 			run --runs "$work/cut" --stop-at $k
 			run --runs "$work/cut" --resume
-			results+=("$stage${shape:+ $shape} stopped at $k" "$(same "$work/whole/curve/$stage" "$work/cut/curve/$stage")")
+			results+=("$stage${shape:+ $shape} stopped at $k"
+				"$(same "$work/whole/curve/$stage" "$work/cut/curve/$stage")")
 		done
 	}
 	if [ -z "$shape" ]; then
@@ -139,17 +148,21 @@ bench)
 	[ -n "$shape" ] || shape=$([ $device = cpu ] && echo tiny || echo 0.5b)
 	dtype=$([ $device = cpu ] && echo fp32 || echo bf16)
 	results=()
-	export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True # the peer's best, too: without it rows of new lengths cost it cudaMalloc
+	# the peer is also fastest with it: without it, rows of new lengths cost it calls of cudaMalloc
+	export PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 	rounds=$([ $device = cpu ] && echo 1 || echo 2) steps=10 warmup=6
 	case $shape in 7b | 13b) steps=5 warmup=4 ;; esac
 	for stage in $stages; do
-		common=(--shape "$shape" --stage $stage --batch $batch --accum $accum --steps $steps --warmup $warmup --device $device --dtype $dtype)
+		common=(--shape "$shape" --stage $stage --batch $batch --accum $accum --steps $steps --warmup $warmup
+			--device $device --dtype $dtype)
 		for round in $(seq $rounds); do
 			results+=("ours-$stage-$round" "$("$binary" bench "${common[@]}" --rows "$shared/peer/lengths.json")")
-			python3 -c 'import transformers' 2>/dev/null || { echo "no transformers here: ours alone" >&2; continue; }
+			python3 -c 'import transformers' 2>/dev/null ||
+				{ echo "transformers is not installed: only ours is timed" >&2; continue; }
 			for how in "" --checkpointing; do
 				[ -z "$how" ] || [ $round = 1 ] || continue
-				theirs=$(python3 "$shared/peer/hf_llava.py" "${common[@]}" --fused --grouped $how) || theirs='"failed, out of memory most likely"'
+				theirs=$(python3 "$shared/peer/hf_llava.py" "${common[@]}" --fused --grouped $how) ||
+					theirs='"failed, out of memory most likely"'
 				results+=("peer-$stage$how-$round" "$theirs")
 			done
 		done

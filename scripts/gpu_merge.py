@@ -1,4 +1,7 @@
-"""One JSON object of the outputs of gpu-suite.sh: python3 scripts/gpu_merge.py FILE..., by part; bench by shape and stage."""
+"""Merges the outputs of gpu-suite.sh into one JSON object, by part; bench by shape and stage.
+
+    python3 scripts/gpu_merge.py FILE...
+"""
 import json
 import sys
 

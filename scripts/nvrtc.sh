@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fetches NVRTC (90 MB) into the per-user cache, once, so that the tests can compile the kernels of model/torch on a machine without
-# CUDA. Nothing is fetched where LLAVATRAIN_NVRTC names it or it lies beside libtorch.
+# Fetches NVRTC (90 MB) into the per-user cache, once, so that the tests can compile the kernels of model/torch on a
+# machine without CUDA. Nothing is fetched if LLAVATRAIN_NVRTC gives its path or it is installed next to libtorch.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -16,8 +16,8 @@ echo "fetching NVRTC $version (90 MB, once) into $home" >&2
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-python3 -m pip download --quiet --no-deps --require-hashes --only-binary=:all: --python-version 3.12 --implementation cp --platform manylinux2010_x86_64 \
-	--dest "$work" --requirement "$here/nvrtc.lock" >&2
+python3 -m pip download --quiet --no-deps --require-hashes --only-binary=:all: --python-version 3.12 \
+	--implementation cp --platform manylinux2010_x86_64 --dest "$work" --requirement "$here/nvrtc.lock" >&2
 python3 - "$work" <<'PY'
 import glob, os, re, sys, zipfile
 work = sys.argv[1]

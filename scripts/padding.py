@@ -1,9 +1,10 @@
-"""Share of positions that are computed in vain when rows are padded to the longest of their micro-batch.
+"""Share of positions that are wasted on padding when rows are padded to the longest of their micro-batch.
 
     padding.py LENGTHS   a list of {"image": bool, "turns": [[question tokens, answer tokens], ...]}
 
-Micro-batches of 16: rows at random; grouped as LLaVA's trainer does it for eight devices (llava_trainer.py: pictures and text apart, blocks
-of 128 sorted by length and dealt out so that devices get equally much); and blocks of 128 cut in the sorted order. Mean of ten shuffles.
+Micro-batches of 16: rows at random; grouped as LLaVA's trainer does it for eight devices (llava_trainer.py: images and
+text separately, blocks of 128 sorted by length and dealt out so that devices get equally many tokens); and blocks of
+128 cut in sorted order. Mean of ten shuffles.
 """
 
 import json
@@ -40,7 +41,7 @@ def batches(rows, way, order):
     return out
 
 
-def in_vain(rows, way, image_tokens, shuffles=10):
+def wasted(rows, way, image_tokens, shuffles=10):
     total = 0
     for seed in range(shuffles):
         order = list(range(len(rows)))
@@ -53,4 +54,5 @@ def in_vain(rows, way, image_tokens, shuffles=10):
 with open(sys.argv[1]) as f:
     ROWS = json.load(f)
 for image_tokens in (576, 196, 16):
-    print(image_tokens, {way: f"{100 * in_vain(ROWS, way, image_tokens):.1f} %" for way in ("random", "original", "sorted")})
+    print(image_tokens, {way: f"{100 * wasted(ROWS, way, image_tokens):.1f} %"
+                         for way in ("random", "original", "sorted")})

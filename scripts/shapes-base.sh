@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the demo's base weights anew (up to an hour on two cores) and puts them where the binary embeds them from.
+# Makes the demo's base weights again (up to an hour on two cores) and puts them where the binary embeds them from.
 #   . scripts/env.sh && scripts/shapes-base.sh
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -6,7 +6,7 @@
 #   FUZZTIME  how long each target is fuzzed (2m)
 #
 # A part that fails does not keep the next ones from running. The table at the end has them all; the exit status is 1
-# if one failed. What fuzzing found lies in testdata/fuzz of the target's package, where `go test` runs it again.
+# if one failed. Inputs that fuzzing found are in testdata/fuzz of the target's package, where `go test` runs them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kills=${KILLS:-200} fuzztime=${FUZZTIME:-2m}
@@ -14,8 +14,8 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 table=() failed=0
 
-# part NAME MEASURE COMMAND... runs a part, and takes what matches MEASURE last in its output into the table. A part that
-# prints no such text, because its test is gone or renamed, has failed.
+# part NAME MEASURE COMMAND... runs a part and puts the last match of MEASURE in its output into the table. A part that
+# prints no such text, because its test was removed or renamed, has failed.
 part() {
 	local name=$1 measure=$2 began=$SECONDS verdict=ok took found
 	shift 2

@@ -1,11 +1,11 @@
-"""Loads an adapter that `llavatrain export --format adapter` wrote with PEFT, beside the language model that it was trained with, and
-compares the logits with those that llavatrain computed, with the adapter and merged.
+"""Loads an adapter that `llavatrain export --format adapter` wrote into PEFT, on the language model that it was trained
+with, and compares the logits, with the adapter and merged, with those that llavatrain computed.
 
     pip install -r scripts/reference/requirements.txt
     REFERENCE_PYTHON=python3 make reference
 
-calls it as `adapter.py BASE ADAPTER RECORD`. RECORD is a safetensors file with ids [T] of one sample and logits [T,V]. Everything is in
-fp32; logits must agree within 1e-4 before and after PEFT's own merge.
+calls it as `adapter.py BASE ADAPTER RECORD`. RECORD is a safetensors file with ids [T] of one sample and logits [T,V].
+Everything is in fp32; logits must agree within 1e-4 before and after PEFT merges the adapter.
 """
 
 import sys
@@ -31,12 +31,13 @@ wanted = sum("lora_" in name for name, _ in model.named_parameters())
 if stored != wanted:
     sys.exit(f"the file holds {stored} tensors, PEFT made {wanted} from its configuration")
 with torch.no_grad():
-    beside = model(recorded["ids"][None]).logits[0]
+    adapted = model(recorded["ids"][None]).logits[0]
     merged = model.merge_and_unload()(recorded["ids"][None]).logits[0]
-for name, logits in ("beside the weights", beside), ("merged", merged):
+for name, logits in ("with the adapter", adapted), ("merged", merged):
     difference = (logits - recorded["logits"]).abs().max().item()
-    print(f"{name}: largest difference of the logits {difference:.3g}, of logits up to {recorded['logits'].abs().max():.3g}")
+    largest = recorded["logits"].abs().max()
+    print(f"{name}: largest difference of the logits {difference:.3g}, of logits up to {largest:.3g}")
     if not difference <= TOLERANCE:
         sys.exit(f"{name}: logits differ by {difference}")
-if not (alone - beside).abs().max() > 100 * TOLERANCE:
+if not (alone - adapted).abs().max() > 100 * TOLERANCE:
     sys.exit("the adapter changes nothing: this compares the base with itself")

@@ -1,12 +1,13 @@
-"""Loads a folder that `llavatrain export --format hf` wrote with transformers' LlavaForConditionalGeneration and compares it with
-what llavatrain computed.
+"""Loads a folder that `llavatrain export --format hf` wrote into transformers' LlavaForConditionalGeneration and
+compares its outputs with those of llavatrain.
 
     pip install -r scripts/reference/requirements.txt
     REFERENCE_PYTHON=python3 make reference
 
-calls it as `exported.py FOLDER RECORD [FOLDER RECORD...]`. RECORD is a safetensors file with, for each question k, k.input_ids [L]
-(image tokens expanded), k.levels [3,S,S] of the prepared picture and k.pixels [3,S,S], the same normalised, k.logits [V] at the last
-position and k.tokens [n] of the greedy answer; its metadata hold k.question. The folder is in fp32; logits must agree within 1e-4.
+calls it as `exported.py FOLDER RECORD [FOLDER RECORD...]`. RECORD is a safetensors file with, for each question k,
+k.input_ids [L] (image tokens expanded), k.levels [3,S,S] of the prepared image and k.pixels [3,S,S], the same
+normalised, k.logits [V] at the last position and k.tokens [n] of the greedy answer; its metadata hold k.question. The
+folder is in fp32; logits must agree within 1e-4.
 """
 
 import sys
@@ -24,7 +25,8 @@ TOLERANCE = 1e-4
 
 
 def compare(folder, record):
-    model, loading = LlavaForConditionalGeneration.from_pretrained(folder, output_loading_info=True, attn_implementation="eager")
+    model, loading = LlavaForConditionalGeneration.from_pretrained(
+        folder, output_loading_info=True, attn_implementation="eager")
     model.eval()
     problems = [f"loading: {kind}: {sorted(keys)}" for kind, keys in loading.items() if keys]
     processor = AutoProcessor.from_pretrained(folder)
@@ -39,7 +41,8 @@ def compare(folder, record):
         wrong += prepare(processor, question, texts[f"{k}.question"])
         problems += [f"question {k}: {problem}" for problem in wrong]
     name = f"{model.config.text_config.model_type} with {model.config.vision_config.model_type}"
-    print(f"{name}: largest difference of the logits {worst:.3g}, of logits up to {values['0.logits'].abs().max():.3g}")
+    largest = values["0.logits"].abs().max()
+    print(f"{name}: largest difference of the logits {worst:.3g}, of logits up to {largest:.3g}")
     return [f"{name}: {problem}" for problem in problems]
 
 
@@ -60,15 +63,17 @@ def ask(model, question):
 
 
 def prepare(processor, question, text):
-    """The chat template and the tokenizer make the ids that llavatrain makes; the processor expands the mark and normalises alike."""
+    """Checks that the chat template, the tokenizer and the processor make the ids and pixels that llavatrain makes."""
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
-    picture = question["levels"].permute(1, 2, 0).numpy()
-    made = processor(images=picture, text=processor.apply_chat_template(chat, add_generation_prompt=True), return_tensors="pt")
+    image = question["levels"].permute(1, 2, 0).numpy()
+    made = processor(images=image, text=processor.apply_chat_template(chat, add_generation_prompt=True),
+                     return_tensors="pt")
     theirs, ours, problems = made["input_ids"][0].tolist(), question["input_ids"].tolist(), []
     if theirs != ours:
         problems.append(f"the processor makes the ids {theirs}, llavatrain {ours}")
-    if made["pixel_values"].shape[1:] != question["pixels"].shape or not torch.allclose(made["pixel_values"][0], question["pixels"], atol=1e-5):
-        problems.append("the processor makes other pixels")
+    pixels = made["pixel_values"]
+    if pixels.shape[1:] != question["pixels"].shape or not torch.allclose(pixels[0], question["pixels"], atol=1e-5):
+        problems.append("the processor makes different pixels")
     return problems
 
 

@@ -1,8 +1,9 @@
-"""Times the usual way from a JPEG to a tower's pixels, for scripts/loader.sh.
+"""Times the usual path from a JPEG to a vision tower's pixels, for scripts/loader.sh.
 
-    loader.py make SOURCE FOLDER   writes the 640x480 photos of SOURCE as JPEG of quality 90 with colour at half size (4:2:0)
-    loader.py time FOLDER          prints images/s of Pillow and transformers' CLIP image processor on one thread: decode, pad to a
-                                   square with the mean colour, resize to 336, normalise (LLaVA's image_aspect_ratio pad)
+    loader.py make SOURCE FOLDER   writes the 640x480 photos of SOURCE as JPEG of quality 90 with 4:2:0 chroma
+    loader.py time FOLDER          prints images/s of Pillow and transformers' CLIP image processor on one thread:
+                                   decode, pad to a square with the mean colour, resize to 336, normalise (LLaVA's
+                                   image_aspect_ratio pad)
 """
 
 import pathlib
