@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// check applies the rules on values to a decoded recipe. A rule judges only what the file or --set gave, and gave in
-// the right form: defaults are right, and a value that could not be decoded has been reported.
+// check applies the rules on values to a decoded recipe. A rule checks only values that the file or --set gave and that
+// could be decoded: defaults are valid, and a value that could not be decoded has been reported.
 func (d *decoder) check(r *Recipe) {
 	if d.sound("name") && !folderName(r.Name) {
-		d.fail("name", d.near("name"), "names the folder of the run: no slashes, not %s", quoted(r.Name))
+		d.fail("name", d.near("name"), "must be a folder name without slashes, not %s", quoted(r.Name))
 	}
 	d.oneOf("device", r.Device, "auto", "cpu", "cuda")
 	d.oneOf("dtype", r.Dtype, "auto", "fp32", "bf16")
@@ -23,7 +23,7 @@ func (d *decoder) check(r *Recipe) {
 		d.checkStage(s.name, s.stage)
 	}
 	if d.sound("") && d.sound(StagePretrain) && d.sound(StageFinetune) && len(r.sections()) == 0 {
-		d.fail("", d.near(""), "has nothing to train; it needs a section pretrain, finetune or both")
+		d.fail("", d.near(""), "nothing to train; add a section pretrain, finetune or both")
 	}
 }
 
@@ -35,7 +35,7 @@ func (d *decoder) checkModel(m *Model) {
 	d.rule("model.language.max_length", m.Language.MaxLength >= 1, "must be at least 1")
 }
 
-// start checks that a pretrained part has exactly one of the two keys that say where it starts.
+// start checks that a pretrained part has exactly one of weights and config.
 func (d *decoder) start(part string) {
 	weights, config := part+".weights", part+".config"
 	if !d.sound(weights) || !d.sound(config) || d.exclusive(weights, config) {
@@ -59,7 +59,7 @@ func (d *decoder) checkStage(name string, s *Stage) {
 	warmup := s.Schedule.Warmup
 	d.rule(at+"schedule.warmup", warmup >= 0, "must be 0 or more")
 	d.rule(at+"schedule.warmup", warmup < 1 || isWhole(warmup),
-		"must be a share of the steps below 1, or a whole number of steps")
+		"must be a fraction of the steps below 1, or a whole number of steps")
 	d.checkOptimizer(at+"optimizer", &s.Optimizer)
 	d.oneOf(at+"loss", s.Loss, "token_mean", "micro_mean")
 	d.rule(at+"save.every", s.Save.Every >= 1, "must be at least 1")
@@ -101,8 +101,7 @@ func (d *decoder) checkParts(path string, train map[string]Part) {
 	}
 }
 
-// checkLoRA checks a part's adapters. Its own weights are frozen: there is nothing left for only and except to choose
-// from.
+// checkLoRA checks a part's adapters. The part's weights are frozen, so only and except have nothing to choose from.
 func (d *decoder) checkLoRA(part string, l *LoRA) {
 	d.exclusive(part+".lora", part+".only")
 	d.exclusive(part+".lora", part+".except")
@@ -122,7 +121,7 @@ func (d *decoder) checkBatch(path string, b *Batch) {
 	}
 }
 
-// checkLength checks how long a stage runs. A number of steps displaces the default of one epoch.
+// checkLength checks how long a stage runs. A number of steps replaces the default of one epoch.
 func (d *decoder) checkLength(at string, s *Stage) {
 	d.rule(at+"epochs", s.Epochs > 0, "must be more than 0")
 	d.rule(at+"steps", s.Steps >= 1, "must be at least 1")
@@ -158,7 +157,7 @@ func (d *decoder) sound(path string) bool {
 	return false
 }
 
-// near is where the key stands, or the innermost section around it that was given.
+// near is the location of the key, or of the innermost section around it that was given.
 func (d *decoder) near(path string) location {
 	for !d.given(path) {
 		path = parent(path)
@@ -170,7 +169,7 @@ func parent(path string) string {
 	return path[:max(0, strings.LastIndexByte(path, '.'))]
 }
 
-// rule reports a value that was given and does not hold.
+// rule reports a value that was given and breaks a rule.
 func (d *decoder) rule(path string, holds bool, format string, args ...any) {
 	if !holds && d.given(path) && d.sound(path) {
 		d.fail(path, d.where[path], format, args...)
@@ -197,7 +196,7 @@ func (d *decoder) pattern(path, expression string) {
 // exclusive reports two keys that were both given.
 func (d *decoder) exclusive(a, b string) bool {
 	both := d.given(a) && d.given(b)
-	d.rule(b, !both, "excludes %s; give one of the two", a)
+	d.rule(b, !both, "cannot be combined with %s; give one of the two", a)
 	return both
 }
 

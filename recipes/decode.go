@@ -15,7 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// location is where a key was written: a line of the file, or a --set.
+// location is where a key was given: a line of the file, or a --set.
 type location struct {
 	source string // as Problem.Source
 	line   int
@@ -29,12 +29,12 @@ func (at location) on(line int) location {
 	return at
 }
 
-// decoder turns YAML nodes into structs. yaml.v3's own decoder is not used: it stops at the first kind of mistake,
-// reads 1.5 into an int as 1, ignores a second document and forgets where values stood.
+// decoder turns YAML nodes into structs. yaml.v3's decoder is not used: it stops at the first kind of mistake, reads
+// 1.5 into an int as 1, ignores a second document and forgets the locations of values.
 type decoder struct {
 	sets     map[*yaml.Node]location // nodes that come from --set
 	where    map[string]location     // each known key that was given, by path
-	broken   map[string]bool         // paths that have a problem, whose values mean nothing
+	broken   map[string]bool         // paths that have a problem, so that their values mean nothing
 	problems Problems
 }
 
@@ -46,25 +46,25 @@ func newDecoder(source string) *decoder {
 	}
 }
 
-// report notes a problem.
+// report records a problem.
 func (d *decoder) report(path string, at location, format string, args ...any) {
 	d.problems = append(d.problems, Problem{at.source, at.line, path, fmt.Sprintf(format, args...)})
 }
 
-// fail reports a problem with the value at path, and keeps the rules from judging it again: see sound.
+// fail reports a problem with the value at path and keeps the rules from checking it again: see sound.
 func (d *decoder) fail(path string, at location, format string, args ...any) {
 	d.broken[path] = true
 	d.report(path, at, format, args...)
 }
 
-// The form of yaml.v3's messages, and those that blame the line before the one where the broken list or section starts.
+// The form of yaml.v3's messages, and those that give the line before the one where the broken list or section starts.
 var (
 	syntaxError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 	lineBefore  = regexp.MustCompile(
 		`^did not find expected (node content|key|'-' indicator|',' or '[]}]'|<document start>)$`)
 )
 
-// parse reads the one document that text must be. It returns nil after a problem that leaves nothing to decode.
+// parse reads text, which must be a single document. It returns nil after a problem that leaves nothing to decode.
 func (d *decoder) parse(text []byte, at location) *yaml.Node {
 	if len(text) > maxBytes {
 		d.report("", at, "larger than 1 MB; is this a recipe?")
@@ -82,7 +82,7 @@ func (d *decoder) parse(text []byte, at location) *yaml.Node {
 	}
 	switch err := documents.Decode(&second); {
 	case err == nil:
-		d.report("", at.on(second.Line), "a second document; a recipe is one, without \"---\" inside")
+		d.report("", at.on(second.Line), "a second document; a recipe is a single one, without \"---\"")
 	case !errors.Is(err, io.EOF):
 		d.syntax(err, at)
 	}
@@ -93,13 +93,13 @@ func (d *decoder) syntax(err error, at location) {
 	m := syntaxError.FindStringSubmatch(err.Error())
 	line, _ := strconv.Atoi(m[1])
 	if line > 0 && lineBefore.MatchString(m[2]) {
-		d.report("", at.on(line+1), "not valid YAML, in what starts here: %s", m[2])
+		d.report("", at.on(line+1), "not valid YAML, in the block that starts here: %s", m[2])
 		return
 	}
 	d.report("", at.on(line), "not valid YAML: %s", m[2])
 }
 
-// deeper finds a node more than depth levels below n.
+// deeper returns a node more than depth levels below n, or nil.
 func deeper(n *yaml.Node, depth int) *yaml.Node {
 	if depth < 0 {
 		return n
@@ -112,7 +112,7 @@ func deeper(n *yaml.Node, depth int) *yaml.Node {
 	return nil
 }
 
-// value decodes n, which stands at path, into v.
+// value decodes n, the value at path, into v.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, at location) {
 	d.where[path] = at
 	switch {
@@ -160,14 +160,14 @@ func (d *decoder) section(n *yaml.Node, v reflect.Value, path string, at locatio
 	})
 }
 
-// partNames are the keys of Stage.Train, as they are listed to the user.
+// partNames are the keys of Stage.Train, in the order in which messages list them.
 var partNames = []string{PartLanguage, PartProjector, PartVision}
 
 // parts decodes Stage.Train.
 func (d *decoder) parts(n *yaml.Node, v reflect.Value, path string, at location) {
 	v.Set(reflect.MakeMap(v.Type()))
 	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
-		d.fail(path, at, "must name at least one of %s", strings.Join(partNames, ", "))
+		d.fail(path, at, "must have at least one of %s", strings.Join(partNames, ", "))
 	}
 	d.mapping(n, partNames, path, at, func(key string, n *yaml.Node, path string, at location) {
 		part := reflect.New(v.Type().Elem()).Elem()
@@ -179,7 +179,7 @@ func (d *decoder) parts(n *yaml.Node, v reflect.Value, path string, at location)
 // entry takes the value n of a key; path is that of the value.
 type entry func(key string, n *yaml.Node, path string, at location)
 
-// mapping calls do for each known key of n, the first time that it appears, and reports the others.
+// mapping calls do for the first occurrence of each known key of n, and reports all other keys.
 func (d *decoder) mapping(n *yaml.Node, known []string, path string, at location, do entry) {
 	if n.Kind != yaml.MappingNode {
 		d.fail(path, at, "expected a section with keys, found %s", kind(n))
@@ -213,7 +213,7 @@ func (d *decoder) mapping(n *yaml.Node, known []string, path string, at location
 	}
 }
 
-// unknown reports a key. The key that was probably meant is not reported as missing as well.
+// unknown reports an unknown key. The key that was probably meant is not reported as missing as well.
 func (d *decoder) unknown(key string, known []string, path string, at location) {
 	meant := ""
 	if len(key) < 100 {
@@ -227,7 +227,7 @@ func (d *decoder) unknown(key string, known []string, path string, at location) 
 	d.broken[strings.TrimSuffix(path, key)+meant] = true
 }
 
-// list decodes a sequence into a slice, or into an array of just its length.
+// list decodes a sequence into a slice, or into an array of the same length.
 func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, at location) {
 	switch {
 	case n.Kind != yaml.SequenceNode:
@@ -248,7 +248,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string, at location) 
 	}
 }
 
-// plainKey is a key that can be printed as it is.
+// plainKey matches keys that can be printed without quotes.
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,60}$`)
 
 // join is the dotted path of a key below path.

@@ -10,7 +10,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Whatever is wrong with a recipe is the user's, unless the disk fails.
+// Whatever is wrong with a recipe is an error of input, unless the disk fails.
 func TestFaults(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "bad.yaml")

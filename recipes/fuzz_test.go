@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzLoad: no file and no --set makes Load panic; what it refuses has a reason, and what it takes it can write and
-// read again.
+// FuzzLoad: no file and no --set makes Load panic; a refused recipe has a reason, and an accepted one can be written
+// and read again.
 func FuzzLoad(f *testing.F) {
 	for _, name := range Names() {
 		text, err := Shipped(name)
@@ -45,7 +45,7 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// TestLoadSizeLimit: a file over the limit is not read to its end.
+// TestLoadSizeLimit: a file over the limit is not read to the end.
 func TestLoadSizeLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "huge.yaml")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

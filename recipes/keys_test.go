@@ -31,7 +31,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// keys lists the dotted paths of all values below a type. 0 stands for each entry of a list.
+// keys lists the dotted paths of all values below a type. 0 stands for every entry of a list.
 func keys(typ reflect.Type, path string) []string {
 	var all []string
 	switch typ.Kind() {

@@ -10,22 +10,22 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// A recipe may come from anywhere; real ones have a few kilobytes, and their deepest key has six levels.
+// A recipe may come from anywhere; real ones have a few kilobytes, and their deepest key is at level six.
 const (
 	maxBytes = 1 << 20
 	maxDepth = 16
 )
 
 // Load reads a recipe and applies set, the values of --set: "pretrain.batch.global=64", the full dotted path, where a
-// number picks an entry of a list ("pretrain.data.0.path=train.json"). A value set this way replaces the file's. Of two
+// number is the index in a list ("pretrain.data.0.path=train.json"). A value set this way replaces the file's. Of two
 // keys that exclude each other (weights and config, epochs and steps, micro and tokens) it also replaces the other one.
 //
-// Paths in the recipe start from its folder, and a leading ~ has no meaning. The weights of the tower and of the
-// language model are an absolute path afterwards or, when they look like owner/name and no such file lies in the
-// folder, a Hugging Face id for the caller to look up; ./owner/name is never an id.
+// Paths in the recipe are relative to its folder, and a leading ~ has no meaning. Afterwards, the weights of the tower
+// and of the language model are an absolute path or, if they look like owner/name and the folder has no such file, a
+// Hugging Face id for the caller to look up; ./owner/name is never an id.
 //
-// The error is Problems when the recipe is wrong, and wraps the system's when the file cannot be read. Either is the
-// user's, unless the disk fails.
+// The error is Problems if the recipe is wrong, and wraps the system's error if the file cannot be read. Both are
+// errors of input, unless the disk failed.
 func Load(path string, set []string) (r *Recipe, err error) {
 	defer failure.MarkInput(&err)
 	text, err := read(path)
@@ -44,7 +44,7 @@ func read(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxBytes+1))
 }
 
-// load is Load with the file's text at hand.
+// load is Load, given the file's text.
 func load(path string, text []byte, set []string) (*Recipe, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {

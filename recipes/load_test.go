@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// minimal gives the required keys and nothing else. Line 9 ends it.
+// minimal has the required keys and nothing else. It ends at line 9.
 const minimal = `model:
   vision: {weights: tower}
   language: {weights: lmsys/vicuna-7b-v1.5}
@@ -42,7 +42,7 @@ func mustLoad(t testing.TB, path string, set ...string) *Recipe {
 	return r
 }
 
-// TestDefaults holds what a recipe means where it is silent.
+// TestDefaults fixes the value of every key that a recipe does not give.
 func TestDefaults(t *testing.T) {
 	path := write(t, minimal)
 	dir := filepath.Dir(path)
@@ -69,7 +69,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestEveryKey sets each key to something else than its default.
+// TestEveryKey sets each key to a value that is not its default.
 func TestEveryKey(t *testing.T) {
 	path := write(t, `
 name: yes                               # text, whatever YAML 1.1 says
@@ -151,7 +151,7 @@ func TestStage(t *testing.T) {
 // TestWeights: a local folder wins over a hub id, and ./ forces a path.
 func TestWeights(t *testing.T) {
 	for _, c := range []struct {
-		weights, want string // want below the recipe's folder, or an id
+		weights, want string // want is relative to the recipe's folder, or an id
 		folder        string // exists
 	}{
 		{"openai/clip-vit-large-patch14-336", "openai/clip-vit-large-patch14-336", ""},

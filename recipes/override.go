@@ -16,7 +16,7 @@ var rivals = map[string]string{
 }
 
 // override puts the value of one --set, KEY=VALUE, into the tree, where the decoder treats it like the file's own.
-// Sections that the file lacks are made; whether the keys exist is the decoder's to judge.
+// Missing sections are added; the decoder checks whether the keys exist.
 func (d *decoder) override(root *yaml.Node, assignment string) {
 	key, value, ok := strings.Cut(assignment, "=")
 	at := location{source: "--set " + key, set: true}
@@ -47,8 +47,8 @@ func (d *decoder) override(root *yaml.Node, assignment string) {
 	}
 }
 
-// slot is the place of a key's value in a section, added when it is not there, or of an entry of a list. It is nil
-// after a problem.
+// slot points to a key's value in a section, which is added if missing, or to an entry of a list. It is nil after a
+// problem.
 func (d *decoder) slot(n *yaml.Node, name, path string, at location) **yaml.Node {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -61,7 +61,7 @@ func (d *decoder) slot(n *yaml.Node, name, path string, at location) **yaml.Node
 		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(n.Content) {
 			return &n.Content[i]
 		}
-		d.fail(path, at, "has %d entries, numbered from 0; %s is none of them", len(n.Content), quoted(name))
+		d.fail(path, at, "has %d entries, numbered from 0; there is no entry %s", len(n.Content), quoted(name))
 	default:
 		d.fail(path, at, "holds %s, which has no keys", kind(n))
 	}
@@ -82,7 +82,7 @@ func (d *decoder) dropRival(section *yaml.Node, name string) {
 	}
 }
 
-// find is the index of a key in a mapping's content, -1 when it is not there.
+// find returns the index of a key in a mapping's content, -1 if it is missing.
 func find(section *yaml.Node, name string) int {
 	for i := 0; i < len(section.Content); i += 2 {
 		if section.Content[i].Value == name && section.Content[i].Kind == yaml.ScalarNode {

@@ -7,5 +7,5 @@ const (
 	PartLanguage  = "language"
 )
 
-// Parts are all parts of a model, in the order of the data's path through them.
+// Parts are all parts of a model, in the order in which data passes through them.
 var Parts = []string{PartVision, PartProjector, PartLanguage}

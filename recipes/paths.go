@@ -7,14 +7,14 @@ import (
 	"strconv"
 )
 
-// namedPath is a key that names a file or folder, and its value.
+// namedPath is a key whose value is a file or folder, and that value.
 type namedPath struct {
 	key   string
 	value *string
 	hub   bool // may be a Hugging Face id instead
 }
 
-// paths lists every key that names a file or folder.
+// paths lists every key whose value is a file or folder.
 func (r *Recipe) paths() []namedPath {
 	m := &r.Model
 	paths := []namedPath{
@@ -45,10 +45,10 @@ func dataPaths(at string, sets []Data) (paths []namedPath) {
 	return paths
 }
 
-// hubID is the form of a model's name on the Hugging Face hub: owner/name.
+// hubID matches a model id of the Hugging Face hub: owner/name.
 var hubID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// absolute makes the recipe's paths absolute, from the folder that its file lies in, except for hub ids: see Load.
+// absolute makes the recipe's paths absolute, relative to the folder of its file, except for hub ids: see Load.
 func (r *Recipe) absolute(folder string) {
 	for _, p := range r.paths() {
 		if *p.value == "" {

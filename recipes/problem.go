@@ -13,15 +13,15 @@ import (
 // Problem is one thing that is wrong with a recipe.
 type Problem struct {
 	Source  string // the file as given to Load, or "--set KEY"
-	Line    int    // in the file, from 1; 0 when no line is to blame
+	Line    int    // in the file, from 1; 0 if the problem has no line
 	Path    string // dotted key as the user wrote it, "" for the whole file
 	Message string
 }
 
-// Problems is everything that is wrong with a recipe, in the order of lines, --set last.
+// Problems is everything that is wrong with a recipe, ordered by line, --set last.
 type Problems []Problem
 
-// maxShown bounds the lines that Error prints.
+// maxShown is the number of problems that Error prints at most.
 const maxShown = 50
 
 // Error has a line for each problem: "recipe.yaml:12: pretrain.batch.globl: unknown key; did you mean "global"?".
@@ -64,7 +64,7 @@ func (p Problem) rank() int {
 	return 0
 }
 
-// nearest is the candidate that is few edits away from word, "" when none is.
+// nearest is the candidate with the fewest edits from word, "" if none is close.
 func nearest(word string, candidates []string) string {
 	best, least := "", (len(word)+2)/3+1
 	for _, c := range candidates {
@@ -100,7 +100,7 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// quoted is untrusted text for a message: in quotes, escaped, and short.
+// quoted prepares untrusted text for a message: quoted, escaped and shortened.
 func quoted(text string) string {
 	const longest = 60
 	if utf8.RuneCountInString(text) > longest {
@@ -109,7 +109,7 @@ func quoted(text string) string {
 	return strconv.Quote(text)
 }
 
-// oneLine reports whether text can stand in a recipe: UTF-8 without control characters.
+// oneLine reports whether text is valid in a recipe: UTF-8 without control characters.
 func oneLine(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }

@@ -33,9 +33,9 @@ func TestProblems(t *testing.T) {
 		{"entry of a list", "{path: train.json}", "{pth: train.json}",
 			`5: pretrain.data.0.pth: unknown key; did you mean "path"?`},
 		{"no stage", minimal[strings.Index(minimal, "pretrain:"):], "",
-			"has nothing to train; it needs a section pretrain, finetune or both"},
+			"nothing to train; add a section pretrain, finetune or both"},
 
-		// YAML that recipes do without.
+		// YAML features that recipes do not support.
 		{"anchor", "{weights: tower}", "&v {weights: tower}",
 			"2: model.vision: anchors (\"&v\") are not supported; write the value without"},
 		{"alias", "template: plain", "template: &t plain\n  image: *t",
@@ -47,14 +47,15 @@ func TestProblems(t *testing.T) {
 			`9: pretrain.batch.global: tags ("!!int") are not supported; write the value without`},
 		{"hostile tag", "64", "!<%1b%5b2J> 64",
 			`9: pretrain.batch.global: tags ("\x1b[2J") are not supported; write the value without`},
-		{"second document", "", "---\nname: b", "10: a second document; a recipe is one, without \"---\" inside"},
-		{"garbage behind the document", "", "]", "10: not valid YAML, in what starts here: did not find expected key"},
+		{"second document", "", "---\nname: b", "10: a second document; a recipe is a single one, without \"---\""},
+		{"garbage after the document", "", "]",
+			"10: not valid YAML, in the block that starts here: did not find expected key"},
 		{"empty", minimal, "", "is empty"},
 		{"comments only", minimal, "# nothing\n", "is empty"},
 		{"null", minimal, "~", "expected a section with keys, found nothing"},
 		{"not a mapping", minimal, "\n- a", "expected a section with keys, found a list"},
 		{"syntax", "template: plain", "template: [",
-			"6: not valid YAML, in what starts here: did not find expected ',' or ']'"},
+			"6: not valid YAML, in the block that starts here: did not find expected ',' or ']'"},
 		{"not UTF-8", "plain", "\xff", "not valid YAML: invalid leading UTF-8 octet"},
 		{"deep", "plain", strings.Repeat("[", 20) + strings.Repeat("]", 20), "6: nested deeper than 16 levels"},
 		{"very deep", minimal, strings.Repeat("[", 100_000), "not valid YAML: exceeded max depth of 10000"},
@@ -101,8 +102,8 @@ func TestProblems(t *testing.T) {
 				"model.language: required: weights (a folder or a Hugging Face id) or config (a file)"},
 
 		// Ranges and choices.
-		{"name", "", "name: a/b", `10: name: names the folder of the run: no slashes, not "a/b"`},
-		{"dots for a name", "", "name: ..", `10: name: names the folder of the run: no slashes, not ".."`},
+		{"name", "", "name: a/b", `10: name: must be a folder name without slashes, not "a/b"`},
+		{"dots for a name", "", "name: ..", `10: name: must be a folder name without slashes, not ".."`},
 		{"device", "", "device: gpu", `10: device: must be one of auto, cpu, cuda, not "gpu"`},
 		{"dtype", "", "dtype: fp16", `10: dtype: must be one of auto, fp32, bf16, not "fp16"`},
 		{"threads", "", "threads: -1", "10: threads: must be 0 (automatic) or more"},
@@ -116,11 +117,11 @@ func TestProblems(t *testing.T) {
 		{"no data", "[{path: train.json}]", "[]", "5: pretrain.data: must list at least one data set"},
 		{"no data", "{path: train.json}", "{weight: 2}", "5: pretrain.data.0.path: required key is missing"},
 		{"files and shards", "{path: train.json}", "{path: train.json, shards: s}",
-			"5: pretrain.data.0.shards: excludes pretrain.data.0.path; give one of the two"},
+			"5: pretrain.data.0.shards: cannot be combined with pretrain.data.0.path; give one of the two"},
 		{"weight", "{path: train.json}", "{path: train.json, weight: 0}",
 			"5: pretrain.data.0.weight: must be more than 0"},
 		{"nothing trains", "train:\n    projector: {lr: 1e-3}", "train: {}",
-			"7: pretrain.train: must name at least one of language, projector, vision"},
+			"7: pretrain.train: must have at least one of language, projector, vision"},
 		{"rate", "1e-3", "0",
 			"8: pretrain.train.projector.lr: must be more than 0; to freeze a part, leave it out of train"},
 		{"pattern", "{lr: 1e-3}", `{lr: 1, only: "(", except: "["}`,
@@ -138,8 +139,10 @@ func TestProblems(t *testing.T) {
 				"8: pretrain.train.projector.lora.targets: not a regular expression: error parsing regexp: missing " +
 				"closing ): `(`"},
 		{"adapter and a choice", "{lr: 1e-3}", "{lr: 1, lora: {r: 1, alpha: 1}, only: a, except: b}",
-			"8: pretrain.train.projector.only: excludes pretrain.train.projector.lora; give one of the two\n" +
-				"8: pretrain.train.projector.except: excludes pretrain.train.projector.lora; give one of the two"},
+			"8: pretrain.train.projector.only: cannot be combined with pretrain.train.projector.lora; give one of " +
+				"the two\n" +
+				"8: pretrain.train.projector.except: cannot be combined with pretrain.train.projector.lora; give one " +
+				"of the two"},
 		{"misspelt adapter", "{lr: 1e-3}", "{lr: 1, lora: {r: 1, alpha: 1, rank: 1}}",
 			`8: pretrain.train.projector.lora.rank: unknown key; known here: alpha, dropout, r, targets`},
 		{"global", "64", "0", "9: pretrain.batch.global: must be at least 1"},
@@ -154,7 +157,7 @@ func TestProblems(t *testing.T) {
 			`10: pretrain.schedule.type: must be one of cosine, linear, constant, not "step"`},
 		{"warmup", "", "  schedule: {warmup: -0.1}", "10: pretrain.schedule.warmup: must be 0 or more"},
 		{"broken warmup", "", "  schedule: {warmup: 1.5}",
-			"10: pretrain.schedule.warmup: must be a share of the steps below 1, or a whole number of steps"},
+			"10: pretrain.schedule.warmup: must be a fraction of the steps below 1, or a whole number of steps"},
 		{"betas", "", "  optimizer: {betas: [-0.1, 1]}",
 			"10: pretrain.optimizer.betas.0: must be from 0 to below 1\n" +
 				"10: pretrain.optimizer.betas.1: must be from 0 to below 1"},
@@ -178,11 +181,11 @@ func TestProblems(t *testing.T) {
 
 		// Keys that exclude each other.
 		{"weights and config", "{weights: tower}", "{weights: tower, config: c.json}",
-			"2: model.vision.config: excludes model.vision.weights; give one of the two"},
+			"2: model.vision.config: cannot be combined with model.vision.weights; give one of the two"},
 		{"epochs and steps", "", "  epochs: 1\n  steps: 2",
-			"11: pretrain.steps: excludes pretrain.epochs; give one of the two"},
+			"11: pretrain.steps: cannot be combined with pretrain.epochs; give one of the two"},
 		{"micro and tokens", "global: 64", "global: 64, tokens: 8, micro: auto",
-			"9: pretrain.batch.tokens: excludes pretrain.batch.micro; give one of the two"},
+			"9: pretrain.batch.tokens: cannot be combined with pretrain.batch.micro; give one of the two"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text := minimal + c.new
@@ -205,7 +208,7 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestAllAtOnce: problems of every kind come together, in the order of the lines, those of --set last.
+// TestAllAtOnce: problems of every kind are reported together, ordered by line, those of --set last.
 func TestAllAtOnce(t *testing.T) {
 	_, err := load("dir/recipe.yaml", []byte(`devise: cuda
 dtype: fp8
@@ -219,7 +222,7 @@ pretrain:
 	want := `dir/recipe.yaml:1: devise: unknown key; did you mean "device"?
 dir/recipe.yaml:2: dtype: must be one of auto, fp32, bf16, not "fp8"
 dir/recipe.yaml:3: model.language: required: weights (a folder or a Hugging Face id) or config (a file)
-dir/recipe.yaml:4: model.vision.config: excludes model.vision.weights; give one of the two
+dir/recipe.yaml:4: model.vision.config: cannot be combined with model.vision.weights; give one of the two
 dir/recipe.yaml:5: pretrain.template: required key is missing
 dir/recipe.yaml:6: pretrain.data.1.path: required key is missing
 dir/recipe.yaml:7: pretrain.train.projector.lr: must be more than 0; to freeze a part, leave it out of train

@@ -9,73 +9,73 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Recipe is a run as its file describes it, with defaults filled in and paths absolute.
+// Recipe describes a run: the contents of the recipe file with defaults filled in and paths absolute.
 type Recipe struct {
-	Name     string `yaml:"name"`    // folder of the run below Runs; default: the file's name without its ending
+	Name     string `yaml:"name"`    // folder of the run in Runs; default: the file's name without its extension
 	Runs     string `yaml:"runs"`    // parent of run folders
 	Device   string `yaml:"device"`  // auto | cpu | cuda
 	Dtype    string `yaml:"dtype"`   // auto (bf16 on cuda, fp32 on cpu) | fp32 | bf16
-	Threads  int    `yaml:"threads"` // 0 = one a core
-	Workers  int    `yaml:"workers"` // data workers, 0 = cores
+	Threads  int    `yaml:"threads"` // 0 = one per core
+	Workers  int    `yaml:"workers"` // data workers, 0 = one per core
 	Seed     uint64 `yaml:"seed"`
 	Model    Model  `yaml:"model"`
-	Pretrain *Stage `yaml:"pretrain,omitempty"` // nil when the recipe has no such section
+	Pretrain *Stage `yaml:"pretrain,omitempty"` // nil if the recipe has no such section
 	Finetune *Stage `yaml:"finetune,omitempty"`
 
-	Path string `yaml:"-"` // the file it came from, absolute
+	Path string `yaml:"-"` // the recipe file, absolute
 }
 
-// Model says where the three parts of a LLaVA model start.
+// Model says which weights the three parts of a LLaVA model start from.
 type Model struct {
 	Vision    Vision    `yaml:"vision"`
 	Projector Projector `yaml:"projector"`
 	Language  Language  `yaml:"language"`
 }
 
-// Vision is the image tower. Exactly one of Weights and Config is set.
+// Vision is the vision tower. Exactly one of Weights and Config is set.
 type Vision struct {
 	Weights       string `yaml:"weights,omitempty"` // absolute folder, or a Hugging Face id (owner/name)
-	Config        string `yaml:"config,omitempty"`  // file: that architecture, random from the seed
-	SelectLayer   int    `yaml:"select_layer"`      // index into the tower's hidden states, negative from the end
+	Config        string `yaml:"config,omitempty"`  // file: that architecture, weights random from the seed
+	SelectLayer   int    `yaml:"select_layer"`      // index of the hidden state; negative counts from the end
 	SelectFeature string `yaml:"select_feature"`    // patch | cls_patch
 }
 
-// Projector maps image features to the language model's width. Its types are the model package's to know.
+// Projector maps image features to the language model's width. The model package knows its types.
 type Projector struct {
 	Type    string `yaml:"type"`
-	Weights string `yaml:"weights,omitempty"` // file to start from; "": from the seed, or from the stage before
+	Weights string `yaml:"weights,omitempty"` // file to start from; "": random from the seed, or the previous stage's
 }
 
 // Language is the language model. Exactly one of Weights and Config is set.
 type Language struct {
 	Weights   string    `yaml:"weights,omitempty"` // absolute folder, or a Hugging Face id (owner/name)
-	Config    string    `yaml:"config,omitempty"`  // file: that architecture, random from the seed
+	Config    string    `yaml:"config,omitempty"`  // file: that architecture, weights random from the seed
 	Tokenizer Tokenizer `yaml:"tokenizer"`
-	MaxLength int       `yaml:"max_length"` // positions, image features included
+	MaxLength int       `yaml:"max_length"` // positions, including image features
 }
 
-// Tokenizer says where the vocabulary is and how it treats text behind special tokens.
+// Tokenizer says where the vocabulary is and how it treats text after special tokens.
 type Tokenizer struct {
 	// folder, tokenizer.model or tokenizer.json; "": the folder of the language model's weights
 	Path   string `yaml:"path,omitempty"`
-	Legacy string `yaml:"legacy"` // auto (what the tokenizer's own files say) | true | false
+	Legacy string `yaml:"legacy"` // auto (as in the tokenizer's files) | true | false
 }
 
-// Stage is one section of training: pretrain or finetune. The two have the same keys.
+// Stage is a training stage: the section pretrain or finetune. Both have the same keys.
 type Stage struct {
 	Data       []Data          `yaml:"data"`
 	Template   string          `yaml:"template"` // the data package knows the names
 	Image      string          `yaml:"image"`    // square | pad
 	Order      string          `yaml:"order"`    // sequential | shuffled | grouped
-	Train      map[string]Part `yaml:"train"`    // by part (vision, projector, language); a part not named is frozen
+	Train      map[string]Part `yaml:"train"`    // by part (vision, projector, language); others are frozen
 	Batch      Batch           `yaml:"batch"`
-	Epochs     float64         `yaml:"epochs,omitempty"` // passes over the data; 0 when Steps is given
-	Steps      int             `yaml:"steps,omitempty"`  // optimizer steps; 0 when Epochs decides
+	Epochs     float64         `yaml:"epochs,omitempty"` // passes over the data; 0 if Steps is given
+	Steps      int             `yaml:"steps,omitempty"`  // optimizer steps; 0 if Epochs is given
 	Schedule   Schedule        `yaml:"schedule"`
 	Optimizer  Optimizer       `yaml:"optimizer"`
 	Loss       string          `yaml:"loss"` // token_mean | micro_mean
 	Save       Save            `yaml:"save"`
-	Eval       *Eval           `yaml:"eval,omitempty"` // nil without
+	Eval       *Eval           `yaml:"eval,omitempty"` // nil if the section is missing
 	BadSamples string          `yaml:"bad_samples"`    // skip | fail
 	Recompute  string          `yaml:"recompute"`      // auto | none | selective | layers
 }
@@ -83,10 +83,10 @@ type Stage struct {
 // Data is one data set of a stage.
 type Data struct {
 	Path   string `yaml:"path,omitempty"`   // file, or a pattern such as part-*.parquet
-	Shards string `yaml:"shards,omitempty"` // in place of Path: folder that `llavatrain shard` wrote
-	// folder, .zip or .tar that the rows' image paths start from; default: the recipe's folder
+	Shards string `yaml:"shards,omitempty"` // instead of Path: folder that `llavatrain shard` wrote
+	// folder, .zip or .tar that contains the rows' images; default: the recipe's folder
 	Images string  `yaml:"images"`
-	Weight float64 `yaml:"weight"` // how much of it one pass takes, 1 = each row once
+	Weight float64 `yaml:"weight"` // share of its rows in one epoch, 1 = each row once
 }
 
 // Part says how one part of the model trains. Only and Except are regular expressions on weight names.
@@ -94,22 +94,23 @@ type Part struct {
 	LR     float64 `yaml:"lr"`
 	Only   string  `yaml:"only,omitempty"`   // train the matching weights, freeze the rest
 	Except string  `yaml:"except,omitempty"` // freeze the matching weights
-	LoRA   *LoRA   `yaml:"lora,omitempty"`   // freeze the part and train adapters beside its linear maps
+	LoRA   *LoRA   `yaml:"lora,omitempty"`   // freeze the part and train adapters on its linear maps
 }
 
-// LoRA is low-rank adapters (Hu et al. 2021): a linear map W becomes W + Alpha/R B A, of which only A and B train.
+// LoRA configures low-rank adapters (Hu et al. 2021): a linear map W becomes W + Alpha/R B A, where only A and B train.
 type LoRA struct {
 	R       int     `yaml:"r"` // rank: A is [r,in], B is [out,r]
 	Alpha   float64 `yaml:"alpha"`
-	Dropout float64 `yaml:"dropout"` // share of the input's elements that the adapter does not see
+	Dropout float64 `yaml:"dropout"` // probability that an element of the adapter's input is dropped
 	Targets string  `yaml:"targets"` // regular expression on the names of the part's linear maps
 }
 
-// Batch says how many samples form an optimizer step and how a step is split. One of Micro and Tokens is not zero.
+// Batch says how many samples form an optimizer step and how a step is divided. Exactly one of Micro and Tokens is not
+// 0.
 type Batch struct {
 	Global int   `yaml:"global"`           // samples in an optimizer step
-	Micro  Micro `yaml:"micro,omitempty"`  // samples in a micro-batch, or Auto; 0 when Tokens decides
-	Tokens int   `yaml:"tokens,omitempty"` // positions in a micro-batch; 0 when Micro decides
+	Micro  Micro `yaml:"micro,omitempty"`  // samples in a micro-batch, or Auto; 0 if Tokens is given
+	Tokens int   `yaml:"tokens,omitempty"` // positions in a micro-batch; 0 if Micro is given
 }
 
 // Micro is a number of samples, or Auto.
@@ -118,7 +119,7 @@ type Micro int
 // Auto leaves the size of a micro-batch to the trainer.
 const Auto Micro = -1
 
-// MarshalYAML writes Auto as the recipe spells it.
+// MarshalYAML writes Auto as the recipe's auto.
 func (m Micro) MarshalYAML() (any, error) {
 	if m == Auto {
 		return "auto", nil
@@ -126,10 +127,10 @@ func (m Micro) MarshalYAML() (any, error) {
 	return int(m), nil
 }
 
-// Schedule is the course of the learning rate over the steps.
+// Schedule is the learning rate's schedule over the steps.
 type Schedule struct {
 	Type   string  `yaml:"type"`   // cosine | linear | constant
-	Warmup float64 `yaml:"warmup"` // below 1: share of all steps, rounded up; from 1: steps
+	Warmup float64 `yaml:"warmup"` // below 1: fraction of all steps, rounded up; from 1: steps
 }
 
 // Optimizer holds AdamW's constants.
@@ -144,16 +145,16 @@ type Optimizer struct {
 // Save says when checkpoints are written.
 type Save struct {
 	Every int `yaml:"every"` // steps
-	Keep  int `yaml:"keep"`  // newest checkpoints that stay
+	Keep  int `yaml:"keep"`  // number of newest checkpoints that are kept
 }
 
-// Eval says which held-out rows are scored while the stage trains, and when. It changes no number of the training.
+// Eval says which held-out rows are scored while the stage trains, and when. It does not change the training.
 type Eval struct {
 	Data  []Data `yaml:"data"`
 	Every int    `yaml:"every"` // steps
 }
 
-// newRecipe is what stands where a recipe's file is silent, apart from the structs in defaults.
+// newRecipe is a recipe with the default of every key, apart from the structs in defaults.
 func newRecipe(path string) *Recipe {
 	return &Recipe{
 		Path: path, Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)),
@@ -166,7 +167,7 @@ func newRecipe(path string) *Recipe {
 	}
 }
 
-// defaults holds the same for the structs that a recipe may have none or several of.
+// defaults holds the defaults of the structs that a recipe may have none or several of.
 var defaults = map[reflect.Type]any{
 	reflect.TypeFor[Stage](): Stage{
 		Image: "square", Order: "shuffled", Batch: Batch{Micro: Auto}, Epochs: 1,
@@ -176,7 +177,7 @@ var defaults = map[reflect.Type]any{
 	},
 	reflect.TypeFor[Eval](): Eval{Every: 500},
 	reflect.TypeFor[Data](): Data{Images: ".", Weight: 1},
-	reflect.TypeFor[LoRA](): LoRA{Targets: "."}, // every one
+	reflect.TypeFor[LoRA](): LoRA{Targets: "."}, // every linear map
 }
 
 // The stages of training: the recipe's keys, the commands, and the folders of a run.
@@ -216,7 +217,7 @@ func (s *Stage) Adapters() map[string]LoRA {
 	return adapters
 }
 
-// Stage is the section of that name, pretrain or finetune.
+// Stage returns the section with this name, pretrain or finetune.
 func (r *Recipe) Stage(name string) (*Stage, error) {
 	var names []string
 	for _, s := range r.sections() {

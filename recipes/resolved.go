@@ -11,7 +11,7 @@ import (
 )
 
 // Resolved is the recipe as YAML with every default written out and every path absolute, so that it means the same in
-// any folder: loading it gives an equal Recipe (but for Path).
+// any folder: loading it gives an equal Recipe (except for Path).
 func (r *Recipe) Resolved() ([]byte, error) {
 	var text bytes.Buffer
 	encoder := yaml.NewEncoder(&text)
@@ -22,14 +22,14 @@ func (r *Recipe) Resolved() ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// Digest lists what changes the numbers of a stage, by dotted key: the model, the seed, the dtype and the stage. Two
-// runs with equal digests, data and weights compute the same. Left out are keys that change no number (name, runs,
-// save, eval), threads, workers and device, whose effect only the trainer knows, and paths, because what counts is what
-// lies there.
+// Digest lists the settings that change the numbers of a stage, by dotted key: the model, the seed, the dtype and the
+// stage. Two runs with equal digests, data and weights compute the same. It leaves out keys that change no number
+// (name, runs, save, eval), threads, workers and device, whose effect only the trainer knows, and paths, because only
+// the contents matter.
 func (r *Recipe) Digest(stage string) map[string]string {
 	var tree yaml.Node
 	if err := tree.Encode(r); err != nil {
-		panic(err) // a Recipe holds nothing that YAML cannot say
+		panic(err) // this cannot fail: a Recipe holds nothing that YAML cannot express
 	}
 	flat := map[string]string{}
 	for i := 0; i < len(tree.Content); i += 2 {

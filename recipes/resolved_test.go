@@ -14,7 +14,7 @@ import (
 
 var ignorePath = cmpopts.IgnoreFields(Recipe{}, "Path")
 
-// TestResolvedLoadsAgain: whatever a recipe holds, its resolved form holds the same, in any folder.
+// TestResolvedLoadsAgain: a resolved recipe loads as the same recipe, in any folder.
 func TestResolvedLoadsAgain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := anyRecipe.Draw(t, "recipe")
@@ -139,7 +139,7 @@ func one(t *rapid.T, name string, alternatives ...func()) {
 	rapid.SampledFrom(alternatives).Draw(t, name)()
 }
 
-// TestResolvedIsComplete: nothing is left to a default that a later version might change.
+// TestResolvedIsComplete: no key is left to a default that a later version might change.
 func TestResolvedIsComplete(t *testing.T) {
 	path := write(t, minimal)
 	text, err := mustLoad(t, path).Resolved()

@@ -8,14 +8,14 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Numbers are decimal. YAML has more ways to write them, and they surprise: 010 is 8, 1_000 is 1000, 0x10 is 16.
+// Numbers are decimal. YAML's other forms surprise people: 010 is 8, 1_000 is 1000, 0x10 is 16.
 var (
 	wholeNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 	number      = regexp.MustCompile(`^[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
 )
 
-// scalar decodes a single value into v and says what is wrong with it, "" for nothing. Text may look like anything else
-// (yes, 1.5, 2024-01-01); a number may not stand in quotes.
+// scalar decodes a single value into v and says what is wrong with it, "" for nothing. Text may look like another type
+// (yes, 1.5, 2024-01-01); a number may not be in quotes.
 func scalar(n *yaml.Node, v reflect.Value) (problem string) {
 	switch {
 	case v.Kind() == reflect.String:
@@ -54,7 +54,7 @@ func float(n *yaml.Node, v reflect.Value) string {
 	return ""
 }
 
-// micro keeps the number that stands for Auto from being written as a number.
+// micro accepts auto or a number from 1, so that the number that stands for Auto cannot be given.
 func micro(n *yaml.Node, v reflect.Value) string {
 	if n.Kind == yaml.ScalarNode && n.Value == "auto" {
 		v.SetInt(int64(Auto))

@@ -25,11 +25,12 @@ func Names() []string {
 	return names
 }
 
-// Shipped is the text of the shipped recipe of that name.
+// Shipped returns the text of the shipped recipe with this name.
 func Shipped(name string) ([]byte, error) {
 	text, err := shipped.ReadFile("shipped/" + name + ".yaml")
 	if err != nil {
-		return nil, failure.Inputf("recipe %q is not shipped; there are %s", name, strings.Join(Names(), ", "))
+		return nil, failure.Inputf("recipe %q is not shipped; the shipped recipes are %s", name,
+			strings.Join(Names(), ", "))
 	}
 	return text, nil
 }

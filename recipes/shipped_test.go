@@ -37,7 +37,7 @@ func loadShipped(t *testing.T, name string) *Recipe {
 	return r
 }
 
-// TestShippedNumbers holds the hyper-parameters of the original's scripts (scripts/ and scripts/v1_5/ of
+// TestShippedNumbers fixes the hyper-parameters of the original's scripts (scripts/ and scripts/v1_5/ of
 // haotian-liu/LLaVA) and the outline of the demo.
 func TestShippedNumbers(t *testing.T) {
 	type stage struct {
@@ -94,7 +94,7 @@ func TestShippedNumbers(t *testing.T) {
 	}
 }
 
-// TestShippedLoRA holds those of scripts/v1_5/finetune_lora.sh, and that nothing else trains by adapters.
+// TestShippedLoRA fixes those of scripts/v1_5/finetune_lora.sh, and that no other recipe trains adapters.
 func TestShippedLoRA(t *testing.T) {
 	for _, name := range Names() {
 		r, want := loadShipped(t, name), map[string]LoRA{}
@@ -110,7 +110,7 @@ func TestShippedLoRA(t *testing.T) {
 	}
 }
 
-// TestShippedIsComplete: the recipes that reproduce a model write every key out, apart from alternatives to what they
+// TestShippedIsComplete: the recipes that reproduce a model give every key, apart from alternatives to those that they
 // use.
 func TestShippedIsComplete(t *testing.T) {
 	absent := map[string]bool{
@@ -159,7 +159,7 @@ func TestShippedIsComplete(t *testing.T) {
 	}
 }
 
-// TestShippedShapes holds what the demo's two recipes train and where they start; its numbers may be tuned.
+// TestShippedShapes fixes what the demo's two recipes train and where they start; their numbers may be tuned.
 func TestShippedShapes(t *testing.T) {
 	shapes, base := loadShipped(t, "shapes"), loadShipped(t, "shapes-base")
 	if got := shapes.Model.Vision.Weights; got != "/folder/base" || got != shapes.Model.Language.Weights {

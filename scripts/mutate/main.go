@@ -1,10 +1,10 @@
 // Command mutate measures what the tests notice. It changes one thing in a source file (< to <=, a statement left out),
-// runs the tests of the file's package, and records whether any failed. A mutant that survives shows a line that no
-// test guards, or one whose change makes no difference; docs/mutations.md argues the latter.
+// runs the tests of the file's package, and records whether any failed. A surviving mutant shows a line that no test
+// guards, or a change that makes no difference; docs/mutations.md argues which.
 //
 // Usage: mutate RESULTS [ROOM...], in the repository's root; see the table of rooms. RESULTS gets one JSON line for
-// each mutant. Run again with the same file, it tests those that have no line yet: remove a line to have its mutant
-// tested again. The sources are never touched: go test reads the changed file through -overlay.
+// each mutant. A second run with the same file tests the mutants that have no line yet: remove a line to test its
+// mutant again. The sources are never changed: go test reads the changed file through -overlay.
 package main
 
 import (

@@ -22,7 +22,7 @@ type mutant struct {
 	Line     int    `json:"line"`
 	Column   int    `json:"column"`
 	Operator string `json:"operator"`
-	Before   string `json:"before"` // the line, or lines, of the change
+	Before   string `json:"before"` // the changed line or lines
 	After    string `json:"after"`
 }
 
@@ -45,7 +45,7 @@ const (
 	increment  = "increment"
 )
 
-// swaps are the operators of Go that take each other's place.
+// swaps are the pairs of Go operators that replace each other.
 var swaps = map[token.Token]struct {
 	operator string
 	to       token.Token
@@ -61,14 +61,14 @@ var swaps = map[token.Token]struct {
 	token.INC: {increment, token.DEC}, token.DEC: {increment, token.INC},
 }
 
-// messages are functions whose arguments are words for people, by the last part of their names.
+// messages are functions whose arguments are text for people, by the last part of their names.
 var messages = []string{"Errorf", "New", "BadRow", "Say", "Progress", "Fprintf", "Fprintln", "panic"}
 
-// texts are methods whose result is for people.
+// texts are methods that return text for people.
 var texts = []string{"String", "Error"}
 
 // draw lists the candidates of a room in the order of the draw. A candidate's place depends on the seed, the function
-// that it stands in and its own text, not on its line, so that an edit elsewhere leaves the draw as it was.
+// that contains it and its own text, not on its line, so that an edit elsewhere does not change the draw.
 func draw(root string, r room) ([]candidate, error) {
 	var list []candidate
 	for _, base := range r.files {
@@ -91,12 +91,12 @@ type finder struct {
 	name     string
 	text     []byte
 	set      *token.FileSet
-	function string // that the walk is in
+	function string // that contains the current node
 	seen     map[string]int
 	list     []candidate
 }
 
-// candidates are all mutants of a file, in the order of its text.
+// candidates are all mutants of a file, in source order.
 func candidates(name string, text []byte) ([]candidate, error) {
 	f := &finder{name: name, text: text, set: token.NewFileSet(), seen: map[string]int{}}
 	file, err := parser.ParseFile(f.set, name, text, parser.SkipObjectResolution)
@@ -129,7 +129,7 @@ func (f *finder) between(from, to token.Pos) string {
 	return string(f.text[f.offset(from):f.offset(to)])
 }
 
-// visit notes the mutants of a node and reports whether its children are to be visited.
+// visit records the mutants of a node and reports whether its children are to be visited.
 func (f *finder) visit(node ast.Node) bool {
 	switch n := node.(type) {
 	case *ast.ImportSpec:
@@ -163,14 +163,14 @@ func (f *finder) visit(node ast.Node) bool {
 	return true
 }
 
-// swap notes the other operator. A + that joins texts has none: - does not build.
+// swap records the other operator. A + that joins strings has none: - does not build.
 func (f *finder) swap(at token.Pos, op token.Token, text bool) {
 	if to, ok := swaps[op]; ok && !(text && to.operator == arithmetic) {
 		f.replace(to.operator, at, at+token.Pos(len(op.String())), to.to.String())
 	}
 }
 
-// hasText is whether an expression joins a literal text.
+// hasText reports whether an expression joins a string literal.
 func hasText(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.BasicLit:
@@ -181,7 +181,7 @@ func hasText(e ast.Expr) bool {
 	return false
 }
 
-// count notes a whole number plus 1. Octal numbers are file modes, of which tests see what the umask leaves.
+// count records an integer plus 1. Octal numbers are file modes, of which tests see only what the umask leaves.
 func (f *finder) count(n *ast.BasicLit) {
 	if n.Kind != token.INT || strings.HasPrefix(n.Value, "0o") {
 		return
@@ -191,7 +191,7 @@ func (f *finder) count(n *ast.BasicLit) {
 	}
 }
 
-// negate notes a condition's contrary. For == and != it is noted as a comparison already.
+// negate records a condition's negation. For == and != it is already recorded as a comparison.
 func (f *finder) negate(condition ast.Expr) {
 	if condition == nil {
 		return
@@ -211,7 +211,8 @@ func (f *finder) results(n *ast.ReturnStmt) {
 	}
 }
 
-// arguments reports whether a call's arguments are to be visited like all code. Of make, it visits the length itself.
+// arguments reports whether a call's arguments are to be visited like other code. For make, it visits the length
+// itself.
 func (f *finder) arguments(n *ast.CallExpr) bool {
 	switch name := called(n); {
 	case slices.Contains(messages, name):
@@ -223,7 +224,7 @@ func (f *finder) arguments(n *ast.CallExpr) bool {
 	return true
 }
 
-// called is the last part of the name of what a call calls.
+// called is the last part of the name of the called function.
 func called(n *ast.CallExpr) string {
 	switch function := n.Fun.(type) {
 	case *ast.Ident:
@@ -234,7 +235,7 @@ func called(n *ast.CallExpr) string {
 	return ""
 }
 
-// replace notes the mutant that has other text between two positions.
+// replace records the mutant that has different text between two positions.
 func (f *finder) replace(operator string, from, to token.Pos, with string) {
 	begin, end := f.offset(from), f.offset(to)
 	first := bytes.LastIndexByte(f.text[:begin], '\n') + 1

@@ -229,7 +229,7 @@ func TestAnInterruptedMutantHasNoResult(t *testing.T) {
 	}
 }
 
-// What is drawn stays the same where the file has other lines above, and other code in other functions.
+// The draw stays the same when lines are added above or other functions change.
 func TestTheDrawDoesNotDependOnOtherCode(t *testing.T) {
 	root := writeSmall(t)
 	of := func(function string) (list []string) {
@@ -271,7 +271,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// The table names files that exist, and half of the mutants stand in rooms without cgo.
+// The table names files that exist, and half of the mutants are in rooms without cgo.
 func TestRooms(t *testing.T) {
 	pure, all := 0, 0
 	for _, r := range rooms {

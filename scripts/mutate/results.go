@@ -11,7 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 )
 
-// outcome is what the tests said of a mutant.
+// outcome is what the tests said about a mutant.
 type outcome string
 
 const (

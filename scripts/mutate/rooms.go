@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	seed  = 15               // of the draw: another one draws other mutants
+	seed  = 15               // of the draw: a different seed draws different mutants
 	limit = 90 * time.Second // for the tests of one mutant
 )
 
@@ -16,8 +16,8 @@ const (
 type room struct {
 	folder  string
 	pure    bool     // built and tested without cgo
-	mutants int      // how many are drawn, those that do not build not counted
-	files   []string // that are changed; their package's tests are run whole
+	mutants int      // how many are drawn, not counting those that do not build
+	files   []string // the files to change; all tests of their package run
 }
 
 var rooms = []room{
@@ -38,7 +38,7 @@ var rooms = []room{
 	{"model", false, 32, []string{"llava.go", "identity.go"}},
 }
 
-// choose returns the rooms of those names, all of them where none is named.
+// choose returns the rooms with these names, or all rooms if none is given.
 func choose(names []string) ([]room, error) {
 	if len(names) == 0 {
 		return rooms, nil
