@@ -1,4 +1,4 @@
-// Attention within samples that lie end to end, forward and backward without a graph.
+// Attention within concatenated samples, forward and backward without a graph.
 #pragma once
 #include "shim_internal.h"
 
@@ -7,7 +7,8 @@ namespace lt {
 struct Samples {
   std::vector<int64_t> starts;        // [n+1] borders
   bool causal;                        // a position sees only itself and those before it
-  std::vector<int64_t> queries = {};  // [n+1] borders of the rows of q, which are each sample's last positions; empty: all of them
+  // [n+1] borders of the rows of q, which are each sample's last positions; empty: all of them
+  std::vector<int64_t> queries = {};
 
   int64_t count() const { return static_cast<int64_t>(starts.size()) - 1; }
   int64_t length(int64_t i) const { return starts[i + 1] - starts[i]; }
@@ -17,33 +18,37 @@ struct Samples {
   void check(const at::Tensor &q, const at::Tensor &k) const;
 };
 
-// What backward needs of the forward pass beside its operands.
+// What backward needs from the forward pass besides its operands.
 struct Attended {
   at::Tensor out;            // [M,H,d]
   at::Tensor log_sums;       // [H,M] fp32: of each query's exponentials
-  at::Tensor state, unused;  // of the generator, as flash attention hands them on; undefined on the CPU
+  at::Tensor state, unused;  // of the generator, as flash attention returns them; undefined on the CPU
 };
 
-// Whether flash attention over packed samples takes q: 16 bit on a card.
-inline bool flash_fits(const at::Tensor &q) { return fused() && q.is_cuda() && (q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf); }
+// Whether flash attention over packed samples takes q: 16 bit on a GPU.
+inline bool flash_fits(const at::Tensor &q) {
+  return fused() && q.is_cuda() && (q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf);
+}
 
-// Whether there is a kernel for q: ours on the CPU in fp32, flash attention on a card in 16 bit.
+// Whether there is a kernel for q: ours on the CPU in fp32, flash attention on a GPU in 16 bit.
 bool attention_fits(const at::Tensor &q);
 
-// q [M,H,d], M being T where each position asks; k, v [T,G,d] with G a divisor of H; the rows of each may lie apart, as parts of wider ones.
+// q [M,H,d], M being T if each position has a query; k, v [T,G,d] with G a divisor of H; the rows of each may be
+// strided, as parts of wider ones.
 Attended attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples);
 
 struct AttentionGradients {
   at::Tensor q, k, v;
 };
 
-// The gradients of q, k and v: in `room`, tensors of their shapes whose rows may lie apart, or where the kernel makes its own, in those.
-AttentionGradients attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
-                                      const Samples &samples, const AttentionGradients &room);
+// The gradients of q, k and v: in `room`, tensors of their shapes whose rows may be strided, or in tensors that the
+// kernel allocates itself.
+AttentionGradients attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a,
+                                      const at::Tensor &dout, const Samples &samples, const AttentionGradients &room);
 
 // attention_cpu.cpp
 Attended cpu_attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples);
-void cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
-                            const Samples &samples, const AttentionGradients &out);
+void cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a,
+                            const at::Tensor &dout, const Samples &samples, const AttentionGradients &out);
 
 }  // namespace lt

@@ -1,5 +1,6 @@
-// Attention on the CPU in fp32: one (sample, key head) is one thread's task (after Dao et al. 2022, "FlashAttention", without its tiling of
-// the keys: a block of rows fits the caches). Queries are handled kRows at a time and see no key behind their diagonal.
+// Attention on the CPU in fp32: one (sample, key head) is one thread's task (after Dao et al. 2022, "FlashAttention",
+// without its tiling of the keys: a block of rows fits the caches). Queries are handled kRows at a time and see no key
+// after their diagonal.
 #include <cmath>
 #include <numeric>
 
@@ -15,9 +16,10 @@ struct Block {
   int64_t first, rows, n;
   bool causal;
 
-  int64_t seen(int64_t r) const { return causal ? first + r + 1 : n; }              // keys that row r sees
+  int64_t seen(int64_t r) const { return causal ? first + r + 1 : n; }              // number of keys that row r sees
   int64_t width() const { return lt::panels(seen(rows - 1)) * lt::kLanes; }         // of a row of scores
-  int64_t from(int64_t key) const { return causal ? std::max<int64_t>(0, key - first) : 0; }  // the first row that sees a key
+  // the first row that sees a key
+  int64_t from(int64_t key) const { return causal ? std::max<int64_t>(0, key - first) : 0; }
 };
 
 // Turns a row of n scores into e^(scale * score - shift) and returns their sum.
@@ -53,40 +55,46 @@ LT_INLINE float dot(const float *a, const float *b, int64_t n) {
   return lt::sum(total) + rest;
 }
 
-// Products of the block's rows [rows,d] with all keys that they see, of which panels are the transpose. scores [rows,width]
-LT_SIMD void score(const Block &b, const float *rows, int64_t row, int64_t d, const float *panels, float *scores, int64_t width) {
+// Products of the block's rows [rows,d] with all keys that they see, which panels hold transposed. scores [rows,width]
+LT_SIMD void score(const Block &b, const float *rows, int64_t row, int64_t d, const float *panels, float *scores,
+                   int64_t width) {
   for (int64_t key = 0; key < width; key += lt::kLanes, panels += d * lt::kLanes) {
     int64_t i = b.from(key) / lt::kTile * lt::kTile;
     for (; i < b.rows; i += lt::kTile) {
-      lt::tile_of(std::min(lt::kTile, b.rows - i), d, rows + i * row, row, 1, panels, nullptr, 0, scores + i * width + key, width);
+      lt::tile_of(std::min(lt::kTile, b.rows - i), d, rows + i * row, row, 1, panels, nullptr, 0,
+                  scores + i * width + key, width);
     }
   }
 }
 
-// out [rows,d16] = weights [rows,width] times the rows of which panels are packed, as many of them as each row sees.
-LT_SIMD void weigh(const Block &b, const float *weights, int64_t width, int64_t d, const float *panels, float *out, int64_t out_row) {
+// out [rows,d16] = weights [rows,width] times the rows packed in panels, as many of them as each row sees.
+LT_SIMD void weigh(const Block &b, const float *weights, int64_t width, int64_t d, const float *panels, float *out,
+                   int64_t out_row) {
   for (int64_t j = 0; j < d; j += lt::kLanes, panels += b.n * lt::kLanes) {
     for (int64_t i = 0; i < b.rows; i += lt::kTile) {
       int64_t rows = std::min(lt::kTile, b.rows - i);
-      lt::tile_of(rows, b.seen(i + rows - 1), weights + i * width, width, 1, panels, nullptr, 0, out + i * out_row + j, out_row);
+      lt::tile_of(rows, b.seen(i + rows - 1), weights + i * width, width, 1, panels, nullptr, 0, out + i * out_row + j,
+                  out_row);
     }
   }
 }
 
-// sums [n,d16] += weights^T times the block's rows, of which panels are packed.
-LT_SIMD void gather(const Block &b, const float *weights, int64_t width, int64_t d, const float *panels, float *sums, int64_t sums_row) {
+// sums [n,d16] += weights^T times the block's rows, packed in panels.
+LT_SIMD void gather(const Block &b, const float *weights, int64_t width, int64_t d, const float *panels, float *sums,
+                    int64_t sums_row) {
   int64_t seen = b.seen(b.rows - 1);
   for (int64_t j = 0; j < d; j += lt::kLanes, panels += b.rows * lt::kLanes) {
     for (int64_t key = 0; key < seen; key += lt::kTile) {
       int64_t from = b.from(key);
       float *c = sums + key * sums_row + j;
-      lt::tile_of(std::min(lt::kTile, seen - key), b.rows - from, weights + from * width + key, 1, width, panels + from * lt::kLanes, c, sums_row, c,
-                  sums_row);
+      lt::tile_of(std::min(lt::kTile, seen - key), b.rows - from, weights + from * width + key, 1, width,
+                  panels + from * lt::kLanes, c, sums_row, c, sums_row);
     }
   }
 }
 
-// Scores -> unnormalised probabilities, and zeros for keys that a row does not see; sums and the log of each row's sum of exponentials.
+// Scores -> unnormalised probabilities, and zeros for keys that a row does not see; sums and the log of each row's sum
+// of exponentials.
 LT_SIMD void soften(const Block &b, float *scores, int64_t width, float scale, float *sums, float *log_sums) {
   for (int64_t r = 0; r < b.rows; r++, scores += width) {
     int64_t seen = b.seen(r);
@@ -107,8 +115,8 @@ LT_SIMD void probabilities(const Block &b, float *scores, int64_t width, float s
 }
 
 // Gradients of the probabilities -> gradients of the scores: p * (dp - sum(dp * p)), and sum(dp * p) = sum(dout * out).
-LT_SIMD void score_gradients(const Block &b, float *dp, const float *p, int64_t width, const float *out, const float *dout, int64_t d, int64_t row,
-                             int64_t dout_row, float scale) {
+LT_SIMD void score_gradients(const Block &b, float *dp, const float *p, int64_t width, const float *out,
+                             const float *dout, int64_t d, int64_t row, int64_t dout_row, float scale) {
   for (int64_t r = 0; r < b.rows; r++, dp += width, p += width) {
     float mean = dot(out + r * row, dout + r * dout_row, d);
     int64_t end = lt::panels(b.seen(r)) * lt::kLanes;
@@ -120,7 +128,8 @@ LT_SIMD void score_gradients(const Block &b, float *dp, const float *p, int64_t 
 }
 
 // x [rows,d] = packed [rows,d16], each row by its divisor where there are any.
-LT_SIMD void unpack(const float *packed, int64_t packed_row, int64_t rows, int64_t d, const float *divisors, float *x, int64_t x_row) {
+LT_SIMD void unpack(const float *packed, int64_t packed_row, int64_t rows, int64_t d, const float *divisors, float *x,
+                    int64_t x_row) {
   for (int64_t r = 0; r < rows; r++) {
     float factor = divisors ? 1 / divisors[r] : 1;
     int64_t i = 0;
@@ -131,7 +140,7 @@ LT_SIMD void unpack(const float *packed, int64_t packed_row, int64_t rows, int64
   }
 }
 
-// One operand: head h of position t begins at data + t * row + h * d.
+// One operand: head h of position t starts at data + t * row + h * d.
 struct Operand {
   float *data;
   int64_t row;
@@ -143,27 +152,32 @@ struct Operand {
 struct Shape {
   int64_t queries, heads, groups, d;
 
-  Shape(const at::Tensor &q, const at::Tensor &k) : queries(q.size(0)), heads(q.size(1)), groups(k.size(1)), d(q.size(2)) {}
+  Shape(const at::Tensor &q, const at::Tensor &k)
+      : queries(q.size(0)), heads(q.size(1)), groups(k.size(1)), d(q.size(2)) {}
   int64_t wide() const { return lt::panels(d) * lt::kLanes; }
   float scale() const { return 1 / std::sqrt(static_cast<float>(d)); }
 };
 
-// A sample: the positions start to start+n, of which those from first on ask. What belongs to the query of position p of the sample
-// lies at row asked + p.
+// A sample: the positions start to start+n; those from first on have a query. The query of position p of the sample is
+// row asked + p.
 struct Sample {
   int64_t start, n, first, asked;
 
   Sample(const lt::Samples &samples, int64_t i)
-      : start(samples.starts[i]), n(samples.length(i)), first(samples.first_query(i) - start), asked(samples.query_borders()[i] - first) {}
+      : start(samples.starts[i]),
+        n(samples.length(i)),
+        first(samples.first_query(i) - start),
+        asked(samples.query_borders()[i] - first) {}
 };
 
-// Runs task(sample, group) for every sample and key head, the longest samples first, so that no thread is left alone with a long one at
-// the end.
+// Runs task(sample, group) for every sample and key head, the longest samples first, so that the end does not wait for
+// one thread with a long one.
 template <typename Task>
 void each_task(const lt::Samples &samples, int64_t groups, const Task &task) {
   std::vector<int64_t> order(samples.count());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) { return samples.length(x) > samples.length(y); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t x, int64_t y) { return samples.length(x) > samples.length(y); });
   lt::share(samples.count() * groups, [&](int64_t i) {
     task(Sample(samples, order[i / groups]), i % groups);
   });
@@ -176,7 +190,8 @@ void check_operand(const at::Tensor &x) {
 
 }  // namespace
 
-lt::Attended lt::cpu_attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples) {
+lt::Attended lt::cpu_attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
+                                       const Samples &samples) {
   for (const at::Tensor &x : {q, k, v}) {
     check_operand(x);
   }
@@ -207,8 +222,8 @@ lt::Attended lt::cpu_attention_forward(const at::Tensor &q, const at::Tensor &k,
   return {out, log_sums, {}, {}};
 }
 
-void lt::cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a, const at::Tensor &dout,
-                                const Samples &samples, const AttentionGradients &out) {
+void lt::cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a,
+                                const at::Tensor &dout, const Samples &samples, const AttentionGradients &out) {
   for (const at::Tensor &x : {q, k, v, a.out, dout, out.q, out.k, out.v}) {
     check_operand(x);
   }
@@ -220,10 +235,12 @@ void lt::cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const 
     const int64_t start = sample.start, n = sample.n;
     int64_t longest = panels(n) * kLanes;
     lt::Scratch scratch(2 * longest * d + 3 * n * wide + kRows * (2 * longest + 3 * wide));
-    float *key_columns = scratch.take(longest * d), *value_columns = scratch.take(longest * d), *key_panels = scratch.take(n * wide);
+    float *key_columns = scratch.take(longest * d), *value_columns = scratch.take(longest * d),
+          *key_panels = scratch.take(n * wide);
     float *key_sums = scratch.take(n * wide), *value_sums = scratch.take(n * wide);
     float *p = scratch.take(kRows * longest), *dp = scratch.take(kRows * longest);
-    float *query_panels = scratch.take(kRows * wide), *gradient_panels = scratch.take(kRows * wide), *sums = scratch.take(kRows * wide);
+    float *query_panels = scratch.take(kRows * wide), *gradient_panels = scratch.take(kRows * wide),
+          *sums = scratch.take(kRows * wide);
     pack_transposed(keys.at(start, group, d), keys.row, n, d, key_columns);
     pack_transposed(values.at(start, group, d), values.row, n, d, value_columns);
     pack(keys.at(start, group, d), keys.row, n, d, key_panels);
@@ -240,7 +257,8 @@ void lt::cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const 
         probabilities(block, p, width, shape.scale(), logs + h * shape.queries + at);
         gather(block, p, width, d, gradient_panels, value_sums, wide);
         score(block, gradient, gradients.row, d, value_columns, dp, width);
-        score_gradients(block, dp, p, width, outputs.at(at, h, d), gradient, d, outputs.row, gradients.row, shape.scale());
+        score_gradients(block, dp, p, width, outputs.at(at, h, d), gradient, d, outputs.row, gradients.row,
+                        shape.scale());
         weigh(block, dp, width, d, key_panels, sums, wide);
         unpack(sums, wide, block.rows, d, nullptr, to_q.at(at, h, d), to_q.row);
         gather(block, dp, width, d, query_panels, key_sums, wide);

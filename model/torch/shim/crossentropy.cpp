@@ -1,4 +1,4 @@
-// Cross-entropy of a head's logits, which never exist all at a time.
+// Cross-entropy of a head's logits, which never exist all at once.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -11,9 +11,10 @@
 
 namespace {
 
-constexpr int64_t kSlice = 1LL << 24;  // elements widened at a time
+constexpr int64_t kSlice = 1LL << 24;  // elements converted to fp32 at a time
 
-// Each row's -log softmax(logits)[target] into each [r]; with gradient, softmax - onehot. logits [r,V], target [r,1] -> [r,V].
+// Each row's -log softmax(logits)[target] into each [r]; with gradient, softmax - onehot. logits [r,V], target [r,1] ->
+// [r,V].
 at::Tensor plain_entropy(at::Tensor logits, const at::Tensor &target, at::Tensor each, bool gradient) {
   auto dtype = logits.scalar_type();
   auto log_p = at::log_softmax(logits.to(at::kFloat), -1);  // [r,V]
@@ -22,15 +23,17 @@ at::Tensor plain_entropy(at::Tensor logits, const at::Tensor &target, at::Tensor
   if (!gradient) {
     return log_p;
   }
-  auto d_logits = log_p.exp_();                                                                     // softmax - onehot [r,V]
-  auto flat = target.squeeze(1) + at::arange(target.size(0), target.options()) * d_logits.size(1);  // one dimension: deterministic on CUDA
+  // softmax - onehot [r,V]
+  auto d_logits = log_p.exp_();
+  // one dimension: deterministic on CUDA
+  auto flat = target.squeeze(1) + at::arange(target.size(0), target.options()) * d_logits.size(1);
   d_logits.view({-1}).scatter_add_(0, flat, at::full({target.size(0)}, -1, d_logits.options()));
   return d_logits.to(dtype);
 }
 
-constexpr int64_t kRun = 64 * lt::kLanes;  // values that are added up in fp32, and their sum then in fp64
+constexpr int64_t kRun = 64 * lt::kLanes;  // values that are summed in fp32; these sums are then added in fp64
 
-// Makes x e^(x - most), where it is to be kept, and returns the sum of those.
+// Turns x into e^(x - most), if that is to be kept, and returns their sum.
 LT_SIMD double exponentials(float *x, int64_t n, float most, bool keep) {
   double total = 0;
   for (int64_t first = 0; first < n; first += kRun) {
@@ -77,7 +80,8 @@ void entropy_cpu(at::Tensor logits, const at::Tensor &target, at::Tensor each, b
   at::parallel_for(0, logits.size(0), lt::grain(classes), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
       float *row = x + r * classes;
-      TORCH_CHECK(labels[r] >= 0 && labels[r] < classes, "label ", labels[r], " is out of bounds: there are ", classes, " classes");
+      TORCH_CHECK(labels[r] >= 0 && labels[r] < classes, "label ", labels[r], " is out of bounds: there are ", classes,
+                  " classes");
       float most = largest_of(row, classes), own = row[labels[r]] - most;
       double sum = exponentials(row, classes, most, gradient);
       out[r] = static_cast<float>(std::log(sum)) - own;
@@ -89,12 +93,13 @@ void entropy_cpu(at::Tensor logits, const at::Tensor &target, at::Tensor each, b
   });
 }
 
-// The same, by a kernel of our own where there is one: the logits' memory becomes the gradient's.
+// The same, by our own kernel if there is one: the logits' memory becomes the gradient's.
 at::Tensor entropy(at::Tensor logits, const at::Tensor &target, at::Tensor each, bool gradient) {
   auto labels = target.squeeze(1);
   if (lt::device::ready(lt::device::kCrossEntropy, {logits})) {
     lt::device::cross_entropy(logits, labels, each, gradient);
-  } else if (lt::cpu_fits(logits) && logits.is_contiguous() && labels.is_contiguous() && labels.scalar_type() == at::kLong) {
+  } else if (lt::cpu_fits(logits) && logits.is_contiguous() && labels.is_contiguous() &&
+             labels.scalar_type() == at::kLong) {
     entropy_cpu(logits, labels, each, gradient);
   } else {
     return plain_entropy(std::move(logits), target, each, gradient);
@@ -102,11 +107,11 @@ at::Tensor entropy(at::Tensor logits, const at::Tensor &target, at::Tensor each,
   return logits;
 }
 
-// Sum of cross-entropies of hidden x weight^T against labels, in chunks of rows, so that no [N,V] tensor ever exists. The gradients
-// are made with the loss, while a chunk's logits are at hand, and scaled when backward asks for them.
+// Sum of cross-entropies of hidden x weight^T against labels, in chunks of rows, so that no [N,V] tensor ever exists.
+// The gradients are made with the loss, while a chunk's logits exist, and scaled when backward asks for them.
 struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext *context, const at::Tensor &hidden, const at::Tensor &weight,
-                                                const at::Tensor &labels, int64_t chunk) {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext *context, const at::Tensor &hidden,
+                                                const at::Tensor &weight, const at::Tensor &labels, int64_t chunk) {
     at::AutoDispatchBelowAutograd below;
     RECORD_FUNCTION("llavatrain::cross_entropy", {});
     bool hidden_grad = hidden.requires_grad(), weight_grad = weight.requires_grad();
@@ -117,7 +122,8 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
       int64_t rows = std::min(chunk, hidden.size(0) - first);
       auto h = hidden.narrow(0, first, rows);                                                // [r,D]
       auto target = labels.narrow(0, first, rows).unsqueeze(1);                              // [r,1]
-      auto narrow = entropy(lt::product(h, weight), target, each.narrow(0, first, rows), hidden_grad || weight_grad);  // softmax - onehot [r,V]
+      // softmax - onehot [r,V]
+      auto narrow = entropy(lt::product(h, weight), target, each.narrow(0, first, rows), hidden_grad || weight_grad);
       if (hidden_grad) {
         d_hidden.narrow(0, first, rows).copy_(lt::product_back(narrow, weight));
       }
@@ -132,7 +138,8 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
     return {each.sum(at::kDouble).to(at::kFloat), each};
   }
 
-  // d [rows,columns] times an fp32 factor, in fp32 a slice at a time: a bf16 factor would put up to 0.4% on every gradient.
+  // d [rows,columns] times an fp32 factor, in fp32 a slice at a time: a bf16 factor would put up to 0.4% on every
+  // gradient.
   static at::Tensor times(at::Tensor d, const at::Tensor &factor) {
     if (d.scalar_type() == factor.scalar_type()) {
       return d.mul_(factor);
@@ -145,7 +152,8 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
     return d;
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
+                                                 torch::autograd::variable_list grads) {
     RECORD_FUNCTION("llavatrain::cross_entropy_backward", {});
     auto made = [&](const char *name) {
       auto value = context->saved_data[name];
@@ -158,14 +166,15 @@ struct ChunkedCrossEntropy : torch::autograd::Function<ChunkedCrossEntropy> {
       collected.addcmul_(d_weight, grads[0]);  // in one pass
       d_weight.reset();
     }
-    return {d_hidden.defined() ? times(d_hidden, grads[0]) : d_hidden, d_weight.defined() ? times(d_weight, grads[0]) : d_weight, at::Tensor(),
-            at::Tensor()};
+    return {d_hidden.defined() ? times(d_hidden, grads[0]) : d_hidden,
+            d_weight.defined() ? times(d_weight, grads[0]) : d_weight, at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
-char *lt_cross_entropy(lt_tensor hidden, lt_tensor weight, lt_tensor labels, int64_t chunk, lt_tensor *sum, lt_tensor *each) {
+char *lt_cross_entropy(lt_tensor hidden, lt_tensor weight, lt_tensor labels, int64_t chunk, lt_tensor *sum,
+                       lt_tensor *each) {
   LT_PROTECT({
     auto result = ChunkedCrossEntropy::apply(ref(hidden), ref(weight), ref(labels), chunk);
     *sum = own(result[0]);

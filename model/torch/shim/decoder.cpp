@@ -1,6 +1,6 @@
 // The two halves of a decoder layer, each one node of the graph with its backward written out: fewer passes over
-// memory, only what backward cannot do without is kept, and gradients of weights are added by the matrix product itself
-// to the buffers where they collect. The layer over single operations is their twin, which the tests compare them with.
+// memory, only what backward needs is kept, and the matrix product itself adds the gradients of weights to the buffers
+// that accumulate them. The same layer made of single operations is the reference that tests compare them with.
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "attention.h"
@@ -12,7 +12,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// A node's Saved holds by name what its backward needs. Its tensors() lists them, the one order for both directions.
+// A node's Saved holds by name what its backward needs. Its tensors() lists them in one order for saving and restoring.
 template <typename Saved>
 void save(AutogradContext *context, Saved saved) {
   variable_list list;
@@ -33,7 +33,7 @@ Saved restore(AutogradContext *context) {
   return saved;
 }
 
-// The norm's output as it was kept, or else computed again, which gives the same bits.
+// The norm's output, kept or recomputed, which gives the same bits.
 at::Tensor normed_again(const at::Tensor &kept, const at::Tensor &x, const at::Tensor &norm, double eps) {
   return kept.defined() ? kept : lt::rms_norm_forward(x, {}, norm, eps).out;
 }
@@ -60,7 +60,7 @@ void add_query_rows(const at::Tensor &sum, const at::Tensor &x, const lt::Sample
   }
 }
 
-// q, k and v, or their gradients: parts of one matrix, or where queries are late, of one for q and one for k and v.
+// q, k and v, or their gradients: parts of one matrix or, if queries are late, of one for q and one for k and v.
 struct QKV {
   at::Tensor all;                   // [T,(H+2G)*d]; undefined where queries are late
   at::Tensor queries, keys_values;  // [M,H*d], [T,2G*d]; undefined where they are not
@@ -69,9 +69,9 @@ struct QKV {
 
 // The linear map that makes q, k and v. Its weight [(H+2G)*d,D] has q's rows above those of k and v.
 //
-// Where every position has a query, one product makes all three. The last layer's result is read from each sample's
-// first wanted position on, so that there only each sample's last positions have one: queries are late, and one product
-// makes q for them and another k and v for all.
+// If every position has a query, one product makes all three. The last layer's result is read from each sample's first
+// wanted position on, so that only each sample's last positions have a query there: queries are late, and one product
+// makes q for them and another makes k and v for all positions.
 struct Projection {
   lt::Samples samples;
   int64_t heads, groups;
@@ -104,7 +104,7 @@ struct Projection {
                     at::empty({positions, 2 * groups * d}, q.options()));
   }
 
-  // Brings the gradients that attention made back before the rotation, to d. They may lie there already.
+  // Rotates the gradients that attention made back, into d. They may be there already.
   void rotate_back(const lt::AttentionGradients &made, const at::Tensor &cos, const at::Tensor &sin,
                    const QKV &d) const {
     lt::rotate(made.q, query_rows(cos, samples), query_rows(sin, samples), d.q, true);
@@ -176,7 +176,7 @@ struct Projection {
 struct AttentionHalf : torch::autograd::Function<AttentionHalf> {
   struct Saved {
     at::Tensor x, norm, weight, bias;  // bias may be undefined
-    at::Tensor inverse, normed;        // normed: undefined for a frozen weight, and where backward computes it again
+    at::Tensor inverse, normed;        // normed: undefined for a frozen weight, and if backward recomputes it
     at::Tensor q, k, v, cos, sin;
     lt::Attended attended;
 
@@ -238,7 +238,7 @@ struct MLPHalf : torch::autograd::Function<MLPHalf> {
     at::Tensor h, norm, o, gate_up, down;
     at::Tensor inverse, inner;    // [N]; [N,2I]: gate and up
     at::Tensor y, normed, gated;  // the inputs of o, gate_up and down: undefined for a frozen weight, and the last two
-                                  // where backward computes them again
+                                  // if backward recomputes them
 
     std::vector<at::Tensor *> tensors() {
       return {&h, &norm, &o, &gate_up, &down, &inverse, &inner, &y, &normed, &gated};

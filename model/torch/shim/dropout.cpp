@@ -1,6 +1,6 @@
-// Dropout (Srivastava et al. 2014) without a generator: whether an element stays is a hash of its sample's key and its place in the
-// sample. Nothing depends on what was drawn before, so that a layer that runs again, a micro-batch that is cut otherwise, a run that
-// goes on from a checkpoint, and every device have the same masks.
+// Dropout (Srivastava et al. 2014) without a generator: whether an element stays is a hash of its sample's key and its
+// place in the sample. Nothing depends on what was drawn before, so the masks are the same when a layer is recomputed,
+// when micro-batches are divided differently, when a run resumes from a checkpoint, and on every device.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -15,8 +15,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr uint32_t kColumn = 0x9e3779b1, kFirst = 0x85ebca6b, kSecond = 0xc2b2ae35;
-constexpr int64_t kElements = 16384;        // a thread of the CPU takes at least
-constexpr int64_t kSlice = int64_t{1} << 22;  // elements that libtorch's operations take at a time
+constexpr int64_t kElements = 16384;        // elements that a CPU thread takes, at least
+constexpr int64_t kSlice = int64_t{1} << 22;  // elements that libtorch's operations process at a time
 
 // The finaliser of SplitMix64 (Steele et al. 2014).
 uint64_t mix(uint64_t z) {
@@ -42,7 +42,8 @@ at::Tensor words_of_rows(int64_t rows, const uint64_t *keys, const int64_t *star
 // A hash of 32 bits is read as a signed number; those below the bound are dropped.
 int32_t bound(double p) { return static_cast<int32_t>(std::floor(std::ldexp(p, 32)) - std::ldexp(1.0, 31)); }
 
-LT_SIMD void drop_row(const float *x, float *y, int64_t columns, uint32_t low, uint32_t high, int32_t least, float scale) {
+LT_SIMD void drop_row(const float *x, float *y, int64_t columns, uint32_t low, uint32_t high, int32_t least,
+                      float scale) {
   for (int64_t c = 0; c < columns; c++) {
     uint32_t h = low + static_cast<uint32_t>(c) * kColumn;
     h = (h ^ (h >> 16)) * kFirst + high;
@@ -59,17 +60,17 @@ at::Tensor drop_on_cpu(const at::Tensor &x, const at::Tensor &words, double p) {
   auto *low = words.const_data_ptr<int32_t>(), *high = low + rows;
   at::parallel_for(0, rows, std::max<int64_t>(1, kElements / columns), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
-      drop_row(in + r * columns, out + r * columns, columns, static_cast<uint32_t>(low[r]), static_cast<uint32_t>(high[r]), bound(p),
-               static_cast<float>(1 / (1 - p)));
+      drop_row(in + r * columns, out + r * columns, columns, static_cast<uint32_t>(low[r]),
+               static_cast<uint32_t>(high[r]), bound(p), static_cast<float>(1 / (1 - p)));
     }
   });
   return y;
 }
 
-// h ^ (h >> bits), the shift a logical one.
+// h ^ (h >> bits), a logical shift.
 void fold(at::Tensor &h, int bits) { h.bitwise_xor_(h.bitwise_right_shift(bits).bitwise_and_((1 << (32 - bits)) - 1)); }
 
-// The same by libtorch's operations, whose int32 wraps around.
+// The same by libtorch's operations; int32 wraps around there.
 at::Tensor drop_by_operations(const at::Tensor &x, const at::Tensor &words, double p) {
   auto signed_word = [](uint32_t word) { return static_cast<int64_t>(static_cast<int32_t>(word)); };
   auto y = at::empty_like(x);
@@ -95,7 +96,7 @@ at::Tensor drop(const at::Tensor &input, const at::Tensor &words, double p) {
   return ours ? drop_on_cpu(x, words, p) : drop_by_operations(x, words, p);
 }
 
-// Backward drops the gradient's elements by the same mask, made again: what is kept is two words a row.
+// Backward drops the gradient's elements by the same mask, computed again: only two words a row are kept.
 struct Dropout : torch::autograd::Function<Dropout> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const at::Tensor &words, double p) {
     at::AutoDispatchBelowAutograd below;
@@ -117,7 +118,8 @@ struct Dropout : torch::autograd::Function<Dropout> {
 char *lt_dropout(lt_tensor x, double p, const uint64_t *keys, const int64_t *starts, int samples, lt_tensor *out) {
   LT_PROTECT({
     auto &rows = ref(x);
-    TORCH_CHECK(rows.dim() == 2 && starts[samples] == rows.size(0), "the samples end at row ", starts[samples], " of ", rows.sizes());
+    TORCH_CHECK(rows.dim() == 2 && starts[samples] == rows.size(0), "the samples end at row ", starts[samples], " of ",
+                rows.sizes());
     auto words = words_of_rows(rows.size(0), keys, starts, samples).to(rows.device());
     *out = own(Dropout::apply(rows, words, p));
   })

@@ -1,4 +1,5 @@
-// The activations that transformers' MLPs use, in one pass: SwiGLU (Shazeer 2020) and quick GELU (Hendrycks and Gimpel 2016, as CLIP has it).
+// The activations that transformers' MLPs use, in one pass: SwiGLU (Shazeer 2020) and quick GELU (Hendrycks and Gimpel
+// 2016, as CLIP has it).
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -27,7 +28,8 @@ LT_INLINE void swiglu_gradients(lt::vec g, lt::vec u, lt::vec grad, lt::vec *d_g
   *d_up = grad * g * s;
 }
 
-LT_SIMD void swiglu_row_backward(const float *gate, const float *up, const float *grad, float *d_gate, float *d_up, int64_t n) {
+LT_SIMD void swiglu_row_backward(const float *gate, const float *up, const float *grad, float *d_gate, float *d_up,
+                                 int64_t n) {
   int64_t i = 0;
   lt::vec dg, du;
   for (; i + lt::kLanes <= n; i += lt::kLanes) {
@@ -35,7 +37,8 @@ LT_SIMD void swiglu_row_backward(const float *gate, const float *up, const float
     lt::store(d_gate + i, dg);
     lt::store(d_up + i, du);
   }
-  swiglu_gradients(lt::load_part(gate + i, n - i), lt::load_part(up + i, n - i), lt::load_part(grad + i, n - i), &dg, &du);
+  swiglu_gradients(lt::load_part(gate + i, n - i), lt::load_part(up + i, n - i), lt::load_part(grad + i, n - i), &dg,
+                   &du);
   lt::store_part(d_gate + i, dg, n - i);
   lt::store_part(d_up + i, du, n - i);
 }
@@ -52,8 +55,10 @@ void each_piece(const at::Tensor &x, const Run &run) {
   });
 }
 
-// Whether the card's kernel takes them: its rows of gate and up lie equally far apart.
-bool on_card(const at::Tensor &gate, const at::Tensor &up) { return lt::device::ready(lt::device::kSwiGLU, {gate, up}) && gate.strides() == up.strides(); }
+// Whether the GPU's kernel takes them: it needs one stride for the rows of gate and up.
+bool on_card(const at::Tensor &gate, const at::Tensor &up) {
+  return lt::device::ready(lt::device::kSwiGLU, {gate, up}) && gate.strides() == up.strides();
+}
 
 bool gates_fit(const at::Tensor &gate, const at::Tensor &up) { return on_card(gate, up) || lt::cpu_fits(gate); }
 
@@ -73,7 +78,8 @@ struct SwiGLU : torch::autograd::Function<SwiGLU> {
     return lt::swiglu_forward(g, u).view(gate.sizes());
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
+                                                 torch::autograd::variable_list grads) {
     auto saved = context->get_saved_variables();
     auto grad = grads[0].contiguous();
     auto d_gate = at::empty(saved[0].sizes(), grad.options()), d_up = at::empty(saved[0].sizes(), grad.options());
@@ -121,11 +127,13 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
     }
     auto *in = x.const_data_ptr<float>();
     auto *out = y.data_ptr<float>();
-    at::parallel_for(0, x.numel(), lt::kElements, [&](int64_t begin, int64_t end) { quick_gelu_run(in + begin, out + begin, end - begin); });
+    at::parallel_for(0, x.numel(), lt::kElements,
+                     [&](int64_t begin, int64_t end) { quick_gelu_run(in + begin, out + begin, end - begin); });
     return y;
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
+                                                 torch::autograd::variable_list grads) {
     RECORD_FUNCTION("llavatrain::quick_gelu_backward", {});
     auto x = context->get_saved_variables()[0];
     auto grad = grads[0].contiguous(), dx = at::empty_like(x);
@@ -135,8 +143,9 @@ struct QuickGelu : torch::autograd::Function<QuickGelu> {
     }
     auto *in = x.const_data_ptr<float>(), *g = grad.const_data_ptr<float>();
     auto *out = dx.data_ptr<float>();
-    at::parallel_for(0, x.numel(), lt::kElements,
-                     [&](int64_t begin, int64_t end) { quick_gelu_run_backward(in + begin, g + begin, out + begin, end - begin); });
+    at::parallel_for(0, x.numel(), lt::kElements, [&](int64_t begin, int64_t end) {
+      quick_gelu_run_backward(in + begin, g + begin, out + begin, end - begin);
+    });
     return {dx};
   }
 };
@@ -156,11 +165,14 @@ at::Tensor lt::swiglu_forward(const at::Tensor &gate, const at::Tensor &up) {
   int64_t gate_row = gate.stride(0), up_row = up.stride(0), columns = gate.size(1);
   auto *g = gate.const_data_ptr<float>(), *u = up.const_data_ptr<float>();
   auto *out = y.data_ptr<float>();
-  each_piece(gate, [&](int64_t r, int64_t c, int64_t n) { swiglu_row(g + r * gate_row + c, u + r * up_row + c, out + r * columns + c, n); });
+  each_piece(gate, [&](int64_t r, int64_t c, int64_t n) {
+    swiglu_row(g + r * gate_row + c, u + r * up_row + c, out + r * columns + c, n);
+  });
   return y;
 }
 
-void lt::swiglu_backward(const at::Tensor &gate, const at::Tensor &up, const at::Tensor &grad, at::Tensor d_gate, at::Tensor d_up) {
+void lt::swiglu_backward(const at::Tensor &gate, const at::Tensor &up, const at::Tensor &grad, at::Tensor d_gate,
+                         at::Tensor d_up) {
   if (!gates_fit(gate, up)) {
     d_gate.copy_(at::silu_backward(grad * up, gate));
     d_up.copy_(grad * at::silu(gate));
@@ -171,16 +183,19 @@ void lt::swiglu_backward(const at::Tensor &gate, const at::Tensor &up, const at:
     device::swiglu_backward(gate, up, grad.contiguous(), d_gate, d_up);
     return;
   }
-  int64_t gate_row = gate.stride(0), up_row = up.stride(0), grad_row = grad.stride(0), dg_row = d_gate.stride(0), du_row = d_up.stride(0);
+  int64_t gate_row = gate.stride(0), up_row = up.stride(0), grad_row = grad.stride(0), dg_row = d_gate.stride(0),
+          du_row = d_up.stride(0);
   auto *g = gate.const_data_ptr<float>(), *u = up.const_data_ptr<float>(), *in = grad.const_data_ptr<float>();
   auto *dg = d_gate.data_ptr<float>(), *du = d_up.data_ptr<float>();
   each_piece(gate, [&](int64_t r, int64_t c, int64_t n) {
-    swiglu_row_backward(g + r * gate_row + c, u + r * up_row + c, in + r * grad_row + c, dg + r * dg_row + c, du + r * du_row + c, n);
+    swiglu_row_backward(g + r * gate_row + c, u + r * up_row + c, in + r * grad_row + c, dg + r * dg_row + c,
+                        du + r * du_row + c, n);
   });
 }
 
 char *lt_swiglu(lt_tensor gate, lt_tensor up, lt_tensor *out) {
-  LT_PROTECT(*out = own(gates_fit(ref(gate), ref(up)) ? SwiGLU::apply(ref(gate), ref(up)) : at::silu(ref(gate)) * ref(up)))
+  LT_PROTECT(*out =
+                 own(gates_fit(ref(gate), ref(up)) ? SwiGLU::apply(ref(gate), ref(up)) : at::silu(ref(gate)) * ref(up)))
 }
 
 // x * sigmoid(1.702 x).

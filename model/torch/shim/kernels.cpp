@@ -1,4 +1,5 @@
-// Loading our kernels into a card's driver and queueing them. libcuda is opened by name, so that nothing of CUDA is needed to build.
+// Loads our kernels through a GPU's driver and queues them. libcuda is opened by name, so that the build needs nothing
+// of CUDA.
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <map>
@@ -18,17 +19,17 @@ struct Driver {
   int (*set_current)(void *context);
   int (*load)(void **module, const void *cubin);
   int (*function)(void **function, void *module, const char *name);
-  int (*launch)(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream, void **args,
-                void **extra);
+  int (*launch)(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                unsigned shared, void *stream, void **args, void **extra);
   int (*message)(int error, const char **text);
 };
 
 constexpr int kMajor = 75, kMinor = 76;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 
 Driver driver;
-void *context = nullptr;                    // the card's primary context, which libtorch uses too
+void *context = nullptr;                    // the device's primary context, which libtorch uses too
 int card = -1;                              // whose kernels are loaded; -1: none
-std::map<std::string, void *> functions;    // by the kernel's name
+std::map<std::string, void *> functions;    // by kernel name
 bool switched_off[lt::device::kOperations];
 lt_launcher emulator = nullptr;             // runs kernels on the CPU, in tests
 
@@ -81,7 +82,8 @@ namespace device {
 bool ready(Operation operation, std::initializer_list<at::Tensor> tensors) {
   auto &first = *tensors.begin();
   bool here = emulator ? first.is_cpu() : card >= 0 && first.is_cuda() && first.get_device() == card;
-  if (!here || !lt::fused() || switched_off[operation] || (first.scalar_type() != at::kFloat && first.scalar_type() != at::kBFloat16)) {
+  if (!here || !lt::fused() || switched_off[operation] ||
+      (first.scalar_type() != at::kFloat && first.scalar_type() != at::kBFloat16)) {
     return false;
   }
   for (auto &t : tensors) {
@@ -101,7 +103,8 @@ void launch(const std::string &kernel, Grid grid, void **args) {
   }
   use_context();
   c10::impl::VirtualGuardImpl guard(at::kCUDA);
-  void *stream = guard.getStreamNativeHandle(guard.getStream(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(card))));
+  void *stream =
+      guard.getStreamNativeHandle(guard.getStream(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(card))));
   demand(driver.launch(functions.at(kernel), blocks, 1, 1, threads, 1, 1, 0, stream, args, nullptr), kernel.c_str());
 }
 

@@ -1,5 +1,6 @@
-// What the kernels of a card and the loops of the CPU share, so that both compute the same bits: bf16, fp32 masters in two halves,
-// stochastic rounding, AdamW's arithmetic. NVRTC reads it too and has no header files: nothing is included for it.
+// What the GPU's kernels and the CPU's loops share, so that both compute the same bits: bf16, fp32 masters in two
+// halves, stochastic rounding, AdamW's arithmetic. NVRTC reads it too and has no header files: nothing is included for
+// it.
 #pragma once
 
 #ifdef __CUDACC_RTC__
@@ -13,19 +14,20 @@
 #define LT_UNROLL(n) LT_PRAGMA(GCC unroll n)
 #endif
 
-// Every kernel. The card's are found by these names, the emulator's run by them.
-#define LT_KERNELS(X)                                                                                                                              \
-  X(rms_norm_float) X(rms_norm_bf16) X(rms_norm_backward_float) X(rms_norm_backward_bf16) X(rotary_float) X(rotary_bf16)                          \
-  X(swiglu_float) X(swiglu_bf16) X(swiglu_backward_float) X(swiglu_backward_bf16) X(quick_gelu_float) X(quick_gelu_bf16)                          \
-  X(quick_gelu_backward_float) X(quick_gelu_backward_bf16) X(cross_entropy_float) X(cross_entropy_bf16) X(sum_squares_float) X(sum_squares_bf16)  \
-  X(add_partial_sums) X(adamw_float_float) X(adamw_float_bf16) X(adamw_bf16_float) X(adamw_bf16_bf16)
+// Every kernel. Both the GPU's and the emulator's are found by these names.
+#define LT_KERNELS(X)                                                                                       \
+  X(rms_norm_float) X(rms_norm_bf16) X(rms_norm_backward_float) X(rms_norm_backward_bf16) X(rotary_float)   \
+  X(rotary_bf16) X(swiglu_float) X(swiglu_bf16) X(swiglu_backward_float) X(swiglu_backward_bf16)            \
+  X(quick_gelu_float) X(quick_gelu_bf16) X(quick_gelu_backward_float) X(quick_gelu_backward_bf16)           \
+  X(cross_entropy_float) X(cross_entropy_bf16) X(sum_squares_float) X(sum_squares_bf16) X(add_partial_sums) \
+  X(adamw_float_float) X(adamw_float_bf16) X(adamw_bf16_float) X(adamw_bf16_bf16)
 
 namespace lt {
 
-constexpr int kThreads = 256;                 // of a block that has no row of its own
+constexpr int kThreads = 256;                 // of a block that is not assigned a row
 constexpr int kWarp = 32;
 constexpr int kHold = 8;                      // values of a row that a thread keeps in registers
-constexpr int kRowThreads = 1024;             // of a block with a row of its own, at most
+constexpr int kRowThreads = 1024;             // of a block that is assigned a row, at most
 constexpr int kLongRow = kRowThreads * kHold;
 constexpr int kSumBlock = 1 << 16;         // values that a block of sum_squares adds
 constexpr int kUpdateBlock = 1 << 13;      // parameters that a block of adamw updates
@@ -87,7 +89,7 @@ LT_BOTH void split_master(float master, bf16 *high, short *low) {
   *low = static_cast<short>(bits - (top << 16));
 }
 
-// ---- Random bits that are a function of what they are for ----
+// ---- Random bits that are a function of their element and step ----
 
 struct Words {
   unsigned w[4];
@@ -108,10 +110,11 @@ LT_BOTH Words philox(unsigned c0, unsigned c1, unsigned c2, unsigned c3, unsigne
   return {{c0, c1, c2, c3}};
 }
 
-// Random words of elements 4*group to 4*group+3 in an update: the lower 16 bits are the first moment's, the upper ones the second's.
+// Random words of elements 4*group to 4*group+3 in an update: the lower 16 bits are the first moment's, the upper ones
+// the second's.
 LT_BOTH Words moment_words(unsigned long long group, unsigned long long step, unsigned long long seed) {
-  return philox(static_cast<unsigned>(group), static_cast<unsigned>(group >> 32), static_cast<unsigned>(step), static_cast<unsigned>(step >> 32),
-                static_cast<unsigned>(seed), static_cast<unsigned>(seed >> 32));
+  return philox(static_cast<unsigned>(group), static_cast<unsigned>(group >> 32), static_cast<unsigned>(step),
+                static_cast<unsigned>(step >> 32), static_cast<unsigned>(seed), static_cast<unsigned>(seed >> 32));
 }
 
 // Rounds up with the probability of the part cut off, so that the mean is x; random has 16 bits.
@@ -132,7 +135,7 @@ struct AdamW {
   float correction;          // sqrt(1 - beta2^step)
   float rest1, beta2, rest2;  // 1 - beta1, beta2, 1 - beta2
   float eps;
-  double clip;               // the largest norm of all gradients; 0: any
+  double clip;               // the largest norm of all gradients; 0: no limit
   unsigned long long step, seed;
 };
 
@@ -153,6 +156,8 @@ LT_BOTH void adamw_moments(float grad, float *m, float *v, const AdamW &a) {
 }
 
 // root is the square root of the second moment.
-LT_BOTH float adamw_parameter(float p, float m, float root, const AdamW &a) { return p * a.keep - a.step_size * (m / (root / a.correction + a.eps)); }
+LT_BOTH float adamw_parameter(float p, float m, float root, const AdamW &a) {
+  return p * a.keep - a.step_size * (m / (root / a.correction + a.eps));
+}
 
 }  // namespace lt

@@ -1,4 +1,4 @@
-// Each operation's kernels against libtorch's operations, on small tensors, before a card's kernels are trusted.
+// Each operation's kernels against libtorch's operations, on small tensors, before a GPU's kernels are trusted.
 #include <functional>
 #include <vector>
 
@@ -8,13 +8,17 @@ namespace {
 
 using Tensors = std::vector<at::Tensor>;
 
-// Multiples of 1/64 in [-2,2), which every dtype holds exactly: a function of the seed, the same on every device.
+// Multiples of 1/64 in [-2,2), exact in every dtype: a function of the seed, the same on every device.
 at::Tensor numbers(at::IntArrayRef shape, int64_t seed, at::ScalarType dtype, at::Device device) {
   auto i = at::arange(c10::multiply_integers(shape), at::kLong);
-  return ((i * 7919 + i.square() * 31 + seed * 104729) % 256 - 128).to(at::kFloat).div_(64).view(shape).to(device, dtype);
+  return ((i * 7919 + i.square() * 31 + seed * 104729) % 256 - 128)
+      .to(at::kFloat)
+      .div_(64)
+      .view(shape)
+      .to(device, dtype);
 }
 
-// A call of the shim, as the program makes it.
+// A call of the shim, as the trainer makes it.
 void call(char *message) {
   std::string text = message ? message : "";
   free(message);
@@ -33,7 +37,7 @@ struct Check {
   std::function<Tensors(at::ScalarType, at::Device)> run;
 };
 
-// Results and the gradients that they leave in leaves.
+// Results, and the gradients that their backward leaves in the leaves.
 Tensors with_gradients(const Tensors &results, const Tensors &leaves) {
   at::AutoGradMode grad(true);
   auto loss = at::zeros({}, leaves[0].options().dtype(at::kFloat));
@@ -51,12 +55,16 @@ Tensors with_gradients(const Tensors &results, const Tensors &leaves) {
 
 void append(Tensors *all, const Tensors &more) { all->insert(all->end(), more.begin(), more.end()); }
 
-at::Tensor leaf(at::IntArrayRef shape, int64_t seed, at::ScalarType dtype, at::Device device) { return numbers(shape, seed, dtype, device).requires_grad_(); }
+at::Tensor leaf(at::IntArrayRef shape, int64_t seed, at::ScalarType dtype, at::Device device) {
+  return numbers(shape, seed, dtype, device).requires_grad_();
+}
 
 Tensors check_norm(at::ScalarType dtype, at::Device device) {
   Tensors all;
-  for (int64_t size : {7, 128, 1032, 1031}) {  // a warp's row and a block's, 16 bytes at a time and one value
-    auto x = leaf({37, size}, 1, dtype, device), y = leaf({37, size}, 2, dtype, device), weight = leaf({size}, 3, dtype, device);
+  // sizes whose row takes a warp or a block, with loads of 16 bytes or of one value
+  for (int64_t size : {7, 128, 1032, 1031}) {
+    auto x = leaf({37, size}, 1, dtype, device), y = leaf({37, size}, 2, dtype, device),
+         weight = leaf({size}, 3, dtype, device);
     lt_tensor sum, both, normed;
     call(lt_add_rms_norm(&x, &y, &weight, 1e-5, &sum, &both));
     call(lt_rms_norm(&x, &weight, 1e-5, &normed));
@@ -68,7 +76,8 @@ Tensors check_norm(at::ScalarType dtype, at::Device device) {
 Tensors check_rotary(at::ScalarType dtype, at::Device device) {
   Tensors all;
   for (int64_t dim : {128, 6}) {
-    auto x = leaf({5, 3, dim}, 1, dtype, device), cos = numbers({5, 1, dim}, 2, dtype, device), sin = numbers({5, 1, dim}, 3, dtype, device);
+    auto x = leaf({5, 3, dim}, 1, dtype, device), cos = numbers({5, 1, dim}, 2, dtype, device),
+         sin = numbers({5, 1, dim}, 3, dtype, device);
     lt_tensor out;
     call(lt_rotary(&x, &cos, &sin, &out));
     append(&all, with_gradients({take(out)}, {x}));
@@ -119,10 +128,13 @@ Tensors check_adamw(at::ScalarType dtype, at::Device device) {
   Tensors all;
   for (auto moments : {at::kFloat, at::kBFloat16}) {
     const int64_t n = 70001;
-    auto param = numbers({n}, 1, dtype, device), grad = numbers({n}, 2, dtype, device), rest = numbers({n}, 5, at::kFloat, device).mul_(64).to(at::kShort);
-    auto m = numbers({n}, 3, moments, device), v = numbers({n}, 4, moments, device).abs(), total = at::zeros({1}, grad.options().dtype(at::kDouble));
+    auto param = numbers({n}, 1, dtype, device), grad = numbers({n}, 2, dtype, device),
+         rest = numbers({n}, 5, at::kFloat, device).mul_(64).to(at::kShort);
+    auto m = numbers({n}, 3, moments, device), v = numbers({n}, 4, moments, device).abs(),
+         total = at::zeros({1}, grad.options().dtype(at::kDouble));
     call(lt_sum_squares_into(&grad, &total));
-    call(lt_adamw(&param, dtype == at::kFloat ? nullptr : &rest, &grad, &m, &v, &total, 1e-2, 0.9, 0.999, 1e-8, 0.1, 1.0, 3, 5));
+    call(lt_adamw(&param, dtype == at::kFloat ? nullptr : &rest, &grad, &m, &v, &total, 1e-2, 0.9, 0.999, 1e-8, 0.1,
+                  1.0, 3, 5));
     for (auto &t : {param, rest.to(at::kFloat).sum(), m, v, grad, total}) {
       all.push_back(t);
     }
@@ -131,25 +143,32 @@ Tensors check_adamw(at::ScalarType dtype, at::Device device) {
 }
 
 const Check checks[lt::device::kOperations] = {
-    {"RMSNorm", check_norm},           {"rotary positions", check_rotary}, {"SwiGLU", check_swiglu}, {"quick GELU", check_quick_gelu},
-    {"cross-entropy", check_cross_entropy}, {"AdamW", check_adamw},
+    {"RMSNorm", check_norm},          {"rotary positions", check_rotary},     {"SwiGLU", check_swiglu},
+    {"quick GELU", check_quick_gelu}, {"cross-entropy", check_cross_entropy}, {"AdamW", check_adamw},
 };
 
-// How far x lies from its twin, as a share of the largest value around. More than some roundings of the dtype is an error.
+// The largest difference of x from its reference, as a share of the largest value. More than a few roundings of the
+// dtype is an error.
 double distance(const at::Tensor &ours, const at::Tensor &plain, const char *dtype, size_t which) {
-  TORCH_CHECK(ours.sizes() == plain.sizes() && ours.scalar_type() == plain.scalar_type(), dtype, ": result ", which, " has another form");
+  TORCH_CHECK(ours.sizes() == plain.sizes() && ours.scalar_type() == plain.scalar_type(), dtype, ": result ", which,
+              " has another form");
   double allowed = ours.scalar_type() == at::kBFloat16 ? 1.0 / 64 : 1e-4;
   auto a = ours.detach().to(at::kDouble), b = plain.detach().to(at::kDouble);
   double scale = b.abs().max().item<double>(), worst = (a - b).abs().max().item<double>();
-  TORCH_CHECK(worst <= allowed * scale, dtype, ": result ", which, " is off by ", worst, " where the largest value is ", scale);  // false for NaN too
+  // false for NaN too
+  TORCH_CHECK(worst <= allowed * scale, dtype, ": result ", which, " is off by ", worst, " where the largest value is ",
+              scale);
   return scale > 0 ? worst / scale : 0;
 }
 
 }  // namespace
 
-const char *lt_operation_name(int operation) { return operation < lt::device::kOperations ? checks[operation].name : nullptr; }
+const char *lt_operation_name(int operation) {
+  return operation < lt::device::kOperations ? checks[operation].name : nullptr;
+}
 
-// Runs an operation by its kernels and by libtorch's operations; a difference is an error. worst is the largest, in fp32 and in bf16.
+// Runs an operation by its kernels and by libtorch's operations; a difference is an error. worst is the largest, in
+// fp32 and in bf16.
 char *lt_check_operation(int operation, int device, double worst[2]) {
   worst[0] = worst[1] = 0;
   int before = lt_set_fused(1);

@@ -1,5 +1,6 @@
-// Kernels of a decoder layer and of the loss. bf16 is rounded where the same formula over libtorch's operations rounds it, so that the
-// results differ in last places only; products and sums are fp32. Sums have a fixed order: the same input gives the same bits.
+// Kernels of a decoder layer and of the loss. bf16 is rounded where the same formula over libtorch's operations rounds
+// it, so that results differ in the last places only; products and sums are fp32. Sums have a fixed order: the same
+// input gives the same bits.
 #ifndef __CUDACC_RTC__
 #include "kernels.h"
 #endif
@@ -42,7 +43,9 @@ __device__ __forceinline__ void store(const float (&from)[N], T *to) {
 template <typename T>
 constexpr int kWide = 16 / sizeof(T);  // values in 16 bytes
 
-__device__ __forceinline__ long long thread_index() { return static_cast<long long>(blockIdx.x) * kThreads + threadIdx.x; }
+__device__ __forceinline__ long long thread_index() {
+  return static_cast<long long>(blockIdx.x) * kThreads + threadIdx.x;
+}
 
 struct Sum {
   template <typename V>
@@ -72,14 +75,18 @@ __device__ V reduce(V x, Combine combine) {
   return x;
 }
 
-// ---- RMSNorm: out = weight * h / rms(h), with h = x + y where y is given ----
+// ---- RMSNorm: out = weight * h / rms(h), with h = x + y if y is given ----
 
-// A block has a row, whose columns go round its threads, N neighbours at a time: turn t of a thread has column_of(t) and following.
+// A block has a row, whose columns are dealt to its threads, N neighbours at a time: turn t of a thread has
+// column_of(t) and the next ones.
 template <int N>
-__device__ __forceinline__ int column_of(int turn) { return (turn * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * N; }
+__device__ __forceinline__ int column_of(int turn) {
+  return (turn * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x)) * N;
+}
 
 template <typename T, int N>
-__device__ void rms_norm_row(const T *x, const T *y, const T *weight, T *sum, T *out, float *inverse, int size, float eps) {
+__device__ void rms_norm_row(const T *x, const T *y, const T *weight, T *sum, T *out, float *inverse, int size,
+                             float eps) {
   const long long start = static_cast<long long>(blockIdx.x) * size;
   float h[kHold / N][N], squares = 0;
 #pragma unroll
@@ -121,18 +128,21 @@ __device__ void rms_norm_row(const T *x, const T *y, const T *weight, T *sum, T 
   }
 }
 
-// dx = s (d - h s^2 mean(h d)) + grad_sum, with s = 1/rms(h) and d = weight * grad; grad_sum may be null. A block has rows_each rows, one
-// after another; where partial is not null, its row of it becomes the sum of grad * s * h over them.
+// dx = s (d - h s^2 mean(h d)) + grad_sum, with s = 1/rms(h) and d = weight * grad; grad_sum may be null. A block has
+// rows_each rows, one after another; if partial is not null, the block's row of it becomes the sum of grad * s * h over
+// them.
 template <typename T, int N>
-__device__ void rms_norm_rows_backward(const T *h, const T *weight, const float *inverse, const T *grad, const T *grad_sum, T *dx, float *partial,
-                                       long long rows, int size, int rows_each) {
+__device__ void rms_norm_rows_backward(const T *h, const T *weight, const float *inverse, const T *grad,
+                                       const T *grad_sum, T *dx, float *partial, long long rows, int size,
+                                       int rows_each) {
   const long long first = static_cast<long long>(blockIdx.x) * rows_each;
   const long long last = first + rows_each < rows ? first + rows_each : rows;
   float dw[kHold / N][N] = {};
   for (long long row = first; row < last; row++) {
     const long long start = row * size;
     const float scale = inverse[row];
-    Pack<T, N> x[kHold / N], g[kHold / N], more[kHold / N] = {};  // as they lie in memory: few registers, many rows at a time
+    // as in memory, not in fp32: few registers, so that many rows run at a time
+    Pack<T, N> x[kHold / N], g[kHold / N], more[kHold / N] = {};
     float products = 0;
 #pragma unroll
     for (int turn = 0; turn < kHold / N; turn++) {
@@ -182,11 +192,12 @@ __device__ void rms_norm_rows_backward(const T *h, const T *weight, const float 
 
 // ---- Rotary positions ----
 
-// y = x*cos + rotate_half(x)*sin for N pairs (i, i+half) of a head; back is the transpose, which brings a gradient down. A position's heads
-// lie beside each other, those of the next x_row and y_row values on; it has blocks_each blocks. y may be x.
+// y = x*cos + rotate_half(x)*sin for N pairs (i, i+half) of a head; back applies the transpose, for a gradient. A
+// position's heads are contiguous, the next position's x_row and y_row values on; it has blocks_each blocks. y may be
+// x.
 template <typename T, int N>
-__device__ void rotate_pairs(const T *x, const T *cos, const T *sin, T *y, int blocks_each, int heads, int half, long long x_row, long long y_row,
-                             int back) {
+__device__ void rotate_pairs(const T *x, const T *cos, const T *sin, T *y, int blocks_each, int heads, int half,
+                             long long x_row, long long y_row, int back) {
   const unsigned row = blockIdx.x / blocks_each, first = (blockIdx.x % blocks_each * kThreads + threadIdx.x) * N;
   if (first >= heads * half) {
     return;
@@ -216,10 +227,11 @@ __device__ void rotate_pairs(const T *x, const T *cos, const T *sin, T *y, int b
 
 __device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0f, 1 + expf(-x)); }
 
-// gate and up have rows of `columns` values, which lie `row` values apart; a row has blocks_each blocks.
+// gate and up have rows of `columns` values, with a stride of `row` values; a row has blocks_each blocks.
 template <typename T, int N>
 __device__ void swiglu_run(const T *gate, const T *up, T *y, int blocks_each, long long columns, long long row) {
-  const long long r = blockIdx.x / blocks_each, column = static_cast<long long>(blockIdx.x % blocks_each * kThreads + threadIdx.x) * N;
+  const long long r = blockIdx.x / blocks_each,
+                  column = static_cast<long long>(blockIdx.x % blocks_each * kThreads + threadIdx.x) * N;
   if (column >= columns) {
     return;
   }
@@ -234,11 +246,13 @@ __device__ void swiglu_run(const T *gate, const T *up, T *y, int blocks_each, lo
   store(u, y + r * columns + column);
 }
 
-// The rows of d_gate and d_up lie d_row values apart. d gate = grad u s (1 + g (1 - s)), d up = grad g s, with s = sigmoid(g).
+// The rows of d_gate and d_up have a stride of d_row values. d gate = grad u s (1 + g (1 - s)), d up = grad g s, with s
+// = sigmoid(g).
 template <typename T, int N>
-__device__ void swiglu_run_backward(const T *gate, const T *up, const T *grad, T *d_gate, T *d_up, int blocks_each, long long columns,
-                                    long long row, long long d_row) {
-  const long long r = blockIdx.x / blocks_each, column = static_cast<long long>(blockIdx.x % blocks_each * kThreads + threadIdx.x) * N;
+__device__ void swiglu_run_backward(const T *gate, const T *up, const T *grad, T *d_gate, T *d_up, int blocks_each,
+                                    long long columns, long long row, long long d_row) {
+  const long long r = blockIdx.x / blocks_each,
+                  column = static_cast<long long>(blockIdx.x % blocks_each * kThreads + threadIdx.x) * N;
   if (column >= columns) {
     return;
   }
@@ -294,8 +308,9 @@ __device__ void quick_gelu_run_backward(const T *x, const T *grad, T *dx, long l
 
 // ---- Cross-entropy ----
 
-// each = -log softmax(logits)[label] of a block's row; with gradient, the logits become softmax - onehot. The largest logit and the sum of
-// exponentials are found in one pass (Milakov and Gimelshein 2018). A label that is no class gives NaN.
+// each = -log softmax(logits)[label] of a block's row; with gradient, the logits become softmax - onehot. The largest
+// logit and the sum of exponentials are found in one pass (Milakov and Gimelshein 2018). A label outside the classes
+// gives NaN.
 template <typename T, int N>
 __device__ void cross_entropy_row(T *logits, const long long *labels, float *each, int classes, int gradient) {
   T *row = logits + static_cast<long long>(blockIdx.x) * classes;
@@ -342,38 +357,43 @@ __device__ void cross_entropy_row(T *logits, const long long *labels, float *eac
 #define LT_ROW_KERNEL extern "C" __global__ void __launch_bounds__(kRowThreads)
 
 // wide: addresses and rows are multiples of 16 bytes.
-#define LT_WIDTHS(function, T, ...)                                                                                                                  \
-  if (wide) {                                                                                                                                        \
-    function<T, kWide<T>>(__VA_ARGS__);                                                                                                              \
-  } else {                                                                                                                                           \
-    function<T, 1>(__VA_ARGS__);                                                                                                                     \
+#define LT_WIDTHS(function, T, ...)     \
+  if (wide) {                           \
+    function<T, kWide<T>>(__VA_ARGS__); \
+  } else {                              \
+    function<T, 1>(__VA_ARGS__);        \
   }
 
-#define LT_LAYER_KERNELS(T, name)                                                                                                                    \
-  LT_ROW_KERNEL rms_norm_##name(const T *x, const T *y, const T *weight, T *sum, T *out, float *inverse, int size, float eps, int wide) {            \
-    LT_WIDTHS(rms_norm_row, T, x, y, weight, sum, out, inverse, size, eps)                                                                           \
-  }                                                                                                                                                  \
-  LT_ROW_KERNEL rms_norm_backward_##name(const T *h, const T *weight, const float *inverse, const T *grad, const T *grad_sum, T *dx,                 \
-                                         float *partial, long long rows, int size, int rows_each, int wide) {                                        \
-    LT_WIDTHS(rms_norm_rows_backward, T, h, weight, inverse, grad, grad_sum, dx, partial, rows, size, rows_each)                                     \
-  }                                                                                                                                                  \
-  LT_KERNEL rotary_##name(const T *x, const T *cos, const T *sin, T *y, int blocks_each, int heads, int half, long long x_row, long long y_row,      \
-                          int back, int wide) {                                                                                                      \
-    LT_WIDTHS(rotate_pairs, T, x, cos, sin, y, blocks_each, heads, half, x_row, y_row, back)                                                         \
-  }                                                                                                                                                  \
-  LT_KERNEL swiglu_##name(const T *gate, const T *up, T *y, int blocks_each, long long columns, long long row, int wide) {                           \
-    LT_WIDTHS(swiglu_run, T, gate, up, y, blocks_each, columns, row)                                                                                 \
-  }                                                                                                                                                  \
-  LT_KERNEL swiglu_backward_##name(const T *gate, const T *up, const T *grad, T *d_gate, T *d_up, int blocks_each, long long columns, long long row, \
-                                   long long d_row, int wide) {                                                                                      \
-    LT_WIDTHS(swiglu_run_backward, T, gate, up, grad, d_gate, d_up, blocks_each, columns, row, d_row)                                                \
-  }                                                                                                                                                  \
-  LT_KERNEL quick_gelu_##name(const T *x, T *y, long long n, int wide) { LT_WIDTHS(quick_gelu_run, T, x, y, n) }                                     \
-  LT_KERNEL quick_gelu_backward_##name(const T *x, const T *grad, T *dx, long long n, int wide) {                                                    \
-    LT_WIDTHS(quick_gelu_run_backward, T, x, grad, dx, n)                                                                                            \
-  }                                                                                                                                                  \
-  LT_KERNEL cross_entropy_##name(T *logits, const long long *labels, float *each, int classes, int gradient, int wide) {                             \
-    LT_WIDTHS(cross_entropy_row, T, logits, labels, each, classes, gradient)                                                                         \
+#define LT_LAYER_KERNELS(T, name)                                                                                \
+  LT_ROW_KERNEL rms_norm_##name(const T *x, const T *y, const T *weight, T *sum, T *out, float *inverse,         \
+                                int size, float eps, int wide) {                                                 \
+    LT_WIDTHS(rms_norm_row, T, x, y, weight, sum, out, inverse, size, eps)                                       \
+  }                                                                                                              \
+  LT_ROW_KERNEL rms_norm_backward_##name(const T *h, const T *weight, const float *inverse, const T *grad,       \
+                                         const T *grad_sum, T *dx, float *partial, long long rows, int size,     \
+                                         int rows_each, int wide) {                                              \
+    LT_WIDTHS(rms_norm_rows_backward, T, h, weight, inverse, grad, grad_sum, dx, partial, rows, size, rows_each) \
+  }                                                                                                              \
+  LT_KERNEL rotary_##name(const T *x, const T *cos, const T *sin, T *y, int blocks_each, int heads, int half,    \
+                          long long x_row, long long y_row, int back, int wide) {                                \
+    LT_WIDTHS(rotate_pairs, T, x, cos, sin, y, blocks_each, heads, half, x_row, y_row, back)                     \
+  }                                                                                                              \
+  LT_KERNEL swiglu_##name(const T *gate, const T *up, T *y, int blocks_each, long long columns, long long row,   \
+                          int wide) {                                                                            \
+    LT_WIDTHS(swiglu_run, T, gate, up, y, blocks_each, columns, row)                                             \
+  }                                                                                                              \
+  LT_KERNEL swiglu_backward_##name(const T *gate, const T *up, const T *grad, T *d_gate, T *d_up,                \
+                                   int blocks_each, long long columns, long long row, long long d_row,           \
+                                   int wide) {                                                                   \
+    LT_WIDTHS(swiglu_run_backward, T, gate, up, grad, d_gate, d_up, blocks_each, columns, row, d_row)            \
+  }                                                                                                              \
+  LT_KERNEL quick_gelu_##name(const T *x, T *y, long long n, int wide) { LT_WIDTHS(quick_gelu_run, T, x, y, n) } \
+  LT_KERNEL quick_gelu_backward_##name(const T *x, const T *grad, T *dx, long long n, int wide) {                \
+    LT_WIDTHS(quick_gelu_run_backward, T, x, grad, dx, n)                                                        \
+  }                                                                                                              \
+  LT_KERNEL cross_entropy_##name(T *logits, const long long *labels, float *each, int classes, int gradient,     \
+                                 int wide) {                                                                     \
+    LT_WIDTHS(cross_entropy_row, T, logits, labels, each, classes, gradient)                                     \
   }
 
 LT_LAYER_KERNELS(float, float)

@@ -1,4 +1,5 @@
-// Kernels of the optimizer, over flat buffers. What they need to know of each other stays on the card: nothing waits for the host.
+// Kernels of the optimizer, over flat buffers. What one computes for the next stays on the GPU: nothing waits for the
+// host.
 #ifndef __CUDACC_RTC__
 #include "kernels.h"
 #endif
@@ -24,7 +25,8 @@ __device__ double block_sum(double x) {
 
 template <typename T>
 __device__ void sum_squares_block(const T *x, double *partial, long long n) {
-  const long long first = static_cast<long long>(blockIdx.x) * kSumBlock, last = first + kSumBlock < n ? first + kSumBlock : n;
+  const long long first = static_cast<long long>(blockIdx.x) * kSumBlock,
+                  last = first + kSumBlock < n ? first + kSumBlock : n;
   double sum = 0;
 #pragma unroll 8
   for (long long i = first + threadIdx.x; i < last; i += kThreads) {
@@ -73,23 +75,25 @@ __device__ __forceinline__ void store_four(const Four<T> &from, int count, T *to
   }
 }
 
-// A parameter's fp32 value: itself, or what it and its remainder make.
+// A parameter's fp32 value: itself, or it joined with its remainder.
 __device__ __forceinline__ float master(float p, short) { return p; }
 __device__ __forceinline__ float master(bf16 p, short low) { return merge_master(p, low); }
 __device__ __forceinline__ void keep_master(float x, float *p, short *) { *p = x; }
 __device__ __forceinline__ void keep_master(float x, bf16 *p, short *low) { split_master(x, p, low); }
 
-// Parameters of one block. remainder is null for fp32 parameters. Where the gradients are not finite, they are cleared and nothing else is
-// changed. All buffers begin at a multiple of 16 bytes.
+// Parameters of one block. remainder is null for fp32 parameters. If the gradients are not finite, they are cleared and
+// nothing else changes. All buffers start at a multiple of 16 bytes.
 template <typename P, typename M>
-__device__ void adamw_block(P *param, short *remainder, P *grad, M *m, M *v, const double *total, long long n, const AdamW &a) {
+__device__ void adamw_block(P *param, short *remainder, P *grad, M *m, M *v, const double *total, long long n,
+                            const AdamW &a) {
   __shared__ float scale;
   if (threadIdx.x == 0) {
     scale = clip_scale(*total, a.clip);
   }
   __syncthreads();
   const bool sound = is_finite(*total);
-  const long long begin = static_cast<long long>(blockIdx.x) * kUpdateBlock, end = begin + kUpdateBlock < n ? begin + kUpdateBlock : n;
+  const long long begin = static_cast<long long>(blockIdx.x) * kUpdateBlock,
+                  end = begin + kUpdateBlock < n ? begin + kUpdateBlock : n;
   for (long long i = begin + threadIdx.x * kFour; i < end; i += kThreads * kFour) {
     const int count = end - i < kFour ? static_cast<int>(end - i) : kFour;
     if (sound) {
@@ -128,7 +132,9 @@ __device__ void adamw_block(P *param, short *remainder, P *grad, M *m, M *v, con
 
 #define LT_OPTIMIZER_KERNEL extern "C" __global__ void __launch_bounds__(kThreads)
 
-LT_OPTIMIZER_KERNEL sum_squares_float(const float *x, double *partial, long long n) { sum_squares_block(x, partial, n); }
+LT_OPTIMIZER_KERNEL sum_squares_float(const float *x, double *partial, long long n) {
+  sum_squares_block(x, partial, n);
+}
 LT_OPTIMIZER_KERNEL sum_squares_bf16(const bf16 *x, double *partial, long long n) { sum_squares_block(x, partial, n); }
 
 // One block: adds the partial sums to the total.
@@ -143,9 +149,10 @@ LT_OPTIMIZER_KERNEL add_partial_sums(const double *partial, long long count, dou
   }
 }
 
-#define LT_ADAMW_KERNEL(P, M)                                                                                                                        \
-  LT_OPTIMIZER_KERNEL adamw_##P##_##M(P *param, short *remainder, P *grad, M *m, M *v, const double *total, long long n, AdamW a) {                  \
-    adamw_block(param, remainder, grad, m, v, total, n, a);                                                                                          \
+#define LT_ADAMW_KERNEL(P, M)                                                                               \
+  LT_OPTIMIZER_KERNEL adamw_##P##_##M(P *param, short *remainder, P *grad, M *m, M *v, const double *total, \
+                                      long long n, AdamW a) {                                               \
+    adamw_block(param, remainder, grad, m, v, total, n, a);                                                 \
   }
 
 LT_ADAMW_KERNEL(float, float)

@@ -1,5 +1,5 @@
-// Results on their way to the host, and the times at which a card came to a place in its work. To wait for one is to wait for the work
-// queued before it, and not for what was queued since.
+// Results on their way to the host, and the times at which a GPU reached a point of its queue. Waiting for one waits
+// for the work queued before it, not for what was queued since.
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -8,7 +8,7 @@
 namespace {
 
 struct Later {
-  at::Tensor values;                // on the host, of a card's tensor in pinned memory
+  at::Tensor values;                // on the host; a GPU tensor's are in pinned memory
   std::optional<c10::Event> ready;  // when they have arrived
 };
 
@@ -18,7 +18,8 @@ Later *begin(const at::Tensor &x) {
   if (x.is_cpu()) {
     return new Later{x.detach().clone(at::MemoryFormat::Contiguous), std::nullopt};
   }
-  auto later = std::make_unique<Later>(Later{at::empty(x.sizes(), x.options().device(at::kCPU).pinned_memory(true)), std::nullopt});
+  auto later = std::make_unique<Later>(
+      Later{at::empty(x.sizes(), x.options().device(at::kCPU).pinned_memory(true)), std::nullopt});
   later->values.copy_(x.detach(), /*non_blocking=*/true);
   later->ready.emplace(x.device().type());
   later->ready->record(stream_of(x.device()));
@@ -66,7 +67,7 @@ char *lt_between(void *from, void *to, double *milliseconds) {
 
 void lt_free_timestamp(void *timestamp) { delete static_cast<c10::Event *>(timestamp); }
 
-// x - x is 0, or NaN where x is not finite.
+// x - x is 0, or NaN if x is not finite.
 char *lt_nan_if_not_finite(lt_tensor total, lt_tensor t) {
   LT_PROTECT({
     at::NoGradGuard no_grad;

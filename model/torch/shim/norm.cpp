@@ -1,4 +1,4 @@
-// RMSNorm (Zhang and Sennrich 2019), with the addition that stands before it in a decoder layer.
+// RMSNorm (Zhang and Sennrich 2019), with the addition that precedes it in a decoder layer.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -13,8 +13,8 @@ namespace {
 constexpr int64_t kRows = 64;  // rows of a partial sum: fixed, so that sums do not depend on the number of threads
 
 // y and sum may be null.
-LT_SIMD void norm_rows(const float *x, const float *y, const float *weight, float *sum, float *out, float *inverse, int64_t rows, int64_t size,
-                       float eps) {
+LT_SIMD void norm_rows(const float *x, const float *y, const float *weight, float *sum, float *out, float *inverse,
+                       int64_t rows, int64_t size, float eps) {
   for (int64_t r = 0; r < rows; r++, x += size, out += size) {
     const float *row = x;
     int64_t i = 0;
@@ -48,8 +48,8 @@ LT_SIMD void norm_rows(const float *x, const float *y, const float *weight, floa
 }
 
 // dx = also + s (w g - x s^2 mean(x w g)) with s = 1/rms; dw += x s g. also and dw may be null.
-LT_SIMD void norm_rows_backward(const float *x, const float *weight, const float *inverse, const float *g, const float *also, float *dx, float *dw,
-                                int64_t rows, int64_t size) {
+LT_SIMD void norm_rows_backward(const float *x, const float *weight, const float *inverse, const float *g,
+                                const float *also, float *dx, float *dw, int64_t rows, int64_t size) {
   for (int64_t r = 0; r < rows; r++, x += size, g += size, dx += size) {
     lt::vec products = {};
     int64_t i = 0;
@@ -91,13 +91,14 @@ lt::Normed forward_cpu(const at::Tensor &x, const at::Tensor &y, const at::Tenso
   auto *s = also ? sum.data_ptr<float>() : nullptr, *o = out.data_ptr<float>(), *scale = inverse.data_ptr<float>();
   at::parallel_for(0, rows, lt::grain(size), [&](int64_t begin, int64_t end) {
     int64_t at = begin * size;
-    norm_rows(in + at, also ? also + at : nullptr, w, s ? s + at : nullptr, o + at, scale + begin, end - begin, size, static_cast<float>(eps));
+    norm_rows(in + at, also ? also + at : nullptr, w, s ? s + at : nullptr, o + at, scale + begin, end - begin, size,
+              static_cast<float>(eps));
   });
   return {sum, out, inverse};
 }
 
-lt::NormGradients backward_cpu(const at::Tensor &x, const at::Tensor &inverse, const at::Tensor &weight, const at::Tensor &grad, const at::Tensor &also,
-                               bool wants_weight) {
+lt::NormGradients backward_cpu(const at::Tensor &x, const at::Tensor &inverse, const at::Tensor &weight,
+                               const at::Tensor &grad, const at::Tensor &also, bool wants_weight) {
   int64_t size = x.size(-1), rows = x.numel() / size, blocks = (rows + kRows - 1) / kRows;
   auto dx = at::empty_like(x), partial = wants_weight ? at::zeros({blocks, size}, x.options()) : at::Tensor();
   auto *in = x.const_data_ptr<float>(), *w = weight.const_data_ptr<float>(), *scale = inverse.const_data_ptr<float>();
@@ -106,7 +107,8 @@ lt::NormGradients backward_cpu(const at::Tensor &x, const at::Tensor &inverse, c
   at::parallel_for(0, blocks, std::max<int64_t>(1, lt::grain(size) / kRows), [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; b++) {
       int64_t first = b * kRows, n = std::min(kRows, rows - first), at = first * size;
-      norm_rows_backward(in + at, w, scale + first, g + at, add ? add + at : nullptr, out + at, dw ? dw + b * size : nullptr, n, size);
+      norm_rows_backward(in + at, w, scale + first, g + at, add ? add + at : nullptr, out + at,
+                         dw ? dw + b * size : nullptr, n, size);
     }
   });
   return {dx, wants_weight ? partial.sum(0) : at::Tensor()};
@@ -119,38 +121,43 @@ lt::Normed forward_plain(const at::Tensor &x, const at::Tensor &y, const at::Ten
   return {sum, weight * (wide * inverse).to(x.scalar_type()), inverse.reshape({-1})};
 }
 
-lt::NormGradients backward_plain(const at::Tensor &x, const at::Tensor &inverse, const at::Tensor &weight, const at::Tensor &grad, const at::Tensor &also,
-                                 bool wants_weight) {
+lt::NormGradients backward_plain(const at::Tensor &x, const at::Tensor &inverse, const at::Tensor &weight,
+                                 const at::Tensor &grad, const at::Tensor &also, bool wants_weight) {
   auto shape = x.sizes().vec();
   shape.back() = 1;
-  auto scale = inverse.view(shape), wide = x.to(at::kFloat), g = grad.to(at::kFloat), scaled = g * weight.to(at::kFloat);
+  auto scale = inverse.view(shape), wide = x.to(at::kFloat), g = grad.to(at::kFloat),
+       scaled = g * weight.to(at::kFloat);
   auto dx = scale * (scaled - wide * scale.square() * (wide * scaled).mean({-1}, true));
   auto dw = wants_weight ? (g * wide * scale).reshape({-1, x.size(-1)}).sum(0).to(weight.scalar_type()) : at::Tensor();
   return {(also.defined() ? also.to(at::kFloat) + dx : dx).to(x.scalar_type()), dw};
 }
 
-// Whether kernels of our own take the rows, on whichever device they lie.
-bool ours(const at::Tensor &x, const at::Tensor &weight) { return lt::device::rms_norm_ready(x, weight) || lt::cpu_fits(x); }
+// Whether our own kernels take the rows, on either device.
+bool ours(const at::Tensor &x, const at::Tensor &weight) {
+  return lt::device::rms_norm_ready(x, weight) || lt::cpu_fits(x);
+}
 
 struct RMSNorm : torch::autograd::Function<RMSNorm> {
-  static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &weight, double eps) {
+  static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &weight,
+                            double eps) {
     at::AutoDispatchBelowAutograd below;
     auto n = lt::rms_norm_forward(x, {}, weight, eps);
     context->save_for_backward({n.sum, weight, n.inverse});
     return n.out;
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
+                                                 torch::autograd::variable_list grads) {
     auto saved = context->get_saved_variables();
     auto d = lt::rms_norm_backward(saved[0], saved[2], saved[1], grads[0], {}, context->needs_input_grad(1));
     return {d.x, d.weight, at::Tensor()};
   }
 };
 
-// Both results may be used further on, or one of them; a gradient that does not come is undefined.
+// Both results or only one of them may be used; the gradient of an unused one is undefined.
 struct AddRMSNorm : torch::autograd::Function<AddRMSNorm> {
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &y,
-                                                const at::Tensor &weight, double eps) {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext *context, const at::Tensor &x,
+                                                const at::Tensor &y, const at::Tensor &weight, double eps) {
     at::AutoDispatchBelowAutograd below;
     TORCH_CHECK(x.sizes() == y.sizes(), "x ", x.sizes(), " and y ", y.sizes());
     auto n = lt::rms_norm_forward(x, y, weight, eps);
@@ -162,7 +169,8 @@ struct AddRMSNorm : torch::autograd::Function<AddRMSNorm> {
     return {n.sum, n.out};
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
+                                                 torch::autograd::variable_list grads) {
     auto saved = context->get_saved_variables();
     if (!grads[1].defined()) {
       return {grads[0], grads[0], at::Tensor(), at::Tensor()};
@@ -176,17 +184,20 @@ at::Tensor norm(const at::Tensor &x, const at::Tensor &weight, double eps) {
   if (ours(x, weight)) {
     return RMSNorm::apply(x, weight, eps);
   }
-  return x.scalar_type() == at::kFloat ? at::rms_norm(x, {x.size(-1)}, weight, eps) : forward_plain(x, {}, weight, eps).out;
+  return x.scalar_type() == at::kFloat ? at::rms_norm(x, {x.size(-1)}, weight, eps)
+                                       : forward_plain(x, {}, weight, eps).out;
 }
 
 }  // namespace
 
 lt::Normed lt::rms_norm_forward(const at::Tensor &x, const at::Tensor &y, const at::Tensor &weight, double eps) {
   RECORD_FUNCTION("llavatrain::rms_norm", {});
-  TORCH_CHECK(weight.numel() == x.size(-1) && weight.is_contiguous(), "weight ", weight.sizes(), " for rows of ", x.size(-1));
+  TORCH_CHECK(weight.numel() == x.size(-1) && weight.is_contiguous(), "weight ", weight.sizes(), " for rows of ",
+              x.size(-1));
   auto rows = x.contiguous(), also = y.defined() ? y.contiguous() : y;
   if (device::rms_norm_ready(rows, weight) && (!also.defined() || device::ready(device::kRMSNorm, {rows, also}))) {
-    auto out = at::empty_like(rows), inverse = at::empty({rows.numel() / rows.size(-1)}, rows.options().dtype(at::kFloat));
+    auto out = at::empty_like(rows),
+         inverse = at::empty({rows.numel() / rows.size(-1)}, rows.options().dtype(at::kFloat));
     auto sum = also.defined() ? at::empty_like(rows) : rows;
     device::rms_norm(rows, also, weight, eps, sum, out, inverse);
     return {sum, out, inverse};
@@ -194,8 +205,8 @@ lt::Normed lt::rms_norm_forward(const at::Tensor &x, const at::Tensor &y, const 
   return cpu_fits(rows) ? forward_cpu(rows, also, weight, eps) : forward_plain(rows, also, weight, eps);
 }
 
-lt::NormGradients lt::rms_norm_backward(const at::Tensor &sum, const at::Tensor &inverse, const at::Tensor &weight, const at::Tensor &grad,
-                                        const at::Tensor &also, bool wants_weight) {
+lt::NormGradients lt::rms_norm_backward(const at::Tensor &sum, const at::Tensor &inverse, const at::Tensor &weight,
+                                        const at::Tensor &grad, const at::Tensor &also, bool wants_weight) {
   RECORD_FUNCTION("llavatrain::rms_norm_backward", {});
   auto g = grad.contiguous(), add = also.defined() ? also.contiguous() : also;
   if (device::rms_norm_ready(sum, weight)) {
@@ -203,10 +214,13 @@ lt::NormGradients lt::rms_norm_backward(const at::Tensor &sum, const at::Tensor 
     device::rms_norm_backward(sum, inverse, weight, g, add, d.x, wants_weight ? &d.weight : nullptr);
     return d;
   }
-  return cpu_fits(sum) ? backward_cpu(sum, inverse, weight, g, add, wants_weight) : backward_plain(sum, inverse, weight, g, add, wants_weight);
+  return cpu_fits(sum) ? backward_cpu(sum, inverse, weight, g, add, wants_weight)
+                       : backward_plain(sum, inverse, weight, g, add, wants_weight);
 }
 
-char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out) { LT_PROTECT(*out = own(norm(ref(x), ref(weight), eps))) }
+char *lt_rms_norm(lt_tensor x, lt_tensor weight, double eps, lt_tensor *out) {
+  LT_PROTECT(*out = own(norm(ref(x), ref(weight), eps)))
+}
 
 // sum = x + y, and its RMSNorm.
 char *lt_add_rms_norm(lt_tensor x, lt_tensor y, lt_tensor weight, double eps, lt_tensor *sum, lt_tensor *out) {

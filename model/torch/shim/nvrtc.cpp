@@ -1,4 +1,4 @@
-// NVIDIA's run-time compiler, opened by its path: a machine without it, and the build, need nothing of it.
+// NVIDIA's run-time compiler, opened by its path: neither the build nor a machine without a GPU needs it.
 #include <string>
 #include <vector>
 
@@ -6,12 +6,13 @@
 
 namespace {
 
-// nvrtc.h's interface, of which every result is 0 for success.
+// nvrtc.h's interface; every function returns 0 for success.
 typedef struct NvrtcProgram *Program;
 
 struct Nvrtc {
   int (*version)(int *major, int *minor);
-  int (*create)(Program *, const char *source, const char *name, int headers, const char *const *contents, const char *const *names);
+  int (*create)(Program *, const char *source, const char *name, int headers, const char *const *contents,
+                const char *const *names);
   int (*compile)(Program, int options, const char *const *list);
   int (*log_size)(Program, size_t *);
   int (*log)(Program, char *);
@@ -37,7 +38,8 @@ Nvrtc open_nvrtc(const char *path) {
 
 }  // namespace
 
-// builtins is the path of libnvrtc-builtins, which the compiler opens by its bare name, or "" where the loader finds it by itself.
+// builtins is the path of libnvrtc-builtins, which the compiler opens by its bare name, or "" if the loader finds it
+// without help.
 char *lt_open_nvrtc(const char *path, const char *builtins, int *major, int *minor) {
   LT_PROTECT({
     if (*builtins) {
@@ -47,7 +49,8 @@ char *lt_open_nvrtc(const char *path, const char *builtins, int *major, int *min
   })
 }
 
-// Without --fmad=false the compiler would fuse multiplications with additions, and the card's bits were not those of the CPU.
+// Without --fmad=false the compiler would fuse multiplications with additions, and the results would differ from the
+// CPU's in their bits.
 char *lt_compile_kernels(const char *path, const char *source, const char *arch, void **cubin, size_t *size) {
   LT_PROTECT({
     auto n = open_nvrtc(path);

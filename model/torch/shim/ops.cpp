@@ -1,4 +1,5 @@
-// Differentiable operations that gotch's bindings lack or get wrong. Each is the reference's formula over libtorch's own operations.
+// Differentiable operations that gotch's bindings lack or get wrong. Each is the reference's formula over libtorch's
+// own operations.
 #include <atomic>
 
 #include "shim_internal.h"
@@ -14,7 +15,8 @@ char *lt_gelu(lt_tensor x, lt_tensor *out) { LT_PROTECT(*out = own(at::gelu(ref(
 
 char *lt_gelu_tanh(lt_tensor x, lt_tensor *out) { LT_PROTECT(*out = own(at::gelu(ref(x), "tanh"))) }
 
-// Pixels to floats by table: table [3,256] holds the normalised value of each level of each channel. [n,3,S,S] u8 -> [n,3,S,S].
+// Pixels to floats by table: table [3,256] holds the normalised value of each level of each channel. [n,3,S,S] u8 ->
+// [n,3,S,S].
 char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out) {
   LT_PROTECT({
     auto &levels = ref(pixels);
@@ -24,7 +26,8 @@ char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out)
   })
 }
 
-// Parts of the last dimension. One operation, not a narrow for each part: its backward joins their gradients once.
+// Parts of the last dimension. One operation instead of a narrow for each part: its backward joins their gradients
+// once.
 char *lt_split(lt_tensor x, const int64_t *sizes, int parts, lt_tensor *out) {
   LT_PROTECT({
     auto split = ref(x).split_with_sizes(at::IntArrayRef(sizes, parts), -1);

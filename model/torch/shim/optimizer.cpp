@@ -1,5 +1,5 @@
-// The optimizer's arithmetic, one pass over flat buffers: on the CPU here, on a card in kernels_optimizer.cu, and for other dtypes, and
-// with lt_set_fused(0), by libtorch's operations.
+// The optimizer's arithmetic, one pass over flat buffers: on the CPU here, on a GPU in kernels_optimizer.cu, and for
+// other dtypes, and with lt_set_fused(0), by libtorch's operations.
 #include <ATen/Parallel.h>
 
 #include <xmmintrin.h>
@@ -14,29 +14,31 @@
 
 namespace {
 
-constexpr int64_t kBlock = 1 << 16;    // elements of a partial sum: fixed, so that sums do not depend on the number of threads
-constexpr int64_t kSlice = 1LL << 24;  // elements that libtorch's operations take at a time
+// elements of a partial sum: fixed, so that sums do not depend on the number of threads
+constexpr int64_t kBlock = 1 << 16;
+constexpr int64_t kSlice = 1LL << 24;  // elements that libtorch's operations process at a time
 
 // ---- on the CPU ----
 
-constexpr int64_t kTile = 256;  // elements that are taken through the three loops of adamw_tiles at a time
+constexpr int64_t kTile = 256;  // elements that pass through the three loops of adamw_tiles at a time
 
 LT_INLINE float master(float p, short) { return p; }
 LT_INLINE float master(const lt::bf16 &p, short low) { return lt::merge_master(p, low); }
 LT_INLINE void keep_master(float x, float *p, short *) { *p = x; }
 LT_INLINE void keep_master(float x, lt::bf16 *p, short *low) { lt::split_master(x, p, low); }
 
-// Four at a time, by the processor: the compiler makes no vector of a square root that might set errno.
+// Four at a time by an intrinsic: the compiler does not vectorize a square root that might set errno.
 LT_INLINE void square_roots(float *x) {
   for (int64_t k = 0; k < kTile; k += 4) {
     _mm_store_ps(x + k, _mm_sqrt_ps(_mm_load_ps(x + k)));
   }
 }
 
-// n elements from the buffers' element `first`, a multiple of four; low is the remainders, and is not touched for fp32 parameters.
+// n elements from the buffers' element `first`, a multiple of four; low holds the remainders and is not used for fp32
+// parameters.
 template <typename P, typename M>
-LT_INLINE void adamw_tiles(P *__restrict p, short *__restrict low, P *__restrict g, M *__restrict m, M *__restrict v, int64_t first, int64_t n, float scale,
-                           const lt::AdamW &a) {
+LT_INLINE void adamw_tiles(P *__restrict p, short *__restrict low, P *__restrict g, M *__restrict m, M *__restrict v,
+                           int64_t first, int64_t n, float scale, const lt::AdamW &a) {
   constexpr bool draws = sizeof(M) == sizeof(lt::bf16), halves = sizeof(P) == sizeof(lt::bf16);
   alignas(64) float means[kTile], roots[kTile] = {0};
   unsigned random[kTile] = {0};
@@ -76,9 +78,9 @@ LT_INLINE void adamw_tiles(P *__restrict p, short *__restrict low, P *__restrict
   }
 }
 
-#define LT_ADAMW_LOOP(P, M)                                                                                                                          \
-  LT_SIMD void adamw_loop(P *p, short *low, P *g, M *m, M *v, int64_t first, int64_t n, float scale, lt::AdamW a) {                                  \
-    adamw_tiles(p, low, g, m, v, first, n, scale, a);                                                                                                \
+#define LT_ADAMW_LOOP(P, M)                                                                                         \
+  LT_SIMD void adamw_loop(P *p, short *low, P *g, M *m, M *v, int64_t first, int64_t n, float scale, lt::AdamW a) { \
+    adamw_tiles(p, low, g, m, v, first, n, scale, a);                                                               \
   }
 
 LT_ADAMW_LOOP(float, float)
@@ -87,8 +89,8 @@ LT_ADAMW_LOOP(lt::bf16, float)
 LT_ADAMW_LOOP(lt::bf16, lt::bf16)
 
 template <typename P, typename M>
-void adamw_flat(const at::Tensor &param, const at::Tensor &remainder, const at::Tensor &grad, const at::Tensor &m, const at::Tensor &v, float scale,
-                const lt::AdamW &a) {
+void adamw_flat(const at::Tensor &param, const at::Tensor &remainder, const at::Tensor &grad, const at::Tensor &m,
+                const at::Tensor &v, float scale, const lt::AdamW &a) {
   auto *p = static_cast<P *>(param.data_ptr()), *g = static_cast<P *>(grad.data_ptr());
   auto *first = static_cast<M *>(m.data_ptr()), *second = static_cast<M *>(v.data_ptr());
   auto *low = remainder.defined() ? static_cast<short *>(remainder.data_ptr()) : nullptr;
@@ -100,8 +102,8 @@ void adamw_flat(const at::Tensor &param, const at::Tensor &remainder, const at::
   });
 }
 
-void adamw_cpu(const at::Tensor &param, const at::Tensor &remainder, const at::Tensor &grad, const at::Tensor &m, const at::Tensor &v, double total,
-               const lt::AdamW &a) {
+void adamw_cpu(const at::Tensor &param, const at::Tensor &remainder, const at::Tensor &grad, const at::Tensor &m,
+               const at::Tensor &v, double total, const lt::AdamW &a) {
   bool wide = param.scalar_type() == at::kFloat, wide_moments = m.scalar_type() == at::kFloat;
   auto run = wide ? (wide_moments ? adamw_flat<float, float> : adamw_flat<float, lt::bf16>)
                   : (wide_moments ? adamw_flat<lt::bf16, float> : adamw_flat<lt::bf16, lt::bf16>);
@@ -142,7 +144,8 @@ double sum_squares_of(const T *x, int64_t n) {
 
 // ---- by libtorch's operations ----
 
-// An fp32 value is held exactly as the nearest bf16 (ties away from zero) and the signed 16-bit distance of their bit patterns.
+// An fp32 value is held exactly as the nearest bf16 (ties away from zero) and the signed 16-bit distance of their bit
+// patterns.
 at::Tensor merge(const at::Tensor &high, const at::Tensor &low) {
   return (high.view(at::kShort).to(at::kInt).mul_(1 << 16)).add_(low.to(at::kInt)).view(at::kFloat);
 }
@@ -178,7 +181,8 @@ void store(const at::Tensor &values, const at::Tensor &random, at::Tensor to) {
 }
 
 // A slice of the buffers, from their element `first`.
-void adamw_tensor(at::Tensor p, const at::Tensor &g, at::Tensor m, at::Tensor v, float scale, int64_t first, const lt::AdamW &a) {
+void adamw_tensor(at::Tensor p, const at::Tensor &g, at::Tensor m, at::Tensor v, float scale, int64_t first,
+                  const lt::AdamW &a) {
   auto grad = g.to(at::kFloat) * scale, mean = m.to(at::kFloat), square = v.to(at::kFloat);
   mean.add_(grad - mean, a.rest1);
   square.mul_(a.beta2).addcmul_(grad, grad, a.rest2);
@@ -188,7 +192,8 @@ void adamw_tensor(at::Tensor p, const at::Tensor &g, at::Tensor m, at::Tensor v,
   store(square, random.defined() ? random.bitwise_right_shift(16).bitwise_and(0xffff) : random, v);
 }
 
-void adamw_slices(at::Tensor param, at::Tensor remainder, at::Tensor grad, at::Tensor m, at::Tensor v, float scale, const lt::AdamW &a) {
+void adamw_slices(at::Tensor param, at::Tensor remainder, at::Tensor grad, at::Tensor m, at::Tensor v, float scale,
+                  const lt::AdamW &a) {
   for (int64_t first = 0; first < param.numel(); first += kSlice) {
     auto slice = [&](const at::Tensor &t) { return t.narrow(0, first, std::min(kSlice, param.numel() - first)); };
     if (remainder.defined()) {
@@ -204,18 +209,20 @@ void adamw_slices(at::Tensor param, at::Tensor remainder, at::Tensor grad, at::T
 bool float_or_bf16(const at::Tensor &t) { return t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16; }
 
 // Whether the buffers have the form that our own loops and kernels take: fp32 parameters, or bf16 ones with remainders.
-bool flat(const at::Tensor &p, const at::Tensor &remainder, const at::Tensor &g, const at::Tensor &m, const at::Tensor &v) {
+bool flat(const at::Tensor &p, const at::Tensor &remainder, const at::Tensor &g, const at::Tensor &m,
+          const at::Tensor &v) {
   bool masters = remainder.defined() ? p.scalar_type() == at::kBFloat16 : p.scalar_type() == at::kFloat;
   bool fits = lt::fused() && masters && g.scalar_type() == p.scalar_type() && float_or_bf16(m);
   for (auto *t : {&p, &remainder, &g, &m, &v}) {
-    fits = fits && (!t->defined() || (t->is_contiguous() && reinterpret_cast<uintptr_t>(t->const_data_ptr()) % 16 == 0));
+    fits =
+        fits && (!t->defined() || (t->is_contiguous() && reinterpret_cast<uintptr_t>(t->const_data_ptr()) % 16 == 0));
   }
   return fits;
 }
 
 void check_total(const at::Tensor &total, const at::Tensor &of) {
-  TORCH_CHECK(total.numel() == 1 && total.scalar_type() == at::kDouble && total.device() == of.device(), "the sum of squares must be one fp64 value on ",
-              of.device());
+  TORCH_CHECK(total.numel() == 1 && total.scalar_type() == at::kDouble && total.device() == of.device(),
+              "the sum of squares must be one fp64 value on ", of.device());
 }
 
 }  // namespace
@@ -242,30 +249,42 @@ char *lt_sum_squares_into(lt_tensor t, lt_tensor total) {
   })
 }
 
-// Where total is not finite, nothing is changed; the gradient becomes zero in any case.
-char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, lt_tensor total, double lr, double beta1, double beta2,
-               double eps, double weight_decay, double clip, int64_t step, uint64_t seed) {
+// If total is not finite, nothing else changes; the gradient becomes zero in any case.
+char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, lt_tensor total,
+               double lr, double beta1, double beta2, double eps, double weight_decay, double clip, int64_t step,
+               uint64_t seed) {
   LT_PROTECT({
     at::NoGradGuard no_grad;
     RECORD_FUNCTION("llavatrain::adamw", {});
     auto &p = ref(param), &g = ref(grad), &first = ref(m), &second = ref(v);
     auto low = remainder ? ref(remainder) : at::Tensor();
     for (auto *other : {&g, &first, &second}) {
-      TORCH_CHECK(other->numel() == p.numel(), "a buffer has ", other->numel(), " values for ", p.numel(), " parameters");
+      TORCH_CHECK(other->numel() == p.numel(), "a buffer has ", other->numel(), " values for ", p.numel(),
+                  " parameters");
     }
-    TORCH_CHECK(first.scalar_type() == second.scalar_type() && float_or_bf16(first), "moments of ", first.scalar_type(), " and ", second.scalar_type());
+    TORCH_CHECK(first.scalar_type() == second.scalar_type() && float_or_bf16(first), "moments of ", first.scalar_type(),
+                " and ", second.scalar_type());
     check_total(ref(total), p);
-    double correction1 = 1 - std::pow(beta1, static_cast<double>(step)), correction2 = std::sqrt(1 - std::pow(beta2, static_cast<double>(step)));
-    lt::AdamW a = {static_cast<float>(1 - lr * weight_decay), static_cast<float>(lr / correction1), static_cast<float>(correction2),
-                   static_cast<float>(1 - beta1), static_cast<float>(beta2), static_cast<float>(1 - beta2), static_cast<float>(eps),
-                   clip, static_cast<unsigned long long>(step), static_cast<unsigned long long>(seed)};
+    double correction1 = 1 - std::pow(beta1, static_cast<double>(step)),
+           correction2 = std::sqrt(1 - std::pow(beta2, static_cast<double>(step)));
+    lt::AdamW a = {static_cast<float>(1 - lr * weight_decay),
+                   static_cast<float>(lr / correction1),
+                   static_cast<float>(correction2),
+                   static_cast<float>(1 - beta1),
+                   static_cast<float>(beta2),
+                   static_cast<float>(1 - beta2),
+                   static_cast<float>(eps),
+                   clip,
+                   static_cast<unsigned long long>(step),
+                   static_cast<unsigned long long>(seed)};
     bool ours = flat(p, low, g, first, second);
     if (ours && lt::device::ready(lt::device::kAdamW, {p, g})) {
-      lt::device::adamw(p, low, g, first, second, ref(total), a);  // which clears the gradient, and looks at the total, by itself
+      // it clears the gradient and checks the total itself
+      lt::device::adamw(p, low, g, first, second, ref(total), a);
     } else {
       double squares = ref(total).item<double>();
       if (lt::is_finite(squares) && ours && p.is_cpu()) {
-        adamw_cpu(p, low, g, first, second, squares, a);  // which clears the gradient
+        adamw_cpu(p, low, g, first, second, squares, a);  // it clears the gradient
       } else if (lt::is_finite(squares)) {
         adamw_slices(p, low, g, first, second, lt::clip_scale(squares, clip), a);
         g.zero_();

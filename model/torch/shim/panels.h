@@ -1,5 +1,6 @@
-// Matrix products on one thread, whose right operand lies in panels: sixteen of its columns at a time, row after row, so that it is read
-// from front to back (after Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication").
+// Matrix products on one thread, whose right operand is packed in panels: sixteen of its columns at a time, row after
+// row, so that it is read sequentially (after Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix
+// Multiplication").
 #pragma once
 #include <ATen/Parallel.h>
 
@@ -16,10 +17,11 @@ constexpr int64_t kTile = 6;  // rows computed together: their sums, and a row o
 
 LT_INLINE int64_t panels(int64_t columns) { return (columns + kLanes - 1) / kLanes; }
 
-// c [R,16] = base + the sum over p < k of a(i,p) panel[p], with a(i,p) = a[i * row + p * step]; base may be null for zeros, or c.
+// c [R,16] = base + the sum over p < k of a(i,p) panel[p], with a(i,p) = a[i * row + p * step]; base may be null for
+// zeros, or c.
 template <int R>
-LT_INLINE void tile(int64_t k, const float *a, int64_t row, int64_t step, const float *panel, const float *base, int64_t base_row, float *c,
-                    int64_t c_row) {
+LT_INLINE void tile(int64_t k, const float *a, int64_t row, int64_t step, const float *panel, const float *base,
+                    int64_t base_row, float *c, int64_t c_row) {
   vec sums[R];
 #pragma GCC unroll 6
   for (int i = 0; i < R; i++) {
@@ -39,8 +41,8 @@ LT_INLINE void tile(int64_t k, const float *a, int64_t row, int64_t step, const 
 }
 
 // tile for any number of rows up to kTile.
-LT_INLINE void tile_of(int64_t rows, int64_t k, const float *a, int64_t row, int64_t step, const float *panel, const float *base, int64_t base_row,
-                       float *c, int64_t c_row) {
+LT_INLINE void tile_of(int64_t rows, int64_t k, const float *a, int64_t row, int64_t step, const float *panel,
+                       const float *base, int64_t base_row, float *c, int64_t c_row) {
   switch (rows) {
     case 1: return tile<1>(k, a, row, step, panel, base, base_row, c, c_row);
     case 2: return tile<2>(k, a, row, step, panel, base, base_row, c, c_row);
@@ -51,7 +53,7 @@ LT_INLINE void tile_of(int64_t rows, int64_t k, const float *a, int64_t row, int
   }
 }
 
-// x [n,d], its rows x_row apart -> panels [ceil(d/16)][n][16], zeros behind the last column.
+// x [n,d], its rows x_row apart -> panels [ceil(d/16)][n][16], zeros after the last column.
 LT_SIMD static void pack(const float *x, int64_t x_row, int64_t n, int64_t d, float *out) {
   for (int64_t j = 0; j < d; j += kLanes) {
     int64_t take = d - j < kLanes ? d - j : kLanes;
@@ -61,14 +63,15 @@ LT_SIMD static void pack(const float *x, int64_t x_row, int64_t n, int64_t d, fl
   }
 }
 
-// The same of the transpose of x [n,d]: panels [ceil(n/16)][d][16], zeros behind the last row of x.
+// The same of the transpose of x [n,d]: panels [ceil(n/16)][d][16], zeros after the last row of x.
 LT_SIMD static void pack_transposed(const float *x, int64_t x_row, int64_t n, int64_t d, float *out) {
   for (int64_t first = 0; first < n; first += kLanes, out += d * kLanes) {
     int64_t lanes = n - first < kLanes ? n - first : kLanes;
     if (lanes < kLanes) {
       std::memset(out, 0, d * kLanes * sizeof(float));
     }
-    for (int64_t p = 0; p < d; p += kLanes) {  // a square at a time, so that what is written stays in the nearest cache
+    // a square at a time, so that what is written stays in the first-level cache
+    for (int64_t p = 0; p < d; p += kLanes) {
       int64_t end = d - p < kLanes ? d : p + kLanes;
       for (int64_t lane = 0; lane < lanes; lane++) {
         const float *row = x + (first + lane) * x_row;
@@ -80,7 +83,7 @@ LT_SIMD static void pack_transposed(const float *x, int64_t x_row, int64_t n, in
   }
 }
 
-// Room that a thread keeps, handed out piece by piece. A thread has one Scratch at a time.
+// Memory that a thread keeps, handed out piece by piece. A thread has one Scratch at a time.
 class Scratch {
  public:
   explicit Scratch(int64_t floats) : left_(floats) {

@@ -1,6 +1,6 @@
-// The matrix products of linear layers. MKL, which libtorch multiplies with on a CPU, does without AVX-512 on AMD's processors, so that
-// there products of our own are faster at any size. Each element is summed in the order of the inner dimension: it does not depend on the
-// number of threads, nor on how many rows are multiplied at once.
+// The matrix products of linear layers. MKL, which libtorch uses on a CPU, does not use AVX-512 on AMD processors, so
+// our own products are faster there at any size. Each element is summed in the order of the inner dimension: it does
+// not depend on the number of threads, nor on how many rows are multiplied at once.
 #include "products.h"
 
 #include <torch/csrc/autograd/custom_function.h>
@@ -9,7 +9,8 @@
 
 namespace {
 
-constexpr int64_t kInner = 512;     // of the inner dimension at a time: a panel of 32 KB, and a sum of sums, which rounds less than one long one
+// of the inner dimension at a time: a panel of 32 KB, and a sum of sums, which rounds less than one long one
+constexpr int64_t kInner = 512;
 constexpr int64_t kPanels = 6144;   // rows of panels that a task keeps: 384 KB
 constexpr int64_t kFewRows = 96;    // rows that make a panel worth packing
 constexpr int64_t kGathered = 128;  // rows of both operands at a time where rows are the inner dimension
@@ -24,12 +25,13 @@ bool fits(const at::Tensor &a, const at::Tensor &b) {
   return own_products() && good(a) && good(b);
 }
 
-// A matrix whose rows may lie apart.
+// A matrix whose rows may be strided.
 struct Rows {
   const float *data;
   int64_t rows, columns, row;
 
-  explicit Rows(const at::Tensor &x) : data(x.const_data_ptr<float>()), rows(x.size(0)), columns(x.size(1)), row(x.stride(0)) {}
+  explicit Rows(const at::Tensor &x)
+      : data(x.const_data_ptr<float>()), rows(x.size(0)), columns(x.size(1)), row(x.stride(0)) {}
 };
 
 // A block of c = base + a b: rows of a [rows,k], and panels of b [k,columns].
@@ -44,7 +46,8 @@ struct Block {
   int64_t c_row;
 };
 
-// Rows i to i+n of the columns from j on, of which the panel goes over the block's edge: through room for all of its columns.
+// Rows i to i+n of the columns from j on, where the panel extends past the block's edge: computed in a buffer with room
+// for all of its columns.
 LT_INLINE void edge(const Block &x, int64_t i, int64_t n, int64_t j, const float *panel) {
   float room[lt::kTile * lt::kLanes];
   lt::tile_of(n, x.k, x.a + i * x.a_row, x.a_row, 1, panel, nullptr, 0, room, lt::kLanes);
@@ -60,7 +63,8 @@ LT_SIMD void multiply(const Block &x) {
     int64_t n = std::min(lt::kTile, x.rows - i), j = 0;
     const float *panel = x.panels, *base = x.base ? x.base + i * x.base_row : nullptr;
     for (; j + lt::kLanes <= x.columns; j += lt::kLanes, panel += x.k * lt::kLanes) {
-      lt::tile_of(n, x.k, x.a + i * x.a_row, x.a_row, 1, panel, base ? base + j : nullptr, x.base_row, x.c + i * x.c_row + j, x.c_row);
+      lt::tile_of(n, x.k, x.a + i * x.a_row, x.a_row, 1, panel, base ? base + j : nullptr, x.base_row,
+                  x.c + i * x.c_row + j, x.c_row);
     }
     if (j < x.columns) {
       edge(x, i, n, j, panel);
@@ -68,22 +72,27 @@ LT_SIMD void multiply(const Block &x) {
   }
 }
 
-// c [m,n] = base + a [m,k] b, where pack(first column, first inner place, how many of each, out) makes panels of b [k,n]. A task is some
-// panels, as many as the caches hold, and all rows; where there are fewer panels than work for all threads, some of the rows.
+// c [m,n] = base + a [m,k] b, where pack(first column, first inner place, how many of each, out) makes panels of b
+// [k,n]. A task is as many panels as the caches hold, and all rows, or some of the rows if there are too few panels for
+// all threads.
 template <typename Pack>
 void panel_products(const Rows &a, int64_t n, const float *base, int64_t base_row, float *c, const Pack &pack) {
   int64_t panels = lt::panels(n), threads = at::get_num_threads(), inner = std::min(kInner, a.columns);
-  int64_t width = std::clamp<int64_t>(panels / (4 * threads), 1, std::max<int64_t>(1, kPanels / inner)), groups = (panels + width - 1) / width;
-  int64_t cuts = std::clamp<int64_t>(4 * threads / panels, 1, std::max<int64_t>(1, a.rows / kFewRows)), block = (a.rows + cuts - 1) / cuts;
+  int64_t width = std::clamp<int64_t>(panels / (4 * threads), 1, std::max<int64_t>(1, kPanels / inner)),
+          groups = (panels + width - 1) / width;
+  int64_t cuts = std::clamp<int64_t>(4 * threads / panels, 1, std::max<int64_t>(1, a.rows / kFewRows)),
+          block = (a.rows + cuts - 1) / cuts;
   lt::share(groups * cuts, [&](int64_t task) {
-    int64_t j = task / cuts * width * lt::kLanes, first = task % cuts * block, columns = std::min(width * lt::kLanes, n - j);
+    int64_t j = task / cuts * width * lt::kLanes, first = task % cuts * block,
+            columns = std::min(width * lt::kLanes, n - j);
     lt::Scratch scratch(width * inner * lt::kLanes);
     float *packed = scratch.take(width * inner * lt::kLanes), *to = c + first * n + j;
     for (int64_t p = 0; p < a.columns; p += inner) {
       int64_t k = std::min(inner, a.columns - p), rows = std::min(block, a.rows - first);
       pack(j, p, columns, k, packed);
       if (p == 0) {
-        multiply({a.data + first * a.row, a.row, rows, k, packed, columns, base ? base + first * base_row + j : nullptr, base_row, to, n});
+        multiply({a.data + first * a.row, a.row, rows, k, packed, columns, base ? base + first * base_row + j : nullptr,
+                  base_row, to, n});
       } else {
         multiply({a.data + first * a.row + p, a.row, rows, k, packed, columns, to, n, to, n});
       }
@@ -114,7 +123,9 @@ struct Gathering {
   float *sum;
   int64_t sum_row;
 
-  int64_t room() const { return lt::panels(b.columns) * lt::kLanes * kGathered + (end - first + lt::kTile) * kGathered; }
+  int64_t room() const {
+    return lt::panels(b.columns) * lt::kLanes * kGathered + (end - first + lt::kTile) * kGathered;
+  }
 };
 
 LT_SIMD void gather(const Gathering &g, float *panels) {
@@ -153,7 +164,9 @@ at::Tensor lt::product(const at::Tensor &x, const at::Tensor &w, const at::Tenso
   Rows a(x), b(w);
   auto *start = base.defined() ? base.const_data_ptr<float>() : nullptr;
   panel_products(a, b.rows, start, start && base.dim() == 2 ? b.rows : 0, y.data_ptr<float>(),
-                 [&](int64_t j, int64_t p, int64_t columns, int64_t k, float *out) { pack_transposed(b.data + j * b.row + p, b.row, columns, k, out); });
+                 [&](int64_t j, int64_t p, int64_t columns, int64_t k, float *out) {
+                   pack_transposed(b.data + j * b.row + p, b.row, columns, k, out);
+                 });
   return y;
 }
 
@@ -165,7 +178,9 @@ at::Tensor lt::product_back(const at::Tensor &dy, const at::Tensor &w) {
   auto dx = at::empty({dy.size(0), w.size(1)}, dy.options());
   Rows a(dy), b(w);
   panel_products(a, b.columns, nullptr, 0, dx.data_ptr<float>(),
-                 [&](int64_t j, int64_t p, int64_t columns, int64_t k, float *out) { pack(b.data + p * b.row + j, b.row, k, columns, out); });
+                 [&](int64_t j, int64_t p, int64_t columns, int64_t k, float *out) {
+                   pack(b.data + p * b.row + j, b.row, k, columns, out);
+                 });
   return dx;
 }
 
@@ -177,7 +192,8 @@ void lt::add_weight_gradient(at::Tensor sum, const at::Tensor &dy, const at::Ten
   RECORD_FUNCTION("llavatrain::weight_gradient", {});
   Rows a(dy), b(x);
   auto *to = sum.data_ptr<float>();
-  int64_t columns = std::clamp<int64_t>(a.columns / (4 * at::get_num_threads()), 24, 96) / kTile * kTile;  // of dy, for one task
+  // of dy, for one task
+  int64_t columns = std::clamp<int64_t>(a.columns / (4 * at::get_num_threads()), 24, 96) / kTile * kTile;
   share((a.columns + columns - 1) / columns, [&](int64_t task) {
     Gathering g{a, b, task * columns, std::min(a.columns, (task + 1) * columns), to, sum.stride(0)};
     Scratch scratch(g.room());
@@ -197,13 +213,15 @@ at::Tensor lt::weight_gradient(const at::Tensor &w, const at::Tensor &dy, const 
 namespace {
 
 struct Linear : torch::autograd::Function<Linear> {
-  static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &w, const std::optional<at::Tensor> &bias) {
+  static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &w,
+                            const std::optional<at::Tensor> &bias) {
     at::AutoDispatchBelowAutograd below;
     context->save_for_backward({w.requires_grad() ? x : at::Tensor(), w, bias.value_or(at::Tensor())});
     return lt::product(x, w, bias.value_or(at::Tensor()));
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
+                                                 torch::autograd::variable_list grads) {
     auto saved = context->get_saved_variables();
     auto &x = saved[0], &w = saved[1], &bias = saved[2];
     auto dy = grads[0].contiguous();

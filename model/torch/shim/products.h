@@ -13,7 +13,7 @@ at::Tensor product_back(const at::Tensor &dy, const at::Tensor &w);
 // sum += dy^T x, the gradient of w. dy [M,N], x [M,K], sum [N,K]
 void add_weight_gradient(at::Tensor sum, const at::Tensor &dy, const at::Tensor &x);
 
-// The gradient of a weight: added to the buffer where the weight has one, and undefined then; else returned.
+// The gradient of a weight: added to the weight's buffer if it has one, and then undefined; otherwise returned.
 at::Tensor weight_gradient(const at::Tensor &w, const at::Tensor &dy, const at::Tensor &x);
 
 }  // namespace lt

@@ -1,5 +1,5 @@
-// What libtorch's own profiler (Kineto) saw: every operation that went through the dispatcher, autograd's nodes, our kernels by their
-// RECORD_FUNCTION marks, and on a card its kernels and copies.
+// What libtorch's own profiler (Kineto) saw: every operation that went through the dispatcher, autograd's nodes, our
+// kernels by their RECORD_FUNCTION annotations, and on a GPU its kernels and copies.
 #include <kineto/ActivityType.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
 
@@ -26,8 +26,12 @@ bool wanted(const profiler::KinetoEvent &e) {
 
 lt_event describe(const profiler::KinetoEvent &e, const char *name) {
   bool host = static_cast<ActivityType>(e.activityType()) == ActivityType::CPU_OP;
-  return {name, static_cast<int64_t>(e.startNs()), static_cast<int64_t>(e.durationNs()), host ? -1 : e.deviceIndex(),
-          host ? static_cast<int64_t>(e.startThreadId()) : e.deviceResourceId(), host ? e.correlationId() : e.linkedCorrelationId()};
+  return {name,
+          static_cast<int64_t>(e.startNs()),
+          static_cast<int64_t>(e.durationNs()),
+          host ? -1 : e.deviceIndex(),
+          host ? static_cast<int64_t>(e.startThreadId()) : e.deviceResourceId(),
+          host ? e.correlationId() : e.linkedCorrelationId()};
 }
 
 }  // namespace
@@ -57,7 +61,8 @@ char *lt_profile_stop(lt_event **out, int64_t *count) {
         text += e.name().size() + 1;
       }
     }
-    auto *block = static_cast<lt_event *>(std::malloc(events.size() * sizeof(lt_event) + text + 1));  // the names stand behind the events
+    // the names follow the events
+    auto *block = static_cast<lt_event *>(std::malloc(events.size() * sizeof(lt_event) + text + 1));
     TORCH_CHECK(block, "out of memory for ", events.size(), " profiled events");
     auto *name = reinterpret_cast<char *>(block + events.size());
     for (size_t i = 0; i < events.size(); i++) {

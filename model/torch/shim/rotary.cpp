@@ -1,4 +1,5 @@
-// Rotary positions (Su et al. 2021, in the half-split layout of transformers' Llama): y = x*cos + rotate_half(x)*sin for each head.
+// Rotary positions (Su et al. 2021, in the half-split layout of transformers' Llama): y = x*cos + rotate_half(x)*sin
+// for each head.
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -9,8 +10,8 @@
 namespace {
 
 // Each head of each row; y may be x. back is the transpose.
-LT_SIMD void rotate_rows(const float *x, int64_t x_row, const float *cos, const float *sin, float *y, int64_t y_row, int64_t rows, int64_t heads,
-                         int64_t dim, bool back) {
+LT_SIMD void rotate_rows(const float *x, int64_t x_row, const float *cos, const float *sin, float *y, int64_t y_row,
+                         int64_t rows, int64_t heads, int64_t dim, bool back) {
   const int64_t half = dim / 2, low = back ? half : 0, high = half - low;
   const float turn = back ? -1.0f : 1.0f;
   for (int64_t r = 0; r < rows; r++, cos += dim, sin += dim) {
@@ -42,11 +43,14 @@ void rotate_into(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &s
   auto *in = x.const_data_ptr<float>(), *c = cos.const_data_ptr<float>(), *s = sin.const_data_ptr<float>();
   auto *out = y.data_ptr<float>();
   at::parallel_for(0, x.size(0), lt::grain(heads * dim), [&](int64_t begin, int64_t end) {
-    rotate_rows(in + begin * x_row, x_row, c + begin * dim, s + begin * dim, out + begin * y_row, y_row, end - begin, heads, dim, back);
+    rotate_rows(in + begin * x_row, x_row, c + begin * dim, s + begin * dim, out + begin * y_row, y_row, end - begin,
+                heads, dim, back);
   });
 }
 
-bool ours(const at::Tensor &x, const at::Tensor &cos) { return lt::device::ready(lt::device::kRotary, {x, cos}) || lt::cpu_fits(x); }
+bool ours(const at::Tensor &x, const at::Tensor &cos) {
+  return lt::device::ready(lt::device::kRotary, {x, cos}) || lt::cpu_fits(x);
+}
 
 at::Tensor plain_rotary(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin) {
   auto halves = x.chunk(2, -1);
@@ -68,16 +72,19 @@ struct Rotary : torch::autograd::Function<Rotary> {
     return y;
   }
 
-  static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin) {
+  static at::Tensor forward(torch::autograd::AutogradContext *context, const at::Tensor &x, const at::Tensor &cos,
+                            const at::Tensor &sin) {
     at::AutoDispatchBelowAutograd below;
     auto each = {x.size(0), int64_t{1}, x.size(2)};
-    TORCH_CHECK(cos.sizes() == each && sin.sizes() == each, "rotary tables ", cos.sizes(), " and ", sin.sizes(), " for positions ", x.sizes());
+    TORCH_CHECK(cos.sizes() == each && sin.sizes() == each, "rotary tables ", cos.sizes(), " and ", sin.sizes(),
+                " for positions ", x.sizes());
     auto c = cos.contiguous(), s = sin.contiguous();
     context->save_for_backward({c, s});
     return turn(x, c, s, false);
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context, torch::autograd::variable_list grads) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
+                                                 torch::autograd::variable_list grads) {
     auto saved = context->get_saved_variables();
     return {turn(grads[0], saved[0], saved[1], true), at::Tensor(), at::Tensor()};
   }
@@ -95,5 +102,6 @@ void lt::rotate(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &si
 
 // x [T,H,d], cos and sin [T,1,d].
 char *lt_rotary(lt_tensor x, lt_tensor cos, lt_tensor sin, lt_tensor *out) {
-  LT_PROTECT(*out = own(ours(ref(x), ref(cos)) ? Rotary::apply(ref(x), ref(cos), ref(sin)) : plain_rotary(ref(x), ref(cos), ref(sin))))
+  LT_PROTECT(*out = own(ours(ref(x), ref(cos)) ? Rotary::apply(ref(x), ref(cos), ref(sin))
+                                               : plain_rotary(ref(x), ref(cos), ref(sin))))
 }

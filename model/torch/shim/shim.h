@@ -1,5 +1,6 @@
-// The C face of the engine: what gotch lacks or gets wrong. Every function that can fail returns NULL or a message that the caller
-// frees; exceptions never cross. A tensor is an at::Tensor*, owned by whoever received it in an out parameter.
+// The engine's C interface: what gotch lacks or gets wrong. Every function that can fail returns NULL or a message that
+// the caller frees; exceptions never cross. A tensor is an at::Tensor*, owned by whoever received it in an out
+// parameter.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -45,17 +46,17 @@ int lt_grad_mode(int enabled);
 char *lt_fill_normal(lt_tensor t, double std, uint64_t seed);
 char *lt_fill_uniform(lt_tensor t, double bound, uint64_t seed);
 
-// later.cpp: values that are read when they are there. A later is freed by lt_free_later alone.
+// later.cpp: values that are read once they are available. A later is freed only by lt_free_later.
 char *lt_read_later(lt_tensor t, void **later);
 char *lt_await(void *later, void *out, size_t bytes);
 void lt_free_later(void *later);
-char *lt_timestamp(int device, void **timestamp);  // of a card
+char *lt_timestamp(int device, void **timestamp);  // of a GPU
 char *lt_between(void *from, void *to, double *milliseconds);
 void lt_free_timestamp(void *timestamp);
 char *lt_nan_if_not_finite(lt_tensor total, lt_tensor t);
 
-// ops.cpp, norm.cpp, rotary.cpp, gates.cpp, attention.cpp, crossentropy.cpp: differentiable operations. Where our own kernels exist,
-// lt_set_fused(0) runs libtorch's operations instead; it returns what was set before.
+// ops.cpp, norm.cpp, rotary.cpp, gates.cpp, attention.cpp, crossentropy.cpp: differentiable operations. Where our own
+// kernels exist, lt_set_fused(0) runs libtorch's operations instead; it returns what was set before.
 int lt_set_fused(int on);
 int lt_own_products(void);
 char *lt_linear(lt_tensor x, lt_tensor w, lt_tensor bias, lt_tensor *out);  // products.cpp; bias may be NULL
@@ -66,44 +67,52 @@ char *lt_gelu(lt_tensor x, lt_tensor *out);
 char *lt_gelu_tanh(lt_tensor x, lt_tensor *out);
 char *lt_swiglu(lt_tensor gate, lt_tensor up, lt_tensor *out);
 char *lt_quick_gelu(lt_tensor x, lt_tensor *out);
-char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int causal, lt_tensor *out);
+char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int causal,
+                   lt_tensor *out);
 char *lt_cached_attention(lt_tensor q, lt_tensor k, lt_tensor v, lt_tensor *out);
 char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out);
 char *lt_split(lt_tensor x, const int64_t *sizes, int parts, lt_tensor *out);
 char *lt_patches(lt_tensor pixels, int64_t patch, lt_tensor *out);
-char *lt_cross_entropy(lt_tensor hidden, lt_tensor weight, lt_tensor labels, int64_t chunk, lt_tensor *sum, lt_tensor *each);
+char *lt_cross_entropy(lt_tensor hidden, lt_tensor weight, lt_tensor labels, int64_t chunk, lt_tensor *sum,
+                       lt_tensor *each);
 
-// decoder.cpp: halves of a decoder layer. bias and queries may be NULL; keep holds what else backward would compute again. same is x, for what adds to it.
+// decoder.cpp: halves of a decoder layer. bias and queries may be NULL; keep holds what backward would otherwise
+// recompute. same is x, for what is added to it.
 int lt_decoder_fits(lt_tensor x);
-char *lt_decoder_attention(lt_tensor x, lt_tensor norm, lt_tensor weight, lt_tensor bias, lt_tensor cos, lt_tensor sin, const int64_t *starts,
-                           const int64_t *queries, int samples, double eps, int64_t heads, int64_t groups, int keep, lt_tensor *out, lt_tensor *same);
-char *lt_decoder_mlp(lt_tensor x, lt_tensor y, lt_tensor o, lt_tensor norm, lt_tensor gate_up, lt_tensor down, double eps, int keep, lt_tensor *out);
+char *lt_decoder_attention(lt_tensor x, lt_tensor norm, lt_tensor weight, lt_tensor bias, lt_tensor cos, lt_tensor sin,
+                           const int64_t *starts, const int64_t *queries, int samples, double eps, int64_t heads,
+                           int64_t groups, int keep, lt_tensor *out, lt_tensor *same);
+char *lt_decoder_mlp(lt_tensor x, lt_tensor y, lt_tensor o, lt_tensor norm, lt_tensor gate_up, lt_tensor down,
+                     double eps, int keep, lt_tensor *out);
 
 // window.cpp: attention within a sliding window.
-char *lt_window_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int64_t window, lt_tensor *out);
+char *lt_window_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int64_t window,
+                          lt_tensor *out);
 
 // dropout.cpp: a mask that is a function of each sample's key.
 char *lt_dropout(lt_tensor x, double p, const uint64_t *keys, const int64_t *starts, int samples, lt_tensor *out);
 
 // optimizer.cpp: one pass over flat buffers.
 char *lt_sum_squares_into(lt_tensor t, lt_tensor total);
-char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, lt_tensor total, double lr, double beta1, double beta2,
-               double eps, double weight_decay, double clip, int64_t step, uint64_t seed);
+char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, lt_tensor total,
+               double lr, double beta1, double beta2, double eps, double weight_decay, double clip, int64_t step,
+               uint64_t seed);
 char *lt_merge_master(lt_tensor param, lt_tensor remainder, lt_tensor *out);
 char *lt_split_master(lt_tensor master, lt_tensor param, lt_tensor remainder);
 
-// profile.cpp: the time of single operations. The names lie in the events' own block: one free takes both.
+// profile.cpp: the time of single operations. The names are in the events' block: one free releases both.
 typedef struct {
   const char *name;
   int64_t start, duration;  // nanoseconds, the start since 1970
   int32_t card;             // -1: a call on the host
-  int64_t lane;             // thread of the host, or stream of the card
-  uint64_t correlation;     // the call's own, or that of the call which queued the card's work; 0 for none
+  int64_t lane;             // thread of the host, or stream of the GPU
+  uint64_t correlation;     // the call's own, or that of the call that queued the GPU's work; 0 for none
 } lt_event;
 char *lt_profile_start(int cards);
 char *lt_profile_stop(lt_event **events, int64_t *count);
 
-// nvrtc.cpp, kernels.cpp: our own kernels on a card, compiled for it at run time. A launcher runs them instead, on the CPU, in tests.
+// nvrtc.cpp, kernels.cpp: our own kernels on a GPU, compiled for it at run time. In tests a launcher runs them on the
+// CPU instead.
 typedef void (*lt_launcher)(const char *kernel, unsigned blocks, unsigned threads, void **args);
 char *lt_open_nvrtc(const char *path, const char *builtins, int *major, int *minor);
 char *lt_compile_kernels(const char *path, const char *source, const char *arch, void **cubin, size_t *size);

@@ -1,5 +1,5 @@
-// Vectors of sixteen floats in the compiler's own notation, and what our fused operations compute with them. LT_SIMD compiles a
-// function once for each instruction set and picks at load time; what it calls must be inlined into it.
+// Vectors of sixteen floats in the compiler's own notation, and the functions that our fused operations need. LT_SIMD
+// compiles a function once for each instruction set and picks at load time; what it calls must be inlined into it.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -17,7 +17,7 @@ LT_INLINE vec load(const float *p) { return *reinterpret_cast<const vec *>(p); }
 LT_INLINE void store(float *p, vec x) { *reinterpret_cast<vec *>(p) = x; }
 LT_INLINE vec all(float x) { return x - (vec){}; }
 
-// The first n < 16 floats, and zeros.
+// The first n < 16 floats, then zeros.
 LT_INLINE vec load_part(const float *p, int64_t n) {
   vec x = {};
   for (int64_t i = 0; i < n; i++) {
@@ -71,12 +71,13 @@ LT_INLINE float largest(const float *row, int64_t n) {
   return most;
 }
 
-// e^x within 2 units in the last place for -87 <= x <= 88, and their e^x outside; NaN stays NaN. Range reduction by ln 2 in two parts and a
-// polynomial of degree 6 (Moshier, Cephes, expf).
+// e^x within 2 units in the last place for -87 <= x <= 88, and e^x of the nearer bound outside; NaN stays NaN. Range
+// reduction by ln 2 in two parts and a polynomial of degree 6 (Moshier, Cephes, expf).
 LT_INLINE vec exp(vec x) {
   x = x < -87.0f ? all(-87.0f) : x;
   x = x > 88.0f ? all(88.0f) : x;
-  const vec shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, and leaves that in the lowest bits
+  // 1.5 * 2^23: adding it rounds to a whole number, and leaves that in the lowest bits
+  const vec shift = all(12582912.0f);
   vec shifted = x * 1.44269504088896341f + shift, whole = shifted - shift;
   vec r = x - whole * 0.693359375f - whole * -2.12194440e-4f;
   vec p = all(1.9875691500e-4f);

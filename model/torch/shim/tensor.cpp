@@ -31,7 +31,8 @@ char *lt_empty(const int64_t *shape, int dims, int dtype, int device, int zero, 
 char *lt_from_bytes(const void *data, const int64_t *shape, int dims, int dtype, int device, lt_tensor *out) {
   LT_PROTECT({
     auto source = borrowed(data, shape, dims, dtype);
-    // From pinned memory a copy to a card does not wait for what the card has still to do, and libtorch keeps that memory until it is done.
+    // A copy from pinned memory does not wait for the GPU's queued work, and libtorch keeps that memory until the copy
+    // is done.
     *out = own(device < 0 ? source.clone() : source.pin_memory().to(device_of(device), /*non_blocking=*/true));
   })
 }
@@ -126,7 +127,8 @@ int lt_grad_mode(int enabled) {
   return before;
 }
 
-// Values of a large tensor come in runs, each from a generator of its own, so that all threads draw and their number does not matter.
+// The values of a large tensor are drawn in blocks, each with its own generator, so that all threads draw and their
+// number does not matter.
 char *lt_fill_normal(lt_tensor t, double std, uint64_t seed) {
   LT_PROTECT({
     at::NoGradGuard no_grad;
