@@ -14,7 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 )
 
-// rowsRecipe trains a few steps of three rows each, in the file's order, from a random projector.
+// rowsRecipe trains a few steps of three rows each, in file order, from a random projector.
 const rowsRecipe = `
 threads: 1
 name: rows
@@ -30,7 +30,8 @@ finetune:
   steps: 3
 `
 
-// rowsWorld is a world whose rows.json holds eight good rows and, as the fifth, the given one; and the recipe over it.
+// rowsWorld is a world whose rows.json holds eight good rows and, as the fifth, the given one; and a recipe that trains
+// on it.
 func rowsWorld(t *testing.T, dir string, fifth string) (recipe string) {
 	t.Helper()
 	rows := goodRows(t, dir)[:8]
@@ -49,8 +50,8 @@ func goodRows(t *testing.T, dir string) (rows []json.RawMessage) {
 	return rows
 }
 
-// complain runs a command line and checks its exit code, that its messages hold every fragment, and that they hold no
-// stack trace.
+// complain runs a command line and checks its exit code, that its messages contain every fragment, and that they
+// contain no stack trace.
 func complain(t *testing.T, want int, fragments []string, args ...string) (messages string) {
 	t.Helper()
 	messages = command(t, want, args...)
@@ -71,7 +72,7 @@ func pictureRow(file string) string {
 		`{"from": "human", "value": "<image>\nwhat is it"}, {"from": "gpt", "value": "a red square"}]}`, file)
 }
 
-// turnsRow is a row of turns (role, text, role, text …), with an image unless that is "".
+// turnsRow is a row of turns (role, text, role, text …), with an image unless image is "".
 func turnsRow(image string, turns ...string) string {
 	var list []string
 	for i := 0; i < len(turns); i += 2 {
@@ -92,7 +93,7 @@ func TestBadRows(t *testing.T) {
 	write(t, filepath.Join(images, "page.jpg"), "<!DOCTYPE html><html><body>404</body></html>")
 	write(t, filepath.Join(images, "huge.png"), string(hugePNG()))
 	write(t, filepath.Join(images, "heavy.png"), string(whole))
-	if err := os.Truncate(filepath.Join(images, "heavy.png"), 65<<20); err != nil { // sparse: it takes no space
+	if err := os.Truncate(filepath.Join(images, "heavy.png"), 65<<20); err != nil { // sparse: takes no disk space
 		t.Fatal(err)
 	}
 	long := strings.Repeat("what is red and ", 300)
@@ -138,8 +139,8 @@ func TestBadRows(t *testing.T) {
 	}
 }
 
-// requireSkipped checks a run over rowsWorld that left the fifth row out: in quarantine with its reason, counted, and
-// the rest trained on.
+// requireSkipped checks that a run over rowsWorld skipped the fifth row: it is in quarantine with its reason and
+// counted, and the other rows trained.
 func requireSkipped(t *testing.T, runDir, reason string) {
 	t.Helper()
 	quarantine := readQuarantine(t, runDir)
@@ -186,7 +187,7 @@ func hugePNG() []byte {
 	return file.Bytes()
 }
 
-// A row longer than max_length loses its end, as in the original, and the user is told.
+// A row longer than max_length is cut, as in the original, and the user is told.
 func TestLongRowIsCut(t *testing.T) {
 	dir := world(t)
 	recipe := rowsWorld(t, dir, turnsRow("finetune-00000.png", "human", "<image>\nwhat", "gpt",
@@ -203,7 +204,7 @@ func TestLongRowIsCut(t *testing.T) {
 	}
 }
 
-// The limit on bad rows counts rows, not how often they come.
+// The limit on bad rows counts distinct rows, not how often they occur.
 func TestTooManyBadRows(t *testing.T) {
 	dir := world(t)
 	recipe := rowsWorld(t, dir, pictureRow("gone.png"))
@@ -224,11 +225,11 @@ func TestTooManyBadRows(t *testing.T) {
 		t.Errorf("quarantine.jsonl has %d lines, want all 6 rows", n)
 	}
 	if n := len(readMetrics(t, runDir)); n != 3 {
-		t.Errorf("%d steps were taken, want 3", n)
+		t.Errorf("%d steps, want 3", n)
 	}
 }
 
-// Faults of a whole file are found before the run begins.
+// Faults of a whole file are found before the run starts.
 func TestBadDataFiles(t *testing.T) {
 	dir := world(t)
 	recipe := rowsWorld(t, dir, pictureRow("gone.png"))
@@ -255,10 +256,10 @@ func TestBadDataFiles(t *testing.T) {
 	}
 }
 
-// requireNoRun checks that a start that failed leaves nothing that would be in the way of the next.
+// requireNoRun checks that a failed start leaves nothing that would prevent the next.
 func requireNoRun(t *testing.T, runs string) {
 	t.Helper()
 	if _, err := os.Stat(runs); err == nil {
-		t.Errorf("a start that failed left %s behind", runs)
+		t.Errorf("a failed start left %s", runs)
 	}
 }

@@ -9,17 +9,17 @@ import (
 	"testing"
 )
 
-// Steps whose loss is not finite are not applied; the fifth in a row is the last. Their samples are named, and a
-// checkpoint keeps the last sound weights.
+// Steps whose loss is not finite are not applied; the fifth in a row is the last. Their samples are listed, and a
+// checkpoint keeps the last finite weights.
 func TestDivergence(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	for _, c := range []struct {
 		name   string
 		change []string
-		sound  int // steps before the first that is not
+		sound  int // steps before the first that is not finite
 	}{
-		// the first update of the warm-up is at 0
+		// the first update of the warm-up has rate 0
 		{"learning rate", []string{set("pretrain.train.projector.lr", 1e30), set("pretrain.optimizer.clip", 0)}, 2},
 		{"weights", []string{set("model.projector.weights", nanProjector(t, dir))}, 0},
 	} {
@@ -31,7 +31,7 @@ func TestDivergence(t *testing.T) {
 			text := complain(t, 5, []string{"training diverged", "5 steps in a row", last, "pretrain-000",
 				fmt.Sprintf("the weights are those of step %d", c.sound)}, args...)
 			if n := strings.Count(text, "not applied; samples pretrain-000"); n != 5 {
-				t.Errorf("%d steps are said not to be applied, want 5:\n%s", n, text)
+				t.Errorf("%d messages about steps that were not applied, want 5:\n%s", n, text)
 			}
 			runDir := filepath.Join(runs, "world", "pretrain")
 			requireNotFinite(t, runDir, c.sound)
@@ -40,14 +40,14 @@ func TestDivergence(t *testing.T) {
 			for step := c.sound + 1; step < c.sound+5; step++ {
 				file := filepath.Join(runDir, "checkpoints", fmt.Sprintf("step-%06d", step), "model.safetensors")
 				if !bytes.Equal(first, read(t, file)) {
-					t.Errorf("step %d was not sound and changed the weights", step)
+					t.Errorf("step %d was not finite and changed the weights", step)
 				}
 			}
 		})
 	}
 }
 
-// requireNotFinite checks that metrics hold the sound steps and then five that are not, in JSON strings.
+// requireNotFinite checks that metrics have the finite steps and then five that are not finite, as JSON strings.
 func requireNotFinite(t *testing.T, runDir string, sound int) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(string(read(t, filepath.Join(runDir, "metrics.jsonl")))), "\n")

@@ -13,7 +13,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 )
 
-// exported is a whole model's folder, made by a step of both parts, and a recipe that starts from it.
+// exported is the folder of a whole model after one step of both stages, and a recipe that starts from it.
 func exported(t *testing.T) (folder, recipe string) {
 	t.Helper()
 	dir := world(t)
@@ -29,7 +29,7 @@ func exported(t *testing.T) (folder, recipe string) {
 	return folder, recipe
 }
 
-// copyFolder is a copy of a model folder, its tensors by name.
+// copyFolder copies a model folder and returns its tensors by name.
 func copyFolder(t *testing.T, from string) (to string, tensors map[string]checkpoints.Tensor) {
 	t.Helper()
 	to = t.TempDir()
@@ -60,7 +60,7 @@ func zeros(name string, shape ...int64) checkpoints.Tensor {
 	return checkpoints.Tensor{Info: info, Data: make([]byte, info.Bytes())}
 }
 
-// Everything that is wrong with a folder's tensors is said at once.
+// Everything that is wrong with a folder's tensors is reported at once.
 func TestWeightsThatDoNotFit(t *testing.T) {
 	folder, recipe := exported(t)
 	runs := t.TempDir()
@@ -78,7 +78,7 @@ func TestWeightsThatDoNotFit(t *testing.T) {
 		"extra: model.layers.4.self_attn.q_proj.weight",
 	}, "finetune", recipe, set("model.language.weights", broken), "--runs", filepath.Join(runs, "runs"))
 	requireNoRun(t, filepath.Join(runs, "runs"))
-	// the corrected rerun needs no flag
+	// the corrected run needs no flag
 	complain(t, 0, nil, "finetune", recipe, "--stop-at=1", "--runs", filepath.Join(runs, "runs"))
 }
 
@@ -126,8 +126,8 @@ func TestBadFolders(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a model's files, every command that reads them says the same, ends with 2 and leaves nothing
-// behind.
+// Whatever is wrong with a model's files, every command that reads them reports the same, exits with 2 and leaves
+// nothing behind.
 func TestBadModelFiles(t *testing.T) {
 	folder, recipe := exported(t)
 	_, tensors := copyFolder(t, folder)
@@ -212,7 +212,7 @@ func TestBadModelFiles(t *testing.T) {
 	}
 }
 
-// A projector made for another language model has other shapes.
+// A projector made for another language model has different shapes.
 func TestProjectorOfAnotherModel(t *testing.T) {
 	dir := world(t)
 	recipe := rowsWorld(t, dir, pictureRow("finetune-00000.png"))

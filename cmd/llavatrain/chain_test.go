@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A stage 2 behind a stage 1 that trained more than the projector starts from all of it, not from the recipe's weights:
+// A stage 2 after a stage 1 that trained more than the projector starts from all of it, not from the recipe's weights:
 // its first update has rate 0, so after one step every weight is still what stage 1 exported.
 func TestFinetuneStartsFromAllThatPretrainTrained(t *testing.T) {
 	dir := world(t)
@@ -40,7 +40,7 @@ func TestFinetuneStartsFromAllThatPretrainTrained(t *testing.T) {
 	}
 }
 
-// Adapters of stage 1 are not dropped without a word.
+// Adapters of stage 1 are not dropped silently.
 func TestFinetuneBehindAdaptersSaysToMerge(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")

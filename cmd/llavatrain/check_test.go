@@ -25,10 +25,10 @@ import (
 	"github.com/llavatrain/llavatrain/train/check"
 )
 
-// planted is a row with a fault, and what check must say of it.
+// planted is a row with a fault, and what check must say about it.
 type planted struct{ name, row, reason string }
 
-// plantedRows are faults of rows as data sets have them.
+// plantedRows are row faults that occur in real data sets.
 func plantedRows(picture string) []planted {
 	q := "<image>\nwhat"
 	long := strings.Repeat("what is red and ", 300)
@@ -74,7 +74,7 @@ func plantedRows(picture string) []planted {
 		{"role bot", turnsRow(picture, "human", q, "bot", "a"),
 			`conversations[1].from is "bot"; it must be human or user, gpt or assistant, or system`},
 		{"role tool", turnsRow(picture, "human", q, "gpt", "a", "tool", "b"), `conversations[2].from is "tool"`},
-		{"system behind the question", turnsRow("", "human", "what", "system", "be good", "gpt", "a"),
+		{"system after the question", turnsRow("", "human", "what", "system", "be good", "gpt", "a"),
 			`turn 2 is from "system"`},
 		{"empty system", turnsRow("", "system", "", "human", "what", "gpt", "a"),
 			"turn 1 (system) is empty: fill it or remove it"},
@@ -86,7 +86,7 @@ func plantedRows(picture string) []planted {
 		{"human twice", turnsRow("", "human", "what", "human", "a"), `turn 2 is from "human" where "gpt" is expected`},
 		{"gpt twice", turnsRow("", "human", "what", "gpt", "a", "gpt", "b"),
 			`turn 3 is from "gpt" where "human" is expected`},
-		{"gpt alone", turnsRow("", "gpt", "a"), "row has no human turn"},
+		{"only gpt", turnsRow("", "gpt", "a"), "row has no human turn"},
 		{"no answer", turnsRow("", "human", "what"),
 			"row ends with turn 1, from human: add the answer or remove the turn"},
 		{"no last answer", turnsRow("", "human", "what", "gpt", "a", "human", "and"), "row ends with turn 3"},
@@ -117,7 +117,7 @@ func plantedRows(picture string) []planted {
 		{"image path is absolute", pictures(`"/etc/passwd"`),
 			`image is "/etc/passwd"; it must be a path within the image folder`},
 		{"image path leads out", pictures(`"../../world.yaml"`), "it must be a path within the image folder"},
-		{"image path leads out in its middle", pictures(`"a/../../b.png"`),
+		{"image path leads out in the middle", pictures(`"a/../../b.png"`),
 			"it must be a path within the image folder"},
 		{"image path is empty", pictures(`""`), "it must be a path within the image folder"},
 		{"control token", turnsRow("", "human", "what", "gpt", "a</s>b"),
@@ -126,7 +126,7 @@ func plantedRows(picture string) []planted {
 			`which template "vicuna_v1" uses to start an answer`},
 		{"question of any length", turnsRow(picture, "human", "<image>\n"+long, "gpt", "a"),
 			"nothing to learn is left within 256 (max_length): shorten the question"},
-		{"image behind max_length", turnsRow(picture, "human", long, "gpt", "a", "human", "<image>", "gpt", "b"),
+		{"image after max_length", turnsRow(picture, "human", long, "gpt", "a", "human", "<image>", "gpt", "b"),
 			"image does not fit within 256 positions (max_length): shorten the text before it"},
 		{"1 MB of text", turnsRow("", "human", strings.Repeat("what is ", 1<<17), "gpt", "a"),
 			"nothing to learn is left"},
@@ -141,10 +141,10 @@ func plantedRows(picture string) []planted {
 	}
 }
 
-// plantedImage is a file in the place of a picture; make writes it.
+// plantedImage is a file in the place of an image; make writes it.
 type plantedImage struct {
 	name, reason string
-	decode       bool // found only where pictures are decoded
+	decode       bool // found only if images are decoded
 	make         func(t *testing.T, path string)
 }
 
@@ -227,7 +227,7 @@ func plantedImages(t *testing.T) []plantedImage {
 	}
 }
 
-// pictureFiles are whole files of every format.
+// pictureFiles are complete files of every format.
 func pictureFiles(t *testing.T) map[string][]byte {
 	t.Helper()
 	img := image.NewNRGBA(image.Rect(0, 0, 64, 48))
@@ -296,7 +296,7 @@ func skippedRows(d check.DataChecked) map[int]string {
 	return reasons
 }
 
-// Every planted fault is found, with its row and what is wrong with it, and nothing else is.
+// Every planted fault is found, with its row and reason, and nothing else is.
 func TestCheckFindsPlantedFaults(t *testing.T) {
 	t.Setenv("LLAVATRAIN_CACHE", t.TempDir())
 	dir := world(t)
@@ -344,11 +344,11 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 	}
 }
 
-// saysWhatToDo matches reasons that need no advice beside them.
+// saysWhatToDo matches reasons that need no further advice.
 var saysWhatToDo = regexp.MustCompile(
 	`must be|belongs to|leave one|remove|shorten|convert|git lfs pull|save its first frame|put one|put the files`)
 
-// Rows and pictures that are odd and good are passed.
+// Unusual but valid rows and images pass.
 func TestCheckPassesCleanData(t *testing.T) {
 	t.Setenv("LLAVATRAIN_CACHE", t.TempDir())
 	dir := world(t)
@@ -377,7 +377,7 @@ func TestCheckPassesCleanData(t *testing.T) {
 	}
 }
 
-// The cache answers while rows and images are as they were, and no longer.
+// The cache is used only while rows and images are unchanged.
 func TestCheckCache(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("LLAVATRAIN_CACHE", cache)
@@ -401,7 +401,7 @@ func TestCheckCache(t *testing.T) {
 	rowsWorld(t, dir, turnsRow("", "human", "what", "gpt", "a"))
 	expect("with another row", 0, 2)
 
-	// A result is taken from the cache: what is written there is what check says.
+	// A result comes from the cache: check reports what is written there.
 	kept, _ := filepath.Glob(filepath.Join(cache, "check", "*.json"))
 	for _, file := range kept {
 		write(t, file, strings.Replace(string(read(t, file)), `"rows":9`, `"rows":1234`, 1))

@@ -11,7 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// curve is a recorded run of the original's trainer on ../../../shared/parity; its README says how it was made.
+// curve is a recorded run of the original's trainer on ../../../shared/parity; its README describes how it was made.
 type curve struct {
 	Template         string  `json:"template"`
 	Data             string  `json:"data"`
@@ -31,7 +31,7 @@ type curve struct {
 	} `json:"curve"`
 }
 
-// Tolerances of the recording's README, which leave room for another libtorch.
+// Tolerances from the recording's README, which allow for other versions of libtorch.
 const (
 	lossTolerance  = 1e-5 // relative
 	normTolerance  = 1e-4 // relative
@@ -75,7 +75,7 @@ func TestCurvesOfTheOriginal(t *testing.T) {
 	}
 }
 
-// writeRecordedOrder writes the rows in the order in which the original saw them.
+// writeRecordedOrder writes the rows in the order in which the original used them.
 func writeRecordedOrder(t *testing.T, c curve, path string) {
 	var rows, ordered []json.RawMessage
 	if err := json.Unmarshal(read(t, shared(t, "coco-mini", c.Data)), &rows); err != nil {
@@ -173,8 +173,8 @@ func compareFinal(t *testing.T, recorded, export, stage string) {
 	}
 }
 
-// requireFrozen checks that stage 2 exports the tower bit for bit as it was loaded. (Stage 1 exports the projector
-// alone; that it changes nothing else is TestFrozenWeightsStay's.)
+// requireFrozen checks that stage 2 exports the tower bit for bit as it was loaded. (Stage 1 exports only the
+// projector; TestFrozenWeightsStay checks that it changes nothing else.)
 func requireFrozen(t *testing.T, parity, export, stage string) {
 	t.Helper()
 	if stage == "pretrain" {

@@ -12,9 +12,11 @@ import (
 	"unicode"
 )
 
-// What README.md, CONTRIBUTING.md and docs/*.md name must exist: when a file moves, nobody thinks of the documents.
+// Files that README.md, CONTRIBUTING.md and docs/*.md refer to must exist: documents are easily forgotten when a file
+// moves.
 
-// runFiles begin paths that look like the repository's but are files of a run: runs and checkpoints are packages, too.
+// runFiles are beginnings of paths that look like the repository's but are files of a run: runs and checkpoints are
+// also packages.
 var runFiles = []string{
 	"runs/NAME", "runs/shapes", "runs/llava-v1.5-7b", "checkpoints/step-000500", "checkpoints/latest",
 }
@@ -29,7 +31,7 @@ var (
 	placeholder  = regexp.MustCompile(`<[a-z]+>`) // <family>: any name
 )
 
-// brokenReferences lists what a page names and the repository in root does not have. page is its path from there.
+// brokenReferences lists the paths in a page that the repository in root does not have. page is relative to root.
 func brokenReferences(root, page, text string) (broken []string) {
 	prose := fences.ReplaceAllString(text, "")
 	code := strings.Join(slices.Concat(fences.FindAllString(text, -1), spans.FindAllString(prose, -1)), "\n")
@@ -55,8 +57,8 @@ func brokenReferences(root, page, text string) (broken []string) {
 	return broken
 }
 
-// isRepositoryPath says whether a word of code is meant as a path from the repository's root: it begins with a folder
-// there, or has the ending of a source file.
+// isRepositoryPath reports whether a word in code style is meant as a path from the repository's root: it starts with a
+// folder there, or has the extension of a source file.
 func isRepositoryPath(root, name string) bool {
 	for _, prefix := range runFiles {
 		if strings.HasPrefix(name, prefix) {
@@ -77,7 +79,7 @@ func exists(root, name string) bool {
 	return err == nil && len(found) > 0
 }
 
-// anchors are the names that GitHub gives to a page's headings.
+// anchors are the anchors that GitHub makes of a page's headings.
 func anchors(text string) (list []string) {
 	for _, heading := range headings.FindAllStringSubmatch(fences.ReplaceAllString(text, ""), -1) {
 		list = append(list, strings.Map(func(r rune) rune {

@@ -16,8 +16,8 @@ import (
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
-// heldOut writes held.json into a world: pictures of two folders, text alone and a bad row; and returns the recipe with
-// an eval section.
+// heldOut writes held.json into a world, with images of two folders, a text-only row and a bad row, and returns a
+// recipe with an eval section.
 func heldOut(t *testing.T, dir string, every int) (recipe string) {
 	t.Helper()
 	images := filepath.Join(dir, "data", "images")
@@ -51,8 +51,7 @@ func readEvaluations(t *testing.T, runDir string) (list []runs.Evaluation, text 
 	return list, text
 }
 
-// Evaluating changes no number of the training, and finds what score finds: also where adapters drop some of what
-// training gives them.
+// Evaluation does not change the training and computes what score computes, also with adapters that use dropout.
 func TestEvaluationChangesNothing(t *testing.T) {
 	for name, part := range map[string]string{"whole": "{lr: 1e-3}",
 		"adapters": "{lr: 1e-2, lora: {r: 4, alpha: 8, dropout: 0.2}}"} {
@@ -74,7 +73,7 @@ func TestEvaluationChangesNothing(t *testing.T) {
 	}
 }
 
-// requireEvaluated checks what a run of 20 steps with an evaluation every 6 steps leaves and says.
+// requireEvaluated checks the files and messages of a run of 20 steps with an evaluation every 6 steps.
 func requireEvaluated(t *testing.T, messages, runDir string) {
 	t.Helper()
 	var steps []int
@@ -96,7 +95,7 @@ func requireEvaluated(t *testing.T, messages, runDir string) {
 	}
 }
 
-// requireScores compares an evaluation of the finished model with what score says of its export.
+// requireScores compares an evaluation of the finished model with the scores of its export.
 func requireScores(t *testing.T, dir, runDir string, want runs.Evaluation) {
 	t.Helper()
 	out := filepath.Join(dir, "scores.jsonl")
@@ -129,8 +128,8 @@ func requireScores(t *testing.T, dir, runDir string, want runs.Evaluation) {
 	}
 }
 
-// However a run ends and goes on, eval.jsonl is what an uninterrupted run writes: also where an evaluation was
-// interrupted, which is done before the next step.
+// However a run is stopped and resumed, eval.jsonl is the same as that of an uninterrupted run: an interrupted
+// evaluation is repeated before the next step.
 func TestEvaluationsSurviveResume(t *testing.T) {
 	dir := world(t)
 	recipe := heldOut(t, dir, 6)
@@ -190,7 +189,7 @@ func TestBadEvaluationData(t *testing.T) {
 		set("finetune.bad_samples", "fail"), "--resume")
 }
 
-// A mean of nothing is no number: the training goes on and says so.
+// A mean of no samples is not a number: training reports it and continues.
 func TestEvaluationOfNothing(t *testing.T) {
 	dir := world(t)
 	recipe := heldOut(t, dir, 20)

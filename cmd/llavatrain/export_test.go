@@ -10,7 +10,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 )
 
-// sameTensors wants two folders with the same tensors, bit for bit.
+// sameTensors checks that two folders have the same tensors, bit for bit.
 func sameTensors(t *testing.T, a, b string) {
 	t.Helper()
 	first, second := openWeights(t, a), openWeights(t, b)
@@ -33,8 +33,8 @@ func sameTensors(t *testing.T, a, b string) {
 	}
 }
 
-// Folders that others wrote come back bit for bit in their own layout, and by way of the other one as far as both can
-// say.
+// Folders that other programs wrote come back bit for bit in the same layout and, through the other layout, in
+// everything that both can express.
 func TestExportedFoldersRoundTrip(t *testing.T) {
 	hf, original := linked(t, shared(t, "parity", "llava-hf")), linked(t, shared(t, "parity", "llava-original"))
 	edit(t, filepath.Join(original, "config.json"), map[string]any{"mm_vision_tower": shared(t, "parity", "clip")})
@@ -73,7 +73,7 @@ func TestExportedFoldersRoundTrip(t *testing.T) {
 	sameTensors(t, filepath.Join(projector, "mm_projector.safetensors"), projector)
 }
 
-// So do those of every family, with their tokenizers, SigLIP and tied embeddings, which are written once.
+// So do folders of every family, with their tokenizers, SigLIP, and tied embeddings, which are written once.
 func TestExportedFamiliesRoundTrip(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name+" "+f.template, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestExportedFamiliesRoundTrip(t *testing.T) {
 			if untied == (f.language["tie_word_embeddings"] == true) {
 				t.Errorf("head: %v", untied)
 			}
-			if f.tower == nil { // the other towers got the norm behind their last layer
+			if f.tower == nil { // the other towers have the norm after their last layer
 				sameTensors(t, source, original)
 			}
 			want := command(t, 0, "generate", source, "--prompt", "Why?", "--max-tokens", "6")

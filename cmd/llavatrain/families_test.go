@@ -21,15 +21,15 @@ import (
 
 type object = map[string]any
 
-// family is a small LLaVA with random weights, with the kind of tokenizer and the chat template of its published
-// language models.
+// family is a small LLaVA with random weights, with the tokenizer type and chat template of its published language
+// models.
 type family struct {
 	name      string
-	language  object // config.json beyond the sizes
+	language  object // keys of config.json besides the sizes
 	vocab     string // of data/tokenizer/testdata/tokenizer_*.json.gz; "": the demo's SentencePiece model
 	tokenizer object // tokenizer_config.json
 	template  string
-	tower     object // random weights, cut behind the selected layer; nil: the folder sigLIP
+	tower     object // random weights, cut after the selected layer; nil: the folder sigLIP
 }
 
 var families = []family{
@@ -59,9 +59,9 @@ var (
 		"num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32}
 )
 
-const sigLIP = "../../model/testdata/families/siglip" // published as both halves, with its pooling head
+const sigLIP = "../../model/testdata/families/siglip" // published with both halves and its pooling head
 
-// A family that can be read can be exported: the recorded ones of model/testdata are all there are.
+// Every family that can be read can be exported: families lists all that model/testdata has recorded.
 func TestExportsOfEveryFamilyAreCompared(t *testing.T) {
 	recorded, err := os.ReadDir(filepath.Dir(sigLIP))
 	if err != nil {
@@ -114,7 +114,7 @@ func (f family) folder(t *testing.T) string {
 	return out
 }
 
-// randomise gives a model weights large enough that every part shows in the output, biases and norms included.
+// randomise gives a model weights so large that every part affects the output, including biases and norms.
 func randomise(t *testing.T, folder string) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(1, 2))

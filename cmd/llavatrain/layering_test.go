@@ -14,64 +14,64 @@ import (
 	"testing"
 )
 
-// The rules of the house, held against what go list and the sources say.
+// The repository's rules, checked on go list's output and the sources.
 
 const module = "github.com/llavatrain/llavatrain"
 
-// doors is which of our packages each may import, and why it may not import more.
+// doors lists which of our packages each package may import, and why no others.
 var doors = map[string]struct {
 	imports []string
 	why     string
 }{
 	"cmd/llavatrain": {[]string{"cmd/llavatrain/program", "cmd/llavatrain/training", "cmd/llavatrain/datasets",
-		"cmd/llavatrain/models", "cmd/llavatrain/looking"}, "it puts the commands together"},
+		"cmd/llavatrain/models", "cmd/llavatrain/looking"}, "it assembles the commands"},
 	"cmd/llavatrain/training": {[]string{"cmd/llavatrain/program", "train", "train/answer", "data/picture", "model",
 		"recipes", "runs", "synth/shapes"}, "commands that train"},
 	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "checkpoints", "data",
-		"data/picture", "recipes", "runs"}, "commands that look at data"},
+		"data/picture", "recipes", "runs"}, "commands on data"},
 	"cmd/llavatrain/models": {[]string{"cmd/llavatrain/program", "train", "train/answer", "train/export",
 		"train/score", "checkpoints", "data/picture", "model", "recipes"}, "commands that use a trained model"},
 	"cmd/llavatrain/looking": {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"},
-		"commands that look at the machine"},
+		"commands that inspect the machine"},
 	"cmd/llavatrain/program": {[]string{"train", "data/picture", "model/torch", "recipes", "runs"},
 		"what commands share: terminal, signals, exit codes"},
 
 	"train/check": {[]string{"train", "train/input", "checkpoints", "data", "data/picture", "data/rows", "model",
-		"model/torch", "recipes", "runs"}, "it rehearses what a run reads, by the run's own code"},
+		"model/torch", "recipes", "runs"}, "it reads what a run reads, by the run's code"},
 	"train/answer": {[]string{"train", "train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model",
-		"recipes", "runs"}, "it asks a model, and trains none"},
+		"recipes", "runs"}, "it asks a model and does not train"},
 	"train": {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data",
 		"data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"},
-		"it trains on any data: making some (synth) is not its business"},
+		"it trains on any data and does not make data (synth)"},
 	"train/export": {[]string{"train/input", "data", "checkpoints", "model", "model/nn", "model/torch", "recipes",
-		"runs"}, "folders that others read, from any model"},
+		"runs"}, "folders that other programs read, from any model"},
 	"train/score": {[]string{"train/input", "data", "loss", "model", "model/torch", "recipes", "runs"},
 		"it needs no optimizer and no run"},
 	"train/profile": {[]string{"model/torch"}, "it times a step, whatever the step does"},
 	"train/input": {[]string{"data", "data/picture", "data/rows", "data/tokenizer", "checkpoints", "model", "recipes",
-		"runs"}, "a stage's data, opened; what is done with it is its users' business"},
+		"runs"}, "it opens a stage's data, whatever it is used for"},
 
 	"model": {[]string{"model/nn", "model/torch", "recipes", "checkpoints"},
-		"a model knows neither how samples are made nor how it is trained"},
+		"a model does not know how samples are made or how it is trained"},
 	"loss":     {[]string{"model/torch"}, "a loss sees hidden states and labels, whatever made them"},
-	"model/nn": {[]string{"model/torch"}, "layers know no family and no file"},
+	"model/nn": {[]string{"model/torch"}, "layers do not know families or files"},
 	"model/torch": {[]string{"model/torch/shim", "checkpoints"},
-		"the border to libtorch knows nothing of what is computed with it"},
-	"model/torch/shim":      {nil, "C++ alone, so that an edit of Go compiles none"},
+		"the interface to libtorch does not know what is computed with it"},
+	"model/torch/shim":      {nil, "only C++, so that an edit of Go compiles none"},
 	"model/torch/torchtest": {[]string{"model/torch", "model/torch/shim"}, "tests of every engine package use it"},
 
 	"runs": {[]string{"checkpoints", "data", "data/picture", "data/rows", "recipes"},
-		"what lies in a run's folder, for whoever writes or reads it"},
+		"the contents of a run folder, for whatever writes or reads them"},
 	"data": {[]string{"data/picture", "data/rows", "data/tokenizer"},
-		"data is ready before libtorch sees it, so that it builds and is tested without"},
-	"data/rows":      {[]string{"data/picture", "checkpoints"}, "forms of files, whatever is made of their rows"},
+		"data is prepared without libtorch, so that it builds and is tested without it"},
+	"data/rows":      {[]string{"data/picture", "checkpoints"}, "file formats, whatever their rows are used for"},
 	"data/picture":   {nil, "bytes become pixels, wherever the bytes came from"},
 	"data/tokenizer": {nil, "text becomes ids, whatever the text is"},
-	"data/datatest":  {nil, "tests of data and of its rooms use it"},
-	"runs/failure":   {nil, "every room says whose fault its errors are"},
-	"recipes":        {nil, "what a recipe may say does not depend on who reads it"},
+	"data/datatest":  {nil, "tests of data and its packages use it"},
+	"runs/failure":   {nil, "every package classifies its errors"},
+	"recipes":        {nil, "what a recipe may contain does not depend on who reads it"},
 	"checkpoints":    {nil, "files and folders, whatever they hold"},
-	"synth/shapes":   {nil, "it writes the files that others read"},
+	"synth/shapes":   {nil, "it writes files that other packages read"},
 
 	"scripts/mutate": {[]string{"checkpoints"},
 		"it changes the sources of packages and runs their tests, by go test"},
@@ -79,10 +79,10 @@ var doors = map[string]struct {
 		"a step of making the demo's base, which reads and writes weights"},
 }
 
-// everywhere is the package that each may import.
+// everywhere is the package that every package may import.
 const everywhere = "runs/failure"
 
-// pure packages build without C, and so in seconds and anywhere.
+// pure packages build without C, so in seconds and anywhere.
 var pure = []string{"recipes", "checkpoints", "data", "data/rows", "data/picture", "data/tokenizer", "runs",
 	"runs/failure", "synth/shapes"}
 
@@ -101,7 +101,7 @@ var owners = map[string]string{
 	"train/step.go":      "the losses of a step's tokens, until its end",
 }
 
-// goPackage is what go list says of a package.
+// goPackage is go list's description of a package.
 type goPackage struct {
 	ImportPath, Dir   string
 	Imports, Deps     []string
@@ -148,7 +148,7 @@ func TestPackagesImportOnlyDownwards(t *testing.T) {
 	}
 }
 
-// A door that nobody uses is an invitation.
+// A permission that nobody uses invites use.
 func TestEveryDoorIsUsed(t *testing.T) {
 	used := map[string][]string{}
 	for _, p := range goList(t, nil, "./...") {
@@ -166,10 +166,10 @@ func TestEveryDoorIsUsed(t *testing.T) {
 	}
 }
 
-// manyFiles are the folders that may hold more than 25 files beside tests, and why.
+// manyFiles are the folders that may have more than 25 files besides tests, and why.
 var manyFiles = map[string]string{
 	"model":            "a file for each family, tower and projector",
-	"model/torch/shim": "C++ parts by operation, and headers beside it",
+	"model/torch/shim": "a C++ file for each operation, and headers",
 }
 
 func TestNoFolderIsCrowded(t *testing.T) {
@@ -186,7 +186,7 @@ func TestNoFolderIsCrowded(t *testing.T) {
 			}
 		}
 		if allowed := manyFiles[name] != ""; allowed != (files > limit) {
-			t.Errorf("%s holds %d files beside tests; the limit is %d, and named as an exception: %v", name, files,
+			t.Errorf("%s holds %d files besides tests; the limit is %d, and named as an exception: %v", name, files,
 				limit, allowed)
 		}
 	}
@@ -213,13 +213,13 @@ func TestGotchIsUsedForItsBindingsAlone(t *testing.T) {
 	for _, p := range goList(t, nil, "./...") {
 		for _, layer := range forbidden {
 			if slices.Contains(p.Deps, layer) {
-				t.Errorf("%s depends on %s; gotch/libtch alone is used", p.name(), layer)
+				t.Errorf("%s depends on %s; only gotch/libtch is used", p.name(), layer)
 			}
 		}
 	}
 }
 
-// Models and data come from the disk: nothing of ours opens a connection, also not to look a Hugging Face id up.
+// Models and data come from disk: our code never opens a connection, not even to look up a Hugging Face id.
 func TestNothingOpensAConnection(t *testing.T) {
 	for _, p := range goList(t, nil, "./...") {
 		for _, imported := range p.Imports {
@@ -230,7 +230,7 @@ func TestNothingOpensAConnection(t *testing.T) {
 	}
 }
 
-// source is a parsed file of ours that is not a test.
+// source is a parsed file of the repository that is not a test.
 type source struct {
 	name string // slash path from the repository's root
 	file *ast.File
@@ -310,8 +310,8 @@ func TestTheProcessEndsInMainAlone(t *testing.T) {
 	}
 }
 
-// A panic is for what cannot happen, and a comment says why it cannot: at its line, above it, or on its function. Those
-// of model/torch become errors in torch.Do.
+// A panic is for what cannot happen, and a comment says why it cannot: on its line, above it, or on its function.
+// torch.Do turns the panics of model/torch into errors.
 func TestPanicsSayWhy(t *testing.T) {
 	for _, s := range sources(t) {
 		if strings.HasPrefix(s.name, "model/torch/") {

@@ -12,7 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// readRows is the rows of each step of a run.
+// readRows returns the rows of each step of a run.
 func readRows(t *testing.T, runDir string) (steps [][]data.Drawn) {
 	t.Helper()
 	err := runs.ReadLedger(bytes.NewReader(read(t, filepath.Join(runDir, "ledger.jsonl"))),
@@ -26,8 +26,8 @@ func readRows(t *testing.T, runDir string) (steps [][]data.Drawn) {
 	return steps
 }
 
-// The ledger holds what the weights of the data sets promise, as many rows as the metrics count, and the same however
-// steps are cut.
+// The ledger has the shares of rows that the weights of the data sets give, as many rows as the metrics count, and the
+// same rows however steps are divided.
 func TestLedgerOfWeightedData(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "weighted.yaml")
@@ -71,7 +71,7 @@ func TestLedgerOfWeightedData(t *testing.T) {
 		}
 	}
 	if len(counts) != 30+20 {
-		t.Errorf("%d rows were drawn, want all 50", len(counts))
+		t.Errorf("%d rows were used, want all 50", len(counts))
 	}
 
 	command(t, 0, "finetune", recipe, "--overwrite", "--set=finetune.batch={global: 4, tokens: 400}")

@@ -22,7 +22,7 @@ var loraRecipe = strings.Replace(worldRecipe, "language: {lr: 1e-3}}",
 	`language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}, `+
 		`vision: {lr: 1e-3, lora: {r: 2, alpha: 2, dropout: 0.1, targets: '[qv]_proj'}}}`, 1)
 
-// loraWorld is a world of loraRecipe behind its stage 1.
+// loraWorld is a world of loraRecipe after stage 1.
 func loraWorld(t *testing.T) (recipe, runDir string) {
 	t.Helper()
 	dir := world(t)
@@ -42,7 +42,7 @@ func TestLoRACheckpointsHoldAdapters(t *testing.T) {
 	}
 }
 
-// Masks are drawn by position, so layers that run again in backward drop the same values.
+// Masks are a function of the position, so layers that are recomputed in backward drop the same values.
 func TestLoRARecomputes(t *testing.T) {
 	recipe, runDir := loraWorld(t)
 	command(t, 0, "finetune", recipe)
@@ -69,7 +69,7 @@ func loadAll(t *testing.T, path string) map[string][]byte {
 	return all
 }
 
-// An adapter that is no number gives logits that are none: nothing is written.
+// An adapter with NaN gives logits with NaN: nothing is written.
 func TestMergeWritesNoOtherModel(t *testing.T) {
 	recipe, runDir := loraWorld(t)
 	command(t, 0, "finetune", recipe, set("finetune.steps", 1))
@@ -85,14 +85,14 @@ func TestMergeWritesNoOtherModel(t *testing.T) {
 	requireNoRun(t, out)
 }
 
-// A tower that trains whole beside adapters of the language model is kept beside them.
+// A tower that trains in full with adapters of the language model is saved with them.
 func TestLoRAKeepsWhatElseTrained(t *testing.T) {
 	recipe, runDir := loraWorld(t)
 	command(t, 0, "finetune", recipe, set("finetune.steps", 2), set("finetune.train.vision", "{lr: 1e-3}"))
 	export := filepath.Join(runDir, "export")
 	for name := range loadAll(t, filepath.Join(export, "non_lora_trainables.safetensors")) {
 		if !strings.HasPrefix(name, "model.vision_tower.") {
-			t.Errorf("%s stands beside the adapters", name)
+			t.Errorf("%s was written with the adapters", name)
 		}
 	}
 	ask := func(model string) string {
@@ -108,8 +108,8 @@ func TestLoRAKeepsWhatElseTrained(t *testing.T) {
 	}
 }
 
-// TestAdapterIsReadByPEFT trains adapters beside a recorded language model and lets PEFT load them. It needs
-// REFERENCE_PYTHON, as TestExportIsReadByTransformers.
+// TestAdapterIsReadByPEFT trains adapters of a recorded language model and loads them with PEFT. It needs
+// REFERENCE_PYTHON, as TestExportIsReadByTransformers does.
 func TestAdapterIsReadByPEFT(t *testing.T) {
 	python := os.Getenv("REFERENCE_PYTHON")
 	if python == "" {
@@ -134,7 +134,7 @@ func TestAdapterIsReadByPEFT(t *testing.T) {
 	}
 }
 
-// recordLogits writes what adapter.py compares with: a text alone, as PEFT has no picture.
+// recordLogits writes the logits that adapter.py compares with, of text only, because PEFT gets no image.
 func recordLogits(t *testing.T, runDir, path string) {
 	t.Helper()
 	a, err := answer.OpenAnswerer(runDir, program.NewTerminal(os.Stderr))

@@ -68,13 +68,13 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 	if err == nil {
 		return p.ExitCode(nil)
 	}
-	if !p.Started { // the command line's own faults, in cobra's words
+	if !p.Started { // faults of the command line, in cobra's words
 		err = failure.Input(err)
 	}
 	code = p.ExitCode(err)
 	report(stderr, code, err, asJSON)
 	if !p.Started && !asJSON {
-		fmt.Fprintf(stderr, "`%s --help` lists what there is\n", command.CommandPath())
+		fmt.Fprintf(stderr, "see `%s --help`\n", command.CommandPath())
 	}
 	return code
 }
@@ -95,8 +95,8 @@ func wantsJSON(args []string) (wanted bool) {
 	return wanted
 }
 
-// report prints what ended a command: an error, or what was recovered from a panic. Its JSON is a contract with
-// scripts: one object, on the last line of standard error.
+// report prints what ended a command: an error, or the value of a panic. Its JSON is a contract with scripts: one
+// object, on the last line of standard error.
 func report(stderr io.Writer, code int, fault any, asJSON bool) {
 	message, after := fmt.Sprint(fault), ""
 	if code == program.CodeInternal {
@@ -139,7 +139,7 @@ func root(p *program.Program, args []string) *cobra.Command {
 	return root
 }
 
-// starting notes when a command begins to work: cobra has understood the whole command line by then.
+// starting records that a command has started: cobra has parsed the whole command line by then.
 func starting(p *program.Program, command *cobra.Command) *cobra.Command {
 	work := command.RunE
 	command.RunE = func(c *cobra.Command, args []string) error {

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"llavatrain": main})
 }
 
-// TestScripts runs testdata/script. $WORLD is a world that all scripts share: they write below $WORK only.
+// TestScripts runs testdata/script. $WORLD is a world that all scripts share: they write only to $WORK.
 func TestScripts(t *testing.T) {
 	dir := world(t)
 	testscript.Run(t, testscript.Params{
@@ -51,7 +51,7 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// trace matches what no user should see.
+// trace matches stack traces, which no user should see.
 var trace = regexp.MustCompile(`goroutine \d|panic:|\.go:\d`)
 
 // command runs one command line in this process and fails the test unless it ends with the wanted exit code.
@@ -64,8 +64,8 @@ func command(t *testing.T, want int, args ...string) string {
 	return out.String() + messages.String()
 }
 
-// shared is a path in the shared data beside the repository. Without it the test is skipped, but under CI=true it
-// fails.
+// shared returns a path in the shared data next to the repository. Without the data the test is skipped, or fails if
+// CI=true.
 func shared(t *testing.T, elements ...string) string {
 	t.Helper()
 	path := filepath.Join(append([]string{"..", "..", "..", "shared"}, elements...)...)
@@ -98,7 +98,8 @@ func readMetrics(t *testing.T, runDir string) (lines []runs.Metrics) {
 	return lines
 }
 
-// worldRecipe is a small model with random weights on a few drawn shapes: both stages take 20 steps in about a second.
+// worldRecipe trains a small model with random weights on a few drawn shapes: both stages take 20 steps in about a
+// second.
 const worldRecipe = `
 name: world
 threads: 1
@@ -122,7 +123,7 @@ finetune:
   save: {every: 5, keep: 3}
 `
 
-// world makes a folder with everything that worldRecipe names, world.yaml included.
+// world makes a folder with everything that worldRecipe needs, including world.yaml.
 func world(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

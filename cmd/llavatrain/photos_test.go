@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Both stages on real photos with the real Llama vocabulary and a small random model: the loss falls, text-only rows
-// train, nothing is skipped.
+// Both stages train on real photos with the real Llama vocabulary and a small random model: the loss falls, text-only
+// rows train, nothing is skipped.
 func TestRealPhotos(t *testing.T) {
 	dir := t.TempDir()
 	photos, tokenizer := shared(t, "coco-mini"), shared(t, "llama-tokenizer")
@@ -57,7 +57,7 @@ finetune:
 	}
 }
 
-// The numbers of bf16 with exact fp32 masters resume as exactly as fp32 ones, and stay near them.
+// Training in bf16 with exact fp32 masters resumes as exactly as in fp32, with numbers close to those of fp32.
 func TestBF16ResumesExactly(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")

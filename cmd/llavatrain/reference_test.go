@@ -19,9 +19,9 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// TestExportIsReadByTransformers exports the parity set's model, and one of each family, and lets transformers load
-// them: same logits, same greedy answer, same ids and pixels from its processor. It needs REFERENCE_PYTHON, a Python
-// with scripts/reference/requirements.txt.
+// TestExportIsReadByTransformers exports the parity set's model, and one of each family, and loads them with
+// transformers: same logits, same greedy answer, same ids and pixels from its processor. It needs REFERENCE_PYTHON, a
+// Python with scripts/reference/requirements.txt.
 func TestExportIsReadByTransformers(t *testing.T) {
 	python := os.Getenv("REFERENCE_PYTHON")
 	if python == "" {
@@ -50,7 +50,7 @@ func TestExportIsReadByTransformers(t *testing.T) {
 	}
 }
 
-// recordAnswers writes what exported.py compares with.
+// recordAnswers writes the values that exported.py compares with.
 func recordAnswers(t *testing.T, folder, path string) {
 	t.Helper()
 	a, err := answer.OpenAnswerer(folder, program.NewTerminal(os.Stderr))

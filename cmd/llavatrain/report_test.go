@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What nobody has classified asks for a report; what the user can do something about does not.
+// An unclassified error asks for a report; an error that the user can fix does not.
 func TestReport(t *testing.T) {
 	for _, c := range []struct {
 		code   int

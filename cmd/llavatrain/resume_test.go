@@ -21,7 +21,7 @@ import (
 
 const worldSteps = 20
 
-// outcome is what a finished run must have, however often it was interrupted.
+// outcome is what a finished run must leave, however often it was interrupted.
 type outcome struct {
 	metrics []string // compared fields of each line
 	ledger  []string // lines, all of them
@@ -50,7 +50,7 @@ func outcomeOf(t *testing.T, runDir string) outcome {
 	return o
 }
 
-// compared is a metrics line without the fields that measure time and memory.
+// compared returns a metrics line without the fields that measure time and memory.
 func compared(t *testing.T, line string) string {
 	t.Helper()
 	var fields map[string]json.RawMessage
@@ -87,7 +87,7 @@ func requireSame(t *testing.T, what string, want, got outcome) {
 	}
 }
 
-// resumed are the stages that are stopped and killed: both, and the second with adapters and dropout.
+// resumed are the stages that are stopped and killed: both, and the second also with adapters and dropout.
 var resumed = []struct{ name, stage, recipe string }{
 	{"pretrain", "pretrain", worldRecipe}, {"finetune", "finetune", worldRecipe}, {"lora", "finetune", loraRecipe},
 }
@@ -131,8 +131,8 @@ func TestStopAndResumeAtEveryStep(t *testing.T) {
 	}
 }
 
-// bf16 moments are rounded by numbers that depend on the step and the place alone, so that a resumed run repeats them;
-// they are another run than fp32 moments, and what backward computes again changes nothing.
+// bf16 moments are rounded by random bits that depend only on the step and the element, so that a resumed run repeats
+// them; their results differ from those of fp32 moments, and recomputation changes nothing.
 func TestMomentsInBF16AreResumed(t *testing.T) {
 	dir := world(t)
 	write(t, filepath.Join(dir, "world.yaml"),
@@ -162,7 +162,7 @@ func removeAside(t *testing.T, runDir string) {
 	}
 }
 
-// kills is how often each stage is killed: five times, or as the long suite says.
+// kills is how often each stage is killed: five times, or as often as the long suite sets.
 func kills(t *testing.T) int {
 	t.Helper()
 	text, long := os.LookupEnv("LLAVATRAIN_KILLS")
@@ -205,7 +205,7 @@ func TestKillAndResume(t *testing.T) {
 	t.Logf("%d kills", total)
 }
 
-// killRandomly resumes in a process of its own and kills it at a random moment; it says whether the kill came before
+// killRandomly resumes in a separate process and kills it at a random moment; it reports whether the kill came before
 // the end.
 func killRandomly(t *testing.T, random *rand.Rand, span time.Duration, stage, recipe string) bool {
 	t.Helper()
@@ -246,8 +246,8 @@ func TestResumeRefusesAnotherRun(t *testing.T) {
 	command(t, 0, "pretrain", recipe, "--resume", set("threads", 7), "--accept=threads", "--stop-at=6")
 }
 
-// A run folder of earlier versions, in which "source" stands for the number of a data set, goes on as if nothing had
-// changed: a row that was skipped before is not counted again.
+// A run folder of an earlier version, in which "source" is the number of a data set, resumes as if nothing had changed:
+// a row that was already skipped is not counted again.
 func TestResumeReadsOlderKeys(t *testing.T) {
 	dir := world(t)
 	recipe := rowsWorld(t, dir, pictureRow("gone.png"))
@@ -278,7 +278,7 @@ func TestResumeReadsOlderKeys(t *testing.T) {
 	}
 	older(filepath.Join(runDir, "quarantine.jsonl"))
 	checkpoint := filepath.Join(runDir, "checkpoints", "step-000020")
-	again := checkpoints.Publish(checkpoint, func(tmp string) error { // with the hashes of what it holds now
+	again := checkpoints.Publish(checkpoint, func(tmp string) error { // with the hashes of its present contents
 		if err := os.CopyFS(tmp, os.DirFS(checkpoint)); err != nil {
 			return err
 		}
@@ -296,7 +296,7 @@ func TestResumeReadsOlderKeys(t *testing.T) {
 		t.Errorf("quarantine differs (-want +got):\n%s", diff)
 	}
 	for _, step := range []string{"12", "25"} {
-		const want = `1:4  "odd"  left out: image "gone.png"`
+		const want = `1:4  "odd"  skipped: image "gone.png"`
 		if got := command(t, 0, "ledger", runDir, "--step", step); !strings.Contains(got, want) {
 			t.Errorf("ledger of step %s lacks %s:\n%s", step, want, got)
 		}

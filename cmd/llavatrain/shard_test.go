@@ -16,8 +16,8 @@ import (
 )
 
 // TestEveryFormTrainsAlike: the same rows give the same metrics, ledger, weights and skipped rows from a JSON array and
-// a folder, from JSON Lines and a zip or a tar, and from shards with files or pixels. One row names a picture that is
-// not there, another is no row.
+// a folder, from JSON Lines and a zip or a tar, and from shards with files or pixels. One row gives an image that does
+// not exist, another is not a valid row.
 func TestEveryFormTrainsAlike(t *testing.T) {
 	dir := world(t)
 	recipe := rowsWorld(t, dir, pictureRow("none.png"))
@@ -48,7 +48,7 @@ func TestEveryFormTrainsAlike(t *testing.T) {
 	} {
 		got, skips := train(entry)
 		requireSame(t, entry, want, got)
-		for i := range skips { // the reason names the folder or archive
+		for i := range skips { // the reason contains the folder or archive
 			skips[i].Reason, _, _ = strings.Cut(skips[i].Reason, ": no such file")
 			skipped[i].Reason, _, _ = strings.Cut(skipped[i].Reason, ": no such file")
 		}
@@ -58,7 +58,7 @@ func TestEveryFormTrainsAlike(t *testing.T) {
 	}
 }
 
-// packPictures writes images.zip and images.tar of a world's pictures.
+// packPictures writes images.zip and images.tar of a world's images.
 func packPictures(t *testing.T, dir string) {
 	t.Helper()
 	var zipped, tarred bytes.Buffer

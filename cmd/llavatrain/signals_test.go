@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// signalled runs llavatrain in a process of its own and sends it a signal at each of the given lines of its messages,
-// in turn. It returns the exit code and the messages.
+// signalled runs llavatrain in a separate process and sends it a signal at each of the given lines of its output, in
+// turn. It returns the exit code and the messages.
 func signalled(t *testing.T, at []string, signals []syscall.Signal, args ...string) (code int, messages string) {
 	t.Helper()
 	process := exec.Command("llavatrain", args...)
@@ -39,8 +39,8 @@ func signalled(t *testing.T, at []string, signals []syscall.Signal, args ...stri
 	return process.ProcessState.ExitCode(), text.String()
 }
 
-// The first signal lets the step finish, saves it and ends with the signal's code; resuming gives what was never
-// interrupted.
+// The first signal lets the step finish, saves it and ends with the signal's code; resuming gives the result of an
+// uninterrupted run.
 func TestSignalSaves(t *testing.T) {
 	dir := world(t)
 	recipe, want := reference(t, dir, "pretrain")
@@ -72,7 +72,7 @@ func TestSignalSaves(t *testing.T) {
 	}
 }
 
-// A second signal ends the process in the middle of a step, with its own code and nothing saved.
+// A second signal ends the process during a step, with that signal's code and without saving.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	dir := world(t)
 	code, text := signalled(t, []string{"run folder", "finishing this step"},

@@ -15,8 +15,8 @@ import (
 	"github.com/llavatrain/llavatrain/data/datatest"
 )
 
-// limited runs llavatrain where no file may grow beyond so many KiB: to the program, a disk that is full. It returns
-// the messages.
+// limited runs llavatrain with a limit on the size of files, in KiB: to the program, the disk is full. It returns the
+// messages.
 func limited(t *testing.T, want, kilobytes int, args ...string) string {
 	t.Helper()
 	script := fmt.Sprintf(`ulimit -f %d; exec llavatrain "$@"`, kilobytes)
@@ -36,7 +36,7 @@ func limited(t *testing.T, want, kilobytes int, args ...string) string {
 	return messages.String()
 }
 
-// A disk that fills up while a checkpoint is written ends the run with the storage code, and takes nothing that was
+// A disk that fills up while a checkpoint is written ends the run with the storage code and destroys nothing that was
 // saved before.
 func TestDiskFullWhileSaving(t *testing.T) {
 	dir := world(t)
@@ -44,7 +44,7 @@ func TestDiskFullWhileSaving(t *testing.T) {
 	runDir := filepath.Join(dir, "runs", "world", "pretrain")
 	command(t, 0, "pretrain", recipe, "--overwrite", "--stop-at=3")
 	saved := filepath.Join(runDir, "checkpoints", "step-000003")
-	text := limited(t, 3, 150, "pretrain", recipe, "--resume") // the weights fit, the optimizer's state does not
+	text := limited(t, 3, 150, "pretrain", recipe, "--resume") // the weights fit, the optimizer state does not
 	if !strings.Contains(text, "step-000005") || !strings.Contains(text, "storage") {
 		t.Errorf("the message does not say what could not be written:\n%s", text)
 	}
@@ -53,13 +53,13 @@ func TestDiskFullWhileSaving(t *testing.T) {
 	}
 	entries, err := os.ReadDir(filepath.Join(runDir, "checkpoints"))
 	if err != nil || len(entries) != 2 { // step-000003 and latest
-		t.Errorf("a failed save left something behind: %v, %v", entries, err)
+		t.Errorf("a failed save left files: %v, %v", entries, err)
 	}
 	command(t, 0, "pretrain", recipe, "--resume")
 	requireSame(t, "after the disk was full", want, outcomeOf(t, runDir))
 }
 
-// A run that could not even write its recipe is no run: with room, the same command works.
+// A folder without a recipe is not a run: with disk space, the same command works.
 func TestDiskFullAtTheStart(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
@@ -69,7 +69,7 @@ func TestDiskFullAtTheStart(t *testing.T) {
 	command(t, 0, "pretrain", recipe, "--stop-at=1")
 }
 
-// Where no run folder can be made, nothing is trained.
+// If no run folder can be made, nothing is trained.
 func TestRunFolderCannotBeMade(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
@@ -87,7 +87,7 @@ func TestRunFolderCannotBeMade(t *testing.T) {
 	complain(t, 3, []string{closed, "storage"}, "pretrain", recipe, "--runs", filepath.Join(closed, "runs"))
 }
 
-// A run whose checkpoints cannot all be kept is refused before its first step.
+// A run whose checkpoints do not fit the disk is refused before its first step.
 func TestNoRoomForTheCheckpoints(t *testing.T) {
 	dir := world(t)
 	recipe, runDir := filepath.Join(dir, "world.yaml"), filepath.Join(dir, "runs", "world", "pretrain")
@@ -162,7 +162,7 @@ func TestRunFolderInUse(t *testing.T) {
 	command(t, 0, "pretrain", recipe, "--overwrite", "--stop-at=1")
 }
 
-// Where no checkpoint verifies, --resume does not begin anew over what may still be saved by hand.
+// If no checkpoint verifies, --resume does not start over on files that may still be recovered by hand.
 func TestNoCheckpointVerifies(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// linked is a folder with links to all files of the parity set's folder, and to the tokenizer that the set leaves out.
+// linked returns a folder with links to all files of the parity set's folder, and to the tokenizer that the set lacks.
 func linked(t *testing.T, folder string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -69,7 +69,7 @@ func recordedAnswers(t *testing.T) []recordedAnswer {
 	return recorded.Prompts
 }
 
-// answersAsRecorded asks a model folder all recorded questions.
+// answersAsRecorded asks a model all recorded questions.
 func answersAsRecorded(t *testing.T, model string) {
 	t.Helper()
 	for _, p := range recordedAnswers(t) {
@@ -84,7 +84,7 @@ func answersAsRecorded(t *testing.T, model string) {
 	}
 }
 
-// generate reads folders that others wrote: the original's, and transformers'.
+// generate reads folders that the original and transformers wrote.
 func TestGenerateAnswersAsTheOriginal(t *testing.T) {
 	t.Run("original", func(t *testing.T) {
 		dir := linked(t, shared(t, "parity", "llava-original"))
@@ -126,7 +126,7 @@ finetune:
 	export := filepath.Join(filepath.Dir(recipe), "runs", "hf", "finetune", "export")
 	command(t, 0, "generate", export, "--prompt", "Why?", "--max-tokens", "2")
 
-	// The projector of stage 1 knows what it was trained with.
+	// The projector of stage 1 records the language model that it was trained with.
 	complain(t, 2,
 		[]string{"pretrain/export/mm_projector.safetensors was trained with a different language model than"},
 		"finetune", recipe, "--overwrite",

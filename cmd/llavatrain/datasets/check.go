@@ -13,17 +13,18 @@ import (
 	"github.com/llavatrain/llavatrain/train/check"
 )
 
+// NewCheck returns the command check.
 func NewCheck(p *program.Program) *cobra.Command {
 	var set []string
 	var asJSON bool
 	var o check.Options
 	c := &cobra.Command{
 		Use:   "check [RECIPE]",
-		Short: "Look at everything that a run would read: weights, tokenizer, every row, every image",
-		Long: "Look at everything that a run would read: weights by their headers, the tokenizer, every row and " +
+		Short: "Check everything that a run would read: weights, tokenizer, every row, every image",
+		Long: "Check everything that a run would read: the headers of the weights, the tokenizer, every row and " +
 			"every image.\n" +
-			"Rows are judged by the code that a run uses. Exits with 2 where a run would fail.\n\n" +
-			"What was found is kept in the cache: a second check of the same files is quick.",
+			"Rows are checked by the code that a run uses. Exits with 2 if a run would fail.\n\n" +
+			"The results are cached: a second check of the same files is quick.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			r, err := program.LoadRecipe(args, set)
@@ -41,16 +42,16 @@ func NewCheck(p *program.Program) *cobra.Command {
 				return err
 			}
 			if found.Failed() {
-				return failure.Inputf("check: a run of %s would fail", r.Path)
+				return failure.Inputf("check: training with %s would fail", r.Path)
 			}
 			return nil
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.Stage, "stage", "", "`NAME` of the one stage to check: pretrain or finetune")
-	f.BoolVar(&o.Decode, "decode", false, "decode every image whole, not only its header")
-	f.BoolVar(&o.NoTokens, "no-tokens", false, "leave out lengths and supervised tokens: faster")
-	f.BoolVar(&asJSON, "json", false, "print what was found as JSON")
+	f.StringVar(&o.Stage, "stage", "", "check only stage `NAME`: pretrain or finetune")
+	f.BoolVar(&o.Decode, "decode", false, "decode every image in full, not only its header")
+	f.BoolVar(&o.NoTokens, "no-tokens", false, "do not count lengths and supervised tokens: faster")
+	f.BoolVar(&asJSON, "json", false, "print the results as JSON")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.image=pad` (may be repeated)")
 	return c
 }
@@ -75,7 +76,7 @@ func printChecked(out io.Writer, c check.Checked, asJSON bool) error {
 		printFails(out, s.Fails, said)
 	}
 	if !c.Failed() {
-		fmt.Fprintln(out, "a run would not fail")
+		fmt.Fprintln(out, "no problems found")
 	}
 	return nil
 }
@@ -118,19 +119,21 @@ func printData(out io.Writer, index int, d check.DataChecked) {
 	for _, kind := range []struct {
 		name string
 		check.Kind
-	}{{"rows with the images and turns of one before them", d.Duplicates}, {"rows with the id of one before them",
-		d.RepeatedIDs}} {
+	}{
+		{"rows with the images and turns of an earlier row", d.Duplicates},
+		{"rows with the id of an earlier row", d.RepeatedIDs},
+	} {
 		if kind.Count > 0 {
 			fmt.Fprintf(out, "    %s: %d\n", kind.name, kind.Count)
 			printRows(out, kind.Kind)
 		}
 	}
 	printBins(out, "lengths in positions", d.Lengths)
-	printBins(out, "image files by their longer side in pixels", d.Sizes)
+	printBins(out, "image files by longer side in pixels", d.Sizes)
 	printFolders(out, d)
 }
 
-// printRows names the first rows of a kind.
+// printRows lists the first rows of a kind.
 func printRows(out io.Writer, k check.Kind) {
 	const shown = 3
 	for _, row := range k.Rows[:min(len(k.Rows), shown)] {
@@ -167,6 +170,6 @@ func printFolders(out io.Writer, d check.DataChecked) {
 	}
 	w.Flush()
 	if more := len(d.Folders) - shown; more > 0 {
-		fmt.Fprintf(out, "    and %d folders more (--json lists them)\n", more)
+		fmt.Fprintf(out, "    and %d more folders (--json lists them)\n", more)
 	}
 }

@@ -1,2 +1,2 @@
-// Package datasets has the commands that look at data: check, preview, shard, ledger.
+// Package datasets has the commands on data: check, preview, shard, ledger.
 package datasets

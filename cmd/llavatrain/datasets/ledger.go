@@ -18,17 +18,18 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
+// NewLedger returns the command ledger.
 func NewLedger(p *program.Program) *cobra.Command {
 	var step int
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "ledger RUN",
-		Short: "Say which samples the steps of a run drew",
-		Long: "Say which samples the steps of a run drew. RUN is the folder of one of its stages, or of a run with " +
+		Short: "Show which samples the steps of a run used",
+		Long: "Show which samples the steps of a run used. RUN is the folder of one of its stages, or of a run with " +
 			"one stage.\n\n" +
-			"With --step, the rows of that optimizer step in their order, as DATA:ROW, which is what preview takes, " +
+			"With --step: the rows of that optimizer step in order, as DATA:ROW, the form that preview takes, " +
 			"and their ids.\n" +
-			"Without it, what all steps drew from each data set.",
+			"Without it: what all steps used from each data set.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if c.Flags().Changed("step") && step < 1 {
@@ -54,11 +55,11 @@ func NewLedger(p *program.Program) *cobra.Command {
 	}
 	f := c.Flags()
 	f.IntVar(&step, "step", 0, "list the rows of optimizer step `N`, from 1")
-	f.BoolVar(&asJSON, "json", false, "print what was found as JSON")
+	f.BoolVar(&asJSON, "json", false, "print the results as JSON")
 	return c
 }
 
-// stageFolder is the folder of one stage of a run: the path itself, or that of the only stage in it.
+// stageFolder returns the folder of one stage of a run: the path itself, or the folder of the only stage in it.
 func stageFolder(path string) (string, error) {
 	isStage := func(dir string) bool { return checkpoints.Exists(filepath.Join(dir, runs.RecipeFile)) }
 	if isStage(path) {
@@ -80,7 +81,7 @@ func stageFolder(path string) (string, error) {
 	return "", failure.Inputf("%s has both stages: give %s", path, strings.Join(stages, " or "))
 }
 
-// show prints what was found, unless finding it failed.
+// show prints found, unless finding it failed.
 func show[T any](out io.Writer, found T, err error, asJSON bool, print func(io.Writer, T)) error {
 	if err != nil {
 		return err
@@ -95,7 +96,7 @@ func show[T any](out io.Writer, found T, err error, asJSON bool, print func(io.W
 func printSummary(out io.Writer, s runs.LedgerSummary) {
 	fmt.Fprintf(out, "%s, %v\n", s.Stage, s.Steps)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "data\tsamples\tleft out\tdistinct rows\tpath")
+	fmt.Fprintln(w, "data\tsamples\tskipped\tdistinct rows\tpath")
 	named := map[int]bool{}
 	for _, count := range s.Counts {
 		changed := ""
@@ -124,7 +125,7 @@ func printLedgerStep(out io.Writer, s runs.LedgerStep) {
 		fmt.Fprintf(w, "%d:%d\t%s", row.Data, row.Row, id)
 		if row.Skipped {
 			reason, _, _ := strings.Cut(row.Reason, "\n")
-			fmt.Fprintf(w, "\tleft out: %s", reason)
+			fmt.Fprintf(w, "\tskipped: %s", reason)
 		}
 		fmt.Fprintln(w)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
+// NewPreview returns the command preview.
 func NewPreview(p *program.Program) *cobra.Command {
 	var set []string
 	var plain, ids bool
@@ -30,9 +31,9 @@ func NewPreview(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "preview [RECIPE]",
 		Short: "Show one sample as the model will see it",
-		Long: "Show one sample as the model will see it: its text read back from the ids, what is supervised in " +
+		Long: "Show one sample as the model will see it: its text decoded from the ids, supervised text in " +
 			"green (with --plain in ⟦ ⟧),\n" +
-			"each image with its number of positions, and the prepared pictures where a terminal shows them.",
+			"each image with its number of positions and, on a terminal, the prepared images.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			r, err := program.LoadRecipe(args, set)
@@ -56,12 +57,12 @@ func NewPreview(p *program.Program) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&o.Stage, "stage", recipes.StageFinetune, "`NAME` of the stage: pretrain or finetune")
-	f.StringVar(&o.Row, "row", "", "`ROW` from 0, of the first data set; DATA:ROW of another")
+	f.StringVar(&o.Row, "row", "", "`ROW` of the first data set, from 0; DATA:ROW for another data set")
 	f.StringVar(&o.ID, "id", "", "the first row with this `ID`")
 	f.BoolVar(&o.Random, "random", false, "any row")
-	f.BoolVar(&plain, "plain", false, "no colours and pictures, as where no terminal shows them")
+	f.BoolVar(&plain, "plain", false, "no colours and images, as when the output is not a terminal")
 	f.BoolVar(&ids, "ids", false, "list position, id, label and piece of every token")
-	f.StringVar(&page, "html", "", "also write a page with the pictures to `FILE`")
+	f.StringVar(&page, "html", "", "also write an HTML page with the images to `FILE`")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.image=pad` (may be repeated)")
 	c.MarkFlagsMutuallyExclusive("row", "id", "random")
 	c.MarkFlagsOneRequired("row", "id", "random")
@@ -76,7 +77,7 @@ func previewTitle(p input.Preview) string {
 	return title
 }
 
-// previewCounts is the sample in numbers.
+// previewCounts describes the sample in numbers.
 func previewCounts(p input.Preview) string {
 	supervised := 0
 	for _, label := range p.Sample.Labels {
@@ -97,7 +98,7 @@ func showPreview(out io.Writer, p input.Preview, watched, ids bool) error {
 		for _, turn := range p.Record.Turns {
 			fmt.Fprintf(out, "  %s: %q\n", turn.Role, turn.Text)
 		}
-		return fmt.Errorf("data[%d] row %d is left out of a run: %w", p.Data, p.Row, p.Skipped)
+		return fmt.Errorf("data[%d] row %d is skipped in a run: %w", p.Data, p.Row, p.Skipped)
 	}
 	fmt.Fprintln(out, previewCounts(p))
 	marks := [2]string{"⟦", "⟧"}
@@ -128,7 +129,7 @@ func showPreview(out io.Writer, p input.Preview, watched, ids bool) error {
 	return nil
 }
 
-// visible is text that cannot move the cursor: control characters but line ends are spelled out.
+// visible returns text that cannot move the cursor: control characters except line ends are escaped.
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -141,7 +142,7 @@ func visible(text string) string {
 	return b.String()
 }
 
-// listIDs has a line for each position, and one for an image's run of them.
+// listIDs prints a line for each position, and one for all positions of an image.
 func listIDs(out io.Writer, p input.Preview) {
 	fmt.Fprintf(out, "%8s %7s %7s  piece\n", "position", "id", "label")
 	at := 0
@@ -161,7 +162,7 @@ func listIDs(out io.Writer, p input.Preview) {
 	}
 }
 
-// preparedRGB is a prepared picture [3,S,S] with its channels together.
+// preparedRGB returns a prepared image [3,S,S] with interleaved channels.
 func preparedRGB(prepared picture.Picture, side int) *picture.RGB {
 	rgb := &picture.RGB{W: side, H: side, Pix: make([]uint8, 3*side*side)}
 	for i := range side * side {
@@ -172,7 +173,7 @@ func preparedRGB(prepared picture.Picture, side int) *picture.RGB {
 	return rgb
 }
 
-// writePage writes the sample as one HTML file with the pictures inside.
+// writePage writes the sample as one HTML file that contains the images.
 func writePage(path string, p input.Preview) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b,
@@ -206,7 +207,7 @@ func writePage(path string, p input.Preview) error {
 	return failure.Storage(os.WriteFile(path, b.Bytes(), 0o666))
 }
 
-// pictureSource is a prepared picture as a data URL.
+// pictureSource returns a prepared image as a data URL.
 func pictureSource(picture picture.Picture, side int) (string, error) {
 	img := image.NewNRGBA(image.Rect(0, 0, side, side))
 	for i := range side * side {

@@ -12,16 +12,17 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
+// NewShard returns the command shard.
 func NewShard(p *program.Program) *cobra.Command {
 	var size string
 	var set []string
 	var o input.ShardOptions
 	c := &cobra.Command{
 		Use:   "shard [RECIPE] --out FOLDER",
-		Short: "Write a stage's data into shards, which are read with one read a row",
-		Long: "Write a stage's data into shards: its rows and pictures in a few large files, which training reads " +
-			"with one read a row.\n" +
-			"With --pixels the pictures are stored as the tower takes them, so that training decodes nothing.\n\n" +
+		Short: "Write a stage's data into shards, which take one read per row",
+		Long: "Write a stage's data into shards: its rows and images in a few large files, which training reads " +
+			"with one read per row.\n" +
+			"With --pixels the images are stored as the vision tower takes them, so training decodes nothing.\n\n" +
 			"Stopped and started again, it keeps the shards that are whole.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
@@ -51,15 +52,15 @@ func NewShard(p *program.Program) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.Dir, "out", "", "`FOLDER` of the shards")
 	f.StringVar(&o.Stage, "stage", "",
-		"`STAGE` whose data is written: pretrain or finetune; needed where the recipe has both")
-	f.BoolVar(&o.Pixels, "pixels", false, "store pictures as the recipe's tower takes them")
-	f.StringVar(&size, "size", "512MB", "`SIZE` of a shard, about")
+		"`STAGE` whose data is written: pretrain or finetune; needed if the recipe has both")
+	f.BoolVar(&o.Pixels, "pixels", false, "store images as the recipe's vision tower takes them")
+	f.StringVar(&size, "size", "512MB", "approximate `SIZE` of a shard")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key (may be repeated)")
 	c.MarkFlagRequired("out")
 	return c
 }
 
-// onlyStage is the section of a recipe that has one.
+// onlyStage returns the only section of a recipe.
 func onlyStage(r *recipes.Recipe) (string, error) {
 	switch {
 	case r.Pretrain == nil:
@@ -67,5 +68,5 @@ func onlyStage(r *recipes.Recipe) (string, error) {
 	case r.Finetune == nil:
 		return recipes.StagePretrain, nil
 	}
-	return "", failure.Inputf("recipe %q has both stages: say which with --stage pretrain or --stage finetune", r.Path)
+	return "", failure.Inputf("recipe %q has both stages: give --stage pretrain or --stage finetune", r.Path)
 }

@@ -9,11 +9,12 @@ import (
 	"github.com/llavatrain/llavatrain/train"
 )
 
+// NewBench returns the command bench.
 func NewBench(p *program.Program) *cobra.Command {
 	var b train.Bench
 	c := &cobra.Command{
 		Use:   "bench",
-		Short: "Time training steps of a named shape with random weights; prints JSON",
+		Short: "Time training steps of a model of a named shape with random weights; prints JSON",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			terminal := program.NewTerminal(p.Err)
@@ -32,13 +33,14 @@ func NewBench(p *program.Program) *cobra.Command {
 	f.IntVar(&b.Batch, "batch", 8, "samples in a micro-batch")
 	f.IntVar(&b.Accum, "accum", 1, "micro-batches in a step")
 	f.IntVar(&b.Steps, "steps", 10, "steps to time")
-	f.IntVar(&b.Warmup, "warmup", 2, "steps before those")
-	f.IntVar(&b.Threads, "threads", 0, "threads of the engine; 0 for one a core")
+	f.IntVar(&b.Warmup, "warmup", 2, "untimed steps before those")
+	f.IntVar(&b.Threads, "threads", 0, "threads of the engine; 0 for one per core")
 	f.StringVar(&b.Device, "device", "auto", "auto, cpu or cuda")
 	f.StringVar(&b.Dtype, "dtype", "auto", "auto, fp32 or bf16")
 	f.StringVar(&b.Profile, "profile", "",
-		"`FOLDER` for a profile of the same steps, taken once more: operations, a trace, Go's functions")
+		"`FOLDER` for a profile of the same steps, run once more: operations, a trace, Go functions")
 	f.StringVar(&b.Rows, "rows", "",
-		"`FILE` of row lengths, as a list of {\"image\": true, \"turns\": [[question, answer], …]}; made up without it")
+		"`FILE` of row lengths, as a list of {\"image\": true, \"turns\": [[question, answer], …]}; generated "+
+			"without it")
 	return c
 }

@@ -1,2 +1,2 @@
-// Package looking has the commands that look at the machine: doctor, bench, version.
+// Package looking has the commands that inspect the machine: doctor, bench, version.
 package looking

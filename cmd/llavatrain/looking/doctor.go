@@ -17,10 +17,11 @@ import (
 	"github.com/llavatrain/llavatrain/train"
 )
 
+// NewDoctor returns the command doctor.
 func NewDoctor(p *program.Program) *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what this machine offers, and the one thing to fix",
+		Short: "Show what this machine offers, and the most important thing to fix",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			engine, err := torch.Open()
@@ -57,7 +58,7 @@ func findings(e torch.Engine) [][2]string {
 	return rows
 }
 
-// kernelChecks compares our kernels with libtorch's operations on the first card.
+// kernelChecks compares our kernels with libtorch's operations on the first GPU.
 func kernelChecks() (rows [][2]string) {
 	for _, line := range torch.LoadKernels(0) {
 		rows = append(rows, [2]string{"kernels", line})
@@ -73,23 +74,23 @@ func kernelChecks() (rows [][2]string) {
 	return rows
 }
 
-// kernels says whether our own kernels can be compiled for a card.
+// kernels says whether our own kernels can be compiled for a GPU.
 func kernels() string {
 	nvrtc, err := torch.FindNVRTC()
 	if err != nil {
-		return fmt.Sprintf("libtorch's alone on a card: %v", err)
+		return fmt.Sprintf("only libtorch's on a GPU: %v", err)
 	}
-	return fmt.Sprintf("our own on a card, by NVRTC %s at %s", nvrtc.Version, nvrtc.Path)
+	return fmt.Sprintf("our own on a GPU, by NVRTC %s at %s", nvrtc.Version, nvrtc.Path)
 }
 
-// advice names the one thing to fix.
+// advice is the most important thing to fix.
 func advice(e torch.Engine, err error) string {
 	free, diskErr := checkpoints.FreeSpace(".")
 	switch {
 	case err != nil:
 		return err.Error()
 	case e.CUDADevices == 0 && len(cardNames()) > 0:
-		return "there is a card, but this libtorch cannot use it: " + e.WhyNoCUDA +
+		return "there is a GPU, but this libtorch cannot use it: " + e.WhyNoCUDA +
 			"; point LD_LIBRARY_PATH at the lib folder of a PyTorch with CUDA"
 	case errors.Is(diskErr, nil) && free < 5e9:
 		return "less than 5 GB of disk here; stage 2 of a 7B model writes about 260 GB (two checkpoints of 81 GB, " +
@@ -110,12 +111,12 @@ func blas(config string) string {
 
 func bf16(e torch.Engine) string {
 	if e.CUDADevices > 0 {
-		return "on the card"
+		return "on the GPU"
 	}
 	text, _ := os.ReadFile("/proc/cpuinfo")
 	for _, flag := range []string{"amx_bf16", "avx512_bf16"} {
 		if strings.Contains(string(text), flag) {
-			return "in the processor (" + flag + "); training on a CPU uses fp32 unless the recipe says bf16"
+			return "in the processor (" + flag + "); training on a CPU uses fp32 unless the recipe sets bf16"
 		}
 	}
 	return "emulated: training on a CPU uses fp32"
@@ -129,7 +130,7 @@ func disk() string {
 	return fmt.Sprintf("%.1f GB free here", float64(free)/1e9)
 }
 
-// cardNames asks the driver for the NVIDIA cards of this machine.
+// cardNames asks the driver for the NVIDIA GPUs of this machine.
 func cardNames() (names []string) {
 	files, _ := filepath.Glob("/proc/driver/nvidia/gpus/*/information")
 	for _, file := range files {

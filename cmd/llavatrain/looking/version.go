@@ -9,9 +9,10 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// version is this program's.
+// version is the version of llavatrain.
 const version = "0.1.0"
 
+// NewVersion returns the command version.
 func NewVersion(p *program.Program) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

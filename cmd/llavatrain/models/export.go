@@ -15,22 +15,23 @@ import (
 	"github.com/llavatrain/llavatrain/train/export"
 )
 
-// exportDtypes are the values of --dtype; without it the weights keep the dtype of the language model's files, or are
-// F32 where those have several.
+// exportDtypes are the values of --dtype; by default the weights keep the dtype of the language model's files, or are
+// F32 if those have several.
 var exportDtypes = map[string]checkpoints.Dtype{"": "", "fp32": checkpoints.F32, "bf16": checkpoints.BF16,
 	"fp16": checkpoints.F16}
 
+// NewExport returns the command export.
 func NewExport(p *program.Program) *cobra.Command {
 	var c export.Conversion
 	var dtype, shards string
 	command := &cobra.Command{
 		Use:   "export MODEL --format FORMAT --out DIR",
-		Short: "Write a model as a folder that other programs read",
-		Long: "Write a model as a folder that other programs read. MODEL is a run folder, a checkpoint, a LLaVA " +
+		Short: "Write a model as a folder that other programs can read",
+		Long: "Write a model as a folder that other programs can read. MODEL is a run folder, a checkpoint, a LLaVA " +
 			"folder, or the Hugging Face id of one in the local hub cache.\n\n" +
 			"Formats:\n  hf         transformers' LlavaForConditionalGeneration, with processor and tokenizer\n" +
-			"  llava      the original LLaVA's, with the vision tower inside\n" +
-			"  projector  the projector alone, to be named in a recipe's model.projector.weights\n" +
+			"  llava      the original LLaVA's format, including the vision tower\n" +
+			"  projector  the projector only, for a recipe's model.projector.weights\n" +
 			"  adapter    the adapters of a run with lora, as PEFT reads them",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) (err error) {
@@ -60,7 +61,7 @@ func NewExport(p *program.Program) *cobra.Command {
 	f := command.Flags()
 	f.StringVar(&c.Format, "format", "", "hf, llava, projector or adapter")
 	f.StringVar(&dtype, "dtype", "",
-		"fp32, bf16 or fp16; without it that of the language model's files, or fp32 where they have several")
+		"fp32, bf16 or fp16; default: that of the language model's files, or fp32 if they have several")
 	f.StringVar(&shards, "shards", "5GB", "largest file of weights, a `SIZE` such as 500MB or 5GB")
 	f.StringVar(&c.Out, "out", "", "`DIR` to write, which must not exist yet")
 	command.MarkFlagRequired("format")

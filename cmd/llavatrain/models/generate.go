@@ -15,17 +15,18 @@ import (
 	"github.com/llavatrain/llavatrain/train/answer"
 )
 
+// NewGenerate returns the command generate.
 func NewGenerate(p *program.Program) *cobra.Command {
 	var image, prompt string
 	var how model.Sampling
 	var batch answer.Questionnaire
 	c := &cobra.Command{
 		Use:   "generate MODEL {--prompt TEXT [--image FILE] | --batch FILE}",
-		Short: "Answer a question about a picture, or a file of questions",
-		Long: "Answer a question about a picture, or a file of questions. MODEL is a run folder, a checkpoint or a " +
-			"LLaVA folder. The answers alone go to standard output.\n\n" +
-			"--batch takes LLaVA's question file, a JSON object a line with question_id, image (none for text alone) " +
-			"and text, and gives its answer file, in the same order.",
+		Short: "Answer a question about an image, or a file of questions",
+		Long: "Answer a question about an image, or a file of questions. MODEL is a run folder, a checkpoint or a " +
+			"LLaVA folder. Only the answers go to standard output.\n\n" +
+			"--batch takes LLaVA's question file, one JSON object per line with question_id, image (none for text " +
+			"only) and text, and writes LLaVA's answer file, in the same order.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 || batch.Size < 1 {
@@ -47,18 +48,18 @@ func NewGenerate(p *program.Program) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&image, "image", "", "picture `FILE`; without it the question is about text alone")
+	f.StringVar(&image, "image", "", "image `FILE`; without it the question has no image")
 	f.StringVar(&prompt, "prompt", "", "the question, `TEXT`")
-	f.StringVar(&batch.Questions, "batch", "", "`FILE` of questions, a JSON object a line")
-	f.IntVar(&batch.Size, "batch-size", 8, "questions of --batch that are answered together")
+	f.StringVar(&batch.Questions, "batch", "", "`FILE` of questions, one JSON object per line")
+	f.IntVar(&batch.Size, "batch-size", 8, "number of --batch questions that are answered together")
 	f.StringVar(&batch.Images, "images", "",
-		"`FOLDER` that the pictures of --batch lie in; without it, the folder of its file")
+		"`FOLDER` with the images of --batch; default: the folder of its file")
 	f.StringVar(&batch.Out, "out", "",
-		"`FILE` that the answers of --batch are appended to; questions that it already answers are passed over")
+		"`FILE` that the answers of --batch are appended to; questions that it already answers are skipped")
 	f.IntVar(&how.MaxTokens, "max-tokens", 512, "longest answer, in `TOKENS`")
-	f.Float64Var(&how.Temperature, "temperature", 0, "0 takes the likeliest token; higher samples more freely")
-	f.Float64Var(&how.TopP, "top-p", 1, "sample from the likeliest tokens that together have this probability")
-	f.Uint64Var(&how.Seed, "seed", 42, "seed of the sampling")
+	f.Float64Var(&how.Temperature, "temperature", 0, "0 takes the most likely token; higher values sample more freely")
+	f.Float64Var(&how.TopP, "top-p", 1, "sample from the most likely tokens that together have this probability")
+	f.Uint64Var(&how.Seed, "seed", 42, "seed for sampling")
 	c.MarkFlagsOneRequired("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("image", "batch")

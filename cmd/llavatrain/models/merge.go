@@ -12,14 +12,15 @@ import (
 	"github.com/llavatrain/llavatrain/train/export"
 )
 
+// NewMerge returns the command merge.
 func NewMerge(p *program.Program) *cobra.Command {
 	var out string
 	c := &cobra.Command{
 		Use:   "merge MODEL --out DIR",
 		Short: "Add trained adapters (LoRA) to their weights and write the whole model",
 		Long: "Add trained adapters (LoRA) to their weights and write the whole model. MODEL is a run folder, a " +
-			"checkpoint or an exported folder of a run with lora.\n\n" +
-			"The logits of a fixed prompt are compared before and after; nothing is written when they differ by more " +
+			"checkpoint or an exported folder of a run with lora adapters.\n\n" +
+			"The logits of a fixed prompt are compared before and after; nothing is written if they differ by more " +
 			"than rounding.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

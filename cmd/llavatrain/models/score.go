@@ -21,21 +21,22 @@ import (
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
+// NewScore returns the command score.
 func NewScore(p *program.Program) *cobra.Command {
 	var images, out, template string
 	c := &cobra.Command{
 		Use:   "score MODEL DATA",
 		Short: "Compute a model's loss and perplexity on each row of a data set",
 		Long: "Compute a model's loss and perplexity on each row of a data set. MODEL is a run folder, a checkpoint " +
-			"or a LLaVA folder, DATA a LLaVA JSON.\n" +
-			"One JSON object a row goes to standard output; a table by source and modality to standard error. Rows " +
+			"or a LLaVA folder, DATA a LLaVA JSON file.\n" +
+			"One JSON object per row goes to standard output, a table by source and modality to standard error. Rows " +
 			"are read as in training.",
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			if info, err := os.Stat(args[1]); err != nil { // before the model is loaded
 				return failure.Inputf("data: %w", err)
 			} else if info.IsDir() {
-				return failure.Inputf("data: %s is a folder; name the JSON file", args[1])
+				return failure.Inputf("data: %s is a folder; give the JSON file", args[1])
 			}
 			terminal := program.NewTerminal(p.Err)
 			defer terminal.Close()
@@ -69,7 +70,7 @@ func NewScore(p *program.Program) *cobra.Command {
 			}
 			terminal.Close()
 			if table.all.Samples == 0 {
-				return failure.Inputf("data: none of the %d rows of %s can be scored; their lines say why",
+				return failure.Inputf("data: none of the %d rows of %s can be scored; their lines give the reasons",
 					table.skipped, args[1])
 			}
 			table.print(p.Err)
@@ -78,14 +79,14 @@ func NewScore(p *program.Program) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&images, "images", "",
-		"`FOLDER` that the rows' picture paths start from; without it, the folder of DATA")
-	f.StringVar(&out, "out", "", "`FILE` for the JSON lines, in place of standard output")
+		"`FOLDER` that the rows' image paths are relative to; default: the folder of DATA")
+	f.StringVar(&out, "out", "", "`FILE` for the JSON lines, instead of standard output")
 	f.StringVar(&template, "template", "",
-		"`NAME` of the conversation template; without it, the one that the model was trained with")
+		"`NAME` of the conversation template; default: the one that the model was trained with")
 	return c
 }
 
-// resultFile is where results go: the named file, made anew, or standard output for "".
+// resultFile returns where results go: the named file, created or emptied, or standard output for "".
 func resultFile(p *program.Program, path string) (to io.Writer, closeFile func() error, err error) {
 	if path == "" {
 		return p.Out, func() error { return nil }, nil
@@ -102,7 +103,7 @@ func resultFile(p *program.Program, path string) (to io.Writer, closeFile func()
 	}, nil
 }
 
-// scoreTable sums scores for the table that ends the command.
+// scoreTable sums scores for the table at the end of the command.
 type scoreTable struct {
 	sources, modalities map[scoreGroup]score.Total
 	all                 score.Total
@@ -140,7 +141,7 @@ func (t *scoreTable) print(out io.Writer) {
 	}
 	w.Flush()
 	if t.skipped > 0 {
-		fmt.Fprintf(out, "%d rows were skipped; their lines say why\n", t.skipped)
+		fmt.Fprintf(out, "%d rows were skipped; their lines give the reasons\n", t.skipped)
 	}
 }
 

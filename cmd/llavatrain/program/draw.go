@@ -7,7 +7,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// DrawBlocks draws a picture 32 characters wide: each upper-half block shows two pixels, one above the other.
+// DrawBlocks draws an image 32 characters wide: each upper-half block shows two pixels, one above the other.
 func DrawBlocks(out io.Writer, p *picture.RGB) {
 	const width = 32
 	scale := max(1, p.W/width)

@@ -12,7 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/train"
 )
 
-// Exit codes. What no room has classified is a fault of this program.
+// Exit codes. An error that no package has classified is a fault of this program.
 const (
 	codeDone        = 0
 	CodeInternal    = 1
@@ -52,9 +52,9 @@ func ExitCodeHelp() string {
 	return b.String()
 }
 
-// ExitCode is the code of a command that ended with err. Of several that an error wraps the first row counts: a disk
-// that fails while the run of a bad recipe is saved is the disk's failure, and a model of the user's that the engine
-// cannot hold the engine's.
+// ExitCode returns the code of a command that ended with err. If an error wraps several, the first row counts: a disk
+// that fails while a run with bad input is saved is a storage failure, and a model that does not fit the engine's
+// memory is an engine failure.
 func (p *Program) ExitCode(err error) int {
 	var engine *torch.Error
 	switch {

@@ -24,21 +24,21 @@ func TestExitCode(t *testing.T) {
 		want int
 	}{
 		{"none", nil, 0},
-		{"nobody's", errors.New("a"), 1},
-		{"nobody's, of a path", read(syscall.ENOENT), 1},
-		{"the user's", failure.Inputf("a: %w", read(syscall.ENOENT)), 2},
+		{"unclassified", errors.New("a"), 1},
+		{"unclassified, of a path", read(syscall.ENOENT), 1},
+		{"of input", failure.Inputf("a: %w", read(syscall.ENOENT)), 2},
 		{"a bad row", picture.BadRow("a"), 2},
 		{"too many bad rows", fmt.Errorf("%w: 6 of 6", data.ErrTooManySkipped), 2},
 		{"a busy folder", fmt.Errorf("a: %w", checkpoints.ErrBusy), 2},
 		{"of writing", failure.Storage(read(syscall.EACCES)), 3},
 		{"of reading", fmt.Errorf("a: %w", read(syscall.EIO)), 3},
-		{"of reading what the user named", failure.Inputf("a: %w", read(syscall.EIO)), 3},
+		{"of reading a given file", failure.Inputf("a: %w", read(syscall.EIO)), 3},
 		{"a bad row while the disk is full", errors.Join(picture.BadRow("a"), read(syscall.ENOSPC)), 3},
 		{"of libtorch", &torch.Error{}, 4},
 		{"a model that libtorch refuses", failure.Input(fmt.Errorf("a: %w", &torch.Error{})), 4},
 		{"no device", fmt.Errorf("%w: a", torch.ErrEngine), 4},
 		{"numbers", fmt.Errorf("%w: a", train.ErrDiverged), 5},
-		{"numbers, and no room to save", errors.Join(fmt.Errorf("%w: a", train.ErrDiverged), read(syscall.ENOSPC)), 5},
+		{"numerics and a full disk", errors.Join(fmt.Errorf("%w: a", train.ErrDiverged), read(syscall.ENOSPC)), 5},
 		{"a signal", fmt.Errorf("%w after step 1", runs.ErrInterrupted), 130},
 	} {
 		if got := new(Program).ExitCode(c.err); got != c.want {

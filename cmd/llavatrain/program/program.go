@@ -10,15 +10,15 @@ import (
 	"syscall"
 )
 
-// Program is what commands share.
+// Program is the state that commands share.
 type Program struct {
 	Out, Err io.Writer
 	Exit     func(code int) // ends the process
-	// runs a command line of llavatrain's, for commands that use others
+	// runs a llavatrain command line, for commands that use others
 	Command  func(ctx context.Context, args []string) error
-	Started  bool           // the command line was understood
-	watching bool           // signals end the run in order
-	signal   syscall.Signal // the first that came, 0 for none
+	Started  bool           // the command line has been parsed
+	watching bool           // signals end the run after saving
+	signal   syscall.Signal // the first signal received, 0 for none
 }
 
 // PrintJSON prints what a command found, for programs to read.
@@ -29,8 +29,8 @@ func PrintJSON(out io.Writer, found any) error {
 }
 
 // Interruptible returns a context that the first SIGINT or SIGTERM cancels; the second ends the process at once. It is
-// for commands that can save what they have; the others end at the first, as usual. A command run by another shares its
-// context.
+// for commands that can save what they have; the others end at the first signal, as usual. A command run by another
+// shares its context.
 func (p *Program) Interruptible(parent context.Context) (context.Context, context.CancelFunc) {
 	if p.watching {
 		return parent, func() {}
@@ -42,7 +42,7 @@ func (p *Program) Interruptible(parent context.Context) (context.Context, contex
 	go func() {
 		first := <-arrived
 		p.signal = first.(syscall.Signal)
-		fmt.Fprintf(p.Err, "\nllavatrain: %v: finishing this step and saving; once more ends at once\n", first)
+		fmt.Fprintf(p.Err, "\nllavatrain: %v: finishing this step and saving; a second signal ends at once\n", first)
 		cancel()
 		second := <-arrived
 		p.Exit(signalCode(second.(syscall.Signal)))

@@ -9,7 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// LoadRecipe reads the recipe that a command names, with its --set.
+// LoadRecipe reads the recipe given on the command line and applies --set.
 func LoadRecipe(args, set []string) (*recipes.Recipe, error) {
 	path, err := recipePath(args)
 	if err != nil {
@@ -24,7 +24,8 @@ func recipePath(args []string) (string, error) {
 	}
 	if _, err := os.Stat("recipe.yaml"); errors.Is(err, os.ErrNotExist) {
 		return "",
-			failure.Inputf("no RECIPE given and no recipe.yaml here; `llavatrain init NAME` writes a shipped one: %s",
+			failure.Inputf("no RECIPE given and no recipe.yaml in this folder; `llavatrain init NAME` writes a "+
+				"shipped recipe: %s",
 				strings.Join(recipes.Names(), ", "))
 	}
 	return "recipe.yaml", nil

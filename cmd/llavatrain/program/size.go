@@ -7,7 +7,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// sizeUnits are those of transformers' max_shard_size and one more: decimal, and binary with an i.
+// sizeUnits are those of transformers' max_shard_size and TB and TiB: decimal, or binary with an i.
 var sizeUnits = map[string]float64{
 	"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
 	"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,

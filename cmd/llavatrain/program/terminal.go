@@ -15,22 +15,23 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// Terminal shows a run: a progress bar where a person watches, plain lines elsewhere.
+// Terminal shows a run: a progress bar on a terminal, plain lines elsewhere.
 type Terminal struct {
 	out     io.Writer
 	watched bool
 	bar     *progressbar.ProgressBar
 	work    string    // what the bar or the plain lines count
-	told    time.Time // when a plain line came last, or its work began
-	began   time.Time // when the work of the plain lines began
+	told    time.Time // when the last plain line was printed, or its work started
+	began   time.Time // when the work of the plain lines started
 }
 
+// NewTerminal returns a Terminal that writes to out, with a progress bar if out is a terminal.
 func NewTerminal(out io.Writer) *Terminal {
 	file, ok := out.(*os.File)
 	return &Terminal{out: out, watched: ok && term.IsTerminal(int(file.Fd()))}
 }
 
-// quiet is how long plain output stays silent about work that only waits.
+// quiet is the minimum time between plain lines about progress.
 const quiet = 5 * time.Second
 
 // Say prints a line above the bar.
@@ -44,7 +45,7 @@ func (t *Terminal) Say(line string) {
 	}
 }
 
-// Progress shows long work beside the steps.
+// Progress shows long work other than steps.
 func (t *Terminal) Progress(what string, done, total int64) {
 	if !t.watched {
 		t.tell(what, done, total)
@@ -57,7 +58,7 @@ func (t *Terminal) Progress(what string, done, total int64) {
 	}
 }
 
-// tell prints a line now and then, with the time that is left.
+// tell prints an occasional line, with the time that is left.
 func (t *Terminal) tell(what string, done, total int64) {
 	if now := time.Now(); t.work != what {
 		t.work, t.told, t.began = what, now, now
@@ -87,7 +88,7 @@ func (t *Terminal) Step(m runs.Metrics, total int) {
 	}
 }
 
-// rates is the learning rates, once where the parts share one.
+// rates formats the learning rates, only once if all parts share one.
 func rates(lr map[string]runs.Number) string {
 	var list []string
 	for _, part := range slices.Sorted(maps.Keys(lr)) {
@@ -98,7 +99,7 @@ func rates(lr map[string]runs.Number) string {
 	return strings.Join(list, "/")
 }
 
-// count makes sure that the bar counts the given work.
+// count makes the bar count the given work.
 func (t *Terminal) count(work string, total int64) {
 	if t.bar != nil && t.work == work {
 		return
@@ -112,7 +113,7 @@ func (t *Terminal) count(work string, total int64) {
 		progressbar.OptionSetElapsedTime(true))
 }
 
-// Close ends the bar on a line of its own.
+// Close ends the bar and its line.
 func (t *Terminal) Close() {
 	if t.bar != nil {
 		t.bar.Exit()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Plain output tells of long work only, each time that it is done.
+// Plain output mentions only long work, every time that it is done.
 func TestPlainProgressIsQuietAboutShortWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -23,11 +23,11 @@ func TestPlainProgressIsQuietAboutShortWork(t *testing.T) {
 		work("evaluating", time.Second)
 		work("evaluating", time.Second)
 		if out.Len() > 0 {
-			t.Errorf("short work is told of: %q", out.String())
+			t.Errorf("short work is reported: %q", out.String())
 		}
 		work("evaluating", 4*time.Second)
 		if want := "evaluating: 75 %, 3s left\n"; out.String() != want {
-			t.Errorf("long work is told of as %q, want %q", out.String(), want)
+			t.Errorf("long work is reported as %q, want %q", out.String(), want)
 		}
 	})
 }

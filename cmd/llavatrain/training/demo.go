@@ -24,10 +24,11 @@ import (
 
 // demoResult is runs/shapes/demo.json. Accuracies are fractions of exact matches of greedy answers, 0 to 1.
 type demoResult struct {
-	Accuracy         float64 `json:"accuracy"`          // on scenes that no training had
-	UnseenAccuracy   float64 `json:"unseen_accuracy"`   // on scenes with a colour-shape pair that no training had
-	ShuffledAccuracy float64 `json:"shuffled_accuracy"` // on the first set, each question with another's picture
-	// of the commonest training answer to the same form of question, on the first set
+	Accuracy float64 `json:"accuracy"` // on scenes that were not in the training data
+	// on scenes with a colour-shape pair that was not in the training data
+	UnseenAccuracy   float64 `json:"unseen_accuracy"`
+	ShuffledAccuracy float64 `json:"shuffled_accuracy"` // on the first set, each question with the image of another
+	// of the most common training answer to the same form of question, on the first set
 	GuessAccuracy     float64 `json:"guess_accuracy"`
 	Questions         int     `json:"questions"`
 	PretrainLossFirst float64 `json:"pretrain_loss_first"`
@@ -35,12 +36,13 @@ type demoResult struct {
 	Seconds           float64 `json:"seconds"`
 }
 
+// NewDemo returns the command demo.
 func NewDemo(p *program.Program) *cobra.Command {
 	var runs string
 	var seed uint64
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Train both stages on drawn shapes and ask about pictures it never saw",
+		Short: "Train both stages on drawn shapes and ask about new images",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			d := demo{Program: p, dir: filepath.Join(runs, "shapes"), runs: runs, seed: seed, began: time.Now()}
@@ -54,7 +56,7 @@ func NewDemo(p *program.Program) *cobra.Command {
 	return c
 }
 
-// demo is the shapes demo under way: everything it makes lies in dir.
+// demo is a run of the shapes demo: all its files are in dir.
 type demo struct {
 	*program.Program
 	dir, runs string
@@ -69,10 +71,10 @@ func (d demo) run(ctx context.Context) error {
 	}
 	for _, stage := range []struct{ name, what string }{
 		{recipes.StagePretrain,
-			"Stage 1: a new projector learns to show pictures to a language model that stays as it is."},
-		{recipes.StageFinetune, "Stage 2: the language model learns to answer questions about pictures. " +
+			"Stage 1: a new projector learns to present images to a frozen language model."},
+		{recipes.StageFinetune, "Stage 2: the language model learns to answer questions about images. " +
 			"So far it has only described some, so its first\n" +
-			"answers are wrong and it is sure of them: the loss begins high."},
+			"answers are confident and wrong: the loss starts high."},
 	} {
 		fmt.Fprintf(d.Err, "\n%s\n", stage.what)
 		if err := d.runCommand(ctx, stage.name, recipe, "--runs", d.runs,
@@ -83,7 +85,7 @@ func (d demo) run(ctx context.Context) error {
 	return d.measure(ctx)
 }
 
-// materials draws the pictures and writes recipe and base weights.
+// materials draws the images and writes recipe and base weights.
 func (d demo) materials() (recipe string, err error) {
 	terminal := program.NewTerminal(d.Err)
 	defer terminal.Close()
@@ -99,7 +101,7 @@ func (d demo) materials() (recipe string, err error) {
 	return recipe, failure.Storage(os.WriteFile(recipe, text, 0o666))
 }
 
-// writeShapes makes what the recipe shapes names: the folders base and data.
+// writeShapes makes the folders that the recipe shapes needs: base and data.
 func writeShapes(dir string, seed uint64, terminal *program.Terminal) error {
 	if err := shapes.WriteModel(filepath.Join(dir, "base")); err != nil {
 		return err
@@ -109,13 +111,13 @@ func writeShapes(dir string, seed uint64, terminal *program.Terminal) error {
 	})
 }
 
-// runCommand runs one of llavatrain's commands as a user would.
+// runCommand runs a llavatrain command as a user would.
 func (d demo) runCommand(ctx context.Context, args ...string) error {
 	fmt.Fprintf(d.Err, "$ llavatrain %s\n", strings.Join(args, " "))
 	return d.Command(ctx, args)
 }
 
-// measure asks the finished model about both held-out sets, prints what came out and writes demo.json.
+// measure asks the finished model about both held-out sets, prints the results and writes demo.json.
 func (d demo) measure(ctx context.Context) error {
 	terminal := program.NewTerminal(d.Err)
 	defer terminal.Close()
@@ -124,7 +126,7 @@ func (d demo) measure(ctx context.Context) error {
 		return err
 	}
 	defer exam.Close()
-	fmt.Fprintf(d.Err, "\nasking about pictures it never saw\n")
+	fmt.Fprintf(d.Err, "\nasking about images that it never saw\n")
 	fresh, err := exam.sit(ctx, "new.json", 0)
 	if err != nil {
 		return err
@@ -163,13 +165,13 @@ func (d demo) show(exam *exam, fresh, unseen answers, r demoResult) {
 	}
 	fmt.Fprintf(d.Out, "stage 1 loss                         %.2f -> %.2f\n", r.PretrainLossFirst, r.PretrainLossLast)
 	fmt.Fprintf(d.Out, "exact answers, new scenes            %5.1f %%\n", 100*r.Accuracy)
-	fmt.Fprintf(d.Out, "exact answers, never-seen pairs      %5.1f %%\n", 100*r.UnseenAccuracy)
-	fmt.Fprintf(d.Out, "the same with pictures shuffled      %5.1f %%   (guessing the commonest answer: %.1f %%)\n",
+	fmt.Fprintf(d.Out, "exact answers, unseen pairs          %5.1f %%\n", 100*r.UnseenAccuracy)
+	fmt.Fprintf(d.Out, "the same with images shuffled        %5.1f %%   (guessing the most common answer: %.1f %%)\n",
 		100*r.ShuffledAccuracy, 100*r.GuessAccuracy)
 	fmt.Fprintf(d.Out, "%d questions, %.0f seconds in all\n\n", r.Questions, r.Seconds)
-	fmt.Fprintf(d.Out, "Look next: %s (the recipe), %s (every step),\n",
+	fmt.Fprintf(d.Out, "Next, look at %s (the recipe) and %s (every step),\n",
 		filepath.Join(d.dir, "shapes.yaml"), filepath.Join(d.dir, recipes.StageFinetune, runs.MetricsFile))
-	fmt.Fprintf(d.Out, "or ask yourself:\n  llavatrain generate %s --image %s --prompt %q\n",
+	fmt.Fprintf(d.Out, "or ask a question:\n  llavatrain generate %s --image %s --prompt %q\n",
 		filepath.Join(d.dir, recipes.StageFinetune),
 		filepath.Join(d.dir, "data", "images", fresh[0].Image), fresh[0].Text)
 }
@@ -193,7 +195,7 @@ func firstAndLastLoss(metrics string) (first, last float64, err error) {
 	return first, last, lines.Err()
 }
 
-// exam asks a model questions about a folder of pictures.
+// exam asks a model questions about a folder of images.
 type exam struct {
 	*answer.Answerer
 	data     string
@@ -213,7 +215,7 @@ func newExam(model, data string, terminal *program.Terminal) (*exam, error) {
 	return &exam{a, data, terminal}, err
 }
 
-// sit answers a set of questions, each about the picture of the question shift places on.
+// sit answers a set of questions, each about the image of the question shift places later.
 func (e *exam) sit(ctx context.Context, set string, shift int) (answers, error) {
 	questions, err := shapes.ReadQuestions(filepath.Join(e.data, set))
 	if err != nil {

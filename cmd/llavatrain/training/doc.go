@@ -1,2 +1,2 @@
-// Package training has the commands that train, and those that come before: pretrain, finetune, plan, init, demo.
+// Package training has the commands that train, and those used before training: pretrain, finetune, plan, init, demo.
 package training

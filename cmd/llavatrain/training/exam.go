@@ -12,7 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// show prints a picture with its question, the model's answer and whether it is right.
+// show prints an image with its question, the model's answer and whether it is right.
 func (e *exam) show(out io.Writer, a answered) {
 	path := filepath.Join(e.data, "images", a.Image)
 	fmt.Fprintln(out, path)

@@ -14,7 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/synth/shapes"
 )
 
-// materials makes what a shipped recipe names beside itself: the demo's recipes come with their data.
+// materials makes the files that a shipped recipe needs: the demo's recipes come with their data.
 var materials = map[string]func(t *program.Terminal) error{
 	"shapes": func(t *program.Terminal) error { return writeShapes(".", 1, t) },
 	"shapes-base": func(t *program.Terminal) error {
@@ -29,10 +29,11 @@ var materials = map[string]func(t *program.Terminal) error{
 	},
 }
 
+// NewInit returns the command init.
 func NewInit(p *program.Program) *cobra.Command {
 	return &cobra.Command{
 		Use:   "init NAME",
-		Short: "Write a shipped recipe, NAME.yaml, here",
+		Short: "Write a shipped recipe, NAME.yaml, into the current folder",
 		Long: "Write a shipped recipe, NAME.yaml, into the current folder. NAME is one of " +
 			strings.Join(recipes.Names(), ", ") + ".",
 		Args: cobra.ExactArgs(1),
@@ -44,7 +45,7 @@ func NewInit(p *program.Program) *cobra.Command {
 			path := args[0] + ".yaml"
 			file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 			if errors.Is(err, os.ErrExist) {
-				return failure.Inputf("%s exists; move it or change it by hand", path)
+				return failure.Inputf("%s exists already; move it or edit it", path)
 			}
 			if err != nil {
 				return failure.Storage(err)
@@ -57,7 +58,7 @@ func NewInit(p *program.Program) *cobra.Command {
 				if err := prepare(program.NewTerminal(p.Err)); err != nil {
 					return failure.Storage(err)
 				}
-				fmt.Fprintf(p.Out, "wrote %s and what it needs; now run llavatrain pretrain %s\n", path, path)
+				fmt.Fprintf(p.Out, "wrote %s and the files it needs; now run llavatrain pretrain %s\n", path, path)
 				return nil
 			}
 			fmt.Fprintf(p.Out, "wrote %s: set its paths to your weights and data, then run llavatrain pretrain %s\n",

@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/train"
 )
 
+// NewPlan returns the command plan.
 func NewPlan(p *program.Program) *cobra.Command {
 	var set []string
 	var memory string
@@ -19,10 +20,10 @@ func NewPlan(p *program.Program) *cobra.Command {
 	var o train.PlanOptions
 	c := &cobra.Command{
 		Use:   "plan [RECIPE]",
-		Short: "Say what a run will take: memory, steps, disk, hours",
-		Long: "Say what a run will take, without loading a weight: parameters, memory by what it is for, the " +
+		Short: "Predict what a run needs: memory, steps, disk, hours",
+		Long: "Predict what a run needs, without loading weights: parameters, memory by purpose, the " +
 			"micro-batch and recomputation that\n" +
-			"auto would choose, steps, disk, and hours at a stated speed or at that of an earlier run of the recipe.",
+			"auto would choose, steps, disk, and hours at a given speed or at that of an earlier run of the recipe.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if memory != "" {
@@ -55,11 +56,11 @@ func NewPlan(p *program.Program) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.Stage, "stage", "", "`NAME` of the one stage to plan: pretrain or finetune")
+	f.StringVar(&o.Stage, "stage", "", "plan only stage `NAME`: pretrain or finetune")
 	f.StringVar(&memory, "device-memory", "",
-		"plan for a card with this `SIZE`, such as 80GB or 79GiB, in place of this machine's device")
+		"plan for a GPU with memory of this `SIZE`, such as 80GB or 79GiB, instead of this machine's device")
 	f.Float64Var(&o.TokensPerS, "tokens-per-s", 0,
-		"positions a second, for the hours; without it the speed of an earlier run")
+		"positions per second, for the hours; default: the speed of an earlier run")
 	f.BoolVar(&asJSON, "json", false, "print the plan as JSON")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `finetune.batch.micro=4` (may be repeated)")
 	return c
@@ -79,7 +80,7 @@ func printPlan(out io.Writer, p train.Planned) {
 	for _, item := range p.Memory {
 		fmt.Fprintf(w, "\t%s\t%s\t\n", item.Name, gigabytes(item.Bytes))
 	}
-	fmt.Fprintf(w, "\tin all, at most\t%s\t\n", gigabytes(p.MemoryTotal))
+	fmt.Fprintf(w, "\ttotal, at most\t%s\t\n", gigabytes(p.MemoryTotal))
 	if p.SampledPeak > 0 {
 		fmt.Fprintf(w, "\twith the rows of the first steps\t%s\t\n", gigabytes(p.SampledPeak))
 	}
@@ -91,12 +92,12 @@ func printPlan(out io.Writer, p train.Planned) {
 	fmt.Fprintf(out, "  disk: %s for checkpoints, %s for the export\n", gigabytes(p.Checkpoints), gigabytes(p.Export))
 	switch {
 	case p.Hours > 0 && p.Measured:
-		fmt.Fprintf(out, "  %.2f hours at %.0f positions a second, the speed of the run that is there\n", p.Hours,
+		fmt.Fprintf(out, "  %.2f hours at %.0f positions per second, the speed of the existing run\n", p.Hours,
 			p.TokensPerS)
 	case p.Hours > 0:
-		fmt.Fprintf(out, "  %.2f hours at %.0f positions a second\n", p.Hours, p.TokensPerS)
+		fmt.Fprintf(out, "  %.2f hours at %.0f positions per second\n", p.Hours, p.TokensPerS)
 	default:
-		fmt.Fprintln(out, "  hours: state --tokens-per-s, or plan again after some steps of a run")
+		fmt.Fprintln(out, "  hours: give --tokens-per-s, or plan again after some steps of a run")
 	}
 	for _, note := range p.Notes {
 		fmt.Fprintf(out, "  note   %s\n", note)

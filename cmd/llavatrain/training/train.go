@@ -11,18 +11,20 @@ import (
 	"github.com/llavatrain/llavatrain/train"
 )
 
+// NewPretrain returns the command pretrain.
 func NewPretrain(p *program.Program) *cobra.Command {
 	return newStage(p, recipes.StagePretrain, "Train the projector: the recipe's pretrain section")
 }
 
+// NewFinetune returns the command finetune.
 func NewFinetune(p *program.Program) *cobra.Command {
-	return newStage(p, recipes.StageFinetune, "Tune on instructions: the recipe's finetune section")
+	return newStage(p, recipes.StageFinetune, "Tune on instruction data: the recipe's finetune section")
 }
 
-// newest is what --resume means without a checkpoint.
+// newest is the value of --resume without a checkpoint.
 const newest = "newest"
 
-// newStage is one of the two training commands. They differ in the section that they run.
+// newStage returns one of the two training commands. They differ in the section that they run.
 func newStage(p *program.Program, stage, short string) *cobra.Command {
 	var set, accept []string
 	var resume, runs string
@@ -62,13 +64,14 @@ func newStage(p *program.Program, stage, short string) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&resume, "resume", "",
-		"go on from the newest good checkpoint, or from `CHECKPOINT` (--resume=CHECKPOINT)")
+		"continue from the newest good checkpoint, or from `CHECKPOINT` (--resume=CHECKPOINT)")
 	f.Lookup("resume").NoOptDefVal = newest
 	f.BoolVar(&o.Overwrite, "overwrite", false, "start over; the existing run is kept as FOLDER.old-1")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.batch.global=64` (may be repeated)")
-	f.IntVar(&o.StopAt, "stop-at", 0, "save and stop after step `N` of the unchanged schedule")
-	f.BoolVar(&o.Profile, "profile", false, "profile steps 3 to 5 of this process into profile/ of the run folder")
-	f.StringVar(&runs, "runs", "", "parent `FOLDER` of run folders, in place of the recipe's")
+	f.IntVar(&o.StopAt, "stop-at", 0, "save and stop after step `N`; the schedule does not change")
+	f.BoolVar(&o.Profile, "profile", false,
+		"profile steps 3 to 5 of this process; results go to profile/ in the run folder")
+	f.StringVar(&runs, "runs", "", "parent `FOLDER` of run folders, instead of the recipe's")
 	f.StringArrayVar(&accept, "accept", nil, "on resume, let this `KEY` differ from the checkpoint's (may be repeated)")
 	c.MarkFlagsMutuallyExclusive("resume", "overwrite")
 	return c
