@@ -25,10 +25,10 @@ func TestFaults(t *testing.T) {
 	for what, err := range map[string]error{"wrong": wrong, "missing": missing, "a folder": folder, "stage": stage,
 		"shipped": shipped} {
 		if !errors.Is(err, failure.ErrInput) || failure.IsStorage(err) {
-			t.Errorf("%s: error is %v, want one of the user's", what, err)
+			t.Errorf("%s: error is %v, want one of input", what, err)
 		}
 	}
 	if _, err := Load(datatest.Unreadable, nil); !failure.IsStorage(err) {
-		t.Errorf("error is %v, want one of the disk", err)
+		t.Errorf("error is %v, want one of storage", err)
 	}
 }

@@ -190,10 +190,10 @@ func TestEveryOutcome(t *testing.T) {
 	}
 	again, report := runSmall(t, root, path)
 	if diff := cmp.Diff(want, again); diff != "" {
-		t.Errorf("after going on (-want +got):\n%s", diff)
+		t.Errorf("after continuing (-want +got):\n%s", diff)
 	}
 	if n := strings.Count(report, "\n") - strings.Count(report, "survivor")*3 - 1; n != 2 {
-		t.Errorf("%d mutants were tested where 2 had no result:\n%s", n, report)
+		t.Errorf("%d mutants were tested, but 2 had no result:\n%s", n, report)
 	}
 }
 
