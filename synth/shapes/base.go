@@ -6,12 +6,14 @@ import (
 	"strings"
 )
 
-// WriteBase writes what the demo's base learns from, below dir, both files to be read in their order: captions.json with its pictures in
-// images, then conversations.json. Its pictures are not the demo's, and no held-out pair is in it. progress is as for WriteDemo.
+// WriteBase writes the training data of the demo's base below dir, two files to be read in this order: captions.json
+// with its images in images, then conversations.json. Its images are not those of the demo, and it has no held-out
+// pair. progress is as for WriteDemo.
 //
-// The order matters twice. A base that has seen 40 of 48 pairs with its pictures takes the other eight for impossible: while it cannot
-// see yet, it learns by heart what goes with what. So the first captions name the colours of a picture, or its shapes, never both. And it
-// learns to see ten times faster from captions of one form and order than from many, which teach it to look things up afterwards.
+// The order matters for two reasons. A base that has seen 40 of 48 pairs in images treats the other eight as
+// impossible: until it can see, it memorises which colour goes with which shape. So the first captions give an image's
+// colours, or its shapes, never both. And it learns to see ten times faster from captions of one form and order than
+// from many; the many forms teach it to look things up afterwards.
 func WriteBase(dir string, options Options, progress func(done, total int)) error {
 	o := options.withDefaults()
 	pictures := make([]picture, o.BasePictures)
@@ -21,13 +23,15 @@ func WriteBase(dir string, options Options, progress func(done, total int)) erro
 	if err := writePictures(filepath.Join(dir, "images"), pictures, progress); err != nil {
 		return err
 	}
-	if err := writeArray(filepath.Join(dir, "captions.json"), lessons(o.Seed, "caption", o.BaseCaptions, captionCourse, pictures)); err != nil {
+	if err := writeArray(filepath.Join(dir, "captions.json"),
+		lessons(o.Seed, "caption", o.BaseCaptions, captionCourse, pictures)); err != nil {
 		return err
 	}
-	return writeArray(filepath.Join(dir, "conversations.json"), lessons(o.Seed, "lesson", o.BaseConversations, conversationCourse, pictures))
+	return writeArray(filepath.Join(dir, "conversations.json"),
+		lessons(o.Seed, "lesson", o.BaseConversations, conversationCourse, pictures))
 }
 
-// period is a part of a course: its share of all rows, and the shares that kinds of row have in it, both in percent.
+// period is a part of a course: its share of all rows, and the shares of the kinds of row in it, both in percent.
 type period struct {
 	share int
 	kinds []kind
@@ -43,7 +47,8 @@ var captionCourse = []period{
 	{15, []kind{{25, onePicture(colorsOf)}, {25, onePicture(shapesOf)}, {50, onePicture(captionOf(describeInOrder))}}},
 	{80, []kind{
 		{5, onePicture(colorsOf)}, {5, onePicture(shapesOf)},
-		{40, onePicture(captionOf(tell))}, {35, onePicture(captionOf(tellByShape))}, {15, onePicture(captionOf(tellBetween))},
+		{40, onePicture(captionOf(tell))}, {35, onePicture(captionOf(tellByShape))},
+		{15, onePicture(captionOf(tellBetween))},
 	}},
 }
 
@@ -62,7 +67,7 @@ func lessons(seed uint64, set string, n int, course []period, pictures []picture
 	return rows
 }
 
-// kindAt is the kind of row at a point of the course that a draw from 0 to 99 chooses.
+// kindAt returns the kind of row at a point of the course that a draw from 0 to 99 selects.
 func kindAt(course []period, percent, draw int) kind {
 	for _, p := range course {
 		if percent -= p.share; percent >= 0 {
@@ -74,10 +79,10 @@ func kindAt(course []period, percent, draw int) kind {
 			}
 		}
 	}
-	panic("synth: the shares of a course are not 100") // constants of this file, which every test of it walks through
+	panic("synth: the shares of a course are not 100") // constants of this file, covered by every test of it
 }
 
-// onePicture is a row with one request about one picture.
+// onePicture is a row with one request about one image.
 func onePicture(request func(r *stream, objects []object) ask) func(r *stream, pictures []picture) row {
 	return func(r *stream, pictures []picture) row {
 		p := pick(r, pictures)
@@ -102,7 +107,8 @@ func captionOf(words func(r *stream, objects []object) string) func(r *stream, o
 // captionForm is the form of a request to describe.
 const captionForm = "caption"
 
-// remarks are descriptions of a scene by its colours, by its shapes, in any phrasing, and of two objects beside each other.
+// remarks are descriptions of a scene by its colours, by its shapes, in any phrasing, and of two objects relative to
+// each other.
 func remarks(r *stream, objects []object) (asks []ask) {
 	for _, words := range shuffled(r, []func(*stream, []object) string{tellByColor, tellByShape, tell, tellBetween}) {
 		asks = append(asks, captionOf(words)(r, objects))
@@ -110,14 +116,15 @@ func remarks(r *stream, objects []object) (asks []ask) {
 	return asks
 }
 
-// pictureTold is a conversation in which a picture is described four times.
+// pictureTold is a conversation in which an image is described four times.
 func pictureTold(r *stream, pictures []picture) row {
 	p := pick(r, pictures)
 	return row{Image: p.name, Conversations: dialog("<image>", remarks(r, p.scene.objects))}
 }
 
-// wordScene is a conversation about a scene that is told in words: often something of it is told again first, in other words, and then
-// comes a question of each form. What holds between two objects takes two look-ups, and is asked more often.
+// wordScene is a conversation about a scene that is described in words: often part of the description is repeated
+// first, in other words, and then a question of each form follows. Relations between two objects take two look-ups, and
+// are asked about more often.
 func wordScene(r *stream, _ []picture) row {
 	s := toldScene(r)
 	var asks []ask
@@ -129,9 +136,9 @@ func wordScene(r *stream, _ []picture) row {
 	return row{Conversations: dialog(tellAll(r, s.objects), asks)}
 }
 
-// echo is a conversation in which each answer repeats the turn before it, word by word. Words are drawn at random, so that nothing but
-// looking back helps: small models learn to look back from such rows first (Olsson et al. 2022, "In-context Learning and Induction
-// Heads"), and to answer questions with it then. A held-out pair never stands in them.
+// echo is a conversation in which each answer repeats the turn before it, word for word. Words are drawn at random, so
+// that only looking back helps: small models first learn to look back from such rows (Olsson et al. 2022, "In-context
+// Learning and Induction Heads"), and then to answer questions that way. A held-out pair never appears in them.
 func echo(r *stream, _ []picture) (out row) {
 	for range 2 {
 		text := echoText(r)
@@ -152,4 +159,5 @@ func echoText(r *stream) string {
 }
 
 // echoWords are the colors and shapes, and the words of the answers.
-var echoWords = slices.Concat(colors, shapes, toldColors, toldShapes, strings.Fields("top bottom left right above below a in the and of there yes no 1 2 3"))
+var echoWords = slices.Concat(colors, shapes, toldColors, toldShapes,
+	strings.Fields("top bottom left right above below a in the and of there yes no 1 2 3"))

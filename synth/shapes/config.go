@@ -13,11 +13,11 @@ var baseFiles embed.FS
 //go:embed model
 var modelFiles embed.FS
 
-// WriteModel writes the demo's base into dir: a tower and a language model in one LLaVA folder without a projector, with their
-// tokenizer. The recipe shapes-base made it (scripts/shapes-base.sh).
+// WriteModel writes the demo's base to dir: a tower and a language model in one LLaVA folder without a projector, with
+// their tokenizer. It was made with the recipe shapes-base (scripts/shapes-base.sh).
 func WriteModel(dir string) error { return writeFiles(dir, modelFiles, "model") }
 
-// WriteConfigs writes the architecture of the demo's base into dir: tower.json (CLIP vision tower) with
+// WriteConfigs writes the architecture of the demo's base to dir: tower.json (CLIP vision tower) with
 // preprocessor_config.json, language.json (Llama) with tokenizer.model and tokenizer_config.json.
 func WriteConfigs(dir string) error {
 	if err := writeFiles(dir, baseFiles, "base"); err != nil {
@@ -26,7 +26,7 @@ func WriteConfigs(dir string) error {
 	return writeTokenizer(filepath.Join(dir, "tokenizer.model"))
 }
 
-// writeFiles copies an embedded folder into dir.
+// writeFiles copies an embedded folder to dir.
 func writeFiles(dir string, files embed.FS, folder string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("folder %q: %w", folder, err)

@@ -7,24 +7,25 @@ import (
 	"path/filepath"
 )
 
-// Options are the sizes of the sets. A size of zero means its default.
+// Options are the sizes of the sets. Zero means the default.
 type Options struct {
 	Seed uint64
 
-	Pretrain  int // captioned pictures for stage 1; default 4000
-	Finetune  int // pictures with a conversation for stage 2; default 20000
+	Pretrain  int // captioned images for stage 1; default 4000
+	Finetune  int // images with a conversation for stage 2; default 20000
 	Questions int // questions in each held-out set; default 600
 
-	BasePictures      int // pictures for the base; default 40000
+	BasePictures      int // images for the base; default 40000
 	BaseCaptions      int // captions of them; default 192000
-	BaseConversations int // conversations for the base, about pictures and about scenes in words; default 25600
+	BaseConversations int // conversations for the base, about images and scenes in words; default 25600
 }
 
 func (o Options) withDefaults() Options {
 	for _, size := range []struct {
 		value    *int
 		fallback int
-	}{{&o.Pretrain, 4000}, {&o.Finetune, 20000}, {&o.Questions, 600}, {&o.BasePictures, 40000}, {&o.BaseCaptions, 192000}, {&o.BaseConversations, 25600}} {
+	}{{&o.Pretrain, 4000}, {&o.Finetune, 20000}, {&o.Questions, 600}, {&o.BasePictures, 40000},
+		{&o.BaseCaptions, 192000}, {&o.BaseConversations, 25600}} {
 		if *size.value == 0 {
 			*size.value = size.fallback
 		}
@@ -32,19 +33,20 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Question is one entry of a held-out set, to be asked on its own about its picture.
+// Question is one entry of a held-out set, asked separately about its image.
 type Question struct {
 	Image  string `json:"image"` // file name in the folder images
 	Form   string `json:"form"`  // color, shape, position, object, count, neighbor or relation
 	Text   string `json:"question"`
 	Answer string `json:"answer"`
-	Guess  string `json:"guess"` // the commonest answer to questions of this form in stage 2's training rows
+	Guess  string `json:"guess"` // the most common answer to questions of this form in stage 2's training rows
 }
 
 // WriteDemo writes the data of the demo below dir: pretrain.json (captions) and finetune.json (conversations of five to
-// seven questions), the held-out sets new.json (new scenes of familiar pairs) and unseen.json (every scene has a pair that no training
-// data has, and the questions are about it where their form allows), and their pictures in images. Equal options give equal files.
-// In a new folder the JSON files come last: where they are, the pictures are complete. progress, unless nil, is told the pictures written.
+// seven questions), the held-out sets new.json (new scenes of familiar pairs) and unseen.json (every scene has a pair
+// that is in no training data, and the questions are about it if their form allows), and their images in images. Equal
+// options give equal files. In a new folder the JSON files are written last: if they exist, the images are complete.
+// progress, unless nil, is called with the number of images written.
 func WriteDemo(dir string, options Options, progress func(done, total int)) error {
 	o := options.withDefaults()
 	pretrain, pictures := captions(o.Seed, "pretrain", o.Pretrain)
@@ -84,7 +86,7 @@ func ReadQuestions(path string) ([]Question, error) {
 	return questions, nil
 }
 
-// captions draws n pictures, each with its caption as the answer to a prompt before or after the picture.
+// captions draws n images, each with its caption as the answer to a prompt before or after the image.
 func captions(seed uint64, set string, n int) (rows []row, pictures []picture) {
 	for i := range n {
 		r := newStream(seed, set, i)
@@ -93,13 +95,15 @@ func captions(seed uint64, set string, n int) (rows []row, pictures []picture) {
 		if r.intN(2) == 0 {
 			prompt = pick(r, captionPrompts) + "\n<image>"
 		}
-		rows = append(rows, row{itemName(set, i), p.name, []message{{"human", prompt}, {"gpt", tell(r, p.scene.objects)}}})
+		rows = append(rows, row{itemName(set, i), p.name,
+			[]message{{"human", prompt}, {"gpt", tell(r, p.scene.objects)}}})
 		pictures = append(pictures, p)
 	}
 	return rows, pictures
 }
 
-// conversations draws n pictures with five to seven questions each, five where there is one object. It also returns the questions.
+// conversations draws n images with five to seven questions each, five if there is only one object. It also returns the
+// questions.
 func conversations(seed uint64, set string, n int) (rows []row, asked []ask, pictures []picture) {
 	for i := range n {
 		r := newStream(seed, set, i)
@@ -112,7 +116,8 @@ func conversations(seed uint64, set string, n int) (rows []row, asked []ask, pic
 	return rows, asked, pictures
 }
 
-// questions draws pictures, three questions on each, until there are n questions. The set "unseen" is the one with held-out pairs.
+// questions draws images, with three questions on each, until there are n questions. The set "unseen" is the one with
+// held-out pairs.
 func questions(seed uint64, set string, n int, guesses map[string]string) (all []Question, pictures []picture) {
 	draw, held := trainingScene, set == "unseen"
 	if held {
@@ -129,7 +134,7 @@ func questions(seed uint64, set string, n int, guesses map[string]string) (all [
 	return all, pictures
 }
 
-// commonest maps each form to its commonest answer, of equally common ones the first by name.
+// commonest maps each form to its most common answer; ties go to the first by name.
 func commonest(asked []ask) map[string]string {
 	type key struct{ form, answer string }
 	counts, best := map[key]int{}, map[string]string{}

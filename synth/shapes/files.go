@@ -32,7 +32,8 @@ type picture struct {
 
 func itemName(set string, index int) string { return fmt.Sprintf("%s-%05d", set, index) }
 
-// dialog turns questions into a conversation whose first turn opens with what it is about: a placeholder or a description.
+// dialog turns questions into a conversation whose first turn starts with its subject: an image placeholder or a
+// description.
 func dialog(about string, asks []ask) []message {
 	var messages []message
 	for i, a := range asks {
@@ -45,7 +46,7 @@ func dialog(about string, asks []ask) []message {
 	return messages
 }
 
-// writeArray writes items as a JSON array, one item a line.
+// writeArray writes items as a JSON array, one item per line.
 func writeArray[T any](path string, items []T) error {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -66,10 +67,10 @@ func writeArray[T any](path string, items []T) error {
 	return nil
 }
 
-// writePictures paints on all processors. After an error no further picture is begun.
+// writePictures paints on all processors. After an error no further image is started.
 func writePictures(folder string, pictures []picture, progress func(done, total int)) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("pictures: %w", err)
+		return fmt.Errorf("images: %w", err)
 	}
 	var (
 		begun   atomic.Int64
@@ -107,10 +108,10 @@ func writePicture(folder string, p picture) error {
 	var out bytes.Buffer
 	encoder := png.Encoder{CompressionLevel: png.BestSpeed}
 	if err := encoder.Encode(&out, paint(p.scene)); err != nil {
-		return fmt.Errorf("picture %s: %w", p.name, err)
+		return fmt.Errorf("image %s: %w", p.name, err)
 	}
 	if err := os.WriteFile(filepath.Join(folder, p.name), out.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("picture: %w", err)
+		return fmt.Errorf("image: %w", err)
 	}
 	return nil
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var small = Options{Seed: 5, Pretrain: 60, Finetune: 80, Questions: 100, BasePictures: 50, BaseCaptions: 200, BaseConversations: 300}
+var small = Options{Seed: 5, Pretrain: 60, Finetune: 80, Questions: 100, BasePictures: 50, BaseCaptions: 200,
+	BaseConversations: 300}
 
 func writeDemo(t *testing.T, options Options) string {
 	t.Helper()
@@ -106,7 +107,8 @@ func TestRowsAreLLaVAJSON(t *testing.T) {
 				if r.Image != "" && i == 0 {
 					placeholders = 1
 				}
-				if m.From != []string{"human", "gpt"}[i%2] || m.Value != strings.TrimSpace(m.Value) || strings.Count(m.Value, "<image>") != placeholders {
+				if m.From != []string{"human", "gpt"}[i%2] || m.Value != strings.TrimSpace(m.Value) ||
+					strings.Count(m.Value, "<image>") != placeholders {
 					t.Errorf("%s, row %s, turn %d: %+v", test.path, r.ID, i, m)
 				}
 			}
@@ -115,8 +117,10 @@ func TestRowsAreLLaVAJSON(t *testing.T) {
 				checkPicture(t, filepath.Join(filepath.Dir(test.path), "images", r.Image))
 			}
 		}
-		if len(rows) != test.rows || len(ids) != test.rows || pictures < test.pictures || !lengths[test.minTurns] || !lengths[test.maxTurns] {
-			t.Errorf("%s: %d rows, %d ids, %d pictures, numbers of turns %v", test.path, len(rows), len(ids), pictures, lengths)
+		if len(rows) != test.rows || len(ids) != test.rows || pictures < test.pictures || !lengths[test.minTurns] ||
+			!lengths[test.maxTurns] {
+			t.Errorf("%s: %d rows, %d ids, %d pictures, numbers of turns %v",
+				test.path, len(rows), len(ids), pictures, lengths)
 		}
 	}
 }
@@ -150,7 +154,8 @@ func TestWrittenAnswersFollow(t *testing.T) {
 				}
 				continue
 			}
-			if _, answer, err := derive(read(t, description), question); err != nil || answer != conversation[i+1].Value {
+			if _, answer, err := derive(read(t, description), question); err != nil ||
+				answer != conversation[i+1].Value {
 				t.Errorf("%s: %q is answered %q, want %q (%v)", name, question, conversation[i+1].Value, answer, err)
 			}
 		}
@@ -158,7 +163,8 @@ func TestWrittenAnswersFollow(t *testing.T) {
 	for i, r := range readJSON[row](t, demo+"/finetune.json") {
 		check(r.ID, describe(trainingScene(newStream(small.Seed, "finetune", i)).objects), r.Conversations)
 	}
-	for _, r := range slices.Concat(readJSON[row](t, base+"/captions.json"), readJSON[row](t, base+"/conversations.json")) {
+	for _, r := range slices.Concat(readJSON[row](t, base+"/captions.json"),
+		readJSON[row](t, base+"/conversations.json")) {
 		description, _, asks := strings.Cut(r.Conversations[0].Value, "\n")
 		switch {
 		case r.Image != "":
@@ -166,7 +172,8 @@ func TestWrittenAnswersFollow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.Conversations[0].Value = strings.TrimSuffix("<image>\n"+strings.TrimPrefix(r.Conversations[0].Value, "<image>\n"), "\n<image>")
+			r.Conversations[0].Value = strings.TrimSuffix("<image>\n"+strings.TrimPrefix(r.Conversations[0].Value,
+				"<image>\n"), "\n<image>")
 			check(r.ID, describe(trainingScene(newStream(small.Seed, "base", i)).objects), r.Conversations)
 		case asks:
 			check(r.ID, description, r.Conversations)
@@ -190,12 +197,14 @@ func isRequest(text string) bool {
 	return slices.Contains(captionPrompts, text) || text == colorsPrompt || text == shapesPrompt
 }
 
-// While the base cannot see, no picture's answer may tell which colour and which shape go together; afterwards captions do.
+// While the base cannot see, no picture's answer may tell which colour and which shape go together; afterwards captions
+// do.
 func TestCaptionsBeginWithOneAttributeAtATime(t *testing.T) {
 	rows := readJSON[row](t, writeBase(t, small)+"/captions.json")
 	captions, early := 0, len(rows)*captionCourse[0].share/100
 	for i, r := range rows {
-		if request := strings.TrimPrefix(r.Conversations[0].Value, "<image>\n"); request == colorsPrompt || request == shapesPrompt {
+		if request := strings.TrimPrefix(r.Conversations[0].Value, "<image>\n"); request == colorsPrompt ||
+			request == shapesPrompt {
 			continue
 		}
 		if captions++; i < early {
@@ -213,9 +222,11 @@ func TestNoHeldOutPairInAnyTrainingText(t *testing.T) {
 		names[i] = fmt.Sprintf("%[1]s (one is a )?%[2]s|%[2]s (in the [a-z]+ [a-z]+ )?is %[1]s", p.color, p.shape)
 	}
 	held := regexp.MustCompile(strings.Join(names, "|"))
-	options := Options{Seed: 9, Pretrain: 200, Finetune: 200, BasePictures: 200, BaseCaptions: 2000, BaseConversations: 4000, Questions: 20}
+	options := Options{Seed: 9, Pretrain: 200, Finetune: 200, BasePictures: 200, BaseCaptions: 2000,
+		BaseConversations: 4000, Questions: 20}
 	demo, base := writeDemo(t, options), writeBase(t, options)
-	for _, path := range []string{demo + "/pretrain.json", demo + "/finetune.json", base + "/captions.json", base + "/conversations.json"} {
+	for _, path := range []string{demo + "/pretrain.json", demo + "/finetune.json", base + "/captions.json", base +
+		"/conversations.json"} {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -294,7 +305,8 @@ func involvesHeldOut(scene []told, q Question) bool {
 }
 
 func TestDefaultsGiveHeldOutSetsOfSixHundred(t *testing.T) {
-	if got := (Options{}).withDefaults(); got.Questions < 600 || got.Pretrain == 0 || got.Finetune == 0 || got.BasePictures == 0 || got.BaseCaptions == 0 || got.BaseConversations == 0 {
+	if got := (Options{}).withDefaults(); got.Questions < 600 || got.Pretrain == 0 || got.Finetune == 0 ||
+		got.BasePictures == 0 || got.BaseCaptions == 0 || got.BaseConversations == 0 {
 		t.Errorf("defaults: %+v", got)
 	}
 	if diff := cmp.Diff(small, small.withDefaults()); diff != "" {

@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// pictureSize is the width and height of every picture in pixels.
+// pictureSize is the width and height of every image in pixels.
 const pictureSize = 64
 
 const (
@@ -22,7 +22,7 @@ var palette = map[string]rgb{
 	"purple": {155, 60, 195}, "orange": {245, 140, 30}, "cyan": {60, 212, 222}, "white": {245, 245, 245},
 }
 
-// outlines tell whether a point is inside a shape that fits the square from (-1, -1) to (1, 1), y downwards.
+// outlines report whether a point is inside a shape that fits the square from (-1, -1) to (1, 1), y downwards.
 var outlines = map[string]func(x, y float64) bool{
 	"circle":   func(x, y float64) bool { return x*x+y*y <= 0.85 },
 	"square":   func(x, y float64) bool { return max(math.Abs(x), math.Abs(y)) <= 0.82 },
@@ -45,10 +45,10 @@ func insideStar(x, y float64) bool {
 	return (notchX-1)*py-notchY*(px-1) >= 0
 }
 
-// canvas is a picture in the making: row, column.
+// canvas is an image being painted: row, column.
 type canvas [pictureSize][pictureSize]rgb
 
-// paint draws the scene. The same scene gives the same picture.
+// paint draws the scene. The same scene gives the same image.
 func paint(s scene) *image.RGBA {
 	r := s.look // a copy: painting again starts from the same number
 	var c canvas
@@ -147,7 +147,7 @@ func coverage(inside func(x, y float64) bool, x, y, side float64) float64 {
 	return float64(count) / (subsamples * subsamples)
 }
 
-// blend mixes a share of paint into a pixel; shares outside 0 to 1 are cut.
+// blend mixes a share of paint into a pixel; shares outside 0 to 1 are clamped.
 func (c *canvas) blend(x, y int, paint rgb, share float64) {
 	share = min(max(share, 0), 1)
 	for i, old := range c[y][x] {
@@ -161,7 +161,8 @@ func (c *canvas) develop(r *stream) *image.RGBA {
 	for y := range c {
 		for x, pixel := range c[y] {
 			noise := r.between(-5, 5) + r.between(-5, 5)
-			picture.SetRGBA(x, y, color.RGBA{level(pixel[0] + noise), level(pixel[1] + noise), level(pixel[2] + noise), 255})
+			picture.SetRGBA(x, y,
+				color.RGBA{level(pixel[0] + noise), level(pixel[1] + noise), level(pixel[2] + noise), 255})
 		}
 	}
 	return picture

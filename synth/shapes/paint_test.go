@@ -21,7 +21,8 @@ func TestOutlinesHaveTheirArea(t *testing.T) {
 		area := 0.0
 		for i := range steps {
 			for j := range steps {
-				area += coverage(outlines[shape], -1+2*float64(i)/steps, -1+2*float64(j)/steps, 2.0/steps) * 4 / (steps * steps)
+				area += coverage(outlines[shape], -1+2*float64(i)/steps, -1+2*float64(j)/steps,
+					2.0/steps) * 4 / (steps * steps)
 			}
 		}
 		if math.Abs(area-areas[shape]) > 0.01 {
@@ -61,7 +62,8 @@ func TestPicturesShowTheirScene(t *testing.T) {
 				}
 			}
 			if want == "" && bright > 0 || want != "" && (bright < 60 || got != want) {
-				t.Fatalf("scene %d, %q: cell %q shows %q (%d bright pixels), want %q", i, describe(s.objects), at, got, bright, want)
+				t.Fatalf("scene %d, %q: cell %q shows %q (%d bright pixels), want %q",
+					i, describe(s.objects), at, got, bright, want)
 			}
 		}
 	}

@@ -10,10 +10,10 @@ import (
 type ask struct {
 	form         string
 	text, answer string
-	about        []object // the objects that the question involves; none where it is the whole scene
+	about        []object // the objects that the question involves; none if it is about the whole scene
 }
 
-// form is a kind of question. Its pattern holds every word of it but those of the objects.
+// form is a kind of question. Its pattern has all its words except those of the objects.
 type form struct {
 	name    string
 	pattern string
@@ -22,16 +22,24 @@ type form struct {
 
 var forms = []form{
 	{"color", "What color is the %s?", func(pattern string, objects []object) []ask {
-		return eachObject(objects, func(o object) ask { return ask{text: fmt.Sprintf(pattern, o.shape), answer: o.color} })
+		return eachObject(objects, func(o object) ask {
+			return ask{text: fmt.Sprintf(pattern, o.shape), answer: o.color}
+		})
 	}},
 	{"shape", "Which shape is %s?", func(pattern string, objects []object) []ask {
-		return eachObject(objects, func(o object) ask { return ask{text: fmt.Sprintf(pattern, o.color), answer: o.shape} })
+		return eachObject(objects, func(o object) ask {
+			return ask{text: fmt.Sprintf(pattern, o.color), answer: o.shape}
+		})
 	}},
 	{"position", "Where is the %s?", func(pattern string, objects []object) []ask {
-		return eachObject(objects, func(o object) ask { return ask{text: fmt.Sprintf(pattern, o.shape), answer: o.position.String()} })
+		return eachObject(objects, func(o object) ask {
+			return ask{text: fmt.Sprintf(pattern, o.shape), answer: o.position.String()}
+		})
 	}},
 	{"object", "What is in the %s?", func(pattern string, objects []object) []ask {
-		return eachObject(objects, func(o object) ask { return ask{text: fmt.Sprintf(pattern, o.position), answer: o.name()} })
+		return eachObject(objects, func(o object) ask {
+			return ask{text: fmt.Sprintf(pattern, o.position), answer: o.name()}
+		})
 	}},
 	{"count", "How many shapes are there?", func(pattern string, objects []object) []ask {
 		return []ask{{text: pattern, answer: strconv.Itoa(len(objects))}}
@@ -42,7 +50,8 @@ var forms = []form{
 
 const relationPattern = "Is the %s %s the %s?"
 
-// relation holds between whole columns or rows of the grid: everything in the left column is left of everything in the right one.
+// relation holds between whole columns or rows of the grid: everything in the left column is left of everything in the
+// right column.
 type relation struct {
 	words string
 	holds func(a, b position) bool
@@ -65,7 +74,7 @@ func eachObject(objects []object, question func(object) ask) []ask {
 	return asks
 }
 
-// askNeighbor asks for the object in a relation to another, where exactly one is.
+// askNeighbor asks for the object in a relation to another if there is exactly one.
 func askNeighbor(pattern string, objects []object) []ask {
 	var asks []ask
 	for _, to := range objects {
@@ -77,14 +86,16 @@ func askNeighbor(pattern string, objects []object) []ask {
 				}
 			}
 			if len(found) == 1 {
-				asks = append(asks, ask{text: fmt.Sprintf(pattern, r.words, to.shape), answer: found[0].name(), about: []object{found[0], to}})
+				asks = append(asks, ask{text: fmt.Sprintf(pattern, r.words, to.shape), answer: found[0].name(),
+					about: []object{found[0], to}})
 			}
 		}
 	}
 	return asks
 }
 
-// askRelation asks whether a relation holds between two objects. Of any two objects some relations hold and some do not.
+// askRelation asks whether a relation holds between two objects. For any two objects some relations hold and some do
+// not.
 func askRelation(pattern string, objects []object) []ask {
 	var asks []ask
 	for _, a := range objects {
@@ -97,19 +108,23 @@ func askRelation(pattern string, objects []object) []ask {
 				if r.holds(a.position, b.position) {
 					answer = "yes"
 				}
-				asks = append(asks, ask{text: fmt.Sprintf(pattern, a.shape, r.words, b.shape), answer: answer, about: []object{a, b}})
+				asks = append(asks, ask{text: fmt.Sprintf(pattern, a.shape, r.words, b.shape), answer: answer,
+					about: []object{a, b}})
 			}
 		}
 	}
 	return asks
 }
 
-// converse draws up to n questions about a scene, each of another form. In every form the answer is drawn first and then a
-// question that has it: yes and no are equally frequent by construction. With held, questions about objects must involve a held-out pair.
+// converse draws up to n questions about a scene, each of a different form. In every form the answer is drawn first and
+// then a question with that answer, so yes and no are equally frequent. With held, questions about objects must involve
+// a held-out pair.
 func converse(r *stream, s scene, n int, held bool) []ask {
 	var asks []ask
 	for _, f := range shuffled(r, forms) {
-		candidates := slices.DeleteFunc(f.ask(f.pattern, s.objects), func(a ask) bool { return held && !a.involvesHeldOut() })
+		candidates := slices.DeleteFunc(f.ask(f.pattern, s.objects), func(a ask) bool {
+			return held && !a.involvesHeldOut()
+		})
 		if len(candidates) == 0 {
 			continue
 		}
@@ -125,7 +140,9 @@ func converse(r *stream, s scene, n int, held bool) []ask {
 }
 
 func (a ask) involvesHeldOut() bool {
-	return a.about == nil || slices.ContainsFunc(a.about, func(o object) bool { return slices.Contains(heldOut, o.pair) })
+	return a.about == nil || slices.ContainsFunc(a.about, func(o object) bool {
+		return slices.Contains(heldOut, o.pair)
+	})
 }
 
 // answers lists the distinct answers in order of appearance.

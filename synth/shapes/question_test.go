@@ -22,22 +22,38 @@ type claim struct {
 
 // claims are the clauses that a description may have: what the words say, and whether it holds in a scene.
 var claims = []claim{
-	{regexp.MustCompile(`^an? (\w+) (\w+) in the (\w+ \w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[1], w[2], w[3]) }},
-	{regexp.MustCompile(`^in the (\w+ \w+) an? (\w+) (\w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[2], w[3], w[1]) }},
-	{regexp.MustCompile(`^the (\w+) in the (\w+ \w+) is (\w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[3], w[1], w[2]) }},
-	{regexp.MustCompile(`^the (\w+) is (\w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[2], w[1], o.place()) }},
-	{regexp.MustCompile(`^the (\w+) is in the (\w+ \w+)$`), func(_ []told, o told, w []string) bool { return o.is(o.color, w[1], w[2]) }},
-	{regexp.MustCompile(`^the (\w+) one is a (\w+)$`), func(_ []told, o told, w []string) bool { return o.is(w[1], w[2], o.place()) }},
-	{regexp.MustCompile(`^the (\w+) is (left of|right of|above|below) the (\w+)$`), func(scene []told, o told, w []string) bool {
-		return o.shape == w[1] && o.stands(w[2], find(scene, w[3]))
+	{regexp.MustCompile(`^an? (\w+) (\w+) in the (\w+ \w+)$`), func(_ []told, o told, w []string) bool {
+		return o.is(w[1], w[2], w[3])
 	}},
-	{regexp.MustCompile(`^(left of|right of|above|below) the (\w+) is (an? \w+ \w+)$`), func(scene []told, o told, w []string) bool {
-		return o.name() == w[3] && o.stands(w[1], find(scene, w[2]))
+	{regexp.MustCompile(`^in the (\w+ \w+) an? (\w+) (\w+)$`), func(_ []told, o told, w []string) bool {
+		return o.is(w[2], w[3], w[1])
 	}},
+	{regexp.MustCompile(`^the (\w+) in the (\w+ \w+) is (\w+)$`), func(_ []told, o told, w []string) bool {
+		return o.is(w[3], w[1], w[2])
+	}},
+	{regexp.MustCompile(`^the (\w+) is (\w+)$`), func(_ []told, o told, w []string) bool {
+		return o.is(w[2], w[1], o.place())
+	}},
+	{regexp.MustCompile(`^the (\w+) is in the (\w+ \w+)$`), func(_ []told, o told, w []string) bool {
+		return o.is(o.color, w[1], w[2])
+	}},
+	{regexp.MustCompile(`^the (\w+) one is a (\w+)$`), func(_ []told, o told, w []string) bool {
+		return o.is(w[1], w[2], o.place())
+	}},
+	{regexp.MustCompile(`^the (\w+) is (left of|right of|above|below) the (\w+)$`),
+		func(scene []told, o told, w []string) bool {
+			return o.shape == w[1] && o.stands(w[2], find(scene, w[3]))
+		}},
+	{regexp.MustCompile(`^(left of|right of|above|below) the (\w+) is (an? \w+ \w+)$`),
+		func(scene []told, o told, w []string) bool {
+			return o.name() == w[3] && o.stands(w[1], find(scene, w[2]))
+		}},
 	{regexp.MustCompile(`^(\w+) in the (\w+ \w+)$`), func(_ []told, o told, w []string) bool { // one attribute
 		return o.place() == w[2] && (o.color == w[1] || o.shape == w[1])
 	}},
-	{regexp.MustCompile(`^(\d) shapes?$`), func(scene []told, _ told, w []string) bool { return w[1] == strconv.Itoa(len(scene)) }},
+	{regexp.MustCompile(`^(\d) shapes?$`), func(scene []told, _ told, w []string) bool {
+		return w[1] == strconv.Itoa(len(scene))
+	}},
 }
 
 // fullClaims, the first of them, tell all of one object.
@@ -73,7 +89,8 @@ func verify(scene []told, description, request string) error {
 		if !slices.ContainsFunc(scene, func(o told) bool { return claims[at].holds(scene, o, words) }) {
 			return fmt.Errorf("%q does not hold in %v", clause, scene)
 		}
-		if wanted := map[string][]string{colorsPrompt: colors, shapesPrompt: shapes}[request]; wanted != nil && !slices.Contains(wanted, words[1]) {
+		if wanted := map[string][]string{colorsPrompt: colors, shapesPrompt: shapes}[request]; wanted != nil &&
+			!slices.Contains(wanted, words[1]) {
 			return fmt.Errorf("%q is answered %q", request, description)
 		}
 	}
@@ -113,28 +130,42 @@ func (o told) place() string {
 }
 
 func (o told) stands(words string, to told) bool {
-	return map[string]bool{"left of": o.x < to.x, "right of": o.x > to.x, "above": o.y < to.y, "below": o.y > to.y}[words]
+	return map[string]bool{"left of": o.x < to.x, "right of": o.x > to.x, "above": o.y < to.y,
+		"below": o.y > to.y}[words]
 }
 
-// rules find the answers to a question in a scene: from its words and one object at a time (or all of them, for the last two).
+// rules find the answers to a question in a scene: from its words and one object at a time (or all of them, for the
+// last two).
 var rules = []struct {
 	form    string
 	pattern *regexp.Regexp
 	answer  func(scene []told, o told, words []string) (string, bool)
 }{
-	{"color", regexp.MustCompile(`^What color is the (\w+)\?$`), func(_ []told, o told, w []string) (string, bool) { return o.color, o.shape == w[1] }},
-	{"shape", regexp.MustCompile(`^Which shape is (\w+)\?$`), func(_ []told, o told, w []string) (string, bool) { return o.shape, o.color == w[1] }},
-	{"position", regexp.MustCompile(`^Where is the (\w+)\?$`), func(_ []told, o told, w []string) (string, bool) { return o.place(), o.shape == w[1] }},
-	{"object", regexp.MustCompile(`^What is in the (\w+ \w+)\?$`), func(_ []told, o told, w []string) (string, bool) { return o.name(), o.place() == w[1] }},
-	{"count", regexp.MustCompile(`^How many shapes are there\?$`), func(scene []told, o told, _ []string) (string, bool) {
-		return strconv.Itoa(len(scene)), o == scene[0]
+	{"color", regexp.MustCompile(`^What color is the (\w+)\?$`), func(_ []told, o told, w []string) (string, bool) {
+		return o.color, o.shape == w[1]
 	}},
-	{"neighbor", regexp.MustCompile(`^What is (left of|right of|above|below) the (\w+)\?$`), func(scene []told, o told, w []string) (string, bool) {
-		return o.name(), o.stands(w[1], find(scene, w[2]))
+	{"shape", regexp.MustCompile(`^Which shape is (\w+)\?$`), func(_ []told, o told, w []string) (string, bool) {
+		return o.shape, o.color == w[1]
 	}},
-	{"relation", regexp.MustCompile(`^Is the (\w+) (left of|right of|above|below) the (\w+)\?$`), func(scene []told, o told, w []string) (string, bool) {
-		return map[bool]string{true: "yes", false: "no"}[o.stands(w[2], find(scene, w[3]))], o.shape == w[1] && w[1] != w[3]
+	{"position", regexp.MustCompile(`^Where is the (\w+)\?$`), func(_ []told, o told, w []string) (string, bool) {
+		return o.place(), o.shape == w[1]
 	}},
+	{"object", regexp.MustCompile(`^What is in the (\w+ \w+)\?$`), func(_ []told, o told, w []string) (string, bool) {
+		return o.name(), o.place() == w[1]
+	}},
+	{"count", regexp.MustCompile(`^How many shapes are there\?$`),
+		func(scene []told, o told, _ []string) (string, bool) {
+			return strconv.Itoa(len(scene)), o == scene[0]
+		}},
+	{"neighbor", regexp.MustCompile(`^What is (left of|right of|above|below) the (\w+)\?$`),
+		func(scene []told, o told, w []string) (string, bool) {
+			return o.name(), o.stands(w[1], find(scene, w[2]))
+		}},
+	{"relation", regexp.MustCompile(`^Is the (\w+) (left of|right of|above|below) the (\w+)\?$`),
+		func(scene []told, o told, w []string) (string, bool) {
+			return map[bool]string{true: "yes", false: "no"}[o.stands(w[2], find(scene, w[3]))], o.shape == w[1] &&
+				w[1] != w[3]
+		}},
 }
 
 func find(scene []told, shape string) told {
@@ -171,7 +202,8 @@ func TestAnswersFollowFromTheScene(t *testing.T) {
 		for _, a := range converse(r, s, 4, i%2 == 0) {
 			form, answer, err := derive(scene, a.text)
 			if err != nil || form != a.form || answer != a.answer {
-				t.Fatalf("scene %q: %s question %q is answered %q, want %s, %q (%v)", describe(s.objects), a.form, a.text, a.answer, form, answer, err)
+				t.Fatalf("scene %q: %s question %q is answered %q, want %s, %q (%v)",
+					describe(s.objects), a.form, a.text, a.answer, form, answer, err)
 			}
 			forms[form]++
 		}

@@ -2,11 +2,12 @@ package shapes
 
 import "math/bits"
 
-// stream is a sequence of random numbers in which number n is a pure function of (key, n): SplitMix64 (Steele, Lea and Flood,
-// "Fast splittable pseudorandom number generators", 2014). Unlike math/rand it is the same with every version of Go.
+// stream is a sequence of random numbers in which number n is a pure function of (key, n): SplitMix64 (Steele, Lea and
+// Flood, "Fast splittable pseudorandom number generators", 2014). Unlike math/rand it is the same in every version of
+// Go.
 type stream struct{ key, n uint64 }
 
-// newStream returns the stream of one item of a set. Streams of other seeds, sets or indexes are unrelated to it.
+// newStream returns the stream of one item of a set. Streams of other seeds, sets or indices are independent of it.
 func newStream(seed uint64, set string, index int) *stream {
 	key := mix(seed)
 	for _, b := range []byte(set) {
@@ -40,7 +41,7 @@ func (r *stream) between(low, high float64) float64 {
 
 func pick[T any](r *stream, from []T) T { return from[r.intN(len(from))] }
 
-// shuffled returns the items in random order; the argument is left as it is.
+// shuffled returns the items in random order; the argument is unchanged.
 func shuffled[T any](r *stream, items []T) []T {
 	out := append([]T(nil), items...)
 	for i := len(out) - 1; i > 0; i-- {

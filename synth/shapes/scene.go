@@ -10,17 +10,19 @@ var (
 	shapes = []string{"circle", "square", "triangle", "cross", "diamond", "star"}
 )
 
-// toldColors and toldShapes stand in the base's texts beside those that are drawn, and never in a picture. Of 392 pairs a small model
-// cannot learn by heart which go together, so it has to look them up, and meets a held-out pair without a prejudice.
+// toldColors and toldShapes appear in the base's texts beside those that are drawn, and never in an image. A small
+// model cannot memorise which of 392 pairs occur, so it has to look them up, and has no bias against a held-out pair.
 var (
-	toldColors = []string{"pink", "brown", "grey", "black", "gold", "silver", "violet", "beige", "maroon", "teal", "coral", "ivory"}
-	toldShapes = []string{"heart", "ring", "moon", "arrow", "cone", "cube", "oval", "leaf", "key", "bell", "cup", "ball", "box", "spiral"}
+	toldColors = []string{"pink", "brown", "grey", "black", "gold", "silver", "violet", "beige", "maroon", "teal",
+		"coral", "ivory"}
+	toldShapes = []string{"heart", "ring", "moon", "arrow", "cone", "cube", "oval", "leaf", "key", "bell", "cup",
+		"ball", "box", "spiral"}
 )
 
-// pair is what a model has to compose: a colour and a shape, each of which it has met with others.
+// pair is what a model has to compose: a colour and a shape, each of which it has seen with others.
 type pair struct{ color, shape string }
 
-// heldOut are the pairs that no training text or picture contains: one for each colour, at most two for a shape.
+// heldOut are the pairs that appear in no training text or image: one for each colour, at most two per shape.
 var heldOut = []pair{
 	{"red", "star"}, {"green", "triangle"}, {"blue", "circle"}, {"yellow", "cross"},
 	{"purple", "square"}, {"orange", "diamond"}, {"cyan", "triangle"}, {"white", "star"},
@@ -44,13 +46,14 @@ type object struct {
 	position position
 }
 
-// scene is what a picture shows. No two objects share a colour, a shape or a position, so that "the star" names one.
+// scene is the content of an image. No two objects share a colour, a shape or a position, so that "the star" is
+// unambiguous.
 type scene struct {
 	objects []object // one to three, in reading order
-	look    stream   // decides what the text does not tell: sizes, offsets, ground, noise
+	look    stream   // decides what the text does not say: sizes, offsets, background, noise
 }
 
-// objectCounts is drawn from uniformly. Scenes with two or three objects have more to ask about.
+// objectCounts is drawn from uniformly. Scenes with two or three objects allow more questions.
 var objectCounts = []int{1, 2, 2, 3, 3}
 
 // trainingScene draws a scene without held-out pairs.
@@ -64,7 +67,7 @@ func unseenScene(r *stream) scene {
 	return drawScene(r, isFirstHeld, slices.Concat(trainingPairs, heldOut))
 }
 
-// toldScene draws a scene for words alone, out of all colours and shapes. It has no held-out pair either.
+// toldScene draws a scene described only in words, from all colours and shapes. It has no held-out pair either.
 func toldScene(r *stream) scene {
 	return drawScene(r, anyPair, toldPairs)
 }
@@ -76,7 +79,7 @@ var (
 	toldPairs     = pairsOf(slices.Concat(colors, toldColors), slices.Concat(shapes, toldShapes))
 )
 
-// pairsOf are all pairs but the held-out ones.
+// pairsOf are all pairs except the held-out ones.
 func pairsOf(colors, shapes []string) (pairs []pair) {
 	for _, c := range colors {
 		for _, s := range shapes {
@@ -88,7 +91,7 @@ func pairsOf(colors, shapes []string) (pairs []pair) {
 	return pairs
 }
 
-// drawScene fills one to three random positions with pairs from among those allowed; suits restricts the k-th choice further.
+// drawScene fills one to three random positions with pairs from allowed; suits restricts the k-th choice further.
 func drawScene(r *stream, suits func(k int, p pair) bool, allowed []pair) scene {
 	var s scene
 	for k, at := range shuffled(r, positions)[:pick(r, objectCounts)] {
@@ -105,7 +108,7 @@ func drawScene(r *stream, suits func(k int, p pair) bool, allowed []pair) scene 
 	return s
 }
 
-// has reports whether the scene already uses the pair's colour or its shape.
+// has reports whether the scene already uses the pair's colour or shape.
 func (s scene) has(p pair) bool {
 	return slices.ContainsFunc(s.objects, func(o object) bool { return o.color == p.color || o.shape == p.shape })
 }

@@ -9,7 +9,8 @@ import (
 
 func TestStreamIsAPureFunctionOfSeedSetAndIndex(t *testing.T) {
 	want := trainingScene(newStream(7, "finetune", 12))
-	if got := trainingScene(newStream(7, "finetune", 12)); describe(got.objects) != describe(want.objects) || got.look != want.look {
+	if got := trainingScene(newStream(7, "finetune", 12)); describe(got.objects) != describe(want.objects) ||
+		got.look != want.look {
 		t.Errorf("the same item was drawn twice: %v, then %v", want, got)
 	}
 	for name, other := range map[string]*stream{

@@ -23,11 +23,11 @@ func (p pair) name() string {
 	return "a " + p.color + " " + p.shape
 }
 
-// describe tells a scene in words, object by object in the order given.
+// describe describes a scene in words, object by object in the order given.
 func describe(objects []object) string { return list(objects, phrasings[0]) }
 
-// phrasings are ways to tell of one object. Each leads from another property to the rest: who can say them all can look up anything
-// by anything.
+// phrasings are ways to describe one object. Each leads from a different property to the rest: a model that can produce
+// all of them can look up anything by anything.
 var phrasings = []func(o object) string{
 	func(o object) string { return o.name() + " in the " + o.position.String() },
 	func(o object) string { return "in the " + o.position.String() + " " + o.name() },
@@ -39,28 +39,28 @@ var phrasings = []func(o object) string{
 
 var (
 	fullPhrasings  = phrasings[:3]  // tell all properties
-	shapePhrasings = phrasings[2:5] // lead from the shape, by which most questions ask
+	shapePhrasings = phrasings[2:5] // start from the shape, as most questions do
 )
 
-// describeInOrder tells a scene in one form and order.
+// describeInOrder describes a scene in one form and order.
 func describeInOrder(_ *stream, objects []object) string { return describe(objects) }
 
-// tellAll is a description from which the scene can be drawn again.
+// tellAll is a description from which the scene can be reconstructed.
 func tellAll(r *stream, objects []object) string {
 	return list(shuffled(r, objects), pick(r, fullPhrasings))
 }
 
-// tellByShape is a description that leads from the shapes to the rest.
+// tellByShape is a description that starts from the shapes.
 func tellByShape(r *stream, objects []object) string {
 	return list(shuffled(r, objects), pick(r, shapePhrasings))
 }
 
-// tellByColor is a description that leads from the colours to the shapes.
+// tellByColor is a description that starts from the colours.
 func tellByColor(r *stream, objects []object) string {
 	return list(shuffled(r, objects), phrasings[5])
 }
 
-// tell is a description in any phrasing, sometimes with the number of the objects or with what is beside what.
+// tell is a description in any phrasing, sometimes with the number of objects or their relations.
 func tell(r *stream, objects []object) string {
 	parts := []string{list(shuffled(r, objects), pick(r, phrasings))}
 	if r.intN(4) == 0 {
@@ -72,8 +72,8 @@ func tell(r *stream, objects []object) string {
 	return strings.Join(shuffled(r, parts), " and ")
 }
 
-// tellBetween tells how one object stands to another: "between the star and the square: the star is left, above". Of one alone it tells
-// what it is.
+// tellBetween describes the position of one object relative to another: "between the star and the square: the star is
+// left, above". For a single object it describes the object.
 func tellBetween(r *stream, objects []object) string {
 	if len(objects) == 1 {
 		return tellByShape(r, objects)
@@ -89,13 +89,14 @@ func tellBetween(r *stream, objects []object) string {
 	return "between the " + a.shape + " and the " + b.shape + ": the " + a.shape + " is " + strings.Join(words, ", ")
 }
 
-// linksBetween tells all that holds between two objects.
+// linksBetween describes all relations between two objects.
 func linksBetween(objects []object) (links []string) {
 	for _, a := range objects {
 		for _, b := range objects {
 			for _, relation := range relations {
 				if relation.holds(a.position, b.position) {
-					links = append(links, "the "+a.shape+" is "+relation.words+" the "+b.shape, relation.words+" the "+b.shape+" is "+a.name())
+					links = append(links, "the "+a.shape+" is "+relation.words+" the "+b.shape,
+						relation.words+" the "+b.shape+" is "+a.name())
 				}
 			}
 		}
@@ -103,12 +104,12 @@ func linksBetween(objects []object) (links []string) {
 	return links
 }
 
-// tellOne tells one attribute of each object, in the order given.
+// tellOne describes one attribute of each object, in the order given.
 func tellOne(objects []object, attribute func(pair) string) string {
 	return list(objects, func(o object) string { return attribute(o.pair) + " in the " + o.position.String() })
 }
 
-// list joins what phrase says of each object.
+// list joins the phrases for all objects.
 func list(objects []object, phrase func(o object) string) string {
 	parts := make([]string, len(objects))
 	for i, o := range objects {

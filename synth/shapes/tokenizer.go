@@ -27,18 +27,19 @@ const (
 	pieceByte    = 6
 )
 
-// wordStart stands for a space in the pieces of SentencePiece.
+// wordStart represents a space in SentencePiece's pieces.
 const wordStart = "▁"
 
 type piece struct {
 	text  string
-	score float32 // of two possible merges BPE makes the one with the higher score
+	score float32 // BPE makes the possible merge with the highest score
 	kind  uint64
 }
 
-// writeTokenizer writes a SentencePiece model (BPE with byte fallback) in which every word of the pictures' language and of the
-// chat template vicuna_v1 is one token after a space; the words that can open a line or follow an end of text are one token
-// without it, too. Anything else falls apart into letters and bytes. Ids: 0 <unk>, 1 <s>, 2 </s>, 256 bytes, then the pieces.
+// writeTokenizer writes a SentencePiece model (BPE with byte fallback) in which every word of the images' language and
+// of the chat template vicuna_v1 is one token after a space; the words that can start a line or follow an end of text
+// are also one token without it. Anything else is split into letters and bytes. Ids: 0 <unk>, 1 <s>, 2 </s>, 256 bytes,
+// then the pieces.
 func writeTokenizer(path string) error {
 	if err := os.WriteFile(path, encodeModel(vocabulary()), 0o644); err != nil {
 		return fmt.Errorf("tokenizer: %w", err)
@@ -58,8 +59,8 @@ func vocabulary() []piece {
 	return pieces
 }
 
-// prefixes lists every prefix of every word, and every letter. BPE reaches a word by joining one letter after the other, so each
-// prefix must be a piece. Shorter ones are merged first; single characters, which no merge makes, come last.
+// prefixes lists every prefix of every word, and every letter. BPE builds a word by adding one letter at a time, so
+// each prefix must be a piece. Shorter ones are merged first; single characters, which no merge makes, are last.
 func prefixes(words []string) []string {
 	seen := map[string]bool{}
 	for _, word := range words {
@@ -73,7 +74,7 @@ func prefixes(words []string) []string {
 	})
 }
 
-// mergeRank orders pieces: lower is merged first.
+// mergeRank orders pieces: lower ranks are merged first.
 func mergeRank(text string) int {
 	if length := utf8.RuneCountInString(text); length > 1 {
 		return length
@@ -84,10 +85,11 @@ func mergeRank(text string) int {
 // punctuation is never part of a word's token.
 const punctuation = ".,?:"
 
-// languageWords collects what the package and the chat template write: every word with wordStart, those that can open a line or
-// follow an end of text also without it, and the punctuation.
+// languageWords collects the words that the package and the chat template write: every word with wordStart, those that
+// can start a line or follow an end of text also without it, and the punctuation.
 func languageWords() []string {
-	texts := slices.Concat(vicunaTexts, captionPrompts, colors, shapes, toldColors, toldShapes, []string{colorsPrompt, shapesPrompt, "a an in the and one is", "yes no", "1 2 3"})
+	texts := slices.Concat(vicunaTexts, captionPrompts, colors, shapes, toldColors, toldShapes,
+		[]string{colorsPrompt, shapesPrompt, "a an in the and one is", "yes no", "1 2 3"})
 	for _, f := range forms {
 		texts = append(texts, strings.ReplaceAll(f.pattern, "%s", ""))
 	}
@@ -110,8 +112,8 @@ func languageWords() []string {
 	return words
 }
 
-// encodeModel encodes a sentencepiece.ModelProto: pieces, the parts of the trainer's specification that encoders read (BPE, byte
-// fallback), and a normaliser that leaves text as it is but for the space put before it.
+// encodeModel encodes a sentencepiece.ModelProto: pieces, the parts of the trainer's specification that encoders read
+// (BPE, byte fallback), and a normalizer that only puts a space before a text.
 func encodeModel(pieces []piece) []byte {
 	var model protobuf
 	for _, p := range pieces {

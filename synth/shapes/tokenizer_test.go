@@ -80,7 +80,8 @@ func parse(t *testing.T, path string) parsed {
 	return model
 }
 
-// encode is BPE by its definition: join the neighbours whose piece has the highest score, the leftmost first, until none is left.
+// encode is BPE by its definition: join the neighbours whose piece has the highest score, the leftmost first, until
+// none is left.
 func (m parsed) encode(text string, prefix bool) []string {
 	scores := map[string]float32{}
 	for _, p := range m.pieces {
@@ -165,10 +166,14 @@ func TestTokens(t *testing.T) {
 		prefix bool
 		want   string // pieces, a space between them
 	}{
-		{"\nWhat color is the star? ASSISTANT:", true, "▁ <0x0A> What ▁color ▁is ▁the ▁star ? ▁ASSISTANT :"},
-		{"USER: Is the star left of the circle?", false, "USER : ▁Is ▁the ▁star ▁left ▁of ▁the ▁circle ?"},
-		{"answers to the user's questions. USER: ", true, "▁answers ▁to ▁the ▁user's ▁questions . ▁USER : ▁"},
-		{"an orange cross in the bottom right\n", true, "▁an ▁orange ▁cross ▁in ▁the ▁bottom ▁right <0x0A>"},
+		{"\nWhat color is the star? ASSISTANT:", true,
+			"▁ <0x0A> What ▁color ▁is ▁the ▁star ? ▁ASSISTANT :"},
+		{"USER: Is the star left of the circle?", false,
+			"USER : ▁Is ▁the ▁star ▁left ▁of ▁the ▁circle ?"},
+		{"answers to the user's questions. USER: ", true,
+			"▁answers ▁to ▁the ▁user's ▁questions . ▁USER : ▁"},
+		{"an orange cross in the bottom right\n", true,
+			"▁an ▁orange ▁cross ▁in ▁the ▁bottom ▁right <0x0A>"},
 		{"é", false, "<0xC3> <0xA9>"},
 	}
 	for _, test := range tests {
@@ -183,7 +188,8 @@ func TestWordsAreSingleTokens(t *testing.T) {
 	m := parse(t, filepath.Join(writeConfigs(t), "tokenizer.model"))
 	demo, base := writeDemo(t, small), writeBase(t, small)
 	texts := slices.Clone(vicunaTexts)
-	for _, path := range []string{demo + "/pretrain.json", demo + "/finetune.json", base + "/captions.json", base + "/conversations.json"} {
+	for _, path := range []string{demo + "/pretrain.json", demo + "/finetune.json", base + "/captions.json", base +
+		"/conversations.json"} {
 		for _, r := range readJSON[row](t, path) {
 			for _, m := range r.Conversations {
 				texts = append(texts, m.Value)
@@ -236,15 +242,18 @@ func TestConfigsAgree(t *testing.T) {
 		}
 		return config
 	}
-	tower, language, processor, tokenizer := read("tower.json"), read("language.json"), read("preprocessor_config.json"), read("tokenizer_config.json")
+	tower, language, processor, tokenizer := read("tower.json"), read("language.json"),
+		read("preprocessor_config.json"), read("tokenizer_config.json")
 	if pieces := len(vocabulary()); language["vocab_size"] != float64(pieces) {
 		t.Errorf("language.json: vocab_size %v, the tokenizer has %d pieces", language["vocab_size"], pieces)
 	}
 	size := processor["crop_size"].(map[string]any)
-	if tower["image_size"] != float64(pictureSize) || size["height"] != tower["image_size"] || size["width"] != tower["image_size"] {
+	if tower["image_size"] != float64(pictureSize) || size["height"] != tower["image_size"] ||
+		size["width"] != tower["image_size"] {
 		t.Errorf("picture sizes: %d, tower %v, processor %v", pictureSize, tower["image_size"], size)
 	}
 	if tokenizer["legacy"] != false || tokenizer["model_max_length"] != language["max_position_embeddings"] {
-		t.Errorf("tokenizer_config.json: legacy %v, model_max_length %v", tokenizer["legacy"], tokenizer["model_max_length"])
+		t.Errorf("tokenizer_config.json: legacy %v, model_max_length %v",
+			tokenizer["legacy"], tokenizer["model_max_length"])
 	}
 }
