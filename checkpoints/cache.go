@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 )
 
-// CacheFolder is where llavatrain keeps what it can make again: the folder that LLAVATRAIN_CACHE names, or its own in
-// the user's cache. It need not exist.
+// CacheFolder is where llavatrain keeps files that it can regenerate: the folder named by LLAVATRAIN_CACHE, or its
+// folder in the user's cache. It need not exist.
 func CacheFolder() (string, error) {
 	if named := os.Getenv("LLAVATRAIN_CACHE"); named != "" {
 		return named, nil
@@ -16,7 +16,7 @@ func CacheFolder() (string, error) {
 	return filepath.Join(user, "llavatrain"), err
 }
 
-// ReplaceFile writes a file so that path holds the old content or the new, never a part: after a crash, and for a
+// ReplaceFile writes a file atomically: path holds the old content or the new, never a part, after a crash and for a
 // process that reads it meanwhile. An error of the disk wraps ErrStorage.
 func ReplaceFile(path string, content []byte) error {
 	return replaceFile(path, func(w io.Writer) error {
@@ -25,7 +25,7 @@ func ReplaceFile(path string, content []byte) error {
 	})
 }
 
-// Exists says whether a file or folder lies at path, and may be seen.
+// Exists reports whether a file or folder exists at path and is accessible.
 func Exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

@@ -14,11 +14,11 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// fault is called before each operation that a crash could fall beside, and before a mapped file is read; tests make it fail or kill
-// there.
+// fault is called before each operation that a crash could interrupt, and before a mapped file is read; tests make it
+// fail or kill the process there.
 var fault = func(operation, path string) error { return nil }
 
-// flush writes a file's content, or a folder's names, to the disk.
+// flush writes a file's content, or a folder's entries, to the disk.
 func flush(f *os.File) error {
 	if err := fault("flush", f.Name()); err != nil {
 		return err
@@ -26,7 +26,8 @@ func flush(f *os.File) error {
 	return f.Sync()
 }
 
-// flushPath flushes a file or a folder. A new or renamed file is on the disk only once its folder is, too.
+// flushPath flushes a file or a folder. A new or renamed file is on the disk only once its folder has been flushed,
+// too.
 func flushPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -50,8 +51,8 @@ func removeAll(path string) error {
 	return os.RemoveAll(path)
 }
 
-// swap exchanges two folders in one step, so that no moment has neither. On a file system that cannot (some network ones), there
-// is such a moment, and a kill in it leaves both folders under temporary names.
+// swap exchanges two folders in one step, so that one of them always exists. On a file system that cannot do this (some
+// network ones), there is a moment without either, and a kill at that moment leaves both folders under temporary names.
 func swap(a, b string) error {
 	err := fault("swap", b)
 	if err == nil {
@@ -64,7 +65,8 @@ func swap(a, b string) error {
 	return errors.Join(os.Rename(b, trash), os.Rename(a, b), os.Rename(trash, a))
 }
 
-// Marks of folders and files that are being written or removed. A name that has one is left over if no process is at work.
+// Parts of the names of folders and files that are being written or removed. A name that has one is a leftover if no
+// process is running.
 const (
 	tempMark  = ".tmp-"
 	trashMark = ".trash-"
@@ -72,12 +74,12 @@ const (
 
 var leftover = regexp.MustCompile(`\.(tmp|trash)-[a-z2-7]{8}$`)
 
-// temporary is a new name beside path, on the same file system.
+// temporary returns a new name beside path, on the same file system.
 func temporary(path, mark string) string {
 	return path + mark + strings.ToLower(rand.Text()[:8])
 }
 
-// sweep removes what killed processes left in dir under temporary names of base, or of any name where base is "".
+// sweep removes what killed processes left in dir under temporary names of base, or of any name if base is "".
 func sweep(dir, base string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -95,8 +97,8 @@ func sweep(dir, base string) error {
 	return nil
 }
 
-// replaceFile writes a file beside path, flushes it, and renames it to path: path holds the old content or the new, never a part,
-// and a process that has the old file mapped keeps it.
+// replaceFile writes a file beside path, flushes it, and renames it to path: path holds the old content or the new,
+// never a part, and a process that has the old file mapped keeps it.
 func replaceFile(path string, write func(io.Writer) error) error {
 	temp := temporary(path, tempMark)
 	err := writeFlushed(temp, write)
@@ -110,7 +112,7 @@ func replaceFile(path string, write func(io.Writer) error) error {
 	return failure.Storage(flushPath(filepath.Dir(path)))
 }
 
-// writeFlushed makes a new file and flushes it.
+// writeFlushed creates a file and flushes it.
 func writeFlushed(path string, write func(io.Writer) error) error {
 	if err := fault("write", path); err != nil {
 		return err

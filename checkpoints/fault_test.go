@@ -118,7 +118,8 @@ func TestKilledAtOperations(t *testing.T) {
 			kills := 0
 			for n := 1; ; n++ {
 				r := twoSteps(t, t.TempDir())
-				err := child("save, killed at an operation", r.Dir, strconv.Itoa(n), strconv.Itoa(save.step), strconv.Itoa(save.keep)).Run()
+				err := child("save, killed at an operation", r.Dir, strconv.Itoa(n), strconv.Itoa(save.step),
+					strconv.Itoa(save.keep)).Run()
 				checkNewest(t, r, 2, 3)
 				must(t, saveStep(r, 4, 1))
 				wantEqual(t, list(t, filepath.Join(r.Dir, "checkpoints")), []string{"latest", "step-000004"})
@@ -218,8 +219,8 @@ func saveUnderLimit(dir string) {
 	}
 }
 
-// A power cut loses what was not flushed, which no kill shows. So the order of operations is held here: content before manifest,
-// manifest before the folder, the folder before its name, the name before the removal of others.
+// A power cut loses what was not flushed, which no kill shows. So the order of operations is held here: content before
+// manifest, manifest before the folder, the folder before its name, the name before the removal of others.
 func TestSaveOrder(t *testing.T) {
 	defer noFault()
 	r := twoSteps(t, t.TempDir())

@@ -10,11 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// jsonReader reads JSON from outside token by token, because encoding/json alone forgives what a weight file must not have:
-// duplicate keys, keys in another case, null for a value, bytes that are not UTF-8.
+// jsonReader reads untrusted JSON token by token, because encoding/json alone accepts what a weight file must not
+// contain: duplicate keys, keys in a different case, null for a value, bytes that are not UTF-8.
 type jsonReader struct{ *json.Decoder }
 
-// readJSON checks that text is one JSON object and nothing else, and calls field for each key, at which point it must consume
+// readJSON checks that text is one JSON object and nothing else, and calls field for each key, which must then consume
 // the key's value.
 func readJSON(text []byte, field func(r jsonReader, key string) error) error {
 	if !utf8.Valid(text) {
@@ -26,7 +26,7 @@ func readJSON(text []byte, field func(r jsonReader, key string) error) error {
 		return fmt.Errorf("JSON, byte %d: %w", r.InputOffset(), err)
 	}
 	if _, err := r.Token(); err != io.EOF {
-		return fmt.Errorf("JSON, byte %d: more after the closing brace", r.InputOffset())
+		return fmt.Errorf("JSON, byte %d: unexpected data after the closing brace", r.InputOffset())
 	}
 	return nil
 }
@@ -42,7 +42,7 @@ func (r jsonReader) object(field func(key string) error) error {
 			return err
 		}
 		if seen[key] {
-			return fmt.Errorf("key %q stands twice", key)
+			return fmt.Errorf("key %q appears twice", key)
 		}
 		seen[key] = true
 		if err := field(key); err != nil {
@@ -55,7 +55,7 @@ func (r jsonReader) object(field func(key string) error) error {
 func (r jsonReader) delim(want json.Delim) error {
 	token, err := r.token()
 	if err == nil && token != want {
-		err = fmt.Errorf("%q expected, found %v", want.String(), quoted(token))
+		err = fmt.Errorf("want %q, found %v", want.String(), quoted(token))
 	}
 	return err
 }
@@ -64,7 +64,7 @@ func (r jsonReader) text() (string, error) {
 	token, err := r.token()
 	text, ok := token.(string)
 	if err == nil && !ok {
-		err = fmt.Errorf("a string expected, found %v", quoted(token))
+		err = fmt.Errorf("want a string, found %v", quoted(token))
 	}
 	return text, err
 }
@@ -93,14 +93,14 @@ func (r jsonReader) integers() ([]int64, error) {
 		number, _ := token.(json.Number)
 		n, err := strconv.ParseUint(string(number), 10, 63)
 		if err != nil {
-			return nil, fmt.Errorf("an integer from 0 to 2⁶³-1 expected, found %v", quoted(token))
+			return nil, fmt.Errorf("want an integer from 0 to 2⁶³-1, found %v", quoted(token))
 		}
 		list = append(list, int64(n))
 	}
 	return list, r.delim(']')
 }
 
-// skip passes over one value.
+// skip skips one value.
 func (r jsonReader) skip() error { return r.Decode(new(json.RawMessage)) }
 
 func (r jsonReader) token() (json.Token, error) {

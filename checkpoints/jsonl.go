@@ -13,13 +13,13 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// JSONL appends to a file of one JSON object a line. Not safe for concurrent use.
+// JSONL appends to a file with one JSON object per line. Not safe for concurrent use.
 type JSONL struct {
 	file *os.File
-	size int64 // of the complete lines
+	size int64 // of the complete lines, in bytes
 }
 
-// OpenJSONL opens path for appending and makes it if it does not exist. After a crash, cut it with TruncateJSONL first.
+// OpenJSONL opens path for appending and creates it if necessary. After a crash, call TruncateJSONL first.
 func OpenJSONL(path string) (*JSONL, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
 	if err != nil {
@@ -56,8 +56,8 @@ func (j *JSONL) Sync() error { return failure.Storage(flush(j.file)) }
 // Close flushes and closes the file.
 func (j *JSONL) Close() error { return failure.Storage(errors.Join(flush(j.file), j.file.Close())) }
 
-// TruncateJSONL keeps the leading lines of path for which keep is true and cuts off the rest, a torn last line included, which
-// keep never sees. A file that does not exist is left so.
+// TruncateJSONL keeps the leading lines of path for which keep is true and cuts off the rest, including a torn last
+// line, which is not passed to keep. A missing file is left missing.
 func TruncateJSONL(path string, keep func(line []byte) bool) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// children are what this test binary does instead of testing when it is started again with the variable set: things that end
-// with a killed or a crippled process.
+// children are what this test binary does instead of testing when it is started again with the variable set: things
+// that end with a killed or a crippled process.
 var children = map[string]func(dir string){
 	"save, killed at an operation": saveAndDie,
 	"save without end":             saveWithoutEnd,

@@ -10,18 +10,18 @@ import (
 	"github.com/nlpodyssey/gopickle/types"
 )
 
-// A pickle is a program, so it is read twice: checkPickle walks it without running it and refuses whatever torch.save does not
-// write, and only then does the machine run it. The walk is also what keeps the machine's memory in bounds: it would reserve the
-// length that an opcode states before it looks whether the bytes are there.
+// A pickle is a program, so it is read twice: checkPickle walks it without running it and refuses anything that
+// torch.save does not write; only then does the machine run it. The walk also bounds the machine's memory: the machine
+// would reserve the length stated by an opcode before it checks that the bytes exist.
 const (
-	maxPickle = 8 << 20 // bytes; a state dict needs about 100 for a tensor
-	maxMarks  = 64      // tuples, dicts and lists open at one time; a state dict needs about 5
+	maxPickle = 8 << 20 // bytes; a state dict needs about 100 per tensor
+	maxMarks  = 64      // tuples, dicts and lists open at a time; a state dict needs about 5
 )
 
 // storageClass is torch.*Storage: the type of its elements.
 type storageClass Dtype
 
-// globals are the names that a pickle may use, everything else is refused.
+// globals are the names that a pickle may use; all others are refused.
 var globals = map[string]any{
 	"collections OrderedDict":         &types.OrderedDictClass{},
 	"torch._utils _rebuild_tensor_v2": rebuildTensor{},
@@ -55,8 +55,9 @@ func unpickle(program []byte, a *archive) (root any, err error) {
 	return machine.Load()
 }
 
-// operands tells what follows an opcode of a pickle in protocol 2, for those opcodes that torch.save writes (the list that
-// PyTorch's torch/_weights_only_unpickler.py accepts). A number is a count of bytes, a negative one the width of a count.
+// operands tells what follows an opcode of a pickle in protocol 2, for those opcodes that torch.save writes (the list
+// that PyTorch's torch/_weights_only_unpickler.py accepts). A positive number is a count of bytes, a negative one the
+// width of a count.
 var operands = map[byte]int{
 	0x80: 1,                 // PROTO
 	'}':  0, ']': 0, ')': 0, // EMPTY_DICT, EMPTY_LIST, EMPTY_TUPLE
@@ -73,10 +74,10 @@ var operands = map[byte]int{
 
 func checkPickle(program []byte) error {
 	if len(program) > maxPickle {
-		return fmt.Errorf("%d bytes, at most %d are allowed", len(program), maxPickle)
+		return fmt.Errorf("%d bytes, more than the limit of %d", len(program), maxPickle)
 	}
 	if !bytes.HasPrefix(program, []byte{0x80, 2}) {
-		return errors.New("not in protocol 2, which torch.save writes")
+		return errors.New("not in protocol 2, as torch.save writes it")
 	}
 	marks := 0
 	for at := 0; at < len(program); {
@@ -98,7 +99,7 @@ func checkPickle(program []byte) error {
 		}
 		at += 1 + n
 	}
-	return errors.New("cut short")
+	return errors.New("truncated")
 }
 
 // operand is the number of bytes that belong to an opcode.
@@ -114,25 +115,26 @@ func operand(opcode byte, rest []byte) (int, error) {
 		var count [4]byte
 		width := -n
 		if copy(count[:width], rest) < width {
-			return 0, errors.New("cut short")
+			return 0, errors.New("truncated")
 		}
 		n = width + int(binary.LittleEndian.Uint32(count[:]))
 	}
 	if n > len(rest) {
-		return 0, fmt.Errorf("opcode 0x%02x wants %d bytes, %d are left", opcode, n, len(rest))
+		return 0, fmt.Errorf("opcode 0x%02x needs %d bytes, %d are left", opcode, n, len(rest))
 	}
 	return n, nil
 }
 
-// global checks the two lines behind GLOBAL, module and name.
+// global checks the two lines after GLOBAL, module and name.
 func global(rest []byte) (int, error) {
 	module, more, _ := bytes.Cut(rest, []byte("\n"))
 	name, _, ended := bytes.Cut(more, []byte("\n"))
 	if !ended {
-		return 0, errors.New("cut short")
+		return 0, errors.New("truncated")
 	}
 	if _, ok := globals[string(module)+" "+string(name)]; !ok {
-		return 0, fmt.Errorf("refused to run %.80q of %.80q: a file of weights does not need it, and it may do harm. Take the model in safetensors", name, module)
+		return 0, fmt.Errorf("refused to run %.80q of %.80q: weights do not need it, and it may be harmful; "+
+			"use the model's safetensors files", name, module)
 	}
 	return len(module) + 1 + len(name) + 1, nil
 }

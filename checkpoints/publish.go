@@ -20,7 +20,7 @@ import (
 
 const manifestName = "manifest.json"
 
-// manifest is the content of manifest.json: every other file of its folder, sorted by name.
+// manifest is the content of manifest.json: all other files of its folder, sorted by name.
 type manifest struct {
 	Files []manifestFile `json:"files"`
 }
@@ -31,10 +31,11 @@ type manifestFile struct {
 	SHA256 string `json:"sha256"`
 }
 
-// Publish fills the folder dir so that it appears complete or not at all. write gets an empty folder beside dir; what it leaves
-// there gets a manifest, is flushed to the disk and read back, and takes dir's name in one step, in place of an earlier dir.
-// If anything fails, an earlier dir is as it was and the temporary folder is gone; if the disk failed, the error wraps
-// failure.ErrStorage. What a killed Publish of the same dir left is removed first, so no two processes may publish one dir.
+// Publish fills the folder dir so that it appears complete or not at all. write gets an empty folder beside dir; its
+// contents get a manifest, are flushed to the disk and read back, and take dir's name in one step, replacing an earlier
+// dir. If anything fails, an earlier dir is unchanged and the temporary folder is removed; if the disk failed, the
+// error wraps failure.ErrStorage. Leftovers of a killed Publish of the same dir are removed first, so two processes
+// must not publish one dir.
 func Publish(dir string, write func(tmp string) error) error {
 	parent, base := filepath.Dir(dir), filepath.Base(dir)
 	err := os.MkdirAll(parent, 0o777)
@@ -53,7 +54,7 @@ func Publish(dir string, write func(tmp string) error) error {
 		return errors.Join(fmt.Errorf("folder %q: %w", dir, err), os.RemoveAll(tmp))
 	}
 	if err = flushPath(parent); err == nil {
-		err = removeAll(tmp) // where the earlier dir is now, if there was one
+		err = removeAll(tmp) // now the earlier dir, if there was one
 	}
 	if err != nil {
 		return fmt.Errorf("folder %q: %w", dir, failure.Storage(err))
@@ -61,7 +62,7 @@ func Publish(dir string, write func(tmp string) error) error {
 	return nil
 }
 
-// fill makes a folder whose content is on the disk and agrees with its manifest.
+// fill makes a folder whose contents are on the disk and match its manifest.
 func fill(tmp string, write func(tmp string) error) error {
 	err := os.Mkdir(tmp, 0o777)
 	if err == nil {
@@ -79,7 +80,7 @@ func fill(tmp string, write func(tmp string) error) error {
 	return nil
 }
 
-// move gives tmp the name dir; an earlier dir gets the name tmp.
+// move renames tmp to dir; an earlier dir is renamed to tmp.
 func move(tmp, dir string) error {
 	if _, err := os.Lstat(dir); err == nil {
 		return swap(tmp, dir)
@@ -126,7 +127,7 @@ func (m manifest) encode() ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// walk lists what is in a folder, relative to it, each list sorted. The manifest is left out.
+// walk lists the files and folders in a folder, relative to it, each list sorted. The manifest is left out.
 func walk(dir string) (files, folders []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -176,8 +177,8 @@ func hashFile(dir, name string) (manifestFile, error) {
 	return manifestFile{name, size, hex.EncodeToString(hash.Sum(nil))}, err
 }
 
-// Verify compares a folder that Publish made with its manifest: the same files, and no others, with the same sizes and hashes. The
-// error names the first file that differs.
+// Verify compares a folder that Publish made with its manifest: the same set of files, with the same sizes and hashes.
+// The error names the first file that differs.
 func Verify(dir string) error {
 	want, err := readManifest(dir)
 	if err != nil {
@@ -196,7 +197,8 @@ func Verify(dir string) error {
 			return err
 		}
 		if info.Size() != file.Size {
-			return fmt.Errorf("file %q: %d bytes, the manifest says %d", filepath.Join(dir, file.Name), info.Size(), file.Size)
+			return fmt.Errorf("file %q: %d bytes, but the manifest says %d",
+				filepath.Join(dir, file.Name), info.Size(), file.Size)
 		}
 	}
 	got, err := hashFiles(dir, names)
@@ -205,7 +207,8 @@ func Verify(dir string) error {
 	}
 	for i, file := range want.Files {
 		if got[i] != file {
-			return fmt.Errorf("file %q: its content is not what was written (SHA-256 differs from the manifest)", filepath.Join(dir, file.Name))
+			return fmt.Errorf("file %q: its content has changed since it was written "+
+				"(SHA-256 differs from the manifest)", filepath.Join(dir, file.Name))
 		}
 	}
 	return nil
@@ -221,7 +224,8 @@ func readManifest(dir string) (manifest, error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, fmt.Errorf("file %q: %w", path, err)
 	}
-	// JSON has many spellings of one value; only our own is accepted, so that no byte of the manifest can change unseen.
+	// JSON can encode one value in many ways; only our own encoding is accepted, so that no byte of the manifest can
+	// change undetected.
 	if again, err := m.encode(); err != nil || !bytes.Equal(text, again) {
 		return m, fmt.Errorf("file %q: changed since it was written", path)
 	}

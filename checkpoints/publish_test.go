@@ -20,14 +20,16 @@ import (
 func put(dir string, files map[string]string) error {
 	for name, text := range files {
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte(text), 0o666)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777),
+			os.WriteFile(path, []byte(text), 0o666)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-var sample = map[string]string{"state.json": `{"step":3}`, "weights": strings.Repeat("0123456789", 500), "sub/deep/more": "", "sub/one": "1"}
+var sample = map[string]string{"state.json": `{"step":3}`, "weights": strings.Repeat("0123456789", 500),
+	"sub/deep/more": "", "sub/one": "1"}
 
 // published makes a complete folder.
 func published(t testing.TB) string {
@@ -135,23 +137,36 @@ func TestVerify(t *testing.T) {
 		harm func(dir string) error
 		want []string
 	}{
-		"manifest gone":    {func(dir string) error { return os.Remove(filepath.Join(dir, manifestName)) }, []string{manifestName}},
-		"manifest emptied": {func(dir string) error { return os.Truncate(filepath.Join(dir, manifestName), 0) }, []string{manifestName}},
+		"manifest gone": {func(dir string) error { return os.Remove(filepath.Join(dir, manifestName)) },
+			[]string{manifestName}},
+		"manifest emptied": {func(dir string) error { return os.Truncate(filepath.Join(dir, manifestName), 0) },
+			[]string{manifestName}},
 		"manifest spaced": {func(dir string) error {
 			text, _ := os.ReadFile(filepath.Join(dir, manifestName))
 			return os.WriteFile(filepath.Join(dir, manifestName), append(text, '\n'), 0o666)
 		}, []string{manifestName, "changed"}},
-		"file gone":        {func(dir string) error { return os.Remove(file(dir)) }, []string{"weights", "missing"}},
-		"file cut":         {func(dir string) error { return os.Truncate(file(dir), 4999) }, []string{"weights", "4999 bytes", "5000"}},
-		"file emptied":     {func(dir string) error { return os.Truncate(file(dir), 0) }, []string{"weights", "0 bytes"}},
-		"file longer":      {func(dir string) error { return os.Truncate(file(dir), 5001) }, []string{"weights", "5001 bytes"}},
-		"file a link":      {func(dir string) error { return errors.Join(os.Remove(file(dir)), os.Symlink("state.json", file(dir))) }, []string{"regular"}},
-		"file zeroed":      {func(dir string) error { return os.WriteFile(file(dir), make([]byte, 5000), 0o666) }, []string{"weights", "SHA-256"}},
-		"file renamed":     {func(dir string) error { return os.Rename(file(dir), file(dir)+"2") }, []string{"weights"}},
-		"extra file":       {func(dir string) error { return put(dir, map[string]string{"zzz": ""}) }, []string{"zzz", "not in the manifest"}},
-		"extra file, deep": {func(dir string) error { return put(dir, map[string]string{"sub/a": ""}) }, []string{"sub/a", "not in the manifest"}},
+		"file gone": {func(dir string) error { return os.Remove(file(dir)) }, []string{"weights", "missing"}},
+		"file cut": {func(dir string) error { return os.Truncate(file(dir), 4999) },
+			[]string{"weights", "4999 bytes", "5000"}},
+		"file emptied": {func(dir string) error { return os.Truncate(file(dir), 0) },
+			[]string{"weights", "0 bytes"}},
+		"file longer": {func(dir string) error { return os.Truncate(file(dir), 5001) },
+			[]string{"weights", "5001 bytes"}},
+		"file a link": {func(dir string) error {
+			return errors.Join(os.Remove(file(dir)),
+				os.Symlink("state.json", file(dir)))
+		}, []string{"regular"}},
+		"file zeroed": {func(dir string) error { return os.WriteFile(file(dir), make([]byte, 5000), 0o666) },
+			[]string{"weights", "SHA-256"}},
+		"file renamed": {func(dir string) error { return os.Rename(file(dir), file(dir)+"2") },
+			[]string{"weights"}},
+		"extra file": {func(dir string) error { return put(dir, map[string]string{"zzz": ""}) },
+			[]string{"zzz", "not in the manifest"}},
+		"extra file, deep": {func(dir string) error { return put(dir, map[string]string{"sub/a": ""}) },
+			[]string{"sub/a", "not in the manifest"}},
 		"files swapped": {func(dir string) error {
-			return unix.Renameat2(unix.AT_FDCWD, file(dir), unix.AT_FDCWD, filepath.Join(dir, "sub/one"), unix.RENAME_EXCHANGE)
+			return unix.Renameat2(unix.AT_FDCWD, file(dir), unix.AT_FDCWD, filepath.Join(dir, "sub/one"),
+				unix.RENAME_EXCHANGE)
 		}, []string{"sub/one"}},
 		"folder gone": {os.RemoveAll, []string{"no such file"}},
 	} {

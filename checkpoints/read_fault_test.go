@@ -80,7 +80,8 @@ func TestRefusalsAreTheUsers(t *testing.T) {
 	must(t, WriteSafetensors(path, nil, []Tensor{tensor("a", F32, 2)}))
 	_, noTensor := open(t, path).Tensor("b")
 	for what, err := range map[string]error{
-		"no file": missing, "an empty folder": empty, "no weights": noWeights, "no state": noState, "a bad state": badState, "no tensor": noTensor,
+		"no file": missing, "an empty folder": empty, "no weights": noWeights, "no state": noState,
+		"a bad state": badState, "no tensor": noTensor,
 	} {
 		if !errors.Is(err, failure.ErrInput) || failure.IsStorage(err) {
 			t.Errorf("%s: error is %v, want one of the user's", what, err)

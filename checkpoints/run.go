@@ -17,7 +17,7 @@ import (
 // Run is the folder of one stage of one run, RUNS/NAME/STAGE. One process writes to it at a time.
 type Run struct{ Dir string }
 
-// Checkpoint is a folder with all that is needed to go on after Step completed optimizer steps.
+// Checkpoint is a folder with everything needed to resume after Step completed optimizer steps.
 type Checkpoint struct {
 	Dir  string
 	Step int
@@ -27,11 +27,11 @@ func (r Run) folder() string { return filepath.Join(r.Dir, "checkpoints") }
 
 func stepName(step int) string { return fmt.Sprintf("step-%06d", step) }
 
-// Save publishes checkpoints/step-NNNNNN with what write leaves in its folder, points the file checkpoints/latest at it, and then
-// removes all but the newest keep checkpoints (keep < 1 removes none); those of later steps, which this run did not come from, go
-// first. The new checkpoint has been read back by then, and always stays.
+// Save publishes checkpoints/step-NNNNNN with what write leaves in its folder, points the file checkpoints/latest at
+// it, and then removes all but the newest keep checkpoints (keep < 1 removes none); checkpoints of later steps, which
+// are not ancestors of this one, are removed first. The new checkpoint has been read back by then, and is always kept.
 //
-// If Save fails, the checkpoints before it are as they were. If the disk was the cause, the error wraps failure.ErrStorage.
+// If Save fails, earlier checkpoints are unchanged. If the disk was the cause, the error wraps failure.ErrStorage.
 func (r Run) Save(step, keep int, write func(tmp string) error) error {
 	if err := os.MkdirAll(r.folder(), 0o777); err != nil {
 		return fmt.Errorf("checkpoint: %w", failure.Storage(err))
@@ -43,15 +43,16 @@ func (r Run) Save(step, keep int, write func(tmp string) error) error {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	if err := ReplaceFile(filepath.Join(r.folder(), "latest"), []byte(stepName(step)+"\n")); err != nil {
-		return fmt.Errorf("checkpoint %s was saved, but not `latest`: %w", stepName(step), err)
+		return fmt.Errorf("checkpoint %s was saved, but `latest` was not updated: %w", stepName(step), err)
 	}
 	if err := r.retain(step, keep); err != nil {
-		return fmt.Errorf("checkpoint %s was saved, but older ones not removed: %w", stepName(step), failure.Storage(err))
+		return fmt.Errorf("checkpoint %s was saved, but older ones were not removed: %w",
+			stepName(step), failure.Storage(err))
 	}
 	return nil
 }
 
-// retain removes what Save says, after the checkpoint of step was verified.
+// retain removes old checkpoints as Save says, after the checkpoint of step was verified.
 func (r Run) retain(step, keep int) error {
 	if keep < 1 {
 		return nil
@@ -71,7 +72,7 @@ func (r Run) retain(step, keep int) error {
 	return nil
 }
 
-// discard removes a folder that must not be taken for a complete one while it is half gone.
+// discard removes a folder so that it cannot be mistaken for a complete one while it is half removed.
 func discard(dir string) error {
 	trash := temporary(dir, trashMark)
 	if err := rename(dir, trash); err != nil {
@@ -80,7 +81,7 @@ func discard(dir string) error {
 	return removeAll(trash)
 }
 
-// Checkpoints lists the run's checkpoints, by ascending step, without looking into them.
+// Checkpoints lists the run's checkpoints, by ascending step, without reading them.
 func (r Run) Checkpoints() ([]Checkpoint, error) {
 	entries, err := os.ReadDir(r.folder())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -99,8 +100,8 @@ func (r Run) Checkpoints() ([]Checkpoint, error) {
 	return list, nil
 }
 
-// Newest finds the newest checkpoint that verifies; ok is false if none does. bad tells why those newer than it do not. It does
-// not trust `latest`, which is there for people.
+// Newest finds the newest checkpoint that verifies; ok is false if none does. bad explains why newer ones do not. It
+// does not rely on `latest`, which is for people.
 func (r Run) Newest() (newest Checkpoint, bad []error, ok bool, err error) {
 	defer failure.MarkInput(&err)
 	list, err := r.Checkpoints()

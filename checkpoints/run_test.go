@@ -25,8 +25,8 @@ func fillStep(tmp string, step int) error {
 		WriteState(tmp, State{Step: step}))
 }
 
-// checkNewest checks that the newest good checkpoint is of one of the steps, has its content, and that no folder under a final
-// name is bad.
+// checkNewest checks that the newest good checkpoint is of one of the steps, has its content, and that no folder under
+// a final name is bad.
 func checkNewest(t testing.TB, r Run, steps ...int) int {
 	t.Helper()
 	newest, bad, ok, err := r.Newest()
@@ -74,7 +74,8 @@ func TestRun(t *testing.T) {
 
 func TestCheckpointsOrder(t *testing.T) {
 	r := Run{t.TempDir()}
-	for _, name := range []string{"step-1000000", "step-999999", "step-000007", "step-7", "step-0000008", "step-00000x", "step--00001",
+	for _, name := range []string{"step-1000000", "step-999999", "step-000007", "step-7", "step-0000008", "step-00000x",
+		"step--00001",
 		"step-000009.tmp-abcdefg2", "step-000010.trash-abcdefg2", "notes"} {
 		must(t, os.MkdirAll(filepath.Join(r.Dir, "checkpoints", name), 0o777))
 	}
@@ -86,7 +87,8 @@ func TestRetention(t *testing.T) {
 	for _, c := range []struct {
 		keep int
 		want []int
-	}{{-1, []int{1, 2, 3, 4, 5}}, {0, []int{1, 2, 3, 4, 5}}, {1, []int{5}}, {2, []int{4, 5}}, {4, []int{2, 3, 4, 5}}, {9, []int{1, 2, 3, 4, 5}}} {
+	}{{-1, []int{1, 2, 3, 4, 5}}, {0, []int{1, 2, 3, 4, 5}}, {1, []int{5}}, {2, []int{4, 5}}, {4, []int{2, 3, 4, 5}},
+		{9, []int{1, 2, 3, 4, 5}}} {
 		r := Run{t.TempDir()}
 		for step := 1; step <= 5; step++ {
 			must(t, saveStep(r, step, c.keep))
@@ -109,7 +111,9 @@ func TestRetentionAfterFallback(t *testing.T) {
 func TestSaveFailureRemovesNothing(t *testing.T) {
 	r := Run{t.TempDir()}
 	must(t, saveStep(r, 1, 1))
-	if err := r.Save(2, 1, func(string) error { return errors.New("no") }); err == nil || errors.Is(err, failure.ErrStorage) {
+	if err := r.Save(2, 1, func(string) error {
+		return errors.New("no")
+	}); err == nil || errors.Is(err, failure.ErrStorage) {
 		t.Error(err)
 	}
 	wantEqual(t, list(t, filepath.Join(r.Dir, "checkpoints")), []string{"latest", "step-000001"})
@@ -138,7 +142,8 @@ func TestNewestFallsBack(t *testing.T) {
 
 func TestState(t *testing.T) {
 	dir := t.TempDir()
-	state := State{Step: 3, Digest: map[string]string{"data": "abc"}, Engine: map[string]string{"threads": "2"}, Skips: nil}
+	state := State{Step: 3, Digest: map[string]string{"data": "abc"}, Engine: map[string]string{"threads": "2"},
+		Skips: nil}
 	must(t, WriteState(dir, state))
 	got, err := ReadState(dir)
 	must(t, err)
@@ -152,9 +157,11 @@ func TestState(t *testing.T) {
 }
 
 func TestStateDifferences(t *testing.T) {
-	saved := State{Step: 1, Digest: map[string]string{"batch.global": "128", "seed": "1", "old": ""}, Engine: map[string]string{"threads": "2"}}
+	saved := State{Step: 1, Digest: map[string]string{"batch.global": "128", "seed": "1", "old": ""},
+		Engine: map[string]string{"threads": "2"}}
 	wantEqual(t, saved.Differences(saved), []string(nil))
-	now := State{Step: 2, Digest: map[string]string{"batch.global": "64", "seed": "1", "new": "x\x1b"}, Engine: map[string]string{"threads": "4"}}
+	now := State{Step: 2, Digest: map[string]string{"batch.global": "64", "seed": "1", "new": "x\x1b"},
+		Engine: map[string]string{"threads": "4"}}
 	wantEqual(t, saved.Differences(now), []string{
 		`batch.global: "128" in the checkpoint, "64" now`,
 		`new: absent in the checkpoint, "x\x1b" now`,
@@ -174,7 +181,8 @@ func TestReadStateOfOlderVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := ReadState(dir)
-	want := State{Step: 7, Total: 20, Updates: 4, NonFiniteSteps: 3, Digest: map[string]string{"seed": "1"}, Engine: map[string]string{"device": "cpu"}}
+	want := State{Step: 7, Total: 20, Updates: 4, NonFiniteSteps: 3, Digest: map[string]string{"seed": "1"},
+		Engine: map[string]string{"device": "cpu"}}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// FreeSpace is the number of bytes that may still be written under dir, which need not exist yet.
+// FreeSpace is the number of bytes available under dir, which need not exist yet.
 func FreeSpace(dir string) (int64, error) {
 	var stat unix.Statfs_t
 	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
@@ -25,8 +25,8 @@ func FreeSpace(dir string) (int64, error) {
 	}
 }
 
-// NeedSpace makes sure, before anything is written, that the disk has room for so many bytes under dir, which need not
-// exist yet. The error wraps failure.ErrStorage.
+// NeedSpace checks, before anything is written, that the disk has room for the given number of bytes under dir, which
+// need not exist yet. The error wraps failure.ErrStorage.
 func NeedSpace(dir string, bytes int64) error {
 	free, err := FreeSpace(dir)
 	if err != nil {
@@ -39,5 +39,5 @@ func NeedSpace(dir string, bytes int64) error {
 	return nil
 }
 
-// Megabytes writes a number of bytes in MB, which are 10^6 bytes.
+// Megabytes formats a number of bytes in MB, which are 10^6 bytes.
 func Megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }

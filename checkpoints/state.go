@@ -15,19 +15,20 @@ import (
 // StateFile is the file of a checkpoint that holds its State.
 const StateFile = "state.json"
 
-// State is where a run stood and what it was made of: state.json in a checkpoint.
+// State is the progress and the inputs of a run: state.json in a checkpoint.
 type State struct {
-	Step           int               `json:"step"`             // completed optimizer steps
-	Total          int               `json:"total"`            // steps of the whole run
-	Updates        int64             `json:"updates"`          // steps whose update was applied
-	NonFiniteSteps int               `json:"non_finite_steps"` // in a row, up to Step: loss or gradient was not finite, so the update was not applied
-	Digest         map[string]string `json:"digest"`           // what changes numbers: recipe keys and data fingerprints -> value
-	Engine         map[string]string `json:"engine"`           // as resolved: micro-batch, threads, dtype, libtorch version, ...
-	Skips          []json.RawMessage `json:"skips,omitempty"`  // samples skipped so far, one record each
+	Step    int   `json:"step"`    // completed optimizer steps
+	Total   int   `json:"total"`   // steps of the whole run
+	Updates int64 `json:"updates"` // steps whose update was applied
+	// NonFiniteSteps counts steps in a row up to Step whose loss or gradient was not finite: no update was applied.
+	NonFiniteSteps int               `json:"non_finite_steps"`
+	Digest         map[string]string `json:"digest"`          // what changes results: recipe keys, data fingerprints
+	Engine         map[string]string `json:"engine"`          // resolved: micro-batch, threads, dtype, libtorch, ...
+	Skips          []json.RawMessage `json:"skips,omitempty"` // samples skipped so far, one record each
 }
 
-// Differences names each key of Digest and Engine whose value is not the same in now, sorted, with both values. Step and Skips are
-// not compared. An empty list means that a run in the state now may go on from s.
+// Differences lists each key of Digest and Engine whose value differs in now, sorted, with both values. Step and Skips
+// are not compared. An empty list means that a run with the state now may resume from s.
 func (s State) Differences(now State) []string {
 	return append(differences(s.Digest, now.Digest), differences(s.Engine, now.Engine)...)
 }
@@ -42,7 +43,8 @@ func differences(saved, now map[string]string) (list []string) {
 		a, inSaved := saved[key]
 		b, inNow := now[key]
 		if a != b || inSaved != inNow {
-			list = append(list, fmt.Sprintf("%s: %s in the checkpoint, %s now", key, orAbsent(a, inSaved), orAbsent(b, inNow)))
+			list = append(list, fmt.Sprintf("%s: %s in the checkpoint, %s now",
+				key, orAbsent(a, inSaved), orAbsent(b, inNow)))
 		}
 	}
 	return list
@@ -55,7 +57,7 @@ func orAbsent(value string, present bool) string {
 	return fmt.Sprintf("%q", value)
 }
 
-// WriteState writes state.json in dir.
+// WriteState writes state.json to dir.
 func WriteState(dir string, s State) error {
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -64,8 +66,8 @@ func WriteState(dir string, s State) error {
 	return ReplaceFile(filepath.Join(dir, StateFile), append(text, '\n'))
 }
 
-// ReadState reads state.json in dir. A key that it does not know is an error: the checkpoint was made by a newer version, which
-// knows something about the run that this one would lose.
+// ReadState reads state.json from dir. An unknown key is an error: the checkpoint was made by a newer version, which
+// stores something about the run that this version would lose.
 func ReadState(dir string) (state State, err error) {
 	defer failure.MarkInput(&err)
 	var s struct {
@@ -82,6 +84,6 @@ func ReadState(dir string) (state State, err error) {
 	if err := decoder.Decode(&s); err != nil {
 		return s.State, fmt.Errorf("state %q: %w", path, err)
 	}
-	s.NonFiniteSteps += s.Unsound // a file has one of them
+	s.NonFiniteSteps += s.Unsound // a file has only one of them
 	return s.State, nil
 }

@@ -8,10 +8,10 @@ import (
 	"slices"
 )
 
-// Dtype is an element type under the name that safetensors gives it.
+// Dtype is an element type under its name in safetensors.
 type Dtype string
 
-// The types a model is made of. Other types of safetensors (dtypeSizes has all) are carried as bytes.
+// The types that models use. Other types of safetensors (all are in dtypeSizes) are passed on as bytes.
 const (
 	F64  Dtype = "F64"
 	F32  Dtype = "F32"
@@ -28,10 +28,11 @@ const (
 // dtypeSizes has the types of safetensors 0.6 whose elements are whole bytes.
 var dtypeSizes = map[Dtype]int{
 	F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, Bool: 1,
-	"U64": 8, "U32": 4, "U16": 2, "C64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
+	"U64": 8, "U32": 4, "U16": 2, "C64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1,
+	"F8_E5M2FNUZ": 1,
 }
 
-// Size is the number of bytes of one element, 0 for a type that is not known.
+// Size is the number of bytes of one element, 0 for an unknown type.
 func (d Dtype) Size() int { return dtypeSizes[d] }
 
 // Info describes a tensor without its values.
@@ -53,8 +54,8 @@ func (i Info) Elements() int64 {
 // Bytes is the size of the tensor's data.
 func (i Info) Bytes() int64 { return i.Elements() * int64(i.Dtype.Size()) }
 
-// check refuses a description whose size cannot be told: an unknown type, a negative extent, a product past 63 bits. Everything
-// that comes from outside passes it once, so that Elements and Bytes need not.
+// check refuses a description whose size cannot be computed: an unknown type, a negative dimension, a product over 63
+// bits. All untrusted descriptions pass it once, so that Elements and Bytes need not check.
 func (i Info) check() error {
 	size := i.Dtype.Size()
 	if size == 0 {
@@ -63,21 +64,21 @@ func (i Info) check() error {
 	n := int64(1)
 	for _, extent := range append([]int64{int64(size)}, i.Shape...) {
 		if extent < 0 || extent > 0 && n > math.MaxInt64/extent {
-			return fmt.Errorf("tensor %q: no tensor of %s has the shape %v", i.Name, i.Dtype, i.Shape)
+			return fmt.Errorf("tensor %q: no tensor of %s can have the shape %v", i.Name, i.Dtype, i.Shape)
 		}
 		n *= extent
 	}
 	return nil
 }
 
-// Tensor is a tensor's description and its values, little endian, row-major, at any alignment. Data may lie in a mapped file: it
-// must not be written to, and is gone once the Weights it came from are closed.
+// Tensor is a tensor's description and its values, little-endian, row-major, at any alignment. Data may be in a mapped
+// file: then it must not be written to, and is invalid after the Weights it came from are closed.
 type Tensor struct {
 	Info
 	Data []byte
 }
 
-// Float32Tensor is a tensor of one dimension with the given values, copied.
+// Float32Tensor is a one-dimensional tensor with a copy of the given values.
 func Float32Tensor(name string, values []float32) Tensor {
 	data := make([]byte, 0, 4*len(values))
 	for _, x := range values {
@@ -86,7 +87,8 @@ func Float32Tensor(name string, values []float32) Tensor {
 	return Tensor{Info{name, F32, []int64{int64(len(values))}}, data}
 }
 
-// Float32s copies the values out as float32. F16 and BF16 convert exactly, F64 is rounded; other types are an error.
+// Float32s returns the values as float32, copied. F16 and BF16 convert exactly, F64 is rounded; other types are an
+// error.
 func (t Tensor) Float32s() ([]float32, error) {
 	convert, ok := map[Dtype]func([]byte) float32{
 		F64:  func(b []byte) float32 { return float32(math.Float64frombits(binary.LittleEndian.Uint64(b))) },

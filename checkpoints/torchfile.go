@@ -12,15 +12,16 @@ import (
 	"github.com/nlpodyssey/gopickle/types"
 )
 
-// readTorch finds the tensors of a file that torch.save wrote: a zip archive, nothing compressed, with a pickle PREFIX/data.pkl of
-// the state dict and one record PREFIX/data/KEY for each storage. The tensors are views of the records.
+// readTorch finds the tensors of a file that torch.save wrote: an uncompressed zip archive with a pickle
+// PREFIX/data.pkl of the state dict and one record PREFIX/data/KEY for each storage. The tensors are views of the
+// records.
 func readTorch(file []byte) ([]view, error) {
 	archive, err := openArchive(file)
 	if err != nil {
 		return nil, fmt.Errorf("torch file: %w", err)
 	}
 	if order, err := archive.record("byteorder"); err == nil && string(order) != "little" {
-		return nil, fmt.Errorf("torch file: byte order %.20q, only little is read", order)
+		return nil, fmt.Errorf("torch file: byte order %.20q; only little is supported", order)
 	}
 	program, err := archive.record("data.pkl")
 	if err != nil {
@@ -37,7 +38,8 @@ func readTorch(file []byte) ([]view, error) {
 	return views, nil
 }
 
-// archive is the records of a torch file by their names without the prefix, which is the stem of the name it was first saved as.
+// archive maps the names of a torch file's records, without the prefix (the stem of the name it was first saved as), to
+// the records.
 type archive struct {
 	file    []byte
 	records map[string]*zip.File
@@ -52,21 +54,21 @@ func openArchive(file []byte) (*archive, error) {
 	for _, record := range reader.File {
 		_, name, _ := strings.Cut(record.Name, "/")
 		if _, twice := a.records[name]; twice {
-			return nil, fmt.Errorf("record %q stands twice", name)
+			return nil, fmt.Errorf("record %q appears twice", name)
 		}
 		a.records[name] = record
 	}
 	return a, nil
 }
 
-// record is the bytes of a record where they lie in the file.
+// record returns the bytes of a record in the file, without a copy.
 func (a *archive) record(name string) ([]byte, error) {
 	r, ok := a.records[name]
 	if !ok {
 		return nil, fmt.Errorf("record %q is missing", name)
 	}
 	if r.Method != zip.Store {
-		return nil, fmt.Errorf("record %q is compressed, torch.save does not do that", name)
+		return nil, fmt.Errorf("record %q is compressed, which torch.save never does", name)
 	}
 	begin, err := r.DataOffset()
 	if err != nil {
@@ -74,7 +76,8 @@ func (a *archive) record(name string) ([]byte, error) {
 	}
 	rest := uint64(len(a.file)) - uint64(min(begin, int64(len(a.file))))
 	if r.UncompressedSize64 > rest || r.CompressedSize64 != r.UncompressedSize64 {
-		return nil, fmt.Errorf("record %q: %d bytes at byte %d reach past the end of the file", name, r.UncompressedSize64, begin)
+		return nil, fmt.Errorf("record %q: %d bytes at byte %d extend past the end of the file",
+			name, r.UncompressedSize64, begin)
 	}
 	return a.file[begin:][:r.UncompressedSize64], nil
 }
@@ -85,7 +88,7 @@ type storage struct {
 	data  []byte
 }
 
-// load answers the pickle's persistent ids, ("storage", class, key, device, number of elements).
+// load resolves the pickle's persistent ids, ("storage", class, key, device, number of elements).
 func (a *archive) load(id any) (any, error) {
 	t, ok := id.(*types.Tuple)
 	if !ok || t.Len() != 5 || t.Get(0) != "storage" {
@@ -102,7 +105,8 @@ func (a *archive) load(id any) (any, error) {
 		return nil, err
 	}
 	if size := int64(Dtype(class).Size()); n > math.MaxInt64/size || n*size != int64(len(data)) {
-		return nil, fmt.Errorf("storage %q: %d elements of %s, its record has %d bytes", key, n, Dtype(class), len(data))
+		return nil, fmt.Errorf("storage %q: %d elements of %s, but its record has %d bytes",
+			key, n, Dtype(class), len(data))
 	}
 	return &storage{Dtype(class), data}, nil
 }
@@ -137,21 +141,21 @@ func (rebuildParameter) Call(args ...any) (any, error) {
 	return args[0], nil
 }
 
-// view checks that every element of a tensor lies in its storage.
+// view checks that every element of a tensor is in its storage.
 func (s *storage) view(offset int64, shape, strides []int64) (*view, error) {
 	info := Info{Dtype: s.dtype, Shape: shape}
 	if err := info.check(); err != nil {
 		return nil, err
 	}
 	if len(strides) != len(shape) {
-		return nil, fmt.Errorf("shape %v has the strides %v", shape, strides)
+		return nil, fmt.Errorf("shape %v does not match strides %v", shape, strides)
 	}
 	size, held := int64(s.dtype.Size()), int64(len(s.data)/s.dtype.Size())
 	n := info.Elements()
 	if n == 0 {
 		return &view{Info: info}, nil
 	}
-	last := offset // the tensor's last element; all others lie between offset and it
+	last := offset // the tensor's last element; all others are between offset and it
 	for i, extent := range shape {
 		if strides[i] > 0 && extent-1 > (held-1-last)/strides[i] {
 			last = held
@@ -160,9 +164,10 @@ func (s *storage) view(offset int64, shape, strides []int64) (*view, error) {
 		last += (extent - 1) * strides[i]
 	}
 	if last >= held {
-		return nil, fmt.Errorf("shape %v, strides %v, offset %d reach past a storage of %d elements", shape, strides, offset, held)
+		return nil, fmt.Errorf("shape %v, strides %v, offset %d extend past a storage of %d elements",
+			shape, strides, offset, held)
 	}
-	if n > held { // only a repeated view can; its copy could be of any size
+	if n > held { // only possible if the view repeats elements; its copy could have any size
 		return nil, fmt.Errorf("shape %v repeats a storage of %d elements", shape, held)
 	}
 	v := &view{Info: info, data: s.data[offset*size : (last+1)*size], strides: strides}
@@ -172,7 +177,7 @@ func (s *storage) view(offset int64, shape, strides []int64) (*view, error) {
 	return v, nil
 }
 
-// rowMajor tells whether elements follow each other without gaps; the stride of a dimension of one element says nothing.
+// rowMajor reports whether elements follow each other without gaps; the stride of a dimension of size one is ignored.
 func rowMajor(shape, strides []int64) bool {
 	want := int64(1)
 	for i := len(shape) - 1; i >= 0; i-- {
@@ -184,7 +189,8 @@ func rowMajor(shape, strides []int64) bool {
 	return true
 }
 
-// contiguous is the values in row-major order: the file's own bytes where they are already so, else a copy.
+// contiguous returns the values in row-major order: the file's own bytes if they are already in that order, else a
+// copy.
 func (v view) contiguous() []byte {
 	if v.strides == nil {
 		return v.data
@@ -194,7 +200,7 @@ func (v view) contiguous() []byte {
 	index := make([]int64, len(v.Shape))
 	for at, dim := int64(0), 0; dim >= 0; {
 		out = append(out, v.data[at*size:][:size]...)
-		for dim = len(index) - 1; dim >= 0; dim-- { // count index up, as an odometer
+		for dim = len(index) - 1; dim >= 0; dim-- { // increment index like an odometer
 			index[dim]++
 			at += v.strides[dim]
 			if index[dim] < v.Shape[dim] {
@@ -207,7 +213,7 @@ func (v view) contiguous() []byte {
 	return out
 }
 
-// stateDict takes the tensors out of what the pickle made, which must be a flat dict from names to tensors.
+// stateDict takes the tensors out of the pickle's result, which must be a flat dict from names to tensors.
 func stateDict(root any) ([]view, error) {
 	var views []view
 	add := func(key, value any) error {
@@ -217,7 +223,8 @@ func stateDict(root any) ([]view, error) {
 		}
 		v, ok := value.(*view)
 		if !ok {
-			return fmt.Errorf("state dict: %q is not a tensor; only flat dicts of tensors are read, not whole training states", name)
+			return fmt.Errorf("state dict: %q is not a tensor; only flat dicts of tensors are supported, "+
+				"not whole training states", name)
 		}
 		named := *v
 		named.Name = name
@@ -239,7 +246,7 @@ func stateDict(root any) ([]view, error) {
 			}
 		}
 	default:
-		return nil, errors.New("holds no state dict (a dict from names to tensors)")
+		return nil, errors.New("contains no state dict (a dict from names to tensors)")
 	}
 	return views, nil
 }
@@ -259,7 +266,7 @@ func integers(value any) ([]int64, error) {
 	return list, nil
 }
 
-// integer reads a count. The machine answers with *big.Int above 8 bytes of pickle, which is a count only if it still fits.
+// integer reads a count. The machine returns *big.Int above 8 bytes of pickle, which is a count only if it still fits.
 func integer(value any) (int64, error) {
 	switch n := value.(type) {
 	case int:

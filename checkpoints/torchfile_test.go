@@ -64,7 +64,8 @@ func (p *pickler) tensor(s stored) *pickler {
 	}
 	p.global("torch._utils", "_rebuild_tensor_v2").op('(', '(').text("storage").global("torch", s.class+"Storage")
 	p.text(s.key).text("cpu").integer(s.elements).op('t', 'Q')
-	p.integer(s.offset).integers(s.shape).integers(s.strides).op(0x89).global("collections", "OrderedDict").op(')', 'R', 't', 'R')
+	p.integer(s.offset).integers(s.shape).integers(s.strides).op(0x89).global("collections", "OrderedDict").op(')', 'R',
+		't', 'R')
 	if s.parameter {
 		p.op(0x88).global("collections", "OrderedDict").op(')', 'R', 't', 'R')
 	}
@@ -103,7 +104,8 @@ func torchZip(program []byte, records map[string][]byte) []byte {
 func writeTorch(t testing.TB, path string, x Tensor) {
 	t.Helper()
 	program := new(pickler).op(0x80, 2, '}', '(').text(x.Name)
-	program.tensor(stored{class: "BFloat16", key: "0", elements: x.Elements(), shape: x.Shape, strides: []int64{1}}).op('u', '.')
+	program.tensor(stored{class: "BFloat16", key: "0", elements: x.Elements(), shape: x.Shape,
+		strides: []int64{1}}).op('u', '.')
 	write(t, path, torchZip(program.Bytes(), map[string][]byte{"data/0": x.Data}))
 }
 
@@ -121,12 +123,14 @@ func readOne(t *testing.T, file []byte) (Tensor, error) {
 }
 
 func TestTorchDtypes(t *testing.T) {
-	for class, dtype := range map[string]Dtype{"Double": F64, "Float": F32, "Half": F16, "BFloat16": BF16, "Long": I64, "Int": I32,
+	for class, dtype := range map[string]Dtype{"Double": F64, "Float": F32, "Half": F16, "BFloat16": BF16, "Long": I64,
+		"Int":   I32,
 		"Short": I16, "Char": I8, "Byte": U8, "Bool": Bool} {
 		want := tensor("w", dtype, 2, 3)
 		for _, parameter := range []bool{false, true} {
 			program := dict(stored{class, "0", 6, 0, []int64{2, 3}, []int64{3, 1}, parameter})
-			got, err := readOne(t, torchZip(program, map[string][]byte{"data/0": want.Data, "byteorder": []byte("little")}))
+			got, err := readOne(t,
+				torchZip(program, map[string][]byte{"data/0": want.Data, "byteorder": []byte("little")}))
 			must(t, err)
 			wantEqual(t, got, want)
 		}
@@ -175,17 +179,20 @@ func TestTorchStateDict(t *testing.T) {
 	p.op('}').text("_metadata").op('h', 0, ')', 'R', 's', 'b', '.')
 	views, err := readTorch(torchZip(p.Bytes(), map[string][]byte{"data/7": floats(1, 2)}))
 	must(t, err)
-	if len(views) != 2 || views[0].Name != "embed" || views[1].Name != "head" || &views[0].data[0] != &views[1].data[0] {
+	if len(views) != 2 || views[0].Name != "embed" || views[1].Name != "head" ||
+		&views[0].data[0] != &views[1].data[0] {
 		t.Errorf("%v", views)
 	}
 }
 
 // Files that torch.save itself wrote (testdata/torch_make.py): dtypes, views that share a storage, parameters.
 func TestTorchFileOfTorch(t *testing.T) {
-	wantEqual(t, tensors(t, open(t, "testdata/torch_state.bin")), tensors(t, open(t, "testdata/torch_state.safetensors")))
+	wantEqual(t, tensors(t, open(t, "testdata/torch_state.bin")),
+		tensors(t, open(t, "testdata/torch_state.safetensors")))
 	for file, want := range map[string]string{
-		"torch_before_1_6.bin":  "PyTorch before 1.6",
-		"torch_other_class.bin": `"Fraction" of "fractions": a file of weights does not need it, and it may do harm. Take the model in safetensors`,
+		"torch_before_1_6.bin": "PyTorch before 1.6",
+		"torch_other_class.bin": `"Fraction" of "fractions": weights do not need it, ` +
+			`and it may be harmful; use the model's safetensors files`,
 	} {
 		w, err := Open(filepath.Join("testdata", file))
 		if err == nil {
@@ -202,7 +209,8 @@ func TestTorchShards(t *testing.T) {
 	writeTorch(t, filepath.Join(dir, "pytorch_model-00001-of-00002.bin"), a)
 	writeTorch(t, filepath.Join(dir, "pytorch_model-00002-of-00002.bin"), b)
 	write(t, filepath.Join(dir, "pytorch_model.bin.index.json"),
-		[]byte(`{"metadata":{"total_size":14},"weight_map":{"a":"pytorch_model-00001-of-00002.bin","b":"pytorch_model-00002-of-00002.bin"}}`))
+		[]byte(`{"metadata":{"total_size":14},"weight_map":{"a":"pytorch_model-00001-of-00002.bin",`+
+			`"b":"pytorch_model-00002-of-00002.bin"}}`))
 	wantEqual(t, tensors(t, open(t, dir)), map[string]Tensor{"a": a, "b": b})
 }
 
@@ -215,7 +223,8 @@ func TestTorchErrors(t *testing.T) {
 		program []byte
 		want    string
 	}{
-		"os.system":            {program().global("os", "system").op('(').text("id").op('t', 'R', '.').Bytes(), `refused to run "system" of "os"`},
+		"os.system": {program().global("os", "system").op('(').text("id").op('t', 'R', '.').Bytes(),
+			`refused to run "system" of "os"`},
 		"eval":                 {program().global("__builtin__", "eval").op('.').Bytes(), `refused to run "eval"`},
 		"object":               {program().global("__builtin__", "object").op('.').Bytes(), "refused"},
 		"copy_reg":             {program().global("copy_reg", "_reconstructor").op('.').Bytes(), "refused"},
@@ -228,42 +237,54 @@ func TestTorchErrors(t *testing.T) {
 		"protocol 4":           {[]byte("\x80\x04}."), "protocol 2"},
 		"no pickle":            {[]byte("hello"), "protocol 2"},
 		"empty":                {nil, "protocol 2"},
-		"no STOP":              {program().op('}').Bytes(), "cut short"},
-		"cut in a name":        {[]byte("\x80\x02ctorch"), "cut short"},
-		"cut in a count":       {[]byte("\x80\x02X\x01"), "cut short"},
+		"no STOP":              {program().op('}').Bytes(), "truncated"},
+		"cut in a name":        {[]byte("\x80\x02ctorch"), "truncated"},
+		"cut in a count":       {[]byte("\x80\x02X\x01"), "truncated"},
 		"4 GB of text":         {[]byte("\x80\x02X\xff\xff\xff\xff."), "4294967299 bytes"},
 		"marks":                {append([]byte{0x80, 2}, bomb...), "nested"},
 		"close without a mark": {program().op('u', '.').Bytes(), "nested -1"},
-		"too long":             {append([]byte{0x80, 2}, make([]byte, maxPickle)...), "at most"},
+		"too long":             {append([]byte{0x80, 2}, make([]byte, maxPickle)...), "more than the limit"},
 		"empty stack":          {program().op('.').Bytes(), "stack is empty"},
 		"long of no bytes":     {program().op(0x8a, 0, '.').Bytes(), "malformed"},
 		"key without value":    {program().op('}', '(').text("a").op('u', '.').Bytes(), "malformed"},
 		"not a dict":           {program().integer(1).op('.').Bytes(), "no state dict"},
 		"bare tensor":          {program().tensor(fine).op('.').Bytes(), "no state dict"},
-		"whole training state": {program().op('}', '(').text("model").op('}', 'u', '.').Bytes(), `"model" is not a tensor`},
-		"number for a name":    {program().op('}', '(').integer(3).tensor(fine).op('u', '.').Bytes(), "not a string"},
-		"strange id":           {program().text("storage").op('Q', '.').Bytes(), "not a storage"},
-		"id of numbers":        {program().op('(').text("storage").integer(1).integer(1).integer(1).integer(1).op('t', 'Q', '.').Bytes(), "class"},
-		"missing record":       {with(func(s *stored) { s.key = "1" }), `"data/1" is missing`},
-		"record outside data":  {with(func(s *stored) { s.key = "../data.pkl" }), "missing"},
-		"storage too large":    {with(func(s *stored) { s.elements = 3 }), "3 elements of F32, its record has 8 bytes"},
-		"storage too small":    {with(func(s *stored) { s.elements = 1 }), "1 elements"},
-		"storage of 2^62":      {with(func(s *stored) { s.elements = 1 << 62 }), "elements"},
-		"negative storage":     {with(func(s *stored) { s.elements = -1 }), "elements"},
-		"view past the end":    {with(func(s *stored) { s.offset = 1 }), "past"},
-		"offset past the end":  {with(func(s *stored) { s.offset, s.shape = 2, []int64{1} }), "past"},
-		"stride past the end":  {with(func(s *stored) { s.strides = []int64{2} }), "past"},
-		"stride of 2^62":       {with(func(s *stored) { s.strides = []int64{1 << 62} }), "past"},
-		"sum over 2^63":        {with(func(s *stored) { s.shape, s.strides = []int64{2, 2, 2}, []int64{1 << 62, 1 << 62, 1 << 62} }), "past"},
-		"shape of 2^80":        {with(func(s *stored) { s.shape, s.strides = []int64{1 << 40, 1 << 40}, []int64{0, 0} }), "no tensor"},
-		"repeated for ever":    {with(func(s *stored) { s.shape, s.strides = []int64{1 << 40}, []int64{0} }), "repeats"},
-		"negative offset":      {with(func(s *stored) { s.offset = -1 }), "integer"},
-		"negative stride":      {with(func(s *stored) { s.offset, s.strides = 1, []int64{-1} }), "integer"},
-		"negative shape":       {with(func(s *stored) { s.shape = []int64{-2} }), "integer"},
-		"fewer strides":        {with(func(s *stored) { s.strides = nil }), "strides"},
-		"tensor of nothing":    {program().global("torch._utils", "_rebuild_tensor_v2").op(')', 'R', '.').Bytes(), "arguments"},
-		"parameter of nothing": {program().global("torch._utils", "_rebuild_parameter").op(')', 'R', '.').Bytes(), "arguments"},
-		"call of a storage":    {program().global("torch", "FloatStorage").op(')', 'R', '.').Bytes(), "Callable"},
+		"whole training state": {program().op('}', '(').text("model").op('}', 'u', '.').Bytes(),
+			`"model" is not a tensor`},
+		"number for a name": {program().op('}', '(').integer(3).tensor(fine).op('u', '.').Bytes(), "not a string"},
+		"strange id":        {program().text("storage").op('Q', '.').Bytes(), "not a storage"},
+		"id of numbers": {program().op('(').text("storage").integer(1).integer(1).integer(1).integer(1).op('t',
+			'Q', '.').Bytes(), "class"},
+		"missing record":      {with(func(s *stored) { s.key = "1" }), `"data/1" is missing`},
+		"record outside data": {with(func(s *stored) { s.key = "../data.pkl" }), "missing"},
+		"storage too large": {with(func(s *stored) {
+			s.elements = 3
+		}), "3 elements of F32, but its record has 8 bytes"},
+		"storage too small":   {with(func(s *stored) { s.elements = 1 }), "1 elements"},
+		"storage of 2^62":     {with(func(s *stored) { s.elements = 1 << 62 }), "elements"},
+		"negative storage":    {with(func(s *stored) { s.elements = -1 }), "elements"},
+		"view past the end":   {with(func(s *stored) { s.offset = 1 }), "past"},
+		"offset past the end": {with(func(s *stored) { s.offset, s.shape = 2, []int64{1} }), "past"},
+		"stride past the end": {with(func(s *stored) { s.strides = []int64{2} }), "past"},
+		"stride of 2^62":      {with(func(s *stored) { s.strides = []int64{1 << 62} }), "past"},
+		"sum over 2^63": {with(func(s *stored) {
+			s.shape, s.strides = []int64{2, 2, 2}, []int64{1 << 62, 1 << 62, 1 << 62}
+		}), "past"},
+		"shape of 2^80": {with(func(s *stored) {
+			s.shape, s.strides = []int64{1 << 40, 1 << 40}, []int64{0, 0}
+		}), "no tensor"},
+		"repeated for ever": {with(func(s *stored) {
+			s.shape, s.strides = []int64{1 << 40}, []int64{0}
+		}), "repeats"},
+		"negative offset": {with(func(s *stored) { s.offset = -1 }), "integer"},
+		"negative stride": {with(func(s *stored) { s.offset, s.strides = 1, []int64{-1} }), "integer"},
+		"negative shape":  {with(func(s *stored) { s.shape = []int64{-2} }), "integer"},
+		"fewer strides":   {with(func(s *stored) { s.strides = nil }), "strides"},
+		"tensor of nothing": {program().global("torch._utils", "_rebuild_tensor_v2").op(')', 'R', '.').Bytes(),
+			"arguments"},
+		"parameter of nothing": {program().global("torch._utils", "_rebuild_parameter").op(')', 'R', '.').Bytes(),
+			"arguments"},
+		"call of a storage": {program().global("torch", "FloatStorage").op(')', 'R', '.').Bytes(), "Callable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := readTorch(torchZip(c.program, map[string][]byte{"data/0": floats(1, 2)}))
@@ -274,8 +295,10 @@ func TestTorchErrors(t *testing.T) {
 
 func TestTorchBigIntegers(t *testing.T) {
 	p := func(elements ...byte) []byte { // elements in more bytes than a machine integer has
-		p := new(pickler).op(0x80, 2, '}', '(').text("w").global("torch._utils", "_rebuild_tensor_v2").op('(', '(').text("storage")
-		p.global("torch", "FloatStorage").text("0").text("cpu").op(0x8a, byte(len(elements))).op(elements...).op('t', 'Q')
+		p := new(pickler).op(0x80, 2, '}', '(').text("w").global("torch._utils", "_rebuild_tensor_v2").op('(',
+			'(').text("storage")
+		p.global("torch", "FloatStorage").text("0").text("cpu").op(0x8a, byte(len(elements))).op(elements...).op('t',
+			'Q')
 		return p.integer(0).integers([]int64{2}).integers([]int64{1}).op('t', 'R', 'u', '.').Bytes()
 	}
 	records := map[string][]byte{"data/0": floats(1, 2)}
@@ -286,7 +309,8 @@ func TestTorchBigIntegers(t *testing.T) {
 }
 
 func TestTorchArchiveErrors(t *testing.T) {
-	fine := torchZip(dict(stored{"Float", "0", 2, 0, []int64{2}, []int64{1}, false}), map[string][]byte{"data/0": floats(1, 2)})
+	fine := torchZip(dict(stored{"Float", "0", 2, 0, []int64{2}, []int64{1}, false}),
+		map[string][]byte{"data/0": floats(1, 2)})
 	build := func(method uint16, names ...string) []byte {
 		var file bytes.Buffer
 		z := zip.NewWriter(&file)
@@ -306,7 +330,8 @@ func TestTorchArchiveErrors(t *testing.T) {
 		"compressed":       {build(zip.Deflate, "a/data.pkl"), "compressed"},
 		"pickle twice":     {build(zip.Store, "a/data.pkl", "b/data.pkl"), "twice"},
 		"cut short":        {fine[:len(fine)-30], "zip"},
-		"big endian":       {torchZip([]byte("\x80\x02}."), map[string][]byte{"byteorder": []byte("big")}), "byte order"},
+		"big endian": {torchZip([]byte("\x80\x02}."), map[string][]byte{"byteorder": []byte("big")}),
+			"byte order"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := readTorch(c.file)
@@ -357,7 +382,8 @@ func writeZip64(t *testing.T, path string, records []zip64Record) {
 		for _, n := range []int64{r.size, r.size, at} {
 			extra = le.AppendUint64(extra, uint64(n))
 		}
-		fields := []byte{45, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, byte(len(r.name)), 0, byte(len(extra)), 0}
+		fields := []byte{45, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+			byte(len(r.name)), 0, byte(len(extra)), 0}
 		local := append(append(append([]byte("PK\x03\x04"), fields...), r.name...), extra...)
 		f.WriteAt(local, at)
 		central = append(append(append(central, "PK\x01\x02\x2d\x00"...), fields...), make([]byte, 10)...)
@@ -367,7 +393,8 @@ func writeZip64(t *testing.T, path string, records []zip64Record) {
 		at += r.size
 	}
 	end := append(central, "PK\x06\x06"...)
-	for _, n := range []uint64{44, 45 | 45<<16, uint64(len(records)), uint64(len(records)), uint64(len(central)), uint64(at)} {
+	for _, n := range []uint64{44, 45 | 45<<16, uint64(len(records)), uint64(len(records)), uint64(len(central)),
+		uint64(at)} {
 		end = le.AppendUint64(end, n)
 		if n == 45|45<<16 {
 			end = le.AppendUint32(end, 0) // version needed, made by, two disk numbers are 2, 2, 4, 4 bytes
@@ -383,14 +410,16 @@ func FuzzTorchPickle(f *testing.F) {
 	f.Add(dict(stored{"Float", "0", 2, 0, []int64{2}, []int64{1}, true}))
 	f.Add(dict(stored{"Half", "0", 4, 1, []int64{1, 2}, []int64{1, 2}, false}))
 	f.Add(new(pickler).op(0x80, 2).global("os", "system").op('(').text("id").op('t', 'R', '.').Bytes())
-	f.Add(new(pickler).op(0x80, 2).global("collections", "OrderedDict").op(')', 'R', '}', '(').text("a").op('N', 'u', 'b', '.').Bytes())
+	f.Add(new(pickler).op(0x80, 2).global("collections", "OrderedDict").op(')', 'R', '}', '(').text("a").op('N', 'u',
+		'b', '.').Bytes())
 	f.Fuzz(func(t *testing.T, program []byte) {
 		checkTorch(t, torchZip(program, map[string][]byte{"data/0": floats(1, 2)}))
 	})
 }
 
 func FuzzTorchFile(f *testing.F) {
-	f.Add(torchZip(dict(stored{"Float", "0", 2, 0, []int64{2}, []int64{1}, true}), map[string][]byte{"data/0": floats(1, 2), "byteorder": []byte("little")}))
+	f.Add(torchZip(dict(stored{"Float", "0", 2, 0, []int64{2}, []int64{1}, true}),
+		map[string][]byte{"data/0": floats(1, 2), "byteorder": []byte("little")}))
 	f.Fuzz(checkTorch)
 }
 

@@ -17,12 +17,12 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Weights are the named tensors of one file, or of a folder of shards. The files are mapped, not read: opening costs their headers,
-// a tensor costs the pages that are touched. Safe for concurrent use, except Close.
+// Weights are the named tensors of one file, or of a folder of shards. The files are mapped, not read: opening reads
+// only their headers, a tensor only the pages that are accessed. Safe for concurrent use, except Close.
 //
-// A page of a mapped file that cannot be read, because the disk fails or the file was cut, ends the process: Load brings the pages of a
-// tensor before they are used, and failure.ReadMapped is for who looks at a few. Nothing in this package cuts or overwrites a weight
-// file in place.
+// A page of a mapped file that cannot be read, because the disk fails or the file was truncated, ends the process: Load
+// reads the pages of a tensor before they are used, and failure.ReadMapped is for code that reads only some. Nothing in
+// this package truncates or overwrites a weight file in place.
 type Weights struct {
 	path     string
 	views    map[string]view
@@ -30,7 +30,7 @@ type Weights struct {
 	mappings [][]byte
 }
 
-// inFolder lists what Open looks for in a folder; the first that exists is taken.
+// inFolder lists what Open looks for in a folder; the first that exists is used.
 var inFolder = []struct {
 	name string
 	open func(w *Weights, path string) error
@@ -43,8 +43,8 @@ var inFolder = []struct {
 	{"mm_projector.bin", (*Weights).addFile},
 }
 
-// Open maps the weights at path: a safetensors file, a file that torch.save wrote (PyTorch 1.6 or newer), or a folder with one of
-// those under the names that Hugging Face and LLaVA use, in shards with an index or whole.
+// Open maps the weights at path: a safetensors file, a file that torch.save wrote (PyTorch 1.6 or newer), or a folder
+// with such files under the names that Hugging Face and LLaVA use, as shards with an index or as one file.
 func Open(path string) (_ *Weights, err error) {
 	defer failure.MarkInput(&err)
 	w := &Weights{path: path, views: map[string]view{}, metadata: map[string]string{}}
@@ -77,7 +77,7 @@ func (w *Weights) addFolder(dir string) error {
 			return err
 		}
 	}
-	return fmt.Errorf("folder %q has none of %s", dir, strings.Join(names, ", "))
+	return fmt.Errorf("folder %q contains none of %s", dir, strings.Join(names, ", "))
 }
 
 func (w *Weights) addFile(path string) error {
@@ -92,7 +92,7 @@ func (w *Weights) addFile(path string) error {
 	return nil
 }
 
-// addIndex opens the shards of an index and takes from each the tensors that the index places there.
+// addIndex opens the shards of an index and takes the tensors of each that the index assigns to it.
 func (w *Weights) addIndex(path string) error {
 	file, err := w.mapFile(path)
 	if err != nil {
@@ -122,24 +122,26 @@ func (w *Weights) addIndex(path string) error {
 	return nil
 }
 
-// readShard reads a file that an index names.
+// readShard reads a file that an index refers to.
 func (w *Weights) readShard(index, shard string) ([]view, map[string]string, error) {
 	path := filepath.Join(filepath.Dir(index), shard)
 	file, err := filepath.EvalSymlinks(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil, fmt.Errorf("%w; fetch it again, or copy it beside the index", err)
+		return nil, nil, fmt.Errorf("%w; download it again, or copy it to the index's folder", err)
 	case err != nil:
 		return nil, nil, fmt.Errorf("file %q: %w", path, err)
 	case !mayName(index, file):
-		return nil, nil, fmt.Errorf("file %q is a link that leaves the folder, to %q; put the file itself there", path, file)
+		return nil, nil, fmt.Errorf("file %q is a link out of the folder, to %q; replace it with the file itself",
+			path, file)
 	}
 	return w.read(path)
 }
 
-// mayName says whether a file, all links followed, is one that an index may name: it and the links that came with it are untrusted. The
-// file lies in the index's folder or, where the index is a link as all files of a hub cache's snapshot are, in that which it leads to.
-// huggingface_hub before 0.23 put links to the cache's blobs beside an index that was none.
+// mayName reports whether an index may refer to a file, after resolving all links: the index and any links that came
+// with it are untrusted. The file must be in the index's folder or, if the index is a link, as are all files of a hub
+// cache's snapshot, in the folder that this link leads to. huggingface_hub before 0.23 put links to the cache's blobs
+// beside an index that was not a link.
 func mayName(index, file string) bool {
 	folder, err := filepath.EvalSymlinks(filepath.Dir(index))
 	target, targetErr := filepath.EvalSymlinks(index)
@@ -155,10 +157,11 @@ func mayName(index, file string) bool {
 	return filepath.Base(blobs) == "blobs" && strings.HasPrefix(filepath.Base(filepath.Dir(blobs)), "models--")
 }
 
-// readIndex reads the weight_map of an index: tensor name -> file name, which must name a file beside the index.
+// readIndex reads the weight_map of an index: tensor name -> file name, which must be the plain name of a file beside
+// the index.
 func readIndex(text []byte) (shardOf map[string]string, err error) {
 	if len(text) > maxHeader {
-		return nil, fmt.Errorf("%d bytes, at most %d are allowed", len(text), maxHeader)
+		return nil, fmt.Errorf("%d bytes, more than the limit of %d", len(text), maxHeader)
 	}
 	err = readJSON(text, func(r jsonReader, key string) (err error) {
 		if key != "weight_map" {
@@ -171,17 +174,18 @@ func readIndex(text []byte) (shardOf map[string]string, err error) {
 		return nil, err
 	}
 	if len(shardOf) == 0 || len(shardOf) > maxTensors {
-		return nil, fmt.Errorf("weight_map has %d tensors, 1 to %d are allowed", len(shardOf), maxTensors)
+		return nil, fmt.Errorf("weight_map has %d tensors, must have 1 to %d", len(shardOf), maxTensors)
 	}
 	for name, file := range shardOf {
 		if file == "" || file == "." || file == ".." || strings.ContainsAny(file, "/\\\x00") {
-			return nil, fmt.Errorf("tensor %q: file %q is not the plain name of a file in this folder; put the file here and its name in the index", name, file)
+			return nil, fmt.Errorf("tensor %q: file %q is not the plain name of a file in this folder; "+
+				"put the file here and use its name in the index", name, file)
 		}
 	}
 	return shardOf, nil
 }
 
-// read maps a file and reads it as what its first bytes say it is.
+// read maps a file and reads it as the type that its first bytes indicate.
 func (w *Weights) read(path string) (views []view, metadata map[string]string, err error) {
 	file, err := w.mapFile(path)
 	if err != nil {
@@ -191,9 +195,10 @@ func (w *Weights) read(path string) (views []view, metadata map[string]string, e
 	case bytes.HasPrefix(file, []byte("PK\x03\x04")):
 		views, err = readTorch(file)
 	case len(file) > 8 && file[0] == 0x80 && file[8] != '{': // a bare pickle: opcode PROTO
-		err = errors.New("written by PyTorch before 1.6, or not weights at all; load it with a newer PyTorch and save it again")
+		err = errors.New("written by PyTorch before 1.6, or not weights at all; " +
+			"load it with a newer PyTorch and save it again")
 	case bytes.HasPrefix(file, []byte("version https://git-lfs")):
-		err = errors.New("a Git LFS pointer, not the file itself; fetch it with `git lfs pull`")
+		err = errors.New("a Git LFS pointer, not the file itself; download it with `git lfs pull`")
 	default:
 		views, metadata, err = readSafetensors(file)
 	}
@@ -205,7 +210,7 @@ func (w *Weights) read(path string) (views []view, metadata map[string]string, e
 
 // mapFile maps a file for reading until Close. An empty file has no mapping.
 func (w *Weights) mapFile(path string) ([]byte, error) {
-	if info, err := os.Stat(path); err != nil { // before opening: to open a pipe would wait for its writer
+	if info, err := os.Stat(path); err != nil { // before opening: opening a pipe would wait for its writer
 		return nil, err
 	} else if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("file %q: %v is not a regular file", path, info.Mode())
@@ -230,14 +235,14 @@ func (w *Weights) mapFile(path string) ([]byte, error) {
 // Names lists the tensors, sorted.
 func (w *Weights) Names() []string { return slices.Sorted(maps.Keys(w.views)) }
 
-// Info describes a tensor, if there is one of that name.
+// Info describes the tensor of the given name, if there is one.
 func (w *Weights) Info(name string) (Info, bool) {
 	v, ok := w.views[name]
 	return v.Info, ok
 }
 
-// Tensor gives a tensor's values. They lie in the mapped file, except where a torch file holds them in another order; then they
-// are copied.
+// Tensor returns a tensor's values. They are in the mapped file, except if a torch file has them in another order; then
+// they are copied.
 func (w *Weights) Tensor(name string) (t Tensor, err error) {
 	v, ok := w.views[name]
 	if !ok {
@@ -253,8 +258,8 @@ func (w *Weights) Tensor(name string) (t Tensor, err error) {
 	return t, err
 }
 
-// Load is Tensor with all its values brought from the disk, so that a disk that fails is an error here. Code in C has no other way to
-// say so.
+// Load is Tensor with all values read from the disk, so that a disk failure is an error here. C code cannot report it
+// in any other way.
 func (w *Weights) Load(name string) (Tensor, error) {
 	t, err := w.Tensor(name)
 	if err != nil {
@@ -266,8 +271,8 @@ func (w *Weights) Load(name string) (Tensor, error) {
 	return t, err
 }
 
-// Release gives back the memory that a tensor's pages take once they were read; they come again from the file if they are touched. It
-// keeps a pass over a large model from being resident whole.
+// Release frees the memory of a tensor's pages that have been read; they are read from the file again when accessed.
+// This keeps a pass over a large model from making all of it resident.
 func (w *Weights) Release(name string) {
 	data := w.views[name].data
 	if len(data) == 0 {
@@ -282,10 +287,10 @@ func (w *Weights) Release(name string) {
 	unix.Madvise(data[skip:][:whole], unix.MADV_DONTNEED) // only a hint
 }
 
-// Metadata is the free text of safetensors headers, of all shards together.
+// Metadata is the free-form text of safetensors headers, of all shards together.
 func (w *Weights) Metadata() map[string]string { return maps.Clone(w.metadata) }
 
-// Close unmaps the files. Data of tensors that lay in them must not be touched any more.
+// Close unmaps the files. Tensor data in them must not be used after this.
 func (w *Weights) Close() error {
 	var errs []error
 	for _, mapping := range w.mappings {

@@ -33,7 +33,8 @@ func TestOpenParity(t *testing.T) {
 }
 
 func TestOpenFolderParity(t *testing.T) {
-	for folder, count := range map[string]int{"clip": 71, "llm": 30, "llava-original": 105, "llava-hf": 105, "stage1": 4} {
+	for folder, count := range map[string]int{"clip": 71, "llm": 30, "llava-original": 105, "llava-hf": 105,
+		"stage1": 4} {
 		if got := len(open(t, parity(t, folder)).Names()); got != count {
 			t.Errorf("%s: %d tensors, %d expected", folder, got, count)
 		}
@@ -52,7 +53,8 @@ func TestOpenFolder(t *testing.T) {
 	index := `{"metadata":{"total_size":34},"weight_map":{"a":"x-2.safetensors","b":"x-1.bin"}}`
 	dir := t.TempDir()
 	shards := func() {
-		must(t, WriteSafetensors(filepath.Join(dir, "x-2.safetensors"), nil, []Tensor{a, tensor("b", F32)})) // this b is not in the index
+		// this b is not in the index
+		must(t, WriteSafetensors(filepath.Join(dir, "x-2.safetensors"), nil, []Tensor{a, tensor("b", F32)}))
 		writeTorch(t, filepath.Join(dir, "x-1.bin"), b)
 	}
 	one := func(name string, t1 Tensor) func() {
@@ -66,7 +68,8 @@ func TestOpenFolder(t *testing.T) {
 		{func() { writeTorch(t, filepath.Join(dir, "mm_projector.bin"), b) }, []Tensor{b}},
 		{one("mm_projector.safetensors", a), []Tensor{a}},
 		{func() { writeTorch(t, filepath.Join(dir, "pytorch_model.bin"), b) }, []Tensor{b}},
-		{func() { shards(); write(t, filepath.Join(dir, "pytorch_model.bin.index.json"), []byte(index)) }, []Tensor{a, b}},
+		{func() { shards(); write(t, filepath.Join(dir, "pytorch_model.bin.index.json"), []byte(index)) },
+			[]Tensor{a, b}},
 		{one("model.safetensors", b), []Tensor{b}},
 		{func() { write(t, filepath.Join(dir, "model.safetensors.index.json"), []byte(index)) }, []Tensor{a, b}},
 	} {
@@ -86,11 +89,12 @@ func TestOpenFollowsLinks(t *testing.T) { // the local hub cache is made of them
 	wantEqual(t, open(t, dir).Names(), []string{"a"})
 }
 
-// The shards of an index are links where the index is one (a snapshot of the hub cache), or lead to its blobs (folders that older
-// versions of huggingface_hub filled), or stay in the folder.
+// The shards of an index are links where the index is one (a snapshot of the hub cache), or lead to its blobs (folders
+// that older versions of huggingface_hub filled), or stay in the folder.
 func TestIndexFollowsLinks(t *testing.T) {
 	root := t.TempDir()
-	blobs, snapshot, filled, own := filepath.Join(root, "models--a--b", "blobs"), filepath.Join(root, "models--a--b", "snapshots", "c"),
+	blobs, snapshot, filled, own := filepath.Join(root, "models--a--b", "blobs"),
+		filepath.Join(root, "models--a--b", "snapshots", "c"),
 		filepath.Join(root, "filled"), filepath.Join(root, "own")
 	linked := filepath.Join(root, "linked") // to another disk, say
 	for _, dir := range []string{blobs, snapshot, filled, filepath.Join(own, "parts"), linked} {
@@ -106,7 +110,8 @@ func TestIndexFollowsLinks(t *testing.T) {
 	}
 	for link, target := range map[string]string{
 		filepath.Join(snapshot, name): "../../blobs/222", filepath.Join(snapshot, "s"): "../../blobs/111",
-		filepath.Join(filled, "s"): filepath.Join(blobs, "111"), filepath.Join(own, "s"): "parts/s", filepath.Join(root, "main"): snapshot,
+		filepath.Join(filled, "s"): filepath.Join(blobs, "111"), filepath.Join(own, "s"): "parts/s",
+		filepath.Join(root, "main"): snapshot,
 		filepath.Join(linked, name): filepath.Join(own, name), filepath.Join(linked, "s"): filepath.Join(own, "s"),
 	} {
 		must(t, os.Symlink(target, link))
@@ -143,37 +148,48 @@ func TestOpenErrors(t *testing.T) {
 		make func(dir string)
 		want []string
 	}{
-		"empty folder":                  {func(string) {}, []string{"model.safetensors.index.json", "pytorch_model.bin,", "mm_projector.bin"}},
-		"empty file":                    {file(""), []string{"model.safetensors", "0 bytes"}},
-		"web page":                      {file("<!DOCTYPE html><html>"), []string{"is this a safetensors file?"}},
-		"git lfs":                       {file("version https://git-lfs.github.com/spec/v1\noid"), []string{"git lfs pull"}},
-		"old torch":                     {file(legacy), []string{"PyTorch before 1.6"}},
-		"a program under weights' name": {file(string(torchZip(hostile, nil))), []string{"model.safetensors", `refused to run "system" of "os"`}},
-		"pipe":                          {func(dir string) { must(t, unix.Mkfifo(filepath.Join(dir, "model.safetensors"), 0o600)) }, []string{"regular file"}},
-		"missing shard":                 {index(`{"weight_map":{"a":"gone.safetensors"}}`), []string{"index.json", "gone.safetensors", "no such file", "fetch it again"}},
-		"link out of the folder":        {link(outside), []string{"index.json", "is a link that leaves the folder", "private.safetensors", "put the file itself there"}},
-		"link up":                       {link("../" + filepath.Base(outside)), []string{"no such file", "fetch it again"}},
-		"link to nothing":               {link("gone"), []string{"gone", "no such file", "fetch it again"}},
-		"link to itself":                {link("link"), []string{`link"`, "too many links"}},
-		"link to a folder":              {link("."), []string{"not a regular file"}},
+		"empty folder": {func(string) {},
+			[]string{"model.safetensors.index.json", "pytorch_model.bin,", "mm_projector.bin"}},
+		"empty file": {file(""), []string{"model.safetensors", "0 bytes"}},
+		"web page":   {file("<!DOCTYPE html><html>"), []string{"is this a safetensors file?"}},
+		"git lfs": {file("version https://git-lfs.github.com/spec/v1\noid"),
+			[]string{"git lfs pull"}},
+		"old torch": {file(legacy), []string{"PyTorch before 1.6"}},
+		"a program under weights' name": {file(string(torchZip(hostile, nil))),
+			[]string{"model.safetensors", `refused to run "system" of "os"`}},
+		"pipe": {func(dir string) {
+			must(t,
+				unix.Mkfifo(filepath.Join(dir, "model.safetensors"), 0o600))
+		}, []string{"regular file"}},
+		"missing shard": {index(`{"weight_map":{"a":"gone.safetensors"}}`),
+			[]string{"index.json", "gone.safetensors", "no such file", "download it again"}},
+		"link out of the folder": {link(outside),
+			[]string{"index.json", "is a link out of the folder", "private.safetensors",
+				"replace it with the file itself"}},
+		"link up": {link("../" + filepath.Base(outside)),
+			[]string{"no such file", "download it again"}},
+		"link to nothing":  {link("gone"), []string{"gone", "no such file", "download it again"}},
+		"link to itself":   {link("link"), []string{`link"`, "too many links"}},
+		"link to a folder": {link("."), []string{"not a regular file"}},
 		"folder for a shard": {func(dir string) {
 			index(`{"weight_map":{"a":"d"}}`)(dir)
 			must(t, os.Mkdir(filepath.Join(dir, "d"), 0o777))
 		}, []string{`d"`, "not a regular file"}},
-		"missing tensor":    {index(`{"weight_map":{"a":"s","b":"s"}}`), []string{`"b"`, `"s"`}},
-		"no weight_map":     {index(`{}`), []string{"weight_map"}},
-		"empty weight_map":  {index(`{"weight_map":{}}`), []string{"weight_map"}},
-		"weight_map twice":  {index(`{"weight_map":{"a":"s"},"weight_map":{"a":"s"}}`), []string{"twice"}},
-		"tensor twice":      {index(`{"weight_map":{"a":"s","a":"s"}}`), []string{`"a"`, "twice"}},
-		"path up":           {index(`{"weight_map":{"a":"../s"}}`), []string{`"../s"`, "plain name", "put the file here"}},
+		"missing tensor":   {index(`{"weight_map":{"a":"s","b":"s"}}`), []string{`"b"`, `"s"`}},
+		"no weight_map":    {index(`{}`), []string{"weight_map"}},
+		"empty weight_map": {index(`{"weight_map":{}}`), []string{"weight_map"}},
+		"weight_map twice": {index(`{"weight_map":{"a":"s"},"weight_map":{"a":"s"}}`), []string{"twice"}},
+		"tensor twice":     {index(`{"weight_map":{"a":"s","a":"s"}}`), []string{`"a"`, "twice"}},
+		"path up": {index(`{"weight_map":{"a":"../s"}}`),
+			[]string{`"../s"`, "plain name", "put the file here"}},
 		"absolute path":     {index(`{"weight_map":{"a":"/etc/passwd"}}`), []string{"plain name"}},
 		"parent":            {index(`{"weight_map":{"a":".."}}`), []string{"plain name"}},
 		"backslash":         {index(`{"weight_map":{"a":"x\\s"}}`), []string{"plain name"}},
 		"NUL":               {index(`{"weight_map":{"a":"s\u0000"}}`), []string{"plain name"}},
-		"number for a name": {index(`{"weight_map":{"a":1}}`), []string{"string expected"}},
+		"number for a name": {index(`{"weight_map":{"a":1}}`), []string{"want a string"}},
 		"other case":        {index(`{"Weight_Map":{"a":"s"}}`), []string{"weight_map"}},
 		"index cut short":   {index(`{"weight_map":{"a":"s"`), []string{"unexpected EOF"}},
-		"more after it":     {index(`{"weight_map":{"a":"s"}}{}`), []string{"more after"}},
+		"more after it":     {index(`{"weight_map":{"a":"s"}}{}`), []string{"unexpected data"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -300,10 +316,12 @@ func TestFloat16(t *testing.T) {
 }
 
 func TestInfoCheck(t *testing.T) {
-	for _, info := range []Info{{"x", "F31", nil}, {"x", F32, []int64{-1}}, {"x", F32, []int64{1 << 31, 1 << 31}}, {"x", U8, []int64{1 << 62, 2, 0}}} {
+	for _, info := range []Info{{"x", "F31", nil}, {"x", F32, []int64{-1}}, {"x", F32, []int64{1 << 31, 1 << 31}},
+		{"x", U8, []int64{1 << 62, 2, 0}}} {
 		wantError(t, info.check(), `"x"`)
 	}
-	for _, info := range []Info{{"x", U8, []int64{math.MaxInt64}}, {"x", F32, nil}, {"x", F32, []int64{0, math.MaxInt64}}} {
+	for _, info := range []Info{{"x", U8, []int64{math.MaxInt64}}, {"x", F32, nil},
+		{"x", F32, []int64{0, math.MaxInt64}}} {
 		must(t, info.check())
 	}
 	wantError(t, Info{"x", "F31", nil}.check(), `"F31"`, `"BF16"`)

@@ -17,8 +17,9 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// WriteSafetensors writes tensors to a file, through a temporary one beside it, flushed to the disk. The same tensors and metadata
-// give the same bytes, whatever their order. Metadata gets {"format": "pt"}, without which Python's loaders refuse the file.
+// WriteSafetensors writes tensors to a file, through a temporary file beside it, flushed to the disk. The same tensors
+// and metadata give the same bytes in any order. {"format": "pt"} is added to metadata; Python's loaders refuse a file
+// without it.
 func WriteSafetensors(path string, metadata map[string]string, tensors []Tensor) error {
 	infos, byName := make([]Info, len(tensors)), map[string]Tensor{}
 	for i, t := range tensors {
@@ -42,18 +43,18 @@ func WriteSafetensors(path string, metadata map[string]string, tensors []Tensor)
 	})
 }
 
-// layout places tensors in a safetensors file, as the reference writer does: wider types first, so that each tensor lies at a
-// multiple of its element size (PyTorch's loader needs it), then by name. It returns all bytes before the data.
+// layout places tensors in a safetensors file, as the reference writer does: wider types first, so that each tensor is
+// at a multiple of its element size (PyTorch's loader needs this), then by name. It returns all bytes before the data.
 func layout(metadata map[string]string, infos []Info) (header []byte, entries []entry, err error) {
 	if len(infos) > maxTensors {
-		return nil, nil, fmt.Errorf("%d tensors, at most %d are allowed", len(infos), maxTensors)
+		return nil, nil, fmt.Errorf("%d tensors, more than the limit of %d", len(infos), maxTensors)
 	}
 	for _, info := range infos {
 		if err := info.check(); err != nil {
 			return nil, nil, err
 		}
 		if info.Name == "__metadata__" || !utf8.ValidString(info.Name) {
-			return nil, nil, fmt.Errorf("tensor %q: safetensors cannot hold that name", info.Name)
+			return nil, nil, fmt.Errorf("tensor %q: safetensors does not allow that name", info.Name)
 		}
 		entries = append(entries, entry{Info: info})
 	}
@@ -64,7 +65,7 @@ func layout(metadata map[string]string, infos []Info) (header []byte, entries []
 	for i := range entries {
 		e := &entries[i]
 		if seen[e.Name] {
-			return nil, nil, fmt.Errorf("tensor %q stands twice", e.Name)
+			return nil, nil, fmt.Errorf("tensor %q appears twice", e.Name)
 		}
 		seen[e.Name] = true
 		e.begin, e.end = at, at+e.Bytes()
@@ -83,7 +84,8 @@ func encodeHeader(metadata map[string]string, entries []entry) []byte {
 	fmt.Fprintf(text, `{"__metadata__":%s`, encodeJSON(metadata))
 	for _, e := range entries {
 		shape := append([]int64{}, e.Shape...) // [] rather than null for a scalar
-		fmt.Fprintf(text, `,%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, encodeJSON(e.Name), e.Dtype, encodeJSON(shape), e.begin, e.end)
+		fmt.Fprintf(text, `,%s:{"dtype":"%s","shape":%s,"data_offsets":[%d,%d]}`, encodeJSON(e.Name), e.Dtype,
+			encodeJSON(shape), e.begin, e.end)
 	}
 	text.WriteByte('}')
 	for text.Len()%8 != 0 {
@@ -105,31 +107,31 @@ func encodeJSON(value any) []byte {
 
 func (e entry) checkData(data []byte) error {
 	if int64(len(data)) != e.Bytes() {
-		return fmt.Errorf("tensor %q: %s %v needs %d bytes, has %d", e.Name, e.Dtype, e.Shape, e.Bytes(), len(data))
+		return fmt.Errorf("tensor %q: %s %v needs %d bytes, but has %d", e.Name, e.Dtype, e.Shape, e.Bytes(), len(data))
 	}
 	return nil
 }
 
-// Writer writes tensors one by one, so that a model need not be in memory whole. All descriptions are known first; then comes each
-// tensor's data, once, in any order; then Close. Not safe for concurrent use.
+// Writer writes tensors one by one, so that a model need not be in memory as a whole. All descriptions are given first;
+// then each tensor's data, once, in any order; then Close. Not safe for concurrent use.
 type Writer struct {
 	dir, base string
 	files     []*os.File
-	todo      map[string]place // tensors whose data has not come yet
+	todo      map[string]place // tensors whose data has not been written yet
 	shardOf   map[string]string
 	total     int64
 }
 
-// place is where a tensor's data goes.
+// place is where a tensor's data is written.
 type place struct {
 	entry
 	file   *os.File
 	offset int64
 }
 
-// NewWriter makes the files in dir: base.safetensors, or where the data is more than maxShardBytes, base-00001-of-0000N.safetensors
-// and so on, whose index Close writes. A shard holds more than maxShardBytes only if it is one tensor. No file of these names may
-// exist. Close must be called, also after an error.
+// NewWriter creates the files in dir: base.safetensors or, if the data exceeds maxShardBytes,
+// base-00001-of-0000N.safetensors and so on, with an index that Close writes. A shard exceeds maxShardBytes only if it
+// is a single tensor. No file of these names may exist. Close must be called, also after an error.
 func NewWriter(dir, base string, maxShardBytes int64, infos []Info) (*Writer, error) {
 	w := &Writer{dir: dir, base: base, todo: map[string]place{}, shardOf: map[string]string{}}
 	shards := split(infos, maxShardBytes)
@@ -146,7 +148,8 @@ func NewWriter(dir, base string, maxShardBytes int64, infos []Info) (*Writer, er
 	return w, nil
 }
 
-// split deals tensors out to shards in the order of their names, so that a layer's tensors mostly lie together.
+// split distributes tensors over shards in the order of their names, so that a layer's tensors are mostly in the same
+// shard.
 func split(infos []Info, maxBytes int64) [][]Info {
 	infos = slices.SortedFunc(slices.Values(infos), func(a, b Info) int { return cmp.Compare(a.Name, b.Name) })
 	shards, room := [][]Info{nil}, maxBytes
@@ -161,7 +164,7 @@ func split(infos []Info, maxBytes int64) [][]Info {
 	return shards
 }
 
-// begin makes a file and writes its header.
+// begin creates a file and writes its header.
 func (w *Writer) begin(name string, infos []Info) error {
 	header, entries, err := layout(nil, infos)
 	if err != nil {
@@ -174,7 +177,7 @@ func (w *Writer) begin(name string, infos []Info) error {
 	w.files = append(w.files, f)
 	for _, e := range entries {
 		if other, twice := w.shardOf[e.Name]; twice {
-			return fmt.Errorf("tensor %q stands in %q too", e.Name, other)
+			return fmt.Errorf("tensor %q is also in %q", e.Name, other)
 		}
 		w.todo[e.Name] = place{e, f, int64(len(header)) + e.begin}
 		w.shardOf[e.Name] = name
@@ -191,7 +194,7 @@ func (w *Writer) Write(name string, data []byte) error {
 		return fmt.Errorf("tensor %q: written twice", name)
 	}
 	if !ok {
-		return fmt.Errorf("tensor %q: not among those that the writer was made for", name)
+		return fmt.Errorf("tensor %q: not one that the writer was created for", name)
 	}
 	if err := p.checkData(data); err != nil {
 		return err
@@ -207,7 +210,7 @@ func (w *Writer) Write(name string, data []byte) error {
 func (w *Writer) Close() error {
 	if len(w.todo) > 0 {
 		w.closeFiles()
-		return fmt.Errorf("tensors %.200q: %d were not written", slices.Sorted(maps.Keys(w.todo)), len(w.todo))
+		return fmt.Errorf("tensors %.200q were not written (%d)", slices.Sorted(maps.Keys(w.todo)), len(w.todo))
 	}
 	for _, f := range w.files {
 		if err := flush(f); err != nil {
@@ -224,7 +227,8 @@ func (w *Writer) Close() error {
 	return replaceFile(filepath.Join(w.dir, w.base+".safetensors.index.json"), func(out io.Writer) error {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
-		return encoder.Encode(map[string]any{"metadata": map[string]int64{"total_size": w.total}, "weight_map": w.shardOf})
+		return encoder.Encode(map[string]any{"metadata": map[string]int64{"total_size": w.total},
+			"weight_map": w.shardOf})
 	})
 }
 

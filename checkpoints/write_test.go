@@ -15,7 +15,8 @@ func anyTensors(r *rapid.T) []Tensor {
 	names := rapid.SliceOfNDistinct(rapid.StringMatching(`[a-zα"\\<]{1,3}(\.[0-9])?`), 0, 6, rapid.ID).Draw(r, "names")
 	all := make([]Tensor, len(names))
 	for i, name := range names {
-		dtype := rapid.SampledFrom([]Dtype{F64, F32, F16, BF16, I64, I32, I16, I8, U8, Bool, "F8_E4M3"}).Draw(r, "dtype")
+		dtype := rapid.SampledFrom([]Dtype{F64, F32, F16, BF16, I64, I32, I16, I8, U8, Bool, "F8_E4M3"}).Draw(r,
+			"dtype")
 		all[i] = tensor(name, dtype, rapid.SliceOfN(rapid.Int64Range(0, 4), 0, 3).Draw(r, "shape")...)
 	}
 	return all
@@ -69,13 +70,15 @@ func TestWriteSafetensors(t *testing.T) {
 func TestWriteSafetensorsGolden(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	must(t, WriteSafetensors(path, nil, []Tensor{
-		{Info{"b", F32, []int64{1}}, []byte("4567")}, {Info{"mask", Bool, nil}, []byte{1}}, {Info{"a", F32, []int64{1, 1}}, []byte("0123")},
+		{Info{"b", F32, []int64{1}}, []byte("4567")}, {Info{"mask", Bool, nil}, []byte{1}},
+		{Info{"a", F32, []int64{1, 1}}, []byte("0123")},
 	}))
 	text, err := os.ReadFile(path)
 	must(t, err)
 	wantEqual(t, string(text), "\xc8\x00\x00\x00\x00\x00\x00\x00"+
 		`{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]},`+
-		`"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]},"mask":{"dtype":"BOOL","shape":[],"data_offsets":[8,9]}}    `+
+		`"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]},"mask":{"dtype":"BOOL","shape":[],`+
+		`"data_offsets":[8,9]}}    `+
 		"01234567\x01")
 }
 
@@ -97,11 +100,11 @@ func TestWriteErrors(t *testing.T) {
 		want string
 	}{
 		"twice":         {[]Tensor{a, a}, "twice"},
-		"reserved":      {[]Tensor{tensor("__metadata__", F32, 2)}, "cannot hold"},
-		"not UTF-8":     {[]Tensor{tensor("\xff", F32, 2)}, "cannot hold"},
-		"short data":    {[]Tensor{{a.Info, a.Data[1:]}}, "needs 8 bytes, has 7"},
+		"reserved":      {[]Tensor{tensor("__metadata__", F32, 2)}, "does not allow"},
+		"not UTF-8":     {[]Tensor{tensor("\xff", F32, 2)}, "does not allow"},
+		"short data":    {[]Tensor{{a.Info, a.Data[1:]}}, "needs 8 bytes, but has 7"},
 		"unknown dtype": {[]Tensor{{Info{"a", "F31", nil}, nil}}, "F31"},
-		"too many":      {make([]Tensor, maxTensors+1), "at most"},
+		"too many":      {make([]Tensor, maxTensors+1), "more than the limit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -160,7 +163,8 @@ func checkShards(t *testing.T, dir string, limit int64) {
 
 func TestWriterShards(t *testing.T) {
 	dir := t.TempDir()
-	all := []Tensor{tensor("a", F32, 2), tensor("b", F32, 9), tensor("c", BF16, 4), tensor("d", U8, 1), tensor("e", F32, 4)}
+	all := []Tensor{tensor("a", F32, 2), tensor("b", F32, 9), tensor("c", BF16, 4), tensor("d", U8, 1),
+		tensor("e", F32, 4)}
 	w, err := NewWriter(dir, "model", 16, infosOf(all))
 	must(t, err)
 	for _, x := range all {
@@ -207,13 +211,13 @@ func TestWriterMisuse(t *testing.T) {
 	must(t, err)
 	must(t, w.Write("a", a.Data))
 	wantError(t, w.Write("a", a.Data), `"a"`, "twice")
-	wantError(t, w.Write("c", a.Data), `"c"`, "not among")
-	wantError(t, w.Write("b", nil), `"b"`, "needs 8 bytes, has 0")
+	wantError(t, w.Write("c", a.Data), `"c"`, "not one")
+	wantError(t, w.Write("b", nil), `"b"`, "needs 8 bytes, but has 0")
 	wantError(t, w.Close(), `"b"`, "not written")
 	_, err = NewWriter(dir, "model", math.MaxInt64, infosOf([]Tensor{a}))
 	wantError(t, err, "model.safetensors", "exists")
 	_, err = NewWriter(t.TempDir(), "model", 1, infosOf([]Tensor{a, a}))
-	wantError(t, err, `"a"`, "too")
+	wantError(t, err, `"a"`, "also in")
 }
 
 // list is the names in a folder.
