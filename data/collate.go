@@ -8,10 +8,11 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// Collate lays samples end to end in one batch. pixels allocates the memory for Batch.Pixels; it is called once where there
-// are images, and never where there are none.
+// Collate lays samples end to end in one batch. pixels allocates the memory for Batch.Pixels; it is called once if
+// there are images, and not at all otherwise.
 //
-// Labels move one to the left, so that Labels[t] is the token after position t; the last position of a sample predicts nothing.
+// Labels are shifted left by one, so that Labels[t] is the token after position t; the last position of a sample
+// predicts nothing.
 func Collate(samples []Sample, pixels func(n int) []uint8) (Batch, error) {
 	b := Batch{Starts: []int64{0}}
 	for index, s := range samples {
@@ -55,7 +56,8 @@ func (b *Batch) appendPositions(s Sample) {
 	b.Starts = append(b.Starts, int64(len(b.IDs)))
 }
 
-// checkImages holds a sample to its contract: as many labels as ids, and for each image its positions in a row.
+// checkImages checks a sample's invariants: as many labels as ids, and for each image as many consecutive placeholders
+// as it has positions.
 func checkImages(s Sample) error {
 	if len(s.Labels) != len(s.IDs) {
 		return fmt.Errorf("labels: %d for %d ids", len(s.Labels), len(s.IDs))
@@ -71,7 +73,7 @@ func checkImages(s Sample) error {
 		positions += image.Positions
 	}
 	if len(slots) != positions {
-		return fmt.Errorf("image placeholders: %d for %d images of %d positions in all",
+		return fmt.Errorf("image placeholders: %d for %d images with %d positions in total",
 			len(slots), len(s.Images), positions)
 	}
 	for _, image := range s.Images {
@@ -109,13 +111,14 @@ func (b *Batch) copyPixels(samples []Sample, pixels func(n int) []uint8) error {
 	return nil
 }
 
-// Split cuts samples into groups of micro, in order. The last may be smaller.
+// Split cuts samples into groups of at most micro samples, in order. Only the last may be smaller.
 func Split(samples []Sample, micro int) [][]Sample {
 	return slices.Collect(slices.Chunk(samples, micro))
 }
 
-// SplitTokens packs samples into groups of at most tokens positions; a longer sample is alone. It is first-fit decreasing, and
-// depends on nothing but the samples: they keep their order within a group, and groups are in the order of their first samples.
+// SplitTokens packs samples into groups of at most tokens positions; a longer sample gets a group for itself. Packing
+// is first-fit decreasing and depends only on the samples: they keep their order within a group, and groups are in the
+// order of their first samples.
 func SplitTokens(samples []Sample, tokens int) [][]Sample {
 	longest := make([]int, len(samples))
 	for i := range longest {

@@ -83,10 +83,14 @@ func TestCollateRefuses(t *testing.T) {
 		want   string
 	}{
 		{"labels of another length", Sample{IDs: []int32{1, 2}, Labels: []int32{x}}, "labels: 1 for 2 ids"},
-		{"placeholder without an image", Sample{IDs: []int32{-200, -200}, Labels: []int32{x, x}}, "placeholders: 2 for 0 images"},
-		{"image without a placeholder", Sample{IDs: []int32{1}, Labels: []int32{x}, Images: []picture.Picture{image}}, "placeholders: 0 for 1 images"},
-		{"run too short", Sample{IDs: []int32{-200, 1}, Labels: []int32{x, 1}, Images: []picture.Picture{image}}, "placeholders: 1 for 1 images"},
-		{"gap in a run", Sample{IDs: []int32{-200, 1, -200}, Labels: []int32{x, x, x}, Images: []picture.Picture{image}}, "a gap before position 2"},
+		{"placeholder without an image", Sample{IDs: []int32{-200, -200}, Labels: []int32{x, x}},
+			"placeholders: 2 for 0 images"},
+		{"image without a placeholder", Sample{IDs: []int32{1}, Labels: []int32{x}, Images: []picture.Picture{image}},
+			"placeholders: 0 for 1 images"},
+		{"run too short", Sample{IDs: []int32{-200, 1}, Labels: []int32{x, 1}, Images: []picture.Picture{image}},
+			"placeholders: 1 for 1 images"},
+		{"gap in a run", Sample{IDs: []int32{-200, 1, -200}, Labels: []int32{x, x, x},
+			Images: []picture.Picture{image}}, "a gap before position 2"},
 		{
 			"gap in the second run",
 			Sample{
@@ -95,8 +99,12 @@ func TestCollateRefuses(t *testing.T) {
 			},
 			"a gap before position 3",
 		},
-		{"supervised placeholder", Sample{IDs: []int32{-200, -200}, Labels: []int32{x, -200}, Images: []picture.Picture{image}}, "at position 1: label -200"},
-		{"images of two sizes", Sample{IDs: []int32{-200, -200, -200, -200}, Labels: []int32{x, x, x, x}, Images: []picture.Picture{image, small}}, "image of 1 bytes"},
+		{"supervised placeholder",
+			Sample{IDs: []int32{-200, -200}, Labels: []int32{x, -200}, Images: []picture.Picture{image}},
+			"at position 1: label -200"},
+		{"images of two sizes",
+			Sample{IDs: []int32{-200, -200, -200, -200}, Labels: []int32{x, x, x, x},
+				Images: []picture.Picture{image, small}}, "image of 1 bytes"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.sample.ID = "bad"
@@ -120,7 +128,8 @@ func TestSplitTokens(t *testing.T) {
 		{"longest first", []int{2, 6, 4, 5, 3}, 10, [][]int{{0, 3, 4}, {1, 2}}},
 		{"too long is alone", []int{1, 12, 2}, 10, [][]int{{0, 2}, {1}}},
 		{"equal lengths in order", []int{5, 5, 5}, 10, [][]int{{0, 1}, {2}}},
-		{"many equal lengths", slices.Repeat([]int{5, 6}, 8), 12, [][]int{{0, 2}, {1, 3}, {4, 6}, {5, 7}, {8, 10}, {9, 11}, {12, 14}, {13, 15}}},
+		{"many equal lengths", slices.Repeat([]int{5, 6}, 8), 12,
+			[][]int{{0, 2}, {1, 3}, {4, 6}, {5, 7}, {8, 10}, {9, 11}, {12, 14}, {13, 15}}},
 		{"none", nil, 10, [][]int{}},
 	} {
 		var samples []Sample

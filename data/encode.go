@@ -13,8 +13,9 @@ import (
 
 // Encoder turns records into ids and labels by a template. It is safe for concurrent use.
 //
-// The ids are those of the original, which cuts the spelled-out conversation at each <image> and tokenises every piece on its own.
-// The labels follow from where a token's text lies, in a trained part of the template or not, never from counting tokens.
+// The ids are those of the original, which cuts the rendered conversation at each <image> and tokenises every piece
+// separately. A label follows from whether its token's text lies in a trained part of the template, never from counting
+// tokens.
 type Encoder struct {
 	tokenizer *tokenizer.Tokenizer
 	template  *Template
@@ -22,8 +23,8 @@ type Encoder struct {
 	positions picture.Positions
 }
 
-// NewEncoder makes an encoder for samples of at most maxLength positions. An image takes as many of them as positions
-// says.
+// NewEncoder makes an encoder for samples of at most maxLength positions, of which each image takes as many as
+// positions says.
 func NewEncoder(t *tokenizer.Tokenizer, tpl *Template, maxLength int, positions picture.Positions) (*Encoder, error) {
 	if err := tpl.check(t); err != nil {
 		return nil, failure.Input(err)
@@ -32,8 +33,8 @@ func NewEncoder(t *tokenizer.Tokenizer, tpl *Template, maxLength int, positions 
 }
 
 // Encode fills a sample's ID, IDs, Labels and Cut, and the Positions of each of its Images. A sample longer than
-// maxLength loses its end, as in the original. An error wraps ErrRow, since the row cannot be used as it is, or comes
-// from sizes.
+// maxLength is truncated at the end, as in the original. An error wraps ErrRow, since the row cannot be used as it is,
+// or was returned by sizes.
 func (e *Encoder) Encode(r rows.Record, sizes ImageSizes) (Sample, error) {
 	conversation, err := e.converse(r)
 	if err != nil {
@@ -54,25 +55,25 @@ func (e *Encoder) Encode(r rows.Record, sizes ImageSizes) (Sample, error) {
 	}
 	if !slices.ContainsFunc(s.Labels, func(label int32) bool { return label != Ignore }) {
 		return Sample{}, picture.BadRow(
-			"sample takes %d positions and nothing to learn is left within %d (max_length): shorten the question",
+			"sample takes %d positions and the first %d (max_length) hold no supervised token: shorten the question",
 			len(s.IDs)+s.Cut, e.maxLength)
 	}
 	return s, nil
 }
 
-// Settings spells out what, beside tokenizer and template, ids and labels depend on.
+// Settings describes the settings, beside tokenizer and template, that ids and labels depend on.
 func (e *Encoder) Settings() string {
 	return fmt.Sprintf("%s, max_length %d, %v", e.template.Name, e.maxLength, e.positions)
 }
 
-// Check is Encode without the numbers: it refuses what Encode refuses, except for lengths, at a fraction of the time.
+// Check is Encode without computing ids: it refuses what Encode refuses, except for lengths, in a fraction of the time.
 func (e *Encoder) Check(r rows.Record) error {
 	_, err := e.converse(r)
 	return err
 }
 
-// Prompt is a sample that asks question in a conversation's first round, about image unless it is nil, with no label to
-// learn. Its ids are exactly those that a training sample has up to where its answer begins.
+// Prompt is a sample that asks question in a conversation's first round, about image unless it is nil, without
+// supervised tokens. Its ids are exactly those of a training sample up to the start of its answer.
 func (e *Encoder) Prompt(question string, image *picture.Picture) (Sample, error) {
 	r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: question}, {Role: "gpt", Text: "answer"}}}
 	if image != nil {
@@ -101,7 +102,7 @@ func (e *Encoder) Prompt(question string, image *picture.Picture) (Sample, error
 	return s, nil
 }
 
-// Stop is what ends a generated answer: any of ids, or the text, if it is not empty.
+// Stop says what ends a generated answer: any of ids, or the text if it is not empty.
 func (e *Encoder) Stop() (ids []int32, text string) {
 	ids = []int32{e.tokenizer.Eos}
 	switch id, ok := e.tokenizer.Special(e.template.stop); {
@@ -113,7 +114,7 @@ func (e *Encoder) Stop() (ids []int32, text string) {
 	return ids, ""
 }
 
-// tokenize is the ids, labels and images of a conversation at full length, and where its last image ends.
+// tokenize returns the ids, labels and images of a conversation at full length, and where its last image ends.
 func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage int, err error) {
 	text, trained := join(spans)
 	add := func(id, label int32) {
@@ -148,14 +149,14 @@ func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage 
 	return s, lastImage, nil
 }
 
-// extents says which bytes of a text are trained: extent k reaches from the end of the one before to its own.
+// extents says which bytes of a text are trained: extent k starts where extent k-1 ends.
 type extents struct {
 	ends    []int
 	trained []bool
 	k       int // the extent of the last position asked for
 }
 
-// join puts spans together.
+// join concatenates spans.
 func join(spans []span) (string, *extents) {
 	var text strings.Builder
 	x := &extents{}
@@ -167,7 +168,7 @@ func join(spans []span) (string, *extents) {
 	return text.String(), x
 }
 
-// at says whether the byte at pos is trained; pos must not decrease from call to call.
+// at reports whether the byte at pos is trained; pos must not decrease from call to call.
 func (x *extents) at(pos int) bool {
 	for x.ends[x.k] <= pos {
 		x.k++

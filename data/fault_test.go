@@ -35,7 +35,8 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%s: error is %v, want one of the user's", what, err)
 		}
 	}
-	if _, err := OpenOrder("grouped", mixture, 1, lengths); !failure.IsStorage(err) || errors.Is(err, failure.ErrInput) {
+	if _, err := OpenOrder("grouped", mixture, 1, lengths); !failure.IsStorage(err) ||
+		errors.Is(err, failure.ErrInput) {
 		t.Errorf("lengths: error is %v, want one of the disk", err)
 	}
 }

@@ -6,20 +6,21 @@ import (
 )
 
 // groupByModality orders the items of an epoch by the composition rule of LLaVA's modality-length sampler
-// (haotian-liu/LLaVA, llava/train/llava_trainer.py, get_modality_length_grouped_indices), so that a step is nearly always of one
-// modality and of similar lengths:
+// (haotian-liu/LLaVA, llava/train/llava_trainer.py, get_modality_length_grouped_indices), so that a step is nearly
+// always of one modality and of similar lengths:
 //
-//  1. Items with an image (length above 0) and items without are grouped by length, each on its own, into blocks of global items.
+//  1. Items with an image (length above 0) and items without are grouped by length separately, into blocks of global
+//     items.
 //  2. The last block of each modality, full or not, is set aside.
 //  3. The other blocks are shuffled.
-//  4. What was set aside comes at the end, in data order. Only there do modalities mix.
+//  4. The blocks set aside come at the end, in data order. Only there are modalities mixed.
 //
-// Items of one modality are just grouped by length; the original takes the lengths of text as negative numbers there, here they
-// are absolute. A block is what one optimizer step takes: the original deals its items out to processes, which changes only their
-// order within the step.
+// If all items have one modality, they are only grouped by length; there the original keeps the lengths of text
+// negative, here they are absolute. A block is what one optimizer step takes: the original distributes its items over
+// processes, which changes only their order within the step.
 //
-// The first lead items (0 in the original) complete a step that began in the epoch before. They come out of what was set aside, so
-// that every block is still one whole step. perm draws random permutations of 0..n-1.
+// The first lead items (0 in the original) complete a step that began in the previous epoch. They are taken from the
+// items set aside, so that every block is still one whole step. perm draws random permutations of 0..n-1.
 func groupByModality(lengths []int32, global, lead int, perm func(n int) []int32) []int32 {
 	images, texts := splitByModality(lengths)
 	if len(images) == 0 || len(texts) == 0 {
@@ -40,8 +41,8 @@ func groupByModality(lengths []int32, global, lead int, perm func(n int) []int32
 	return slices.Concat(aside[:lead], slices.Concat(blocks...), aside[lead:])
 }
 
-// groupByLength shuffles the items, cuts them into a block of lead items (when lead is not 0) and blocks of global items, and sorts
-// each block, the longest first.
+// groupByLength shuffles the items, cuts them into a block of lead items (if lead is not 0) and blocks of global items,
+// and sorts each block, longest first.
 func groupByLength(items, lengths []int32, global, lead int, perm func(n int) []int32) [][]int32 {
 	shuffled := shuffle(items, perm)
 	var blocks [][]int32
@@ -50,7 +51,9 @@ func groupByLength(items, lengths []int32, global, lead int, perm func(n int) []
 	}
 	blocks = slices.AppendSeq(blocks, slices.Chunk(shuffled[lead:], global))
 	for _, block := range blocks {
-		slices.SortStableFunc(block, func(a, b int32) int { return cmp.Compare(magnitude(lengths[b]), magnitude(lengths[a])) })
+		slices.SortStableFunc(block, func(a, b int32) int {
+			return cmp.Compare(magnitude(lengths[b]), magnitude(lengths[a]))
+		})
 	}
 	return blocks
 }

@@ -76,34 +76,35 @@ func TestTorchRandperm(t *testing.T) {
 	}
 }
 
-// With the original's own random permutations the composition rule gives the original's order: to the item in one process, and
-// with the same samples in each step in several.
+// With the original's own random permutations the composition rule gives the original's order: to the item in one
+// process, and with the same samples in each step in several.
 func TestGroupingIsTheOriginals(t *testing.T) {
 	file := readSampler(t)
 	for _, row := range file.Rows {
-		t.Run(fmt.Sprintf("seed=%d/set=%s/batch=%d/world=%d", row.Seed, row.Set, row.Batch, row.WorldSize), func(t *testing.T) {
-			lengths := file.lengthsOf(t, row.Set)
-			global := row.Batch * row.WorldSize
-			asRecorded := func(order []int32) []int32 {
-				if row.WorldSize == 1 {
-					return order
+		t.Run(fmt.Sprintf("seed=%d/set=%s/batch=%d/world=%d", row.Seed, row.Set, row.Batch, row.WorldSize),
+			func(t *testing.T) {
+				lengths := file.lengthsOf(t, row.Set)
+				global := row.Batch * row.WorldSize
+				asRecorded := func(order []int32) []int32 {
+					if row.WorldSize == 1 {
+						return order
+					}
+					return sortedSteps(order, global)
 				}
-				return sortedSteps(order, global)
-			}
-			got := groupByModality(lengths, global, 0, newTorchRandom(row.Seed).perm)
-			if diff := cmp.Diff(asRecorded(row.ModalityGrouped), asRecorded(got)); diff != "" {
-				t.Errorf("by modality: %s", diff)
-			}
-			items := make([]int32, len(lengths))
-			magnitudes := make([]int32, len(lengths))
-			for i := range items {
-				items[i], magnitudes[i] = int32(i), magnitude(lengths[i])
-			}
-			blocks := groupByLength(items, magnitudes, global, 0, newTorchRandom(row.Seed).perm)
-			if diff := cmp.Diff(asRecorded(row.LengthGrouped), asRecorded(slices.Concat(blocks...))); diff != "" {
-				t.Errorf("by length: %s", diff)
-			}
-		})
+				got := groupByModality(lengths, global, 0, newTorchRandom(row.Seed).perm)
+				if diff := cmp.Diff(asRecorded(row.ModalityGrouped), asRecorded(got)); diff != "" {
+					t.Errorf("by modality: %s", diff)
+				}
+				items := make([]int32, len(lengths))
+				magnitudes := make([]int32, len(lengths))
+				for i := range items {
+					items[i], magnitudes[i] = int32(i), magnitude(lengths[i])
+				}
+				blocks := groupByLength(items, magnitudes, global, 0, newTorchRandom(row.Seed).perm)
+				if diff := cmp.Diff(asRecorded(row.LengthGrouped), asRecorded(slices.Concat(blocks...))); diff != "" {
+					t.Errorf("by length: %s", diff)
+				}
+			})
 	}
 }
 
@@ -119,14 +120,16 @@ func TestGroupingKeepsTheDrawnOrderOfEqualLengths(t *testing.T) {
 	lengths := slices.Repeat([]int32{7, 8}, 50)
 	drawn := newTorchRandom(1).perm(100)
 	isLong := func(item int32) bool { return lengths[item] == 8 }
-	want := slices.Concat(slices.DeleteFunc(slices.Clone(drawn), func(item int32) bool { return !isLong(item) }), slices.DeleteFunc(drawn, isLong))
+	want := slices.Concat(slices.DeleteFunc(slices.Clone(drawn), func(item int32) bool {
+		return !isLong(item)
+	}), slices.DeleteFunc(drawn, isLong))
 	if got := groupByModality(lengths, 100, 0, newTorchRandom(1).perm); !slices.Equal(got, want) {
 		t.Errorf("order %v, want %v", got, want)
 	}
 }
 
-// In any epoch, whether or not a step crosses into it, every step is of one modality with the longest sample first, but for the
-// last ones: two blocks at most are set aside.
+// In any epoch, whether or not a step crosses into it, every step is of one modality with the longest sample first, but
+// for the last ones: two blocks at most are set aside.
 func TestGroupedStepsHaveOneModality(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lengths := drawLengths(t)
@@ -156,7 +159,8 @@ func TestGroupedStepsHaveOneModality(t *testing.T) {
 	})
 }
 
-// torchRandom is the CPU generator of PyTorch: the Mersenne Twister MT19937 (Matsumoto and Nishimura, 1998) seeded with 32 bits.
+// torchRandom is the CPU generator of PyTorch: the Mersenne Twister MT19937 (Matsumoto and Nishimura, 1998) seeded with
+// 32 bits.
 type torchRandom struct {
 	state [624]uint32
 	next  int

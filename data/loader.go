@@ -14,42 +14,44 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// ErrTooManySkipped ends a run in which more rows were bad than can be put down to chance.
+// ErrTooManySkipped ends a run in which more rows were bad than chance would explain.
 var ErrTooManySkipped = failure.Input(errors.New("too many bad samples"))
 
-// LoaderOptions says what a Loader delivers (the first group) and how it goes about it (the second, which changes no number).
+// LoaderOptions says what a Loader delivers (first group) and how (second group, which changes no result).
 type LoaderOptions struct {
 	Plan      Plan
-	Order     *Order // the Loader's alone until it is closed
+	Order     *Order // not to be used by others until the Loader is closed
 	Prepare   Prepare
 	Micro     int    // samples in a micro-batch; 0 = all of the step
 	Tokens    int    // when above 0, in place of Micro: positions in a micro-batch
 	Start     int    // first step, from 0
 	FailOnBad bool   // a bad row ends the run; otherwise it is skipped
 	Unlimited bool   // any number of rows may be skipped
-	Known     []Skip // what Skipped returned when step Start was next
+	Known     []Skip // what Skipped returned before step Start
 
-	Workers int                 // goroutines that prepare samples; 0 = one for each processor
-	Ahead   int                 // steps prepared beyond the one last returned, at least 1
-	Pixels  func(n int) []uint8 // memory for the pixels of a batch, called from another goroutine; nil = ordinary memory
+	Workers int // goroutines that prepare samples; 0 = one for each processor
+	Ahead   int // steps prepared beyond the one last returned, at least 1
+	// Pixels allocates memory for the pixels of a batch, from another goroutine; nil = ordinary memory.
+	Pixels func(n int) []uint8
 }
 
-// Loader prepares the steps of a run in the background and returns them in order. Which samples form a step, how they are split
-// and which rows count as skipped depend on nothing but the first group of options.
+// Loader prepares the steps of a run in the background and returns them in order. Which samples form a step, how they
+// are split and which rows count as skipped depend only on the first group of options.
 //
-// Flow: dispatch asks the order for the rows of a step and hands each to a worker; the workers call Prepare; assemble waits for
-// the samples of the oldest step, splits and collates them; Next returns the step and counts its skipped rows.
+// Flow: dispatch asks the order for the rows of a step and hands each to a worker; the workers call Prepare; assemble
+// waits for the samples of the oldest step, splits and collates them; Next returns the step and counts its skipped
+// rows.
 //
-// Next, Skipped and Close are for one goroutine.
+// Next, Skipped and Close must be called from one goroutine.
 type Loader struct {
 	options LoaderOptions
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	ahead   chan struct{} // holds an entry for each step that is begun and not yet returned
+	ahead   chan struct{} // holds an entry for each step that has been started but not returned
 	steps   chan delivery
 
-	skipped []Skip // distinct rows, in the order of their first steps
+	skipped []Skip // distinct rows, in the order of the steps that first skipped them
 	seen    map[place]bool
 	err     error // what ended the run
 }
@@ -79,7 +81,7 @@ type outcome struct {
 	err    error
 }
 
-// NewLoader starts preparing at once. The caller must Close it.
+// NewLoader starts preparing at once. The caller must call Close.
 func NewLoader(ctx context.Context, options LoaderOptions) *Loader {
 	options = options.withDefaults()
 	l := &Loader{
@@ -118,9 +120,10 @@ func (o LoaderOptions) withDefaults() LoaderOptions {
 	return o
 }
 
-// Next returns the next step, and io.EOF after the last one. A step whose samples were all skipped has no micro-batches. Any error
-// is final: the next call returns it again. Next fails with the cause when the context is cancelled, with ErrTooManySkipped when
-// this step passes the limit (unless Unlimited), and with Prepare's error when that does not wrap ErrRow or when bad rows are to end the run.
+// Next returns the next step, and io.EOF after the last one. A step whose samples were all skipped has no
+// micro-batches. Errors are final: further calls return the same one. Next fails with the cause if the context is
+// cancelled, with ErrTooManySkipped if this step exceeds the limit (unless Unlimited), and with Prepare's error if that
+// does not wrap ErrRow or FailOnBad is set.
 func (l *Loader) Next() (Step, error) {
 	if l.err != nil {
 		return Step{}, l.err
@@ -136,8 +139,9 @@ func (l *Loader) Next() (Step, error) {
 	return step, nil
 }
 
-// Skipped returns the distinct rows that the steps so far have left out, those in LoaderOptions.Known first; after ErrTooManySkipped
-// also those of the step that passed the limit. A checkpoint keeps it: the limit is on the whole run.
+// Skipped returns the distinct rows that the steps so far have left out, those in LoaderOptions.Known first; after
+// ErrTooManySkipped this includes those of the step that exceeded the limit. Checkpoints store it: the limit applies to
+// the whole run.
 func (l *Loader) Skipped() []Skip { return slices.Clone(l.skipped) }
 
 // Close stops the workers and waits for them.
@@ -154,7 +158,7 @@ func (l *Loader) receive() (Step, error) {
 	case <-l.ctx.Done():
 	}
 	switch {
-	case l.ctx.Err() != nil: // first, for it may be what ended the steps
+	case l.ctx.Err() != nil: // first, since it may be why the steps ended
 		return Step{}, context.Cause(l.ctx)
 	case !more:
 		return Step{}, io.EOF
@@ -257,7 +261,8 @@ func (l *Loader) split(samples []Sample) [][]Sample {
 	return Split(samples, l.options.Micro)
 }
 
-// countSkipped runs where steps are returned, in their order, so that the outcome does not depend on how far the workers are.
+// countSkipped runs when steps are returned, in order, so that the outcome does not depend on how far ahead the workers
+// are.
 func (l *Loader) countSkipped(step Step) error {
 	for _, skip := range step.Skipped {
 		if p := (place{skip.Data, skip.Row}); !l.seen[p] {
@@ -274,14 +279,15 @@ func (l *Loader) countSkipped(step Step) error {
 	for _, skip := range l.skipped[:min(shown, len(l.skipped))] {
 		first = append(first, fmt.Sprintf("data[%d] row %d: %s", skip.Data, skip.Row, skip.Reason))
 	}
-	return fmt.Errorf("%w: %d of %d rows by step %d, at most %d may be; mend the data or remove the rows; the first: %s",
+	return fmt.Errorf("%w: %d of %d rows by step %d, more than the %d allowed; fix the data or remove the rows; "+
+		"the first: %s",
 		ErrTooManySkipped, len(l.skipped), rows, step.Number+1, SkipLimit(rows), strings.Join(first, "; "))
 }
 
-// SkipLimit is how many distinct rows a run may skip: 0.1 % of them, but at least 5 and at most 100.
+// SkipLimit is how many distinct rows a run may skip: 0.1% of them, but at least 5 and at most 100.
 func SkipLimit(rows int) int { return max(5, min(100, rows/1000)) }
 
-// send reports whether the value was taken before the context ended.
+// send reports whether the value was sent before the context ended.
 func send[T any](ctx context.Context, to chan<- T, value T) bool {
 	select {
 	case to <- value:

@@ -34,7 +34,8 @@ func TestLoaderStopsAtTooManySkipped(t *testing.T) {
 	c := corpus{rows: 20, bad: bad}
 	options := c.options(t, "sequential", 4, 3)
 	steps, skipped, err := loadAll(t, options)
-	if !errors.Is(err, ErrTooManySkipped) || !strings.Contains(err.Error(), "6 of 20 rows by step 4, at most 5") ||
+	if !errors.Is(err, ErrTooManySkipped) ||
+		!strings.Contains(err.Error(), "6 of 20 rows by step 4, more than the 5 allowed") ||
 		!strings.Contains(err.Error(), "data[0] row 1: picture 1 is broken") {
 		t.Errorf("error: %v", err)
 	}

@@ -67,7 +67,8 @@ func (c corpus) options(t interface{ Fatal(...any) }, kind string, global int, e
 	}
 }
 
-// loadAll reads to the end or the first error, in a bubble of fake time; the bubble fails when a goroutine is left behind.
+// loadAll reads to the end or the first error, in a bubble of fake time; the bubble fails when a goroutine is left
+// behind.
 func loadAll(t *testing.T, options LoaderOptions) (steps []Step, skipped []Skip, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -122,14 +123,17 @@ func TestLoaderFollowsTheOrder(t *testing.T) {
 		}
 		for _, skip := range step.Skipped {
 			reason, _, _ := strings.Cut(skip.Reason, ":")
-			line += fmt.Sprintf(" skip %s, data[%d] row %d, step %d: %s", skip.ID, skip.Data, skip.Row, skip.Step, reason)
+			line += fmt.Sprintf(" skip %s, data[%d] row %d, step %d: %s",
+				skip.ID, skip.Data, skip.Row, skip.Step, reason)
 		}
 		got = append(got, line)
 	}
 	want := []string{
 		"0 0.4 cut 2: [id0 id1] at [0 1] [id2 id3] at [2 3] of rows 0 1 2 3",
-		"1 0.8 cut 2: [id5 id6] at [1 2] [id7] at [3] of rows 4 5 6 7 skip id4, data[0] row 4, step 2: picture 4 is broken",
-		"2 1.2 cut 1: [id8 id0] at [0 2] [id1] at [3] of rows 8 9 0 1 skip id9, data[0] row 9, step 3: picture 9 is broken",
+		"1 0.8 cut 2: [id5 id6] at [1 2] [id7] at [3] of rows 4 5 6 7 skip id4, data[0] row 4, step 2: " +
+			"picture 4 is broken",
+		"2 1.2 cut 1: [id8 id0] at [0 2] [id1] at [3] of rows 8 9 0 1 skip id9, data[0] row 9, step 3: " +
+			"picture 9 is broken",
 		"3 1.5 cut 1: [id2 id3] at [0 1] of rows 2 3 4 skip id4, data[0] row 4, step 4: picture 4 is broken",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -170,7 +174,8 @@ func TestLoaderStepsDoNotDependOnMicroBatches(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, split := range []struct{ micro, tokens int }{{0, 0}, {1, 0}, {3, 0}, {100, 0}, {2, 1}, {2, 12}, {0, 1000}} {
+		for _, split := range []struct{ micro, tokens int }{{0, 0}, {1, 0}, {3, 0}, {100, 0}, {2, 1}, {2, 12},
+			{0, 1000}} {
 			options := c.options(t, kind, 8, 2)
 			options.Micro, options.Tokens = split.micro, split.tokens
 			got, _, err := loadAll(t, options)
@@ -186,7 +191,8 @@ func TestLoaderStepsDoNotDependOnMicroBatches(t *testing.T) {
 				}
 				for _, batch := range step.Micro {
 					if split.tokens > 0 && len(batch.IDs) > split.tokens && len(batch.Samples) > 1 {
-						t.Errorf("a micro-batch of %d samples has %d positions, over %d", len(batch.Samples), len(batch.IDs), split.tokens)
+						t.Errorf("a micro-batch of %d samples has %d positions, over %d",
+							len(batch.Samples), len(batch.IDs), split.tokens)
 					}
 				}
 			}
@@ -209,7 +215,9 @@ func TestLoaderResumesAtAnyStep(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want[start:], got, cmp.Transformer("empty", func(s []Step) []Step { return append([]Step{}, s...) })); diff != "" {
+			if diff := cmp.Diff(want[start:], got, cmp.Transformer("empty", func(s []Step) []Step {
+				return append([]Step{}, s...)
+			})); diff != "" {
 				t.Fatalf("%s from step %d: %s", kind, start, diff)
 			}
 			if diff := cmp.Diff(wantSkipped, skipped); diff != "" {
@@ -219,7 +227,8 @@ func TestLoaderResumesAtAnyStep(t *testing.T) {
 	}
 }
 
-// skippedAfter is what a checkpoint after so many steps holds. The loader has prepared more steps than it has returned by then.
+// skippedAfter is what a checkpoint after so many steps holds. The loader has prepared more steps than it has returned
+// by then.
 func skippedAfter(t *testing.T, options LoaderOptions, steps int) (skipped []Skip) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLoader(t.Context(), options)

@@ -10,12 +10,13 @@ import (
 
 // Share is one data set's part in a mixture.
 type Share struct {
-	Rows   int     // rows the data set has
-	Weight float64 // passes over it in each epoch of the mixture: 1 takes every row once, 0.5 half of the rows, 2 every row twice
+	Rows   int     // number of rows in the data set
+	Weight float64 // passes over it per epoch of the mixture: 0.5 takes half of its rows, 2 every row twice
 }
 
-// Mixture is several data sets as one. Every epoch has the same number of items: round(weight × rows) of each data set, the data
-// sets one after the other in the order given. It holds no list of rows and is safe for concurrent use.
+// Mixture combines several data sets into one. Every epoch has the same number of items: round(weight × rows) of each
+// data set, the data sets one after the other in the order given. It holds no list of rows and is safe for concurrent
+// use.
 type Mixture struct {
 	seed   uint64
 	shares []share
@@ -25,26 +26,28 @@ type Mixture struct {
 
 type share struct {
 	rows   int
-	first  int         // its first item
-	whole  int         // items that are whole passes
-	part   int         // items beyond whole passes, 0 ≤ part < rows
-	choose permutation // which rows those are
+	first  int         // number of its first item
+	whole  int         // number of items in whole passes
+	part   int         // number of items in the partial pass, 0 ≤ part < rows
+	choose permutation // the order of the rows in partial passes
 }
 
-// NewMixture fails when a weight is not a positive number or leaves a data set without a single row.
+// NewMixture fails if a weight is not a positive number or is so small that it takes no row of its data set.
 func NewMixture(seed uint64, shares []Share) (_ *Mixture, err error) {
 	defer failure.MarkInput(&err)
 	m := &Mixture{seed: seed}
 	for i, s := range shares {
 		if !(s.Weight > 0) || math.IsInf(s.Weight, 0) {
-			return nil, fmt.Errorf("data[%d]: weight %v is not a number above 0", i, s.Weight)
+			return nil, fmt.Errorf("data[%d]: weight %v is not a positive number", i, s.Weight)
 		}
 		take := math.Round(s.Weight * float64(s.Rows))
 		if take < 1 {
-			return nil, fmt.Errorf("data[%d]: weight %v of %d rows leaves none; raise the weight or remove the entry", i, s.Weight, s.Rows)
+			return nil, fmt.Errorf("data[%d]: weight %v of %d rows takes no row; raise the weight or remove the entry",
+				i, s.Weight, s.Rows)
 		}
 		if take+float64(m.items) > math.MaxInt32 {
-			return nil, fmt.Errorf("data[%d]: weight %v of %d rows is more than 2^31 samples in an epoch; lower the weight", i, s.Weight, s.Rows)
+			return nil, fmt.Errorf("data[%d]: weight %v of %d rows is more than 2^31 samples in an epoch; "+
+				"lower the weight", i, s.Weight, s.Rows)
 		}
 		m.shares = append(m.shares, share{
 			rows:   s.Rows,
@@ -57,7 +60,7 @@ func NewMixture(seed uint64, shares []Share) (_ *Mixture, err error) {
 		m.rows += s.Rows
 	}
 	if m.items == 0 {
-		return nil, fmt.Errorf("data: no entries; name at least one data set")
+		return nil, fmt.Errorf("data: no entries; list at least one data set")
 	}
 	return m, nil
 }
@@ -65,12 +68,12 @@ func NewMixture(seed uint64, shares []Share) (_ *Mixture, err error) {
 // Len is the number of items in an epoch.
 func (m *Mixture) Len() int { return m.items }
 
-// Rows is the number of rows that all data sets have.
+// Rows is the total number of rows in all data sets.
 func (m *Mixture) Rows() int { return m.rows }
 
-// At says which row of which data set is the given item (0 ≤ item < Len) of the given epoch (from 0). Whole passes are in file
-// order. A partial pass goes on in a fixed random order of the rows where the epoch before it stopped: with weight 0.5 every row
-// comes once in two epochs.
+// At returns the data set and row of the given item (0 ≤ item < Len) of the given epoch (from 0). Whole passes are in
+// file order. A partial pass continues in a fixed random order of the rows where the previous epoch stopped: with
+// weight 0.5 every row appears once in two epochs.
 func (m *Mixture) At(epoch int64, item int) (source, row int) {
 	source = sort.Search(len(m.shares), func(i int) bool { return m.shares[i].first > item }) - 1
 	s := &m.shares[source]

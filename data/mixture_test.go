@@ -90,7 +90,8 @@ func TestMixtureHalvesCoverTheDataInTwoEpochs(t *testing.T) {
 			}
 		}
 	}
-	first, second, other := countRows(m, shares, 0, 1), countRows(m, shares, 1, 2), countRows(newMixture(t, 4, shares...), shares, 0, 1)
+	first, second, other := countRows(m, shares, 0, 1), countRows(m, shares, 1, 2),
+		countRows(newMixture(t, 4, shares...), shares, 0, 1)
 	if cmp.Equal(first, second) || cmp.Equal(first, other) {
 		t.Error("the half does not change with the epoch and the seed")
 	}
@@ -106,8 +107,8 @@ func TestMixtureRefuses(t *testing.T) {
 		{[]Share{{10, -1}}, "data[0]: weight -1 is not"},
 		{[]Share{{10, math.NaN()}}, "weight NaN"},
 		{[]Share{{10, math.Inf(1)}}, "weight +Inf"},
-		{[]Share{{10, 0.04}}, "weight 0.04 of 10 rows leaves none"},
-		{[]Share{{0, 1}}, "leaves none"},
+		{[]Share{{10, 0.04}}, "weight 0.04 of 10 rows takes no row"},
+		{[]Share{{0, 1}}, "takes no row"},
 		{[]Share{{1 << 20, 1 << 20}}, "2^31"},
 	} {
 		if _, err := NewMixture(0, test.shares); err == nil || !strings.Contains(err.Error(), test.want) {

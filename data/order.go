@@ -7,13 +7,13 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Order says which row stands at each position of a run. It is a pure function of the seed, the data and the global batch: micro-
-// batches, workers and processes have no part in it, and any position can be asked for without those before it. It keeps the
-// current epoch's arrangement, so it is not safe for concurrent use.
+// Order gives the row at each position of a run. It is a pure function of the seed, the data and the global batch:
+// micro-batches, workers and processes do not affect it, and any position can be computed without the ones before it.
+// It caches the current epoch's arrangement, so it is not safe for concurrent use.
 type Order struct {
 	mixture *Mixture
 	global  int
-	lengths [][]int32 // of each row of each data set; for grouped only
+	lengths [][]int32 // of each row of each data set; only for grouped
 
 	arrange arrangement
 	epoch   int64
@@ -29,7 +29,7 @@ var arrangements = map[string]arrangement{
 	"grouped":    (*Order).grouped,
 }
 
-// Purposes of derived keys.
+// Purposes that keys are derived for.
 const (
 	keyMixture = iota
 	keyShuffled
@@ -42,8 +42,8 @@ const (
 //	shuffled    another keyed permutation for each epoch
 //	grouped     steps of one modality, of samples near each other in length (see groupByModality)
 //
-// global is the number of samples in an optimizer step. lengths is called for grouped only: for each data set of the mixture, the
-// length of each row, positive when the row has an image and negative when it has not.
+// global is the number of samples in an optimizer step. lengths is called only for grouped; it returns, for each data
+// set of the mixture, the length of each row, positive if the row has an image and negative if not.
 func OpenOrder(kind string, m *Mixture, global int, lengths func() ([][]int32, error)) (_ *Order, err error) {
 	defer failure.MarkInput(&err)
 	arrange, err := failure.LookUp("order", kind, arrangements)
@@ -51,7 +51,7 @@ func OpenOrder(kind string, m *Mixture, global int, lengths func() ([][]int32, e
 		return nil, err
 	}
 	if global < 1 {
-		return nil, fmt.Errorf("global batch %d is below 1", global)
+		return nil, fmt.Errorf("global batch is %d, must be at least 1", global)
 	}
 	o := &Order{mixture: m, global: global, arrange: arrange}
 	if kind == "grouped" {
@@ -65,8 +65,8 @@ func OpenOrder(kind string, m *Mixture, global int, lengths func() ([][]int32, e
 // Len is the number of samples in an epoch.
 func (o *Order) Len() int { return o.mixture.Len() }
 
-// At returns the row at a position of the run, 0 for the first sample of the first step: with N samples in an epoch, position p is
-// number p mod N of epoch p div N.
+// At returns the row at a position of the run; 0 is the first sample of the first step. With N samples in an epoch,
+// position p is number p mod N of epoch p div N.
 func (o *Order) At(position int64) (source, row int) {
 	n := int64(o.Len())
 	if epoch := position / n; o.item == nil || epoch != o.epoch {
@@ -102,25 +102,25 @@ func (o *Order) grouped(epoch int64) func(int) int {
 // lead is how many samples of the epoch belong to a step that began in an earlier epoch.
 func (o *Order) lead(epoch int64) int {
 	n, global := int64(o.Len()), int64(o.global)
-	over := epoch % global * (n % global) % global // samples of the step under way when the epoch begins
+	over := epoch % global * (n % global) % global // samples already in the current step when the epoch begins
 	return int(min((global-over)%global, n))
 }
 
-// Plan is the arithmetic of a run's steps: which positions each one has.
+// Plan computes which positions of the run each step has.
 type Plan struct {
 	Items   int   // samples in an epoch
 	Global  int   // samples in an optimizer step
 	Samples int64 // samples in the run
 }
 
-// PlanEpochs is a run over the data epochs times. Its last step may be short.
+// PlanEpochs is a run of the given number of passes over the data. Its last step may be short.
 func PlanEpochs(items, global int, epochs float64) Plan {
-	// A product like 1.1 × 10 lies one rounding above the whole number that is meant.
+	// Rounding puts a product like 1.1 × 10 just above the intended whole number.
 	const roundings = 1e-12
 	return Plan{items, global, int64(math.Ceil(epochs * float64(items) * (1 - roundings)))}
 }
 
-// PlanSteps is a run of so many full steps.
+// PlanSteps is a run of the given number of full steps.
 func PlanSteps(items, global, steps int) Plan {
 	return Plan{items, global, int64(steps) * int64(global)}
 }
@@ -136,7 +136,7 @@ func (p Plan) Span(step int) (first, end int64) {
 	return first, min(first+int64(p.Global), p.Samples)
 }
 
-// Epoch is how many passes over the data are completed when a step ends.
+// Epoch is how many passes over the data are complete when a step ends.
 func (p Plan) Epoch(step int) float64 {
 	_, end := p.Span(step)
 	return float64(end) / float64(p.Items)

@@ -193,7 +193,8 @@ func TestPlan(t *testing.T) {
 
 func TestPlanSpansFollowEachOther(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := PlanEpochs(rapid.IntRange(1, 200).Draw(t, "items"), rapid.IntRange(1, 50).Draw(t, "global"), rapid.Float64Range(0.01, 4).Draw(t, "epochs"))
+		p := PlanEpochs(rapid.IntRange(1, 200).Draw(t, "items"), rapid.IntRange(1, 50).Draw(t, "global"),
+			rapid.Float64Range(0.01, 4).Draw(t, "epochs"))
 		next := int64(0)
 		for step := range p.Steps() {
 			first, end := p.Span(step)

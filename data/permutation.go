@@ -2,9 +2,9 @@ package data
 
 import "math/bits"
 
-// permutation is a keyed bijection of 0..n-1, computed one index at a time, so that no list is held: a balanced Feistel network
-// (Luby and Rackoff, SIAM J. Comput. 1988) over an even number of bits that holds n, applied again until the result is below n
-// ("cycle walking", Black and Rogaway, CT-RSA 2002).
+// permutation is a keyed bijection of 0..n-1, computed one index at a time, so that no list is stored: a balanced
+// Feistel network (Luby and Rackoff, SIAM J. Comput. 1988) over an even number of bits large enough for n, applied
+// repeatedly until the result is below n ("cycle walking", Black and Rogaway, CT-RSA 2002).
 type permutation struct {
 	n    uint64
 	half uint // bits in each half of the network
@@ -12,9 +12,10 @@ type permutation struct {
 }
 
 const (
-	// Four rounds make a pseudorandom permutation when the halves are large; small halves want more.
+	// Four rounds make a pseudorandom permutation when the halves are large; small halves need more.
 	feistelRounds = 8
-	// A network of few bits reaches few of the possible permutations. Walking back to a small n from 256 values hides that.
+	// A network of few bits reaches few of the possible permutations. Cycle walking from 256 values down to a small n
+	// hides that.
 	feistelMinHalf = 4
 )
 
@@ -30,7 +31,7 @@ func newPermutation(n int, key uint64) permutation {
 // at returns the image of i, which must be in 0..n-1.
 func (p *permutation) at(i int) int {
 	x := p.encrypt(uint64(i))
-	for x >= p.n { // ends: the cycle through i returns to i < n
+	for x >= p.n { // terminates: the cycle through i returns to i < n
 		x = p.encrypt(x)
 	}
 	return int(x)
@@ -45,7 +46,7 @@ func (p *permutation) encrypt(x uint64) uint64 {
 	return left<<p.half | right
 }
 
-// list is the whole permutation, four bytes an entry.
+// list is the whole permutation; it takes four bytes per entry.
 func (p *permutation) list() []int32 {
 	out := make([]int32, p.n)
 	for i := range out {

@@ -95,7 +95,7 @@ func TestEncodeGivesEachImageItsOwnPositions(t *testing.T) {
 			want.Cut = want.Length() - maxLength
 			want.IDs, want.Labels = want.IDs[:maxLength], want.Labels[:maxLength]
 			if !slices.ContainsFunc(want.Labels, supervised) {
-				refused = "nothing to learn is left"
+				refused = "hold no supervised token"
 			}
 			if lastImage > maxLength {
 				refused = "image does not fit"
@@ -229,7 +229,8 @@ func TestPromptHasThePositionsOfItsPicture(t *testing.T) {
 	if diff := cmp.Diff([]picture.Picture{want}, got.Images); diff != "" {
 		t.Errorf("images (-want +got):\n%s", diff)
 	}
-	if n := countIDs(got.IDs, ImageToken); n != 6 || asked.Positions != 0 || slices.ContainsFunc(got.Labels, supervised) {
+	if n := countIDs(got.IDs, ImageToken); n != 6 || asked.Positions != 0 ||
+		slices.ContainsFunc(got.Labels, supervised) {
 		t.Errorf("%d image positions, labels %v; the picture asked about has become %+v", n, got.Labels, asked)
 	}
 }

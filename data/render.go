@@ -7,17 +7,17 @@ import (
 	"github.com/llavatrain/llavatrain/data/rows"
 )
 
-// round is a question and its answer, checked and with the image mark where the model will see it.
+// round is a question and its answer, checked and with the image placeholder where the model will see it.
 type round struct{ question, answer string }
 
-// conversation is a record ready to be spelled.
+// conversation is a record ready to be rendered.
 type conversation struct {
-	system string // in place of the template's own; "" to leave that
+	system string // replaces the template's own unless ""
 	rounds []round
 }
 
-// converse checks a record and pairs its turns. It refuses, with what to do, everything that the original loses, mangles or fails on
-// (docs/differences.md).
+// converse checks a record and pairs its turns. It refuses everything that the original loses, mangles or fails on
+// (docs/differences.md), and says how to fix it.
 func (e *Encoder) converse(r rows.Record) (conversation, error) {
 	var c conversation
 	turns, skipped := r.Turns, 0
@@ -50,11 +50,12 @@ func (e *Encoder) converse(r rows.Record) (conversation, error) {
 	return c, nil
 }
 
-// checkSystem is for a system message, which the original's training does not know.
+// checkSystem checks a system message, which the original's training does not support.
 func (e *Encoder) checkSystem(text string) error {
 	switch {
 	case e.template.system == "":
-		return picture.BadRow("turn 1 (system): template %q has no place for a system message: choose another or remove the turn", e.template.Name)
+		return picture.BadRow("turn 1 (system): template %q has no place for a system message: "+
+			"choose another template or remove the turn", e.template.Name)
 	case text == "":
 		return picture.BadRow("turn 1 (system) is empty: fill it or remove it")
 	case strings.Contains(text, rows.ImageMark):
@@ -63,36 +64,41 @@ func (e *Encoder) checkSystem(text string) error {
 	return e.checkText(rows.Turn{Role: "system", Text: text}, 0, text)
 }
 
-// checkOrder wants human and gpt in turn, gpt last. Messages count turns from 1.
+// checkOrder requires human and gpt to alternate, ending with gpt. Messages count turns from 1.
 func (e *Encoder) checkOrder(turns []rows.Turn, skipped int) error {
 	for i, turn := range turns {
 		if want := [2]string{"human", "gpt"}[i%2]; turn.Role != want {
-			return picture.BadRow("turn %d is from %q where %q is expected: turns must alternate, human first", i+skipped+1, turn.Role, want)
+			return picture.BadRow("turn %d is from %q where %q is expected: turns must alternate, human first",
+				i+skipped+1, turn.Role, want)
 		}
 	}
 	switch {
 	case len(turns) == 0:
 		return picture.BadRow("row has no human turn: it needs at least a question from human and an answer from gpt")
 	case len(turns)%2 == 1:
-		return picture.BadRow("row ends with turn %d, from human: add the answer or remove the turn", len(turns)+skipped)
+		return picture.BadRow("row ends with turn %d, from human: add the answer or remove the turn",
+			len(turns)+skipped)
 	case e.template.caption && len(turns) > 2:
-		return picture.BadRow("row has %d turns; template %q takes one question and one caption", len(turns), e.template.Name)
+		return picture.BadRow("row has %d turns; template %q takes one question and one caption",
+			len(turns), e.template.Name)
 	}
 	return nil
 }
 
-// checkImages wants one image mark for each image.
+// checkImages requires one image placeholder for each image.
 func (e *Encoder) checkImages(turns []rows.Turn, skipped, images int) error {
 	marks := 0
 	for i, turn := range turns {
 		n := strings.Count(turn.Text, rows.ImageMark)
 		marks += n
 		if n > 0 && images == 0 {
-			return picture.BadRow("turn %d holds %s but the row has no image: name the image or remove the mark", i+skipped+1, rows.ImageMark)
+			return picture.BadRow("turn %d holds %s but the row has no image: add the image or remove the placeholder",
+				i+skipped+1, rows.ImageMark)
 		}
 	}
 	if marks != images {
-		return picture.BadRow("row has %d image(s) but %d %s: put one %s into a human turn for each image", images, marks, rows.ImageMark, rows.ImageMark)
+		return picture.BadRow("row has %d image(s) but %d %s: put one %s into a human turn for each image",
+			images, marks, rows.ImageMark, rows.ImageMark)
 	}
 	if e.template.caption && (images != 1 || !strings.Contains(turns[0].Text, rows.ImageMark)) {
 		return picture.BadRow("template %q takes one image, with its %s in turn 1", e.template.Name, rows.ImageMark)
@@ -115,19 +121,22 @@ func (e *Encoder) turnText(turn rows.Turn, index int) (string, error) {
 	return text, e.checkText(turn, index, text)
 }
 
-// checkText refuses text that means more to the tokenizer or the template than it says.
+// checkText refuses text that the tokenizer or the template would take for something else.
 func (e *Encoder) checkText(turn rows.Turn, index int, text string) error {
 	if control := e.tokenizer.ControlIn(strings.ReplaceAll(text, rows.ImageMark, "")); control != "" {
-		return picture.BadRow("turn %d (%s) holds %q, which the tokenizer takes for a control token: remove or respell it", index+1, turn.Role, control)
+		return picture.BadRow("turn %d (%s) holds %q, which the tokenizer reads as a control token: "+
+			"remove or respell it", index+1, turn.Role, control)
 	}
 	if reserved := e.template.reserved; reserved != "" && strings.Contains(text, reserved) {
-		return picture.BadRow("turn %d (%s) holds %q, which template %q uses to start an answer: remove or respell it", index+1, turn.Role, reserved, e.template.Name)
+		return picture.BadRow("turn %d (%s) holds %q, which template %q uses to start an answer: remove or respell it",
+			index+1, turn.Role, reserved, e.template.Name)
 	}
 	return nil
 }
 
-// placeImage moves a turn's only image mark to the front, on a line of its own (preprocess_multimodal in llava/train/train.py). Several
-// stay where they are, as in LLaVA-NeXT's version of that function: the text may speak of them by their places.
+// placeImage moves a turn's only image placeholder to the front, on a separate line (preprocess_multimodal in
+// llava/train/train.py). Several placeholders stay where they are, as in LLaVA-NeXT's version of that function: the
+// text may refer to them by position.
 func (e *Encoder) placeImage(text string) string {
 	mark := e.template.image[0] + rows.ImageMark + e.template.image[1]
 	switch strings.Count(text, rows.ImageMark) {
@@ -143,7 +152,7 @@ func (e *Encoder) placeImage(text string) string {
 	return strings.ReplaceAll(strings.TrimFunc(text, rows.IsSpace), rows.ImageMark, mark)
 }
 
-// render spells a conversation out.
+// render turns a conversation into spans of text.
 func (t *Template) render(c conversation) []span {
 	var spans []span
 	for i, r := range c.rounds {
@@ -157,7 +166,7 @@ func (t *Template) render(c conversation) []span {
 	return append(spans, span{t.tail, true})
 }
 
-// question is round i up to where its answer begins.
+// question is round i up to the start of its answer.
 func (t *Template) question(system string, i int, text string, last bool) []span {
 	before := t.next
 	if i == 0 {

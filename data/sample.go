@@ -7,30 +7,30 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// Special values in ids and labels, the original's (llava/constants.py).
+// Special values in ids and labels, as in the original (llava/constants.py).
 const (
 	Ignore     = -100 // a label that is not supervised
 	ImageToken = -200 // an id that stands for one row of image features; never looked up in the embedding
 )
 
-// Sample is one row ready for training: every number final, nothing left to decide. IDs and Labels have the same length.
+// Sample is one row ready for training: every number is final. IDs and Labels have the same length.
 // Each image stands in IDs as a run of ImageToken, as long as its Positions in Images say, and its labels are Ignore.
 type Sample struct {
 	ID     string            // for messages: the row's id, or its number
 	Row    int               // row number in its data set
-	Data   int               // which entry of the recipe's data list
-	Folder string            // of its first image, as FolderOf names it; "" without an image
+	Data   int               // index in the recipe's data list
+	Folder string            // of its first image, as FolderOf gives it; "" without an image
 	IDs    []int32           // token ids, ImageToken where features go
-	Labels []int32           // Labels[t] is IDs[t] where position t is supervised, else Ignore (not shifted)
+	Labels []int32           // Labels[t] is IDs[t] if position t is supervised, else Ignore (not shifted)
 	Images []picture.Picture // in order of their placeholders
 	Cut    int               // positions lost to max_length
-	Place  int               // in its step, from 0; the Loader's to set
+	Place  int               // in its step, from 0; set by the Loader
 }
 
 // Tile says where a [3,S,S] block of Batch.Pixels comes from.
 type Tile struct {
 	Sample        int // index within the batch
-	Width, Height int // of the whole picture
+	Width, Height int // of the whole image
 }
 
 // Batch is a micro-batch: its samples lie end to end, T positions in all. There is no padding.
@@ -42,7 +42,7 @@ type Batch struct {
 	Pixels    []uint8 // [tiles,3,S,S]
 	Tiles     []Tile  // [tiles]
 	Slots     []int64 // positions that receive a row of features, ascending
-	Rows      []int64 // which row of the images' features, which lie end to end, each of Slots receives
+	Rows      []int64 // row of the images' concatenated features that each of Slots receives
 
 	Supervised []int64  // the positions whose label is not Ignore, ascending
 	FromImage  []bool   // for each of Supervised: whether its sample has an image
@@ -53,24 +53,24 @@ type Batch struct {
 
 // Origin is where a sample comes from.
 type Origin struct {
-	Data   int    // which entry of the recipe's data list
+	Data   int    // index in the recipe's data list
 	Row    int    // row number in it, from 0
 	Folder string // Sample.Folder
 }
 
-// Step is the samples of one optimizer step, already split into micro-batches.
+// Step holds the samples of one optimizer step, already split into micro-batches.
 type Step struct {
 	Number  int     // 0 for the first optimizer step
-	Epoch   float64 // passes over the data completed when this step ends
-	Rows    []Drawn // all that the order gave to the step, skipped ones too, in its order
+	Epoch   float64 // passes over the data completed at the end of this step
+	Rows    []Drawn // all rows that the order gave to the step, including skipped ones, in order
 	Micro   []Batch
 	Skipped []Skip // samples of this step that were left out
 	Cut     int    // samples of this step that were cut to max_length
 }
 
-// Skip is a sample that was left out, and why.
+// Skip is a sample that was left out, with the reason.
 type Skip struct {
-	Data   int    `json:"data"` // which entry of the recipe's data list
+	Data   int    `json:"data"` // index in the recipe's data list
 	Row    int    `json:"row"`
 	ID     string `json:"id,omitempty"`
 	Step   int    `json:"step"` // from 1, as in metrics.jsonl
@@ -93,7 +93,7 @@ func (s *Skip) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// ImageSizes gives the width and height in pixels of a row's image, by its number from 0. It is asked only where the
+// ImageSizes gives the width and height in pixels of a row's image, by its number from 0. It is called only if the
 // image's number of positions depends on them.
 type ImageSizes func(image int) (width, height int, err error)
 
@@ -105,7 +105,7 @@ func (s Sample) Length() int { return len(s.IDs) }
 
 // Drawn is a row that the order gave to a step.
 type Drawn struct {
-	Data    int  // which entry of the recipe's data list
+	Data    int  // index in the recipe's data list
 	Row     int  // row number in it, from 0
 	Skipped bool // it could not be used and was left out
 }

@@ -23,7 +23,8 @@ func openTokenizer(t testing.TB, path, legacy string) *tokenizer.Tokenizer {
 // llamaTokenizer is the real Llama-2 vocabulary.
 func llamaTokenizer(t testing.TB, legacy bool) *tokenizer.Tokenizer {
 	t.Helper()
-	return openTokenizer(t, datatest.Shared(t, "llama-tokenizer", "tokenizer.model"), map[bool]string{true: "true", false: "false"}[legacy])
+	return openTokenizer(t, datatest.Shared(t, "llama-tokenizer", "tokenizer.model"),
+		map[bool]string{true: "true", false: "false"}[legacy])
 }
 
 const tinyModel = "tokenizer/testdata/text_tiny.model"

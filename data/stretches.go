@@ -12,10 +12,10 @@ type Stretch struct {
 	Image      int // from 1, of the sample's images; 0 for text
 }
 
-// Stretches is a sample as the model sees it, read back from its ids, labels and images' positions.
+// Stretches is a sample as the model sees it, reconstructed from its ids, labels and images' positions.
 func Stretches(t *tokenizer.Tokenizer, s Sample) []Stretch {
 	var out []Stretch
-	decoder, images, left := t.NewDecoder(), 0, 0 // left: positions of the image under way that are to come
+	decoder, images, left := t.NewDecoder(), 0, 0 // left: remaining positions of the current image
 	for i, id := range s.IDs {
 		supervised := s.Labels[i] != Ignore
 		if id == ImageToken {

@@ -9,33 +9,34 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Template is how a conversation is spelled for a language model, and which parts of it are trained. A conversation reads
+// Template is how a conversation is written out for a language model, and which parts of it are trained. A conversation
+// is
 //
 //	first question header lead answer close · next question header lead answer close · … · tail
 //
-// where final stands behind the last header as well. The strings are those of the original's training code (haotian-liu/LLaVA:
-// llava/conversation.py, llava/train/train.py), or of the chat template that a family's tokenizer_config.json has.
+// with final after the last header as well. The strings are those of the original's training code (haotian-liu/LLaVA:
+// llava/conversation.py, llava/train/train.py), or of the chat template in a family's tokenizer_config.json.
 type Template struct {
 	Name    string
 	aliases []string
 
-	system    string    // within first: what a row's own system message replaces; "" where there is no place for one
+	system    string    // the part of first that a row's own system message replaces; "" if it cannot have one
 	first     []span    // before the first question
 	next      []span    // before each later one
-	header    []span    // behind a question; generation starts behind it
-	final     string    // behind the last header: the answer there begins without the line breaks it may have
+	header    []span    // after a question; generation starts after it
+	final     string    // after the last header: line breaks at the start of the answer there are removed
 	lead      string    // before the answer, trained: its space becomes part of the answer's first token
-	close     string    // behind an answer, trained
-	tail      string    // behind the last round, trained
+	close     string    // after an answer, trained
+	tail      string    // after the last round, trained
 	stop      string    // the text that ends a generated answer
-	stopToken bool      // stop must be a special token, or the model could not be trained to end
+	stopToken bool      // stop must be a special token, or the model could not learn to stop
 	image     [2]string // around <image>
-	reserved  string    // where the original cuts a round in two: in a turn's text it makes the original lose the row
+	reserved  string    // where the original cuts a round in two: the original loses rows with it in a turn's text
 
-	// trim: a turn loses the white space around it.
+	// trim: white space around a turn is removed.
 	trim bool
 
-	// caption: a row is one image and one caption, and the question is not used.
+	// caption: a row is one image and one caption, and the question is ignored.
 	caption bool
 }
 
@@ -53,19 +54,24 @@ const (
 	humanSystem = "A chat between a curious human and an artificial intelligence assistant. " +
 		"The assistant gives helpful, detailed, and polite answers to the human's questions."
 	tagSystem = "A chat between a curious user and an artificial intelligence assistant. " +
-		"The assistant is able to understand the visual content that the user provides, and assist the user with a variety of tasks using natural language." +
+		"The assistant is able to understand the visual content that the user provides, " +
+		"and assist the user with a variety of tasks using natural language." +
 		"The visual content will be provided with the following format: <Image>visual content</Image>."
 	visionSystem = "You are a helpful language and vision assistant. " +
-		"You are able to understand the visual content that the user provides, and assist the user with a variety of tasks using natural language."
-	safetySystem = "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe.  " +
-		"Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. " +
+		"You are able to understand the visual content that the user provides, " +
+		"and assist the user with a variety of tasks using natural language."
+	safetySystem = "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, " +
+		"while being safe.  " +
+		"Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, " +
+		"or illegal content. " +
 		"Please ensure that your responses are socially unbiased and positive in nature.\n\n" +
-		"If a question does not make any sense, or is not factually coherent, explain why instead of answering something not correct. " +
+		"If a question does not make any sense, or is not factually coherent, " +
+		"explain why instead of answering something not correct. " +
 		"If you don't know the answer to a question, please don't share false information."
 )
 
-// templates is the table of all templates. The original's v0 and default differ from llava_v0 by an example conversation that its
-// training never sees, so here they are one.
+// templates is the table of all templates. The original's v0 and default differ from llava_v0 only by an example
+// conversation that its training never sees, so here they are aliases of it.
 var templates = []Template{
 	{Name: "plain", aliases: []string{"v0_plain"}, close: "\n", stop: "\n", caption: true},
 	vicuna("vicuna_v1", userSystem, "v1"),
@@ -76,10 +82,12 @@ var templates = []Template{
 	llama2("llama_2", safetySystem, "<s>"),
 	llama2("llava_llama_2", visionSystem, "<s>"),
 	llama2("mistral_instruct", "", ""),
-	chatML("mpt", "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and honest answers."),
+	chatML("mpt", "A conversation between a user and an LLM-based AI assistant. The assistant gives helpful and "+
+		"honest answers."),
 	chatML("chatml_direct", "Answer the questions.", "mistral_direct"),
 	llama3("llama_3", ""),
-	llama3("llama_3_1", llama3Header("system")+"Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|>"),
+	llama3("llama_3_1", llama3Header("system")+"Cutting Knowledge Date: December 2023\nToday Date: "+
+		"26 Jul 2024\n\n<|eot_id|>"),
 	qwen("qwen_2", "You are a helpful assistant."),
 	qwen("qwen_2_5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
 	qwen3("qwen_3"),
@@ -98,8 +106,8 @@ func vicuna(name, system string, aliases ...string) Template {
 	}
 }
 
-// hashes is the original's layout for everything it has no other for (style SINGLE). It trains the assistant's header and each
-// ### as well: they are how such a model ends an answer.
+// hashes is the original's fallback layout (style SINGLE). It trains the assistant's header and each ### as well: they
+// are how such a model ends an answer.
 func hashes(name, system string, aliases ...string) Template {
 	return Template{
 		Name: name, aliases: aliases, system: system,
@@ -129,7 +137,7 @@ func systemBlock(system string) string {
 	return "<<SYS>>\n" + system + "\n<</SYS>>\n\n"
 }
 
-// chatML is style MPT: no newline behind <|im_end|>.
+// chatML is style MPT: no newline after <|im_end|>.
 func chatML(name, system string, aliases ...string) Template {
 	return Template{
 		Name: name, aliases: aliases, system: system,
@@ -155,8 +163,8 @@ func llama3(name, system string) Template {
 
 func llama3Header(role string) string { return "<|start_header_id|>" + role + "<|end_header_id|>\n\n" }
 
-// qwen is the chat template of Qwen2-7B-Instruct and Qwen2.5-7B-Instruct: ChatML with a line break behind <|im_end|>, which is not
-// trained, since generation stops before it.
+// qwen is the chat template of Qwen2-7B-Instruct and Qwen2.5-7B-Instruct: ChatML with a line break after <|im_end|>,
+// which is not trained, since generation stops before it.
 func qwen(name, system string) Template {
 	return Template{
 		Name: name, system: system,
@@ -168,8 +176,8 @@ func qwen(name, system string) Template {
 	}
 }
 
-// qwen3 is the chat template of Qwen3's models without a system message and with thinking turned off: the last answer has an empty
-// thought before it, the answers before have none.
+// qwen3 is the chat template of Qwen3's models without a system message and with thinking turned off: the last answer
+// is preceded by an empty thought, earlier answers are not.
 func qwen3(name string) Template {
 	t := qwen(name, "")
 	t.first = untrained("<|im_start|>user\n")
@@ -198,27 +206,31 @@ func tagged(t Template) Template {
 // markup finds control tokens such as <|im_start|> in a template's text.
 var markup = regexp.MustCompile(`<\|\w+\|>`)
 
-// check wants the control tokens that t is spelled with to be those of a tokenizer: as ordinary text the model does not know them.
+// check requires the control tokens in t to be special tokens of the tokenizer: the model does not know them as
+// ordinary text.
 func (t *Template) check(tokenizer *tokenizer.Tokenizer) error {
 	if _, ok := tokenizer.Special(t.stop); t.stopToken && !ok {
-		return fmt.Errorf("template %q ends answers with %s, which is no special token of this tokenizer: choose another template", t.Name, t.stop)
+		return fmt.Errorf("template %q ends answers with %s, which is not a special token of this tokenizer: "+
+			"choose another template", t.Name, t.stop)
 	}
 	for _, s := range slices.Concat(t.first, t.next, t.header) {
 		for _, text := range markup.FindAllString(s.text, -1) {
 			if _, ok := tokenizer.Special(text); !ok {
-				return fmt.Errorf("template %q is spelled with %s, which is no special token of this tokenizer: choose another template", t.Name, text)
+				return fmt.Errorf("template %q uses %s, which is not a special token of this tokenizer: "+
+					"choose another template", t.Name, text)
 			}
 		}
 	}
 	if id, _ := tokenizer.Special(t.stop); t.stopToken {
 		if tokens := tokenizer.Encode("a" + t.close); tokens[len(tokens)-1].ID != id {
-			return fmt.Errorf("template %q ends answers with %s, which this tokenizer does not see behind a text: choose another template", t.Name, t.stop)
+			return fmt.Errorf("template %q ends answers with %s, which this tokenizer does not recognise after a "+
+				"text: choose another template", t.Name, t.stop)
 		}
 	}
 	return nil
 }
 
-// Templates is the names that OpenTemplate knows, aliases included, in the order of the table.
+// Templates lists the names that OpenTemplate knows, including aliases, in the order of the table.
 func Templates() []string {
 	var names []string
 	for _, t := range templates {

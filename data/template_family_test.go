@@ -13,8 +13,8 @@ import (
 	"github.com/llavatrain/llavatrain/data/rows"
 )
 
-// familyTemplates are the templates that come from a chat template: the small vocabulary that has their tokens, and what the chat
-// template writes behind a conversation, which is left out since nothing learns from it.
+// familyTemplates are the templates that come from a chat template: the small vocabulary that has their tokens, and
+// what the chat template writes behind a conversation, which is left out since nothing learns from it.
 var familyTemplates = map[string]struct {
 	vocabulary, ending string
 	endingIDs          int
@@ -50,8 +50,8 @@ func spelled(spans []span) string {
 	return text
 }
 
-// TestTemplatesMatchChatTemplates compares with transformers 5.17's apply_chat_template (testdata/template_make.py): the text, the
-// prompt, and the ids of conversations without an image.
+// TestTemplatesMatchChatTemplates compares with transformers 5.17's apply_chat_template (testdata/template_make.py):
+// the text, the prompt, and the ids of conversations without an image.
 func TestTemplatesMatchChatTemplates(t *testing.T) {
 	const bos = "<|begin_of_text|>" // added as an id
 	conversations := datatest.JSONLines[familyConversation](t, "testdata/template_golden.jsonl")
@@ -62,10 +62,12 @@ func TestTemplatesMatchChatTemplates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(strings.TrimPrefix(c.Text, bos), spelled(e.template.render(conversation))+family.ending); diff != "" {
+		if diff := cmp.Diff(strings.TrimPrefix(c.Text, bos),
+			spelled(e.template.render(conversation))+family.ending); diff != "" {
 			t.Errorf("%s, %q (-transformers +this):\n%s", c.Template, c.Turns, diff)
 		}
-		if diff := cmp.Diff(strings.TrimPrefix(c.Prompt, bos), spelled(e.template.question("", 0, conversation.rounds[0].question, true))); diff != "" {
+		if diff := cmp.Diff(strings.TrimPrefix(c.Prompt, bos),
+			spelled(e.template.question("", 0, conversation.rounds[0].question, true))); diff != "" {
 			t.Errorf("%s, prompt of %q (-transformers +this):\n%s", c.Template, c.Turns, diff)
 		}
 		if strings.Contains(c.Text, rows.ImageMark) {
@@ -100,7 +102,8 @@ func TestFamilyMasks(t *testing.T) {
 				continue
 			}
 			end := i + slices.Index(sample.Labels[i:], stop)
-			if end < i || slices.Contains(sample.Labels[i:end], Ignore) || !slices.Equal(sample.Labels[i:end+1], sample.IDs[i:end+1]) {
+			if end < i || slices.Contains(sample.Labels[i:end], Ignore) ||
+				!slices.Equal(sample.Labels[i:end+1], sample.IDs[i:end+1]) {
 				t.Fatalf("%s: labels %v", name, sample.Labels)
 			}
 			answers = append(answers, tokenizer.Decode(sample.Labels[i:end]))
@@ -112,7 +115,8 @@ func TestFamilyMasks(t *testing.T) {
 	}
 }
 
-// TestTemplateChecksTokens. An end token that is looked for behind the normalizer, which puts ▁ before it, is none behind a text.
+// TestTemplateChecksTokens. An end token that is looked for behind the normalizer, which puts ▁ before it, is none
+// behind a text.
 func TestTemplateChecksTokens(t *testing.T) {
 	var file map[string]any
 	if err := json.Unmarshal(familyFile(t, "phi3"), &file); err != nil {
@@ -130,12 +134,13 @@ func TestTemplateChecksTokens(t *testing.T) {
 		t.Errorf("control token found: %q", got)
 	}
 	_, err = NewEncoder(opened, openTemplate(t, "phi_3"), 64, picture.Grid(1))
-	if err == nil || !strings.Contains(err.Error(), `ends answers with <|end|>, which this tokenizer does not see behind a text`) {
+	if err == nil || !strings.Contains(err.Error(),
+		`ends answers with <|end|>, which this tokenizer does not recognise after a text`) {
 		t.Errorf("error is %v", err)
 	}
 	for _, test := range []struct{ vocabulary, template, want string }{
-		{"phi3", "llama_3", `template "llama_3" ends answers with <|eot_id|>, which is no special token`},
-		{"odd", "phi_3", `template "phi_3" is spelled with <|user|>, which is no special token of this tokenizer`},
+		{"phi3", "llama_3", `template "llama_3" ends answers with <|eot_id|>, which is not a special token`},
+		{"odd", "phi_3", `template "phi_3" uses <|user|>, which is not a special token of this tokenizer`},
 	} {
 		_, err := NewEncoder(familyTokenizer(t, test.vocabulary), openTemplate(t, test.template), 64, picture.Grid(1))
 		if err == nil || !strings.Contains(err.Error(), test.want) {

@@ -32,7 +32,8 @@ func show(spans []span) string {
 func TestTemplatesGolden(t *testing.T) {
 	for _, template := range templates {
 		e := &Encoder{tokenizer: tinyTokenizer(t, true), template: &template}
-		r := rows.Record{Images: paths("cat.jpg"), Turns: []rows.Turn{{Role: "human", Text: "<image>\nHi?"}, {Role: "gpt", Text: "A cat."}}}
+		r := rows.Record{Images: paths("cat.jpg"),
+			Turns: []rows.Turn{{Role: "human", Text: "<image>\nHi?"}, {Role: "gpt", Text: "A cat."}}}
 		if !template.caption {
 			r.Turns = append(r.Turns, rows.Turn{Role: "human", Text: "Why?"}, rows.Turn{Role: "gpt", Text: "It sat."})
 		}
@@ -60,10 +61,14 @@ func TestTemplatesGolden(t *testing.T) {
 func TestOpenTemplate(t *testing.T) {
 	names := Templates()
 	for name, want := range map[string]string{
-		"plain": "plain", "v0_plain": "plain", "vicuna_v1": "vicuna_v1", "v1": "vicuna_v1", "llava_v1": "llava_v1", "v0": "llava_v0",
-		"default": "llava_v0", "llava_v0": "llava_v0", "v0_mmtag": "v0_mmtag", "v1_mmtag": "v1_mmtag", "llama_2": "llama_2",
-		"llava_llama_2": "llava_llama_2", "mistral_instruct": "mistral_instruct", "mpt": "mpt", "chatml_direct": "chatml_direct",
-		"mistral_direct": "chatml_direct", "llama_3": "llama_3", "llama_3_1": "llama_3_1", "qwen_2": "qwen_2", "qwen_2_5": "qwen_2_5", "qwen_3": "qwen_3",
+		"plain": "plain", "v0_plain": "plain", "vicuna_v1": "vicuna_v1", "v1": "vicuna_v1", "llava_v1": "llava_v1",
+		"v0":      "llava_v0",
+		"default": "llava_v0", "llava_v0": "llava_v0", "v0_mmtag": "v0_mmtag", "v1_mmtag": "v1_mmtag",
+		"llama_2":       "llama_2",
+		"llava_llama_2": "llava_llama_2", "mistral_instruct": "mistral_instruct", "mpt": "mpt",
+		"chatml_direct":  "chatml_direct",
+		"mistral_direct": "chatml_direct", "llama_3": "llama_3", "llama_3_1": "llama_3_1", "qwen_2": "qwen_2",
+		"qwen_2_5": "qwen_2_5", "qwen_3": "qwen_3",
 		"phi_3": "phi_3",
 	} {
 		if got := openTemplate(t, name).Name; got != want {

@@ -1,4 +1,4 @@
-// Package datatest is what the tests of data and of its rooms share: where recorded files lie, and how they are read.
+// Package datatest is shared by the tests of data and its subpackages: where recorded files are, and how they are read.
 package datatest
 
 import (
@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Shared is a path below the folder shared that stands beside the repository; the test is skipped where that is absent, which CI does
-// not allow.
+// Shared returns a path below the folder shared beside the repository; the test is skipped if that is absent, or fails
+// in CI.
 func Shared(t testing.TB, path ...string) string {
 	t.Helper()
 	root, err := filepath.Abs(".")
@@ -63,7 +63,7 @@ func JSONLines[T any](t testing.TB, path string) []T {
 	return Lines[T](t, text, path)
 }
 
-// Lines decodes a JSON value a line.
+// Lines decodes one JSON value per line.
 func Lines[T any](t testing.TB, text []byte, name string) []T {
 	t.Helper()
 	var values []T

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Unreadable is a file of this process whose first bytes give EIO when they are read, as those of a disk that fails do: nothing is
+// Unreadable is a file of this process whose first bytes return EIO when read, like files on a failing disk: nothing is
 // mapped at address 0.
 const Unreadable = "/proc/self/mem"
 
-// FailReads makes every further read of the file at path fail with EIO, through whatever has it open in this process.
+// FailReads makes every further read of the file at path return EIO, through any open file of this process.
 func FailReads(t testing.TB, path string) {
 	t.Helper()
 	path, err := filepath.EvalSymlinks(path)

@@ -67,7 +67,8 @@ func writeTar(t testing.TB, path string, entries []archiveEntry) string {
 }
 
 // archives is how each kind is written.
-var archives = map[string]func(t testing.TB, path string, entries []archiveEntry) string{".zip": writeZip, ".tar": writeTar}
+var archives = map[string]func(t testing.TB, path string, entries []archiveEntry) string{".zip": writeZip,
+	".tar": writeTar}
 
 func archiveEntries(t testing.TB) []archiveEntry {
 	good := string(smallFiles(t)["PNG"])
@@ -94,7 +95,8 @@ func TestArchives(t *testing.T) {
 			var wait sync.WaitGroup
 			for range 4 {
 				wait.Go(func() {
-					for _, name := range []string{"train/good.png", "train/dotted.jpg", "./train/good.png", "train/x/../good.png"} {
+					for _, name := range []string{"train/good.png", "train/dotted.jpg", "./train/good.png",
+						"train/x/../good.png"} {
 						if img, err := im.Read(name); err != nil || img.W == 0 {
 							t.Errorf("%s: %v", name, err)
 						}
@@ -117,7 +119,8 @@ func TestArchives(t *testing.T) {
 				"../images/good.png":   "no such file",
 				"train/../../good.png": "no such file",
 			} {
-				if _, err := im.Read(name); err == nil || !errors.Is(err, ErrRow) || !strings.Contains(err.Error(), want) {
+				if _, err := im.Read(name); err == nil || !errors.Is(err, ErrRow) ||
+					!strings.Contains(err.Error(), want) {
 					t.Errorf("%q: error is %v, want %q", name, err, want)
 				}
 			}
@@ -128,7 +131,8 @@ func TestArchives(t *testing.T) {
 // A flipped byte in a zip fails the checksum of that one picture.
 func TestZipNoticesDamage(t *testing.T) {
 	good := string(smallFiles(t)["PNG"])
-	path := writeZip(t, filepath.Join(t.TempDir(), "images.zip"), []archiveEntry{{name: "a.png", content: good}, {name: "b.png", content: good}})
+	path := writeZip(t, filepath.Join(t.TempDir(), "images.zip"),
+		[]archiveEntry{{name: "a.png", content: good}, {name: "b.png", content: good}})
 	content, _ := os.ReadFile(path)
 	content[bytes.Index(content, []byte("IEND"))-1] ^= 1
 	im, err := OpenImages(datatest.WriteFile(t, t.TempDir(), "images.zip", string(content)), nil)
@@ -152,7 +156,8 @@ func TestArchivesRefuseCutFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		for end := 0; end < len(content); end += 1 + len(content)/300 {
-			if im, err := OpenImages(datatest.WriteFile(t, t.TempDir(), "images"+kind, string(content[:end])), nil); err == nil {
+			if im, err := OpenImages(datatest.WriteFile(t, t.TempDir(), "images"+kind, string(content[:end])),
+				nil); err == nil {
 				im.Close()
 				t.Errorf("%s cut to %d of %d bytes is opened", kind, end, len(content))
 			}
@@ -163,7 +168,8 @@ func TestArchivesRefuseCutFiles(t *testing.T) {
 func TestSeveralTars(t *testing.T) {
 	dir, good := t.TempDir(), string(smallFiles(t)["PNG"])
 	for i := range 3 {
-		writeTar(t, filepath.Join(dir, fmt.Sprintf("part-%d.tar", i)), []archiveEntry{{name: fmt.Sprintf("%d.png", i), content: good}})
+		writeTar(t, filepath.Join(dir, fmt.Sprintf("part-%d.tar",
+			i)), []archiveEntry{{name: fmt.Sprintf("%d.png", i), content: good}})
 	}
 	var done, total int64
 	im, err := OpenImages(filepath.Join(dir, "part-*.tar"), func(d, n int64) { done, total = d, n })
@@ -180,7 +186,8 @@ func TestSeveralTars(t *testing.T) {
 		t.Errorf("progress %d of %d", done, total)
 	}
 	writeTar(t, filepath.Join(dir, "part-3.tar"), []archiveEntry{{name: "1.png", content: good}})
-	if _, err := OpenImages(filepath.Join(dir, "part-*.tar"), nil); err == nil || !strings.Contains(err.Error(), "a name may come once") {
+	if _, err := OpenImages(filepath.Join(dir, "part-*.tar"), nil); err == nil ||
+		!strings.Contains(err.Error(), "names must be unique") {
 		t.Errorf("one name in two archives: %v", err)
 	}
 }
@@ -188,11 +195,11 @@ func TestSeveralTars(t *testing.T) {
 func TestOpenImagesRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for name, want := range map[string]string{
-		datatest.WriteFile(t, dir, "rows.json", "[]"):                             "neither a folder nor a .zip nor a tar file",
-		datatest.WriteFile(t, dir, "images.tar.gz", "\x1f\x8b\x08"):               "run gunzip on it",
-		datatest.WriteFile(t, dir, "images.zip", "not this"):                      "no zip file or not complete",
+		datatest.WriteFile(t, dir, "rows.json", "[]"):                             "not a folder, a .zip or a tar file",
+		datatest.WriteFile(t, dir, "images.tar.gz", "\x1f\x8b\x08"):               "decompress it with gunzip",
+		datatest.WriteFile(t, dir, "images.zip", "not this"):                      "not a zip file or is incomplete",
 		filepath.Join(dir, "*.tgz"):                                               "matches no file",
-		datatest.WriteFile(t, dir, "short.tar", strings.Repeat("\x00", 257)+"us"): "neither a folder",
+		datatest.WriteFile(t, dir, "short.tar", strings.Repeat("\x00", 257)+"us"): "not a folder",
 	} {
 		if _, err := OpenImages(name, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error is %v, want %q", name, err, want)

@@ -2,10 +2,12 @@ package picture
 
 import "image"
 
-// Most photos store colour at half the resolution of brightness. Go's decoders repeat each colour sample; libjpeg (jdsample.c, "fancy"
-// upsampling) and libwebp, and so Pillow, interpolate. At coloured edges that is a difference of dozens of levels.
+// Most photos store colour at half the resolution of brightness. Go's decoders repeat each colour sample; libjpeg
+// (jdsample.c, "fancy" upsampling) and libwebp, and so Pillow, interpolate. At coloured edges this makes a difference
+// of dozens of levels.
 
-// webpRGB converts as libwebp does: dsp/upsampling.c, dsp/yuv.h. VP8's values have limited range (16 to 235), JPEG's full range.
+// webpRGB converts as libwebp does: dsp/upsampling.c, dsp/yuv.h. VP8's values have limited range (16 to 235), JPEG's
+// full range.
 func webpRGB(img image.Image) (*RGB, error) {
 	switch m := img.(type) {
 	case *image.YCbCr:
@@ -27,10 +29,10 @@ func vp8RGB(m *image.YCbCr) *RGB {
 	return out
 }
 
-// chroma says where two libraries that interpolate alike differ, and makes upsamplers for the planes of a picture.
+// chroma describes how two interpolating libraries differ, and makes upsamplers for the planes of an image.
 type chroma struct {
 	oddBias  int32 // added at odd columns of 4:2:0 before the division by 16; 8 rounds to nearest, libjpeg takes 7
-	minWidth int   // narrower planes are repeated, not interpolated across
+	minWidth int   // in narrower planes, columns are repeated, not interpolated
 }
 
 var (
@@ -38,12 +40,13 @@ var (
 	libwebp = chroma{oddBias: 8}
 )
 
-// plane upsamples one colour plane, a row at a time. Sample centres lie between pixel centres, so every pixel takes 3/4 of the
-// nearer sample and 1/4 of the next one, in each direction that is subsampled by two. Other ratios repeat samples.
+// plane upsamples one colour plane, a row at a time. Sample centres lie between pixel centres, so every pixel takes 3/4
+// of the nearer sample and 1/4 of the next one, in each direction that is subsampled by two. Other ratios repeat
+// samples.
 type plane struct {
 	pix           []uint8
 	stride        int
-	width, height int // samples that belong to the picture; a JPEG stores more, which libjpeg ignores
+	width, height int // samples that belong to the image; a JPEG stores more, which libjpeg ignores
 	byX, byY      int
 	smooth        bool
 	oddBias       int32
@@ -51,7 +54,7 @@ type plane struct {
 	out           []uint8
 }
 
-// plane makes the upsampler of a plane whose width and height are to be multiplied by byX and byY.
+// plane makes the upsampler of a plane; byX and byY are the factors for its width and height.
 func (c chroma) plane(pix []uint8, stride, width, height, byX, byY int) *plane {
 	return &plane{
 		pix: pix, stride: stride, width: width, height: height, byX: byX, byY: byY, oddBias: c.oddBias,
@@ -60,7 +63,7 @@ func (c chroma) plane(pix []uint8, stride, width, height, byX, byY int) *plane {
 	}
 }
 
-// row returns row y of the picture; it is valid until the next call.
+// row returns row y of the upsampled plane; it is valid until the next call.
 func (p *plane) row(y int) []uint8 {
 	near := p.stored(y / p.byY)
 	switch {
@@ -83,12 +86,12 @@ func (p *plane) row(y int) []uint8 {
 	return p.out
 }
 
-// stored returns a row of samples, the first or last one for rows beyond the edge.
+// stored returns a row of samples; beyond the edge, the first or last row.
 func (p *plane) stored(y int) []uint8 {
 	return p.pix[min(max(y, 0), p.height-1)*p.stride:][:p.width]
 }
 
-// both interpolates in both directions: 9, 3, 3 and 1 sixteenths.
+// both interpolates in both directions, with weights of 9, 3, 3 and 1 sixteenths.
 func (p *plane) both(near, far []uint8) {
 	sums := p.sums
 	near, far = near[:len(sums)], far[:len(sums)]
@@ -107,7 +110,7 @@ func (p *plane) both(near, far []uint8) {
 	p.out[2*last+1] = uint8((4*sum + p.oddBias) >> 4)
 }
 
-// horizontal is for 4:2:2. Rounding leans one way at even columns and the other way at odd ones.
+// horizontal is for 4:2:2. It rounds one way in even columns and the other way in odd ones.
 func (p *plane) horizontal(near []uint8) {
 	before := int(near[0])
 	for x, v := range near {
@@ -138,7 +141,8 @@ func jfifRow(dst, ys, cbs, crs []uint8) {
 	}
 }
 
-// vp8Row: R = 1.164 (Y−16) + 1.596 (V−128) and so on, factors times 2^14, products cut to 6 fractional bits one by one.
+// vp8Row: R = 1.164 (Y−16) + 1.596 (V−128) and so on, factors times 2^14, each product truncated to 6 fractional
+// bits.
 func vp8Row(dst, ys, us, vs []uint8) {
 	us, vs = us[:len(ys)], vs[:len(ys)]
 	for x := range ys {

@@ -6,8 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestUpsample pins the rounding, which a bound of some levels on whole pictures would not notice. Values worked out by hand from
-// the formulas of libjpeg-turbo's jdsample.c and libwebp's upsampling.c.
+// TestUpsample pins the rounding, which a bound of some levels on whole pictures would not notice. Values worked out by
+// hand from the formulas of libjpeg-turbo's jdsample.c and libwebp's upsampling.c.
 func TestUpsample(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -31,7 +31,8 @@ func TestUpsample(t *testing.T) {
 		{"JPEG 4:1:0", libjpeg, 4, 2, 8, 3, []uint8{40, 40, 40, 40, 60, 60, 60, 60}},
 		{"JPEG 4:4:4", libjpeg, 1, 1, 3, 1, []uint8{40, 60, 255}},
 	} {
-		samples := []uint8{0, 100, 201, 99, 40, 60, 255, 99} // two rows of three, and what a JPEG stores beyond the edge
+		// two rows of three, and what a JPEG stores beyond the edge
+		samples := []uint8{0, 100, 201, 99, 40, 60, 255, 99}
 		p := test.as.plane(samples, 4, ceilDiv(test.width, test.byX), 2, test.byX, test.byY)
 		if diff := cmp.Diff(test.expect, p.row(test.y)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)

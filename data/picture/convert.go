@@ -10,8 +10,9 @@ import (
 	"io"
 )
 
-// plainRGB converts pictures that hold no subsampled colour as Pillow's convert("RGB") does: alpha is dropped, not composited; of
-// 16 bits a channel the upper 8 are kept, but 16-bit grey is cut off at 255 (Pillow's mode "I;16", libImaging/Convert.c).
+// plainRGB converts images without subsampled colour as Pillow's convert("RGB") does: alpha is dropped, not composited;
+// of 16 bits per channel the upper 8 are kept, but 16-bit grey is clipped at 255 (Pillow's mode "I;16",
+// libImaging/Convert.c).
 func plainRGB(img image.Image) (*RGB, error) {
 	switch m := img.(type) {
 	case *image.Gray:
@@ -33,7 +34,7 @@ func plainRGB(img image.Image) (*RGB, error) {
 	return nil, fmt.Errorf("pixels of type %T are not supported", img)
 }
 
-// pick copies from each pixel of step bytes the three at the given offsets.
+// pick copies, from each pixel of step bytes, the three bytes at the given offsets.
 func pick(bounds image.Rectangle, pix []uint8, stride, step int, at [3]int) *RGB {
 	out := newRGB(bounds.Dx(), bounds.Dy())
 	dst := out.Pix
@@ -47,7 +48,8 @@ func pick(bounds image.Rectangle, pix []uint8, stride, step int, at [3]int) *RGB
 	return out
 }
 
-// unpremultiply undoes the alpha of TIFF files that store it multiplied in; everything else arrives opaque. Clear pixels are black.
+// unpremultiply undoes premultiplied alpha, which some TIFF files have; images of all other formats are opaque here.
+// Fully transparent pixels become black.
 func unpremultiply(m *image.RGBA) {
 	for p := m.Pix; len(p) >= 4; p = p[4:] {
 		alpha := int(p[3])
@@ -100,7 +102,8 @@ func palettedRGB(m *image.Paletted) *RGB {
 	return out
 }
 
-// decodePNG keeps 16-bit grey with a transparent value 16-bit grey: the standard decoder makes four channels of it.
+// decodePNG keeps 16-bit grey with a transparent value as 16-bit grey: the standard decoder expands it to four
+// channels.
 func decodePNG(r io.Reader) (image.Image, error) {
 	var head [26]byte // signature, chunk header, width, height, depth, colour type
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -118,8 +121,9 @@ func decodePNG(r io.Reader) (image.Image, error) {
 	return grey, nil
 }
 
-// decodeGIF returns the first frame on its screen. The standard decoder forgets the colour of the transparent index, so the file
-// is decoded as if nothing were transparent; what the frame leaves free has that index, or 0, as with Pillow.
+// decodeGIF returns the first frame on its canvas. The standard decoder discards the colour of the transparent index,
+// so the file is decoded as if nothing were transparent; pixels outside the frame have that index, or 0, as with
+// Pillow.
 func decodeGIF(r io.Reader) (image.Image, error) {
 	file, err := io.ReadAll(r)
 	if err != nil {
@@ -140,13 +144,14 @@ func decodeGIF(r io.Reader) (image.Image, error) {
 		whole.Pix[i] = transparent
 	}
 	for y := frame.Rect.Min.Y; y < frame.Rect.Max.Y; y++ {
-		copy(whole.Pix[whole.PixOffset(frame.Rect.Min.X, y):], frame.Pix[frame.PixOffset(frame.Rect.Min.X, y):][:frame.Rect.Dx()])
+		copy(whole.Pix[whole.PixOffset(frame.Rect.Min.X, y):],
+			frame.Pix[frame.PixOffset(frame.Rect.Min.X, y):][:frame.Rect.Dx()])
 	}
 	return whole, nil
 }
 
-// clearTransparency walks the blocks before the first frame (GIF89a specification, sections 17 to 23), clears the transparency flag
-// of its graphic control extensions and returns the transparent index, 0 if there is none.
+// clearTransparency walks the blocks before the first frame (GIF89a specification, sections 17 to 23), clears the
+// transparency flag of its graphic control extensions and returns the transparent index, 0 if there is none.
 func clearTransparency(file []byte) (index uint8) {
 	at := 13
 	if len(file) > 10 && file[10]&0x80 != 0 {
@@ -157,7 +162,7 @@ func clearTransparency(file []byte) (index uint8) {
 			file[at+3] &^= 1
 			index = file[at+6]
 		}
-		for at += 2; at < len(file) && file[at] != 0; { // sub-blocks, up to an empty one
+		for at += 2; at < len(file) && file[at] != 0; { // sub-blocks, up to an empty block
 			at += 1 + int(file[at])
 		}
 		at++

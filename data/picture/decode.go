@@ -17,7 +17,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// imageFormat is one row of the table of what is read. A file is told by how it begins, never by its name.
+// imageFormat is one row of the table of supported formats. The format is detected from a file's first bytes, never
+// from its name.
 type imageFormat struct {
 	name   string
 	magic  string // '?' stands for any byte
@@ -35,12 +36,13 @@ var imageFormats = []imageFormat{
 	{"TIFF", "MM\x00*", reading(tiff.DecodeConfig), converting(tiff.Decode, plainRGB)},
 }
 
-// reading lets a decoder that takes a stream take a file.
+// reading adapts a decoder of a stream to a file's bytes.
 func reading[T any](decode func(io.Reader) (T, error)) func([]byte) (T, error) {
 	return func(file []byte) (T, error) { return decode(bytes.NewReader(file)) }
 }
 
-func converting(decode func(io.Reader) (image.Image, error), toRGB func(image.Image) (*RGB, error)) func([]byte) (*RGB, error) {
+func converting(decode func(io.Reader) (image.Image, error),
+	toRGB func(image.Image) (*RGB, error)) func([]byte) (*RGB, error) {
 	return func(file []byte) (*RGB, error) {
 		img, err := decode(bytes.NewReader(file))
 		if err != nil {
@@ -50,7 +52,7 @@ func converting(decode func(io.Reader) (image.Image, error), toRGB func(image.Im
 	}
 }
 
-// notImages are files that data sets hold in the place of pictures, in lower case.
+// notImages are other files that data sets contain in place of images, in lower case.
 var notImages = []struct{ magic, what string }{
 	{"<!doctype html", "an HTML page"},
 	{"<html", "an HTML page"},
@@ -58,15 +60,16 @@ var notImages = []struct{ magic, what string }{
 	{"<svg", "an SVG file"},
 	{"%pdf", "a PDF file"},
 	{"version https://git-lfs", "a Git LFS pointer (fetch the files with: git lfs pull)"},
-	{"????ftypavi", "an AVIF picture (convert it to JPEG or PNG)"},
-	{"????ftyphe", "an HEIC picture (convert it to JPEG or PNG)"},
+	{"????ftypavi", "an AVIF image (convert it to JPEG or PNG)"},
+	{"????ftyphe", "an HEIC image (convert it to JPEG or PNG)"},
 	{"????ftyp", "a video"},
 	{"pk\x03\x04", "a ZIP archive"},
 	{"{", "JSON text"},
 }
 
-// Decode turns the bytes of a JPEG, PNG, GIF (first frame), still WebP, BMP or TIFF file into the RGB that Pillow makes of it,
-// exactly. Size limits are checked on the header, before pixels are allocated. Every error wraps ErrRow and names the format seen.
+// Decode turns the bytes of a JPEG, PNG, GIF (first frame), still WebP, BMP or TIFF file into exactly the RGB that
+// Pillow decodes from it. Size limits are checked on the header, before pixels are allocated. Every error wraps ErrRow
+// and names the detected format.
 func Decode(file []byte) (*RGB, error) { return decodeWithin(file, maxPixels) }
 
 func decodeWithin(file []byte, pixels int) (*RGB, error) {
@@ -87,11 +90,11 @@ func detectFormat(file []byte) (imageFormat, error) {
 			continue
 		}
 		if format.name == "WebP" && animatedWebP(file) {
-			return format, BadRow("animated WebP is not supported; save its first frame as a still picture")
+			return format, BadRow("animated WebP is not supported; save its first frame as a still image")
 		}
 		return format, nil
 	}
-	return imageFormat{}, BadRow("%s; JPEG, PNG, GIF, WebP, BMP and TIFF are read", describe(file))
+	return imageFormat{}, BadRow("%s; supported formats are JPEG, PNG, GIF, WebP, BMP and TIFF", describe(file))
 }
 
 func describe(file []byte) string {
@@ -102,13 +105,13 @@ func describe(file []byte) string {
 	text := bytes.ToLower(bytes.TrimSpace(bytes.TrimPrefix(start, []byte("\ufeff"))))
 	for _, other := range notImages {
 		if beginsWith(text, other.magic) {
-			return "file is " + other.what + ", not a picture"
+			return "file is " + other.what + ", not an image"
 		}
 	}
 	if len(bytes.Trim(file, "\x00")) == 0 {
-		return "file holds nothing but zero bytes"
+		return "file contains only zero bytes"
 	}
-	return fmt.Sprintf("file begins with %q, which is no known picture format", start[:min(len(start), 12)])
+	return fmt.Sprintf("file begins with %q, which is not a known image format", start[:min(len(start), 12)])
 }
 
 func beginsWith(file []byte, magic string) bool {
@@ -123,7 +126,7 @@ func beginsWith(file []byte, magic string) bool {
 	return true
 }
 
-// animatedWebP looks at the animation bit of an extended header (developers.google.com/speed/webp/docs/riff_container).
+// animatedWebP checks the animation bit of an extended header (developers.google.com/speed/webp/docs/riff_container).
 func animatedWebP(file []byte) bool {
 	return len(file) > 20 && string(file[12:16]) == "VP8X" && file[20]&2 != 0
 }
@@ -133,7 +136,7 @@ func (f imageFormat) checkSize(w, h, pixels int) error {
 	case w <= 0 || h <= 0:
 		return BadRow("%s of %dx%d has no pixels", f.name, w, h)
 	case w > maxSide || h > maxSide:
-		return BadRow("%s of %dx%d is over the limit of %d pixels a side", f.name, w, h, maxSide)
+		return BadRow("%s of %dx%d is over the limit of %d pixels per side", f.name, w, h, maxSide)
 	case w > pixels/h:
 		return BadRow("%s of %dx%d is over the limit of %d million pixels", f.name, w, h, pixels/1_000_000)
 	}
@@ -148,8 +151,8 @@ func (f imageFormat) failed(err error) error {
 	return BadRow("%s cannot be decoded: %s", f.name, text)
 }
 
-// Shield runs a decoder on bytes that nobody has checked: should a damaged file make it panic, that file is
-// refused and the run goes on. A page of a mapped file that cannot be read is an error of the disk.
+// Shield runs a decoder on untrusted bytes: if a damaged file makes it panic, that file is refused and the run
+// continues. A page of a mapped file that cannot be read is an error of the disk.
 func Shield[T any](decode func([]byte) (T, error), file []byte) (result T, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {

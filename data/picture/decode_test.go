@@ -22,7 +22,8 @@ import (
 	"github.com/llavatrain/llavatrain/data/datatest"
 )
 
-// pillowFiles are pictures with Pillow's RGB beside them: the recorded set, and testdata/image_*, which adds what that lacks.
+// pillowFiles are pictures with Pillow's RGB beside them: the recorded set, and testdata/image_*, which adds what that
+// lacks.
 func pillowFiles(t *testing.T) []string {
 	t.Helper()
 	own, err := filepath.Glob("testdata/image_*.rgb.png")
@@ -128,7 +129,8 @@ func TestDecodeTruncated(t *testing.T) {
 		for _, n := range []int{len(file) / 2, len(file) * 3 / 4, 16} {
 			_, err := Decode(file[:n])
 			if err == nil || !errors.Is(err, ErrRow) || !strings.Contains(err.Error(), name) {
-				t.Errorf("%s cut to %d of %d bytes: error %v; want one that wraps ErrRow and names the format", name, n, len(file), err)
+				t.Errorf("%s cut to %d of %d bytes: error %v; want one that wraps ErrRow and names the format",
+					name, n, len(file), err)
 			}
 		}
 	}
@@ -141,18 +143,19 @@ func TestDecodeRefuses(t *testing.T) {
 		want string
 	}{
 		{"empty", nil, "file is empty"},
-		{"zeros", make([]byte, 5000), "nothing but zero bytes"},
-		{"html", []byte("\ufeff\n <!DOCTYPE html><title>403</title>"), "an HTML page, not a picture"},
+		{"zeros", make([]byte, 5000), "only zero bytes"},
+		{"html", []byte("\ufeff\n <!DOCTYPE html><title>403</title>"), "an HTML page, not an image"},
 		{"html2", []byte("<HTML><body>"), "an HTML page"},
 		{"svg", []byte(`<svg xmlns="http://www.w3.org/2000/svg"/>`), "an SVG file"},
 		{"lfs", []byte("version https://git-lfs.github.com/spec/v1\noid"), "git lfs pull"},
-		{"avif", []byte("\x00\x00\x00\x1cftypavif\x00\x00"), "an AVIF picture"},
+		{"avif", []byte("\x00\x00\x00\x1cftypavif\x00\x00"), "an AVIF image"},
 		{"json", []byte(`{"error": "not found"}`), "JSON text"},
 		{"text", []byte("hello"), `begins with "hello"`},
 		{"animated", readTestFile(t, "testdata/image_animated.webp"), "animated WebP is not supported"},
-		{"cmyk tiff", readTestFile(t, "testdata/image_cmyk.tiff"), "TIFF cannot be decoded: unsupported feature: color model"},
+		{"cmyk tiff", readTestFile(t, "testdata/image_cmyk.tiff"),
+			"TIFF cannot be decoded: unsupported feature: color model"},
 		{"area", pngHeader(10000, 6000), "PNG of 10000x6000 is over the limit of 50 million pixels"},
-		{"side", pngHeader(70000, 1), "PNG of 70000x1 is over the limit of 65535 pixels a side"},
+		{"side", pngHeader(70000, 1), "PNG of 70000x1 is over the limit of 65535 pixels per side"},
 		{"overflow", pngHeader(1<<31-1, 1<<31-1), "PNG cannot be decoded"},
 	} {
 		_, err := Decode(test.file)

@@ -1,7 +1,8 @@
 // Package picture turns image files into the pixels that a tower takes.
 //
-//  1. A [Images] store finds a file by the name that a row gives: in a folder, a zip or tars, and nowhere else.
-//  2. [Decode] makes 8-bit RGB of it, equal to Pillow's to the level, JPEG included; limits are checked before memory is taken.
-//  3. A [Processor] resizes, pads or crops as the tower's own processor does, and keeps bytes: normalisation is a table of the
-//     model's.
+//  1. An [Images] store finds a file by the path in a row: in a folder, a zip or tar files, and nowhere else.
+//  2. [Decode] makes 8-bit RGB of it, with exactly Pillow's values, for JPEG too; limits are checked before memory is
+//     allocated.
+//  3. A [Processor] resizes, pads or crops as the tower's own processor does, and keeps bytes: the model normalises
+//     with a table.
 package picture

@@ -41,7 +41,8 @@ func requireInput(t *testing.T, what string, err error) {
 func TestImagesOnAFailingDisk(t *testing.T) {
 	dir := t.TempDir()
 	entries := []archiveEntry{{name: "a.png", content: "12345"}}
-	for _, path := range []string{writeZip(t, filepath.Join(dir, "a.zip"), entries), writeTar(t, filepath.Join(dir, "a.tar"), entries)} {
+	for _, path := range []string{writeZip(t, filepath.Join(dir, "a.zip"), entries),
+		writeTar(t, filepath.Join(dir, "a.tar"), entries)} {
 		im, err := OpenImages(path, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// imageFolder is a folder of pictures.
+// imageFolder is a folder of images.
 type imageFolder struct {
 	root *os.Root
 }
@@ -33,7 +33,8 @@ func (im imageFolder) file(name string) ([]byte, error) {
 	return readUpTo(f, int(info.Size()))
 }
 
-// readUpTo reads n bytes, or fewer of a file that shrank since its size was asked for: the decoder will say that it is truncated.
+// readUpTo reads n bytes, or fewer if the file has shrunk since its size was read: the decoder will report that it is
+// truncated.
 func readUpTo(f io.Reader, n int) ([]byte, error) {
 	file := make([]byte, n)
 	n, err := io.ReadFull(f, file)
@@ -43,12 +44,12 @@ func readUpTo(f io.Reader, n int) ([]byte, error) {
 	return file[:n], err
 }
 
-// stat checks a path and the kind and size of what stands there.
+// stat checks a path, and the type and size of the file there.
 func (im imageFolder) stat(name string) (fs.FileInfo, error) {
 	if err := checkName(name, fmt.Sprintf("the image folder %q", im.root.Name())); err != nil {
 		return nil, err
 	}
-	info, err := im.root.Stat(name) // before Open, which would wait for ever on a named pipe
+	info, err := im.root.Stat(name) // before Open, which would block on a named pipe
 	if err != nil {
 		return nil, im.pathError(err)
 	}
@@ -70,7 +71,7 @@ func (im imageFolder) open(name string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// pathError tells a bad path in a row from a fault of the storage (permission, I/O, too many open files).
+// pathError distinguishes a bad path in a row from a storage fault (permission, I/O, too many open files).
 func (im imageFolder) pathError(err error) error {
 	var errno syscall.Errno
 	switch {
@@ -80,8 +81,8 @@ func (im imageFolder) pathError(err error) error {
 		return BadRow("no such file in the image folder %q", im.root.Name())
 	case errors.Is(err, syscall.ENAMETOOLONG), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ELOOP):
 		return BadRow("%v", err)
-	case !errors.As(err, &errno): // os.Root's own refusal: it did not come from the system
-		return BadRow("path leads out of the image folder %q, by \"..\" or by a symbolic link (%v); "+
+	case !errors.As(err, &errno): // refused by os.Root, not by the system
+		return BadRow("path leads out of the image folder %q, through \"..\" or a symbolic link (%v); "+
 			"put the files inside it, or make the folder itself the link", im.root.Name(), err)
 	}
 	return err

@@ -8,14 +8,14 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Header is what a picture's file says of itself before its pixels.
+// Header is what an image file's header says about it.
 type Header struct {
 	Format        string // JPEG, PNG, GIF, WebP, BMP or TIFF
 	Width, Height int    // pixels
 }
 
-// DecodeHeader reads no more of a picture than its size, and refuses what Decode refuses for what the header says: unknown formats,
-// sizes over the limits. What is wrong with the pixels it does not see. Every error wraps ErrRow.
+// DecodeHeader reads only an image's size, and refuses whatever Decode refuses because of the header: unknown formats,
+// sizes over the limits. Faults in the pixels are not detected. Every error wraps ErrRow.
 func DecodeHeader(file []byte) (Header, error) {
 	_, header, err := readHeader(file, maxPixels)
 	return header, err
@@ -30,14 +30,16 @@ func readHeader(file []byte, pixels int) (imageFormat, Header, error) {
 	if err != nil {
 		return format, Header{}, format.failed(err)
 	}
-	return format, Header{format.name, config.Width, config.Height}, format.checkSize(config.Width, config.Height, pixels)
+	return format, Header{format.name, config.Width, config.Height},
+		format.checkSize(config.Width, config.Height, pixels)
 }
 
-// headerBytes is how much of a file is read for its header at first: most photos have it there, behind their preview.
+// headerBytes is how much of a file is read for its header at first: in most photos that includes the header, which
+// follows the preview.
 const headerBytes = 32 << 10
 
-// Inspect reads the header of an image of a row, and the whole picture where its file does not end as files of its format do:
-// downloads that broke off are found, at the price of a header. Errors are those of Decode.
+// Inspect reads the header of a row's image, and the whole image if its file does not end as files of its format do:
+// this detects incomplete downloads at the cost of a header. Errors are those of Decode.
 func (im *Images) Inspect(image Image) (Header, error) {
 	header, err := im.inspect(image)
 	if err != nil {
@@ -65,8 +67,8 @@ func (im *Images) inspect(image Image) (Header, error) {
 	return inspect(bytes.NewReader(file), int64(len(file)))
 }
 
-// Size is the width and height in pixels of an image of a row, read from its header unless it is prepared. Errors are
-// those of Inspect.
+// Size is the width and height in pixels of a row's image, read from its header unless it is prepared. Errors are those
+// of Inspect.
 func (im *Images) Size(image Image) (width, height int, err error) {
 	if image.Prepared != nil {
 		return image.Prepared.Width, image.Prepared.Height, nil
@@ -75,7 +77,7 @@ func (im *Images) Size(image Image) (width, height int, err error) {
 	return header.Width, header.Height, err
 }
 
-// reader is what a file's beginning and end are read from.
+// reader reads the start and end of a file.
 type reader interface {
 	io.Reader
 	io.ReaderAt
@@ -98,15 +100,16 @@ func inspect(f reader, size int64) (Header, error) {
 	}
 	file := append(head, rest...)
 	if header, err = DecodeHeader(file); err == nil && failed == nil {
-		_, err = Decode(file) // it seems cut off
+		_, err = Decode(file) // it seems truncated
 	}
 	return header, err
 }
 
-// endMarks are the last bytes of whole files; those of the other formats begin with their length.
+// endMarks are the last bytes of complete files; files of the other formats start with their length.
 var endMarks = map[string]string{"JPEG": "\xff\xd9", "PNG": "IEND\xaeB`\x82", "GIF": ";"}
 
-// endsWhole says whether a file ends as a whole one of its format does. A file that does not may still be one: with bytes behind its end.
+// endsWhole reports whether a file ends as a complete one of its format does. A file that does not may still be
+// complete, with bytes after its end.
 func endsWhole(format string, head []byte, f io.ReaderAt, size int64) (bool, error) {
 	switch mark := endMarks[format]; {
 	case format == "WebP":
@@ -120,15 +123,15 @@ func endsWhole(format string, head []byte, f io.ReaderAt, size int64) (bool, err
 	default:
 		tail := make([]byte, len(mark))
 		_, err := f.ReadAt(tail, size-int64(len(mark)))
-		if err == io.EOF { // it shrank since
+		if err == io.EOF { // it has shrunk since
 			err = nil
 		}
 		return string(tail) == mark, err
 	}
 }
 
-// Stamp changes when the file at name in a folder does: it is made of size and time of change. 0 stands for a file that Read refuses
-// unread, and for all in an archive.
+// Stamp changes when the file at name in a folder does: it is computed from size and modification time. It is 0 for a
+// file that Read refuses without reading it, and for all files in an archive.
 func (im *Images) Stamp(name string) int64 {
 	folder, ok := im.store.(imageFolder)
 	if !ok {

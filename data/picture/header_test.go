@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A header is refused exactly where the whole picture is refused for its header, and gives the size that decoding gives.
+// A header is refused exactly where the whole picture is refused for its header, and gives the size that decoding
+// gives.
 func TestHeaderAgreesWithDecoding(t *testing.T) {
 	files, err := filepath.Glob("testdata/image_*")
 	if err != nil {
@@ -46,7 +47,8 @@ func TestInspectFindsBrokenDownloads(t *testing.T) {
 	}
 	defer images.Close()
 	for kind, file := range smallFiles(t) {
-		for name, content := range map[string][]byte{"whole": file, "half": file[:len(file)/2], "longer": append(append([]byte{}, file...), 0, 0, 0)} {
+		for name, content := range map[string][]byte{"whole": file, "half": file[:len(file)/2],
+			"longer": append(append([]byte{}, file...), 0, 0, 0)} {
 			if err := os.WriteFile(filepath.Join(dir, name), content, 0o666); err != nil {
 				t.Fatal(err)
 			}

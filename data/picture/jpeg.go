@@ -7,17 +7,19 @@ import (
 	"io"
 )
 
-// The JPEG decoder makes the same bytes as libjpeg-turbo with its default settings, which Pillow uses; other decoders differ by some
-// levels. ITU-T T.81 leaves the inverse transform, the interpolation of colour and the treatment of damage to the decoder, so each
-// file names what it follows. The path of a picture:
+// The JPEG decoder produces the same bytes as libjpeg-turbo with its default settings, which Pillow uses; other
+// decoders differ by some levels. ITU-T T.81 leaves the inverse transform, the interpolation of colour and the handling
+// of damage to the decoder, so each file says which code it follows. The steps of decoding:
 //
 //  1. The markers are walked in file order; each segment sets tables or the frame (this file).
-//  2. A scan reads its blocks of 8x8 coefficients from entropy-coded bits (jpeg_scan.go, jpeg_huffman.go). A sequential block is
-//     complete and goes on at once, a progressive one waits for the scans that refine it (jpeg_progressive.go).
+//  2. A scan reads its blocks of 8x8 coefficients from entropy-coded bits (jpeg_scan.go, jpeg_huffman.go). A sequential
+//     block is complete and continues at once, a progressive one waits for the scans that refine it
+//     (jpeg_progressive.go).
 //  3. The inverse transform turns a block into samples of a component's plane (jpeg_idct.go).
-//  4. Planes are brought to full size (image_chroma.go) and rows converted to RGB (jpeg_colour.go).
+//  4. Planes are upsampled to full size (chroma.go) and rows converted to RGB (jpeg_colour.go).
 //
-// Damage is treated as libjpeg does, which goes on wherever it can, but a file must reach its end marker, and all scans must be there.
+// Damage is handled as in libjpeg, which continues whenever it can, but a file must reach its end marker, and all scans
+// must be present.
 
 // Markers, T.81 table B.1.
 const (
@@ -41,18 +43,19 @@ const (
 )
 
 const (
-	maxScans        = 200 // encoders write a dozen; each one of a hostile file costs a walk over all coefficients
+	maxScans        = 200 // encoders write a dozen; each scan of a hostile file costs a pass over all coefficients
 	maxBlocksPerMCU = 10  // T.81 B.2.3
 )
 
-// refusedFrames are coding processes that are not decoded, by the marker of their frame header.
+// refusedFrames are unsupported coding processes, by the marker of their frame header.
 var refusedFrames = map[byte]string{
 	0xc3: "lossless", 0xc5: "differential", 0xc6: "differential", 0xc7: "differential", 0xc8: "an extension",
-	0xc9: "arithmetic coding", 0xca: "arithmetic coding", 0xcb: "lossless", 0xcd: "differential", 0xce: "differential", 0xcf: "lossless",
+	0xc9: "arithmetic coding", 0xca: "arithmetic coding", 0xcb: "lossless", 0xcd: "differential", 0xce: "differential",
+	0xcf: "lossless",
 }
 
-// zigzag is the place in a block, row by row, of each coefficient in the order of the file. A run that leads beyond the block ends in
-// its last coefficient.
+// zigzag maps the file's order of coefficients to their place in a block, row by row. A run that leads beyond the block
+// ends in its last coefficient.
 var zigzag = [64 + 16]uint8{
 	0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5,
 	12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
@@ -71,7 +74,7 @@ type jpegDecoder struct {
 	interval     int // MCUs between restart markers, 0: none
 	scans        int
 	jfif, adobe  bool
-	transform    uint8 // of Adobe's segment
+	transform    uint8 // from Adobe's segment
 
 	width, height      int
 	progressive        bool
@@ -79,17 +82,17 @@ type jpegDecoder struct {
 	acrossMax, downMax int // largest sampling factors
 }
 
-// jpegComponent is one of the planes that a picture is stored in.
+// jpegComponent is one of the planes that an image is stored in.
 type jpegComponent struct {
 	id, table     uint8
 	across, down  int // sampling factors
-	width, height int // samples that belong to the picture
+	width, height int // samples that belong to the image
 	quantization  *[64]uint16
-	pix           []uint8 // whole MCUs
+	pix           []uint8 // in whole MCUs
 	stride        int
 	samples       int         // len(pix)
-	coefficients  []jpegBlock // of a progressive picture, stride/8 in a row
-	missing       [64]int8    // of a progressive picture: low bits that each coefficient still lacks; -1: all
+	coefficients  []jpegBlock // of a progressive image, stride/8 per row
+	missing       [64]int8    // of a progressive image: low bits that each coefficient still lacks; -1: all
 }
 
 func decodeJPEG(file []byte) (*RGB, error) {
@@ -114,7 +117,7 @@ func jpegHeader(file []byte) (image.Config, error) {
 	return image.Config{Width: d.width, Height: d.height}, nil
 }
 
-// readJPEG walks the markers up to the end of the picture, or up to its frame header.
+// readJPEG walks the markers up to the end of the image, or up to its frame header.
 func readJPEG(file []byte, until byte) (*jpegDecoder, error) {
 	d := &jpegDecoder{entropyReader: entropyReader{file: file, at: 2}}
 	for {
@@ -123,10 +126,10 @@ func readJPEG(file []byte, until byte) (*jpegDecoder, error) {
 		case err != nil:
 			return nil, err
 		case marker == markerEOI && d.scans == 0:
-			return nil, fmt.Errorf("it ends without a picture")
+			return nil, fmt.Errorf("it ends without an image")
 		case marker == markerEOI:
 			return d, nil
-		case marker == markerTEM || marker >= markerRST0 && marker <= markerRST7: // stand alone
+		case marker == markerTEM || marker >= markerRST0 && marker <= markerRST7: // have no parameters
 			continue
 		}
 		body, err := d.segment()
@@ -187,7 +190,7 @@ func (d *jpegDecoder) nextMarker() (byte, error) {
 	return marker, nil
 }
 
-// segment returns the parameters of a marker, which begin with their length.
+// segment returns the parameters of a marker, which start with their length.
 func (d *jpegDecoder) segment() ([]byte, error) {
 	rest := d.file[d.at:]
 	if len(rest) < 2 {
@@ -224,7 +227,7 @@ func (d *jpegDecoder) quantizationTables(body []byte) error {
 func (d *jpegDecoder) huffmanTables(body []byte) error {
 	for len(body) > 0 {
 		if len(body) < 17 {
-			return fmt.Errorf("table of Huffman codes is cut short")
+			return fmt.Errorf("Huffman table is truncated")
 		}
 		class, slot, counts := body[0]>>4, body[0]&15, [16]uint8(body[1:17])
 		total := 0
@@ -232,7 +235,7 @@ func (d *jpegDecoder) huffmanTables(body []byte) error {
 			total += int(n)
 		}
 		if class > 1 || slot > 3 || total > 256 || total > len(body)-17 {
-			return fmt.Errorf("table of Huffman codes %d of class %d with %d codes is damaged", slot, class, total)
+			return fmt.Errorf("Huffman table %d of class %d with %d codes is damaged", slot, class, total)
 		}
 		table, err := newHuffmanTable(counts, body[17:17+total])
 		if err != nil {
@@ -247,7 +250,8 @@ func (d *jpegDecoder) huffmanTables(body []byte) error {
 // frame reads a frame header, T.81 B.2.2.
 func (d *jpegDecoder) frame(marker byte, body []byte) error {
 	if name, ok := refusedFrames[marker]; ok {
-		return fmt.Errorf("its coding process (%s, marker %#x) is not supported; save it as baseline or progressive", name, marker)
+		return fmt.Errorf("its coding process (%s, marker %#x) is not supported; save it as baseline or progressive",
+			name, marker)
 	}
 	switch {
 	case d.components != nil:
@@ -255,19 +259,19 @@ func (d *jpegDecoder) frame(marker byte, body []byte) error {
 	case len(body) < 6 || len(body) != 6+3*int(body[5]):
 		return fmt.Errorf("frame header of %d bytes is damaged", len(body))
 	case body[0] != 8:
-		return fmt.Errorf("%d bits a sample are not supported; save it with 8", body[0])
+		return fmt.Errorf("%d bits per sample are not supported; save it with 8", body[0])
 	case body[5] != 1 && body[5] != 3 && body[5] != 4:
-		return fmt.Errorf("%d components are not supported; grey, colour and four inks have 1, 3 and 4", body[5])
+		return fmt.Errorf("%d components are not supported; grey, colour and CMYK images have 1, 3 and 4", body[5])
 	}
 	d.progressive = marker == markerSOF2
 	d.height, d.width = int(binary.BigEndian.Uint16(body[1:])), int(binary.BigEndian.Uint16(body[3:]))
 	if d.width == 0 || d.height == 0 {
-		return fmt.Errorf("its size %dx%d is not known from its header", d.width, d.height)
+		return fmt.Errorf("its header does not give its full size (%dx%d)", d.width, d.height)
 	}
 	for p := body[6:]; len(p) > 0; p = p[3:] {
 		c := &jpegComponent{id: p[0], across: int(p[1] >> 4), down: int(p[1] & 15), table: p[2]}
 		if c.across < 1 || c.across > 4 || c.down < 1 || c.down > 4 {
-			return fmt.Errorf("sampling factors %dx%d must lie in 1 to 4", c.across, c.down)
+			return fmt.Errorf("sampling factors %dx%d must be from 1 to 4", c.across, c.down)
 		}
 		d.acrossMax, d.downMax = max(d.acrossMax, c.across), max(d.downMax, c.down)
 		d.components = append(d.components, c)
@@ -275,7 +279,7 @@ func (d *jpegDecoder) frame(marker byte, body []byte) error {
 	return d.layOut()
 }
 
-// layOut finds the size of each component. Memory for it is allocated when its first scan comes.
+// layOut computes the size of each component. Its memory is allocated at its first scan.
 func (d *jpegDecoder) layOut() error {
 	for _, c := range d.components {
 		if d.acrossMax%c.across != 0 || d.downMax%c.down != 0 {

@@ -18,7 +18,7 @@ func (d *jpegDecoder) rgb() *RGB {
 	return out
 }
 
-// conversion guesses what the components mean, as libjpeg does (jdapimin.c, default_decompress_parms).
+// conversion guesses the colour space of the components, as libjpeg does (jdapimin.c, default_decompress_parms).
 func (d *jpegDecoder) conversion() func(dst []uint8, rows [][]uint8) {
 	switch c := d.components; {
 	case len(c) == 1:
@@ -51,8 +51,9 @@ func interleave(dst, reds, greens, blues []uint8) {
 	}
 }
 
-// inkRow turns inks (cyan, magenta, yellow) into colours, each white less its ink's share of that. White is what black leaves. Pillow
-// takes the inks of every JPEG as Adobe stores them, inverted (JpegImagePlugin.py), and uses no colour profile (libImaging/Convert.c).
+// inkRow turns inks (cyan, magenta, yellow) into colours, each white reduced by its ink's share. White is what black
+// leaves. Pillow takes the inks of every JPEG as Adobe stores them, inverted (JpegImagePlugin.py), and uses no colour
+// profile (libImaging/Convert.c).
 func inkRow(dst, whites []uint8) {
 	for x, v := range whites {
 		white := int32(v)

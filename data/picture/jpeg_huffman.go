@@ -5,24 +5,25 @@ import (
 	"fmt"
 )
 
-// entropyReader reads bits, the highest first, from data in which 0xff is followed by 0 unless it begins a marker. At a marker or the
-// end of the file it gives zeros, without end.
+// entropyReader reads bits, highest first, from data in which 0xff is followed by 0 unless it starts a marker. At a
+// marker or the end of the file it returns zeros indefinitely.
 type entropyReader struct {
 	file   []byte
 	at     int    // next byte of the file
-	marker byte   // one that was met and not yet processed; 0: none
+	marker byte   // a marker that was found and not yet processed; 0: none
 	bits   uint64 // the next bits, from the highest one down
-	count  int    // how many of bits count; below 0 when more were taken than there were
+	count  int    // how many of bits are valid; below 0 if more were taken than existed
 }
 
-// fill makes count at least 49, if there are as many bits before the next marker.
+// fill makes count at least 49, if that many bits precede the next marker.
 func (r *entropyReader) fill() {
 	if r.marker == 0 && r.at+8 <= len(r.file) {
 		word := binary.BigEndian.Uint64(r.file[r.at:])
 		const ones, highs = 0x0101010101010101, 0x8080808080808080
 		if (^word-ones)&word&highs == 0 { // no byte of it is 0xff
 			whole := (64 - r.count) >> 3
-			r.bits |= word >> r.count // also sets bits that do not count yet; they will be set to the same values again
+			// also sets bits that are not valid yet; they will be set to the same values again
+			r.bits |= word >> r.count
 			r.at += whole
 			r.count += whole << 3
 			return
@@ -76,7 +77,7 @@ func (r *entropyReader) skip(n int) {
 	r.count -= n
 }
 
-// signed takes a number of n bits, n at most 15, in the code of T.81 table F.1: numbers that begin with 0 are negative.
+// signed takes a number of n bits, n at most 15, in the code of T.81 table F.1: numbers that start with 0 are negative.
 func (r *entropyReader) signed(n int) int32 {
 	if n == 0 {
 		return 0
@@ -106,10 +107,11 @@ const (
 	maxCodeLength = 16
 )
 
-// huffmanTable decodes canonical codes, T.81 annex C: short ones by a lookup of the next bits, long ones by the end of each length.
+// huffmanTable decodes canonical codes, T.81 annex C: short codes by a lookup of the next bits, long ones by the end of
+// each length.
 type huffmanTable struct {
 	lookup  [1 << lookupBits]uint16 // length<<8 | symbol; 0: the code is longer
-	end     [maxCodeLength + 1]int  // first code of a length that is none, or is the beginning of a longer one
+	end     [maxCodeLength + 1]int  // first value of a length that is not a code of that length
 	offset  [maxCodeLength + 1]int  // index of a length's first symbol, less its first code
 	symbols []uint8
 }
@@ -129,13 +131,13 @@ func newHuffmanTable(counts [maxCodeLength]uint8, symbols []uint8) (*huffmanTabl
 		}
 		t.end[length] = code
 		if code > 1<<length {
-			return nil, fmt.Errorf("table of Huffman codes has more codes of %d bits than there can be", length)
+			return nil, fmt.Errorf("Huffman table has more codes of %d bits than are possible", length)
 		}
 	}
 	return t, nil
 }
 
-// short enters a code at each value of the next bits that begins with it.
+// short enters a code at every value of the next bits that starts with it.
 func (t *huffmanTable) short(code, length int, symbol uint8) {
 	free := lookupBits - length
 	for i := range 1 << free {
@@ -143,7 +145,8 @@ func (t *huffmanTable) short(code, length int, symbol uint8) {
 	}
 }
 
-// find returns the symbol of the code that begins bits, and its length. Bits that begin no code count as 17 bits for symbol 0 (jdhuff.c).
+// find returns the symbol of the code at the start of bits, and its length. Bits that start no code count as 17 bits
+// for symbol 0 (jdhuff.c).
 func (t *huffmanTable) find(bits uint64) (symbol, length int) {
 	if entry := t.lookup[bits>>(64-lookupBits)]; entry != 0 {
 		return int(uint8(entry)), int(entry >> 8)

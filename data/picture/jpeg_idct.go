@@ -1,9 +1,9 @@
 package picture
 
-// The inverse cosine transform is the one of libjpeg's jidctint.c ("islow"): the factorisation of Loeffler, Ligtenberg and Moschytz
-// (Practical fast 1-D DCT algorithms with 11 multiplications, ICASSP 1989) in integers, columns first. Where it rounds decides the
-// last bit of every sample. Values that only damaged pictures reach wrap or saturate at 16 bits where they do in libjpeg-turbo's vector
-// code for x86 (jidctint-sse2.asm, jidctint-avx2.asm).
+// The inverse cosine transform is the one of libjpeg's jidctint.c ("islow"): the factorisation of Loeffler, Ligtenberg
+// and Moschytz (Practical fast 1-D DCT algorithms with 11 multiplications, ICASSP 1989) in integers, columns first.
+// Where it rounds decides the last bit of every sample. Values that only damaged images reach wrap or saturate at 16
+// bits as in libjpeg-turbo's vector code for x86 (jidctint-sse2.asm, jidctint-avx2.asm).
 const (
 	cosineBits = 13 // fractional bits of the factors
 	columnBits = 2  // fractional bits kept between columns and rows
@@ -25,7 +25,8 @@ const (
 	factor3072 = 25172
 )
 
-// transform puts the samples of a block into the plane, at x and y in blocks. Of a flat block, only the first row is not zero.
+// transform writes the samples of a block to the plane, at x and y in blocks. In a flat block, only the first row is
+// nonzero.
 func (c *jpegComponent) transform(b *jpegBlock, flat bool, x, y int) {
 	out := c.pix[8*(y*c.stride+x):]
 	var columns jpegBlock
@@ -64,7 +65,7 @@ func transformColumn(to, from []int16) {
 	to[48], to[56] = saturate16(s6>>shift), saturate16(s7>>shift)
 }
 
-// transformRow also brings samples from around 0 to around 128.
+// transformRow also shifts samples from being centred on 0 to being centred on 128.
 func transformRow(to []uint8, from []int16) {
 	to, from = to[:8], from[:8]
 	c0, c1, c2, c3 := int32(from[0]), int32(from[1]), int32(from[2]), int32(from[3])
@@ -92,7 +93,8 @@ func cosines(c0, c1, c2, c3, c4, c5, c6, c7, bias int32) (s0, s1, s2, s3, s4, s5
 	odd1 := c3*factor3072 - inner + side73
 	odd2 := c5*factor2053 - inner + side51
 	odd3 := c7*factor0298 - outer + side73
-	return even0 + odd0, even1 + odd1, even2 + odd2, even3 + odd3, even3 - odd3, even2 - odd2, even1 - odd1, even0 - odd0
+	return even0 + odd0, even1 + odd1, even2 + odd2, even3 + odd3, even3 - odd3, even2 - odd2, even1 - odd1,
+		even0 - odd0
 }
 
 func saturate16(v int32) int16 {

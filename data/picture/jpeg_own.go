@@ -2,5 +2,5 @@
 
 package picture
 
-// jpegDecode is the way of a JPEG in a build without the tag turbojpeg.
+// jpegDecode decodes a JPEG in a build without the tag turbojpeg.
 var jpegDecode = decodeJPEG

@@ -2,8 +2,8 @@ package picture
 
 import "fmt"
 
-// A progressive picture comes in scans over the same coefficients, T.81 annex G: each adds a band of them (spectral selection) or a
-// further low bit of a band (successive approximation).
+// A progressive image is stored as scans over the same coefficients, T.81 annex G: each adds a band of them (spectral
+// selection) or another low bit of a band (successive approximation).
 
 // prepareProgressive checks the band and its bits.
 func (s *jpegScan) prepareProgressive() error {
@@ -57,8 +57,8 @@ func (d *jpegDecoder) firstBits(s *jpegScan, c *scanComponent, b *jpegBlock) {
 	}
 }
 
-// nextBit decodes one more bit of a band, T.81 G.1.2.3: a correction of each coefficient that is not zero, and between them the
-// places of new ones.
+// nextBit decodes another bit of a band, T.81 G.1.2.3: a correction of each nonzero coefficient, and between them the
+// positions of new ones.
 func (d *jpegDecoder) nextBit(s *jpegScan, c *scanComponent, b *jpegBlock) {
 	k := s.start
 	for ; s.endOfBand == 0 && k <= s.end; k++ {
@@ -70,7 +70,7 @@ func (d *jpegDecoder) nextBit(s *jpegScan, c *scanComponent, b *jpegBlock) {
 			value = int16(2*d.take(1)-1) << s.low
 		case run < 15:
 			s.endOfBand = 1<<run + int(d.take(run))
-			run = 64 // the rest of the band holds nothing new
+			run = 64 // the rest of the band has nothing new
 		}
 		k = d.correct(s, b, k, run)
 		if value != 0 {
@@ -83,7 +83,7 @@ func (d *jpegDecoder) nextBit(s *jpegScan, c *scanComponent, b *jpegBlock) {
 	}
 }
 
-// correct reads a bit for each coefficient from k on that is not zero, passes over run that are, and returns where the next zero is.
+// correct reads a bit for each nonzero coefficient from k on, skips run zeros, and returns the index of the next zero.
 func (d *jpegDecoder) correct(s *jpegScan, b *jpegBlock, k, run int) int {
 	for ; k <= s.end; k++ {
 		coefficient := &b[zigzag[k]]
@@ -102,18 +102,18 @@ func (d *jpegDecoder) correct(s *jpegScan, b *jpegBlock, k, run int) int {
 	return k
 }
 
-// finish transforms the coefficients of a progressive picture and releases them. libjpeg fills in what missing scans would hold by
-// smoothing; such a picture is refused here, as one that is cut short.
+// finish transforms the coefficients of a progressive image and releases them. libjpeg fills in missing scans by
+// smoothing; such an image is refused here as truncated.
 func (d *jpegDecoder) finish(c *jpegComponent) error {
 	if c.quantization == nil {
-		return fmt.Errorf("component %d has no scan: the picture is incomplete", c.id)
+		return fmt.Errorf("component %d has no scan: the image is incomplete", c.id)
 	}
 	if !d.progressive {
 		return nil
 	}
 	for k, bits := range c.missing[:10] {
 		if bits < 0 || bits > 0 && k > 0 {
-			return fmt.Errorf("component %d lacks scans: the picture is incomplete", c.id)
+			return fmt.Errorf("component %d lacks scans: the image is incomplete", c.id)
 		}
 	}
 	c.pix = make([]uint8, c.samples)

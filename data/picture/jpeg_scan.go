@@ -6,23 +6,23 @@ import (
 	"slices"
 )
 
-// jpegScan is one pass over blocks of one component, or of several taken in turn.
+// jpegScan is one pass over blocks of one component, or of several interleaved ones.
 type jpegScan struct {
 	components []scanComponent
 	start, end int  // the band of coefficients, in zigzag order
 	high, low  uint // low bits that the coefficients lacked before and lack after it
-	endOfBand  int  // blocks left whose band holds nothing new
-	exhausted  bool // a marker came too early; what is left up to the next restart stays as it is
+	endOfBand  int  // remaining blocks whose band has nothing new
+	exhausted  bool // a marker came too early; the rest up to the next restart is left unchanged
 }
 
 type scanComponent struct {
 	*jpegComponent
 	dc, ac               *huffmanTable
 	unitAcross, unitDown int   // blocks in an MCU
-	prediction           int32 // of the next block's mean
+	prediction           int32 // for the next block's mean
 }
 
-// scan reads a scan header, T.81 B.2.3, and the blocks behind it.
+// scan reads a scan header, T.81 B.2.3, and the blocks after it.
 func (d *jpegDecoder) scan(body []byte) error {
 	if d.scans++; d.scans > maxScans {
 		return fmt.Errorf("it has more than %d scans", maxScans)
@@ -48,26 +48,29 @@ func (d *jpegDecoder) scan(body []byte) error {
 	return d.units(s)
 }
 
-// scanComponent adds the component id to a scan. Some files give all components the same id; they are meant in order (jdmarker.c).
+// scanComponent adds the component id to a scan. Some files give all components the same id; these are taken in order
+// (jdmarker.c).
 func (d *jpegDecoder) scanComponent(s *jpegScan, id, dc, ac uint8) error {
 	for _, c := range d.components {
-		if c.id != id || slices.ContainsFunc(s.components, func(other scanComponent) bool { return other.jpegComponent == c }) {
+		if c.id != id || slices.ContainsFunc(s.components, func(other scanComponent) bool {
+			return other.jpegComponent == c
+		}) {
 			continue
 		}
 		if dc > 3 || ac > 3 {
-			return fmt.Errorf("scan names Huffman tables %d and %d; there are 0 to 3", dc, ac)
+			return fmt.Errorf("scan refers to Huffman tables %d and %d; there are 0 to 3", dc, ac)
 		}
 		s.components = append(s.components, scanComponent{jpegComponent: c, dc: d.huffman[0][dc], ac: d.huffman[1][ac]})
 		return d.firstScan(c)
 	}
-	return fmt.Errorf("scan names component %d, which the frame lacks", id)
+	return fmt.Errorf("scan refers to component %d, which is not in the frame", id)
 }
 
-// firstScan keeps the component's quantization table, which may be replaced between scans, and makes room.
+// firstScan keeps the component's quantization table, which may be replaced between scans, and allocates its memory.
 func (d *jpegDecoder) firstScan(c *jpegComponent) error {
 	switch {
 	case c.quantization != nil && !d.progressive:
-		return fmt.Errorf("component %d comes twice", c.id)
+		return fmt.Errorf("component %d appears twice", c.id)
 	case c.quantization != nil:
 		return nil
 	case c.table > 3 || d.quantization[c.table] == nil:
@@ -96,14 +99,15 @@ func (d *jpegDecoder) prepare(s *jpegScan) error {
 		case needDC && c.dc == nil || needAC && c.ac == nil:
 			return fmt.Errorf("a Huffman table of component %d is missing", c.id)
 		case needDC && slices.ContainsFunc(c.dc.symbols, func(length uint8) bool { return length > 15 }):
-			return fmt.Errorf("table of Huffman codes of component %d is damaged", c.id)
+			return fmt.Errorf("the Huffman table of component %d is damaged", c.id)
 		}
 	}
 	return nil
 }
 
-// layOutScan returns how many units (MCU, T.81 A.2) the scan has across and down. Blocks of several components are interleaved, and
-// units at the edges hold blocks that no picture needs; the blocks of one component come row by row.
+// layOutScan returns how many units (MCU, T.81 A.2) the scan has across and down. Blocks of several components are
+// interleaved, and units at the edges contain blocks outside the image; the blocks of one component are stored row by
+// row.
 func (d *jpegDecoder) layOutScan(s *jpegScan) (across, down int, err error) {
 	if len(s.components) == 1 {
 		c := &s.components[0]
@@ -117,7 +121,7 @@ func (d *jpegDecoder) layOutScan(s *jpegScan) (across, down int, err error) {
 		blocks += c.across * c.down
 	}
 	if blocks > maxBlocksPerMCU {
-		return 0, 0, fmt.Errorf("it interleaves %d blocks; the limit is %d", blocks, maxBlocksPerMCU)
+		return 0, 0, fmt.Errorf("scan interleaves %d blocks; the limit is %d", blocks, maxBlocksPerMCU)
 	}
 	return ceilDiv(d.width, 8*d.acrossMax), ceilDiv(d.height, 8*d.downMax), nil
 }
@@ -170,15 +174,15 @@ func (d *jpegDecoder) block(s *jpegScan, c *scanComponent, x, y int) {
 	c.transform(&b, flat, x, y)
 }
 
-// sequential decodes a whole block, T.81 F.2.2, and multiplies it by the quantization table. It reports whether only the first row of
-// the block is not zero. The reader's state is kept in registers.
+// sequential decodes a whole block, T.81 F.2.2, and multiplies it by the quantization table. It reports whether only
+// the first row of the block is nonzero. The reader's state is kept in registers.
 func (d *jpegDecoder) sequential(c *scanComponent, b *jpegBlock) (flat bool) {
 	c.prediction += d.signed(d.symbol(c.dc))
 	b[0] = int16(c.prediction) * int16(c.quantization[0])
-	var places uint8 // of coefficients, all together
+	var places uint8 // of all coefficients, combined with OR
 	bits, count := d.bits, d.count
 	for k := 1; k < 64; k++ {
-		if count < 32 { // the longest code and the longest number behind it
+		if count < 32 { // the longest code and the longest number after it
 			d.bits, d.count = bits, count
 			d.fill()
 			bits, count = d.bits, d.count
@@ -206,9 +210,9 @@ func (d *jpegDecoder) sequential(c *scanComponent, b *jpegBlock) (flat bool) {
 	return places < 8
 }
 
-// restart looks for restart marker number next (0 to 7). In place of another one it does what libjpeg does (jdmarker.c,
-// jpeg_resync_to_restart): a number that passed lately, or no valid marker, is skipped; one that will come soon, or the end of the
-// scan, stays and leaves this interval without data; any other is taken for the one that was due.
+// restart looks for restart marker number next (0 to 7). If it finds another, it does what libjpeg does (jdmarker.c,
+// jpeg_resync_to_restart): a recently passed number, or an invalid marker, is skipped; a number due soon, or the end of
+// the scan, stays and leaves this interval without data; any other is treated as the expected one.
 func (d *jpegDecoder) restart(s *jpegScan, next uint8) error {
 	d.discard()
 	for {

@@ -53,7 +53,8 @@ func cosineSum(b *jpegBlock, x, y int) float64 {
 	return min(max(sum+128, 0), 255)
 }
 
-// TestTransformSaturates: values that no undamaged picture holds end as in the vector code of libjpeg-turbo: a row alone wraps.
+// TestTransformSaturates: values that no undamaged picture holds end as in the vector code of libjpeg-turbo: a row
+// alone wraps.
 func TestTransformSaturates(t *testing.T) {
 	for _, test := range []struct {
 		first, below int16
@@ -75,7 +76,8 @@ func TestHuffmanTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for code, want := range map[string]struct{ symbol, length int }{
-		"0": {7, 1}, "100": {8, 3}, "10100000000": {9, 11}, "10100000001": {10, 11}, "10100000010": {0, 17}, "11": {0, 17},
+		"0": {7, 1}, "100": {8, 3}, "10100000000": {9, 11}, "10100000001": {10, 11}, "10100000010": {0, 17},
+		"11": {0, 17},
 	} {
 		bits, err := strconv.ParseUint(code, 2, 64)
 		if err != nil {
@@ -93,7 +95,8 @@ func TestHuffmanTable(t *testing.T) {
 
 // TestEntropyReader: a stuffed 0xff is data, fill bytes are not, and behind a marker come zeros.
 func TestEntropyReader(t *testing.T) {
-	r := &entropyReader{file: []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 0xff, 0, 10, 0xff, 0xff, 0xd9, 11, 12, 13, 14, 15, 16, 17, 18}}
+	r := &entropyReader{file: []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 0xff, 0, 10, 0xff, 0xff, 0xd9, 11, 12, 13, 14, 15, 16,
+		17, 18}}
 	for i, want := range []int32{1, 2, 3, 4, 5, 6, 7, 8, 9, 255, 10} {
 		if got := r.take(8); got != want || r.count < 0 {
 			t.Fatalf("byte %d: %d (count %d), want %d", i, got, r.count, want)
@@ -117,7 +120,8 @@ func frame(marker byte, w, h int, components ...byte) []byte {
 
 func TestJPEGRefuses(t *testing.T) {
 	grey := []byte{1, 0x11, 0}
-	tables := append(segment(markerDQT, make([]byte, 65)...), segment(markerDHT, append([]byte{0, 1}, make([]byte, 16)...)...)...)
+	tables := append(segment(markerDQT, make([]byte, 65)...),
+		segment(markerDHT, append([]byte{0, 1}, make([]byte, 16)...)...)...)
 	firstDC := segment(markerSOS, 1, 1, 0, 0, 0, 0)
 	refining := readTestFile(t, "testdata/image_refining.jpg")
 	scans := readTestFile(t, "testdata/image_scans.jpg")
@@ -127,33 +131,42 @@ func TestJPEGRefuses(t *testing.T) {
 	}{
 		{"arithmetic", "arithmetic coding", [][]byte{frame(0xc9, 8, 8, grey...)}},
 		{"lossless", "lossless", [][]byte{frame(0xc3, 8, 8, grey...)}},
-		{"12 bits", "12 bits a sample", [][]byte{segment(0xc1, 12, 0, 8, 0, 8, 1, 1, 0x11, 0)}},
+		{"12 bits", "12 bits per sample", [][]byte{segment(0xc1, 12, 0, 8, 0, 8, 1, 1, 0x11, 0)}},
 		{"two components", "2 components", [][]byte{frame(0xc0, 8, 8, 1, 0x11, 0, 2, 0x11, 0)}},
-		{"no height", "8x0 is not known", [][]byte{frame(0xc0, 8, 0, grey...)}},
+		{"no height", "does not give its full size (8x0)", [][]byte{frame(0xc0, 8, 0, grey...)}},
 		{"factor 0", "sampling factors 0x1", [][]byte{frame(0xc0, 8, 8, 1, 0x01, 0)}},
 		{"factors 2 and 3", "2x1 do not divide 3x1", [][]byte{frame(0xc0, 8, 8, 1, 0x31, 0, 2, 0x21, 0, 3, 0x11, 0)}},
 		{"frame header", "frame header of 9 bytes is damaged", [][]byte{segment(0xc0, 8, 0, 8, 0, 8, 2, 1, 0x11, 0)}},
 		{"limit", "65535x65535 is over the limit", [][]byte{frame(0xc2, 65535, 65535, grey...)}},
 		{"two frames", "second frame", [][]byte{frame(0xc0, 8, 8, grey...), frame(0xc0, 8, 8, grey...)}},
-		{"no frame", "without a picture", [][]byte{{0xff, markerEOI}}},
+		{"no frame", "without an image", [][]byte{{0xff, markerEOI}}},
 		{"scan first", "scan before its frame", [][]byte{firstDC}},
 		{"unknown marker", "marker 0x2", [][]byte{segment(2)}},
-		{"quantization", "quantization table 5", [][]byte{segment(markerDQT, append([]byte{5}, make([]byte, 64)...)...)}},
+		{"quantization", "quantization table 5",
+			[][]byte{segment(markerDQT, append([]byte{5}, make([]byte, 64)...)...)}},
 		{"no quantization", "quantization table 0 is missing", [][]byte{frame(0xc0, 8, 8, grey...), firstDC}},
-		{"Huffman", "class 2 with 0 codes is damaged", [][]byte{segment(markerDHT, append([]byte{0x20}, make([]byte, 16)...)...)}},
-		{"no Huffman", "Huffman table of component 1 is missing", [][]byte{tables, frame(0xc0, 8, 8, grey...), firstDC}},
-		{"scan header", "scan header of 5 bytes", [][]byte{frame(0xc0, 8, 8, grey...), segment(markerSOS, 1, 1, 0, 0, 0)}},
-		{"other component", "component 9", [][]byte{tables, frame(0xc0, 8, 8, grey...), segment(markerSOS, 1, 9, 0, 0, 0, 0)}},
-		{"band", "coefficients 1 to 64", [][]byte{tables, frame(0xc2, 8, 8, grey...), segment(markerSOS, 1, 1, 0, 1, 64, 0)}},
+		{"Huffman", "class 2 with 0 codes is damaged",
+			[][]byte{segment(markerDHT, append([]byte{0x20}, make([]byte, 16)...)...)}},
+		{"no Huffman", "Huffman table of component 1 is missing",
+			[][]byte{tables, frame(0xc0, 8, 8, grey...), firstDC}},
+		{"scan header", "scan header of 5 bytes",
+			[][]byte{frame(0xc0, 8, 8, grey...), segment(markerSOS, 1, 1, 0, 0, 0)}},
+		{"other component", "component 9",
+			[][]byte{tables, frame(0xc0, 8, 8, grey...), segment(markerSOS, 1, 9, 0, 0, 0, 0)}},
+		{"band", "coefficients 1 to 64",
+			[][]byte{tables, frame(0xc2, 8, 8, grey...), segment(markerSOS, 1, 1, 0, 1, 64, 0)}},
 		{"interleaved", "interleaves 17 blocks", [][]byte{tables, frame(0xc2, 8, 8, 1, 0x44, 0, 2, 0x11, 0, 3, 0x11, 0),
 			segment(markerSOS, 2, 1, 0, 2, 0, 0, 0, 0)}},
 		{"scans", "more than 200 scans", append([][]byte{tables, frame(0xc2, 8, 8, grey...)},
 			slices.Repeat([][]byte{firstDC}, 201)...)},
-		{"component twice", "component 2 comes twice", [][]byte{scans[2:bytes.LastIndex(scans, []byte{0xff, markerSOS})],
-			scans[bytes.Index(scans, []byte{0xff, markerSOS}):]}},
-		{"no last scan", "component 1 has no scan", [][]byte{scans[2:bytes.LastIndex(scans, []byte{0xff, markerSOS})], {0xff, markerEOI}}},
-		{"no last bits", "component 2 lacks scans", [][]byte{refining[2:bytes.LastIndex(refining, []byte{0xff, markerSOS})],
-			{0xff, markerEOI}}},
+		{"component twice", "component 2 appears twice",
+			[][]byte{scans[2:bytes.LastIndex(scans, []byte{0xff, markerSOS})],
+				scans[bytes.Index(scans, []byte{0xff, markerSOS}):]}},
+		{"no last scan", "component 1 has no scan",
+			[][]byte{scans[2:bytes.LastIndex(scans, []byte{0xff, markerSOS})], {0xff, markerEOI}}},
+		{"no last bits", "component 2 lacks scans",
+			[][]byte{refining[2:bytes.LastIndex(refining, []byte{0xff, markerSOS})],
+				{0xff, markerEOI}}},
 		{"no end marker", "JPEG cannot be decoded: file is truncated", [][]byte{scans[2 : len(scans)-2]}},
 	} {
 		_, err := Decode(append([]byte{0xff, 0xd8}, bytes.Join(test.parts, nil)...))
@@ -163,7 +176,8 @@ func TestJPEGRefuses(t *testing.T) {
 	}
 }
 
-// TestJPEGNearStandard compares planes, before any conversion, with Go's own decoder, whose inverse transform rounds otherwise.
+// TestJPEGNearStandard compares planes, before any conversion, with Go's own decoder, whose inverse transform rounds
+// otherwise.
 func TestJPEGNearStandard(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, h := rapid.IntRange(1, 40).Draw(t, "width"), rapid.IntRange(1, 40).Draw(t, "height")
@@ -173,7 +187,8 @@ func TestJPEGNearStandard(t *testing.T) {
 			source.Pix[i] = uint8(i*step + i*i/97)
 		}
 		var file bytes.Buffer
-		if err := jpeg.Encode(&file, source, &jpeg.Options{Quality: rapid.IntRange(1, 100).Draw(t, "quality")}); err != nil {
+		if err := jpeg.Encode(&file, source,
+			&jpeg.Options{Quality: rapid.IntRange(1, 100).Draw(t, "quality")}); err != nil {
 			t.Fatal(err)
 		}
 		ours, err := readJPEG(file.Bytes(), markerEOI)

@@ -26,7 +26,7 @@ static void bound_scans(j_common_ptr info) {
   }
 }
 
-// Coefficients without their last bits: a progressive file that lacks scans.
+// Coefficients without their last bits: a progressive file with missing scans.
 static int lacks_scans(const struct jpeg_decompress_struct *d) {
   for (int c = 0; d->progressive_mode && c < d->num_components; c++) {
     for (int k = 0; k < DCTSIZE2; k++) {
@@ -38,8 +38,9 @@ static int lacks_scans(const struct jpeg_decompress_struct *d) {
   return 0;
 }
 
-// Decodes a file of w x h pixels into rgb. Zero: it did, and the file is one of which nobody could think otherwise.
-static int decode_rgb(const unsigned char *file, unsigned long size, unsigned char *rgb, unsigned w, unsigned h, int max_scans) {
+// Decodes a file of w x h pixels into rgb. Returns zero if that succeeded and the result of the file is unambiguous.
+static int decode_rgb(const unsigned char *file, unsigned long size, unsigned char *rgb, unsigned w, unsigned h,
+	int max_scans) {
   struct jpeg_decompress_struct d = {0};
   struct jpeg_progress_mgr progress = {.progress_monitor = bound_scans};
   failure f;
@@ -80,15 +81,17 @@ import "C"
 
 import "unsafe"
 
-// jpegDecode lets libjpeg-turbo decode undamaged files. What it refuses, warns of or would complete by guessing (missing scans) goes to
-// our own decoder, so that both builds read the same files and refuse the others in the same words.
+// jpegDecode lets libjpeg-turbo decode undamaged files. Files that it refuses, warns about or would complete by
+// guessing (missing scans) go to our own decoder, so that both builds accept the same files and refuse the others with
+// the same messages.
 func jpegDecode(file []byte) (*RGB, error) {
 	header, err := jpegHeader(file)
 	if err != nil {
 		return nil, err
 	}
 	rgb := newRGB(header.Width, header.Height)
-	if C.decode_rgb((*C.uchar)(unsafe.Pointer(&file[0])), C.ulong(len(file)), (*C.uchar)(unsafe.Pointer(&rgb.Pix[0])), C.uint(rgb.W), C.uint(rgb.H), maxScans) != 0 {
+	if C.decode_rgb((*C.uchar)(unsafe.Pointer(&file[0])), C.ulong(len(file)), (*C.uchar)(unsafe.Pointer(&rgb.Pix[0])),
+		C.uint(rgb.W), C.uint(rgb.H), maxScans) != 0 {
 		return decodeJPEG(file)
 	}
 	return rgb, nil

@@ -11,13 +11,13 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Processor turns pictures into what a vision tower takes, as Hugging Face's CLIPImageProcessor does (transformers 4.37,
-// image_processing_clip.py) and, with Edge 0, SiglipImageProcessor (5.17, image_processing_pil_siglip.py). It is read-only after it is
-// made and safe for concurrent use.
+// Processor turns images into the input of a vision tower, as Hugging Face's CLIPImageProcessor does (transformers
+// 4.37, image_processing_clip.py) and, with Edge 0, SiglipImageProcessor (5.17, image_processing_pil_siglip.py). It is
+// read-only once made and safe for concurrent use.
 type Processor struct {
-	Size    int        // S, side of the prepared square
-	Edge    int        // length of the shorter side after resizing, >= S; the centre S×S is kept. 0: both sides become S
-	Filter  int        // how pixels are resized, by Pillow's number: 3 bicubic, 2 bilinear
+	Size    int        // S, side of the prepared square in pixels
+	Edge    int        // shorter side after resizing, >= S; the centre S×S is kept. 0: both sides become S
+	Filter  int        // resampling filter, Pillow's number: 3 bicubic, 2 bilinear
 	Mean    [3]float64 // of channel values in 0..1
 	Std     [3]float64
 	Rescale float64 // factor from 0..255 to 0..1
@@ -31,7 +31,7 @@ const (
 	maxImageSize  = 4096
 )
 
-// CLIPProcessor returns the processor of OpenAI's CLIP models for pictures of size × size.
+// CLIPProcessor returns the processor of OpenAI's CLIP models for images of size × size.
 func CLIPProcessor(size int) *Processor {
 	return &Processor{
 		Size: size, Edge: size, Filter: bicubic, Rescale: 1.0 / 255,
@@ -40,15 +40,15 @@ func CLIPProcessor(size int) *Processor {
 	}
 }
 
-// SigLIPProcessor returns the processor of Google's SigLIP models for pictures of size × size.
+// SigLIPProcessor returns the processor of Google's SigLIP models for images of size × size.
 func SigLIPProcessor(size int) *Processor {
 	half := [3]float64{0.5, 0.5, 0.5}
 	return &Processor{Size: size, Filter: bicubic, Rescale: 1.0 / 255, Mean: half, Std: half}
 }
 
-// OpenProcessor reads the preprocessor_config.json of a folder or, where it has none, the image settings in its processor_config.json. The
-// error wraps fs.ErrNotExist when there are neither: CLIPProcessor or SigLIPProcessor may then do. Settings that would change the result in
-// a way not implemented are refused by key.
+// OpenProcessor reads the preprocessor_config.json of a folder or, if it has none, the image settings in its
+// processor_config.json. The error wraps fs.ErrNotExist if neither exists: CLIPProcessor or SigLIPProcessor may then be
+// suitable. Settings that would change the result and are not implemented are refused by key.
 func OpenProcessor(dir string) (_ *Processor, err error) {
 	defer failure.MarkInput(&err)
 	path := filepath.Join(dir, processorFile)
@@ -67,7 +67,7 @@ func OpenProcessor(dir string) (_ *Processor, err error) {
 	return p, nil
 }
 
-// readNested is the image settings of a processor_config.json. Before transformers 5 the file had none.
+// readNested returns the image settings of a processor_config.json. Before transformers 5 the file had none.
 func readNested(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -115,7 +115,7 @@ func (e *extent) UnmarshalJSON(text []byte) error {
 		Width  int `json:"width"`
 	}
 	if err := json.Unmarshal(text, &keys); err != nil {
-		return fmt.Errorf(`%s is neither a number nor {"shortest_edge": n} nor {"height": n, "width": n}`, text)
+		return fmt.Errorf(`%s is not a number, {"shortest_edge": n} or {"height": n, "width": n}`, text)
 	}
 	*e = extent(keys)
 	if square := e.Height > 0 && e.Height == e.Width; (e.Edge > 0) == square {
@@ -133,7 +133,8 @@ func parseProcessor(text []byte) (*Processor, error) {
 		return nil, err
 	}
 	resized := max(c.Size.Edge, c.Size.Height)
-	p := &Processor{Size: resized, Edge: c.Size.Edge, Filter: bicubic, Mean: [3]float64(c.Mean), Std: [3]float64(c.Std), Rescale: 1.0 / 255}
+	p := &Processor{Size: resized, Edge: c.Size.Edge, Filter: bicubic, Mean: [3]float64(c.Mean), Std: [3]float64(c.Std),
+		Rescale: 1.0 / 255}
 	if c.CropSize != nil {
 		p.Size = max(c.CropSize.Edge, c.CropSize.Height)
 	}
@@ -145,14 +146,15 @@ func parseProcessor(text []byte) (*Processor, error) {
 	}
 	switch {
 	case p.Size < 1 || resized > maxImageSize:
-		return nil, fmt.Errorf("size %d and crop_size %d must lie in 1 to %d", resized, p.Size, maxImageSize)
+		return nil, fmt.Errorf("size %d and crop_size %d must be from 1 to %d", resized, p.Size, maxImageSize)
 	case p.Size > resized || p.Edge == 0 && p.Size != resized:
-		return nil, fmt.Errorf("crop_size %d does not fit size %d: at most as large, and equal to a size with height and width", p.Size, resized)
+		return nil, fmt.Errorf("crop_size %d does not fit size %d: it must be at most as large, "+
+			"and equal to a size given by height and width", p.Size, resized)
 	}
 	return p, nil
 }
 
-// refuse names the first key whose value asks for something else than resize, centre crop, rescale, normalise.
+// refuse reports the first key that asks for something other than resize, centre crop, rescale, normalise.
 func (c processorConfig) refuse() error {
 	for _, step := range []struct {
 		key string
@@ -175,13 +177,14 @@ func (c processorConfig) refuse() error {
 	}
 	switch {
 	case c.Resample != nil && *c.Resample != bicubic && *c.Resample != bilinear:
-		return fmt.Errorf("resample %d is not supported: it must be %d (bicubic) or %d (bilinear)", *c.Resample, bicubic, bilinear)
+		return fmt.Errorf("resample %d is not supported: it must be %d (bicubic) or %d (bilinear)",
+			*c.Resample, bicubic, bilinear)
 	case c.Factor != nil && *c.Factor <= 0:
-		return fmt.Errorf("rescale_factor %g must be above 0", *c.Factor)
+		return fmt.Errorf("rescale_factor %g must be positive", *c.Factor)
 	case min(c.Std[0], c.Std[1], c.Std[2]) <= 0:
-		return fmt.Errorf("image_std %v must be above 0", c.Std)
+		return fmt.Errorf("image_std %v must be positive", c.Std)
 	case min(c.Mean[0], c.Mean[1], c.Mean[2]) < 0 || max(c.Mean[0], c.Mean[1], c.Mean[2]) > 1:
-		return fmt.Errorf("image_mean %v must lie in 0 to 1", c.Mean)
+		return fmt.Errorf("image_mean %v must be from 0 to 1", c.Mean)
 	case c.Size == nil:
 		return errors.New("size is missing")
 	}
@@ -209,8 +212,8 @@ func (p *Processor) JSON() []byte {
 	return append(text, '\n')
 }
 
-// Table returns the normalised value of every pixel value: entry 256c+v is value v of channel c. It is bit for bit what the
-// reference computes: v·rescale in float64, rounded to float32; then (x − mean) / std in float32.
+// Table returns the normalised value of every pixel value: entry 256c+v is value v of channel c. It is bit for bit what
+// the reference computes: v·rescale in float64, rounded to float32; then (x − mean) / std in float32.
 func (p *Processor) Table() [3 * 256]float32 {
 	var table [3 * 256]float32
 	for c := range 3 {
@@ -222,8 +225,8 @@ func (p *Processor) Table() [3 * 256]float32 {
 	return table
 }
 
-// Prepare returns img as [3,S,S], channel first, not yet normalised. Aspect "pad" first centres it on a square of the mean colour
-// (LLaVA's expand2square); "square" does not, and what lies outside the centre square is lost.
+// Prepare returns img as [3,S,S], channel first, not yet normalised. Aspect "pad" first centres it on a square of the
+// mean colour (LLaVA's expand2square); "square" does not, and everything outside the centre square is lost.
 func (p *Processor) Prepare(img *RGB, aspect string) []uint8 {
 	width, height := img.W, img.H
 	var padding [3]uint8
@@ -239,7 +242,8 @@ func (p *Processor) Prepare(img *RGB, aspect string) []uint8 {
 	return resize(img, columns, rows, padding)
 }
 
-// resized says how a picture of width × height is resized and cut; the longer side is rounded down, as is the cut's offset.
+// resized says how an image of width × height is resized and cropped; the longer side is rounded down, as is the
+// crop's offset.
 func (p *Processor) resized(width, height int) (columns, rows axis) {
 	w, h := p.Size, p.Size
 	switch {
@@ -253,9 +257,9 @@ func (p *Processor) resized(width, height int) (columns, rows axis) {
 	return columns, rows
 }
 
-// Picture is an image as the tower wants it, before normalisation.
+// Picture is an image at the tower's size, before normalisation.
 type Picture struct {
 	Pixels        []uint8 // [3,S,S], channel first
-	Width, Height int     // of the picture as decoded, before any resizing
-	Positions     int     // that it takes in a sample; 0 before the sample is encoded
+	Width, Height int     // of the decoded image, before any resizing
+	Positions     int     // that it takes in a sample; 0 until the sample is encoded
 }

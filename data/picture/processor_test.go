@@ -32,14 +32,16 @@ func floats(p *Processor, pixels []uint8) []float32 {
 	return out
 }
 
-// TestPrepareSynthetic compares with Pillow 9.4 and transformers 4.37 on made pictures: the SHA-256 of the float32 values.
+// TestPrepareSynthetic compares with Pillow 9.4 and transformers 4.37 on made pictures: the SHA-256 of the float32
+// values.
 func TestPrepareSynthetic(t *testing.T) {
 	for _, test := range []struct {
 		w, h, size int
 		aspect     string
 		hash       string
 	}{
-		{640, 480, 336, "square", "59e0519a4ebc"}, {640, 480, 336, "pad", "16fd97c22bdf"}, {640, 480, 224, "square", "d1c758f0ea64"},
+		{640, 480, 336, "square", "59e0519a4ebc"}, {640, 480, 336, "pad", "16fd97c22bdf"},
+		{640, 480, 224, "square", "d1c758f0ea64"},
 		{481, 640, 336, "square", "431e82e5f5da"}, {481, 640, 336, "pad", "645418b3f982"},
 		{100, 37, 336, "square", "4d1ae818d9e0"}, {100, 37, 336, "pad", "883eb9ce2902"},
 	} {
@@ -76,7 +78,8 @@ func TestPrepareSigLIP(t *testing.T) {
 		p := SigLIPProcessor(test.size)
 		p.Filter = test.filter
 		if hash := hashPrepared(p, test.w, test.h, test.aspect); hash != test.hash {
-			t.Errorf("%dx%d to %d by %d %s: hash %s, want %s", test.w, test.h, test.size, test.filter, test.aspect, hash, test.hash)
+			t.Errorf("%dx%d to %d by %d %s: hash %s, want %s",
+				test.w, test.h, test.size, test.filter, test.aspect, hash, test.hash)
 		}
 	}
 }
@@ -106,7 +109,8 @@ func TestPrepareTiny(t *testing.T) {
 	}
 }
 
-// TestPrepareEqualsReference compares with the recorded output of the original's processor for every photo, bit for bit.
+// TestPrepareEqualsReference compares with the recorded output of the original's processor for every photo, bit for
+// bit.
 func TestPrepareEqualsReference(t *testing.T) {
 	parity, photos := datatest.Shared(t, "parity"), datatest.Shared(t, "coco-mini", "images")
 	p, err := OpenProcessor(filepath.Join(parity, "clip"))
@@ -186,28 +190,31 @@ func TestOpenProcessor(t *testing.T) {
 	}{
 		"numbers":       {want: CLIPProcessor(224)},
 		"shortest edge": {old: `"size": 224`, new: `"size": {"shortest_edge": 224}`, want: CLIPProcessor(224)},
-		"crop object":   {old: `"crop_size": 224`, new: `"crop_size": {"height": 224, "width": 224}`, want: CLIPProcessor(224)},
-		"no crop size":  {old: `"crop_size": 224,`, want: CLIPProcessor(224)},
-		"larger edge":   {old: `"size": 224`, new: `"size": 256`, want: edge256},
-		"squash":        {old: `"size": 224`, new: `"size": {"height": 224, "width": 224}`, want: squash},
-		"null flag":     {old: `"do_resize": true`, new: `"do_convert_rgb": null`, want: CLIPProcessor(224)},
-		"no resize":     {old: `"do_resize": true`, new: `"do_resize": false`, problem: "do_resize false is not supported"},
-		"no crop":       {old: `"do_resize": true`, new: `"do_center_crop": false`, problem: "do_center_crop false"},
-		"no rescale":    {old: `"do_resize": true`, new: `"do_rescale": false`, problem: "do_rescale false"},
-		"no normalise":  {old: `"do_resize": true`, new: `"do_normalize": false`, problem: "do_normalize false"},
-		"no RGB":        {old: `"do_resize": true`, new: `"do_convert_rgb": false`, problem: "do_convert_rgb false"},
-		"bilinear":      {old: `"resample": 3`, new: `"resample": 2`, want: linear},
-		"nearest":       {old: `"resample": 3`, new: `"resample": 0`, problem: "resample 0 is not supported"},
-		"no size":       {old: `"size": 224,`, problem: "size is missing"},
-		"not square":    {old: `"size": 224`, new: `"size": {"height": 224, "width": 448}`, problem: "not supported"},
-		"odd size":      {old: `"size": 224`, new: `"size": {"longest_edge": 224}`, problem: "not supported"},
-		"text size":     {old: `"size": 224`, new: `"size": "224"`, problem: "neither a number nor"},
-		"crop too big":  {old: `"crop_size": 224`, new: `"crop_size": 256`, problem: "crop_size 256 does not fit size 224"},
-		"huge":          {old: `"size": 224`, new: `"size": 100000`, problem: "must lie in 1 to 4096"},
-		"negative":      {old: `"crop_size": 224`, new: `"crop_size": -1`, problem: "must lie in 1 to 4096"},
+		"crop object": {old: `"crop_size": 224`, new: `"crop_size": {"height": 224, "width": 224}`,
+			want: CLIPProcessor(224)},
+		"no crop size": {old: `"crop_size": 224,`, want: CLIPProcessor(224)},
+		"larger edge":  {old: `"size": 224`, new: `"size": 256`, want: edge256},
+		"squash":       {old: `"size": 224`, new: `"size": {"height": 224, "width": 224}`, want: squash},
+		"null flag":    {old: `"do_resize": true`, new: `"do_convert_rgb": null`, want: CLIPProcessor(224)},
+		"no resize": {old: `"do_resize": true`, new: `"do_resize": false`,
+			problem: "do_resize false is not supported"},
+		"no crop":      {old: `"do_resize": true`, new: `"do_center_crop": false`, problem: "do_center_crop false"},
+		"no rescale":   {old: `"do_resize": true`, new: `"do_rescale": false`, problem: "do_rescale false"},
+		"no normalise": {old: `"do_resize": true`, new: `"do_normalize": false`, problem: "do_normalize false"},
+		"no RGB":       {old: `"do_resize": true`, new: `"do_convert_rgb": false`, problem: "do_convert_rgb false"},
+		"bilinear":     {old: `"resample": 3`, new: `"resample": 2`, want: linear},
+		"nearest":      {old: `"resample": 3`, new: `"resample": 0`, problem: "resample 0 is not supported"},
+		"no size":      {old: `"size": 224,`, problem: "size is missing"},
+		"not square":   {old: `"size": 224`, new: `"size": {"height": 224, "width": 448}`, problem: "not supported"},
+		"odd size":     {old: `"size": 224`, new: `"size": {"longest_edge": 224}`, problem: "not supported"},
+		"text size":    {old: `"size": 224`, new: `"size": "224"`, problem: "is not a number"},
+		"crop too big": {old: `"crop_size": 224`, new: `"crop_size": 256`,
+			problem: "crop_size 256 does not fit size 224"},
+		"huge":          {old: `"size": 224`, new: `"size": 100000`, problem: "must be from 1 to 4096"},
+		"negative":      {old: `"crop_size": 224`, new: `"crop_size": -1`, problem: "must be from 1 to 4096"},
 		"squash, crop":  {old: `"size": 224`, new: `"size": {"height": 256, "width": 256}`, problem: "does not fit"},
 		"mean of one":   {old: `[0.48145466, 0.4578275, 0.40821073]`, new: `[0.5]`, problem: "image_mean has 1 values"},
-		"mean of bytes": {old: `0.48145466`, new: `122`, problem: "must lie in 0 to 1"},
+		"mean of bytes": {old: `0.48145466`, new: `122`, problem: "must be from 0 to 1"},
 		"zero std":      {old: `0.26862954`, new: `0`, problem: "image_std"},
 		"zero factor":   {old: `"resample": 3`, new: `"rescale_factor": 0`, problem: "rescale_factor 0"},
 		"not JSON":      {old: `{`, problem: "invalid character"},
@@ -269,11 +276,15 @@ func TestOpenProcessorOfTransformers5(t *testing.T) {
 		nested, beside, problem string
 		want                    *Processor
 	}{
-		"nested":           {nested: `{"image_processor": ` + settings + `, "image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}`, want: want},
-		"its own file":     {nested: `{"image_processor": ` + settings + `}`, beside: clipConfig, want: CLIPProcessor(224)},
-		"transformers 4":   {nested: `{"image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}`, problem: "has no image_processor"},
-		"null":             {nested: `{"image_processor": null}`, problem: "has no image_processor"},
-		"not supported":    {nested: `{"image_processor": ` + strings.Replace(settings, `"do_rescale": true`, `"do_rescale": false`, 1) + `}`, problem: "do_rescale false"},
+		"nested": {nested: `{"image_processor": ` + settings +
+			`, "image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}`, want: want},
+		"its own file": {nested: `{"image_processor": ` + settings + `}`, beside: clipConfig,
+			want: CLIPProcessor(224)},
+		"transformers 4": {nested: `{"image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}`, problem: "has no image_processor"},
+		"null":           {nested: `{"image_processor": null}`, problem: "has no image_processor"},
+		"not supported": {nested: `{"image_processor": ` +
+			strings.Replace(settings, `"do_rescale": true`, `"do_rescale": false`, 1) + `}`,
+			problem: "do_rescale false"},
 		"a class by name":  {nested: `{"image_processor": "CLIPImageProcessor"}`, problem: "cannot unmarshal string"},
 		"not JSON":         {nested: `{"image_processor": `, problem: "unexpected end of JSON"},
 		"its own is wrong": {nested: `{"image_processor": ` + settings + `}`, beside: `{`, problem: processorFile},
@@ -318,7 +329,8 @@ func TestProcessorJSON(t *testing.T) {
 	}
 	var ours, theirs map[string]any
 	recorded := readTestFile(t, filepath.Join(datatest.Shared(t, "parity", "clip"), processorFile))
-	if err := errors.Join(json.Unmarshal(CLIPProcessor(56).JSON(), &ours), json.Unmarshal(recorded, &theirs)); err != nil {
+	if err := errors.Join(json.Unmarshal(CLIPProcessor(56).JSON(), &ours),
+		json.Unmarshal(recorded, &theirs)); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(theirs, ours); diff != "" {

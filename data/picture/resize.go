@@ -2,27 +2,28 @@ package picture
 
 import "math"
 
-// Resizing is Pillow's BICUBIC or BILINEAR to the bit (libImaging/Resample.c, 8 bits a channel): two passes, horizontal first, each with
-// weights of 22 fractional bits and rounded to 8 bits. An output pixel depends on nothing but its own weights, so only the window
-// that is kept after resizing is computed, and padding is a weight on one colour instead of pixels in memory.
+// Resizing is Pillow's BICUBIC or BILINEAR to the bit (libImaging/Resample.c, 8 bits per channel): two passes,
+// horizontal first, each with weights of 22 fractional bits and rounded to 8 bits. An output pixel depends only on its
+// own weights, so only the window that is kept after resizing is computed, and padding is a weight on one colour
+// instead of pixels in memory.
 const (
 	weightBits = 22
 	weightHalf = 1 << (weightBits - 1)
 )
 
-// axis describes one direction of a resize: of a line that holds pixels of the picture from start on and padding elsewhere, resized to a
-// new length, the part that is kept.
+// axis describes one direction of a resize: a line with pixels of the image from start on and padding elsewhere is
+// resized to a new length, of which a part is kept.
 type axis struct {
 	bilinear              bool // else bicubic
-	length, start, pixels int  // the line with its padding; where the picture lies in it
+	length, start, pixels int  // the line with its padding; where the image is in it
 	resized, from, count  int  // the new length; the window that is kept
 }
 
-// taps are the weights that make one output pixel.
+// taps are the weights of one output pixel.
 type taps struct {
-	first   int     // first pixel of the picture that counts
+	first   int     // first pixel of the image with a weight
 	weights []int32 // of that pixel and the following ones
-	outside int32   // what the padding weighs
+	outside int32   // the weight of the padding
 }
 
 // taps returns the weights of each kept output pixel, in order; first and the end of weights never decrease.
@@ -52,7 +53,8 @@ func (a axis) taps() []taps {
 	return all
 }
 
-// split rounds the weights of pixels low, low+1, … of the line and parts those on the picture from those on the padding.
+// split rounds the weights of pixels low, low+1, … of the line and separates those on the image from those on the
+// padding.
 func (a axis) split(low int, exact []float64, sum float64) taps {
 	begin := min(max(a.start-low, 0), len(exact))
 	end := min(max(a.start+a.pixels-low, 0), len(exact))
@@ -86,15 +88,15 @@ func triangle(x float64) float64 { return max(0, 1-math.Abs(x)) }
 
 // resize returns the kept window of img, channel first: [3, rows.count, columns.count].
 //
-// Rows of the picture are taken two at a time, and one multiplication serves two values (see lanes): their red, then their green and so on
-// in the horizontal pass, red and green of one row in the vertical one.
+// Rows of the image are taken two at a time, and one multiplication serves two values (see lanes): in the horizontal
+// pass the red of both rows, then the green and so on, in the vertical one red and green of one row.
 func resize(img *RGB, columns, rows axis, padding [3]uint8) []uint8 {
 	across, down := columns.taps(), rows.taps()
 	width := len(across)
 	even, odd := paddedRow(width, padding), paddedRow(width, padding) // after the horizontal pass
 	both := make([]int64, 3*img.W)
 	sums := verticalStart(down, width, padding)
-	open := 0 // the first output row that still waits for source rows
+	open := 0 // the first output row that still needs source rows
 	for y := 0; y < img.H; y += 2 {
 		for open < len(down) && down[open].first+len(down[open].weights) <= y {
 			open++
@@ -105,7 +107,7 @@ func resize(img *RGB, columns, rows axis, padding [3]uint8) []uint8 {
 		if down[open].first > y+1 {
 			continue
 		}
-		next := min(y+1, img.H-1) // of an odd height the last row stands for the missing one, which nothing weighs
+		next := min(y+1, img.H-1) // with an odd height the last row replaces the missing one, which has no weight
 		pairRows(both, img.Pix[3*y*img.W:][:3*img.W], img.Pix[3*next*img.W:][:3*img.W])
 		horizontal(even, odd, both, across, padding)
 		for to := open; to < len(down) && down[to].first <= y+1; to++ {
@@ -115,8 +117,8 @@ func resize(img *RGB, columns, rows axis, padding [3]uint8) []uint8 {
 	return channelFirst(sums, width, len(down))
 }
 
-// lanes holds two sums in one number, low + high 2^32: what is added to it or multiplied with it goes to both. A negative low sum borrows
-// from the high one, which apart gives back.
+// lanes holds two sums in one number, low + high 2^32: additions and multiplications apply to both. A negative low sum
+// borrows from the high one; apart restores it.
 func lanes(low, high int32) int64 { return int64(low) + int64(high)<<32 }
 
 func apart(both int64) (low, high int32) {
@@ -124,7 +126,7 @@ func apart(both int64) (low, high int32) {
 	return low, int32((both - int64(low)) >> 32)
 }
 
-// weight is what a pixel of the picture weighs.
+// weight is the weight of a pixel of the image.
 func (t taps) weight(at int) int64 {
 	if i := at - t.first; i >= 0 && i < len(t.weights) {
 		return int64(t.weights[i])
@@ -141,7 +143,8 @@ func paddedRow(width int, padding [3]uint8) []int64 {
 	return row
 }
 
-// verticalStart returns the sums of the vertical pass, a row for each output row, holding the rounding and what padding rows add.
+// verticalStart returns the initial sums of the vertical pass, one row per output row: the rounding and the
+// contribution of padding rows.
 func verticalStart(down []taps, width int, padding [3]uint8) []int64 {
 	sums := make([]int64, 0, len(down)*2*width)
 	for _, t := range down {
@@ -157,7 +160,7 @@ func verticalStart(down []taps, width int, padding [3]uint8) []int64 {
 	return sums
 }
 
-// pairRows puts two rows of the picture into lanes.
+// pairRows puts two rows of the image into lanes.
 func pairRows(both []int64, even, odd []uint8) {
 	even, odd = even[:len(both)], odd[:len(both)]
 	for i := range both {
@@ -165,7 +168,7 @@ func pairRows(both []int64, even, odd []uint8) {
 	}
 }
 
-// horizontal resizes a pair of interleaved rows. Outputs that no pixel of the picture reaches stay padding.
+// horizontal resizes a pair of interleaved rows. Outputs that no pixel of the image reaches stay padding.
 func horizontal(even, odd, both []int64, across []taps, padding [3]uint8) {
 	width := len(across)
 	for x := range across {
@@ -199,7 +202,7 @@ func addWeighted(sums, even, odd []int64, evenWeight, oddWeight int64) {
 	}
 }
 
-// channelFirst ends the vertical pass: sums of height rows to [3,height,width] pixels.
+// channelFirst finishes the vertical pass: sums of height rows to [3,height,width] pixels.
 func channelFirst(sums []int64, width, height int) []uint8 {
 	size := width * height
 	out := make([]uint8, 3*size)

@@ -55,8 +55,8 @@ func resizeWhole(img *RGB, w, h int, bilinear bool) *RGB {
 	return pass(pass(img, w, img.H, true), w, h, false)
 }
 
-// TestResizeWindow: the kept window, with padding that exists as weights only, equals the same window of the plain recipe on a
-// picture that was really padded.
+// TestResizeWindow: the kept window, with padding that exists as weights only, equals the same window of the plain
+// recipe on a picture that was really padded.
 func TestResizeWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		img := newRGB(rapid.IntRange(1, 24).Draw(t, "w"), rapid.IntRange(1, 24).Draw(t, "h"))
@@ -64,7 +64,8 @@ func TestResizeWindow(t *testing.T) {
 		padding := [3]uint8{1, 130, 255}
 		bilinear := rapid.Bool().Draw(t, "bilinear")
 		direction := func(pixels int) axis {
-			a := axis{bilinear: bilinear, pixels: pixels, start: rapid.IntRange(0, 9).Draw(t, "start"), resized: rapid.IntRange(1, 30).Draw(t, "resized")}
+			a := axis{bilinear: bilinear, pixels: pixels, start: rapid.IntRange(0, 9).Draw(t, "start"),
+				resized: rapid.IntRange(1, 30).Draw(t, "resized")}
 			a.length = a.start + pixels + rapid.IntRange(0, 9).Draw(t, "after")
 			a.count = rapid.IntRange(1, a.resized).Draw(t, "count")
 			a.from = rapid.IntRange(0, a.resized-a.count).Draw(t, "from")

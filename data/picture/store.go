@@ -8,17 +8,17 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Limits of one picture, checked before anything is allocated for its pixels. A picture at the limit takes 0.3 to 1 GB for the moment
-// of its decoding (the most for progressive JPEG without subsampling); a photo of 640x480 takes 1.5 MB.
+// Limits of one image, checked before memory for its pixels is allocated. Decoding an image at the limit takes 0.3 to 1
+// GB for a moment (most for progressive JPEG without subsampling); a photo of 640x480 takes 1.5 MB.
 const (
 	MaxFileBytes = 64 << 20
 	maxPixels    = 50_000_000
-	maxSide      = 65_535 // JPEG's own limit; longer pictures are strips that no tower can use
+	maxSide      = 65_535 // JPEG's own limit; longer images are strips that no tower can use
 )
 
-// RGB is a decoded picture: 8 bits a channel, rows from the top, three bytes a pixel, no gaps. Its transparency is gone without
-// compositing and its orientation tag is not applied, as in Pillow's Image.open(f).convert("RGB"), which the original calls (Pillow
-// does turn TIFF files by their tag; they are not turned here).
+// RGB is a decoded image: 8 bits per channel, rows from the top, three bytes per pixel, no gaps. Transparency is
+// dropped without compositing and the orientation tag is not applied, as in Pillow's Image.open(f).convert("RGB"),
+// which the original calls (Pillow does rotate TIFF files by their tag; they are not rotated here).
 type RGB struct {
 	W, H int
 	Pix  []uint8 // [H,W,3]
@@ -26,21 +26,22 @@ type RGB struct {
 
 func newRGB(w, h int) *RGB { return &RGB{W: w, H: h, Pix: make([]uint8, 3*w*h)} }
 
-// Images is where the pictures lie that rows name: a folder, a zip file, or tar files. Nothing outside can be read through it: not by
-// "..", not by an absolute path, not by a symbolic link that leads out of the folder. (The folder itself may be a link.) It is safe
-// for concurrent use.
+// Images is the place that rows' image paths refer to: a folder, a zip file, or tar files. Nothing outside can be read
+// through it: not by "..", an absolute path, or a symbolic link that leads out of the folder. (The folder itself may be
+// a link.) It is safe for concurrent use.
 type Images struct {
 	store imageStore
 }
 
-// imageStore is one kind of place for pictures. The errors of file wrap ErrRow when they are about that one file.
+// imageStore is a folder, a zip or tars. The errors of file wrap ErrRow if they concern only that one file.
 type imageStore interface {
 	file(name string) ([]byte, error)
 	Close() error
 }
 
-// OpenImages opens a folder, a .zip file, a .tar file, or all the .tar files that a pattern such as part-*.tar matches. Archives are
-// read in place: the index of a zip takes about 250 bytes for each picture, that of a tar 150. progress may be nil; Close releases all.
+// OpenImages opens a folder, a .zip file, a .tar file, or all .tar files that match a pattern such as part-*.tar.
+// Archives are read in place: the index takes about 250 bytes per image for a zip, 150 for a tar. progress may be nil;
+// Close releases everything.
 func OpenImages(path string, progress Progress) (_ *Images, err error) {
 	defer failure.MarkInput(&err)
 	if progress == nil {
@@ -59,7 +60,7 @@ func openStore(path string, progress Progress) (imageStore, error) {
 		return nil, fmt.Errorf("images: %w", err)
 	}
 	info, err := os.Stat(paths[0])
-	if err != nil || info.IsDir() || !info.Mode().IsRegular() { // what is no folder fails there, with a reason
+	if err != nil || info.IsDir() || !info.Mode().IsRegular() { // openFolder explains why anything else is refused
 		return openFolder(path)
 	}
 	if filepath.Ext(paths[0]) == ".zip" && len(paths) == 1 {
@@ -68,14 +69,15 @@ func openStore(path string, progress Progress) (imageStore, error) {
 	return openTars(paths, progress)
 }
 
-// Close releases the files. Pictures already read stay valid.
+// Close releases the files. Images already read stay valid.
 func (im *Images) Close() error { return im.store.Close() }
 
-// Read decodes the picture at name, a path relative to the folder or within the archive. What is wrong with that one picture
-// (missing, not a regular file, too large, damaged, of an unknown format) is an error that wraps ErrRow; a fault of the storage is not.
+// Read decodes the image at name, a path relative to the folder or within the archive. A fault of that one image
+// (missing, not a regular file, too large, damaged, of an unknown format) is an error that wraps ErrRow; a fault of the
+// storage is not.
 func (im *Images) Read(name string) (*RGB, error) { return im.Decode(Image{Path: name}) }
 
-// Decode is Read for an image of a row, which may hold the file itself.
+// Decode is Read for a row's image, which may contain the file itself.
 func (im *Images) Decode(image Image) (*RGB, error) {
 	file, err := im.File(image)
 	if err != nil {
@@ -88,7 +90,7 @@ func (im *Images) Decode(image Image) (*RGB, error) {
 	return img, nil
 }
 
-// File is an image of a row as it is stored, not decoded. Its errors are those of Read.
+// File is a row's image as it is stored, not decoded. Its errors are those of Read.
 func (im *Images) File(image Image) ([]byte, error) {
 	if image.File != nil {
 		return image.File, nil
@@ -100,13 +102,13 @@ func (im *Images) File(image Image) ([]byte, error) {
 	return file, nil
 }
 
-// checkName refuses what is no path within a folder or archive.
+// checkName refuses anything but a path within a folder or archive.
 func checkName(name, place string) error {
 	switch {
 	case name == "":
 		return BadRow("path is empty")
 	case filepath.IsAbs(name):
-		return BadRow("path is absolute; rows name images relative to %s", place)
+		return BadRow("path is absolute; image paths must be relative to %s", place)
 	}
 	return nil
 }

@@ -12,19 +12,19 @@ import (
 	"strings"
 )
 
-// imageTars is one or several tar files, such as those that webdataset writes, whose pictures are read where they lie.
+// imageTars is one or more tar files, such as those of webdataset, whose images are read in place.
 type imageTars struct {
 	files   []*os.File
 	members map[string]member // by cleaned name
 }
 
-// member is where a file lies in a tar.
+// member is the position of a file in a tar.
 type member struct {
 	tar          int
 	offset, size int64
 }
 
-// openTars reads the headers of all members, and passes over what is between them.
+// openTars reads the headers of all members, and skips their contents.
 func openTars(paths []string, progress Progress) (*imageTars, error) {
 	t := &imageTars{members: map[string]member{}}
 	for i, path := range paths {
@@ -52,21 +52,21 @@ func (t *imageTars) index(number int, progress Progress) error {
 		return err
 	}
 	reader := tar.NewReader(file)
-	end := int64(0) // of the last member, with what fills its last block
+	end := int64(0) // of the last member, including the padding of its last block
 	for n := 0; ; n++ {
 		header, err := reader.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("member %d: %w: it is damaged or not complete", n, err)
+			return fmt.Errorf("member %d: %w: it is damaged or incomplete", n, err)
 		}
 		offset, err := file.Seek(0, io.SeekCurrent) // the reader reads whole blocks and no further than the header
 		if err != nil {
 			return err
 		}
 		if end = offset + (header.Size+511)/512*512; end > info.Size() {
-			return fmt.Errorf("member %d, %q, goes on behind the end of the file: it is not complete", n, header.Name)
+			return fmt.Errorf("member %d, %q, extends past the end of the file: it is incomplete", n, header.Name)
 		}
 		if err := t.add(header, member{number, offset, header.Size}); err != nil {
 			return err
@@ -74,7 +74,7 @@ func (t *imageTars) index(number int, progress Progress) error {
 		progress(offset, info.Size())
 	}
 	if info.Size() < end+1024 {
-		return errors.New("it ends without the two empty blocks that end a tar: it is not complete")
+		return errors.New("it ends without the two empty blocks that end a tar: it is incomplete")
 	}
 	return nil
 }
@@ -90,13 +90,13 @@ func (t *imageTars) add(header *tar.Header, m member) error {
 		return nil
 	}
 	if other, ok := t.members[name]; ok && other.tar != m.tar {
-		return fmt.Errorf("%q is also in %q: a name may come once", name, t.files[other.tar].Name())
+		return fmt.Errorf("%q is also in %q: names must be unique", name, t.files[other.tar].Name())
 	}
 	t.members[name] = m
 	return nil
 }
 
-// checkTar says what a file is that is no tar.
+// checkTar describes a file that is not a tar.
 func checkTar(file *os.File) error {
 	head := make([]byte, 262)
 	n, err := file.ReadAt(head, 0)
@@ -105,9 +105,9 @@ func checkTar(file *os.File) error {
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		return errors.New("it is compressed, so its pictures cannot be reached one by one: run gunzip on it once")
+		return errors.New("it is compressed, so its images cannot be read individually: decompress it with gunzip")
 	case n < 262 || string(head[257:262]) != "ustar":
-		return errors.New("it is neither a folder nor a .zip nor a tar file")
+		return errors.New("it is not a folder, a .zip or a tar file")
 	}
 	return nil
 }

@@ -10,25 +10,25 @@ import (
 	"path/filepath"
 )
 
-// imageZip is a zip file whose pictures are read where they lie.
+// imageZip is a zip file whose images are read in place.
 type imageZip struct {
 	path  string
 	zip   *zip.ReadCloser
 	files map[string]*zip.File // by cleaned name
 }
 
-// openZip reads the directory at the end of the archive, nothing else. (Its fs.FS is not used: that builds an index of its own.)
+// openZip reads only the directory at the end of the archive. (Its fs.FS is not used: that builds another index.)
 func openZip(name string) (*imageZip, error) {
 	archive, err := zip.OpenReader(name)
 	if errors.Is(err, zip.ErrFormat) {
-		err = errors.New("its directory, which stands at its end, is missing or damaged: it is no zip file or not complete")
+		err = errors.New("the directory at its end is missing or damaged: it is not a zip file or is incomplete")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("image archive %q: %w", name, err)
 	}
 	z := &imageZip{path: name, zip: archive, files: make(map[string]*zip.File, len(archive.File))}
 	for _, f := range archive.File {
-		if filepath.IsLocal(f.Name) { // others can be asked for by no row
+		if filepath.IsLocal(f.Name) { // rows cannot ask for others
 			z.files[path.Clean(f.Name)] = f
 		}
 	}
@@ -60,18 +60,18 @@ func (z *imageZip) file(name string) ([]byte, error) {
 	if _, err := io.ReadFull(content, file); err != nil {
 		return nil, zipError(err)
 	}
-	if _, err := content.Read(make([]byte, 1)); err != io.EOF { // io.EOF comes when the checksum is right
+	if _, err := content.Read(make([]byte, 1)); err != io.EOF { // io.EOF if the checksum is right
 		return nil, zipError(err)
 	}
 	return file, nil
 }
 
-// zipError tells a damaged entry from a fault of the storage.
+// zipError distinguishes a damaged entry from a storage fault.
 func zipError(err error) error {
 	var corrupt flate.CorruptInputError
 	switch {
 	case err == nil:
-		return BadRow("damaged in the archive: longer than its directory says")
+		return BadRow("damaged in the archive: longer than the archive's directory says")
 	case errors.Is(err, zip.ErrAlgorithm), errors.Is(err, zip.ErrFormat), errors.Is(err, zip.ErrChecksum),
 		errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.As(err, &corrupt):
 		return BadRow("damaged in the archive: %v", err)

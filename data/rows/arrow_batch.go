@@ -16,16 +16,16 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// The package ipc copies a whole record batch, twice, to give one row of it. So the batches of Arrow files are laid out here: the
-// message before a batch says where each column's buffers are (Arrow columnar format, "Encapsulated message format"), and Arrow's
-// arrays are made around them without a copy.
+// The package ipc copies a whole record batch, twice, to return one row of it. So this file lays out the batches of
+// Arrow files itself: the message before a batch says where each column's buffers are (Arrow columnar format,
+// "Encapsulated message format"), and Arrow's arrays are built on them without a copy.
 
 // arrowMessage is one message of an Arrow stream.
 type arrowMessage struct {
 	kind byte
 	meta []byte // the message itself, a flatbuffer
 	body []byte // the buffers
-	size int    // of all
+	size int    // of the whole message
 }
 
 const (
@@ -36,13 +36,13 @@ const (
 
 var errArrowEnd = errors.New("end of the stream")
 
-// parseMessage reads the message that stream begins with, and errArrowEnd at the mark of the end.
+// parseMessage reads the message at the start of stream; at the end-of-stream marker it returns errArrowEnd.
 func parseMessage(stream []byte) (arrowMessage, error) {
 	if len(stream) < 8 {
 		return arrowMessage{}, io.ErrUnexpectedEOF
 	}
 	if binary.LittleEndian.Uint32(stream) != 0xffffffff {
-		return arrowMessage{}, errors.New("no Arrow message where one must begin")
+		return arrowMessage{}, errors.New("no Arrow message where one should begin")
 	}
 	length := int(int32(binary.LittleEndian.Uint32(stream[4:])))
 	switch {
@@ -66,7 +66,7 @@ func parseMessage(stream []byte) (arrowMessage, error) {
 	return m, nil
 }
 
-// Places in the tables of Arrow's Message.fbs and their vtables: slot n of a table stands at 4 + 2n.
+// Slots in the tables of Arrow's Message.fbs; slot n of a table is at byte 4 + 2n of its vtable.
 const (
 	messageKind = 6
 	messageBody = 8
@@ -94,7 +94,7 @@ func root(meta []byte) flatbuffers.Table {
 	return flatbuffers.Table{Bytes: meta, Pos: flatbuffers.GetUOffsetT(meta)}
 }
 
-// batch is the table of a record batch within its message.
+// batch returns the table of a record batch within its message.
 func (m arrowMessage) batch() (flatbuffers.Table, error) {
 	t := root(m.meta)
 	o := t.Offset(messageBody)
@@ -104,7 +104,7 @@ func (m arrowMessage) batch() (flatbuffers.Table, error) {
 	return flatbuffers.Table{Bytes: m.meta, Pos: t.Indirect(t.Pos + flatbuffers.UOffsetT(o))}, nil
 }
 
-// rows is the number of rows of a batch. A compressed one is refused: none of its rows could be read alone.
+// rows is the number of rows of a batch. A compressed batch is refused: its rows could not be read individually.
 func (m arrowMessage) rows() (int64, error) {
 	return picture.Shield(func([]byte) (int64, error) {
 		t, err := m.batch()
@@ -112,7 +112,8 @@ func (m arrowMessage) rows() (int64, error) {
 			return 0, err
 		}
 		if t.Offset(batchCompression) != 0 {
-			return 0, errors.New("its batches are compressed, so that no row can be read alone: write it without compression, or as parquet")
+			return 0, errors.New("its batches are compressed, so rows cannot be read individually: " +
+				"write it without compression, or as parquet")
 		}
 		rows := t.GetInt64Slot(batchRows, 0)
 		if rows < 0 || rows > 1<<31 {
@@ -122,7 +123,7 @@ func (m arrowMessage) rows() (int64, error) {
 	}, nil)
 }
 
-// columns lays Arrow's arrays around the buffers of a batch. They are good as long as the message's bytes are.
+// columns builds Arrow's arrays on the buffers of a batch. They are valid as long as the message's bytes are.
 func (m arrowMessage) columns(schema *arrow.Schema) (columns, error) {
 	return picture.Shield(func([]byte) (columns, error) {
 		t, err := m.batch()
@@ -144,7 +145,7 @@ func (m arrowMessage) columns(schema *arrow.Schema) (columns, error) {
 	}, nil)
 }
 
-// batchLayout hands out the nodes and buffers of a batch, which stand in the order of the columns, depth first.
+// batchLayout hands out the nodes and buffers of a batch, which are in the order of the columns, depth first.
 type batchLayout struct {
 	table         flatbuffers.Table
 	body          []byte
@@ -175,7 +176,7 @@ func (l *batchLayout) buffer() (*memory.Buffer, error) {
 	return memory.NewBufferBytes(l.body[offset : offset+length]), nil
 }
 
-// next is the data of the next column of type t.
+// next is the data of the next column, of type t.
 func (l *batchLayout) next(t arrow.DataType) (arrow.ArrayData, error) {
 	length, nulls, err := l.pair(batchNodes, l.nodes)
 	if err != nil {
@@ -207,7 +208,8 @@ func (l *batchLayout) next(t arrow.DataType) (arrow.ArrayData, error) {
 	return l.data(t, int(length), int(nulls), buffers, children)
 }
 
-func (l *batchLayout) data(t arrow.DataType, length, nulls, buffers int, children []arrow.DataType) (arrow.ArrayData, error) {
+func (l *batchLayout) data(t arrow.DataType, length, nulls, buffers int,
+	children []arrow.DataType) (arrow.ArrayData, error) {
 	var own []*memory.Buffer
 	var below []arrow.ArrayData
 	for range buffers {
@@ -225,12 +227,12 @@ func (l *batchLayout) data(t arrow.DataType, length, nulls, buffers int, childre
 		below = append(below, c)
 	}
 	if d, ok := t.(*arrow.DictionaryType); ok {
-		t = d.IndexType // such columns are not read
+		t = d.IndexType // the values of such columns are not used
 	}
 	return array.NewData(t, length, own, below, nulls, 0), nil
 }
 
-// readSchema reads the message that a stream begins with.
+// readSchema reads the message at the start of a stream.
 func readSchema(stream []byte) (*arrow.Schema, int, error) {
 	m, err := parseMessage(stream)
 	if err != nil {
@@ -253,7 +255,7 @@ func readSchema(stream []byte) (*arrow.Schema, int, error) {
 	return schema, m.size, err
 }
 
-// Places in Arrow's Schema.fbs, as above.
+// Slots in Arrow's Schema.fbs, as above.
 const (
 	schemaFields   = 6
 	schemaMetadata = 8
@@ -263,7 +265,7 @@ const (
 	maxFields = 10_000
 )
 
-// checkSchema holds the lengths in a schema against its size: the package ipc allocates what they say.
+// checkSchema checks the lengths in a schema against its size: the package ipc allocates whatever they say.
 func (m arrowMessage) checkSchema() error {
 	t := root(m.meta)
 	o := t.Offset(messageBody)
@@ -275,7 +277,7 @@ func (m arrowMessage) checkSchema() error {
 	return checkFields(schema, schemaFields, schemaMetadata, &left)
 }
 
-// checkFields visits the fields of a schema or the children of a field; left is how many there may still be.
+// checkFields visits the fields of a schema or the children of a field; left is how many more are allowed.
 func checkFields(t flatbuffers.Table, children, metadata flatbuffers.VOffsetT, left *int) error {
 	for _, slot := range []flatbuffers.VOffsetT{children, metadata} {
 		o := flatbuffers.UOffsetT(t.Offset(slot))

@@ -17,20 +17,20 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// arrowFile is a data set in Arrow's stream format, which Hugging Face's data sets have on disk, or its file format. The file is
-// mapped: a row reads what it holds and nothing else, however large its batch is.
+// arrowFile is a data set in Arrow's stream format, in which Hugging Face stores data sets on disk, or its file format.
+// The file is mapped: reading a row touches only that row's data, however large its batch is.
 type arrowFile struct {
 	file        *os.File
 	mapping     []byte
 	schema      *arrow.Schema
-	batches     []int // where each begins
-	ends        []int // rows up to and with each batch
+	batches     []int // where each starts
+	ends        []int // rows up to and including each batch
 	fingerprint string
 }
 
 const (
 	arrowMagic = "ARROW1" // begins and ends a file; streams have none
-	arrowLead  = 8        // the magic, filled up
+	arrowLead  = 8        // the magic, padded
 )
 
 func openArrow(file *os.File, progress picture.Progress) (Source, error) {
@@ -46,14 +46,15 @@ func openArrow(file *os.File, progress picture.Progress) (Source, error) {
 	if err := a.index(progress); err != nil {
 		unix.Munmap(mapping)
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = fmt.Errorf("the file ends within or before batch %d: it is not complete", len(a.batches))
+			err = fmt.Errorf("the file ends within or before batch %d: it is incomplete", len(a.batches))
 		}
 		return nil, err
 	}
 	return a, nil
 }
 
-// index visits all messages, not what is in them. The fingerprint covers them, so the lengths of all values in a batch together.
+// index visits all messages without reading their bodies. The fingerprint covers the messages, and so the total lengths
+// of all values in each batch.
 func (a *arrowFile) index(progress picture.Progress) error {
 	return failure.ReadMapped(func() error { return a.visit(progress) })
 }
@@ -101,7 +102,8 @@ func (a *arrowFile) visit(progress picture.Progress) error {
 	return nil
 }
 
-// extent is where the messages stand. A stream has a mark behind them, a file its footer, and some writers leave out the mark there.
+// extent is the range of the messages. A stream ends with a marker, a file with its footer; some writers leave out a
+// file's end marker.
 func (a *arrowFile) extent() (at, end int, err error) {
 	const tail = 4 + len(arrowMagic) // length of the footer, magic
 	end = len(a.mapping)

@@ -12,29 +12,31 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// columns reads rows out of Arrow's arrays.
+// columns reads rows from Arrow's arrays.
 type columns struct {
 	names  []string
 	arrays []arrow.Array
 }
 
-// checkColumns refuses a table that no row can be read from.
+// checkColumns refuses a table that rows cannot be read from.
 func checkColumns(schema *arrow.Schema) error {
 	turns := false
 	for _, field := range schema.Fields() {
 		turns = turns || field.Name == "conversations" || field.Name == "messages"
 		if t, ok := field.Type.(*arrow.DictionaryType); ok && rowColumns[field.Name] {
-			return fmt.Errorf("column %s is dictionary-encoded, which is not supported: write it as %s", field.Name, t.ValueType)
+			return fmt.Errorf("column %s is dictionary-encoded, which is not supported: write it as %s",
+				field.Name, t.ValueType)
 		}
 	}
 	if !turns {
-		return errors.New("it has neither a column conversations nor a column messages")
+		return errors.New("it has no column conversations or messages")
 	}
 	return nil
 }
 
-// row reads a row; take gives what becomes of a binary value, which lies in the columns' memory. The columns may come from a damaged
-// file, where Arrow panics: that is an error of the row. A page of the file that cannot be read is an error of the disk.
+// row reads a row; take converts a binary value, which lies in the columns' memory. The columns may come from a damaged
+// file, on which Arrow panics: that is an error of the row. A page of the file that cannot be read is an error of the
+// disk.
 func (c columns) row(i int, take func([]byte) []byte) (row fields, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -49,7 +51,7 @@ func (c columns) row(i int, take func([]byte) []byte) (row fields, err error) {
 	return row, nil
 }
 
-// valueAt is one value of an array. Types that no row needs are nil.
+// valueAt is one value of an array. Types that rows do not use give nil.
 func valueAt(a arrow.Array, i int, take func([]byte) []byte) any {
 	if a.IsNull(i) {
 		return nil
@@ -84,7 +86,7 @@ func valueAt(a arrow.Array, i int, take func([]byte) []byte) any {
 	return nil
 }
 
-// copied, unread and shared are what may become of a binary value.
+// Functions that convert a binary value: copied, unread and shared.
 func copied(value []byte) []byte { return append(make([]byte, 0, len(value)), value...) }
 func unread([]byte) []byte       { return []byte{} }
 func shared(value []byte) []byte {

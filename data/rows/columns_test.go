@@ -17,7 +17,8 @@ import (
 // imageColumn is a table with one row for each form of image, and a conversation as JSON text.
 func imageColumn(kind arrow.DataType, rows int, fill func(b array.Builder, row int)) []arrow.Record {
 	schema := arrow.NewSchema([]arrow.Field{
-		{Name: "image", Type: kind, Nullable: true}, {Name: "conversations", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "image", Type: kind, Nullable: true},
+		{Name: "conversations", Type: arrow.BinaryTypes.String, Nullable: true},
 	}, nil)
 	row := 0
 	return buildTable(schema, make([]Record, rows), func(b *array.RecordBuilder, _ Record) {
@@ -75,14 +76,16 @@ func TestImageColumns(t *testing.T) {
 	}
 	wants := map[string][]want{
 		"struct": {
-			{[]picture.Image{{Path: "a.jpg", File: file}}, "", 2}, {[]picture.Image{{File: file}}, "", 2}, {nil, "", -2},
+			{[]picture.Image{{Path: "a.jpg", File: file}}, "", 2}, {[]picture.Image{{File: file}}, "", 2},
+			{nil, "", -2},
 			{[]picture.Image{{Path: "a.jpg"}}, "", 2}, {nil, "image 1: has neither bytes nor a path", 0},
 		},
 		"binary": {{[]picture.Image{{File: file}}, "", 2}, {nil, "", -2}},
 		"path":   {{paths("a.jpg"), "", 2}, {nil, "", -2}, {nil, `image is "../a.jpg"; it must be a path within`, -1}},
 	}
 	for name, batches := range tables {
-		for kind, path := range map[string]string{"arrow": writeArrow(t, t.TempDir(), batches, false), "parquet": writeParquet(t, t.TempDir(), batches)} {
+		for kind, path := range map[string]string{"arrow": writeArrow(t, t.TempDir(), batches, false),
+			"parquet": writeParquet(t, t.TempDir(), batches)} {
 			s := openSource(t, path)
 			lengths, err := Lengths(s)
 			if err != nil {
@@ -122,9 +125,12 @@ func TestGroupCache(t *testing.T) {
 
 func TestTablesWithoutTurns(t *testing.T) {
 	schema := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.BinaryTypes.String, Nullable: true}}, nil)
-	batches := buildTable(schema, make([]Record, 1), func(b *array.RecordBuilder, _ Record) { appendText(b.Field(0), "a") })
+	batches := buildTable(schema, make([]Record, 1), func(b *array.RecordBuilder, _ Record) {
+		appendText(b.Field(0), "a")
+	})
 	for _, path := range []string{writeArrow(t, t.TempDir(), batches, true), writeParquet(t, t.TempDir(), batches)} {
-		if _, err := Open(path, nil); err == nil || !strings.Contains(err.Error(), "neither a column conversations nor a column messages") {
+		if _, err := Open(path, nil); err == nil ||
+			!strings.Contains(err.Error(), "no column conversations or messages") {
 			t.Errorf("error is %v", err)
 		}
 	}
@@ -146,9 +152,11 @@ func TestArrowFileShrinks(t *testing.T) {
 // TestTablesOfPyarrow reads what pyarrow writes (testdata/tables_make.py).
 func TestTablesOfPyarrow(t *testing.T) {
 	want := []Record{
-		{ID: "one", Images: []picture.Image{{File: []byte("first file")}}, Turns: []Turn{{"human", "<image>\nWhat is \"this\"?"}, {"gpt", "A cat, é."}}},
+		{ID: "one", Images: []picture.Image{{File: []byte("first file")}},
+			Turns: []Turn{{"human", "<image>\nWhat is \"this\"?"}, {"gpt", "A cat, é."}}},
 		{ID: "two", Turns: []Turn{{"system", "Be kind."}, {"human", "Hi?"}, {"gpt", "Yes."}}},
-		{ID: "three", Images: paths("c.jpg"), Turns: []Turn{{"human", "<image>"}, {"gpt", strings.Repeat("long ", 500)}}},
+		{ID: "three", Images: paths("c.jpg"),
+			Turns: []Turn{{"human", "<image>"}, {"gpt", strings.Repeat("long ", 500)}}},
 		{ID: "four"},
 	}
 	files, err := filepath.Glob("testdata/tables_*.[pa]*[tw]")

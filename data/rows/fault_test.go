@@ -122,8 +122,10 @@ func TestRefusalsAreTheUsers(t *testing.T) {
 	_, none := OpenShards(dir)
 	_, unmatched := Open(filepath.Join(dir, "*.parquet"), nil)
 	for what, err := range map[string]error{
-		"a file that was cut": cut, "a row that was changed": sum, "shards of other data": others, "no file": missing, "an empty file": empty,
-		"a folder": folder, "no shards": none, "a pattern that matches nothing": unmatched, "a bad row": picture.BadRow("a"),
+		"a file that was cut": cut, "a row that was changed": sum, "shards of other data": others, "no file": missing,
+		"an empty file": empty,
+		"a folder":      folder, "no shards": none, "a pattern that matches nothing": unmatched,
+		"a bad row": picture.BadRow("a"),
 	} {
 		if !errors.Is(err, failure.ErrInput) || failure.IsStorage(err) {
 			t.Errorf("%s: error is %v, want one of the user's", what, err)

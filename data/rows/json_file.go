@@ -13,15 +13,15 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// rowFile is a data set of rows in JSON, as an array or as lines. The file is read once to find its rows, and kept open; rows are
-// parsed when they are asked for. In memory it takes eight bytes a row.
+// rowFile is a data set of rows in JSON, as an array or as lines. The file is scanned once to find its rows, and kept
+// open; rows are parsed when they are asked for. It takes eight bytes of memory per row.
 type rowFile struct {
 	file        *os.File
 	starts      []int64 // of each row, and the end of the last
-	fingerprint string  // size and CRC-32C of the whole
+	fingerprint string  // size and CRC-32C of the whole file
 }
 
-// scanBlock is how much is read at a time, and how often progress is told.
+// scanBlock is how much is read at a time, and how often progress is reported.
 const scanBlock = 1 << 20
 
 // openJSON opens one array of rows, the original's format.
@@ -30,7 +30,7 @@ func openJSON(file *os.File, progress picture.Progress) (Source, error) {
 	return indexJSON(file, progress, scanner.scan, func() ([]int64, error) { return scanner.starts, scanner.finish() })
 }
 
-// openJSONLines opens rows that stand in lines of their own.
+// openJSONLines opens a file with one row per line.
 func openJSONLines(file *os.File, progress picture.Progress) (Source, error) {
 	scanner := &lineScanner{}
 	source, err := indexJSON(file, progress, scanner.scan, scanner.finish)
@@ -40,7 +40,8 @@ func openJSONLines(file *os.File, progress picture.Progress) (Source, error) {
 	return source, source.checkLines(scanner.ended)
 }
 
-func indexJSON(file *os.File, progress picture.Progress, scan func([]byte) error, finish func() ([]int64, error)) (*rowFile, error) {
+func indexJSON(file *os.File, progress picture.Progress, scan func([]byte) error,
+	finish func() ([]int64, error)) (*rowFile, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
@@ -69,19 +70,20 @@ func indexJSON(file *os.File, progress picture.Progress, scan func([]byte) error
 
 var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checkLines holds the first row, and a last one without a line break, to being whole: text in another layout and a file that was cut
-// are noticed at once.
+// checkLines checks that the first row is a complete object, and a last row without a line break too: text in another
+// layout and a truncated file are detected at once.
 func (j *rowFile) checkLines(ended bool) error {
 	text, err := j.text(0)
 	if err == nil && !json.Valid(text) {
-		return errors.New("its first line is not a whole JSON object; rows stand in one array [ … ], or one in a line")
+		return errors.New("its first line is not a complete JSON object; " +
+			"rows must be in one array [ … ] or one per line")
 	}
 	last := j.Len() - 1
 	if err != nil || ended {
 		return err
 	}
 	if text, err = j.text(last); err == nil && !json.Valid(text) {
-		err = fmt.Errorf("byte %d: the file ends within row %d: it is not complete", j.starts[last+1], last)
+		err = fmt.Errorf("byte %d: the file ends within row %d: it is incomplete", j.starts[last+1], last)
 	}
 	return err
 }
@@ -107,7 +109,7 @@ func (j *rowFile) Record(row int) (Record, error) {
 	return r, nil
 }
 
-// text is a row as it is written. Up to the next row there are blanks and a comma.
+// text is the JSON of a row. Blanks and a comma may follow it before the next row.
 func (j *rowFile) text(row int) ([]byte, error) {
 	text := make([]byte, j.starts[row+1]-j.starts[row])
 	_, err := j.file.ReadAt(text, j.starts[row])

@@ -64,18 +64,18 @@ func TestRowScannerRefuses(t *testing.T) {
 	for content, want := range map[string]string{
 		``:                  "it is empty",
 		`  `:                "it is empty",
-		`{"a": 1}`:          `byte 0: '{' where [ is expected`,
-		`hello`:             `byte 0: 'h' where [ is expected`,
-		`[{"a": 1}`:         "byte 9: the file ends after 1 rows without ]: it is not complete",
+		`{"a": 1}`:          `byte 0: found '{', want [`,
+		`hello`:             `byte 0: found 'h', want [`,
+		`[{"a": 1}`:         "byte 9: the file ends after 1 rows without ]: it is incomplete",
 		`[{"a": 1},`:        "byte 10: the file ends after 1 rows without ]",
-		`[{}, {"a": "b`:     "byte 13: the file ends within row 1: it is not complete",
+		`[{}, {"a": "b`:     "byte 13: the file ends within row 1: it is incomplete",
 		`[{}, 12`:           "byte 7: the file ends within row 1",
-		`[{}] x`:            "byte 5: 'x' behind the end of the array",
-		`[{}]]`:             "byte 4: ']' behind the end of the array",
-		`[{},]`:             "byte 4: ']' where row 1 is expected",
-		`[,{}]`:             "byte 1: ',' where row 0 is expected",
-		`[{} {}]`:           "byte 4: '{' behind row 0 where a comma or ] is expected",
-		"[{}]\xef\xbb\xbf{": `behind the end of the array`,
+		`[{}] x`:            "byte 5: found 'x' after the end of the array",
+		`[{}]]`:             "byte 4: found ']' after the end of the array",
+		`[{},]`:             "byte 4: found ']', want row 1",
+		`[,{}]`:             "byte 1: found ',', want row 0",
+		`[{} {}]`:           "byte 4: found '{' after row 0, want a comma or ]",
+		"[{}]\xef\xbb\xbf{": `after the end of the array`,
 	} {
 		for block := 1; block <= len(content)+1; block++ {
 			if _, err := scanRows([]byte(content), block); err == nil || !strings.Contains(err.Error(), want) {
@@ -132,7 +132,8 @@ func writeRows(t testing.TB, content string) (Source, error) {
 }
 
 func TestJSONRecord(t *testing.T) {
-	const turns = `"conversations": [{"from": "human", "value": "Hi\n\"?\u00e9"}, {"value": "Yes.", "from": "gpt", "extra": {"x": [1]}}]`
+	const turns = `"conversations": [{"from": "human", "value": "Hi\n\"?\u00e9"}, {"value": "Yes.", "from": "gpt", ` +
+		`"extra": {"x": [1]}}]`
 	read := []Turn{{"human", "Hi\n\"?é"}, {"gpt", "Yes."}}
 	for _, test := range []struct {
 		row  string
@@ -145,24 +146,31 @@ func TestJSONRecord(t *testing.T) {
 		{`{"Image": "not this key", ` + turns + `}`, Record{"", nil, read}, ""},
 		{`{"conversations": []}`, Record{}, ""},
 
-		{`{"id": "a"}`, Record{}, "conversations is missing (messages will do as well)"},
+		{`{"id": "a"}`, Record{}, "conversations (or messages) is missing"},
 		{`12`, Record{}, "it is a number; it must be an object"},
 		{`{"id": "a" "b"}`, Record{}, "invalid character '\"' after object key:value pair"},
-		{`{"id": "a", "id": "b", ` + turns + `}`, Record{}, `"id" comes twice`},
+		{`{"id": "a", "id": "b", ` + turns + `}`, Record{}, `"id" appears twice`},
 		{`{"id": ["a"], ` + turns + `}`, Record{}, "id is a list; it must be a string or a number"},
-		{`{"image": null, ` + turns + `}`, Record{}, "image is null; it must be a path or a list of paths, and a row without an image has no such key"},
+		{`{"image": null, ` + turns + `}`, Record{}, "image is null; it must be a path or a list of paths; " +
+			"leave the key out in a row without an image"},
 		{`{"image": ["a", 5], ` + turns + `}`, Record{}, "image[1] is a number; it must be a string"},
 		{`{"image": "", ` + turns + `}`, Record{}, `image is ""; it must be a path within the image folder`},
 		{`{"image": "/etc/passwd", ` + turns + `}`, Record{}, `image is "/etc/passwd"; it must be a path within`},
-		{`{"image": ["a.jpg", "x/../../b"], ` + turns + `}`, Record{}, `image[1] is "x/../../b"; it must be a path within`},
+		{`{"image": ["a.jpg", "x/../../b"], ` + turns + `}`, Record{},
+			`image[1] is "x/../../b"; it must be a path within`},
 		{`{"conversations": {}}`, Record{}, "conversations is an object; it must be a list of turns"},
 		{`{"conversations": ["hi"]}`, Record{}, "conversations[0] is a string; it must be an object"},
-		{`{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt"}]}`, Record{}, "conversations[1].value is missing"},
+		{`{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt"}]}`, Record{},
+			"conversations[1].value is missing"},
 		{`{"conversations": [{"value": ""}]}`, Record{}, "conversations[0].from is missing"},
-		{`{"conversations": [{"from": "human", "value": null}]}`, Record{}, "conversations[0].value is null; it must be a string"},
-		{`{"conversations": [{"from": true, "value": ""}]}`, Record{}, "conversations[0].from is true or false; it must be a string"},
-		{`{"conversations": [{"from": "tool", "value": "a"}]}`, Record{}, `conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`},
-		{`{"conversations": [{"from": "gpt", "value": "a", "value": "b"}]}`, Record{}, `conversations[0]."value" comes twice`},
+		{`{"conversations": [{"from": "human", "value": null}]}`, Record{},
+			"conversations[0].value is null; it must be a string"},
+		{`{"conversations": [{"from": true, "value": ""}]}`, Record{},
+			"conversations[0].from is true or false; it must be a string"},
+		{`{"conversations": [{"from": "tool", "value": "a"}]}`, Record{},
+			`conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`},
+		{`{"conversations": [{"from": "gpt", "value": "a", "value": "b"}]}`, Record{},
+			`conversations[0]."value" appears twice`},
 		{"{\"id\": \"\xff\", " + turns + `}`, Record{}, "text is not UTF-8"},
 	} {
 		l, err := writeRows(t, `[{"conversations": []}, `+test.row+"\n, 5]")
@@ -284,9 +292,12 @@ func benchmarkRows(size int) []byte {
 		}
 		fmt.Fprintf(&b, `{"id": "%09d", "image": "coco/train2017/%012d.jpg", "conversations": [`, i, i)
 		for turn := range 10 {
-			fmt.Fprintf(&b, `{"from": "%s", "value": "What is the \"colour\" of the bus in the image?\nAnswer with one word, number %d."}, `, [2]string{"human", "gpt"}[turn%2], turn)
+			fmt.Fprintf(&b, `{"from": "%s", `+
+				`"value": "What is the \"colour\" of the bus in the image?\nAnswer with one word, number %d."}, `,
+				[2]string{"human", "gpt"}[turn%2], turn)
 		}
-		b.WriteString(`{"from": "human", "value": "x"}, {"from": "gpt", "value": "White and red, with a large advertisement that covers most of its side."}]}`)
+		b.WriteString(`{"from": "human", "value": "x"}, {"from": "gpt", "value": "White and red, ` +
+			`with a large advertisement that covers most of its side."}]}`)
 	}
 	b.WriteByte(']')
 	return b.Bytes()

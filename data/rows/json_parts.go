@@ -9,10 +9,10 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// parted is the images that parts of messages stand for.
+// parted holds the images in the parts of a row's messages.
 type parted struct {
-	images []picture.Image // of parts that name or hold theirs
-	open   int             // parts without a path: their images are in the row's list
+	images []picture.Image // of parts with a path or the image itself
+	open   int             // number of parts without a path: their images are in the row's list
 }
 
 // readContent is the text of a turn: a string, or a list of parts.
@@ -23,14 +23,15 @@ func readContent(value []byte, images *parted) (string, error) {
 	return readParts(value, images)
 }
 
-// readParts joins the parts of a message by line breaks, an image as its mark. A part is
+// readParts joins the parts of a message with line breaks, an image as its placeholder. A part is
 //
 //	{"type": "text", "text": "…"}
 //	{"type": "image"}                                      the next of the row's images
 //	{"type": "image", "image": "path"}                     also "path" or "url" for "image"
 //	{"type": "image_url", "image_url": {"url": "path"}}    or the path itself
 //
-// and a path may be data:…;base64,… with the picture itself. Keys with null count as absent: tables have every key in every part.
+// and a path may be data:…;base64,… with the image itself. Keys with null count as absent: in tables, every part
+// has every key.
 func readParts(list []byte, images *parted) (string, error) {
 	var texts []string
 	n := 0
@@ -87,7 +88,7 @@ func fieldText(fields map[string][]byte, key string) (string, error) {
 	return text, err
 }
 
-// add takes the image of one part.
+// add records the image of one part.
 func (p *parted) add(fields map[string][]byte) error {
 	for _, key := range []string{"image", "image_url", "path", "url"} {
 		value, ok := fields[key]
@@ -125,7 +126,7 @@ func innerURL(object []byte) (url []byte, err error) {
 	return url, err
 }
 
-// readLink reads a path or the picture itself.
+// readLink reads a path or the image itself.
 func readLink(value []byte) (picture.Image, error) {
 	link, err := readString(value)
 	if err != nil {
@@ -134,12 +135,13 @@ func readLink(value []byte) (picture.Image, error) {
 	if head, text, ok := strings.Cut(link, ";base64,"); ok && strings.HasPrefix(head, "data:") {
 		file, err := base64.StdEncoding.DecodeString(text)
 		if err != nil {
-			return picture.Image{}, fmt.Errorf("is no base64: %w", err)
+			return picture.Image{}, fmt.Errorf("is not base64: %w", err)
 		}
 		return picture.Image{File: file}, nil
 	}
 	if scheme, _, ok := strings.Cut(link, "://"); ok {
-		return picture.Image{}, fmt.Errorf("is an address (%.40q): nothing is fetched; download the picture and name its path", scheme+"://…")
+		return picture.Image{}, fmt.Errorf("is a URL (%.40q); nothing is downloaded: "+
+			"download the image and give its path", scheme+"://…")
 	}
 	return picture.Image{Path: link}, checkPath(link)
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// parseRecord reads one row and checks its form: every key once, the types as documented, paths that stay within the image folder.
-// Keys that it does not know are passed over. The keys are LLaVA's, or those of chat APIs and Hugging Face's data sets:
+// parseRecord reads one row and checks its form: every key once, types as documented, paths within the image folder.
+// Unknown keys are ignored. The keys are LLaVA's, or those of chat APIs and Hugging Face's data sets:
 //
 //	{"id": …, "image": "path" or ["path", …], "conversations": [{"from": "human", "value": "<image>\n…"}, {"from": "gpt", "value": "…"}, …]}
 //	{"id": …, "images": ["path", …], "messages": [{"role": "user", "content": "<image>\n…" or [part, …]}, {"role": "assistant", …}, …]}
 //
-// readParts says what a part is.
+// readParts documents a part.
 func parseRecord(text []byte) (Record, error) {
 	if !utf8.Valid(text) {
 		return Record{}, errors.New("text is not UTF-8")
@@ -39,11 +39,11 @@ func parseRecord(text []byte) (Record, error) {
 	return row.finish()
 }
 
-// rowReader gathers a row while its keys are read, in whatever order they come.
+// rowReader collects a row while its keys are read, in any order.
 type rowReader struct {
 	record   Record
 	imageKey string // image or images, whichever the row has
-	turnsKey string // likewise conversations or messages
+	turnsKey string // conversations or messages, whichever the row has
 	inParts  parted
 }
 
@@ -53,13 +53,13 @@ func (r *rowReader) read(key string, value []byte) (err error) {
 		r.record.ID, err = readID(value)
 	case "image", "images":
 		if r.imageKey != "" {
-			return errors.New("image and images are both there; a row has one of them")
+			return errors.New("image and images are both present; a row has only one of them")
 		}
 		r.imageKey = key
 		r.record.Images, err = readImages(key, value)
 	case "conversations", "messages":
 		if r.turnsKey != "" {
-			return errors.New("conversations and messages are both there; a row has one of them")
+			return errors.New("conversations and messages are both present; a row has only one of them")
 		}
 		r.turnsKey = key
 		r.record.Turns, err = readTurns(key, value, &r.inParts)
@@ -67,16 +67,18 @@ func (r *rowReader) read(key string, value []byte) (err error) {
 	return err
 }
 
-// finish joins the images of the row and those of its parts.
+// finish combines the images of the row and those of its parts.
 func (r *rowReader) finish() (Record, error) {
 	switch {
 	case r.turnsKey == "":
-		return r.record, errors.New("conversations is missing (messages will do as well)")
+		return r.record, errors.New("conversations (or messages) is missing")
 	case len(r.inParts.images) == 0:
 	case r.imageKey != "" && len(r.record.Images) > 0:
-		return r.record, fmt.Errorf("%s and the parts of %s both name images; leave those of one", r.imageKey, r.turnsKey)
+		return r.record, fmt.Errorf("%s and the parts of %s both have images; keep only one of the two",
+			r.imageKey, r.turnsKey)
 	case r.inParts.open > 0:
-		return r.record, fmt.Errorf("%s has %d part(s) of type image without a path among others with one", r.turnsKey, r.inParts.open)
+		return r.record, fmt.Errorf("%s has %d part(s) of type image without a path beside others with a path",
+			r.turnsKey, r.inParts.open)
 	default:
 		r.record.Images = r.inParts.images
 	}
@@ -102,7 +104,8 @@ func readImages(key string, value []byte) ([]picture.Image, error) {
 		return []picture.Image{{Path: path}}, nil
 	}
 	if value[0] != '[' {
-		return nil, fmt.Errorf("%s is %s; it must be a path or a list of paths, and a row without an image has no such key", key, kindOf(value))
+		return nil, fmt.Errorf("%s is %s; it must be a path or a list of paths; "+
+			"leave the key out in a row without an image", key, kindOf(value))
 	}
 	var images []picture.Image
 	for element := range elements(value) {
@@ -149,7 +152,7 @@ func readTurns(key string, value []byte, images *parted) ([]Turn, error) {
 	return turns, nil
 }
 
-// roles is what data sets call those who speak.
+// roles maps the names that data sets use for speakers.
 var roles = map[string]string{
 	"human": "human", "user": "human",
 	"gpt": "gpt", "assistant": "gpt", "chatgpt": "gpt", "model": "gpt",
@@ -164,13 +167,13 @@ func readTurn(object []byte, images *parted) (Turn, error) {
 		switch key {
 		case "from", "role":
 			if speaker != "" {
-				return errors.New("from and role are both there")
+				return errors.New("from and role are both present")
 			}
 			speaker = key
 			turn.Role, err = readString(value)
 		case "value", "content":
 			if text != "" {
-				return errors.New("value and content are both there")
+				return errors.New("value and content are both present")
 			}
 			text = key
 			turn.Text, err = readContent(value, images)
@@ -199,7 +202,7 @@ func readTurn(object []byte, images *parted) (Turn, error) {
 	return turn, nil
 }
 
-// eachKey visits the members of an object. Like the functions below it is for JSON that is known to be valid.
+// eachKey visits the members of an object. Like the functions below it expects valid JSON.
 func eachKey(object []byte, visit func(key string, value []byte) error) error {
 	seen := map[string]bool{}
 	for name, value := range members(object) {
@@ -208,7 +211,7 @@ func eachKey(object []byte, visit func(key string, value []byte) error) error {
 			return err
 		}
 		if seen[key] {
-			return fmt.Errorf("%q comes twice", key)
+			return fmt.Errorf("%q appears twice", key)
 		}
 		seen[key] = true
 		if err := visit(key, value); err != nil {
@@ -231,7 +234,7 @@ func readString(value []byte) (string, error) {
 	return s, err
 }
 
-// members is the names and values of an object, as they are written.
+// members returns the names and values of an object, as raw JSON.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		var name []byte
@@ -248,7 +251,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// elements is the values of a list, or the names and values of an object, as they are written.
+// elements returns the values of a list, or the names and values of an object, as raw JSON.
 func elements(list []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		const between = " \t\r\n,:"
@@ -307,7 +310,7 @@ func scalarEnd(text []byte) int {
 	return len(text)
 }
 
-// kindOf names what a JSON value is.
+// kindOf describes what kind of JSON value it is.
 func kindOf(value []byte) string {
 	switch value[0] {
 	case '"':
@@ -327,5 +330,5 @@ func kindOf(value []byte) string {
 // IsSpace is Python's str.isspace, which the original strips and splits by.
 func IsSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
-// ImageMark is what stands for an image in the text of a row.
+// ImageMark is the image placeholder in the text of a row.
 const ImageMark = "<image>"

@@ -6,8 +6,9 @@ import (
 	"fmt"
 )
 
-// rowScanner finds where the elements of one top-level JSON array start, without parsing them. It is fed the file block by block and
-// keeps eight bytes for each element. What it accepts is an array of separated elements; an element itself may still be bad JSON.
+// rowScanner finds where the elements of one top-level JSON array start, without parsing them. It is fed the file block
+// by block and keeps eight bytes per element. It accepts an array of separated elements; an element itself may still be
+// invalid JSON.
 type rowScanner struct {
 	starts []int64 // of each element; after finish, also where the array ends
 
@@ -21,8 +22,8 @@ type rowState int
 
 const (
 	beforeArray rowState = iota
-	beforeFirst          // behind [
-	beforeRow            // behind a comma
+	beforeFirst          // after [
+	beforeRow            // after a comma
 	inScalar             // in an element that is neither object, array nor string
 	inRow                // in an object or array, outside strings
 	inString
@@ -49,7 +50,7 @@ func (s *rowScanner) scan(block []byte) error {
 	return nil
 }
 
-// skipString returns the number of bytes up to and with the string's closing quote.
+// skipString returns the number of bytes up to and including the string's closing quote.
 func (s *rowScanner) skipString(b []byte) int {
 	end := bytes.IndexByte(b, '"')
 	text := b
@@ -75,7 +76,7 @@ func (s *rowScanner) skipString(b []byte) int {
 	return end + 1
 }
 
-// skipRow returns the number of bytes up to and with the next quote, or the bracket that ends the row.
+// skipRow returns the number of bytes up to and including the next quote, or the bracket that ends the row.
 func (s *rowScanner) skipRow(b []byte) int {
 	for i, c := range b {
 		switch c {
@@ -105,9 +106,9 @@ func (s *rowScanner) step(c byte, at int64) error {
 	case s.state == beforeArray && c == '[':
 		s.state, s.depth = beforeFirst, 1
 	case s.state == beforeArray:
-		return fmt.Errorf("byte %d: %q where [ is expected: LLaVA's JSON is one array of rows", at, c)
+		return fmt.Errorf("byte %d: found %q, want [: LLaVA's JSON is one array of rows", at, c)
 	case s.state == afterArray:
-		return fmt.Errorf("byte %d: %q behind the end of the array", at, c)
+		return fmt.Errorf("byte %d: found %q after the end of the array", at, c)
 	case c == ']' && s.state != beforeRow:
 		s.state = afterArray
 		s.starts = append(s.starts, at)
@@ -117,7 +118,7 @@ func (s *rowScanner) step(c byte, at int64) error {
 		return s.begin(c, at)
 	case s.state == inScalar && c != '"' && c != '{' && c != '[' && c != '}':
 	default:
-		return fmt.Errorf("byte %d: %q behind row %d where a comma or ] is expected", at, c, len(s.starts)-1)
+		return fmt.Errorf("byte %d: found %q after row %d, want a comma or ]", at, c, len(s.starts)-1)
 	}
 	return nil
 }
@@ -126,7 +127,7 @@ func (s *rowScanner) step(c byte, at int64) error {
 func (s *rowScanner) begin(c byte, at int64) error {
 	switch c {
 	case ',', ']', '}', ':':
-		return fmt.Errorf("byte %d: %q where row %d is expected", at, c, len(s.starts))
+		return fmt.Errorf("byte %d: found %q, want row %d", at, c, len(s.starts))
 	case '{', '[':
 		s.state, s.depth = inRow, 2
 	case '"':
@@ -146,7 +147,7 @@ func (s *rowScanner) finish() error {
 	case s.state == beforeArray:
 		return errors.New("it is empty")
 	case s.state == beforeFirst || s.state == beforeRow || s.state == afterRow:
-		return fmt.Errorf("byte %d: the file ends after %d rows without ]: it is not complete", s.offset, len(s.starts))
+		return fmt.Errorf("byte %d: the file ends after %d rows without ]: it is incomplete", s.offset, len(s.starts))
 	}
-	return fmt.Errorf("byte %d: the file ends within row %d: it is not complete", s.offset, len(s.starts)-1)
+	return fmt.Errorf("byte %d: the file ends within row %d: it is incomplete", s.offset, len(s.starts)-1)
 }

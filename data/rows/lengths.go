@@ -10,9 +10,10 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// Lengths is a rough length of every row for grouping, as the original counts it (modality_lengths in llava/train/train.py): the words
-// of all turns, positive for a row with an image, negative without. A row that cannot be used counts as one word of text. It reads
-// all the text again, on all cores, and no picture where the format allows that; shards have the lengths in their index.
+// Lengths is a rough length of every row for grouping, as the original counts it (modality_lengths in
+// llava/train/train.py): the number of words in all turns, positive for a row with an image, negative without. A row
+// that cannot be used counts as one word of text. It reads all the text again, on all cores, but no images if the
+// format allows that; shards have the lengths in their index.
 func Lengths(s Source) ([]int32, error) {
 	if shards, ok := s.(*Shards); ok {
 		return shards.lengths(), nil
@@ -37,12 +38,12 @@ func Lengths(s Source) ([]int32, error) {
 	return lengths, errors.Join(faults...)
 }
 
-// outliner is a Source that can leave the bytes of a row's pictures unread.
+// outliner is a Source that can skip the bytes of a row's images.
 type outliner interface {
 	outline(row int) (Record, error)
 }
 
-// outline is a row whose Images may be empty but for their number.
+// outline is a row whose Images have the right number but may be empty.
 func outline(s Source, row int) (Record, error) {
 	if o, ok := s.(outliner); ok {
 		return o.outline(row)
@@ -55,7 +56,7 @@ func modalityLength(r Record) int32 {
 	for _, turn := range r.Turns {
 		words += countWords(turn.Text)
 	}
-	words = max(words, 1) // its sign must say something
+	words = max(words, 1) // 0 has no sign
 	if len(r.Images) == 0 {
 		return int32(-words)
 	}
@@ -74,8 +75,8 @@ func countWords(text string) int {
 	return words
 }
 
-// FolderOf names the folder that an image lies in by the first two directories of its path, as in "coco/train2017": the data set
-// within a mixture. An image that lies in none is in ".".
+// FolderOf returns the folder of an image, by the first two directories of its path, as in "coco/train2017": the data
+// set within a mixture. It is "." for an image in no folder.
 func FolderOf(image string) string {
 	directories := strings.Split(path.Dir(path.Clean(image)), "/")
 	return strings.Join(directories[:min(2, len(directories))], "/")

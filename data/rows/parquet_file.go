@@ -19,12 +19,13 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// parquetFile is a data set in parquet. A row cannot be read without its whole row group, so the last few groups stay in memory.
+// parquetFile is a data set in parquet. A row cannot be read without its whole row group, so the most recently used
+// groups stay in memory.
 type parquetFile struct {
 	file        *os.File
 	size        int64 // of the file
 	meta        *metadata.FileMetaData
-	ends        []int // rows up to and with each row group
+	ends        []int // rows up to and including each row group
 	fingerprint string
 
 	rows, outlines groupCache
@@ -38,7 +39,7 @@ const (
 func openParquet(f *os.File, progress picture.Progress) (Source, error) {
 	p, err := picture.Shield(func([]byte) (*parquetFile, error) { return indexParquet(f) }, nil)
 	if err != nil {
-		return nil, fmt.Errorf("its footer cannot be read, so it is damaged or not complete: %w", err)
+		return nil, fmt.Errorf("its footer cannot be read, so the file is damaged or incomplete: %w", err)
 	}
 	if err := p.check(); err != nil {
 		return nil, err
@@ -49,7 +50,8 @@ func openParquet(f *os.File, progress picture.Progress) (Source, error) {
 	return p, nil
 }
 
-// indexParquet reads the footer. The fingerprint covers it and the file's size: places, sizes and extremes of all columns.
+// indexParquet reads the footer. The fingerprint covers it and the file's size: offsets, sizes, minima and maxima of
+// all columns.
 func indexParquet(f *os.File) (*parquetFile, error) {
 	reader, err := file.NewParquetReader(f)
 	if err != nil {
@@ -79,11 +81,11 @@ func (p *parquetFile) check() error {
 		roots[p.meta.Schema.Column(i).ColumnPath()[0]] = true
 	}
 	if !roots["conversations"] && !roots["messages"] {
-		return errors.New("it has neither a column conversations nor a column messages")
+		return errors.New("it has no column conversations or messages")
 	}
 	for g := range p.ends {
 		if size := p.meta.RowGroup(g).TotalByteSize(); size > maxGroupBytes {
-			return fmt.Errorf("row group %d takes %s, and no row can be read without all of it: "+
+			return fmt.Errorf("row group %d takes %s, and reading any row needs all of it: "+
 				"write the file with row groups of 100 rows", g, checkpoints.Megabytes(size))
 		}
 	}
@@ -114,8 +116,8 @@ func (p *parquetFile) Fingerprint() string { return p.fingerprint }
 
 func (p *parquetFile) Close() error { return p.file.Close() }
 
-// leaves is the numbers of the columns of values that a row is made of; without bytes, those of pictures are left out where a path
-// beside them says whether there is one.
+// leaves returns the numbers of the value columns that a row is made of; without bytes, image bytes are left out if the
+// path beside them says whether there is an image.
 func (p *parquetFile) leaves(bytes bool) (leaves []int) {
 	paths := map[string]bool{}
 	for i := range p.meta.Schema.NumColumns() {
@@ -124,17 +126,19 @@ func (p *parquetFile) leaves(bytes bool) (leaves []int) {
 	for i := range p.meta.Schema.NumColumns() {
 		column := p.meta.Schema.Column(i)
 		base, held := strings.CutSuffix(column.Path(), ".bytes")
-		if rowColumns[column.ColumnPath()[0]] && readable[column.PhysicalType()] && (bytes || !held || !paths[base+".path"]) {
+		if rowColumns[column.ColumnPath()[0]] && readable[column.PhysicalType()] &&
+			(bytes || !held || !paths[base+".path"]) {
 			leaves = append(leaves, i)
 		}
 	}
 	return leaves
 }
 
-// readable is the types of values that readLeaf knows.
-var readable = map[parquet.Type]bool{parquet.Types.ByteArray: true, parquet.Types.Int32: true, parquet.Types.Int64: true}
+// readable is the set of value types that readLeaf supports.
+var readable = map[parquet.Type]bool{parquet.Types.ByteArray: true, parquet.Types.Int32: true,
+	parquet.Types.Int64: true}
 
-// readGroup decodes one row group. Every call has a reader of its own: those of the library are not safe for concurrent use.
+// readGroup decodes one row group. Every call uses a new reader: the library's readers are not safe for concurrent use.
 func (p *parquetFile) readGroup(group int, bytes bool) ([]outcomeRow, error) {
 	return picture.Shield(func([]byte) ([]outcomeRow, error) {
 		reader, err := file.NewParquetReader(io.NewSectionReader(p.file, 0, p.size), file.WithMetadata(p.meta))
@@ -151,7 +155,7 @@ func (p *parquetFile) readGroup(group int, bytes bool) ([]outcomeRow, error) {
 	}, nil)
 }
 
-// assemble puts the rows of a group together.
+// assemble combines the columns of a group into rows.
 func (p *parquetFile) assemble(leaves map[int]*leaf, rows int) ([]outcomeRow, error) {
 	next := 0
 	table := newNest(p.meta.Schema.Root(), leaves, &next)
@@ -170,24 +174,24 @@ func (p *parquetFile) assemble(leaves map[int]*leaf, rows int) ([]outcomeRow, er
 	}
 	for _, l := range table.leaves {
 		if l.repeats() >= 0 {
-			return nil, fmt.Errorf("more values than its footer's %d rows have", rows)
+			return nil, fmt.Errorf("more values than the %d rows in its footer", rows)
 		}
 	}
 	return outcomes, nil
 }
 
-// outcomeRow is what reading a row gave.
+// outcomeRow is the result of reading a row.
 type outcomeRow struct {
 	record Record
 	err    error
 }
 
-// groupCache keeps the row groups that were used last. Those who want the same one wait for one reading of it.
+// groupCache keeps the most recently used row groups. Goroutines that need the same group wait for one to read it.
 type groupCache struct {
 	load func(group int) ([]outcomeRow, error)
 
 	mutex  sync.Mutex
-	groups []*cachedGroup // the last used at the end
+	groups []*cachedGroup // most recently used last
 }
 
 type cachedGroup struct {

@@ -9,16 +9,16 @@ import (
 	"github.com/apache/arrow/go/v15/parquet/schema"
 )
 
-// Parquet keeps the values of nested rows in flat columns, with levels that say where each belongs (Melnik et al. 2010, "Dremel",
-// section 4). They are put together here and not by the package pqarrow: that decodes in goroutines of its own, where a panic over a
-// damaged file would end the process.
+// Parquet stores the values of nested rows in flat columns, with levels that say where each belongs (Melnik et al.
+// 2010, "Dremel", section 4). They are assembled here, not by the package pqarrow: that decodes in its own goroutines,
+// where a panic over a damaged file would end the process.
 
 // leaf is one column of values of a row group.
 type leaf struct {
 	definitions, repetitions []int16 // of each entry; nil where all are 0
 	values                   []any   // of the entries that are not null
-	defined                  int16   // the definition of an entry that is not null
-	entry, value             int     // the next
+	defined                  int16   // the definition level of an entry that is not null
+	entry, value             int     // indices of the next
 }
 
 func (l *leaf) definition() int16 {
@@ -28,7 +28,7 @@ func (l *leaf) definition() int16 {
 	return l.definitions[l.entry]
 }
 
-// repeats is the repetition of the next entry, -1 at the end.
+// repeats is the repetition level of the next entry, -1 at the end.
 func (l *leaf) repeats() int16 {
 	switch {
 	case l.entry >= max(len(l.definitions), len(l.repetitions)):
@@ -39,7 +39,7 @@ func (l *leaf) repeats() int16 {
 	return l.repetitions[l.entry]
 }
 
-// take is the next entry, nil for null.
+// take returns the next entry, nil for null.
 func (l *leaf) take() any {
 	null := l.definition() < l.defined
 	l.entry++
@@ -71,7 +71,7 @@ func readLeaf(reader *file.RowGroupReader, index int) (*leaf, error) {
 			return nil, errors.New("a page without values")
 		}
 		if column.MaxDefinitionLevel() == 0 {
-			clear(definitions) // not written then, and equal to defined
+			clear(definitions) // not stored in this case; all equal defined
 		}
 		l.definitions = append(l.definitions, definitions[:total]...)
 		if column.MaxRepetitionLevel() > 0 {
@@ -81,8 +81,9 @@ func readLeaf(reader *file.RowGroupReader, index int) (*leaf, error) {
 	return l, chunk.Err()
 }
 
-// readValues copies some of a column's values: the pages that they lie in are used again.
-func (l *leaf) readValues(chunk file.ColumnChunkReader, text bool, definitions, repetitions []int16) (total int64, err error) {
+// readValues copies some of a column's values, because the pages that hold them are reused.
+func (l *leaf) readValues(chunk file.ColumnChunkReader, text bool,
+	definitions, repetitions []int16) (total int64, err error) {
 	n := 0
 	switch chunk := chunk.(type) {
 	case *file.ByteArrayColumnChunkReader:
@@ -111,17 +112,17 @@ func (l *leaf) readValues(chunk file.ColumnChunkReader, text bool, definitions, 
 	return total, err
 }
 
-// nest is a node of the schema with the columns below it. Nodes without any are left out.
+// nest is a node of the schema with the columns below it. Nodes without columns are left out.
 type nest struct {
 	name     string
 	optional bool
 	repeated bool
-	list     bool // a group around a repeated node, which is the list's
+	list     bool // a group around the repeated node of a list
 	leaves   []*leaf
-	children []*nest // none: leaves[0] is the node's own
+	children []*nest // if empty, leaves[0] is the node's column
 }
 
-// newNest mirrors a node of the schema; leaves is by the number of a column, and next counts those.
+// newNest mirrors a node of the schema; leaves is indexed by column number, and next is the next column number.
 func newNest(node schema.Node, leaves map[int]*leaf, next *int) *nest {
 	n := &nest{
 		name:     node.Name(),
@@ -145,7 +146,7 @@ func newNest(node schema.Node, leaves map[int]*leaf, next *int) *nest {
 	return n
 }
 
-// read is the node's next value. definition and repetition are the levels of what is around it.
+// read is the node's next value. definition and repetition are the levels of the enclosing nodes.
 func (n *nest) read(definition, repetition int16) (any, error) {
 	if n.repeated {
 		return n.readList(definition+1, repetition+1)
@@ -177,8 +178,8 @@ func (n *nest) readList(definition, repetition int16) (any, error) {
 	}
 }
 
-// content is the node's value where it is there. The group of a list, and that of its elements when they have one member, are no more
-// than how parquet spells lists.
+// content is the node's value if it is present. The group of a list, and that of its elements if they have one member,
+// are only how parquet encodes lists.
 func (n *nest) content(definition, repetition int16) (any, error) {
 	switch {
 	case len(n.children) == 0:
@@ -196,12 +197,12 @@ func (n *nest) content(definition, repetition int16) (any, error) {
 		members = append(members, field{child.name, value})
 	}
 	if n.leaves[0].entry == before {
-		return nil, fmt.Errorf("column %s: levels do not fit the schema", n.name)
+		return nil, fmt.Errorf("column %s: levels do not match the schema", n.name)
 	}
 	return members, nil
 }
 
-// skip passes over one entry of every column below.
+// skip skips one entry of every column below.
 func (n *nest) skip() {
 	for _, l := range n.leaves {
 		l.take()

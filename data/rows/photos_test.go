@@ -8,8 +8,9 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// BenchmarkPhotos turns each JPEG of the folder LLAVATRAIN_PHOTOS into normalised pixels for a tower of 336, padded, one after another:
-// from the files, and from shards that hold the pixels. scripts/loader.sh runs it beside Pillow and transformers.
+// BenchmarkPhotos turns each JPEG of the folder LLAVATRAIN_PHOTOS into normalised pixels for a tower of 336, padded,
+// one after another: from the files, and from shards that hold the pixels. scripts/loader.sh runs it beside Pillow and
+// transformers.
 func BenchmarkPhotos(b *testing.B) {
 	files, err := filepath.Glob(filepath.Join(os.Getenv("LLAVATRAIN_PHOTOS"), "*.jpg"))
 	if err != nil || len(files) == 0 {

@@ -22,23 +22,24 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// ShardRow is a row to be written. Its images hold files, or prepared pictures in shards with pixels.
+// ShardRow is a row to be written. Its images hold files, or prepared images in shards with pixels.
 type ShardRow struct {
 	Record  Record
-	DataSet string // name of the data set that it came from, for whoever looks into the shards
+	DataSet string // name of its original data set, for people who inspect the shards
 	Tokens  int    // positions of the sample, 0 for a row that cannot be used
-	Fault   string // why the row cannot be read, "" when it can; reading it from the shards gives this error again
+	Fault   string // why the row cannot be read, "" if it can; reading it from the shards returns this error
 }
 
 // ShardOptions says what is written, and where.
 type ShardOptions struct {
 	Dir    string
-	Origin string  // names what the rows are made of, by content: shards of other origins are not mixed
-	Pixels *Pixels // how the pictures are prepared, nil for files
+	Origin string  // identifies the content that the rows are made of: shards of different origins are not mixed
+	Pixels *Pixels // how the images are prepared, nil for files
 	Bytes  int64   // a shard ends with the row that reaches this size
 }
 
-// FinishedShards counts the shards that are whole, by their hashes, and their rows. complete: nothing is missing behind them.
+// FinishedShards counts the complete shards, verified by their hashes, and their rows. complete means that no shard
+// after them is missing.
 func FinishedShards(o ShardOptions) (shards, rows int, complete bool, err error) {
 	defer failure.MarkInput(&err)
 	for ; !complete; shards++ {
@@ -48,7 +49,7 @@ func FinishedShards(o ShardOptions) (shards, rows int, complete bool, err error)
 				return 0, 0, false, err
 			}
 			if damaged := !errors.Is(err, fs.ErrNotExist); damaged || shards > 0 {
-				return shards, rows, false, nil // this one and those behind it are written again
+				return shards, rows, false, nil // this shard and those after it are written again
 			}
 			return 0, 0, false, checkEmpty(o.Dir)
 		}
@@ -58,14 +59,16 @@ func FinishedShards(o ShardOptions) (shards, rows int, complete bool, err error)
 		}
 		one.file.Close()
 		if one.Origin != o.Origin {
-			return shards, rows, false, fmt.Errorf("folder %q holds shards of other data, or prepared in another way: choose another folder or remove it", o.Dir)
+			return shards, rows, false, fmt.Errorf(
+				"folder %q holds shards of different data, or prepared differently: "+
+					"choose another folder or remove it", o.Dir)
 		}
 		rows, complete = rows+len(one.rows.Sums), one.Last
 	}
 	return shards, rows, complete, nil
 }
 
-// checkEmpty refuses a folder that holds other things.
+// checkEmpty refuses a folder that contains other files.
 func checkEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -73,14 +76,14 @@ func checkEmpty(dir string) error {
 	}
 	for _, entry := range entries {
 		if ok, _ := filepath.Match(".*shard-*", "."+entry.Name()); !ok {
-			return fmt.Errorf("folder %q holds %q, which is no shard: choose a folder of its own", dir, entry.Name())
+			return fmt.Errorf("folder %q holds %q, which is not a shard: choose an empty folder", dir, entry.Name())
 		}
 	}
 	return nil
 }
 
-// WriteShards writes rows into shards from number shards on, of which rows before have their place already. Each shard appears when
-// it is whole. An error among the rows ends it, and the shard under way is lost.
+// WriteShards writes rows into shards, from shard number shards on; rows before that number are already in earlier
+// shards. Each shard appears when it is complete. An error among the rows ends it, and the current shard is lost.
 func WriteShards(o ShardOptions, shards, before int, rows iter.Seq2[ShardRow, error]) error {
 	next, stop := iter.Pull2(rows)
 	defer stop()
@@ -120,14 +123,14 @@ type shardWriter struct {
 	dir    string
 	file   *os.File
 	buffer *bufio.Writer
-	batch  bytes.Buffer // what the Arrow writer wrote last
+	batch  bytes.Buffer // the last output of the Arrow writer
 	arrow  *ipc.Writer
 	rows   *array.RecordBuilder
 	places shardPlaces
 	at     int64 // bytes written
 }
 
-// imageFields is what shards keep of an image: the file, or what was made of it.
+// imageFields is what shards store of an image: the file, or the prepared pixels.
 var imageFields = []arrow.Field{
 	{Name: "bytes", Type: arrow.BinaryTypes.Binary, Nullable: true},
 	{Name: "path", Type: arrow.BinaryTypes.String, Nullable: true},
@@ -158,7 +161,7 @@ func newShardWriter(dir string) (*shardWriter, error) {
 	return w, nil
 }
 
-// add writes a row as a batch of its own.
+// add writes a row as one batch.
 func (w *shardWriter) add(row ShardRow) error {
 	w.places.Lengths = append(w.places.Lengths, modalityLength(row.Record))
 	w.places.Tokens = append(w.places.Tokens, int32(row.Tokens))
@@ -173,7 +176,7 @@ func (w *shardWriter) add(row ShardRow) error {
 		return err
 	}
 	text := w.batch.Bytes()
-	if w.at == 0 { // the schema stands before the first batch
+	if w.at == 0 { // the schema comes before the first batch
 		schema, err := parseMessage(text)
 		if err != nil {
 			return err
@@ -191,7 +194,7 @@ func (w *shardWriter) add(row ShardRow) error {
 	return err
 }
 
-// fill puts a row into the builders, in the order of shardSchema.
+// fill adds a row to the builders, in the order of shardSchema.
 func (w *shardWriter) fill(row ShardRow) {
 	text := func(b array.Builder, s string) { b.(*array.StringBuilder).Append(s) }
 	text(w.rows.Field(0), row.Record.ID)

@@ -16,20 +16,21 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Shards is a folder that WriteShards made: rows with their pictures, each at a known place, so that one row is one read. It holds 20
-// bytes a row in memory.
+// Shards is a folder that WriteShards wrote: rows with their images, each at a known offset, so that reading a row is
+// one read. It takes 20 bytes of memory per row.
 //
-// A shard is a folder of three files: rows.arrow, an Arrow stream with one row in each record batch (other programs read it as a
-// Hugging Face data set); index.json, where its rows are; manifest.json, the hashes of both (checkpoints.Verify).
+// A shard is a folder of three files: rows.arrow, an Arrow stream with one row in each record batch (other programs
+// read it as a Hugging Face data set); index.json with the offsets of the rows; manifest.json with the hashes of both
+// (checkpoints.Verify).
 type Shards struct {
 	dir    string
 	shards []*shard
-	ends   []int // rows up to and with each shard
+	ends   []int // rows up to and including each shard
 }
 
-// Pixels says how pictures in shards were prepared: such shards suit training that prepares them in the same way.
+// Pixels says how images in shards were prepared: such shards suit training that prepares images in the same way.
 type Pixels struct {
-	Processor string `json:"processor"` // content of preprocessor_config.json
+	Processor string `json:"processor"` // contents of preprocessor_config.json
 	Size      int    `json:"size"`      // side of the square
 	Aspect    string `json:"image"`     // the recipe's key image
 }
@@ -47,17 +48,17 @@ type shard struct {
 	rows   shardPlaces
 }
 
-// shardHeader says what a shard is part of.
+// shardHeader says which set a shard is part of.
 type shardHeader struct {
-	Origin string  `json:"origin"` // what the shards are made of, as an opaque name; the same in all of a set
-	Pixels *Pixels `json:"pixels"` // null: the rows hold the files as they were
+	Origin string  `json:"origin"` // identifies what the shards are made of; the same in all shards of a set
+	Pixels *Pixels `json:"pixels"` // null: the rows hold the original files
 	First  int     `json:"first"`  // number of its first row in the set
-	Last   bool    `json:"last"`   // whether it ends the set
+	Last   bool    `json:"last"`   // whether it is the last of the set
 }
 
-// shardPlaces has one entry for each row but where said.
+// shardPlaces has one entry per row unless noted.
 type shardPlaces struct {
-	Starts  []int64  `json:"starts"` // of each row's message, and the end of the last
+	Starts  []int64  `json:"starts"` // start of each row's message, and the end of the last
 	Sums    []uint32 `json:"crc32c"` // of each row's message
 	Lengths []int32  `json:"words"`  // as Lengths counts
 	Tokens  []int32  `json:"tokens"` // positions of the sample, 0 for a row that cannot be used
@@ -66,17 +67,18 @@ type shardPlaces struct {
 type shardFile struct {
 	shardHeader
 	shardPlaces
-	Source string `json:"source,omitempty"` // read only: what earlier versions called origin
+	Source string `json:"source,omitempty"` // only read: earlier versions' name for origin
 }
 
-// OpenShards opens what WriteShards has finished. Content is not read, but for the indices: each row is checked when it is read.
+// OpenShards opens finished shards. Only the indices are read: each row is checked when it is read.
 func OpenShards(dir string) (_ *Shards, err error) {
 	defer failure.MarkInput(&err)
 	s := &Shards{dir: dir}
 	for k := 0; len(s.shards) == 0 || !s.shards[len(s.shards)-1].Last; k++ {
 		one, err := openShard(shardName(dir, k))
 		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("shard %d is missing: the folder holds no shards, or not all of them; llavatrain shard goes on where it stopped", k)
+			err = fmt.Errorf("shard %d is missing: the folder has no shards, or not all of them; "+
+				"run llavatrain shard, which resumes where it stopped", k)
 		}
 		if err == nil {
 			s.shards = append(s.shards, one)
@@ -94,10 +96,10 @@ func shardName(dir string, number int) string {
 	return filepath.Join(dir, fmt.Sprintf("shard-%05d", number))
 }
 
-// join counts the newest shard in, and holds it to those before.
+// join adds the newest shard, and checks it against those before.
 func (s *Shards) join(one *shard) error {
 	if first := s.shards[0]; one.First != s.Len() || one.Origin != first.Origin {
-		return fmt.Errorf("shard %d is of another set than those before it", len(s.shards)-1)
+		return fmt.Errorf("shard %d belongs to a different set than those before it", len(s.shards)-1)
 	}
 	s.ends = append(s.ends, s.Len()+len(one.rows.Sums))
 	return nil
@@ -127,32 +129,32 @@ func openShard(dir string) (*shard, error) {
 	return one, nil
 }
 
-// check holds the lists of an index to each other.
+// check compares the lists of an index with each other.
 func (p shardPlaces) check() error {
 	rows := len(p.Sums)
 	if rows == 0 || len(p.Starts) != rows+1 || len(p.Lengths) != rows || len(p.Tokens) != rows {
-		return errors.New("its lists have no rows, or different numbers of them")
+		return errors.New("its lists are empty or differ in length")
 	}
 	for i := range rows {
 		if p.Starts[i] < 0 || p.Starts[i+1] <= p.Starts[i] || p.Starts[i+1]-p.Starts[i] > maxShardRow {
-			return fmt.Errorf("row %d lies from %d to %d", i, p.Starts[i], p.Starts[i+1])
+			return fmt.Errorf("row %d is from byte %d to %d", i, p.Starts[i], p.Starts[i+1])
 		}
 	}
 	return nil
 }
 
-// maxShardRow limits what is allocated for a row: pictures up to their own limit, and text.
+// maxShardRow limits what is allocated for a row: images up to their own limit, and text.
 const maxShardRow = 1 << 30
 
-// readHead reads the schema, which stands before the first row.
+// readHead reads the schema, which comes before the first row.
 func (one *shard) readHead() error {
 	info, err := one.file.Stat()
 	if err != nil {
 		return err
 	}
 	end := one.rows.Starts[len(one.rows.Sums)]
-	if info.Size() < end || info.Size() > end+8 { // what ends an Arrow stream
-		return fmt.Errorf("%d bytes, its index says %d and an end: it is not complete", info.Size(), end)
+	if info.Size() < end || info.Size() > end+8 { // an Arrow stream's end marker
+		return fmt.Errorf("%d bytes, but its index says %d and an end marker: it is incomplete", info.Size(), end)
 	}
 	head := make([]byte, one.rows.Starts[0])
 	if _, err := one.file.ReadAt(head, 0); err != nil {
@@ -170,11 +172,11 @@ func (s *Shards) Len() int {
 	return s.ends[len(s.ends)-1]
 }
 
-// Pixels says how the pictures were prepared; nil: they are files.
+// Pixels says how the images were prepared; nil if they are files.
 func (s *Shards) Pixels() *Pixels { return s.shards[0].Pixels }
 
-// Record reads a row by one read of the disk and compares its checksum. A row that could not be read when the shards were written
-// gives the error that it gave then.
+// Record reads a row with one disk read and verifies its checksum. A row that could not be read when the shards were
+// written returns the error that it gave then.
 func (s *Shards) Record(row int) (Record, error) {
 	k := sort.SearchInts(s.ends, row+1)
 	one := s.shards[k]
@@ -192,7 +194,8 @@ func (one *shard) record(row int) (Record, error) {
 		return Record{}, err
 	}
 	if crc32.Checksum(text, Castagnoli) != one.rows.Sums[row] {
-		return Record{}, errors.New("its checksum differs: the file is damaged; delete the folder of this shard and run llavatrain shard again")
+		return Record{}, errors.New("its checksum differs: the file is damaged; " +
+			"delete the folder of this shard and run llavatrain shard again")
 	}
 	m, err := parseMessage(text)
 	if err != nil {
@@ -213,10 +216,10 @@ func (one *shard) record(row int) (Record, error) {
 	return r, err
 }
 
-// faultColumn says in a shard why a row cannot be used. It is null in the others.
+// faultColumn stores why a row cannot be used. It is null for usable rows.
 const faultColumn = "fault"
 
-// lengths is what Lengths counted when the shards were written.
+// lengths returns the Lengths computed when the shards were written.
 func (s *Shards) lengths() (all []int32) {
 	for _, one := range s.shards {
 		all = append(all, one.rows.Lengths...)

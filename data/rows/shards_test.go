@@ -22,7 +22,8 @@ func suiteShards() iter.Seq2[ShardRow, error] {
 		for i, r := range held(suiteRows()) {
 			row := ShardRow{Record: r, DataSet: "rows.json", Tokens: i}
 			if i == suiteBad {
-				row.Record, row.Fault = Record{}, `row 3: conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`
+				row.Record, row.Fault = Record{},
+					`row 3: conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`
 			}
 			if !yield(row, nil) {
 				return
@@ -103,7 +104,8 @@ func TestShardsWithPixels(t *testing.T) {
 	}
 }
 
-// A stop between any two rows loses the shard under way and no other; what goes on writes the same bytes as one that was not stopped.
+// A stop between any two rows loses the shard under way and no other; what goes on writes the same bytes as one that
+// was not stopped.
 func TestShardsResume(t *testing.T) {
 	whole := t.TempDir()
 	smallShards(t, whole)
@@ -160,7 +162,8 @@ func filesIn(t testing.TB, dir string) map[string]string {
 	return files
 }
 
-// TestShardsNoticeEveryFlip: no byte of a row can change without an error that is not the row's own, which would only skip it.
+// TestShardsNoticeEveryFlip: no byte of a row can change without an error that is not the row's own, which would only
+// skip it.
 func TestShardsNoticeEveryFlip(t *testing.T) {
 	dir := t.TempDir()
 	o := smallShards(t, dir)
@@ -180,7 +183,8 @@ func TestShardsNoticeEveryFlip(t *testing.T) {
 		noticed := false
 		for row := range len(starts) - 1 {
 			_, err := s.Record(row)
-			noticed = noticed || err != nil && !errors.Is(err, picture.ErrRow) && strings.Contains(err.Error(), "checksum differs")
+			noticed = noticed || err != nil && !errors.Is(err, picture.ErrRow) &&
+				strings.Contains(err.Error(), "checksum differs")
 		}
 		if !noticed {
 			t.Errorf("byte %d changed and nobody noticed", at)
@@ -196,17 +200,20 @@ func TestOpenShardsRefuses(t *testing.T) {
 		spoil func(dir string) error
 		want  string
 	}{
-		"none":  {os.RemoveAll, "shard 0 is missing"},
-		"last":  {func(dir string) error { return os.RemoveAll(shardName(dir, 2)) }, "shard 2 is missing"},
-		"cut":   {func(dir string) error { return os.Truncate(filepath.Join(shardName(dir, 1), shardRows), 1000) }, "it is not complete"},
-		"index": {func(dir string) error { return os.Truncate(filepath.Join(shardName(dir, 1), shardIndex), 50) }, "index.json: invalid character"},
+		"none": {os.RemoveAll, "shard 0 is missing"},
+		"last": {func(dir string) error { return os.RemoveAll(shardName(dir, 2)) }, "shard 2 is missing"},
+		"cut": {func(dir string) error { return os.Truncate(filepath.Join(shardName(dir, 1), shardRows), 1000) },
+			"it is incomplete"},
+		"index": {func(dir string) error { return os.Truncate(filepath.Join(shardName(dir, 1), shardIndex), 50) },
+			"index.json: invalid character"},
 		"other set": {func(dir string) error {
 			return WriteShards(ShardOptions{Dir: dir, Bytes: 1 << 20}, 1, 2, suiteShards())
-		}, "is of another set"},
-		"wrong row": {func(dir string) error { return os.Rename(shardName(dir, 2), shardName(dir, 1)+"x") }, "shard 2 is missing"},
+		}, "belongs to a different set"},
+		"wrong row": {func(dir string) error { return os.Rename(shardName(dir, 2), shardName(dir, 1)+"x") },
+			"shard 2 is missing"},
 		"row places": {func(dir string) error {
 			return rewrite(filepath.Join(shardName(dir, 0), shardIndex), `"starts":[`, `"starts":[-`)
-		}, "row 0 lies from -"},
+		}, "row 0 is from byte -"},
 	} {
 		dir := t.TempDir()
 		smallShards(t, dir)
@@ -264,7 +271,7 @@ func TestShardsWithTheOlderKey(t *testing.T) {
 	}
 	checkSource(t, openShards(t, dir), held(suiteRows()))
 	o.Origin = "others"
-	if _, _, _, err := FinishedShards(o); err == nil || !strings.Contains(err.Error(), "shards of other data") {
+	if _, _, _, err := FinishedShards(o); err == nil || !strings.Contains(err.Error(), "shards of different data") {
 		t.Errorf("shards of another origin give %v", err)
 	}
 }
@@ -273,12 +280,13 @@ func TestFinishedShardsRefuses(t *testing.T) {
 	dir := t.TempDir()
 	o := smallShards(t, dir)
 	o.Origin = "others"
-	if _, _, _, err := FinishedShards(o); err == nil || !strings.Contains(err.Error(), "shards of other data") {
+	if _, _, _, err := FinishedShards(o); err == nil || !strings.Contains(err.Error(), "shards of different data") {
 		t.Errorf("error is %v", err)
 	}
 	o.Dir = t.TempDir()
 	datatest.WriteFile(t, o.Dir, "thesis.tex", "")
-	if _, _, _, err := FinishedShards(o); err == nil || !strings.Contains(err.Error(), `"thesis.tex", which is no shard`) {
+	if _, _, _, err := FinishedShards(o); err == nil ||
+		!strings.Contains(err.Error(), `"thesis.tex", which is not a shard`) {
 		t.Errorf("error is %v", err)
 	}
 	o.Dir = filepath.Join(o.Dir, "new")

@@ -18,21 +18,21 @@ import (
 // Record is one row of a data set, checked for form only.
 type Record struct {
 	ID     string          // the row's own id, "" when it has none
-	Images []picture.Image // in the order of their <image> marks
+	Images []picture.Image // in the order of their <image> placeholders
 	Turns  []Turn
 }
 
 // Turn is one message of a conversation.
 type Turn struct {
-	Role string // "human", "gpt" or "system", whatever the file calls them
-	Text string // with an <image> mark where an image goes
+	Role string // "human", "gpt" or "system", whatever the names in the file
+	Text string // with an <image> placeholder where an image goes
 }
 
-// Source is a data set with random access to its rows. Record is safe for concurrent use, gives the same in any order of rows, and
-// puts the row's number into errors that wrap ErrRow. Fingerprint is the same for files with the same content, wherever they lie; it
-// is there to notice changes, not to withstand an adversary.
+// Source is a data set with random access to its rows. Record is safe for concurrent use, does not depend on the order
+// in which rows are read, and puts the row's number into errors that wrap ErrRow. Fingerprint is the same for files
+// with the same content, whatever their paths; it is meant to detect changes, not to withstand an adversary.
 //
-// Other errors of Record are the user's too, such as a file that is damaged or has changed, unless the disk fails.
+// Record's other errors are input errors too, such as a file that is damaged or has changed, unless the disk fails.
 type Source interface {
 	Len() int
 	Record(row int) (Record, error)
@@ -42,11 +42,12 @@ type Source interface {
 
 // format is a kind of data set file.
 type format struct {
-	begins string // what its files begin with
+	begins string // first bytes of its files
 	open   func(file *os.File, progress picture.Progress) (Source, error)
 }
 
-// formats is the table of what Open reads. A file is told by how it begins, never by its name.
+// formats is the table of formats that Open reads. The format is detected from a file's first bytes, never from its
+// name.
 var formats = []format{
 	{"[", openJSON},
 	{"{", openJSONLines},
@@ -55,8 +56,8 @@ var formats = []format{
 	{"\xff\xff\xff\xff", openArrow},
 }
 
-// Open opens a data set: a file, or all that match a pattern such as part-*.jsonl, one after the other in the order of their names.
-// progress may be nil. A file that is not whole is refused here, a bad row when it is read.
+// Open opens a data set: one file, or all files that match a pattern such as part-*.jsonl, in the order of their names.
+// progress may be nil. An incomplete file is refused here, a bad row when it is read.
 func Open(path string, progress picture.Progress) (_ Source, err error) {
 	defer failure.MarkInput(&err)
 	paths, err := picture.Matches(path)
@@ -84,8 +85,9 @@ func Open(path string, progress picture.Progress) (_ Source, err error) {
 func openFile(path string, progress picture.Progress) (Source, error) {
 	if info, err := os.Stat(path); err != nil {
 		return nil, picture.Bare(err)
-	} else if !info.Mode().IsRegular() { // to open a pipe would wait for its writer
-		return nil, fmt.Errorf("not a regular file (%s); name a file, a pattern such as *.parquet, or shards with the key shards", info.Mode())
+	} else if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return nil, fmt.Errorf("not a regular file (%s); give a file, a pattern such as *.parquet, "+
+			"or a folder of shards with the key shards", info.Mode())
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -115,14 +117,15 @@ func openAs(file *os.File, progress picture.Progress) (Source, error) {
 	if len(text) == 0 {
 		return nil, errors.New("it is empty")
 	}
-	return nil, fmt.Errorf("it begins with %q, which is no data set: JSON (an array of rows), JSON Lines, parquet and Arrow are read", head[:min(n, 12)])
+	return nil, fmt.Errorf("it begins with %q, which is not a supported data set format; "+
+		"JSON (an array of rows), JSON Lines, parquet and Arrow are", head[:min(n, 12)])
 }
 
 // parts is several files as one data set.
 type parts struct {
 	sources []Source
 	paths   []string
-	ends    []int // rows up to and with each
+	ends    []int // rows up to and including each file
 }
 
 func (p *parts) add(s Source, path string) {
@@ -136,7 +139,7 @@ func (p *parts) Len() int {
 	return p.ends[len(p.ends)-1]
 }
 
-// find says which file holds a row, and which row of it that is.
+// find returns the file that holds a row, and the row's number in that file.
 func (p *parts) find(row int) (file, within int) {
 	file = sort.SearchInts(p.ends, row+1)
 	return file, row - p.ends[file] + p.sources[file].Len()
@@ -154,7 +157,7 @@ func (p *parts) outline(row int) (Record, error) {
 	return r, p.locate(err, file)
 }
 
-// locate puts the name of the file into a row's error.
+// locate adds the name of the file to a row's error.
 func (p *parts) locate(err error, file int) error {
 	if err == nil {
 		return nil

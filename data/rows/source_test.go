@@ -70,9 +70,11 @@ const suiteBad = 3
 
 func suiteRows() []Record {
 	return []Record{
-		{ID: "one", Images: paths("a/1.jpg"), Turns: []Turn{{"human", "<image>\nWhat \"is\" this?"}, {"gpt", "A cat \\ é\u2028\t."}}},
+		{ID: "one", Images: paths("a/1.jpg"),
+			Turns: []Turn{{"human", "<image>\nWhat \"is\" this?"}, {"gpt", "A cat \\ é\u2028\t."}}},
 		{ID: "2", Turns: []Turn{{"system", "Be kind."}, {"human", "Hi?"}, {"gpt", "Yes."}}},
-		{ID: "three", Images: paths("b.png", "c.png"), Turns: []Turn{{"human", "<image>\n<image>\nSame?"}, {"gpt", "No."}, {"human", "Why?"}, {"gpt", "Cat."}}},
+		{ID: "three", Images: paths("b.png", "c.png"),
+			Turns: []Turn{{"human", "<image>\n<image>\nSame?"}, {"gpt", "No."}, {"human", "Why?"}, {"gpt", "Cat."}}},
 		{ID: "bad", Turns: []Turn{{"tool", "?"}, {"gpt", "."}}},
 		{ID: "", Images: paths("d.jpg"), Turns: []Turn{{"human", "<image>"}, {"gpt", strings.Repeat("long ", 3000)}}},
 		{ID: "last", Images: paths("e.jpg"), Turns: nil},
@@ -110,7 +112,8 @@ func checkRecord(t testing.TB, s Source, row int, want Record) {
 	t.Helper()
 	got, err := s.Record(row)
 	if row == suiteBad {
-		if !errors.Is(err, picture.ErrRow) || !strings.Contains(err.Error(), "is \"tool\"; it must be") || !strings.Contains(err.Error(), "row ") {
+		if !errors.Is(err, picture.ErrRow) || !strings.Contains(err.Error(), "is \"tool\"; it must be") ||
+			!strings.Contains(err.Error(), "row ") {
 			t.Errorf("row %d: error is %v", row, err)
 		}
 		return
@@ -164,7 +167,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// A file that lost its end is refused when it is opened, wherever it was cut; only JSON Lines cut exactly between two lines are whole.
+// A file that lost its end is refused when it is opened, wherever it was cut; only JSON Lines cut exactly between two
+// lines are whole.
 func TestSourcesRefuseCutFiles(t *testing.T) {
 	for _, format := range suiteFormats {
 		if format.name == "several files" {
@@ -199,11 +203,12 @@ func TestOpenRefuses(t *testing.T) {
 	for content, want := range map[string]string{
 		"":                      "it is empty",
 		" \n":                   "it is empty",
-		"hello":                 `it begins with "hello", which is no data set`,
-		"{\n\"id\": 1\n}":       "its first line is not a whole JSON object",
-		"{\"id\": 1}\n{\"id\":": "the file ends within row 1: it is not complete",
+		"hello":                 `it begins with "hello", which is not a supported data set format`,
+		"{\n\"id\": 1\n}":       "its first line is not a complete JSON object",
+		"{\"id\": 1}\n{\"id\":": "the file ends within row 1: it is incomplete",
 	} {
-		if _, err := Open(datatest.WriteFile(t, dir, "rows", content), nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Open(datatest.WriteFile(t, dir, "rows", content), nil); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error is %v, want %q", content, err, want)
 		}
 	}
@@ -275,7 +280,9 @@ func partRow(r Record) any {
 				continue
 			}
 			spellings := []map[string]any{
-				{"type": "image", "image": left[0], "text": nil}, {"type": "image_url", "image_url": map[string]string{"url": left[0]}}, {"type": "image_url", "image_url": left[0]},
+				{"type": "image", "image": left[0], "text": nil},
+				{"type": "image_url", "image_url": map[string]string{"url": left[0]}},
+				{"type": "image_url", "image_url": left[0]},
 			}
 			parts = append(parts, spellings[len(left)%3])
 			left = left[1:]
@@ -303,11 +310,13 @@ func buildTable(schema *arrow.Schema, rows []Record, fill func(b *array.RecordBu
 }
 
 var imageStruct = arrow.StructOf(
-	arrow.Field{Name: "bytes", Type: arrow.BinaryTypes.Binary, Nullable: true}, arrow.Field{Name: "path", Type: arrow.BinaryTypes.String, Nullable: true})
+	arrow.Field{Name: "bytes", Type: arrow.BinaryTypes.Binary, Nullable: true},
+	arrow.Field{Name: "path", Type: arrow.BinaryTypes.String, Nullable: true})
 
 func turnStruct(role, text string, kind arrow.DataType) arrow.DataType {
 	return arrow.ListOf(arrow.StructOf(
-		arrow.Field{Name: role, Type: arrow.BinaryTypes.String, Nullable: true}, arrow.Field{Name: text, Type: kind, Nullable: true}))
+		arrow.Field{Name: role, Type: arrow.BinaryTypes.String, Nullable: true},
+		arrow.Field{Name: text, Type: kind, Nullable: true}))
 }
 
 func appendImage(b *array.StructBuilder, image picture.Image) {
@@ -348,7 +357,8 @@ func conversationsTable(rows []Record) []arrow.Record {
 // messagesTable has role, and content in parts of type and text, as Hugging Face's chat data sets; images as above.
 func messagesTable(rows []Record) []arrow.Record {
 	part := arrow.ListOf(arrow.StructOf(
-		arrow.Field{Name: "type", Type: arrow.BinaryTypes.String, Nullable: true}, arrow.Field{Name: "text", Type: arrow.BinaryTypes.String, Nullable: true}))
+		arrow.Field{Name: "type", Type: arrow.BinaryTypes.String, Nullable: true},
+		arrow.Field{Name: "text", Type: arrow.BinaryTypes.String, Nullable: true}))
 	schema := arrow.NewSchema([]arrow.Field{
 		{Name: "messages", Type: turnStruct("role", "content", part), Nullable: true},
 		{Name: "id", Type: arrow.BinaryTypes.String, Nullable: true},
@@ -426,7 +436,8 @@ func (b *seekBuffer) Seek(offset int64, whence int) (int64, error) {
 func writeParquet(t testing.TB, dir string, batches []arrow.Record) string {
 	t.Helper()
 	var content bytes.Buffer
-	w, err := pqarrow.NewFileWriter(batches[0].Schema(), &content, parquet.NewWriterProperties(parquet.WithMaxRowGroupLength(2)), pqarrow.DefaultWriterProps())
+	w, err := pqarrow.NewFileWriter(batches[0].Schema(), &content,
+		parquet.NewWriterProperties(parquet.WithMaxRowGroupLength(2)), pqarrow.DefaultWriterProps())
 	if err != nil {
 		t.Fatal(err)
 	}

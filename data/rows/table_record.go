@@ -10,9 +10,9 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// A row of a table is a value: nil, string, []byte, int64, []any, or fields. The columns are the keys of a row in JSON: id, image or
-// images, conversations or messages; others are passed over. An image is a path, the bytes of a file, or Hugging Face's struct of
-// bytes and path, of which either may be null. Shards have more in it.
+// A row of a table is a value: nil, string, []byte, int64, []any, or fields. The columns are the keys of a row in JSON:
+// id, image or images, conversations or messages; others are ignored. An image is a path, the bytes of a file, or
+// Hugging Face's struct of bytes and path, either of which may be null. Shards have additional columns.
 
 // fields is a struct, or a row.
 type fields []field
@@ -38,7 +38,7 @@ func (f fields) get(name string) any {
 // rowColumns are the columns that a row is made of.
 var rowColumns = map[string]bool{"id": true, "image": true, "images": true, "conversations": true, "messages": true}
 
-// record makes a row of a table what the same row in JSON would be, apart from images that it holds itself.
+// record converts a row of a table to the record that the same row in JSON would give, apart from embedded images.
 func (f fields) record() (Record, error) {
 	text := []byte{'{'}
 	var held []picture.Image
@@ -58,7 +58,7 @@ func (f fields) record() (Record, error) {
 		}
 		text = append(appendQuoted(text, column.name), ':')
 		if turns, ok := column.value.(string); ok && (column.name == "conversations" || column.name == "messages") {
-			text = append(text, turns...) // JSON already
+			text = append(text, turns...) // already JSON
 			continue
 		}
 		text = appendJSON(text, column.value)
@@ -68,14 +68,14 @@ func (f fields) record() (Record, error) {
 	case err != nil:
 		return Record{}, picture.BadRow("%v", err)
 	case len(held) > 0 && len(r.Images) > 0:
-		return Record{}, picture.BadRow("both a column and the messages name images; leave those of one")
+		return Record{}, picture.BadRow("both a column and the messages have images; keep only one of the two")
 	case len(held) > 0:
 		r.Images = held
 	}
 	return r, nil
 }
 
-// appendJSON writes a value; bytes become null. Text that is not UTF-8 stays what it is, for parseRecord to refuse.
+// appendJSON writes a value; bytes become null. Text that is not UTF-8 is copied unchanged, for parseRecord to refuse.
 func appendJSON(text []byte, value any) []byte {
 	switch v := value.(type) {
 	case string:
@@ -120,7 +120,7 @@ func appendQuoted(text []byte, s string) []byte {
 	return append(text, '"')
 }
 
-// holdsImages says whether a value is pictures, not paths.
+// holdsImages reports whether a value contains images, not paths.
 func holdsImages(value any) bool {
 	switch v := value.(type) {
 	case []byte, fields:
@@ -131,7 +131,7 @@ func holdsImages(value any) bool {
 	return false
 }
 
-// readHeld reads one image or a list of them.
+// readHeld reads one embedded image or a list of them.
 func readHeld(value any) (images []picture.Image, err error) {
 	list, ok := value.([]any)
 	if !ok {
@@ -149,7 +149,7 @@ func readHeld(value any) (images []picture.Image, err error) {
 
 func readHeldImage(value any) (picture.Image, error) {
 	var image picture.Image
-	outlined := false // its bytes were left unread
+	outlined := false // its bytes were not read
 	switch v := value.(type) {
 	case []byte:
 		image.File = v
@@ -172,7 +172,7 @@ func readHeldImage(value any) (picture.Image, error) {
 	return image, checkPath(image.Path)
 }
 
-// heldPicture is what shards with pixels hold.
+// heldPicture reads the prepared image of shards with pixels.
 func heldPicture(image fields) *picture.Picture {
 	pixels, ok := image.get("pixels").([]byte)
 	if !ok {
@@ -183,7 +183,7 @@ func heldPicture(image fields) *picture.Picture {
 	return &picture.Picture{Pixels: pixels, Width: int(width), Height: int(height)}
 }
 
-// atRow puts a row's number into its error.
+// atRow adds a row's number to its error.
 func atRow(row int, err error) error {
 	if err == nil {
 		return nil

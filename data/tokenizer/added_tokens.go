@@ -8,21 +8,21 @@ import (
 	"unicode/utf8"
 )
 
-// specialToken is text that becomes one id wherever it stands.
+// specialToken is text that becomes one id wherever it appears.
 type specialToken struct {
 	text    string
 	id      int32
 	control bool // a control token such as </s>, not just an added word
 
-	lstrip, rstrip bool // takes the white space before or behind it along
-	singleWord     bool // is no token beside a letter or a digit
-	normalized     bool // is looked for behind the normalizer, not before it
+	lstrip, rstrip bool // also takes the white space before or after it
+	singleWord     bool // not a token next to a letter or a digit
+	normalized     bool // searched for after the normalizer, not before it
 }
 
-// addedTokens finds tokens in text: the leftmost, and of those that start there the longest.
+// addedTokens finds tokens in text: the leftmost, and the longest of those that start there.
 type addedTokens struct {
 	tokens []specialToken // longest first
-	starts [256]bool      // the bytes that they start with
+	starts [256]bool      // the bytes that tokens start with
 }
 
 func newAddedTokens(tokens []specialToken) *addedTokens {
@@ -36,7 +36,8 @@ func newAddedTokens(tokens []specialToken) *addedTokens {
 	return a
 }
 
-// next finds the first token of text from byte at on, and the bytes [start, end) that it takes; at len(text) there is none.
+// next finds the first token of text from byte at on, and the bytes [start, end) that it takes; start is len(text) if
+// there is none.
 func (a *addedTokens) next(text string, at int) (start, end int, token specialToken) {
 	for i := at; i < len(text); {
 		start, token := a.find(text, i)
@@ -56,7 +57,7 @@ func (a *addedTokens) next(text string, at int) (start, end int, token specialTo
 	return len(text), len(text), specialToken{}
 }
 
-// find is next without the conditions and the white space.
+// find is next without checking conditions and without the white space.
 func (a *addedTokens) find(text string, at int) (int, specialToken) {
 	for i := at; i < len(text); i++ {
 		if !a.starts[text[i]] {

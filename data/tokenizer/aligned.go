@@ -2,8 +2,8 @@ package tokenizer
 
 import "strings"
 
-// aligned is a text that was rewritten. Byte i of it stands for what starts at byte at[i] of the original; at[len(text)] is the
-// original's length. A nil at means that nothing was rewritten.
+// aligned is a rewritten text. Byte i of it corresponds to byte at[i] of the original; at[len(text)] is the original's
+// length. A nil at means that nothing was rewritten.
 type aligned struct {
 	text string
 	at   []int
@@ -22,7 +22,7 @@ type aligner struct {
 	at   []int
 }
 
-// add appends text that stands for what starts at byte at of the original.
+// add appends text that corresponds to byte at of the original.
 func (a *aligner) add(text string, at int) {
 	a.text = append(a.text, text...)
 	for range len(text) {
@@ -30,10 +30,10 @@ func (a *aligner) add(text string, at int) {
 	}
 }
 
-// done ends the text, the original having length bytes.
+// done ends the text; the original has length bytes.
 func (a *aligner) done(length int) aligned { return aligned{string(a.text), append(a.at, length)} }
 
-// markSpaces is text with ▁ for each space and, with prefix, one before it.
+// markSpaces is text with ▁ for each space and, if prefix is set, one before it.
 func markSpaces(text string, prefix bool) aligned {
 	size := len(text) + 2*strings.Count(text, " ") + len(space)
 	a := aligner{make([]byte, 0, size), make([]int, 0, size+1)}

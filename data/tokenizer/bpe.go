@@ -7,20 +7,20 @@ import (
 	"unicode/utf8"
 )
 
-// bpe is a vocabulary in the shape that merging needs. It is read-only after it was made.
+// bpe is a vocabulary in the form that merging needs. It is read-only once made.
 //
-// A SentencePiece model ranks pieces: two neighbours merge if what they spell together is a piece. A tokenizer.json ranks pairs of
-// tokens: pairs is set, and every symbol has an id from the start.
+// A SentencePiece model ranks pieces: two neighbours merge if their joined text is a piece. A tokenizer.json ranks
+// pairs of tokens: pairs is set, and every symbol has an id from the start.
 type bpe struct {
-	ids   map[string]int32   // what text can become
+	ids   map[string]int32   // the tokens that text can become
 	bytes [256]int32         // the token of each byte
 	ranks []int32            // of pieces, by id; the lowest merges first
 	pairs map[uint64]becomes // by pairOf
-	runes bool               // with pairs: a symbol is a character where that is a token, not always a byte
-	whole bool               // with pairs: a word that is a token is not taken apart (ignore_merges)
+	runes bool               // with pairs: a symbol is a character if that is a token, not always a byte
+	whole bool               // with pairs: a word that is a token is kept whole (ignore_merges)
 
 	// cut is the length of the word at the start of a text. Nothing merges across its end, so words can be encoded, and
-	// remembered, one by one.
+	// cached, one by one.
 	cut func(text string) int
 }
 
@@ -52,7 +52,7 @@ func newBPE(pieces []piece) (*bpe, error) {
 	return b, nil
 }
 
-// ranksOf puts pieces into the order of their scores, highest first; equal scores have equal ranks.
+// ranksOf ranks pieces by their scores, highest first; equal scores have equal ranks.
 func ranksOf(pieces []piece) []int32 {
 	scores := make([]float32, len(pieces))
 	for id, p := range pieces {
@@ -67,23 +67,23 @@ func ranksOf(pieces []piece) []int32 {
 	return ranks
 }
 
-// spaceInside says whether a token holds a space behind another character, so that it reaches over the start of a word.
+// spaceInside reports whether a token contains a space after another character, so that it crosses the start of a word.
 func spaceInside(text string) bool { return strings.Contains(strings.TrimLeft(text, space), space) }
 
 func wholeText(text string) int { return len(text) }
 
 const (
-	cachedWords      = 1 << 15 // words remembered by one merger, then it starts anew
-	cachedWordLength = 64      // bytes; longer ones seldom come twice
+	cachedWords      = 1 << 15 // words cached by one merger; then the cache is cleared
+	cachedWordLength = 64      // bytes; longer words rarely repeat
 )
 
-// merger encodes words and remembers them. One goroutine uses it at a time.
+// merger encodes words and caches them. Only one goroutine may use it at a time.
 type merger struct {
 	*bpe
 	known map[wordKey][]Token
 
 	// scratch of merge
-	text    []byte // the word as the vocabulary spells it: ▁ for a space
+	text    []byte // the word as written in the vocabulary: ▁ for a space
 	symbols []symbol
 	pending pairHeap
 }
@@ -93,8 +93,8 @@ type wordKey struct {
 	word     string
 }
 
-// symbol is a run of characters that has become one token so far, or that has none: id -1. A symbol that was merged into its left
-// neighbour has end 0.
+// symbol is a run of characters that has become one token so far, or that is not a token: id -1. A symbol that was
+// merged into its left neighbour has end 0.
 type symbol struct {
 	id         int32
 	start, end int // in merger.text
@@ -104,7 +104,8 @@ type symbol struct {
 
 func newMerger(b *bpe) *merger { return &merger{bpe: b, known: map[wordKey][]Token{}} }
 
-// encode appends the tokens of text, which holds no special token and starts at byte base of the whole; prefixed puts a space before it.
+// encode appends the tokens of text, which has no special token and starts at byte base of the whole; prefixed puts a
+// space before it.
 func (m *merger) encode(out []Token, text string, base int, prefixed bool) []Token {
 	for at := 0; at < len(text) || prefixed; prefixed = false {
 		end := at + m.cut(text[at:])
@@ -137,7 +138,7 @@ func wordEnd(text string) int {
 	return len(text)
 }
 
-// word is the tokens of one word, offsets from its start. The caller must not change them.
+// word returns the tokens of one word, with offsets from its start. The caller must not change them.
 func (m *merger) word(word string, prefixed bool) []Token {
 	if len(word) > cachedWordLength {
 		return m.merge(word, prefixed)
@@ -153,8 +154,8 @@ func (m *merger) word(word string, prefixed bool) []Token {
 	return tokens
 }
 
-// merge is BPE: from single characters or bytes, always the pair of neighbours that ranks lowest, the leftmost of equals, until no
-// pair merges.
+// merge is BPE: starting from single characters or bytes, it always merges the pair of neighbours with the lowest rank,
+// the leftmost of equals, until no pair merges.
 func (m *merger) merge(word string, prefixed bool) []Token {
 	m.text, m.symbols, m.pending = m.text[:0], m.symbols[:0], m.pending[:0]
 	if id, ok := m.ids[word]; ok && m.whole {
@@ -168,7 +169,7 @@ func (m *merger) merge(word string, prefixed bool) []Token {
 		p := m.pending.pop()
 		left, right := &m.symbols[p.left], &m.symbols[p.right]
 		if left.end == 0 || right.end == 0 || right.end-left.start != p.length {
-			continue // one of the two has changed since
+			continue // one of the two has changed in the meantime
 		}
 		left.id, left.end, left.to, left.next = p.id, right.end, right.to, right.next
 		right.end = 0
@@ -194,7 +195,7 @@ func (m *merger) split(word string, prefixed bool) {
 		case r == ' ':
 			m.add(space, i, i+width)
 		case r == utf8.RuneError:
-			m.add(string(utf8.RuneError), i, i+width) // a byte that is not UTF-8 becomes U+FFFD, as in SentencePiece
+			m.add(string(utf8.RuneError), i, i+width) // an invalid byte becomes U+FFFD, as in SentencePiece
 		default:
 			m.add(char, i, i+width)
 		}
@@ -203,7 +204,7 @@ func (m *merger) split(word string, prefixed bool) {
 	m.symbols[len(m.symbols)-1].next = -1
 }
 
-// add appends a symbol that is spelled text and stands for bytes [from, to) of the word.
+// add appends a symbol with the given text for bytes [from, to) of the word.
 func (m *merger) add(text string, from, to int) {
 	id, ok := m.ids[text]
 	if !ok {
@@ -226,10 +227,11 @@ func (m *merger) addToken(char string, i int) {
 func (m *merger) addSymbol(id int32, text string, from, to int) {
 	start, n := len(m.text), len(m.symbols)
 	m.text = append(m.text, text...)
-	m.symbols = append(m.symbols, symbol{id: id, start: start, end: len(m.text), from: from, to: to, prev: n - 1, next: n + 1})
+	m.symbols = append(m.symbols,
+		symbol{id: id, start: start, end: len(m.text), from: from, to: to, prev: n - 1, next: n + 1})
 }
 
-// propose queues the merge of two neighbours if there is one; -1 stands for no neighbour.
+// propose queues the merge of two neighbours if they merge; -1 means no neighbour.
 func (m *merger) propose(left, right int) {
 	if left < 0 || right < 0 {
 		return
@@ -239,7 +241,7 @@ func (m *merger) propose(left, right int) {
 	}
 }
 
-// merged is what two neighbours merge into.
+// merged returns the token that two neighbours merge into.
 func (m *merger) merged(left, right *symbol) (becomes, bool) {
 	if m.pairs != nil {
 		b, ok := m.pairs[pairOf(left.id, right.id)]
@@ -252,7 +254,7 @@ func (m *merger) merged(left, right *symbol) (becomes, bool) {
 	return becomes{rank: m.ranks[id], id: id}, true
 }
 
-// tokens is the outcome of merge; a character outside the vocabulary becomes its bytes.
+// tokens returns the result of merge; a character outside the vocabulary becomes its bytes.
 func (m *merger) tokens() []Token {
 	var out []Token
 	for i := 0; i >= 0; i = m.symbols[i].next {

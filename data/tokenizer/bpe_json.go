@@ -53,17 +53,19 @@ func parseBPE(c component) (m jsonBPE, err error) {
 	for _, option := range []struct {
 		name string
 		set  bool
-	}{{"dropout", m.Dropout != 0}, {"continuing_subword_prefix", m.Prefix != ""}, {"end_of_word_suffix", m.Suffix != ""}} {
+	}{{"dropout", m.Dropout != 0}, {"continuing_subword_prefix", m.Prefix != ""},
+		{"end_of_word_suffix", m.Suffix != ""}} {
 		if option.set {
-			return m, fmt.Errorf("model has %s set; it is not supported", option.name)
+			return m, fmt.Errorf("model sets %s, which is not supported", option.name)
 		}
 	}
 	return m, nil
 }
 
-// bpe is the model in the shape that merging needs.
+// bpe is the model in the form that merging needs.
 func (m jsonBPE) bpe(p *pipeline) (*bpe, error) {
-	b := &bpe{ids: make(map[string]int32, len(m.Vocab)), pairs: make(map[uint64]becomes, len(m.Merges)), whole: m.IgnoreMerges, cut: p.cut}
+	b := &bpe{ids: make(map[string]int32, len(m.Vocab)), pairs: make(map[uint64]becomes, len(m.Merges)),
+		whole: m.IgnoreMerges, cut: p.cut}
 	for text, id := range m.Vocab {
 		if text, ok := p.decoder.spelling(text); ok {
 			b.ids[text] = id
@@ -74,7 +76,8 @@ func (m jsonBPE) bpe(p *pipeline) (*bpe, error) {
 		right, okRight := m.Vocab[pair[1]]
 		id, ok := m.Vocab[pair[0]+pair[1]]
 		if !okLeft || !okRight || !ok {
-			return nil, fmt.Errorf("merge %d of %q and %q: they or what they make is not in the vocabulary", rank, pair[0], pair[1])
+			return nil, fmt.Errorf("merge %d of %q and %q: one of them or their merge is not in the vocabulary",
+				rank, pair[0], pair[1])
 		}
 		b.pairs[pairOf(left, right)] = becomes{rank: int32(rank), id: id}
 	}
@@ -84,11 +87,12 @@ func (m jsonBPE) bpe(p *pipeline) (*bpe, error) {
 	return b, m.takeSpaces(b)
 }
 
-// takeSpaces prepares for a vocabulary of characters, as SentencePiece makes them, that spells a space ▁.
+// takeSpaces prepares for a vocabulary of characters, as made by SentencePiece, that writes a space as ▁.
 func (m jsonBPE) takeSpaces(b *bpe) error {
 	b.runes = true
 	if _, ok := b.ids[space]; !ok || !m.ByteFallback {
-		return fmt.Errorf("model without byte_fallback or without a token %q is not supported, unless it is byte-level", space)
+		return fmt.Errorf("model without byte_fallback or without a token %q is not supported, unless it is byte-level",
+			space)
 	}
 	inside := func(pair mergePair) bool { return spaceInside(pair[0] + pair[1]) }
 	if b.cut == nil {

@@ -11,7 +11,7 @@ import (
 	"strconv"
 )
 
-// tokenizerConfig is what the JSON files beside a tokenizer.model or tokenizer.json say.
+// tokenizerConfig is the content of the JSON files beside a tokenizer.model or tokenizer.json.
 type tokenizerConfig struct {
 	Class   string                `json:"tokenizer_class"`
 	Legacy  *bool                 `json:"legacy"`
@@ -21,10 +21,10 @@ type tokenizerConfig struct {
 	specialNames
 	mapped   specialNames     // special_tokens_map.json, the older place
 	added    map[string]int32 // added_tokens.json, the older place
-	defaults specialNames     // what the tokenizer's class has where no file says more
+	defaults specialNames     // defaults of the tokenizer's class
 }
 
-// specialNames is which tokens have which part to play.
+// specialNames holds the tokens that have a role.
 type specialNames struct {
 	BOS        addedToken   `json:"bos_token"`
 	EOS        addedToken   `json:"eos_token"`
@@ -43,7 +43,7 @@ type addedToken struct {
 	Special    bool   `json:"special"`
 }
 
-// conditional says that more than its text decides where the token stands.
+// conditional reports whether the token's position depends on more than its text.
 func (a addedToken) conditional() bool { return a.LStrip || a.RStrip || a.SingleWord }
 
 func (a *addedToken) UnmarshalJSON(b []byte) error {
@@ -63,7 +63,7 @@ func readTokenizerConfig(folder string) (tokenizerConfig, error) {
 	)
 }
 
-// readOptionalJSON leaves value alone if there is no such file.
+// readOptionalJSON leaves value unchanged if there is no such file.
 func readOptionalJSON(path string, value any) error {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -86,8 +86,8 @@ func (c tokenizerConfig) addBOS(otherwise bool) bool {
 	return *c.AddBOS
 }
 
-// needsJSON says that transformers' slow LlamaTokenizer would not do for these files, so that a tokenizer.json goes before a
-// tokenizer.model.
+// needsJSON reports that transformers' slow LlamaTokenizer does not suit these files, so that a tokenizer.json is
+// preferred to a tokenizer.model.
 func (c tokenizerConfig) needsJSON() bool {
 	for _, a := range c.Decoder {
 		if a.conditional() {
@@ -113,12 +113,13 @@ func (c tokenizerConfig) legacy(choice string) (bool, error) {
 
 func (c tokenizerConfig) check() error {
 	if c.AddEOS {
-		return errors.New("tokenizer_config.json says add_eos_token; the templates write their own ends, so it must be false")
+		return errors.New("tokenizer_config.json sets add_eos_token; it must be false, " +
+			"since the templates end texts themselves")
 	}
 	return nil
 }
 
-// spelling is the first that is not empty.
+// spelling is the first name that is not empty.
 func spelling(candidates ...addedToken) string {
 	for _, c := range candidates {
 		if c.Content != "" {
@@ -128,21 +129,24 @@ func spelling(candidates ...addedToken) string {
 	return ""
 }
 
-// addSpecials fills what t knows of special tokens. ids are those of the vocabulary; it adds the tokens that the files name to them.
+// addSpecials fills in t's special tokens. ids are those of the vocabulary; the tokens in the files are added to them.
 func (t *Tokenizer) addSpecials(ids map[string]int32, c tokenizerConfig) error {
 	if !c.llama() {
-		return fmt.Errorf("tokenizer_config.json says tokenizer_class %q; of a %s only LlamaTokenizer is supported", c.Class, modelFile)
+		return fmt.Errorf("tokenizer_config.json has tokenizer_class %q; with a %s only LlamaTokenizer is supported",
+			c.Class, modelFile)
 	}
 	for _, a := range c.Decoder {
 		if a.conditional() {
-			return fmt.Errorf("added token %q has lstrip, rstrip or single_word set; with a %s they are not supported", a.Content, modelFile)
+			return fmt.Errorf("added token %q sets lstrip, rstrip or single_word; they are not supported with a %s",
+				a.Content, modelFile)
 		}
 	}
-	c.defaults = specialNames{BOS: addedToken{Content: "<s>"}, EOS: addedToken{Content: "</s>"}, UNK: addedToken{Content: "<unk>"}}
+	c.defaults = specialNames{BOS: addedToken{Content: "<s>"}, EOS: addedToken{Content: "</s>"},
+		UNK: addedToken{Content: "<unk>"}}
 	return errors.Join(c.check(), t.addFromFiles(ids, c), t.addNames(ids, c))
 }
 
-// addNames finds the tokens that have a part to play, and makes control tokens of them.
+// addNames finds the tokens that have a role, and makes them control tokens.
 func (t *Tokenizer) addNames(ids map[string]int32, c tokenizerConfig) error {
 	for _, name := range []struct {
 		spellings []addedToken
@@ -170,20 +174,20 @@ func (t *Tokenizer) addNames(ids map[string]int32, c tokenizerConfig) error {
 	return nil
 }
 
-// addName makes a control token of the token that is spelled text, and gives its id; -1 for no text.
+// addName makes the token with the given text a control token, and returns its id; -1 if text is empty.
 func (t *Tokenizer) addName(ids map[string]int32, text string) (int32, error) {
 	if text == "" {
 		return -1, nil
 	}
 	id, ok := ids[text]
 	if !ok {
-		return -1, fmt.Errorf("special token %q is in neither the vocabulary nor the added tokens", text)
+		return -1, fmt.Errorf("special token %q is not in the vocabulary or the added tokens", text)
 	}
 	t.addSpecial(specialToken{text: text, id: id, control: true})
 	return id, nil
 }
 
-// addFromFiles adds the tokens of added_tokens_decoder and added_tokens.json, and their ids to ids.
+// addFromFiles adds the tokens of added_tokens_decoder and added_tokens.json, and adds their ids to ids.
 func (t *Tokenizer) addFromFiles(ids map[string]int32, c tokenizerConfig) error {
 	for text, id := range c.added {
 		if _, ok := c.Decoder[strconv.Itoa(int(id))]; !ok {
@@ -204,7 +208,7 @@ func (t *Tokenizer) addFromFiles(ids map[string]int32, c tokenizerConfig) error 
 	return nil
 }
 
-// maxAddedTokens keeps a wrong id from making a vocabulary of billions.
+// maxAddedTokens keeps a wrong id from creating a vocabulary of billions.
 const maxAddedTokens = 1 << 16
 
 func (t *Tokenizer) addToken(ids map[string]int32, a addedToken, id int) error {
@@ -222,7 +226,7 @@ func (t *Tokenizer) addToken(ids map[string]int32, a addedToken, id int) error {
 	return nil
 }
 
-// addSpecial adds s, or makes the one that is spelled the same a control token.
+// addSpecial adds s, or makes an existing token with the same text a control token.
 func (t *Tokenizer) addSpecial(s specialToken) {
 	i := slices.IndexFunc(t.specials, func(other specialToken) bool { return other.text == s.text })
 	if i < 0 {

@@ -5,18 +5,18 @@ import (
 	"unicode/utf8"
 )
 
-// Decoder turns ids into text one at a time, as a model generates them. Control tokens become nothing, bytes that are no UTF-8
-// become U+FFFD, and the space that encoding puts before a text is dropped.
+// Decoder turns ids into text one at a time, as a model generates them. Control tokens become nothing, bytes that are
+// not UTF-8 become U+FFFD, and the space that encoding puts before a text is dropped.
 type Decoder struct {
 	t       *Tokenizer
 	started bool
-	held    []byte // bytes whose text is not certain yet
+	held    []byte // bytes whose text is not final yet
 }
 
 // NewDecoder starts a text.
 func (t *Tokenizer) NewDecoder() *Decoder { return &Decoder{t: t} }
 
-// Decode is the text of ids. Encode's ids become the text again, unless it holds special tokens.
+// Decode returns the text of ids. It restores a text from Encode's ids, unless the text has special tokens.
 func (t *Tokenizer) Decode(ids []int32) string {
 	var text strings.Builder
 	d := t.NewDecoder()
@@ -27,7 +27,7 @@ func (t *Tokenizer) Decode(ids []int32) string {
 	return text.String()
 }
 
-// Next adds an id and returns the text that has become certain, which is empty within a character of several byte tokens.
+// Next adds an id and returns the text that has become final, which is empty inside a character of several byte tokens.
 func (d *Decoder) Next(id int32) string {
 	entry := d.t.unknown // a model may have more ids than its tokenizer
 	if id >= 0 && int(id) < len(d.t.vocabulary) {
@@ -45,10 +45,10 @@ func (d *Decoder) Next(id int32) string {
 	return ""
 }
 
-// Flush ends the text and returns what was held back.
+// Flush ends the text and returns the rest.
 func (d *Decoder) Flush() string { return d.complete(true) }
 
-// complete is the text of the held bytes that is certain; at the end of the bytes all must go.
+// complete returns the text of the held bytes that is final; at the end, of all of them.
 func (d *Decoder) complete(end bool) string {
 	text, used := d.t.bytes(d.held, end)
 	d.held = d.held[used:]
@@ -67,7 +67,7 @@ func (d *Decoder) begin(text string) string {
 	return strings.TrimPrefix(text, " ")
 }
 
-// leadingSpace is what decoding does with a space at the start of a text, which encoding may have put there.
+// leadingSpace says how decoding treats a space at the start of a text, which encoding may have put there.
 type leadingSpace byte
 
 const (
@@ -76,11 +76,11 @@ const (
 	dropFromText
 )
 
-// byteDecoder is the text of bytes as far as it is certain, and how many of them that took: all at the end. The kinds differ in what
-// they make of bytes that are no UTF-8.
+// byteDecoder returns the text of bytes as far as it is final, and how many of them that took: all at the end. The
+// kinds differ in how they treat bytes that are not UTF-8.
 type byteDecoder func(held []byte, end bool) (text string, used int)
 
-// eachByte makes U+FFFD of each bad byte, as SentencePiece does.
+// eachByte turns each bad byte into U+FFFD, as SentencePiece does.
 func eachByte(held []byte, end bool) (string, int) {
 	var text []byte
 	used := 0
@@ -92,8 +92,8 @@ func eachByte(held []byte, end bool) (string, int) {
 	return string(text), used
 }
 
-// byteFallback makes U+FFFD of every byte of a run of byte tokens if anything in it is bad, as the decoder of this name in Hugging
-// Face's tokenizers does. So nothing is certain before the run has ended.
+// byteFallback turns every byte of a run of byte tokens into U+FFFD if any part of it is bad, as the decoder of this
+// name in Hugging Face's tokenizers does. So nothing is final before the run has ended.
 func byteFallback(held []byte, end bool) (string, int) {
 	switch {
 	case !end:
@@ -104,8 +104,8 @@ func byteFallback(held []byte, end bool) (string, int) {
 	return strings.Repeat(string(utf8.RuneError), len(held)), len(held)
 }
 
-// lossy makes one U+FFFD of the bytes that begin a character but do not complete it (Unicode 15, 3.9, substitution of maximal
-// subparts), as the decoder ByteLevel does.
+// lossy makes one U+FFFD of the bytes that start a character but do not complete it (Unicode 15, 3.9, substitution of
+// maximal subparts), as the decoder ByteLevel does.
 func lossy(held []byte, end bool) (string, int) {
 	var text []byte
 	used := 0

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// tokenizerJSON is Hugging Face's tokenizer.json (huggingface/tokenizers, tokenizers/src/tokenizer/serialization.rs). Padding and
-// truncation are not read: transformers sets its own for each call.
+// tokenizerJSON is Hugging Face's tokenizer.json (huggingface/tokenizers, tokenizers/src/tokenizer/serialization.rs).
+// Padding and truncation are not read: transformers sets its own for each call.
 type tokenizerJSON struct {
 	Version       string          `json:"version"`
 	Truncation    json.RawMessage `json:"truncation"`
@@ -28,7 +28,7 @@ type jsonToken struct {
 	addedToken
 }
 
-// UnmarshalJSON is here because addedToken has one that knows of no id.
+// UnmarshalJSON exists because addedToken has one that ignores the id.
 func (j *jsonToken) UnmarshalJSON(b []byte) error {
 	var id struct {
 		ID *int `json:"id"`
@@ -43,10 +43,10 @@ func (j *jsonToken) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &j.addedToken)
 }
 
-// openTokenizerJSON makes a tokenizer of a tokenizer.json and the files beside it.
+// openTokenizerJSON makes a tokenizer from a tokenizer.json and the files beside it.
 func openTokenizerJSON(content []byte, config tokenizerConfig, legacy string) (*Tokenizer, error) {
 	if legacy != "auto" {
-		return nil, fmt.Errorf("legacy is %q, but a %s says itself where spaces go: it must be auto", legacy, jsonFile)
+		return nil, fmt.Errorf("legacy is %q, but a %s defines where spaces go: it must be auto", legacy, jsonFile)
 	}
 	var file tokenizerJSON
 	if err := strictJSON(content, &file); err != nil {
@@ -56,7 +56,8 @@ func openTokenizerJSON(content []byte, config tokenizerConfig, legacy string) (*
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokenizer{stretches: p, bytes: p.decoder.bytes, leading: p.decoder.leading, unknown: vocabularyEntry{kind: absentEntry}}
+	t := &Tokenizer{stretches: p, bytes: p.decoder.bytes, leading: p.decoder.leading,
+		unknown: vocabularyEntry{kind: absentEntry}}
 	model, err := parseBPE(file.Model)
 	if err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func openTokenizerJSON(content []byte, config tokenizerConfig, legacy string) (*
 	return t, t.sortTokens(p)
 }
 
-// addVocabulary fills the table of what ids decode to.
+// addVocabulary fills the table used to decode ids.
 func (t *Tokenizer) addVocabulary(vocabulary map[string]int32, entry func(text string) vocabularyEntry) error {
 	t.vocabulary = make([]vocabularyEntry, len(vocabulary))
 	for text, id := range vocabulary {
@@ -88,14 +89,14 @@ func (t *Tokenizer) addVocabulary(vocabulary map[string]int32, entry func(text s
 			t.vocabulary = append(t.vocabulary, vocabularyEntry{})
 		}
 		if t.vocabulary[id].kind != absentEntry {
-			return fmt.Errorf("token %q has the id %d, which another token has too", text, id)
+			return fmt.Errorf("token %q has the id %d, as does another token", text, id)
 		}
 		t.vocabulary[id] = entry(text)
 	}
 	return nil
 }
 
-// addTokens adds the added tokens of the file, then those that only the files beside it name, then the parts that tokens have to play.
+// addTokens adds the added tokens of the file, then those that are only in the files beside it, then the tokens' roles.
 func (t *Tokenizer) addTokens(added []jsonToken, vocabulary map[string]int32, config tokenizerConfig) error {
 	if err := config.check(); err != nil {
 		return err
@@ -103,7 +104,7 @@ func (t *Tokenizer) addTokens(added []jsonToken, vocabulary map[string]int32, co
 	ids := maps.Clone(vocabulary)
 	for _, a := range added {
 		if _, twice := t.Special(a.Content); twice {
-			return fmt.Errorf("added token %q is there twice", a.Content)
+			return fmt.Errorf("added token %q appears twice", a.Content)
 		}
 		if err := t.addToken(ids, a.addedToken, a.ID); err != nil {
 			return err
@@ -116,13 +117,13 @@ func (t *Tokenizer) addTokens(added []jsonToken, vocabulary map[string]int32, co
 		return err
 	}
 	if t.Eos < 0 {
-		return errors.New("no eos_token: tokenizer_config.json or special_tokens_map.json beside it must name it")
+		return errors.New("no eos_token: tokenizer_config.json or special_tokens_map.json beside it must have it")
 	}
 	return nil
 }
 
-// takeBOS decides whether a text begins with a token, and with which: tokenizer_config.json goes before the post-processor, as in
-// transformers 5.
+// takeBOS decides whether a text starts with a token, and with which: tokenizer_config.json takes precedence over the
+// post-processor, as in transformers 5.
 func (t *Tokenizer) takeBOS(post component, config tokenizerConfig) error {
 	bos, err := parsePostProcessor(post)
 	if err != nil {
@@ -131,10 +132,10 @@ func (t *Tokenizer) takeBOS(post component, config tokenizerConfig) error {
 	if bos != "" {
 		id, ok := t.Special(bos)
 		if !ok {
-			return fmt.Errorf("post-processor begins texts with %q, which is no added token", bos)
+			return fmt.Errorf("post-processor starts texts with %q, which is not an added token", bos)
 		}
 		if t.Bos >= 0 && t.Bos != id {
-			return fmt.Errorf("post-processor begins texts with %q, but that is not the bos_token", bos)
+			return fmt.Errorf("post-processor starts texts with %q, which is not the bos_token", bos)
 		}
 		t.Bos = id
 	}
@@ -142,8 +143,8 @@ func (t *Tokenizer) takeBOS(post component, config tokenizerConfig) error {
 	return nil
 }
 
-// sortTokens makes the tables in which added tokens are looked for, before and behind the normalizer, and has added words decode as
-// the vocabulary does.
+// sortTokens makes the tables of the added tokens to search for before and after the normalizer, and makes added words
+// decode as the vocabulary does.
 func (t *Tokenizer) sortTokens(p *pipeline) error {
 	var raw, normalized []specialToken
 	var strips, blank string
@@ -165,17 +166,18 @@ func (t *Tokenizer) sortTokens(p *pipeline) error {
 		}
 	}
 	if strips != "" && blank != "" {
-		return fmt.Errorf("added token %q takes the white space behind it along, and %q begins with some: both together are not supported", strips, blank)
+		return fmt.Errorf("added token %q takes the white space after it, and %q starts with white space: "+
+			"the combination is not supported", strips, blank)
 	}
 	t.added, p.added = newAddedTokens(raw), newAddedTokens(normalized)
 	return nil
 }
 
-// pipeline encodes stretches of text as a tokenizer.json says: normalizer, added tokens behind it, pre-tokenizer, BPE.
+// pipeline encodes stretches of text as a tokenizer.json says: normalizer, added tokens after it, pre-tokenizer, BPE.
 type pipeline struct {
 	*bpe
 	normalize func(text string) aligned
-	metaspace *metaspace // nil: there is none
+	metaspace *metaspace // nil if there is none
 	cut       func(text string) int
 	decoder   tokenDecoder
 	added     *addedTokens

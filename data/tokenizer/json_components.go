@@ -25,7 +25,7 @@ func (c *component) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// strictJSON refuses keys that value has no field for: what is not known could change the ids.
+// strictJSON refuses keys that value has no field for: unknown settings could change the ids.
 func strictJSON(text []byte, value any) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -33,15 +33,15 @@ func strictJSON(text []byte, value any) error {
 		return err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON value")
+		return errors.New("unexpected data after the JSON value")
 	}
 	return nil
 }
 
-// maxNesting keeps sequences within sequences from filling the stack.
+// maxNesting keeps nested sequences from filling the stack.
 const maxNesting = 8
 
-// steps takes a component apart into those that run one after the other; list is the key that a Sequence has them under.
+// steps splits a component into those that run one after the other; list is the key of a Sequence's components.
 func (c component) steps(list string, depth int) ([]component, error) {
 	switch {
 	case c.Type == "" && (len(c.raw) == 0 || string(c.raw) == "null"):
@@ -57,7 +57,7 @@ func (c component) steps(list string, depth int) ([]component, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(sequence[list], &inner); err != nil || len(sequence) != 2 {
-		return nil, fmt.Errorf("component Sequence of %s is not a list of them", list)
+		return nil, fmt.Errorf("component Sequence does not have a list of %s", list)
 	}
 	var steps []component
 	for _, i := range inner {
@@ -70,7 +70,7 @@ func (c component) steps(list string, depth int) ([]component, error) {
 	return steps, nil
 }
 
-// names is the types of components, for messages and to tell combinations apart.
+// names returns the types of components, for messages and to distinguish combinations.
 func names(steps []component) string {
 	var types []string
 	for _, s := range steps {
@@ -97,14 +97,15 @@ func (f tokenizerJSON) pipeline() (*pipeline, error) {
 	case byteLevel != p.decoder.byteLevel:
 		return nil, errors.New("pre-tokenizer and decoder do not belong together: only one of them is ByteLevel")
 	case byteLevel && marked, marked && p.metaspace != nil:
-		return nil, errors.New("normalizer spells spaces ▁, but behind it stands a pre-tokenizer; that is not supported")
+		return nil, errors.New("normalizer writes spaces as ▁, but a pre-tokenizer follows it; that is not supported")
 	case !byteLevel && !marked && p.metaspace == nil:
-		return nil, errors.New("neither normalizer nor pre-tokenizer says how spaces are spelled; that is not supported")
+		return nil, errors.New("neither normalizer nor pre-tokenizer defines how spaces are written; " +
+			"that is not supported")
 	}
 	return p, nil
 }
 
-// readNormalizer says whether the normalizer spells spaces ▁.
+// readNormalizer reports whether the normalizer writes spaces as ▁.
 func (p *pipeline) readNormalizer(c component) (marked bool, err error) {
 	steps, err := c.steps("normalizers", 0)
 	if err != nil {
@@ -144,20 +145,21 @@ func checkNormalizer(step component) error {
 	case step.Type == "Prepend" && s.Prepend != space:
 		return fmt.Errorf("component Prepend puts %q before texts; only %q is supported", s.Prepend, space)
 	case step.Type == "Replace" && (s.Pattern != pattern{String: " "} || s.Content != space):
-		return fmt.Errorf("component Replace puts %q for %q; only %q for a space is supported", s.Content, s.Pattern, space)
+		return fmt.Errorf("component Replace writes %q for %q; only %q for a space is supported",
+			s.Content, s.Pattern, space)
 	}
 	return nil
 }
 
-// pattern is what Replace and Split look for: a text or a regular expression.
+// pattern is what Replace and Split search for: a text or a regular expression.
 type pattern struct {
 	String string
 	Regex  string
 }
 
-// metaspace is the pre-tokenizer Metaspace: it spells spaces ▁ and may put one before the text.
+// metaspace is the pre-tokenizer Metaspace: it writes spaces as ▁ and may put one before the text.
 type metaspace struct {
-	always, first bool // which stretches get one: all, or the one at the start of the text
+	always, first bool // which stretches get one: all, or only the one at the start of the text
 }
 
 func (s *metaspace) mark(text string, atStart bool) aligned {
@@ -183,7 +185,8 @@ func (p *pipeline) readPreTokenizer(c component) error {
 			err = checkByteLevel(steps[1], false)
 		}
 	default:
-		return fmt.Errorf("pre-tokenizer is %q; none, Metaspace, ByteLevel, and Split with ByteLevel are supported", kinds)
+		return fmt.Errorf("pre-tokenizer is %q; none, Metaspace, ByteLevel, and Split with ByteLevel are supported",
+			kinds)
 	}
 	return err
 }
@@ -201,14 +204,15 @@ func (p *pipeline) readMetaspace(c component) error {
 		return fmt.Errorf("pre-tokenizer Metaspace: %w", err)
 	}
 	if s.Replacement != space {
-		return fmt.Errorf("pre-tokenizer Metaspace puts %q for a space; only %q is supported", s.Replacement, space)
+		return fmt.Errorf("pre-tokenizer Metaspace writes %q for a space; only %q is supported", s.Replacement, space)
 	}
 	p.metaspace = &metaspace{always: s.Scheme == "always", first: s.Scheme == "first"}
 	if !p.metaspace.always && !p.metaspace.first && s.Scheme != "never" {
-		return fmt.Errorf("pre-tokenizer Metaspace has the prepend_scheme %q; always, first and never are supported", s.Scheme)
+		return fmt.Errorf("pre-tokenizer Metaspace has the prepend_scheme %q; always, first and never are supported",
+			s.Scheme)
 	}
 	if s.AddPrefix != nil && !*s.AddPrefix && s.Scheme != "never" {
-		return errors.New("pre-tokenizer Metaspace has no add_prefix_space, but a prepend_scheme")
+		return errors.New("pre-tokenizer Metaspace has a prepend_scheme but no add_prefix_space")
 	}
 	if s.Split == nil || *s.Split {
 		p.cut = markedWord
@@ -216,7 +220,7 @@ func (p *pipeline) readMetaspace(c component) error {
 	return nil
 }
 
-// markedWord is the length of the first word where every ▁ begins one.
+// markedWord is the length of the first word if every ▁ starts a word.
 func markedWord(text string) int {
 	if len(text) > len(space) {
 		if end := strings.Index(text[1:], space); end >= 0 {
@@ -237,10 +241,12 @@ func parseSplit(c component) (func(text string) int, error) {
 		return nil, fmt.Errorf("pre-tokenizer Split: %w", err)
 	}
 	if s.Behavior != "Isolated" || s.Invert {
-		return nil, fmt.Errorf("pre-tokenizer Split has the behavior %q, invert %t; only Isolated is supported", s.Behavior, s.Invert)
+		return nil, fmt.Errorf("pre-tokenizer Split has the behavior %q, invert %t; only Isolated is supported",
+			s.Behavior, s.Invert)
 	}
 	if s.Pattern.String != "" {
-		return nil, fmt.Errorf("pre-tokenizer Split looks for the text %q; only patterns are supported", s.Pattern.String)
+		return nil, fmt.Errorf("pre-tokenizer Split searches for the text %q; only patterns are supported",
+			s.Pattern.String)
 	}
 	return findPattern(s.Pattern.Regex)
 }
@@ -249,19 +255,20 @@ func checkByteLevel(c component, regex bool) error {
 	s := struct {
 		Type      string `json:"type"`
 		AddPrefix bool   `json:"add_prefix_space"`
-		Trim      bool   `json:"trim_offsets"` // we have offsets of our own
+		Trim      bool   `json:"trim_offsets"` // offsets are computed here
 		Regex     bool   `json:"use_regex"`
 	}{AddPrefix: true, Regex: true}
 	if err := strictJSON(c.raw, &s); err != nil {
 		return fmt.Errorf("pre-tokenizer ByteLevel: %w", err)
 	}
 	if s.AddPrefix || s.Regex != regex {
-		return fmt.Errorf("pre-tokenizer ByteLevel has add_prefix_space %t, use_regex %t; only false, %t is supported here", s.AddPrefix, s.Regex, regex)
+		return fmt.Errorf("pre-tokenizer ByteLevel has add_prefix_space %t, use_regex %t; "+
+			"only false, %t is supported here", s.AddPrefix, s.Regex, regex)
 	}
 	return nil
 }
 
-// parsePostProcessor is the token that the post-processor puts before a text, "" for none.
+// parsePostProcessor returns the token that the post-processor puts before a text, "" for none.
 func parsePostProcessor(c component) (bos string, err error) {
 	steps, err := c.steps("processors", 0)
 	if err != nil {
@@ -281,7 +288,7 @@ func parsePostProcessor(c component) (bos string, err error) {
 	return bos, nil
 }
 
-// templateBOS reads what a template makes of a single text; that of pairs is never used.
+// templateBOS reads the template for a single text; the one for pairs is never used.
 func templateBOS(c component) (bos string, err error) {
 	var template struct {
 		Single []struct {
@@ -297,7 +304,8 @@ func templateBOS(c component) (bos string, err error) {
 		bos, parts = parts[0].Special.ID, parts[1:]
 	}
 	if len(parts) != 1 || parts[0].Sequence == nil {
-		return "", errors.New("a single text becomes more than one token before it; the templates write their own ends, so that is not supported")
+		return "", errors.New("only one token before a single text is supported, " +
+			"since the chat templates end texts themselves")
 	}
 	return bos, nil
 }

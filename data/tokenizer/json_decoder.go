@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// tokenDecoder is the decoder of a tokenizer.json: what a token of its vocabulary stands for.
+// tokenDecoder is the decoder of a tokenizer.json: the text of a token of its vocabulary.
 type tokenDecoder struct {
 	byteLevel bool
 	bytes     byteDecoder
 	leading   leadingSpace
 }
 
-// parseDecoder knows ByteLevel and what Llama has.
+// parseDecoder supports ByteLevel and Llama's decoder.
 func parseDecoder(c component) (tokenDecoder, error) {
 	steps, err := c.steps("decoders", 0)
 	if err != nil {
@@ -30,23 +30,28 @@ func parseDecoder(c component) (tokenDecoder, error) {
 			Content     string
 			Start, Stop int
 		}
-		if err := json.Unmarshal(steps[3].raw, &strip); err != nil || strip.Content != " " || strip.Start != 1 || strip.Stop != 0 {
-			return d, fmt.Errorf("decoder Strip takes away more or less than one space before a text; that is not supported")
+		if err := json.Unmarshal(steps[3].raw, &strip); err != nil || strip.Content != " " || strip.Start != 1 ||
+			strip.Stop != 0 {
+			return d, fmt.Errorf("decoder Strip must remove exactly one space before a text; " +
+				"anything else is not supported")
 		}
 	default:
-		return d, fmt.Errorf("decoder is %q; ByteLevel, and Replace, ByteFallback, Fuse with or without Strip are supported", kinds)
+		return d, fmt.Errorf("decoder is %q; ByteLevel, and Replace, ByteFallback, "+
+			"Fuse with or without Strip are supported", kinds)
 	}
 	var replace struct {
 		Pattern pattern
 		Content string
 	}
-	if err := json.Unmarshal(steps[0].raw, &replace); err != nil || replace.Pattern != (pattern{String: space}) || replace.Content != " " {
-		return d, fmt.Errorf("decoder Replace puts %q for %q; only a space for %q is supported", replace.Content, replace.Pattern.String, space)
+	if err := json.Unmarshal(steps[0].raw, &replace); err != nil || replace.Pattern != (pattern{String: space}) ||
+		replace.Content != " " {
+		return d, fmt.Errorf("decoder Replace writes %q for %q; only a space for %q is supported",
+			replace.Content, replace.Pattern.String, space)
 	}
 	return d, nil
 }
 
-// spelling is the text that a token of the vocabulary stands for while it is encoded; ok is false if no text can become it.
+// spelling is the text that a token of the vocabulary matches in encoding; ok is false if no text can become it.
 func (d tokenDecoder) spelling(token string) (text string, ok bool) {
 	if !d.byteLevel {
 		return token, true
@@ -62,7 +67,7 @@ func (d tokenDecoder) spelling(token string) (text string, ok bool) {
 	return string(out), true
 }
 
-// entry is what a token decodes to.
+// entry returns the decoded form of a token.
 func (d tokenDecoder) entry(token string) vocabularyEntry {
 	if d.byteLevel {
 		if text, ok := d.spelling(token); ok {
@@ -76,8 +81,8 @@ func (d tokenDecoder) entry(token string) vocabularyEntry {
 	return vocabularyEntry{textEntry, strings.ReplaceAll(token, space, " ")}
 }
 
-// byteOfLetter is the alphabet of byte-level vocabularies (GPT-2's bytes_to_unicode): printable Latin-1 stands for itself, the other
-// bytes, in order, for the characters from U+0100 on.
+// byteOfLetter is the alphabet of byte-level vocabularies (GPT-2's bytes_to_unicode): printable Latin-1 characters
+// represent themselves, the characters from U+0100 on the other bytes, in order.
 var byteOfLetter = func() map[rune]byte {
 	alphabet := make(map[rune]byte, 256)
 	next := rune(0x100)

@@ -93,7 +93,8 @@ func TestTokenizerJSONMatchesHuggingFace(t *testing.T) {
 func TestLongWords(t *testing.T) {
 	for family := range families {
 		tokenizer := familyTokenizer(t, family)
-		for _, text := range []string{strings.Repeat("ab", 1<<18), strings.Repeat(" ", 1<<19), strings.Repeat("\u0301", 1<<17), strings.Repeat("\n a", 1<<17)} {
+		for _, text := range []string{strings.Repeat("ab", 1<<18), strings.Repeat(" ", 1<<19),
+			strings.Repeat("\u0301", 1<<17), strings.Repeat("\n a", 1<<17)} {
 			tokens := tokenizer.Encode(text)
 			checkOffsets(t, text, tokens)
 			got := tokenizer.Decode(idsOf(tokens))
@@ -104,8 +105,8 @@ func TestLongWords(t *testing.T) {
 	}
 }
 
-// TestClasses counts the characters of each class among all of Unicode, as Hugging Face's patterns (\p{L}, \p{N}, \s) match them. Go's
-// own tables grow with its versions.
+// TestClasses counts the characters of each class among all of Unicode, as Hugging Face's patterns (\p{L}, \p{N}, \s)
+// match them. Go's own tables grow with its versions.
 func TestClasses(t *testing.T) {
 	counts := map[class]int{}
 	for r := range rune(utf8.MaxRune + 1) {
@@ -113,13 +114,15 @@ func TestClasses(t *testing.T) {
 			counts[classOf(r)]++
 		}
 	}
-	want := map[class]int{letterClass: 141028, numberClass: 1911, spaceClass: 25, otherClass: 0x110000 - 0x800 - 141028 - 1911 - 25}
+	want := map[class]int{letterClass: 141028, numberClass: 1911, spaceClass: 25,
+		otherClass: 0x110000 - 0x800 - 141028 - 1911 - 25}
 	if diff := cmp.Diff(want, counts); diff != "" {
 		t.Errorf("characters of each class (-want +got):\n%s", diff)
 	}
 }
 
-// FuzzByteLevelRoundTrip: byte-level vocabularies lose nothing. Qwen's would but for NFC, so its text is normalized first.
+// FuzzByteLevelRoundTrip: byte-level vocabularies lose nothing. Qwen's would but for NFC, so its text is normalized
+// first.
 func FuzzByteLevelRoundTrip(f *testing.F) {
 	texts, _ := readFamilyGoldens(f)
 	for _, text := range texts {

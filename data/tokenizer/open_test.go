@@ -57,51 +57,77 @@ func TestTokenizerJSONRefuses(t *testing.T) {
 	}{
 		{"Unigram", "llama3", setModel("type", "Unigram"), `model is of type "Unigram"; only BPE`},
 		{"WordPiece", "llama3", setModel("type", "WordPiece"), `model is of type "WordPiece"; only BPE`},
-		{"dropout", "llama3", setModel("dropout", 0.1), "model has dropout set"},
-		{"subword prefix", "llama3", setModel("continuing_subword_prefix", "##"), "model has continuing_subword_prefix set"},
-		{"word suffix", "llama3", setModel("end_of_word_suffix", "</w>"), "model has end_of_word_suffix set"},
+		{"dropout", "llama3", setModel("dropout", 0.1), "model sets dropout"},
+		{"subword prefix", "llama3", setModel("continuing_subword_prefix", "##"),
+			"model sets continuing_subword_prefix"},
+		{"word suffix", "llama3", setModel("end_of_word_suffix", "</w>"), "model sets end_of_word_suffix"},
 		{"unknown option", "llama3", setModel("turbo", true), `model: json: unknown field "turbo"`},
 		{"merge of strangers", "llama3", setModel("merges", []string{"xq zz"}), `merge 0 of "xq" and "zz"`},
 		{"merge of three", "llama3", setModel("merges", []string{"a b c"}), `merge "a b c" is not two tokens`},
-		{"byte missing", "llama3", func(f object) { delete(f["model"].(object)["vocab"].(object), "Ā") }, "no token for the byte 0x00"},
-		{"byte token missing", "phi3", func(f object) { delete(f["model"].(object)["vocab"].(object), "<0xE4>") }, "no token for the byte 0xE4"},
+		{"byte missing", "llama3", func(f object) { delete(f["model"].(object)["vocab"].(object), "Ā") },
+			"no token for the byte 0x00"},
+		{"byte token missing", "phi3", func(f object) { delete(f["model"].(object)["vocab"].(object), "<0xE4>") },
+			"no token for the byte 0xE4"},
 		{"no fallback", "phi3", setModel("byte_fallback", false), "model without byte_fallback"},
-		{"same id", "llama3", func(f object) { f["model"].(object)["vocab"].(object)["!"] = 5 }, "has the id 5, which another token has too"},
-		{"huge id", "llama3", func(f object) { f["model"].(object)["vocab"].(object)["!"] = 2000000000 }, `"!" has the id 2000000000`},
+		{"same id", "llama3", func(f object) { f["model"].(object)["vocab"].(object)["!"] = 5 },
+			"has the id 5, as does another token"},
+		{"huge id", "llama3", func(f object) { f["model"].(object)["vocab"].(object)["!"] = 2000000000 },
+			`"!" has the id 2000000000`},
 		{"unknown part", "llama3", set("sauce", `1`), `unknown field "sauce"`},
 		{"normalizer", "qwen2", set("normalizer", `{"type": "NFKC"}`), `normalizer is "NFKC"`},
-		{"normalizers", "qwen2", set("normalizer", `{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}`), `normalizer is "NFC, Lowercase"`},
-		{"prepend", "phi3", set("normalizer", `{"type": "Prepend", "prepend": "x"}`), `normalizer: component Prepend puts "x" before texts`},
-		{"replace", "phi3", set("normalizer", `{"type": "Replace", "pattern": {"Regex": " +"}, "content": "▁"}`), `only "▁" for a space`},
-		{"no spaces", "phi3", set("normalizer", `null`), "neither normalizer nor pre-tokenizer says how spaces are spelled"},
+		{"normalizers", "qwen2",
+			set("normalizer", `{"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}`),
+			`normalizer is "NFC, Lowercase"`},
+		{"prepend", "phi3", set("normalizer", `{"type": "Prepend", "prepend": "x"}`),
+			`normalizer: component Prepend puts "x" before texts`},
+		{"replace", "phi3", set("normalizer", `{"type": "Replace", "pattern": {"Regex": " +"}, "content": "▁"}`),
+			`only "▁" for a space`},
+		{"no spaces", "phi3", set("normalizer", `null`),
+			"neither normalizer nor pre-tokenizer defines how spaces are written"},
 		{"pre-tokenizer", "llama3", set("pre_tokenizer", `{"type": "Whitespace"}`), `pre-tokenizer is "Whitespace"`},
 		{"pattern", "llama3", set("pre_tokenizer", `{"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "\\p{Han}+"},
 			"behavior": "Isolated", "invert": false}, `+byteLevel+`]}`), `pre-tokenizer Split has the pattern "\\p{Han}+"; those of Llama 3, Qwen 2 and GPT-2`},
 		{"text pattern", "llama3", set("pre_tokenizer", `{"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"String": "x"},
-			"behavior": "Isolated", "invert": false}, `+byteLevel+`]}`), `looks for the text "x"`},
+			"behavior": "Isolated", "invert": false}, `+byteLevel+`]}`), `searches for the text "x"`},
 		{"behavior", "llama3", set("pre_tokenizer", `{"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"String": "x"},
 			"behavior": "Removed", "invert": false}, `+byteLevel+`]}`), `behavior "Removed"`},
-		{"prefix space", "gpt2", set("pre_tokenizer", `{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}`), "add_prefix_space true"},
-		{"replacement", "mistral", set("pre_tokenizer", `{"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "split": false}`), `Metaspace puts "_" for a space`},
-		{"scheme", "mistral", set("pre_tokenizer", `{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "last"}`), `prepend_scheme "last"`},
-		{"two of a kind", "phi3", set("pre_tokenizer", `{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first"}`), "but behind it stands a pre-tokenizer"},
-		{"nesting", "llama3", set("normalizer", strings.Repeat(`{"type": "Sequence", "normalizers": [`, 9)+strings.Repeat(`]}`, 9)), "normalizers are nested too deeply"},
+		{"prefix space", "gpt2",
+			set("pre_tokenizer", `{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, `+
+				`"use_regex": true}`), "add_prefix_space true"},
+		{"replacement", "mistral",
+			set(
+				"pre_tokenizer", `{"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "split": false}`), `Metaspace writes "_" for a space`},
+		{"scheme", "mistral",
+			set("pre_tokenizer", `{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "last"}`),
+			`prepend_scheme "last"`},
+		{"two of a kind", "phi3",
+			set("pre_tokenizer", `{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first"}`),
+			"but a pre-tokenizer follows it"},
+		{"nesting", "llama3",
+			set("normalizer", strings.Repeat(`{"type": "Sequence", "normalizers": [`, 9)+strings.Repeat(`]}`, 9)),
+			"normalizers are nested too deeply"},
 		{"decoder", "llama3", set("decoder", `{"type": "WordPiece"}`), `decoder is "WordPiece"`},
 		{"no decoder", "llama3", set("decoder", `null`), `decoder is ""`},
 		{"wrong decoder", "phi3", set("decoder", `{"type": "ByteLevel"}`), "do not belong together"},
 		{"strip", "phi3", set("decoder", `{"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
 			{"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 2, "stop": 0}]}`), "decoder Strip"},
-		{"post-processor", "llama3", set("post_processor", `{"type": "BertProcessing"}`), `post-processor is "BertProcessing"`},
-		{"end token", "llama3", set("post_processor", `{"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "<|eot_id|>"}}]}`),
-			"TemplateProcessing: a single text becomes more than one token before it"},
-		{"unknown BOS", "llama3", set("post_processor", `{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]}`),
-			`begins texts with "<s>", which is no added token`},
+		{"post-processor", "llama3", set("post_processor", `{"type": "BertProcessing"}`),
+			`post-processor is "BertProcessing"`},
+		{"end token", "llama3",
+			set("post_processor",
+				`{"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}, `+
+					`{"SpecialToken": {"id": "<|eot_id|>"}}]}`),
+			"TemplateProcessing: only one token before a single text is supported"},
+		{"unknown BOS", "llama3",
+			set("post_processor",
+				`{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]}`),
+			`starts texts with "<s>", which is not an added token`},
 		{"no id", "llama3", addedFlag("id", nil), "an added token has no id"},
 		{"far id", "llama3", addedFlag("id", 1<<30), "outside the vocabulary"},
-		{"twice", "llama3", addedFlag("content", "<|end_header_id|>"), `"<|end_header_id|>" is there twice`},
+		{"twice", "llama3", addedFlag("content", "<|end_header_id|>"), `"<|end_header_id|>" appears twice`},
 		{"empty", "llama3", addedFlag("content", ""), "has no text"},
-		{"blank behind strip", "phi3", addedFlag("content", "\n"), "takes the white space behind it along"},
-		{"no end", "llama3", addedFlag("content", "<|x|>"), `special token "<|eot_id|>" is in neither`},
+		{"blank behind strip", "phi3", addedFlag("content", "\n"), "takes the white space after it"},
+		{"no end", "llama3", addedFlag("content", "<|x|>"), `special token "<|eot_id|>" is not in the vocabulary`},
 	} {
 		config := tokenizerConfig{specialNames: specialNames{EOS: addedToken{Content: families[test.family]}}}
 		_, err := openTokenizerJSON(changed(t, test.family, test.change), config, "auto")
@@ -111,7 +137,8 @@ func TestTokenizerJSONRefuses(t *testing.T) {
 	}
 }
 
-// FuzzTokenizerJSON wants no panic, and a tokenizer from whatever is accepted: a whole file, or a part put into a good one.
+// FuzzTokenizerJSON wants no panic, and a tokenizer from whatever is accepted: a whole file, or a part put into a good
+// one.
 func FuzzTokenizerJSON(f *testing.F) {
 	good := map[string]json.RawMessage{}
 	for _, family := range []string{"qwen2", "odd", "words", "whole", "phi3"} {
@@ -174,7 +201,8 @@ func TestOpenTokenizerChoosesFile(t *testing.T) {
 		{"both", `{}`, modelFile, true},
 		{"both, Llama", `{"tokenizer_class": "LlamaTokenizerFast"}`, modelFile, true},
 		{"both, another class", `{"tokenizer_class": "PreTrainedTokenizerFast", ` + ends + `}`, jsonFile, true},
-		{"both, a token that strips", `{"tokenizer_class": "LlamaTokenizer", ` + ends + `, "added_tokens_decoder": {"2": {"content": "</s>", "rstrip": true}}}`, jsonFile, true},
+		{"both, a token that strips", `{"tokenizer_class": "LlamaTokenizer", ` + ends +
+			`, "added_tokens_decoder": {"2": {"content": "</s>", "rstrip": true}}}`, jsonFile, true},
 		{"tokenizer.json alone", `{` + ends + `}`, jsonFile, false},
 	} {
 		files := map[string]string{"tokenizer_config.json": test.config}
@@ -200,21 +228,28 @@ func TestTokenizerJSONConfig(t *testing.T) {
 		addBOS         bool
 	}{
 		{"llama3", `{"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}`, 900, 904, -1, true},
-		{"llama3", `{"bos_token": "<|begin_of_text|>", "eos_token": {"content": "<|eot_id|>"}, "add_bos_token": false}`, 900, 904, -1, false},
+		{"llama3", `{"bos_token": "<|begin_of_text|>", "eos_token": {"content": "<|eot_id|>"}, "add_bos_token": false}`,
+			900, 904, -1, false},
 		{"llama3", `{"eos_token": "<|eot_id|>"}`, 900, 904, -1, true},
-		{"qwen2", `{"bos_token": null, "eos_token": "<|im_end|>", "add_bos_token": true, "chat_template": [{"name": "default", "template": "x"}]}`, -1, 802, -1, false},
+		{"qwen2", `{"bos_token": null, "eos_token": "<|im_end|>", "add_bos_token": true, ` +
+			`"chat_template": [{"name": "default", "template": "x"}]}`, -1, 802, -1, false},
 		{"phi3", `{"bos_token": "<s>", "eos_token": "<|end|>", "unk_token": "<unk>"}`, 1, 902, 0, false},
-		{"phi3", `{"bos_token": "<s>", "eos_token": "<|end|>", "unk_token": "<unk>", "add_bos_token": true}`, 1, 902, 0, true},
+		{"phi3", `{"bos_token": "<s>", "eos_token": "<|end|>", "unk_token": "<unk>", "add_bos_token": true}`, 1, 902, 0,
+			true},
 	} {
-		tokenizer, err := OpenTokenizer(writeJSON(t, test.family, map[string]string{"tokenizer_config.json": test.config}), "auto")
+		tokenizer, err := OpenTokenizer(writeJSON(t, test.family,
+			map[string]string{"tokenizer_config.json": test.config}), "auto")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if tokenizer.BOS() != test.bos || tokenizer.EOS() != test.eos || tokenizer.UNK() != test.unk || tokenizer.AddBOS != test.addBOS || tokenizer.Legacy() {
-			t.Errorf("%s, %s: bos %d, eos %d, unk %d, adds BOS %t", test.family, test.config, tokenizer.BOS(), tokenizer.EOS(), tokenizer.UNK(), tokenizer.AddBOS)
+		if tokenizer.BOS() != test.bos || tokenizer.EOS() != test.eos || tokenizer.UNK() != test.unk ||
+			tokenizer.AddBOS != test.addBOS || tokenizer.Legacy() {
+			t.Errorf("%s, %s: bos %d, eos %d, unk %d, adds BOS %t",
+				test.family, test.config, tokenizer.BOS(), tokenizer.EOS(), tokenizer.UNK(), tokenizer.AddBOS)
 		}
 	}
-	config := `{"eos_token": "<|im_end|>", "added_tokens_decoder": {"801": {"content": "<|im_start|>", "lstrip": true}, "804": {"content": "<|new|>", "special": true, "rstrip": true}}}`
+	config := `{"eos_token": "<|im_end|>", "added_tokens_decoder": {"801": {"content": "<|im_start|>", ` +
+		`"lstrip": true}, "804": {"content": "<|new|>", "special": true, "rstrip": true}}}`
 	tokenizer, err := OpenTokenizer(writeJSON(t, "qwen2", map[string]string{"tokenizer_config.json": config}), "auto")
 	if err != nil {
 		t.Fatal(err)
@@ -225,11 +260,12 @@ func TestTokenizerJSONConfig(t *testing.T) {
 	}
 	for _, test := range []struct{ config, legacy, want string }{
 		{`{}`, "auto", "no eos_token"},
-		{`{"eos_token": "<|im_end|>"}`, "true", `legacy is "true", but a tokenizer.json says itself`},
+		{`{"eos_token": "<|im_end|>"}`, "true", `legacy is "true", but a tokenizer.json defines where spaces go`},
 		{`{"eos_token": "<|im_end|>", "add_eos_token": true}`, "auto", "add_eos_token"},
-		{`{"eos_token": "</s>"}`, "auto", `"</s>" is in neither`},
+		{`{"eos_token": "</s>"}`, "auto", `"</s>" is not in the vocabulary`},
 	} {
-		_, err := OpenTokenizer(writeJSON(t, "qwen2", map[string]string{"tokenizer_config.json": test.config}), test.legacy)
+		_, err := OpenTokenizer(writeJSON(t, "qwen2", map[string]string{"tokenizer_config.json": test.config}),
+			test.legacy)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error is %v, want %q", test.config, err, test.want)
 		}

@@ -6,14 +6,15 @@ import (
 	"strings"
 )
 
-// SpacesStart says whether a space goes before a text and not behind a special token within it.
+// SpacesStart reports whether a space is put before a text but not after a special token within it.
 func (t *Tokenizer) SpacesStart() bool {
 	i := slices.IndexFunc(t.specials, func(s specialToken) bool { return s.id == t.Eos })
 	behind := t.Encode(t.specials[i].text + "a")[1:]
 	return !slices.EqualFunc(behind, t.Encode("a"), func(a, b Token) bool { return a.ID == b.ID })
 }
 
-// Piece is what an id stands for, for messages: text with ▁ for each space, a special token's own spelling, or bytes as <0xNN>.
+// Piece is the text of an id, for messages: text with ▁ for each space, a special token's own text, or bytes as
+// <0xNN>.
 func (t *Tokenizer) Piece(id int32) string {
 	for _, s := range t.specials {
 		if s.id == id {

@@ -6,21 +6,23 @@ import (
 	"unicode/utf8"
 )
 
-// patterns are the regular expressions by which byte-level vocabularies cut text into words, each with the code that does the same:
-// Go's regexp has no lookahead. The spelling is that of tokenizer.json.
+// patterns are the regular expressions by which byte-level vocabularies split text into words, each with equivalent
+// code: Go's regexp has no lookahead. They are written as in tokenizer.json.
 var patterns = map[string]func(text string) int{
-	`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`: llama3Word,
-	`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`:      qwen2Word,
+	`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ` +
+		`?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`: llama3Word,
+	`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`: qwen2Word,
 	gpt2Pattern: gpt2Word,
 }
 
-// gpt2Pattern is what the pre-tokenizer ByteLevel itself cuts by (use_regex).
+// gpt2Pattern is the pattern that the pre-tokenizer ByteLevel itself splits by (use_regex).
 const gpt2Pattern = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
 func findPattern(pattern string) (func(text string) int, error) {
 	cut, ok := patterns[pattern]
 	if !ok {
-		return nil, fmt.Errorf("pre-tokenizer Split has the pattern %q; those of Llama 3, Qwen 2 and GPT-2 are supported", pattern)
+		return nil, fmt.Errorf("pre-tokenizer Split has the pattern %q; those of Llama 3, "+
+			"Qwen 2 and GPT-2 are supported", pattern)
 	}
 	return cut, nil
 }
@@ -28,8 +30,8 @@ func findPattern(pattern string) (func(text string) int, error) {
 func llama3Word(text string) int { return chatWord(text, 3) }
 func qwen2Word(text string) int  { return chatWord(text, 1) }
 
-// chatWord is the length of the word at the start of text by the pattern that Llama 3 and Qwen 2 share, digits being the most numbers
-// in a row. The comments are the pattern's alternatives, which are tried in order.
+// chatWord is the length of the word at the start of text by the pattern that Llama 3 and Qwen 2 share; digits is the
+// maximum number of digits in a row. The comments are the pattern's alternatives, which are tried in order.
 func chatWord(text string, digits int) int {
 	if n := contraction(text, true); n > 0 { // (?i:'s|'t|'re|'ve|'m|'ll|'d)
 		return n
@@ -76,17 +78,18 @@ func contraction(text string, anyCase bool) int {
 		return 0
 	}
 	for _, ending := range [...]string{"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"} {
-		if strings.HasPrefix(text, ending) || anyCase && len(text) >= len(ending) && strings.EqualFold(text[:len(ending)], ending) {
+		if strings.HasPrefix(text, ending) || anyCase && len(text) >= len(ending) &&
+			strings.EqualFold(text[:len(ending)], ending) {
 			return len(ending)
 		}
 	}
-	if anyCase && strings.HasPrefix(text, "'ſ") { // the old long s folds to s
+	if anyCase && strings.HasPrefix(text, "'ſ") { // the long s folds to s
 		return len("'ſ")
 	}
 	return 0
 }
 
-// run is where the run of characters of one class ends that starts at byte start.
+// run returns the end of the run of characters of one class that starts at byte start.
 func run(text string, start int, kind class) int {
 	for start < len(text) {
 		r, width := utf8.DecodeRuneInString(text[start:])
@@ -98,7 +101,7 @@ func run(text string, start int, kind class) int {
 	return start
 }
 
-// atMost is the length of the first count numbers, or fewer.
+// atMost is the length of the first count digits, or fewer.
 func atMost(text string, count int) int {
 	end := 0
 	for range count {
@@ -111,7 +114,7 @@ func atMost(text string, count int) int {
 	return end
 }
 
-// symbols is the length of a run of symbols, with a space before it or not; 0 if there is none.
+// symbols is the length of a run of symbols with or without a space before it; 0 if there is none.
 func symbols(text string) int {
 	start := 0
 	if text[0] == ' ' {
@@ -125,8 +128,9 @@ func symbols(text string) int {
 
 func lineBreaks(text string) int { return len(text) - len(strings.TrimLeft(text, "\r\n")) }
 
-// blank is the length of the white space at the start of text that is a word: up to its last line break, if those count; all but the
-// last character if something follows, which belongs to the next word; all of it otherwise.
+// blank is the length of the white space at the start of text that is a word: up to its last line break, if those
+// count; all but the last character if something follows, since that character belongs to the next word; otherwise all
+// of it.
 func blank(text string, breaks bool) int {
 	end := run(text, 0, spaceClass)
 	if last := strings.LastIndexAny(text[:end], "\r\n"); breaks && last >= 0 {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// space is how SentencePiece spells a space inside its pieces.
+// space is how SentencePiece writes a space in its pieces.
 const space = "▁"
 
 // The kinds of a piece: SentencePiece.Type of sentencepiece_model.proto.
@@ -26,8 +26,8 @@ type piece struct {
 	kind  uint64
 }
 
-// sentencePieceModel is what a SentencePiece model file says about tokenising. Its BPE has byte fallback, and its normalizer
-// changes nothing but spaces: parseSentencePiece refuses everything else.
+// sentencePieceModel is the part of a SentencePiece model file that affects tokenisation. Its BPE has byte fallback,
+// and its normalizer changes only spaces: parseSentencePiece refuses everything else.
 type sentencePieceModel struct {
 	pieces      []piece
 	dummyPrefix bool // a space is put before the text
@@ -36,7 +36,8 @@ type sentencePieceModel struct {
 // parseSentencePiece reads a SentencePiece model file (sentencepiece_model.proto, message ModelProto).
 func parseSentencePiece(file []byte) (sentencePieceModel, error) {
 	m := sentencePieceModel{dummyPrefix: true}
-	trainer, normalizer := trainerSpec{kind: unigramModel}, normalizerSpec{dummyPrefix: true, removeSpaces: true, escapeSpaces: true}
+	trainer, normalizer := trainerSpec{kind: unigramModel},
+		normalizerSpec{dummyPrefix: true, removeSpaces: true, escapeSpaces: true}
 	err := eachField(file, func(f protoField) (err error) {
 		switch f.number {
 		case 1:
@@ -77,7 +78,7 @@ func parsePiece(f protoField) (piece, error) {
 	return p, err
 }
 
-// check reports what this vocabulary asks for that encoding does not do.
+// check reports features of this vocabulary that encoding does not support.
 func (m sentencePieceModel) check() error {
 	seen := make(map[string]bool, len(m.pieces))
 	bytes := 0
@@ -87,7 +88,7 @@ func (m sentencePieceModel) check() error {
 		case bytePiece:
 			bytes++
 		default:
-			return fmt.Errorf("piece %d (%q) is user-defined or unused; such pieces are not supported", id, p.text)
+			return fmt.Errorf("piece %d (%q) is user-defined or unused, which is not supported", id, p.text)
 		}
 		if p.text == "" || seen[p.text] || math.IsNaN(float64(p.score)) {
 			return fmt.Errorf("piece %d (%q) is empty, a duplicate or has no score", id, p.text)
@@ -95,7 +96,8 @@ func (m sentencePieceModel) check() error {
 		seen[p.text] = true
 	}
 	if bytes != 256 {
-		return fmt.Errorf("vocabulary has %d byte pieces where 256 are needed; a model trained without byte_fallback is not supported", bytes)
+		return fmt.Errorf("vocabulary has %d byte pieces where 256 are needed; "+
+			"a model trained without byte_fallback is not supported", bytes)
 	}
 	if !seen[space] {
 		return fmt.Errorf("vocabulary has no piece %q for a space", space)
@@ -130,7 +132,8 @@ func (s *trainerSpec) parse(f protoField) error {
 func (s trainerSpec) check() error {
 	if s.kind != bpeModel {
 		names := map[uint64]string{unigramModel: "Unigram", 3: "Word", 4: "Char"}
-		return fmt.Errorf("model type is %d (%s); only BPE, which Llama and Vicuna use, is supported", s.kind, names[s.kind])
+		return fmt.Errorf("model type is %d (%s); only BPE, which Llama and Vicuna use, is supported",
+			s.kind, names[s.kind])
 	}
 	if s.spaceSuffix {
 		return errors.New("treat_whitespace_as_suffix is set; it is not supported")
@@ -169,7 +172,8 @@ func (s *normalizerSpec) parse(f protoField) error {
 
 func (s normalizerSpec) check() error {
 	if s.rewrites || s.removeSpaces || !s.escapeSpaces {
-		return fmt.Errorf("normalizer %q rewrites the text (replacements %t, remove_extra_whitespaces %t, escape_whitespaces %t); only identity is supported",
+		return fmt.Errorf("normalizer %q rewrites the text (replacements %t, remove_extra_whitespaces %t, "+
+			"escape_whitespaces %t); only identity is supported",
 			s.name, s.rewrites, s.removeSpaces, s.escapeSpaces)
 	}
 	return nil
@@ -178,7 +182,8 @@ func (s normalizerSpec) check() error {
 // byteOf is the byte that a byte piece such as <0x0A> stands for.
 func (p piece) byteOf() (byte, error) {
 	var b byte
-	if n, err := fmt.Sscanf(p.text, "<0x%02X>", &b); n != 1 || err != nil || len(p.text) != 6 || !strings.HasSuffix(p.text, ">") {
+	if n, err := fmt.Sscanf(p.text, "<0x%02X>", &b); n != 1 || err != nil || len(p.text) != 6 ||
+		!strings.HasSuffix(p.text, ">") {
 		return 0, fmt.Errorf("byte piece %q is not spelled <0xNN>", p.text)
 	}
 	return b, nil
@@ -241,11 +246,11 @@ func eachField(message []byte, visit func(protoField) error) error {
 	return nil
 }
 
-// nextField reads the field at the start of b and says how many bytes it takes.
+// nextField reads the field at the start of b and returns how many bytes it takes.
 func nextField(b []byte) (f protoField, size int, err error) {
 	key, n := binary.Uvarint(b)
 	if n <= 0 || key>>3 == 0 {
-		return f, 0, errors.New("bad field key")
+		return f, 0, errors.New("invalid field key")
 	}
 	f.number, f.wire = key>>3, key&7
 	var length uint64
@@ -253,7 +258,7 @@ func nextField(b []byte) (f protoField, size int, err error) {
 	case 0:
 		v, m := binary.Uvarint(b[n:])
 		if m <= 0 {
-			return f, 0, errors.New("bad number")
+			return f, 0, errors.New("invalid number")
 		}
 		f.value = v
 		return f, n + m, nil
@@ -262,7 +267,7 @@ func nextField(b []byte) (f protoField, size int, err error) {
 	case 2:
 		v, m := binary.Uvarint(b[n:])
 		if m <= 0 {
-			return f, 0, errors.New("bad length")
+			return f, 0, errors.New("invalid length")
 		}
 		length, n = v, n+m
 	case 5:

@@ -31,7 +31,8 @@ type modelParts struct{ pieces, trainer, normalizer string }
 
 func smallestModel() modelParts {
 	var m modelParts
-	m.pieces = pieceField("<unk>", 0, unknownPiece) + pieceField("<s>", 0, controlPiece) + pieceField("</s>", 0, controlPiece)
+	m.pieces = pieceField("<unk>", 0, unknownPiece) + pieceField("<s>", 0, controlPiece) +
+		pieceField("</s>", 0, controlPiece)
 	for b := range 256 {
 		m.pieces += pieceField(fmt.Sprintf("<0x%02X>", b), 0, bytePiece)
 	}
@@ -42,7 +43,8 @@ func smallestModel() modelParts {
 }
 
 func (m modelParts) file() []byte {
-	return []byte(m.pieces + protoBytes(2, m.trainer) + protoBytes(3, m.normalizer) + protoBytes(4, "self-test data is not read") + protoBytes(99, uint64(7)))
+	return []byte(m.pieces + protoBytes(2, m.trainer) + protoBytes(3, m.normalizer) +
+		protoBytes(4, "self-test data is not read") + protoBytes(99, uint64(7)))
 }
 
 func TestParseSentencePiece(t *testing.T) {
@@ -51,7 +53,8 @@ func TestParseSentencePiece(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if last := model.pieces[len(model.pieces)-1]; len(model.pieces) != 260 || last != (piece{space, -1, normalPiece}) || !model.dummyPrefix {
+	if last := model.pieces[len(model.pieces)-1]; len(model.pieces) != 260 || last != (piece{space, -1, normalPiece}) ||
+		!model.dummyPrefix {
 		t.Errorf("%d pieces, the last %+v, dummy prefix %t", len(model.pieces), last, model.dummyPrefix)
 	}
 	parts.normalizer += protoBytes(3, uint64(0))
@@ -66,22 +69,28 @@ func TestParseSentencePieceRefuses(t *testing.T) {
 		change func(*modelParts)
 		want   string
 	}{
-		{"unigram", func(m *modelParts) { m.trainer = protoBytes(3, uint64(unigramModel)) }, "model type is 1 (Unigram); only BPE"},
+		{"unigram", func(m *modelParts) { m.trainer = protoBytes(3, uint64(unigramModel)) },
+			"model type is 1 (Unigram); only BPE"},
 		{"no model type", func(m *modelParts) { m.trainer = "" }, "model type is 1 (Unigram)"},
 		{"suffix", func(m *modelParts) { m.trainer += protoBytes(24, uint64(1)) }, "treat_whitespace_as_suffix"},
-		{"replacements", func(m *modelParts) { m.normalizer += protoBytes(2, "table") }, `normalizer "identity" rewrites the text (replacements true`},
-		{"spaces removed", func(m *modelParts) { m.normalizer = protoBytes(1, "identity") }, "remove_extra_whitespaces true"},
+		{"replacements", func(m *modelParts) { m.normalizer += protoBytes(2, "table") },
+			`normalizer "identity" rewrites the text (replacements true`},
+		{"spaces removed", func(m *modelParts) { m.normalizer = protoBytes(1, "identity") },
+			"remove_extra_whitespaces true"},
 		{"spaces kept", func(m *modelParts) { m.normalizer += protoBytes(5, uint64(0)) }, "escape_whitespaces false"},
-		{"user-defined", func(m *modelParts) { m.pieces += pieceField("<x>", 0, 4) }, `piece 260 ("<x>") is user-defined`},
+		{"user-defined", func(m *modelParts) { m.pieces += pieceField("<x>", 0, 4) },
+			`piece 260 ("<x>") is user-defined`},
 		{"unused", func(m *modelParts) { m.pieces += pieceField("x", 0, 5) }, "unused"},
 		{"duplicate", func(m *modelParts) { m.pieces += pieceField(space, 0, normalPiece) }, "duplicate"},
 		{"no score", func(m *modelParts) { m.pieces += pieceField("x", float32(math.NaN()), normalPiece) }, "no score"},
-		{"bytes missing", func(m *modelParts) { m.pieces = pieceField(space, 0, normalPiece) }, "0 byte pieces where 256 are needed"},
+		{"bytes missing", func(m *modelParts) { m.pieces = pieceField(space, 0, normalPiece) },
+			"0 byte pieces where 256 are needed"},
 		{"no space", func(m *modelParts) {
 			m.pieces = strings.Replace(m.pieces, protoBytes(1, space), protoBytes(1, "xyz"), 1)
 		}, `no piece "▁"`},
-		{"wire type", func(m *modelParts) { m.trainer = protoBytes(3, "bpe") }, "field 3 has wire type 2, not a number"},
-		{"cut short", func(m *modelParts) { m.normalizer = "\x0a\xff" }, "bad length"},
+		{"wire type", func(m *modelParts) { m.trainer = protoBytes(3, "bpe") },
+			"field 3 has wire type 2, not a number"},
+		{"cut short", func(m *modelParts) { m.normalizer = "\x0a\xff" }, "invalid length"},
 	} {
 		parts := smallestModel()
 		test.change(&parts)

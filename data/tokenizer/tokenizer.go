@@ -11,8 +11,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Token is one id and the bytes [Start, End) of the text that it stands for. A space that the tokenizer put before the text takes
-// no bytes: a token that is only this space has Start = End.
+// Token is one id and the bytes [Start, End) of the text that it represents. A space that the tokenizer put before the
+// text takes no bytes: a token that is only this space has Start = End.
 type Token struct {
 	ID         int32
 	Start, End int
@@ -20,19 +20,20 @@ type Token struct {
 
 // Tokenizer turns text into the ids of a BPE vocabulary. It is safe for concurrent use.
 //
-// Of a SentencePiece model it makes exactly what Hugging Face's slow LlamaTokenizer does (transformers, tokenization_llama.py), for both
-// values of its legacy flag; of a tokenizer.json what Hugging Face's library tokenizers does.
+// With a SentencePiece model it does exactly what Hugging Face's slow LlamaTokenizer does (transformers,
+// tokenization_llama.py), for both values of its legacy flag; with a tokenizer.json, what Hugging Face's library
+// tokenizers does.
 //
-// Text is first cut at special tokens; each stretch between them is encoded on its own.
+// Text is first cut at special tokens; each stretch between them is encoded separately.
 type Tokenizer struct {
 	file          string
 	AddBOS        bool
 	Bos, Eos, unk int32 // -1: there is none
 
 	vocabulary []vocabularyEntry // by id
-	unknown    vocabularyEntry   // of ids that the vocabulary does not have
+	unknown    vocabularyEntry   // for ids that are not in the vocabulary
 	specials   []specialToken
-	added      *addedTokens // those that are looked for in the text itself
+	added      *addedTokens // those that are searched for in the text itself
 	stretches  stretchEncoder
 	bytes      byteDecoder
 	leading    leadingSpace
@@ -40,11 +41,12 @@ type Tokenizer struct {
 
 // stretchEncoder encodes the text between special tokens.
 type stretchEncoder interface {
-	// encode appends the tokens of stretch, which starts at byte base of the text; next is the special token behind it, if there is one.
+	// encode appends the tokens of stretch, which starts at byte base of the text; next is the special token after it,
+	// if there is one.
 	encode(out []Token, stretch string, base int, next specialToken) []Token
 }
 
-// vocabularyEntry is what an id decodes to.
+// vocabularyEntry is the decoded form of an id.
 type vocabularyEntry struct {
 	kind entryKind
 	text string // with ordinary spaces
@@ -59,13 +61,13 @@ const (
 	controlEntry                  // nothing
 )
 
-// OpenTokenizer reads the tokenizer in a folder, or path itself if it is a file, with tokenizer_config.json, special_tokens_map.json and
-// added_tokens.json where they lie beside it.
+// OpenTokenizer reads the tokenizer in a folder, or path itself if it is a file, together with tokenizer_config.json,
+// special_tokens_map.json and added_tokens.json if they are beside it.
 //
-// A folder's tokenizer.model is read where transformers' slow LlamaTokenizer would read it, tokenizer.json otherwise.
+// In a folder, tokenizer.model is read if transformers' slow LlamaTokenizer would read it, otherwise tokenizer.json.
 //
-// legacy is "true", "false", or "auto": the value in tokenizer_config.json, true if that has none (Hugging Face's default). It must be
-// "auto" for a tokenizer.json, which itself says where spaces go.
+// legacy is "true", "false", or "auto": the value in tokenizer_config.json, true if it has none (Hugging Face's
+// default). It must be "auto" for a tokenizer.json, which itself defines where spaces go.
 func OpenTokenizer(path, legacy string) (_ *Tokenizer, err error) {
 	defer failure.MarkInput(&err)
 	file, err := tokenizerFile(path)
@@ -99,7 +101,7 @@ const (
 
 func isTokenizerJSON(file string) bool { return filepath.Ext(file) == ".json" }
 
-// tokenizerFile is the file to read for path.
+// tokenizerFile returns the file to read for path.
 func tokenizerFile(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {
@@ -112,7 +114,8 @@ func tokenizerFile(path string) (string, error) {
 		}
 	}
 	if len(found) == 0 {
-		return "", fmt.Errorf("%s holds neither %s (SentencePiece, as Llama and Vicuna have) nor %s; copy the model's own there", path, modelFile, jsonFile)
+		return "", fmt.Errorf("%s contains neither %s (SentencePiece, as in Llama and Vicuna) nor %s; "+
+			"copy the model's tokenizer there", path, modelFile, jsonFile)
 	}
 	if len(found) == 2 {
 		config, err := readTokenizerConfig(path)
@@ -126,7 +129,7 @@ func tokenizerFile(path string) (string, error) {
 	return found[0], nil
 }
 
-// Encode is the tokens of text, without a beginning-of-sequence token.
+// Encode returns the tokens of text, without a beginning-of-sequence token.
 func (t *Tokenizer) Encode(text string) []Token {
 	out := make([]Token, 0, len(text)/3+2)
 	for at := 0; at < len(text); {
@@ -140,7 +143,7 @@ func (t *Tokenizer) Encode(text string) []Token {
 	return out
 }
 
-// ControlIn is the first control token in text that would break a sample's mask, "" if there is none. The
+// ControlIn returns the first control token in text that would break a sample's mask, "" if there is none. The
 // beginning-of-sequence token is harmless in the middle of a text.
 func (t *Tokenizer) ControlIn(text string) string {
 	for at := 0; at < len(text); {
@@ -150,7 +153,7 @@ func (t *Tokenizer) ControlIn(text string) string {
 		}
 		at = end
 	}
-	for _, s := range t.specials { // those that are looked for behind the normalizer
+	for _, s := range t.specials { // those that are searched for after the normalizer
 		if s.normalized && s.control && s.id != t.Bos && strings.Contains(text, s.text) {
 			return s.text
 		}
@@ -158,7 +161,7 @@ func (t *Tokenizer) ControlIn(text string) string {
 	return ""
 }
 
-// Special is the id of the special token that is spelled text.
+// Special returns the id of the special token with the given text.
 func (t *Tokenizer) Special(text string) (id int32, ok bool) {
 	for _, s := range t.specials {
 		if s.text == text {
@@ -168,7 +171,7 @@ func (t *Tokenizer) Special(text string) (id int32, ok bool) {
 	return 0, false
 }
 
-// File is the file that was read, and what it is called in a model's folder.
+// File returns the file that was read, and its name in a model's folder.
 func (t *Tokenizer) File() (path, name string) {
 	if isTokenizerJSON(t.file) {
 		return t.file, jsonFile
@@ -176,7 +179,7 @@ func (t *Tokenizer) File() (path, name string) {
 	return t.file, modelFile
 }
 
-// BOS is the id that begins a sequence, usually <s>; -1 if there is none.
+// BOS is the id that starts a sequence, usually <s>; -1 if there is none.
 func (t *Tokenizer) BOS() int32 { return t.Bos }
 
 // EOS is the id that ends an answer, usually </s>.
@@ -188,14 +191,14 @@ func (t *Tokenizer) UNK() int32 { return t.unk }
 // VocabSize is one more than the highest id, added tokens included.
 func (t *Tokenizer) VocabSize() int { return len(t.vocabulary) }
 
-// Legacy says whether text behind a special token of a SentencePiece model gets a space before it.
+// Legacy reports whether text after a special token of a SentencePiece model gets a space before it.
 func (t *Tokenizer) Legacy() bool {
 	s, ok := t.stretches.(*sentencePiece)
 	return ok && s.legacy
 }
 
-// sentencePiece encodes by a SentencePiece model. With legacy every stretch gets a space before it; without, only the very start of the
-// text does.
+// sentencePiece encodes with a SentencePiece model. With legacy, every stretch gets a space before it; without, only
+// the start of the text does.
 type sentencePiece struct {
 	*bpe
 	dummyPrefix bool
@@ -213,7 +216,8 @@ func openSentencePiece(content []byte, config tokenizerConfig, legacy string) (*
 
 func newTokenizer(model sentencePieceModel, config tokenizerConfig, legacy string) (*Tokenizer, error) {
 	s := &sentencePiece{dummyPrefix: model.dummyPrefix}
-	t := &Tokenizer{AddBOS: config.addBOS(true), stretches: s, bytes: eachByte, leading: dropFromToken, unknown: vocabularyEntry{textEntry, string(utf8.RuneError)}}
+	t := &Tokenizer{AddBOS: config.addBOS(true), stretches: s, bytes: eachByte, leading: dropFromToken,
+		unknown: vocabularyEntry{textEntry, string(utf8.RuneError)}}
 	var err error
 	if s.legacy, err = config.legacy(legacy); err != nil {
 		return nil, err

@@ -29,7 +29,8 @@ func tinyTokenizer(t testing.TB, legacy bool) *Tokenizer {
 // llamaTokenizer is the real Llama-2 vocabulary.
 func llamaTokenizer(t testing.TB, legacy bool) *Tokenizer {
 	t.Helper()
-	opened, err := OpenTokenizer(datatest.Shared(t, "llama-tokenizer", "tokenizer.model"), map[bool]string{true: "true", false: "false"}[legacy])
+	opened, err := OpenTokenizer(datatest.Shared(t, "llama-tokenizer", "tokenizer.model"),
+		map[bool]string{true: "true", false: "false"}[legacy])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,14 +134,17 @@ func naiveBPE(pieces []piece, text string) []int32 {
 	return out
 }
 
-// smallPieces is a vocabulary over few characters in which many merges compete. Some pieces hold a space behind a letter.
+// smallPieces is a vocabulary over few characters in which many merges compete. Some pieces hold a space behind a
+// letter.
 func smallPieces(t *rapid.T) []piece {
-	pieces := []piece{{text: "<unk>", kind: unknownPiece}, {text: "<s>", kind: controlPiece}, {text: "</s>", kind: controlPiece}}
+	pieces := []piece{{text: "<unk>", kind: unknownPiece}, {text: "<s>", kind: controlPiece},
+		{text: "</s>", kind: controlPiece}}
 	for b := range 256 {
 		pieces = append(pieces, piece{text: fmt.Sprintf("<0x%02X>", b), kind: bytePiece})
 	}
 	texts := map[string]bool{space: true, "a": true, "b": true}
-	for _, text := range rapid.SliceOfN(rapid.StringOfN(rapid.RuneFrom([]rune("abc▁")), 1, 5, -1), 0, 40).Draw(t, "pieces") {
+	for _, text := range rapid.SliceOfN(rapid.StringOfN(rapid.RuneFrom([]rune("abc▁")), 1, 5, -1), 0, 40).Draw(t,
+		"pieces") {
 		texts[text] = true
 	}
 	for _, text := range slices.Sorted(maps.Keys(texts)) {
@@ -230,7 +234,8 @@ func TestDecodeOfBadBytes(t *testing.T) {
 }
 
 func FuzzTokenizerRoundTrip(f *testing.F) {
-	for _, text := range []string{"", " ", "Hello world", "  two", "▁", "一只猫 🐈", "a\x00b", "é\u0301", "\n\n\t", "<s >"} {
+	for _, text := range []string{"", " ", "Hello world", "  two", "▁", "一只猫 🐈", "a\x00b", "é\u0301",
+		"\n\n\t", "<s >"} {
 		f.Add(text)
 	}
 	tokenizers := []*Tokenizer{tinyTokenizer(f, true), tinyTokenizer(f, false)}
@@ -309,7 +314,8 @@ func TestOpenTokenizerAddedTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := [4]int{int(tokenizer.BOS()), int(tokenizer.EOS()), int(tokenizer.UNK()), tokenizer.VocabSize()}; got != [4]int{1, 2, 0, 603} {
+	if got := [4]int{int(tokenizer.BOS()), int(tokenizer.EOS()), int(tokenizer.UNK()),
+		tokenizer.VocabSize()}; got != [4]int{1, 2, 0, 603} {
 		t.Errorf("bos, eos, unk, size = %v", got)
 	}
 	ids := idsOf(tokenizer.Encode("<|im_end|>wordy<|x|>"))
@@ -333,20 +339,26 @@ func TestOpenTokenizerRefuses(t *testing.T) {
 		want   string
 	}{
 		{"legacy", nil, "yes", `legacy is "yes"; it must be auto, true or false`},
-		{"class", map[string]string{config: `{"tokenizer_class": "T5Tokenizer"}`}, "auto", `"T5Tokenizer"; of a tokenizer.model only LlamaTokenizer`},
+		{"class", map[string]string{config: `{"tokenizer_class": "T5Tokenizer"}`}, "auto",
+			`"T5Tokenizer"; with a tokenizer.model only LlamaTokenizer`},
 		{"eos", map[string]string{config: `{"add_eos_token": true}`}, "auto", "add_eos_token"},
 		{"syntax", map[string]string{config: `{`}, "auto", "tokenizer_config.json: unexpected end"},
-		{"unknown special", map[string]string{config: `{"pad_token": "[PAD]"}`}, "auto", `"[PAD]" is in neither`},
+		{"unknown special", map[string]string{config: `{"pad_token": "[PAD]"}`}, "auto",
+			`"[PAD]" is not in the vocabulary`},
 		{"huge id", map[string]string{"added_tokens.json": `{"x": 2000000000}`}, "auto", `"x" has the id 2000000000`},
-		{"strip", map[string]string{config: `{"added_tokens_decoder": {"600": {"content": "x", "lstrip": true}}}`}, "auto", "lstrip"},
-		{"not a model", map[string]string{"tokenizer.model": "version https://git-lfs.github.com/spec/v1\n"}, "auto", "not a SentencePiece model"},
+		{"strip", map[string]string{config: `{"added_tokens_decoder": {"600": {"content": "x", "lstrip": true}}}`},
+			"auto", "lstrip"},
+		{"not a model", map[string]string{"tokenizer.model": "version https://git-lfs.github.com/spec/v1\n"}, "auto",
+			"not a SentencePiece model"},
 	} {
 		_, err := OpenTokenizer(writeFolder(t, test.files), test.choice)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error is %v, want %q", test.name, err, test.want)
 		}
 	}
-	if _, err := OpenTokenizer(t.TempDir(), "auto"); err == nil || !strings.Contains(err.Error(), "holds neither tokenizer.model (SentencePiece, as Llama and Vicuna have) nor tokenizer.json; copy") {
+	if _, err := OpenTokenizer(t.TempDir(), "auto"); err == nil ||
+		!strings.Contains(err.Error(), "contains neither tokenizer.model (SentencePiece, "+
+			"as in Llama and Vicuna) nor tokenizer.json; copy") {
 		t.Errorf("empty folder: error is %v", err)
 	}
 }

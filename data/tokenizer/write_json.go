@@ -11,12 +11,13 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// object is a JSON object that is written or changed.
+// object is a JSON object to be written or changed.
 type object = map[string]any
 
-// Fast is the tokenizer.json of a SentencePiece tokenizer, as transformers' converter makes it for Llama (convert_slow_tokenizer.py):
-// newer versions read nothing else reliably. With legacy every stretch between special tokens gets a space before it, without it only
-// the first. A tokenizer that was opened from a tokenizer.json has that.
+// Fast returns the tokenizer.json of a SentencePiece tokenizer, as transformers' converter makes it for Llama
+// (convert_slow_tokenizer.py): newer versions read nothing else reliably. With legacy, every stretch between special
+// tokens gets a space before it, without it only the first. A tokenizer that was opened from a tokenizer.json returns
+// that.
 func (t *Tokenizer) Fast() (_ []byte, err error) {
 	defer failure.MarkInput(&err)
 	content, err := os.ReadFile(t.file)
@@ -54,13 +55,17 @@ func (t *Tokenizer) Fast() (_ []byte, err error) {
 	fast := object{
 		"version": "1.0", "truncation": nil, "padding": nil, "added_tokens": t.listSpecials(),
 		"normalizer": nil, "pre_tokenizer": preTokenizer,
-		"post_processor": object{"type": "TemplateProcessing", "single": single, "pair": append(single, object{"Sequence": object{"id": "B", "type_id": 1}}), "special_tokens": special},
+		"post_processor": object{"type": "TemplateProcessing", "single": single,
+			"pair": append(single, object{"Sequence": object{"id": "B", "type_id": 1}}), "special_tokens": special},
 		"decoder": object{"type": "Sequence", "decoders": []object{
-			{"type": "Replace", "pattern": object{"String": space}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+			{"type": "Replace", "pattern": object{"String": space}, "content": " "}, {"type": "ByteFallback"},
+			{"type": "Fuse"},
 			{"type": "Strip", "content": " ", "start": 1, "stop": 0},
 		}},
-		"model": object{"type": "BPE", "dropout": nil, "unk_token": unknownText(model.pieces), "continuing_subword_prefix": nil, "end_of_word_suffix": nil,
-			"fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": vocabulary, "merges": merges(model.pieces, vocabulary)},
+		"model": object{"type": "BPE", "dropout": nil, "unk_token": unknownText(model.pieces),
+			"continuing_subword_prefix": nil, "end_of_word_suffix": nil,
+			"fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": vocabulary,
+			"merges": merges(model.pieces, vocabulary)},
 	}
 	if normalizers != nil {
 		fast["normalizer"] = object{"type": "Sequence", "normalizers": normalizers}
@@ -77,15 +82,19 @@ func unknownText(pieces []piece) any {
 
 // listSpecials lists the special tokens by id.
 func (t *Tokenizer) listSpecials() []object {
-	specials := slices.SortedFunc(slices.Values(t.specials), func(a, b specialToken) int { return cmp.Compare(a.id, b.id) })
+	specials := slices.SortedFunc(slices.Values(t.specials), func(a, b specialToken) int {
+		return cmp.Compare(a.id, b.id)
+	})
 	list := []object{}
 	for _, s := range specials {
-		list = append(list, object{"id": s.id, "content": s.text, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": s.control})
+		list = append(list, object{"id": s.id, "content": s.text, "single_word": false, "lstrip": false,
+			"rstrip": false, "normalized": false, "special": s.control})
 	}
 	return list
 }
 
-// merges lists all pairs of pieces that make another piece, in the order in which BPE tries them: by the score of what they make.
+// merges lists all pairs of pieces that form another piece, in the order in which BPE tries them: by the score of the
+// result.
 func merges(pieces []piece, vocabulary map[string]int) [][2]string {
 	type merge struct {
 		left, right string
@@ -102,11 +111,13 @@ func merges(pieces []piece, vocabulary map[string]int) [][2]string {
 			}
 		}
 		slices.SortStableFunc(all[first:], func(a, b merge) int {
-			return cmp.Or(cmp.Compare(vocabulary[a.left], vocabulary[b.left]), cmp.Compare(vocabulary[a.right], vocabulary[b.right]))
+			return cmp.Or(cmp.Compare(vocabulary[a.left], vocabulary[b.left]),
+				cmp.Compare(vocabulary[a.right], vocabulary[b.right]))
 		})
 	}
 	slices.SortStableFunc(all, func(a, b merge) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(utf8.RuneCountInString(b.left), utf8.RuneCountInString(a.left)),
+		return cmp.Or(cmp.Compare(b.score, a.score),
+			cmp.Compare(utf8.RuneCountInString(b.left), utf8.RuneCountInString(a.left)),
 			cmp.Compare(utf8.RuneCountInString(b.right), utf8.RuneCountInString(a.right)))
 	})
 	pairs := make([][2]string, len(all))

@@ -28,7 +28,8 @@ type fastFile struct {
 	}
 }
 
-// encode is BPE as the tokenizers library does it: of all neighbours, those whose merge stands first in the list become one.
+// encode is BPE as the tokenizers library does it: of all neighbours, those whose merge stands first in the list become
+// one.
 func (f fastFile) encode(text string) (ids []int32) {
 	rank := map[[2]string]int{}
 	for i, pair := range f.Model.Merges {
@@ -74,7 +75,9 @@ func TestFastTokenizerEncodesAlike(t *testing.T) {
 		if err := json.Unmarshal(text, &fast); err != nil {
 			t.Fatal(err)
 		}
-		for _, words := range []string{"the cat", "A chat between a curious user and an assistant.", "What is on the table? Two red cups!", "  spaces   within ", "Größe 中文 naïve 🙂", "aaaaaaa tttthhhheee"} {
+		for _, words := range []string{"the cat", "A chat between a curious user and an assistant.",
+			"What is on the table? Two red cups!", "  spaces   within ", "Größe 中文 naïve 🙂",
+			"aaaaaaa tttthhhheee"} {
 			var want []int32
 			for _, token := range tokenizer.Encode(words) {
 				want = append(want, token.ID)
@@ -83,13 +86,15 @@ func TestFastTokenizerEncodesAlike(t *testing.T) {
 				t.Errorf("legacy %v, %q: %v, want %v", legacy, words, got, want)
 			}
 		}
-		if everywhere := fast.Normalizer != nil && fast.Normalizer.Normalizers[0].Type == "Prepend"; everywhere != legacy {
+		if everywhere := fast.Normalizer != nil &&
+			fast.Normalizer.Normalizers[0].Type == "Prepend"; everywhere != legacy {
 			t.Errorf("legacy %v: normalizer %+v", legacy, fast.Normalizer)
 		}
 		if first := fast.PreTokenizer != nil && fast.PreTokenizer.Scheme == "first"; first == legacy {
 			t.Errorf("legacy %v: pre-tokenizer %+v", legacy, fast.PreTokenizer)
 		}
-		if len(fast.Added) < 3 || fast.Added[2].Content != "</s>" || !fast.Added[2].Special || len(fast.Model.Vocab) != tokenizer.VocabSize() {
+		if len(fast.Added) < 3 || fast.Added[2].Content != "</s>" || !fast.Added[2].Special ||
+			len(fast.Model.Vocab) != tokenizer.VocabSize() {
 			t.Errorf("%d pieces, added tokens %+v", len(fast.Model.Vocab), fast.Added)
 		}
 	}
