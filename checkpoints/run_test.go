@@ -97,7 +97,7 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// A run that went back to an earlier checkpoint leaves the later ones behind, good or bad.
+// A run that went back to an earlier checkpoint removes the later ones, good or bad.
 func TestRetentionAfterFallback(t *testing.T) {
 	r := Run{t.TempDir()}
 	for _, step := range []int{10, 20, 30} {

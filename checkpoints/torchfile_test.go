@@ -49,7 +49,7 @@ func (p *pickler) global(module, name string) *pickler {
 	return p
 }
 
-// stored is a tensor as it lies in a storage.
+// stored is a tensor as it is in a storage.
 type stored struct {
 	class, key     string
 	elements       int64 // of the storage
@@ -368,7 +368,7 @@ type zip64Record struct {
 	fill func(f io.WriterAt, at int64)
 }
 
-// writeZip64 writes an archive whose sizes and offsets all stand in zip64 fields (PKWARE's APPNOTE 4.3 and 4.5.3).
+// writeZip64 writes an archive whose sizes and offsets are all in zip64 fields (PKWARE's APPNOTE 4.3 and 4.5.3).
 func writeZip64(t *testing.T, path string, records []zip64Record) {
 	f, err := os.Create(path)
 	must(t, err)

@@ -89,7 +89,7 @@ func TestOpenFollowsLinks(t *testing.T) { // the local hub cache is made of them
 	wantEqual(t, open(t, dir).Names(), []string{"a"})
 }
 
-// The shards of an index are links where the index is one (a snapshot of the hub cache), or lead to its blobs (folders
+// The shards of an index are links if the index is one (a snapshot of the hub cache), or lead to its blobs (folders
 // that older versions of huggingface_hub filled), or stay in the folder.
 func TestIndexFollowsLinks(t *testing.T) {
 	root := t.TempDir()

@@ -26,7 +26,7 @@ func TestChatTemplate(t *testing.T) {
 	}
 }
 
-// Whether a picture's text needs a space that the tokenizer does not put there, and whether turns are trimmed, follows
+// Whether an image's text needs a space that the tokenizer does not put there, and whether turns are trimmed, follows
 // from the tokenizer and from the template.
 func TestChatTemplatesOfFamilies(t *testing.T) {
 	for name, c := range map[string]struct{ vocabulary, template, config, image, text string }{

@@ -212,8 +212,8 @@ func TestTwoImages(t *testing.T) {
 	}
 }
 
-// TestSeveralImagesInATurn: they stay where the text has them, and each mark becomes the features of the image at its
-// own place in the list.
+// TestSeveralImagesInATurn: they stay where the text has them, and each placeholder becomes the features of the image
+// at its own place in the list.
 func TestSeveralImagesInATurn(t *testing.T) {
 	r := rows.Record{Images: paths("a", "b", "c"),
 		Turns: []rows.Turn{{Role: "human", Text: "Is <image> like <image>?"}, {Role: "gpt", Text: "No."},
@@ -242,7 +242,7 @@ func TestSeveralImagesInATurn(t *testing.T) {
 	}
 }
 
-// TestSystemMessage: a row's own system message stands where the template has its.
+// TestSystemMessage: a row's own system message replaces the template's.
 func TestSystemMessage(t *testing.T) {
 	r := catRecord()
 	r.Turns = append([]rows.Turn{{Role: "system", Text: "Be kind."}}, r.Turns...)

@@ -15,7 +15,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/tokenizer"
 )
 
-// tiled gives a picture a position for each tile of 100 pixels a side that it fills, so that small ones have none.
+// tiled gives an image a position for each tile of 100 pixels a side that it fills, so that small ones have none.
 type tiled struct{}
 
 func tilesOf(width, height int) int { return width / 100 * (height / 100) }
@@ -29,7 +29,7 @@ func (tiled) String() string { return "tiles of 100 pixels" }
 
 func supervised(label int32) bool { return label != Ignore }
 
-// sizedRow is a row with pictures of any sizes in any places.
+// sizedRow is a row with images of any sizes in any places.
 type sizedRow struct {
 	rows.Record
 	sizes [][2]int
@@ -200,7 +200,7 @@ func TestCollateLaysOutImagesOfDifferentPositions(t *testing.T) {
 	})
 }
 
-// What hinders an image's size from being known is what hinders the row.
+// An error that keeps an image's size from being known is the error of the row.
 func TestEncodePassesAnErrorOfTheSizeOn(t *testing.T) {
 	gone := errors.New("disk is gone")
 	e, err := NewEncoder(tinyTokenizer(t, false), openTemplate(t, "v1"), 2048, tiled{})
@@ -213,7 +213,7 @@ func TestEncodePassesAnErrorOfTheSizeOn(t *testing.T) {
 	}
 }
 
-// A prompt has as many positions as its picture takes in training, and the picture itself.
+// A prompt has as many positions as its image takes in training, and the image itself.
 func TestPromptHasThePositionsOfItsPicture(t *testing.T) {
 	e, err := NewEncoder(tinyTokenizer(t, false), openTemplate(t, "v1"), 2048, tiled{})
 	if err != nil {

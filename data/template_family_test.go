@@ -14,7 +14,7 @@ import (
 )
 
 // familyTemplates are the templates that come from a chat template: the small vocabulary that has their tokens, and
-// what the chat template writes behind a conversation, which is left out since nothing learns from it.
+// what the chat template writes after a conversation, which is left out since nothing learns from it.
 var familyTemplates = map[string]struct {
 	vocabulary, ending string
 	endingIDs          int
@@ -115,8 +115,8 @@ func TestFamilyMasks(t *testing.T) {
 	}
 }
 
-// TestTemplateChecksTokens. An end token that is looked for behind the normalizer, which puts ▁ before it, is none
-// behind a text.
+// TestTemplateChecksTokens. An end token that is searched for after the normalizer, which puts ▁ before it, is not
+// recognised after a text.
 func TestTemplateChecksTokens(t *testing.T) {
 	var file map[string]any
 	if err := json.Unmarshal(familyFile(t, "phi3"), &file); err != nil {

@@ -128,7 +128,7 @@ func TestArchives(t *testing.T) {
 	}
 }
 
-// A flipped byte in a zip fails the checksum of that one picture.
+// A flipped byte in a zip fails the checksum of that one image.
 func TestZipNoticesDamage(t *testing.T) {
 	good := string(smallFiles(t)["PNG"])
 	path := writeZip(t, filepath.Join(t.TempDir(), "images.zip"),

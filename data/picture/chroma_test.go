@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestUpsample pins the rounding, which a bound of some levels on whole pictures would not notice. Values worked out by
+// TestUpsample pins the rounding, which a bound of some levels on whole images would not notice. Values worked out by
 // hand from the formulas of libjpeg-turbo's jdsample.c and libwebp's upsampling.c.
 func TestUpsample(t *testing.T) {
 	for _, test := range []struct {

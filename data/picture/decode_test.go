@@ -22,7 +22,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/datatest"
 )
 
-// pillowFiles are pictures with Pillow's RGB beside them: the recorded set, and testdata/image_*, which adds what that
+// pillowFiles are images with Pillow's RGB beside them: the recorded set, and testdata/image_*, which adds what that
 // lacks.
 func pillowFiles(t *testing.T) []string {
 	t.Helper()
@@ -200,7 +200,7 @@ func TestShieldTurnsPanicIntoError(t *testing.T) {
 	}
 }
 
-// FuzzDecode: no input makes Decode panic, allocate without bound, or return a picture that is not whole.
+// FuzzDecode: no input makes Decode panic, allocate without bound, or return an image that is not whole.
 func FuzzDecode(f *testing.F) {
 	for _, file := range smallFiles(f) {
 		f.Add(file)

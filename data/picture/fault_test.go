@@ -14,7 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// failing is a place for pictures where reading fails.
+// failing is a place for images where reading fails.
 type failing struct{ error }
 
 func (f failing) file(string) ([]byte, error) {
@@ -22,7 +22,7 @@ func (f failing) file(string) ([]byte, error) {
 }
 func (failing) Close() error { return nil }
 
-// requireStorage wants an error of the disk, which is not put down to a row: the row would be skipped in silence.
+// requireStorage requires an error of the disk that is not blamed on a row: the row would be skipped silently.
 func requireStorage(t *testing.T, what string, err error) {
 	t.Helper()
 	if !failure.IsStorage(err) || errors.Is(err, failure.ErrInput) {
@@ -74,7 +74,7 @@ func TestProcessorOnAFailingDisk(t *testing.T) {
 	}
 }
 
-// A decoder over a mapped file: a page that cannot be read is none of the decoder's faults.
+// A decoder over a mapped file: a page that cannot be read is not the decoder's fault.
 func TestShieldOnAFailingDisk(t *testing.T) {
 	path := datatest.WriteFile(t, t.TempDir(), "file", "12345")
 	file, err := os.Open(path)

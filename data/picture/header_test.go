@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A header is refused exactly where the whole picture is refused for its header, and gives the size that decoding
+// A header is refused exactly if the whole image is refused for its header, and gives the size that decoding
 // gives.
 func TestHeaderAgreesWithDecoding(t *testing.T) {
 	files, err := filepath.Glob("testdata/image_*")
@@ -38,7 +38,7 @@ func TestHeaderAgreesWithDecoding(t *testing.T) {
 	}
 }
 
-// Inspect finds files that break off, by their end, and passes whole ones that have bytes behind it.
+// Inspect finds truncated files by their end, and accepts complete ones with bytes after it.
 func TestInspectFindsBrokenDownloads(t *testing.T) {
 	dir := t.TempDir()
 	images, err := OpenImages(dir, nil)
@@ -68,7 +68,7 @@ func TestInspectFindsBrokenDownloads(t *testing.T) {
 	}
 }
 
-// A prepared picture knows the size that it had, and its file is not asked for.
+// A prepared image knows the size that it had, and its file is not asked for.
 func TestSizeOfAPreparedPicture(t *testing.T) {
 	images, err := OpenImages(t.TempDir(), nil)
 	if err != nil {

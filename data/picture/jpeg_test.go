@@ -16,7 +16,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// That whole pictures equal libjpeg's is tested with those of every format, in TestDecodeEqualsPillow.
+// That whole images equal libjpeg's is tested with those of every format, in TestDecodeEqualsPillow.
 
 // TestTransform compares with the definition, T.81 A.3.3, in floating point.
 func TestTransform(t *testing.T) {
@@ -53,7 +53,7 @@ func cosineSum(b *jpegBlock, x, y int) float64 {
 	return min(max(sum+128, 0), 255)
 }
 
-// TestTransformSaturates: values that no undamaged picture holds end as in the vector code of libjpeg-turbo: a row
+// TestTransformSaturates: values that no undamaged image holds end as in the vector code of libjpeg-turbo: a row
 // alone wraps.
 func TestTransformSaturates(t *testing.T) {
 	for _, test := range []struct {
@@ -93,7 +93,7 @@ func TestHuffmanTable(t *testing.T) {
 	}
 }
 
-// TestEntropyReader: a stuffed 0xff is data, fill bytes are not, and behind a marker come zeros.
+// TestEntropyReader: a stuffed 0xff is data, fill bytes are not, and after a marker there are only zeros.
 func TestEntropyReader(t *testing.T) {
 	r := &entropyReader{file: []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 0xff, 0, 10, 0xff, 0xff, 0xd9, 11, 12, 13, 14, 15, 16,
 		17, 18}}
@@ -103,7 +103,7 @@ func TestEntropyReader(t *testing.T) {
 		}
 	}
 	if got := r.take(9); got != 0 || r.count >= 0 || r.marker != markerEOI {
-		t.Errorf("behind the marker %#x: %d, count %d", r.marker, got, r.count)
+		t.Errorf("after the marker %#x: %d, count %d", r.marker, got, r.count)
 	}
 }
 
@@ -214,7 +214,7 @@ func TestJPEGNearStandard(t *testing.T) {
 	})
 }
 
-// FuzzJPEG: no input makes the decoder itself panic, which Decode would hide, or return a picture that is not whole.
+// FuzzJPEG: no input makes the decoder itself panic, which Decode would hide, or return an image that is not whole.
 func FuzzJPEG(f *testing.F) {
 	seeds, err := filepath.Glob("testdata/image_*.jpg")
 	if err != nil || len(seeds) == 0 {

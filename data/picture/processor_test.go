@@ -32,7 +32,7 @@ func floats(p *Processor, pixels []uint8) []float32 {
 	return out
 }
 
-// TestPrepareSynthetic compares with Pillow 9.4 and transformers 4.37 on made pictures: the SHA-256 of the float32
+// TestPrepareSynthetic compares with Pillow 9.4 and transformers 4.37 on made images: the SHA-256 of the float32
 // values.
 func TestPrepareSynthetic(t *testing.T) {
 	for _, test := range []struct {
@@ -52,7 +52,7 @@ func TestPrepareSynthetic(t *testing.T) {
 	}
 }
 
-// hashPrepared is the beginning of the SHA-256 of a made picture's float32 values.
+// hashPrepared is the beginning of the SHA-256 of a made image's float32 values.
 func hashPrepared(p *Processor, w, h int, aspect string) string {
 	var raw []byte
 	for _, v := range floats(p, p.Prepare(synthetic(w, h), aspect)) {
@@ -280,8 +280,9 @@ func TestOpenProcessorOfTransformers5(t *testing.T) {
 			`, "image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}`, want: want},
 		"its own file": {nested: `{"image_processor": ` + settings + `}`, beside: clipConfig,
 			want: CLIPProcessor(224)},
-		"transformers 4": {nested: `{"image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}`, problem: "has no image_processor"},
-		"null":           {nested: `{"image_processor": null}`, problem: "has no image_processor"},
+		"transformers 4": {nested: `{"image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}`,
+			problem: "has no image_processor"},
+		"null": {nested: `{"image_processor": null}`, problem: "has no image_processor"},
 		"not supported": {nested: `{"image_processor": ` +
 			strings.Replace(settings, `"do_rescale": true`, `"do_rescale": false`, 1) + `}`,
 			problem: "do_rescale false"},
@@ -338,7 +339,7 @@ func TestProcessorJSON(t *testing.T) {
 	}
 }
 
-// TestPrepareSquash: with height and width in size, the picture is squashed, nothing is cut.
+// TestPrepareSquash: with height and width in size, the image is resized without its aspect ratio, nothing is cropped.
 func TestPrepareSquash(t *testing.T) {
 	img := synthetic(40, 20)
 	p := CLIPProcessor(20)

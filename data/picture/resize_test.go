@@ -56,7 +56,7 @@ func resizeWhole(img *RGB, w, h int, bilinear bool) *RGB {
 }
 
 // TestResizeWindow: the kept window, with padding that exists as weights only, equals the same window of the plain
-// recipe on a picture that was really padded.
+// recipe on an image that was really padded.
 func TestResizeWindow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		img := newRGB(rapid.IntRange(1, 24).Draw(t, "w"), rapid.IntRange(1, 24).Draw(t, "h"))
@@ -96,7 +96,7 @@ func TestResizeWindow(t *testing.T) {
 	})
 }
 
-// TestResizeStrip: a picture of the most extreme shape allowed needs no memory for the square around it (13 GB).
+// TestResizeStrip: an image of the most extreme shape allowed needs no memory for the square around it (13 GB).
 func TestResizeStrip(t *testing.T) {
 	p := CLIPProcessor(56)
 	for _, strip := range []*RGB{newRGB(1, maxSide), newRGB(maxSide, 1)} {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// picturesIn is a folder with one good picture, everything that must not be read, and a secret beside it.
+// picturesIn is a folder with one good image, everything that must not be read, and a secret beside it.
 func picturesIn(t *testing.T) *Images {
 	t.Helper()
 	top := t.TempDir()
@@ -95,7 +95,7 @@ func TestImagesRead(t *testing.T) {
 	}
 }
 
-// TestImagesStorageFault: what is wrong with the storage is not blamed on the row, which would be skipped in silence.
+// TestImagesStorageFault: what is wrong with the storage is not blamed on the row, which would be skipped silently.
 func TestImagesStorageFault(t *testing.T) {
 	im := picturesIn(t)
 	fault := &fs.PathError{Op: "open", Path: "x", Err: syscall.EIO}

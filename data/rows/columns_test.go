@@ -136,7 +136,7 @@ func TestTablesWithoutTurns(t *testing.T) {
 	}
 }
 
-// A file that loses its end while it is mapped gives an error, where it would otherwise end the process.
+// A file that is truncated while it is mapped gives an error instead of ending the process.
 func TestArrowFileShrinks(t *testing.T) {
 	rows := held(suiteRows())
 	rows[5].Images[0].File = make([]byte, 1<<20)

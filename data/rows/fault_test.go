@@ -14,7 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// requireStorage wants an error of the disk, which is not put down to a row: the row would be skipped in silence.
+// requireStorage requires an error of the disk that is not blamed on a row: the row would be skipped silently.
 func requireStorage(t *testing.T, what string, err error) {
 	t.Helper()
 	if !failure.IsStorage(err) || errors.Is(err, failure.ErrInput) {

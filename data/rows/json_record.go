@@ -16,8 +16,10 @@ import (
 // parseRecord reads one row and checks its form: every key once, types as documented, paths within the image folder.
 // Unknown keys are ignored. The keys are LLaVA's, or those of chat APIs and Hugging Face's data sets:
 //
-//	{"id": …, "image": "path" or ["path", …], "conversations": [{"from": "human", "value": "<image>\n…"}, {"from": "gpt", "value": "…"}, …]}
-//	{"id": …, "images": ["path", …], "messages": [{"role": "user", "content": "<image>\n…" or [part, …]}, {"role": "assistant", …}, …]}
+//	{"id": …, "image": "path" or ["path", …],
+//	    "conversations": [{"from": "human", "value": "<image>\n…"}, {"from": "gpt", "value": "…"}, …]}
+//	{"id": …, "images": ["path", …],
+//	    "messages": [{"role": "user", "content": "<image>\n…" or [part, …]}, {"role": "assistant", …}, …]}
 //
 // readParts documents a part.
 func parseRecord(text []byte) (Record, error) {

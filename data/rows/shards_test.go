@@ -104,7 +104,7 @@ func TestShardsWithPixels(t *testing.T) {
 	}
 }
 
-// A stop between any two rows loses the shard under way and no other; what goes on writes the same bytes as one that
+// A stop between any two rows loses only the current shard; a resumed writer writes the same bytes as one that
 // was not stopped.
 func TestShardsResume(t *testing.T) {
 	whole := t.TempDir()
@@ -317,7 +317,7 @@ func benchmarkRandomRow(b *testing.B, image picture.Image) {
 	}
 }
 
-// shardsOf writes n rows with a picture each into shards and opens them.
+// shardsOf writes n rows with an image each into shards and opens them.
 func shardsOf(b *testing.B, n int, image func(i int) picture.Image) *Shards {
 	b.Helper()
 	dir := b.TempDir()

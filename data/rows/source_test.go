@@ -81,7 +81,7 @@ func suiteRows() []Record {
 	}
 }
 
-// held is rows whose pictures are in the rows.
+// held is rows whose images are in the rows.
 func held(rows []Record) []Record {
 	for r := range rows {
 		for i := range rows[r].Images {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// fastFile is what a reader of tokenizer.json goes by.
+// fastFile is the part of a tokenizer.json that readers use.
 type fastFile struct {
 	Added []struct {
 		ID      int32
@@ -28,7 +28,7 @@ type fastFile struct {
 	}
 }
 
-// encode is BPE as the tokenizers library does it: of all neighbours, those whose merge stands first in the list become
+// encode is BPE as the tokenizers library does it: of all neighbours, those whose merge is first in the list become
 // one.
 func (f fastFile) encode(text string) (ids []int32) {
 	rank := map[[2]string]int{}

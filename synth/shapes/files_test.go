@@ -138,7 +138,7 @@ func checkPicture(t *testing.T, path string) {
 	}
 }
 
-// Each written answer follows from the scene that its picture was painted from, or from the words in the row.
+// Each written answer follows from the scene that its image was painted from, or from the words in the row.
 func TestWrittenAnswersFollow(t *testing.T) {
 	demo, base := writeDemo(t, small), writeBase(t, small)
 	check := func(name, description string, conversation []message) {
@@ -197,7 +197,7 @@ func isRequest(text string) bool {
 	return slices.Contains(captionPrompts, text) || text == colorsPrompt || text == shapesPrompt
 }
 
-// While the base cannot see, no picture's answer may tell which colour and which shape go together; afterwards captions
+// While the base cannot see, no image's answer may tell which colour and which shape go together; afterwards captions
 // do.
 func TestCaptionsBeginWithOneAttributeAtATime(t *testing.T) {
 	rows := readJSON[row](t, writeBase(t, small)+"/captions.json")
@@ -212,7 +212,7 @@ func TestCaptionsBeginWithOneAttributeAtATime(t *testing.T) {
 		}
 	}
 	if captions < (len(rows)-early)/2 {
-		t.Errorf("%d of %d rows behind the first %d are whole captions", captions, len(rows), early)
+		t.Errorf("%d of %d rows after the first %d are whole captions", captions, len(rows), early)
 	}
 }
 

@@ -63,10 +63,10 @@ func (o told) is(color, shape, place string) bool {
 	return o.color == color && o.shape == shape && o.place() == place
 }
 
-// between tells how one object stands to another, in all that holds.
+// between describes all relations of one object to another.
 var between = regexp.MustCompile(`^between the (\w+) and the (\w+): the (\w+) is (.*)$`)
 
-// verify wants each clause of a description to hold in the scene, and one attribute where the request names it.
+// verify requires each clause of a description to hold in the scene, and one attribute if the request asks for it.
 func verify(scene []told, description, request string) error {
 	if words := between.FindStringSubmatch(description); words != nil {
 		var hold []string

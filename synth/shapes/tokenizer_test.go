@@ -183,7 +183,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// Every word that is ever written is one token, in a line and at its beginning where lines begin with it.
+// Every word that is written is one token, within a line and, if lines can start with it, at the start of a line.
 func TestWordsAreSingleTokens(t *testing.T) {
 	m := parse(t, filepath.Join(writeConfigs(t), "tokenizer.model"))
 	demo, base := writeDemo(t, small), writeBase(t, small)
