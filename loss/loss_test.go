@@ -1,7 +1,9 @@
 package loss
 
 import (
+	"fmt"
 	"math"
+	"os"
 	"strings"
 	"testing"
 
@@ -58,6 +60,46 @@ func TestAnUnknownAverageNamesTheKnown(t *testing.T) {
 			t.Errorf("%q leaves %s out", err, name)
 		}
 	}
+}
+
+// A chunk's logits take 64 MB in fp32, but a chunk is never of fewer than 64 rows.
+func TestChunk(t *testing.T) {
+	for vocabulary, want := range map[int64]int64{8: 2_097_152, 32_000: 524, 128_256: 130, 262_144: 64, 1_000_000: 64} {
+		if got := Chunk(vocabulary); got != want {
+			t.Errorf("a vocabulary of %d has chunks of %d rows, want %d", vocabulary, got, want)
+		}
+	}
+}
+
+// The logits of all rows never exist: here they would take 512 MB.
+func TestCrossEntropyTakesAChunkOfLogits(t *testing.T) {
+	const rows, classes, size = 2048, 65_536, 16
+	before := peakMemory(t)
+	err := torch.Do(func(s *torch.Scope) {
+		hidden := torch.Ones(s, []int64{rows, size}, torch.Float32, torch.CPU)
+		head := torch.Zeros(s, []int64{classes, size}, torch.Float32, torch.CPU)
+		CrossEntropy(s, hidden, head, torch.Zeros(s, []int64{rows}, torch.Int64, torch.CPU))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if grown := peakMemory(t) - before; grown > rows*classes*4/2 {
+		t.Errorf("the peak of memory grew by %d MB", grown>>20)
+	}
+}
+
+// peakMemory is the most that this process has had resident, in bytes.
+func peakMemory(t *testing.T) (bytes int64) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, _ := strings.Cut(string(text), "VmHWM:")
+	if _, err := fmt.Sscanf(line, "%d kB", &bytes); err != nil {
+		t.Fatal(err)
+	}
+	return bytes << 10
 }
 
 func TestCrossEntropyOfEvenLogits(t *testing.T) {
