@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -254,6 +255,15 @@ func TestTheDrawDoesNotDependOnOtherCode(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, of(sign)); diff != "" || len(before) != 6 {
 		t.Errorf("the draw has changed (-before +after):\n%s", diff)
+	}
+}
+
+func TestMemoryIsLimited(t *testing.T) {
+	tests := trial{work: t.TempDir()}
+	// The limit is set when the program runs already.
+	text, err := tests.command(context.Background(), ".", "sh", "-c", "sleep 1; ulimit -d")
+	if want := fmt.Sprintln(memory / 1024); err != nil || string(text) != want {
+		t.Errorf("%q kilobytes, %v, want %s", text, err, want)
 	}
 }
 

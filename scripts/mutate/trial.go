@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memory is the address space of a mutant's tests: a loop that appends forever must not take the machine's memory.
+// memory is what the tests of a mutant may allocate: a loop that appends forever must not take the machine's. Mapped files
+// do not count.
 const memory = 16 << 30
 
 // run tests the mutants of a room that are drawn and have no result yet, and prints how many survived.
@@ -167,7 +168,7 @@ func (t *trial) command(ctx context.Context, folder, name string, arguments ...s
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
-	err := unix.Prlimit(command.Process.Pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: memory, Max: memory}, nil)
+	err := unix.Prlimit(command.Process.Pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: memory, Max: memory}, nil)
 	if waited := command.Wait(); waited != nil || err == unix.ESRCH { // ended before the limit was set
 		err = waited
 	}
