@@ -55,7 +55,7 @@ func (c Conversion) Run() error {
 		c.Dtype = contents.Dtype()
 	}
 	export, err := contents.Export(model.ExportOptions{
-		Format: c.Format, Dtype: c.Dtype, Notes: c.Notes, Marks: marks.ids(),
+		Format: c.Format, Dtype: c.Dtype, Notes: c.Notes, SpecialTokens: marks.ids(),
 	})
 	if err != nil {
 		return err
