@@ -196,10 +196,10 @@ var advices = []struct {
 	{regexp.MustCompile(`over the limit|too long`), "scale the image down, or give the file a shorter name"},
 	{regexp.MustCompile(`cannot be decoded|has no pixels`), "save the image again as JPEG or PNG"},
 	{regexp.MustCompile(`not a regular file|symbolic link`), "put the image file itself here"},
-	{regexp.MustCompile(`not an? (picture|image)|no known (picture|image)|zero bytes|file is empty`),
+	{regexp.MustCompile(`not an image|not a known image|zero bytes|file is empty`),
 		"put the image itself here, or remove the row"},
 	{regexp.MustCompile(`UTF-|character|JSON`), "fix the row's JSON: write the file with a JSON library, as UTF-8"},
-	{regexp.MustCompile(`is missing|comes twice`), "write each key once, as the README shows"},
+	{regexp.MustCompile(`is missing|appears twice`), "write each key once, as the README shows"},
 	{regexp.MustCompile(`is expected|no human turn|ends with turn`),
 		"let from alternate between human and gpt, human first, gpt last"},
 }
