@@ -15,12 +15,14 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// ErrBusy means that another process writes to the run folder. The message says which one, if that is known, and what to do.
+// ErrBusy means that another process writes to the run folder. The message says which one, if that is known, and what
+// to do.
 var ErrBusy = failure.Input(errors.New("run folder is in use"))
 
 func (r Run) lockFile() string { return filepath.Join(r.Dir, ".lock") }
 
-// Lock makes the folder if need be and keeps other processes from writing to it until release, or the end of this process. The error
+// Lock makes the folder if need be and keeps other processes from writing to it until release, or the end of this
+// process. The error
 // wraps ErrBusy where another process keeps this one from it.
 func (r Run) Lock() (release func(), err error) {
 	if err := os.MkdirAll(r.Dir, 0o777); err != nil {
@@ -38,7 +40,8 @@ func (r Run) Lock() (release func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// Busy is the error of Lock where another process writes to the folder. It makes nothing, so that it can be asked before long work.
+// Busy is the error of Lock where another process writes to the folder. It makes nothing, so that it can be asked
+// before long work.
 func (r Run) Busy() error {
 	f, err := os.OpenFile(r.lockFile(), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,7 +63,8 @@ func (r Run) take(f *os.File) error {
 	return failure.Storage(err)
 }
 
-// signLock leaves this process's number and the machine's name in the file that it has locked, for the message of those who come next. On
+// signLock leaves this process's number and the machine's name in the file that it has locked, for the message of
+// those who come next. On
 // a full disk the message does without.
 func signLock(f *os.File) {
 	host, _ := os.Hostname()

@@ -39,8 +39,10 @@ func Open(m recipes.Model, o OpenOptions) (*LLaVA, error) {
 	return llava, nil
 }
 
-// Rehearse declares the model that Open builds and finds a tensor for every parameter, by the headers of the files: no value is read and
-// no parameter placed. What it returns has shapes and nothing to compute with; the caller frees it. Of several files that are missing
+// Rehearse declares the model that Open builds and finds a tensor for every parameter, by the headers of the files:
+// no value is read and
+// no parameter placed. What it returns has shapes and nothing to compute with; the caller frees it. Of several files
+// that are missing
 // the error names each.
 func Rehearse(m recipes.Model, o OpenOptions) (*LLaVA, error) {
 	configs, err := readConfigs(m)

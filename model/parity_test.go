@@ -125,7 +125,8 @@ func patchesOf(t *testing.T, dir string) int {
 	return int(tower.Tokens)
 }
 
-// batch is the recorded padded batch in the flat layout: at[k] maps flat positions of sample k to columns of the padded one.
+// batch is the recorded padded batch in the flat layout: at[k] maps flat positions of sample k to columns of the
+// padded one.
 type batch struct {
 	input  Input
 	labels []int64  // [T], shifted, -100 where not supervised

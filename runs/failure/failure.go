@@ -16,7 +16,8 @@ import (
 // ErrInput is wrapped by errors in what the user gave: the recipe, the data, the files of a model, the command line.
 var ErrInput = errors.New("input")
 
-// ErrStorage is wrapped by errors of the disk, preprocessor or writing: full, read-only, over quota, failing. An error of
+// ErrStorage is wrapped by errors of the disk, preprocessor or writing: full, read-only, over quota, failing. An
+// error of
 // the operating system counts even if nobody wrapped it: see IsStorage.
 var ErrStorage = errors.New("storage")
 
@@ -67,7 +68,8 @@ var aboutPath = []syscall.Errno{
 	syscall.ENAMETOOLONG, syscall.EINVAL, syscall.ENXIO,
 }
 
-// IsStorage says whether an error is the disk's: it wraps ErrStorage, or an error of the operating system that is not about the path.
+// IsStorage says whether an error is the disk's: it wraps ErrStorage, or an error of the operating system that is not
+// about the path.
 // Of several errors one is enough.
 func IsStorage(err error) bool {
 	if errno, ok := err.(syscall.Errno); ok {

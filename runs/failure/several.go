@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Several is errors that do not depend on each other: what is wrong with one file and with another. Its message has a line for each.
+// Several is errors that do not depend on each other: what is wrong with one file and with another. Its message has a
+// line for each.
 type Several []error
 
 func (s Several) Error() string {

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memory is what the tests of a mutant may allocate: a loop that appends forever must not take the machine's. Mapped files
+// memory is what the tests of a mutant may allocate: a loop that appends forever must not take the machine's. Mapped
+// files
 // do not count.
 const memory = 16 << 30
 

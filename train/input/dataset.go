@@ -35,7 +35,8 @@ type Preprocessor struct {
 	Positions picture.Positions // how many positions an image takes, by the configuration of tower and projector
 }
 
-// OpenPreprocessor opens the tokenizer and the image processor that belong to a model. Where both fail the error says so of each.
+// OpenPreprocessor opens the tokenizer and the image processor that belong to a model. Where both fail the error says
+// so of each.
 func OpenPreprocessor(m recipes.Model) (_ *Preprocessor, err error) {
 	defer failure.MarkInput(&err)
 	r := &Preprocessor{}
@@ -175,7 +176,8 @@ func OpenRows(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocesso
 	return d, nil
 }
 
-// TryFiles says which files of a stage's data cannot be opened. preprocessor may be nil; it is what shards must have been written for.
+// TryFiles says which files of a stage's data cannot be opened. preprocessor may be nil; it is what shards must have
+// been written for.
 func TryFiles(stage *recipes.Stage, preprocessor *Preprocessor, report runs.Observer) error {
 	d := &Dataset{Preprocessor: preprocessor, Stage: stage}
 	defer d.Close()
