@@ -101,17 +101,27 @@ func TestBadRows(t *testing.T) {
 		{"image missing", pictureRow("gone.png"), `image "gone.png": no such file in the image folder`},
 		{"image truncated", pictureRow("half.png"), `image "half.png": PNG cannot be decoded`},
 		{"web page for an image", pictureRow("page.jpg"), `image "page.jpg": file is an HTML page, not an image`},
-		{"image too large", pictureRow("huge.png"), `image "huge.png": PNG of 30000x30000 is over the limit of 50 million pixels`},
-		{"file too large", pictureRow("heavy.png"), `image "heavy.png": file of 68157440 bytes is over the limit of 67108864`},
-		{"image outside", pictureRow("../../world.yaml"), `image is "../../world.yaml"; it must be a path within the image folder`},
-		{"unknown role", turnsRow(good, "tool", "<image>\nwhat", "gpt", "a"), `conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`},
-		{"roles out of turn", turnsRow(good, "human", "<image>\nwhat", "human", "a"), `turn 2 is from "human" where "gpt" is expected`},
-		{"no answer", turnsRow(good, "human", "<image>\nwhat"), "row ends with turn 1, from human: add the answer or remove the turn"},
+		{"image too large", pictureRow("huge.png"),
+			`image "huge.png": PNG of 30000x30000 is over the limit of 50 million pixels`},
+		{"file too large", pictureRow("heavy.png"),
+			`image "heavy.png": file of 68157440 bytes is over the limit of 67108864`},
+		{"image outside", pictureRow("../../world.yaml"),
+			`image is "../../world.yaml"; it must be a path within the image folder`},
+		{"unknown role", turnsRow(good, "tool", "<image>\nwhat", "gpt", "a"),
+			`conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`},
+		{"roles out of turn", turnsRow(good, "human", "<image>\nwhat", "human", "a"),
+			`turn 2 is from "human" where "gpt" is expected`},
+		{"no answer", turnsRow(good, "human", "<image>\nwhat"),
+			"row ends with turn 1, from human: add the answer or remove the turn"},
 		{"empty answer", turnsRow(good, "human", "<image>\nwhat", "gpt", ""), "turn 2 (gpt) is empty"},
-		{"placeholder without image", turnsRow("", "human", "<image>\nwhat", "gpt", "a"), "<image> but the row has no image"},
-		{"several placeholders", turnsRow(good, "human", "<image><image>\nwhat", "gpt", "a"), "row has 1 image(s) but 2 <image>"},
-		{"nothing supervised", turnsRow(good, "human", "<image>\n"+long, "gpt", "a"), "the first 256 (max_length) hold no supervised token"},
-		{"placeholder cut off", turnsRow(good, "human", long, "gpt", "a", "human", "<image>", "gpt", "b"), "image does not fit within 256 positions (max_length)"},
+		{"placeholder without image", turnsRow("", "human", "<image>\nwhat", "gpt", "a"),
+			"<image> but the row has no image"},
+		{"several placeholders", turnsRow(good, "human", "<image><image>\nwhat", "gpt", "a"),
+			"row has 1 image(s) but 2 <image>"},
+		{"nothing supervised", turnsRow(good, "human", "<image>\n"+long, "gpt", "a"),
+			"the first 256 (max_length) hold no supervised token"},
+		{"placeholder cut off", turnsRow(good, "human", long, "gpt", "a", "human", "<image>", "gpt", "b"),
+			"image does not fit within 256 positions (max_length)"},
 		{"not an object", `["a"]`, "it must be an object"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -208,7 +218,8 @@ func TestTooManyBadRows(t *testing.T) {
 		rows = append(rows, json.RawMessage(pictureRow("gone.png")))
 	}
 	writeRows(t, filepath.Join(dir, "rows.json"), rows)
-	complain(t, 2, []string{"too many bad samples: 6 of 12 rows by step 4, more than the 5 allowed", `data[0] row 6: image "gone.png"`},
+	complain(t, 2, []string{"too many bad samples: 6 of 12 rows by step 4, more than the 5 allowed",
+		`data[0] row 6: image "gone.png"`},
 		"finetune", recipe, "--overwrite", set("finetune.steps", 4))
 	if n := len(readQuarantine(t, runDir)); n != 6 {
 		t.Errorf("quarantine.jsonl has %d lines, want all 6 rows", n)
@@ -225,7 +236,8 @@ func TestBadDataFiles(t *testing.T) {
 	whole := string(read(t, filepath.Join(dir, "rows.json")))
 	for _, c := range []struct{ name, file, change, want string }{
 		{"missing", whole, set("finetune.data.0.path", "nope.json"), "nope.json: no such file"},
-		{"no image folder", whole, set("finetune.data.0.images", "nope"), `image folder "` + filepath.Join(dir, "nope")},
+		{"no image folder", whole, set("finetune.data.0.images", "nope"),
+			`image folder "` + filepath.Join(dir, "nope")},
 		{"truncated", whole[:len(whole)-40], "", "the file ends within row 8: it is incomplete"},
 		{"not rows", `"id"`, "", `it begins with "\"id\"", which is not a supported data set format`},
 		{"a row over several lines", "{\n\"id\": 1}", "", "its first line is not a complete JSON object"},

@@ -102,14 +102,20 @@ func TestBadFolders(t *testing.T) {
 		{"no folder", set("model.language.weights", "/nowhere/vicuna"),
 			`model.language.weights: no folder "/nowhere/vicuna"`},
 		{"a file", set("model.vision.weights", projector), "is a file; name the folder"},
-		{"no tower folder", set("model.vision.weights", "/nowhere/clip"), `model.vision.weights: no folder "/nowhere/clip"`},
-		{"no config.json", set("model.language.weights", noConfig), "model.language: open " + filepath.Join(noConfig, "config.json")},
-		{"no tower config.json", set("model.vision.weights", noConfig), "model.vision: open " + filepath.Join(noConfig, "config.json")},
+		{"no tower folder", set("model.vision.weights", "/nowhere/clip"),
+			`model.vision.weights: no folder "/nowhere/clip"`},
+		{"no config.json", set("model.language.weights", noConfig), "model.language: open " +
+			filepath.Join(noConfig, "config.json")},
+		{"no tower config.json", set("model.vision.weights", noConfig), "model.vision: open " +
+			filepath.Join(noConfig, "config.json")},
 		{"no weights", set("model.language.weights", noWeights), "contains none of model.safetensors.index.json"},
 		{"torn weights", set("model.language.weights", torn), filepath.Join(torn, "model.safetensors")},
-		{"no tokenizer", set("model.language.weights", noTokenizer), "contains neither tokenizer.model (SentencePiece, as in Llama and Vicuna) nor tokenizer.json"},
-		{"projector of another type", set("model.projector", "{type: linear, weights: "+projector+"}"), "missing: model.mm_projector.weight [128 128]"},
-		{"deeper projector", set("model.projector", "{type: mlp3x_gelu, weights: "+projector+"}"), "missing: model.mm_projector.4.weight [128 128]"},
+		{"no tokenizer", set("model.language.weights", noTokenizer),
+			"contains neither tokenizer.model (SentencePiece, as in Llama and Vicuna) nor tokenizer.json"},
+		{"projector of another type", set("model.projector", "{type: linear, weights: "+projector+"}"),
+			"missing: model.mm_projector.weight [128 128]"},
+		{"deeper projector", set("model.projector", "{type: mlp3x_gelu, weights: "+projector+"}"),
+			"missing: model.mm_projector.4.weight [128 128]"},
 		{"no projector file", set("model.projector.weights", "/nowhere/p.safetensors"), "model.projector.weights: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -154,19 +160,26 @@ func TestBadModelFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{weights, "truncated; download or copy it again"}},
-		"header of more than 100 MB": {file(weights, "\x01\xe1\xf5\x05\x00\x00\x00\x00{"), []string{weights, "header of 100000001 bytes, more than the limit of 100000000"}},
-		"other class in a pickle":    {pickled("torch_other_class.bin"), []string{weights, `refused to run "Fraction" of "fractions"`}},
-		"pickle before PyTorch 1.6":  {pickled("torch_before_1_6.bin"), []string{weights, "written by PyTorch before 1.6", "save it again"}},
-		"index without its shard":    {file(index, `{"weight_map":{"a":"gone.safetensors"}}`), []string{index, "gone.safetensors: no such file", "download it again"}},
-		"index that leads up":        {file(index, `{"weight_map":{"a":"../s"}}`), []string{index, `"../s" is not the plain name of a file in this folder`}},
-		"index that leads away":      {file(index, `{"weight_map":{"a":"/etc/passwd"}}`), []string{index, `"/etc/passwd" is not the plain name`}},
+		"header of more than 100 MB": {file(weights, "\x01\xe1\xf5\x05\x00\x00\x00\x00{"),
+			[]string{weights, "header of 100000001 bytes, more than the limit of 100000000"}},
+		"other class in a pickle": {pickled("torch_other_class.bin"),
+			[]string{weights, `refused to run "Fraction" of "fractions"`}},
+		"pickle before PyTorch 1.6": {pickled("torch_before_1_6.bin"),
+			[]string{weights, "written by PyTorch before 1.6", "save it again"}},
+		"index without its shard": {file(index, `{"weight_map":{"a":"gone.safetensors"}}`),
+			[]string{index, "gone.safetensors: no such file", "download it again"}},
+		"index that leads up": {file(index, `{"weight_map":{"a":"../s"}}`),
+			[]string{index, `"../s" is not the plain name of a file in this folder`}},
+		"index that leads away": {file(index, `{"weight_map":{"a":"/etc/passwd"}}`),
+			[]string{index, `"/etc/passwd" is not the plain name`}},
 		"index with a link away": {func(t *testing.T, dir string) {
 			file(index, `{"weight_map":{"a":"s"}}`)(t, dir)
 			if err := os.Symlink("/etc/passwd", filepath.Join(dir, "s")); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{index, `is a link out of the folder, to "/etc/passwd"`}},
-		"a tensor of integers": {with(checkpoints.Tensor{Info: checkpoints.Info{Name: "model.norm.weight", Dtype: "I32", Shape: []int64{128}}, Data: make([]byte, 512)}),
+		"a tensor of integers": {with(checkpoints.Tensor{Info: checkpoints.Info{Name: "model.norm.weight", Dtype: "I32",
+			Shape: []int64{128}}, Data: make([]byte, 512)}),
 			[]string{"dtype: model.norm.weight is I32; weights are F32, F16, BF16 or F64 (in "}},
 		"projector of another model": {with(zeros("model.mm_projector.0.bias", 64)),
 			[]string{"shape: model.mm_projector.0.bias is [64], the model needs [128] (in "}},
@@ -178,9 +191,12 @@ func TestBadModelFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{"contains neither tokenizer.model (SentencePiece, as in Llama and Vicuna) nor tokenizer.json"}},
-		"model_type":    {config("model_type", "llava_mpt"), []string{`model_type must be one of llama, mistral, phi3, qwen2, qwen3, not "llava_mpt"`}},
-		"rope_type":     {config("rope_scaling", map[string]any{"type": "yarn", "factor": 2}), []string{`rope_type must be one of default, linear, llama3, not "yarn"`}},
-		"delta weights": {file("README.md", `This "delta model" cannot be used directly.`), []string{"holds delta weights, according to its README.md", "use a release with merged weights"}},
+		"model_type": {config("model_type", "llava_mpt"),
+			[]string{`model_type must be one of llama, mistral, phi3, qwen2, qwen3, not "llava_mpt"`}},
+		"rope_type": {config("rope_scaling", map[string]any{"type": "yarn", "factor": 2}),
+			[]string{`rope_type must be one of default, linear, llama3, not "yarn"`}},
+		"delta weights": {file("README.md", `This "delta model" cannot be used directly.`),
+			[]string{"holds delta weights, according to its README.md", "use a release with merged weights"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, _ := copyFolder(t, folder)

@@ -136,7 +136,8 @@ finetune:
 	info, _ := openWeights(t, dir).Info("language_model.lm_head.weight")
 	rows := info.Shape[0]
 	write(t, pieces, fmt.Sprintf(`{"<far>": %d}`, rows))
-	complain(t, 2, []string{fmt.Sprintf("the tokenizer has %d pieces, but the language model's embedding only %d rows", rows+1,
+	complain(t, 2, []string{fmt.Sprintf("the tokenizer has %d pieces, but the language model's embedding only %d rows",
+		rows+1,
 		rows)},
 		"generate", dir, "--prompt", "Why?")
 }
