@@ -35,8 +35,7 @@ func (s start) weights() []string {
 }
 
 // findStart decides whether this run is new or resumes. It changes nothing yet. A folder that another process trains
-// in is refused here,
-// before a second model is loaded onto a device that the first one fills.
+// in is refused here, before a second model is loaded onto a device that the first one fills.
 func (t *trainer) findStart() (start, error) {
 	if err := t.run.Busy(); err != nil {
 		return start{}, err
