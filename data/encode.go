@@ -104,11 +104,11 @@ func (e *Encoder) Prompt(question string, image *picture.Picture) (Sample, error
 
 // Stop says what ends a generated answer: any of ids, or the text if it is not empty.
 func (e *Encoder) Stop() (ids []int32, text string) {
-	ids = []int32{e.tokenizer.Eos}
+	ids = []int32{e.tokenizer.EOS}
 	switch id, ok := e.tokenizer.Special(e.template.stop); {
 	case !ok:
 		return ids, e.template.stop
-	case id != e.tokenizer.Eos:
+	case id != e.tokenizer.EOS:
 		ids = append(ids, id)
 	}
 	return ids, ""
@@ -122,7 +122,7 @@ func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage 
 		s.Labels = append(s.Labels, label)
 	}
 	if e.tokenizer.AddBOS {
-		add(e.tokenizer.Bos, Ignore)
+		add(e.tokenizer.BOS, Ignore)
 	}
 	at := 0
 	for i, piece := range strings.Split(text, rows.ImageMark) {

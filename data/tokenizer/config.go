@@ -152,9 +152,9 @@ func (t *Tokenizer) addNames(ids map[string]int32, c tokenizerConfig) error {
 		spellings []addedToken
 		id        *int32
 	}{
-		{[]addedToken{c.BOS, c.mapped.BOS, c.defaults.BOS}, &t.Bos},
-		{[]addedToken{c.EOS, c.mapped.EOS, c.defaults.EOS}, &t.Eos},
-		{[]addedToken{c.UNK, c.mapped.UNK, c.defaults.UNK}, &t.unk},
+		{[]addedToken{c.BOS, c.mapped.BOS, c.defaults.BOS}, &t.BOS},
+		{[]addedToken{c.EOS, c.mapped.EOS, c.defaults.EOS}, &t.EOS},
+		{[]addedToken{c.UNK, c.mapped.UNK, c.defaults.UNK}, nil},
 		{[]addedToken{c.Pad}, nil},
 		{[]addedToken{c.mapped.Pad}, nil},
 	} {

@@ -116,7 +116,7 @@ func (t *Tokenizer) addTokens(added []jsonToken, vocabulary map[string]int32, co
 	if err := errors.Join(t.addFromFiles(ids, config), t.addNames(ids, config)); err != nil {
 		return err
 	}
-	if t.Eos < 0 {
+	if t.EOS < 0 {
 		return errors.New("no eos_token: tokenizer_config.json or special_tokens_map.json beside it must have it")
 	}
 	return nil
@@ -134,12 +134,12 @@ func (t *Tokenizer) takeBOS(post component, config tokenizerConfig) error {
 		if !ok {
 			return fmt.Errorf("post-processor starts texts with %q, which is not an added token", bos)
 		}
-		if t.Bos >= 0 && t.Bos != id {
+		if t.BOS >= 0 && t.BOS != id {
 			return fmt.Errorf("post-processor starts texts with %q, which is not the bos_token", bos)
 		}
-		t.Bos = id
+		t.BOS = id
 	}
-	t.AddBOS = config.addBOS(bos != "") && t.Bos >= 0
+	t.AddBOS = config.addBOS(bos != "") && t.BOS >= 0
 	return nil
 }
 

@@ -85,18 +85,26 @@ func TestTokenizerJSONRefuses(t *testing.T) {
 		{"no spaces", "phi3", set("normalizer", `null`),
 			"neither normalizer nor pre-tokenizer defines how spaces are written"},
 		{"pre-tokenizer", "llama3", set("pre_tokenizer", `{"type": "Whitespace"}`), `pre-tokenizer is "Whitespace"`},
-		{"pattern", "llama3", set("pre_tokenizer", `{"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "\\p{Han}+"},
-			"behavior": "Isolated", "invert": false}, `+byteLevel+`]}`), `pre-tokenizer Split has the pattern "\\p{Han}+"; those of Llama 3, Qwen 2 and GPT-2`},
-		{"text pattern", "llama3", set("pre_tokenizer", `{"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"String": "x"},
-			"behavior": "Isolated", "invert": false}, `+byteLevel+`]}`), `searches for the text "x"`},
-		{"behavior", "llama3", set("pre_tokenizer", `{"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"String": "x"},
-			"behavior": "Removed", "invert": false}, `+byteLevel+`]}`), `behavior "Removed"`},
+		{"pattern", "llama3",
+			set("pre_tokenizer", `{"type": "Sequence", "pretokenizers": [{"type": "Split",
+				"pattern": {"Regex": "\\p{Han}+"}, "behavior": "Isolated", "invert": false}, `+
+				byteLevel+`]}`),
+			`pre-tokenizer Split has the pattern "\\p{Han}+"; those of Llama 3, Qwen 2 and GPT-2`},
+		{"text pattern", "llama3",
+			set("pre_tokenizer", `{"type": "Sequence", "pretokenizers": [{"type": "Split",
+				"pattern": {"String": "x"}, "behavior": "Isolated", "invert": false}, `+
+				byteLevel+`]}`), `searches for the text "x"`},
+		{"behavior", "llama3",
+			set("pre_tokenizer", `{"type": "Sequence", "pretokenizers": [{"type": "Split",
+				"pattern": {"String": "x"}, "behavior": "Removed", "invert": false}, `+
+				byteLevel+`]}`), `behavior "Removed"`},
 		{"prefix space", "gpt2",
 			set("pre_tokenizer", `{"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, `+
 				`"use_regex": true}`), "add_prefix_space true"},
 		{"replacement", "mistral",
-			set(
-				"pre_tokenizer", `{"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "split": false}`), `Metaspace writes "_" for a space`},
+			set("pre_tokenizer",
+				`{"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "split": false}`),
+			`Metaspace writes "_" for a space`},
 		{"scheme", "mistral",
 			set("pre_tokenizer", `{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "last"}`),
 			`prepend_scheme "last"`},
@@ -109,8 +117,9 @@ func TestTokenizerJSONRefuses(t *testing.T) {
 		{"decoder", "llama3", set("decoder", `{"type": "WordPiece"}`), `decoder is "WordPiece"`},
 		{"no decoder", "llama3", set("decoder", `null`), `decoder is ""`},
 		{"wrong decoder", "phi3", set("decoder", `{"type": "ByteLevel"}`), "do not belong together"},
-		{"strip", "phi3", set("decoder", `{"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
-			{"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 2, "stop": 0}]}`), "decoder Strip"},
+		{"strip", "phi3", set("decoder", `{"type": "Sequence", "decoders": [
+			{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+			{"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 2, "stop": 0}]}`), "decoder Strip"},
 		{"post-processor", "llama3", set("post_processor", `{"type": "BertProcessing"}`),
 			`post-processor is "BertProcessing"`},
 		{"end token", "llama3",
@@ -120,7 +129,8 @@ func TestTokenizerJSONRefuses(t *testing.T) {
 			"TemplateProcessing: only one token before a single text is supported"},
 		{"unknown BOS", "llama3",
 			set("post_processor",
-				`{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]}`),
+				`{"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, `+
+					`{"Sequence": {"id": "A"}}]}`),
 			`starts texts with "<s>", which is not an added token`},
 		{"no id", "llama3", addedFlag("id", nil), "an added token has no id"},
 		{"far id", "llama3", addedFlag("id", 1<<30), "outside the vocabulary"},
@@ -224,28 +234,28 @@ func TestOpenTokenizerChoosesFile(t *testing.T) {
 func TestTokenizerJSONConfig(t *testing.T) {
 	for _, test := range []struct {
 		family, config string
-		bos, eos, unk  int32
+		bos, eos       int32
 		addBOS         bool
 	}{
-		{"llama3", `{"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}`, 900, 904, -1, true},
+		{"llama3", `{"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}`, 900, 904, true},
 		{"llama3", `{"bos_token": "<|begin_of_text|>", "eos_token": {"content": "<|eot_id|>"}, "add_bos_token": false}`,
-			900, 904, -1, false},
-		{"llama3", `{"eos_token": "<|eot_id|>"}`, 900, 904, -1, true},
+			900, 904, false},
+		{"llama3", `{"eos_token": "<|eot_id|>"}`, 900, 904, true},
 		{"qwen2", `{"bos_token": null, "eos_token": "<|im_end|>", "add_bos_token": true, ` +
-			`"chat_template": [{"name": "default", "template": "x"}]}`, -1, 802, -1, false},
-		{"phi3", `{"bos_token": "<s>", "eos_token": "<|end|>", "unk_token": "<unk>"}`, 1, 902, 0, false},
-		{"phi3", `{"bos_token": "<s>", "eos_token": "<|end|>", "unk_token": "<unk>", "add_bos_token": true}`, 1, 902, 0,
-			true},
+			`"chat_template": [{"name": "default", "template": "x"}]}`, -1, 802, false},
+		{"phi3", `{"bos_token": "<s>", "eos_token": "<|end|>", "unk_token": "<unk>"}`, 1, 902, false},
+		{"phi3", `{"bos_token": "<s>", "eos_token": "<|end|>", "unk_token": "<unk>", "add_bos_token": true}`,
+			1, 902, true},
 	} {
 		tokenizer, err := OpenTokenizer(writeJSON(t, test.family,
 			map[string]string{"tokenizer_config.json": test.config}), "auto")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if tokenizer.BOS() != test.bos || tokenizer.EOS() != test.eos || tokenizer.UNK() != test.unk ||
+		if tokenizer.BOS != test.bos || tokenizer.EOS != test.eos ||
 			tokenizer.AddBOS != test.addBOS || tokenizer.Legacy() {
-			t.Errorf("%s, %s: bos %d, eos %d, unk %d, adds BOS %t",
-				test.family, test.config, tokenizer.BOS(), tokenizer.EOS(), tokenizer.UNK(), tokenizer.AddBOS)
+			t.Errorf("%s, %s: bos %d, eos %d, adds BOS %t",
+				test.family, test.config, tokenizer.BOS, tokenizer.EOS, tokenizer.AddBOS)
 		}
 	}
 	config := `{"eos_token": "<|im_end|>", "added_tokens_decoder": {"801": {"content": "<|im_start|>", ` +

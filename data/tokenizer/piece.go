@@ -8,7 +8,7 @@ import (
 
 // SpacesStart reports whether a space is put before a text but not after a special token within it.
 func (t *Tokenizer) SpacesStart() bool {
-	i := slices.IndexFunc(t.specials, func(s specialToken) bool { return s.id == t.Eos })
+	i := slices.IndexFunc(t.specials, func(s specialToken) bool { return s.id == t.EOS })
 	behind := t.Encode(t.specials[i].text + "a")[1:]
 	return !slices.EqualFunc(behind, t.Encode("a"), func(a, b Token) bool { return a.ID == b.ID })
 }

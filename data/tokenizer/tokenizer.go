@@ -26,10 +26,11 @@ type Token struct {
 //
 // Text is first cut at special tokens; each stretch between them is encoded separately.
 type Tokenizer struct {
-	file          string
-	AddBOS        bool
-	Bos, Eos, unk int32 // -1: there is none
+	AddBOS bool  // BOS comes before a text, as the files say
+	BOS    int32 // starts a sequence, usually <s>; -1 if there is none
+	EOS    int32 // ends an answer, usually </s>
 
+	file       string
 	vocabulary []vocabularyEntry // by id
 	unknown    vocabularyEntry   // for ids that are not in the vocabulary
 	specials   []specialToken
@@ -148,13 +149,13 @@ func (t *Tokenizer) Encode(text string) []Token {
 func (t *Tokenizer) ControlIn(text string) string {
 	for at := 0; at < len(text); {
 		_, end, special := t.added.next(text, at)
-		if special.control && special.id != t.Bos {
+		if special.control && special.id != t.BOS {
 			return special.text
 		}
 		at = end
 	}
 	for _, s := range t.specials { // those that are searched for after the normalizer
-		if s.normalized && s.control && s.id != t.Bos && strings.Contains(text, s.text) {
+		if s.normalized && s.control && s.id != t.BOS && strings.Contains(text, s.text) {
 			return s.text
 		}
 	}
@@ -178,15 +179,6 @@ func (t *Tokenizer) File() (path, name string) {
 	}
 	return t.file, modelFile
 }
-
-// BOS is the id that starts a sequence, usually <s>; -1 if there is none.
-func (t *Tokenizer) BOS() int32 { return t.Bos }
-
-// EOS is the id that ends an answer, usually </s>.
-func (t *Tokenizer) EOS() int32 { return t.Eos }
-
-// UNK is the id of <unk>, which ordinary text never becomes; -1 if there is none. LLaVA pads with it.
-func (t *Tokenizer) UNK() int32 { return t.unk }
 
 // VocabSize is one more than the highest id, added tokens included.
 func (t *Tokenizer) VocabSize() int { return len(t.vocabulary) }

@@ -224,7 +224,7 @@ func TestDecodeOfBadBytes(t *testing.T) {
 		{[]int32{b(0xE4), b(0xBD)}, "\uFFFD\uFFFD"},
 		{[]int32{b(0xE4), pieces(tokenizer).bpe.ids["a"]}, "\uFFFDa"},
 		{[]int32{b(0x80), b('x'), b(0xE4), b(0xBD), b(0xA0)}, "\uFFFDx你"},
-		{[]int32{tokenizer.Bos, pieces(tokenizer).bpe.ids[space+"a"], tokenizer.Eos}, "a"},
+		{[]int32{tokenizer.BOS, pieces(tokenizer).bpe.ids[space+"a"], tokenizer.EOS}, "a"},
 		{[]int32{int32(tokenizer.VocabSize()), -1}, "\uFFFD\uFFFD"},
 	} {
 		if got := tokenizer.Decode(test.ids); got != test.want {
@@ -306,7 +306,8 @@ func TestOpenTokenizerLegacy(t *testing.T) {
 func TestOpenTokenizerAddedTokens(t *testing.T) {
 	folder := writeFolder(t, map[string]string{
 		"tokenizer_config.json": `{"bos_token": {"__type": "AddedToken", "content": "<s>"}, "pad_token": null,
-			"added_tokens_decoder": {"2": {"content": "</s>", "special": true}, "600": {"content": "<|im_end|>", "special": true}}}`,
+			"added_tokens_decoder": {"2": {"content": "</s>", "special": true},
+				"600": {"content": "<|im_end|>", "special": true}}}`,
 		"special_tokens_map.json": `{"additional_special_tokens": ["<|x|>"], "pad_token": {"content": "<unk>"}}`,
 		"added_tokens.json":       `{"<|x|>": 601, "wordy": 602}`,
 	})
@@ -314,9 +315,8 @@ func TestOpenTokenizerAddedTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := [4]int{int(tokenizer.BOS()), int(tokenizer.EOS()), int(tokenizer.UNK()),
-		tokenizer.VocabSize()}; got != [4]int{1, 2, 0, 603} {
-		t.Errorf("bos, eos, unk, size = %v", got)
+	if got := [3]int{int(tokenizer.BOS), int(tokenizer.EOS), tokenizer.VocabSize()}; got != [3]int{1, 2, 603} {
+		t.Errorf("bos, eos, size = %v", got)
 	}
 	ids := idsOf(tokenizer.Encode("<|im_end|>wordy<|x|>"))
 	if diff := cmp.Diff([]int32{600, 602, 601}, ids); diff != "" {

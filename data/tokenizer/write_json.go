@@ -39,10 +39,10 @@ func (t *Tokenizer) Fast() (_ []byte, err error) {
 	text := func(id int32) string { return model.pieces[id].text }
 	single := []object{{"Sequence": object{"id": "A", "type_id": 0}}}
 	special := object{}
-	if t.AddBOS && int(t.Bos) < len(model.pieces) {
-		bos := text(t.Bos)
+	if t.AddBOS && int(t.BOS) < len(model.pieces) {
+		bos := text(t.BOS)
 		single = slices.Insert(single, 0, object{"SpecialToken": object{"id": bos, "type_id": 0}})
-		special[bos] = object{"id": bos, "ids": []int32{t.Bos}, "tokens": []string{bos}}
+		special[bos] = object{"id": bos, "ids": []int32{t.BOS}, "tokens": []string{bos}}
 	}
 	normalizers := []object{{"type": "Replace", "pattern": object{"String": " "}, "content": space}}
 	var preTokenizer any

@@ -174,7 +174,7 @@ func (c Conversion) generation(preprocessor *input.Preprocessor, template *data.
 		return nil, err
 	}
 	config := object{"_from_model_config": true, "pad_token_id": marks.pad}
-	if bos := preprocessor.Tokenizer.BOS(); bos >= 0 {
+	if bos := preprocessor.Tokenizer.BOS; bos >= 0 {
 		config["bos_token_id"] = bos
 	}
 	ids, _ := encoder.Stop()
