@@ -131,8 +131,8 @@ func TestFamiliesMatchTransformers(t *testing.T) {
 			", norms computed again":  func(*testing.T) nn.Recompute { return nn.RecomputeSelective },
 			", layers computed again": func(*testing.T) nn.Recompute { return nn.RecomputeLayers },
 			", libtorch's operations": func(t *testing.T) nn.Recompute {
-				was := torch.SetFused(false)
-				t.Cleanup(func() { torch.SetFused(was) })
+				was := torchtest.SetFused(false)
+				t.Cleanup(func() { torchtest.SetFused(was) })
 				return nn.RecomputeNothing
 			},
 			", a card's kernels emulated": func(t *testing.T) nn.Recompute {

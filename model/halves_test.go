@@ -10,6 +10,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
@@ -51,7 +52,7 @@ func sameBitsAgain(t *testing.T, m *LLaVA, wanted []int64) {
 			t.Errorf("%s:\n%s", recompute, diff)
 		}
 	}
-	defer torch.SetFused(torch.SetFused(false))
+	defer torchtest.SetFused(torchtest.SetFused(false))
 	for name, values := range run(nn.RecomputeNothing) {
 		within(t, name, values, want[name], 1e-4*largestDifference(want[name], make([]float32, len(values))))
 	}

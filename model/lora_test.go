@@ -17,6 +17,7 @@ import (
 	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
@@ -267,7 +268,8 @@ func TestNewAdaptersChangeNothing(t *testing.T) {
 	r := tinyRecipe(t, tinyLanguage, tinyVision)
 	lora := recipes.LoRA{R: 2, Alpha: 4, Targets: "."}
 	m := openModel(t, r, OpenOptions{LoRA: map[string]recipes.LoRA{recipes.PartLanguage: lora}})
-	defer torch.SetFused(torch.SetFused(false)) // a layer without adapters runs as two nodes, which round otherwise
+	// A layer without adapters runs as two nodes, which round otherwise.
+	defer torchtest.SetFused(torchtest.SetFused(false))
 	near(t, "hidden states", hidden(t, m, drawn), hidden(t, openModel(t, r, OpenOptions{}), drawn), 0)
 	for _, p := range m.Params.All() {
 		if !p.Adapter {

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
-	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 )
 
 // curve is a recorded run of the original's trainer on ../../../shared/parity; its README describes how it was made.
@@ -56,7 +56,7 @@ func TestCurvesOfTheOriginal(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.name, map[bool]string{true: " over libtorch's operations"}[c.plain], c.args),
 			func(t *testing.T) {
-				defer torch.SetFused(torch.SetFused(!c.plain))
+				defer torchtest.SetFused(torchtest.SetFused(!c.plain))
 				parity := shared(t, "parity")
 				var recorded curve
 				if err := json.Unmarshal(read(t, filepath.Join(parity, c.name+".json")), &recorded); err != nil {

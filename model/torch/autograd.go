@@ -6,13 +6,8 @@ package torch
 import "C"
 
 // NoGrad runs f without recording a graph. It nests, and the mode is restored even if f panics.
-func NoGrad(f func()) { withGradMode(0, f) }
-
-// WithGrad runs f while recording a graph, even inside NoGrad.
-func WithGrad(f func()) { withGradMode(1, f) }
-
-func withGradMode(enabled C.int, f func()) {
-	before := C.lt_grad_mode(enabled)
+func NoGrad(f func()) {
+	before := C.lt_grad_mode(0)
 	defer C.lt_grad_mode(before)
 	f()
 }

@@ -26,8 +26,6 @@ func TestGradientModeNests(t *testing.T) {
 			expect("in NoGrad", false)
 			torch.NoGrad(func() { expect("in a second NoGrad", false) })
 			expect("after the second NoGrad", false)
-			torch.WithGrad(func() { expect("in WithGrad", true) })
-			expect("after WithGrad", false)
 		})
 		expect("after NoGrad", true)
 	})

@@ -7,7 +7,8 @@ import "C"
 
 import "fmt"
 
-// DecoderFits says whether the nodes below support rows like x: fp32 on a CPU or 16 bits on a GPU, with SetFused on.
+// DecoderFits says whether the nodes below support rows like x: fp32 on a CPU or 16 bits on a GPU, if
+// our own kernels are in use (lt_set_fused).
 func DecoderFits(x *Tensor) bool { return C.lt_decoder_fits(x.c()) != 0 }
 
 // DecoderAttention is one node for causal attention over the rotated heads of RMSNorm(x) weight^T + bias, with its

@@ -84,9 +84,9 @@ func TestDropoutIsAFunctionOfItsKey(t *testing.T) {
 			if !slices.Equal(whole, parts) {
 				r.Fatalf("the samples of a batch %v, alone %v", whole, parts)
 			}
-			was := torch.SetFused(false)
+			was := torchtest.SetFused(false)
 			plain := dropped(s, torch.Float32, columns, p, keys, starts)
-			torch.SetFused(was)
+			torchtest.SetFused(was)
 			if !slices.Equal(whole, plain) {
 				r.Fatalf("our kernel %v, libtorch's operations %v", whole, plain)
 			}

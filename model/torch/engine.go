@@ -145,8 +145,5 @@ func PeakAllocated() int64 { return int64(C.lt_peak_allocated()) }
 // ResetPeakAllocated resets PeakAllocated to what is allocated now.
 func ResetPeakAllocated() { C.lt_reset_peak_allocated() }
 
-// ResetPeak resets the peak that Memory returns.
-func ResetPeak(d Device) { check("reset peak", C.lt_reset_peak(C.int(d))) }
-
 // Synchronize waits until the GPU has finished all queued work.
 func Synchronize() { check("synchronize", C.lt_synchronize()) }

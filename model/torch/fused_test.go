@@ -97,7 +97,7 @@ func TestFusedOperationsEqualTheirPlainTwins(t *testing.T) {
 // valueAndGradients runs an operation on fixed numbers and returns its value and the gradient of each input.
 func valueAndGradients(t *testing.T, shapes [][]int64, run func(*torch.Scope, []*torch.Tensor) *torch.Tensor,
 	fused bool) (list [][]float64) {
-	defer torch.SetFused(torch.SetFused(fused))
+	defer torchtest.SetFused(torchtest.SetFused(fused))
 	do(t, func(s *torch.Scope) {
 		var leaves []*torch.Tensor
 		for i, shape := range shapes {
@@ -122,7 +122,7 @@ func TestFusedOperationsAtTheEnds(t *testing.T) {
 		x, up := leaf(s, values, torch.Float32, n), tensor(s, make([]float64, n), torch.Float32, n)
 		fused := read(s, torch.QuickGelu(s, x))
 		gated := read(s, torch.SwiGLU(s, x, torch.Add(s, up, tensor(s, []float64{1}, torch.Float32, 1))))
-		defer torch.SetFused(torch.SetFused(false))
+		defer torchtest.SetFused(torchtest.SetFused(false))
 		for i, want := range read(s, torch.QuickGelu(s, x)) {
 			if difference := fused[i] - want; difference > 1e-6*max(1, want) || difference < -1e-6*max(1, want) ||
 				difference != difference {
@@ -153,7 +153,7 @@ func TestCrossEntropyAtTheEnds(t *testing.T) {
 			}
 			do(t, func(s *torch.Scope) {
 				got := run(s)
-				defer torch.SetFused(torch.SetFused(false))
+				defer torchtest.SetFused(torchtest.SetFused(false))
 				for i, want := range run(s) {
 					same := got[i] == want || math.IsNaN(got[i]) && math.IsNaN(want)
 					if !same && !(math.Abs(got[i]-want) <= 1e-6*max(1, math.Abs(want))) {
@@ -181,12 +181,12 @@ func TestProducts(t *testing.T) {
 		torch.Backward(y, dy)
 		after := read(s, gradient)
 
-		was := torch.SetFused(false)
+		was := torchtest.SetFused(false)
 		plain := leaf(s, numbers(out*in, 2), torch.Float32, out, in)
 		want := torch.Linear(s, x, plain, nil)
 		torch.Backward(want, dy)
 		sum := read(s, torch.Grad(s, plain))
-		torch.SetFused(was)
+		torchtest.SetFused(was)
 		for i := range sum {
 			sum[i] += before[i]
 		}
@@ -197,7 +197,7 @@ func TestProducts(t *testing.T) {
 		defer torch.SetThreads(torch.Threads())
 		torch.SetThreads(1)
 		sameBits(t, "on one thread", torch.Read[float32](torch.Linear(s, x, weight, nil)), whole)
-		if torch.OwnProducts() {
+		if torchtest.OwnProducts() {
 			part := torch.Linear(s, torch.Narrow(s, x, 0, 7, 20), weight, nil)
 			sameBits(t, "some rows", torch.Read[float32](part), whole[7*out:27*out])
 		}

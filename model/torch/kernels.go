@@ -202,13 +202,3 @@ func CheckKernels(d Device) (list []KernelCheck) {
 	}
 	return list
 }
-
-// SetLauncher makes a C function run the kernels instead of a GPU, on tensors of the CPU; nil ends that. torchtest
-// uses it to emulate a GPU.
-func SetLauncher(launch unsafe.Pointer) { C.lt_set_launcher(C.lt_launcher(launch)) }
-
-// Philox is the random number generator of the optimizer: Philox 4x32-10 (Salmon et al. 2011).
-func Philox(counter [4]uint32, key [2]uint32) (out [4]uint32) {
-	C.lt_philox((*C.uint32_t)(&counter[0]), (*C.uint32_t)(&key[0]), (*C.uint32_t)(&out[0]))
-	return out
-}

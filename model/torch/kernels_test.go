@@ -123,7 +123,7 @@ func TestKernelsEqualTheirPlainTwins(t *testing.T) {
 // results are the operation's results and the gradients of its leaves, in order.
 func (c kernelCase) results(t *testing.T, dtype torch.Dtype, sliced bool, trains []bool,
 	fused bool) (list [][]float32) {
-	defer torch.SetFused(torch.SetFused(fused))
+	defer torchtest.SetFused(torchtest.SetFused(fused))
 	wide := func(s *torch.Scope, x *torch.Tensor) []float32 {
 		return torch.Read[float32](torch.To(s, x, torch.Float32))
 	}
@@ -270,7 +270,7 @@ func TestCrossEntropyKernel(t *testing.T) {
 				rapid.SliceOfN(rapid.Bool(), 2, 2).Draw(r, "trains")
 			labels := rapid.SliceOfN(rapid.Int64Range(0, int64(classes-1)), rows, rows).Draw(r, "labels")
 			run := func(fused bool) (list [][]float32) {
-				defer torch.SetFused(torch.SetFused(fused))
+				defer torchtest.SetFused(torchtest.SetFused(fused))
 				do(t, func(s *torch.Scope) {
 					wide := func(x *torch.Tensor) []float32 {
 						return torch.Read[float32](torch.To(s, x, torch.Float32))

@@ -21,7 +21,7 @@ func TestPhilox(t *testing.T) {
 		{[4]uint32{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, [2]uint32{0xa4093822, 0x299f31d0},
 			[4]uint32{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
 	} {
-		if got := torch.Philox(c.counter, c.key); got != c.want {
+		if got := torchtest.Philox(c.counter, c.key); got != c.want {
 			t.Errorf("philox of %08x by %08x is %08x, want %08x", c.counter, c.key, got, c.want)
 		}
 	}
@@ -53,7 +53,7 @@ func TestMomentsAreRoundedWithoutBias(t *testing.T) {
 	const n = 200_000
 	a := torch.Adam{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Step: 7, Seed: 3}
 	for _, fused := range []bool{true, false} {
-		defer torch.SetFused(torch.SetFused(fused))
+		defer torchtest.SetFused(torchtest.SetFused(fused))
 		for _, x := range []float64{1, -1, 0.75, 1e-30, -3e20, 1e-40} { // the last is denormal
 			do(t, func(s *torch.Scope) {
 				x := float64(nearestBF16Away(float32(x)))

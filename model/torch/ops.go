@@ -21,12 +21,6 @@ func gotch(s *Scope, op string, run func(out *libtch.Ctensor)) *Tensor {
 
 func (t *Tensor) g() libtch.Ctensor { return libtch.Ctensor(t.ptr()) }
 
-// SetFused selects our own CPU kernels (the default) or libtorch's operations everywhere, and returns the previous
-// setting.
-func SetFused(on bool) bool {
-	return C.lt_set_fused(flag(on)) != 0
-}
-
 // Add is a + b, broadcast.
 func Add(s *Scope, a, b *Tensor) *Tensor {
 	return gotch(s, "add", func(out *libtch.Ctensor) { libtch.AtgAdd(out, a.g(), b.g()) })
@@ -51,10 +45,6 @@ func Linear(s *Scope, x, weight, bias *Tensor) *Tensor {
 	message := C.lt_linear(x.c(), weight.c(), bias.optional(), &out)
 	return s.take("linear", out, message)
 }
-
-// OwnProducts says whether Linear uses our own products of fp32 matrices on the CPU: it does on AMD's processors with
-// AVX-512.
-func OwnProducts() bool { return C.lt_own_products() != 0 }
 
 // MatMul is a b. a [m,k], b [k,n] -> [m,n].
 func MatMul(s *Scope, a, b *Tensor) *Tensor {

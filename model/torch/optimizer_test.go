@@ -167,7 +167,7 @@ func TestAdamWEqualsItsPlainTwin(t *testing.T) {
 			ours, plain := newAdamRun(s, startValues(adamElements), form[0], form[1]),
 				newAdamRun(s, startValues(adamElements), form[0], form[1])
 			ours.step(s, 1)
-			defer torch.SetFused(torch.SetFused(false))
+			defer torchtest.SetFused(torchtest.SetFused(false))
 			plain.step(s, 1)
 			got, want := ours.bits(s), plain.bits(s)
 			for i := range got {
@@ -191,7 +191,7 @@ func TestAdamWClearsTheGradientAndSkipsWhatIsNotFinite(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			torchtest.NoLeaks(t)
 			if way == "libtorch" {
-				defer torch.SetFused(torch.SetFused(false))
+				defer torchtest.SetFused(torchtest.SetFused(false))
 			}
 			if way == "kernels" {
 				torchtest.Emulate(t)

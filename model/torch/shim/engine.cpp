@@ -100,8 +100,6 @@ char *lt_device_memory(int index, int64_t *total, int64_t *peak) {
   })
 }
 
-char *lt_reset_peak(int index) { LT_PROTECT(card_allocator()->resetPeakStats(static_cast<c10::DeviceIndex>(index))) }
-
 char *lt_synchronize(void) {
   LT_PROTECT({
     if (at::globalContext().hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0) {

@@ -17,7 +17,6 @@ void lt_keep_memory(void);            // freed memory stays with the process
 const char *lt_built_against(void);  // libtorch version of the headers
 char *lt_show_config(char **out);
 char *lt_device_memory(int index, int64_t *total, int64_t *peak);
-char *lt_reset_peak(int index);
 void lt_count_memory(void);
 int64_t lt_allocated(void);
 int64_t lt_peak_allocated(void);

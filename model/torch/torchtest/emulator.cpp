@@ -1,6 +1,7 @@
-// Runs the kernels on the CPU, as C++: the very source that NVRTC compiles, under the same host code. The threads of a block are fibers
-// that change places at barriers and shuffles, blocks run one after another. A barrier or shuffle that some threads of the block or warp do
-// not reach is an error. Every second block runs its warps backwards, so that a missing barrier shows in one order or the other.
+// Runs the kernels on the CPU, as C++: the source that NVRTC compiles, under the same host code. The threads of a block
+// are fibers that switch at barriers and shuffles; blocks run one after another. A barrier or shuffle that some threads
+// of the block or warp do not reach is an error. Every second block runs its warps backwards, so that a missing barrier
+// shows in one order or the other.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -29,15 +30,18 @@ struct Fiber {
 };
 
 Fiber fibers[kMostThreads];
-void *scheduler;                          // where the scheduler left off
-uint64_t slots[2][kMostThreads];         // what lanes hand to each other; two, so that a fast lane does not overwrite what a slow one reads
+void *scheduler;  // where the scheduler left off
+
+// What lanes pass to each other; two, so that a fast lane does not overwrite what a slow one reads.
+uint64_t slots[2][kMostThreads];
+
 void (*kernel)(void **args);
 void **kernel_args;
 
 }  // namespace
 
-// emulator_switch(&from, to): keeps this stack's place in from and goes on where `to` was left, by the registers that the System V ABI has
-// a function save.
+// emulator_switch(&from, to): saves this stack's place in from and continues where `to` was left. It saves the
+// registers that a function must preserve by the System V ABI.
 extern "C" void emulator_switch(void **from, void *to);
 asm(R"(
 .text

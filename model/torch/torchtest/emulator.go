@@ -15,7 +15,6 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/llavatrain/llavatrain/model/torch"
 	// its sources are compiled here too, and recompiled when they change
 	_ "github.com/llavatrain/llavatrain/model/torch/shim"
 )
@@ -23,21 +22,21 @@ import (
 // Emulate runs the GPU kernels on the CPU until the test ends, instead of the CPU's loops.
 func Emulate(t testing.TB) {
 	t.Helper()
-	torch.SetLauncher(C.emulator())
-	t.Cleanup(func() { torch.SetLauncher(nil) })
+	setLauncher(C.emulator())
+	t.Cleanup(func() { setLauncher(nil) })
 }
 
 // Emulated runs the GPU kernels on the CPU during run.
 func Emulated(run func()) {
-	torch.SetLauncher(C.emulator())
-	defer torch.SetLauncher(nil)
+	setLauncher(C.emulator())
+	defer setLauncher(nil)
 	run()
 }
 
 // Undone launches kernels without running them, during run.
 func Undone(run func()) {
-	torch.SetLauncher(C.idle_launcher())
-	defer torch.SetLauncher(nil)
+	setLauncher(C.idle_launcher())
+	defer setLauncher(nil)
 	run()
 }
 
