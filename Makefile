@@ -24,7 +24,7 @@ reference: ## exported folders loaded by transformers, adapters by PEFT; REFEREN
 	@test -n "$$REFERENCE_PYTHON" || { echo "set REFERENCE_PYTHON: see scripts/reference/exported.py" >&2; exit 2; }
 	@$(ENV) go test -count=1 -v -run 'ReadBy(Transformers|PEFT)' ./cmd/llavatrain
 
-lint: ## formatting, lines of at most 120 columns, vet, staticcheck
+lint: ## formatting, lines of at most 120 columns, vet, staticcheck, unreachable functions
 	@$(ENV) scripts/lint.sh
 
 bench: build ## our step beside the Hugging Face step, in turn

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, line length, vet and staticcheck over everything. Called by `make lint` with cgo's flags set.
+# Formatting, line length, vet, staticcheck and unreachable functions. Called by `make lint` with cgo's flags set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unformatted=$(gofmt -l .)
@@ -13,3 +13,14 @@ done)
 
 go vet ./...
 go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+# Functions that neither a command nor a test reaches, and those that only tests reach but for these.
+unreachable() { go run golang.org/x/tools/cmd/deadcode@v0.48.0 "$@" ./...; }
+tests_only=(
+	'data/datatest/'         # helpers of tests
+	'model/torch/torchtest/' # the same, for the engine
+	'func: Tokenizer.Decode$'  # whole texts; commands decode ids as they come
+	'func: Mul$'              # losses of tests
+)
+dead=$(unreachable -test; unreachable | grep -vE "$(IFS='|'; echo "${tests_only[*]}")" || true)
+[ -z "$dead" ] || { echo "unreachable:"; echo "$dead"; exit 1; }
