@@ -21,7 +21,9 @@ func TestLock(t *testing.T) {
 		if !errors.Is(err, ErrBusy) {
 			t.Fatalf("%s gives %v, want ErrBusy", what, err)
 		}
-		wantError(t, err, fmt.Sprintf("run folder is in use: process %d trains in %s; wait for it to end, or choose another", os.Getpid(), run.Dir))
+		wantError(t, err, fmt.Sprintf(
+			"run folder is in use: process %d trains in %s; wait for it to end, or choose another",
+			os.Getpid(), run.Dir))
 	}
 	release()
 	must(t, run.Busy())
@@ -37,7 +39,8 @@ func TestLockSigned(t *testing.T) {
 	must(t, err)
 	defer release()
 	for text, want := range map[string]string{
-		"": "another llavatrain trains", "?\n": "another llavatrain trains", "12": "process 12 trains", "12 far\n": `process 12 on "far" trains`,
+		"": "another llavatrain trains", "?\n": "another llavatrain trains", "12": "process 12 trains",
+		"12 far\n": `process 12 on "far" trains`,
 	} {
 		write(t, run.lockFile(), []byte(text))
 		wantError(t, run.Busy(), want)

@@ -133,7 +133,8 @@ func TestEveryMissingFileIsNamed(t *testing.T) {
 		if len(errs) != 3 {
 			t.Fatalf("%s: %d errors, want 3: %v", name, len(errs), err)
 		}
-		for i, key := range []string{"model.vision.weights: ", "model.language.weights: ", "model.projector.weights: "} {
+		for i, part := range []string{"vision", "language", "projector"} {
+			key := "model." + part + ".weights: "
 			if !strings.HasPrefix(errs[i].Error(), key) || !errors.Is(errs[i], failure.ErrInput) {
 				t.Errorf("%s: error %d is %q, want one of the user's under %s", name, i, errs[i], key)
 			}

@@ -106,7 +106,8 @@ func TestAnswersMatchTheOriginal(t *testing.T) {
 	}, OpenOptions{})
 	for _, a := range recorded.Prompts {
 		prompt := a.prompt(t, dir)
-		if got := answer(t, m, prompt, Sampling{MaxTokens: len(a.NewIDs)}); !slices.Equal(got, a.NewIDs) || len(got) == 0 {
+		got := answer(t, m, prompt, Sampling{MaxTokens: len(a.NewIDs)})
+		if !slices.Equal(got, a.NewIDs) || len(got) == 0 {
 			t.Errorf("%s: answer %v, want %v", a.Logits, got, a.NewIDs)
 		}
 		prompt.Wanted = []int64{int64(len(prompt.IDs)) - 1}

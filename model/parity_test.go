@@ -118,7 +118,8 @@ func (p *parity) ints(t *testing.T, name string) []int64 {
 // patchesOf is how many features the recorded tower gives an image.
 func patchesOf(t *testing.T, dir string) int {
 	t.Helper()
-	tower, err := DescribeTower(recipes.Vision{Weights: filepath.Join(dir, "clip"), SelectLayer: -2, SelectFeature: "patch"})
+	vision := recipes.Vision{Weights: filepath.Join(dir, "clip"), SelectLayer: -2, SelectFeature: "patch"}
+	tower, err := DescribeTower(vision)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,10 +55,10 @@ func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recip
 		return nil, nil, err
 	}
 	v, l := shape.vision, shape.language
-	tower := map[string]any{"model_type": "clip_vision_model", "hidden_size": v[0], "num_hidden_layers": v[1], "num_attention_heads": v[2],
-		"intermediate_size": v[3], "image_size": v[4], "patch_size": v[5]}
-	language := map[string]any{"model_type": "llama", "hidden_size": l[0], "num_hidden_layers": l[1], "num_attention_heads": l[2],
-		"intermediate_size": l[3], "vocab_size": l[4], "max_position_embeddings": 4096}
+	tower := map[string]any{"model_type": "clip_vision_model", "hidden_size": v[0], "num_hidden_layers": v[1],
+		"num_attention_heads": v[2], "intermediate_size": v[3], "image_size": v[4], "patch_size": v[5]}
+	language := map[string]any{"model_type": "llama", "hidden_size": l[0], "num_hidden_layers": l[1],
+		"num_attention_heads": l[2], "intermediate_size": l[3], "vocab_size": l[4], "max_position_embeddings": 4096}
 	err = cmp.Or(
 		writeJSON(filepath.Join(dir, "tower.json"), tower),
 		writeJSON(filepath.Join(dir, "language.json"), language))

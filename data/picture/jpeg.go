@@ -227,7 +227,7 @@ func (d *jpegDecoder) quantizationTables(body []byte) error {
 func (d *jpegDecoder) huffmanTables(body []byte) error {
 	for len(body) > 0 {
 		if len(body) < 17 {
-			return fmt.Errorf("Huffman table is truncated")
+			return fmt.Errorf("a Huffman table is truncated")
 		}
 		class, slot, counts := body[0]>>4, body[0]&15, [16]uint8(body[1:17])
 		total := 0
@@ -235,7 +235,7 @@ func (d *jpegDecoder) huffmanTables(body []byte) error {
 			total += int(n)
 		}
 		if class > 1 || slot > 3 || total > 256 || total > len(body)-17 {
-			return fmt.Errorf("Huffman table %d of class %d with %d codes is damaged", slot, class, total)
+			return fmt.Errorf("the Huffman table %d of class %d with %d codes is damaged", slot, class, total)
 		}
 		table, err := newHuffmanTable(counts, body[17:17+total])
 		if err != nil {

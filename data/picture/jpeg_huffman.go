@@ -131,7 +131,7 @@ func newHuffmanTable(counts [maxCodeLength]uint8, symbols []uint8) (*huffmanTabl
 		}
 		t.end[length] = code
 		if code > 1<<length {
-			return nil, fmt.Errorf("Huffman table has more codes of %d bits than are possible", length)
+			return nil, fmt.Errorf("a Huffman table has more codes of %d bits than are possible", length)
 		}
 	}
 	return t, nil

@@ -178,7 +178,8 @@ func readFloats(t *testing.T, path string) map[string][]float32 {
 }
 
 const clipConfig = `{"size": 224, "crop_size": 224, "image_mean": [0.48145466, 0.4578275, 0.40821073],
-	"image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3, "do_resize": true, "feature_extractor_type": "CLIPFeatureExtractor"}`
+	"image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3, "do_resize": true,
+	"feature_extractor_type": "CLIPFeatureExtractor"}`
 
 func TestOpenProcessor(t *testing.T) {
 	edge256, squash, linear := CLIPProcessor(224), CLIPProcessor(224), CLIPProcessor(224)
@@ -242,7 +243,8 @@ func TestOpenProcessor(t *testing.T) {
 // The files of google/siglip-so400m-patch14-384 and google/siglip2-so400m-patch14-384, which differ in resample.
 func TestOpenProcessorOfSigLIP(t *testing.T) {
 	for _, filter := range []int{bicubic, bilinear} {
-		p, err := parseProcessor([]byte(fmt.Sprintf(`{"do_convert_rgb": null, "do_normalize": true, "do_rescale": true, "do_resize": true,
+		p, err := parseProcessor([]byte(fmt.Sprintf(`{"do_convert_rgb": null, "do_normalize": true,
+			"do_rescale": true, "do_resize": true,
 			"image_mean": [0.5, 0.5, 0.5], "image_processor_type": "SiglipImageProcessor", "image_std": [0.5, 0.5, 0.5],
 			"processor_class": "SiglipProcessor", "resample": %d, "rescale_factor": 0.00392156862745098,
 			"size": {"height": 384, "width": 384}}`, filter)))
@@ -267,9 +269,10 @@ func TestOpenProcessorMissing(t *testing.T) {
 
 // What LlavaProcessor of transformers 5.17 saves: one file for the processor of text and that of pictures.
 func TestOpenProcessorOfTransformers5(t *testing.T) {
-	const settings = `{"crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "do_convert_rgb": true, "do_normalize": true,
-		"do_rescale": true, "do_resize": true, "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_processor_type": "CLIPImageProcessor",
-		"image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 2, "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": 256}}`
+	const settings = `{"crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "do_convert_rgb": true,
+		"do_normalize": true, "do_rescale": true, "do_resize": true, "image_mean": [0.48145466, 0.4578275, 0.40821073],
+		"image_processor_type": "CLIPImageProcessor", "image_std": [0.26862954, 0.26130258, 0.27577711],
+		"resample": 2, "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": 256}}`
 	want := CLIPProcessor(224)
 	want.Edge, want.Filter = 256, bilinear // nobody's defaults
 	for name, c := range map[string]struct {

@@ -248,8 +248,10 @@ func TestFingerprint(t *testing.T) {
 }
 
 func TestLengths(t *testing.T) {
-	l, err := writeRows(t, `[{"image": "x", "conversations": [{"from": "human", "value": "<image>\nwhat  is"}, {"from": "gpt", "value": "a\u00a0cat"}]},
-		{"conversations": [{"from": "human", "value": "one\u001ctwo"}]}, {"image": "x", "conversations": []}, {"image": 5}]`)
+	l, err := writeRows(t, `[{"image": "x", "conversations": [
+			{"from": "human", "value": "<image>\nwhat  is"}, {"from": "gpt", "value": "a\u00a0cat"}]},
+		{"conversations": [{"from": "human", "value": "one\u001ctwo"}]},
+		{"image": "x", "conversations": []}, {"image": 5}]`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,7 +160,9 @@ func OpenDataset(
 }
 
 // OpenRows opens everything but the order of the rows. Of several files that cannot be opened the error names each.
-func OpenRows(r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Observer) (*Dataset, error) {
+func OpenRows(
+	r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Observer,
+) (*Dataset, error) {
 	d := &Dataset{Preprocessor: preprocessor, Stage: stage}
 	template, err := data.OpenTemplate(stage.Template)
 	if err == nil {
