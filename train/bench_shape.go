@@ -106,7 +106,7 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 	}
 	defer rehearsed.Free()
 	size, room := sizeOf(rehearsed), int64(share*float64(Memory(p.device)))
-	p.fitMemory(size, false, size.tower.Tokens+benchTurns, Memory(p.device))
+	p.fitMemory(size, size.tower.Tokens+benchTurns, Memory(p.device))
 	need := func(samples int) int64 {
 		n := int64(samples)
 		return totalOf(size.memory(p.setting(),

@@ -65,7 +65,7 @@ func openTiny(t *testing.T, stage string) *trainer {
 		t.Fatal(err)
 	}
 	t.Cleanup(tr.close)
-	tr.plan.fitMemory(sizeOf(tr.model), false, 256, Memory(torch.CPU))
+	tr.plan.fitMemory(sizeOf(tr.model), 256, Memory(torch.CPU))
 	if tr.optimizer, err = newOptimizer(r.Finetune.Optimizer, tr.model.Params, tr.plan.moments, r.Seed); err != nil {
 		t.Fatal(err)
 	}

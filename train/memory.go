@@ -210,7 +210,7 @@ const share = 0.9
 // fitMemory decides what the recipe leaves open so that the largest micro-batch fits. It prefers selective
 // recomputation, which costs little, and micro-batches down to a quarter, to the recomputation of layers, which costs a
 // third more operations, and prefers that to moments in bf16, which change the numbers. It returns the reason as text.
-func (p *plan) fitMemory(size modelSize, auto bool, maxLength, available int64) (why string) {
+func (p *plan) fitMemory(size modelSize, maxLength, available int64) (why string) {
 	rules, dtypes := p.recomputations(size), []torch.Dtype{torch.Float32, torch.BFloat16}
 	switch p.momentsSetting {
 	case "fp32", "":
@@ -219,7 +219,8 @@ func (p *plan) fitMemory(size modelSize, auto bool, maxLength, available int64) 
 		dtypes = dtypes[1:]
 	}
 	first := p.micro
-	for _, p.moments = range dtypes {
+	for _, moments := range dtypes {
+		p.moments = moments
 		for i, recompute := range rules {
 			least := 1
 			if i+1 < len(rules) {
@@ -230,7 +231,7 @@ func (p *plan) fitMemory(size modelSize, auto bool, maxLength, available int64) 
 				if float64(totalOf(size.memory(p.setting(), p.worst(maxLength)))) <= share*float64(available) {
 					return "fits with samples of max_length"
 				}
-				if !auto || micro/2 < least {
+				if !p.autoMicro || micro/2 < least {
 					break // also if tokens limits micro-batches, not micro
 				}
 			}

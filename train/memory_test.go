@@ -151,13 +151,13 @@ func TestFitMemory(t *testing.T) {
 		{"never recompute", "none", true, need(1, nothing), 1, nothing},
 		{"always recompute", "layers", true, need(8, nothing), 8, layers},
 	} {
-		p := &plan{stage: &recipes.Stage{Recompute: c.rule}, dtype: torch.Float32, micro: 8}
-		if p.fitMemory(size, c.auto, 2048, c.available); p.micro != c.micro || p.recompute != c.recompute {
+		p := &plan{stage: &recipes.Stage{Recompute: c.rule}, dtype: torch.Float32, micro: 8, autoMicro: c.auto}
+		if p.fitMemory(size, 2048, c.available); p.micro != c.micro || p.recompute != c.recompute {
 			t.Errorf("%s: micro %d, recompute %s; want %d, %s", c.name, p.micro, p.recompute, c.micro, c.recompute)
 		}
 	}
 	p := &plan{stage: &recipes.Stage{Recompute: "layers"}, dtype: torch.Float32, tokens: 4096}
-	if p.fitMemory(size, true, 2048, 1); p.recompute != layers || p.micro != 0 {
+	if p.fitMemory(size, 2048, 1); p.recompute != layers || p.micro != 0 {
 		t.Errorf("with tokens: micro %d, recompute %s", p.micro, p.recompute)
 	}
 
@@ -176,8 +176,9 @@ func TestFitMemory(t *testing.T) {
 		{needs(1, layers, torch.Float32) - 2, "auto", layers, torch.BFloat16},
 		{needs(1, layers, torch.Float32) - 2, "fp32", layers, torch.Float32}, // does not fit
 	} {
-		p := &plan{stage: &recipes.Stage{Recompute: "auto"}, dtype: torch.Float32, micro: 8, momentsSetting: c.setting}
-		if p.fitMemory(size, true, 2048, c.available); p.recompute != c.recompute || p.moments != c.moments {
+		p := &plan{stage: &recipes.Stage{Recompute: "auto"}, dtype: torch.Float32, micro: 8, autoMicro: true,
+			momentsSetting: c.setting}
+		if p.fitMemory(size, 2048, c.available); p.recompute != c.recompute || p.moments != c.moments {
 			t.Errorf("%d bytes, moments %s: recompute %s, moments %v, micro %d; want %s, %v",
 				c.available, c.setting, p.recompute, p.moments, p.micro, c.recompute, c.moments)
 		}

@@ -23,8 +23,9 @@ type plan struct {
 	device         torch.Device
 	dtype          torch.Dtype
 	threads        int
-	micro          int // samples in a micro-batch; 0 when tokens decides
-	tokens         int // positions in a micro-batch; 0 when micro decides
+	micro          int  // samples in a micro-batch; 0 when tokens decides
+	autoMicro      bool // micro may become smaller to fit the memory: neither the recipe nor the run set it
+	tokens         int  // positions in a micro-batch; 0 when micro decides
 	recompute      nn.Recompute
 	hypothetical   bool        // planned for a GPU that this machine does not have
 	momentsSetting string      // the recipe's optimizer.moments: auto, fp32 or bf16
@@ -60,6 +61,7 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 	if p.tokens == 0 {
 		micro := resolve(int(stage.Batch.Micro), int(recipes.Auto), saved["micro"], score.DefaultMicro(p.device))
 		p.micro = min(micro, stage.Batch.Global)
+		p.autoMicro = stage.Batch.Micro == recipes.Auto && saved["micro"] == ""
 	}
 	return p, nil
 }

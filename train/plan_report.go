@@ -97,7 +97,7 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	defer m.Free()
 	size := sizeOf(m)
 	length := int64(r.Model.Language.MaxLength)
-	out.Why = p.fitMemory(size, stage.Batch.Micro == recipes.Auto, length, out.DeviceMemory)
+	out.Why = p.fitMemory(size, length, out.DeviceMemory)
 	out.Micro, out.Tokens, out.Recompute, out.Moments = p.micro, p.tokens, string(p.recompute), p.moments.String()
 	out.Memory = size.memory(p.setting(), p.worst(length))
 	out.MemoryTotal = totalOf(out.Memory)

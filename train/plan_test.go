@@ -1,6 +1,7 @@
 package train
 
 import (
+	"errors"
 	"runtime"
 	"strings"
 	"testing"
@@ -25,8 +26,6 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// A micro-batch is the recipe's, the saved one or the default, and at most the global batch; a token budget replaces
-// it.
 func TestThreadsFollowTheEnvironment(t *testing.T) {
 	all := runtime.GOMAXPROCS(0)
 	for value, want := range map[string]int{"": all, "3": 3, "0": all, "-1": all, "many": all} {
@@ -37,18 +36,22 @@ func TestThreadsFollowTheEnvironment(t *testing.T) {
 	}
 }
 
+// A micro-batch is the recipe's, the saved one or the default, and at most the global batch; a token budget replaces
+// it. Only the default may become smaller to fit the memory.
 func TestPlanMicroBatch(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		batch         recipes.Batch
 		saved         map[string]string
 		micro, tokens int
+		auto          bool
 	}{
-		{"default", recipes.Batch{Global: 64, Micro: recipes.Auto}, nil, 8, 0},
-		{"default of a small step", recipes.Batch{Global: 4, Micro: recipes.Auto}, nil, 4, 0},
-		{"the recipe's", recipes.Batch{Global: 64, Micro: 2}, map[string]string{"micro": "16"}, 2, 0},
-		{"the run's", recipes.Batch{Global: 64, Micro: recipes.Auto}, map[string]string{"micro": "16"}, 16, 0},
-		{"tokens", recipes.Batch{Global: 64, Tokens: 4096}, map[string]string{"micro": "0"}, 0, 4096},
+		{"default", recipes.Batch{Global: 64, Micro: recipes.Auto}, nil, 8, 0, true},
+		{"default of a small step", recipes.Batch{Global: 4, Micro: recipes.Auto}, nil, 4, 0, true},
+		{"the recipe's", recipes.Batch{Global: 64, Micro: 2}, map[string]string{"micro": "16"}, 2, 0, false},
+		{"the recipe's, new", recipes.Batch{Global: 64, Micro: 2}, nil, 2, 0, false},
+		{"the run's", recipes.Batch{Global: 64, Micro: recipes.Auto}, map[string]string{"micro": "16"}, 16, 0, false},
+		{"tokens", recipes.Batch{Global: 64, Tokens: 4096}, map[string]string{"micro": "0"}, 0, 4096, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := &recipes.Recipe{Device: "cpu", Dtype: "auto", Threads: 3}
@@ -57,12 +60,70 @@ func TestPlanMicroBatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p.micro != c.micro || p.tokens != c.tokens || p.threads != 3 ||
+			if p.micro != c.micro || p.tokens != c.tokens || p.threads != 3 || p.autoMicro != c.auto ||
 				p.dtype != torch.Float32 || p.device != torch.CPU {
-				t.Errorf("plan has micro %d, tokens %d, threads %d, %s on %s",
-					p.micro, p.tokens, p.threads, p.dtype, p.device)
+				t.Errorf("plan has micro %d (auto %t), tokens %d, threads %d, %s on %s",
+					p.micro, p.autoMicro, p.tokens, p.threads, p.dtype, p.device)
 			}
 		})
+	}
+}
+
+// The moments are the recipe's or, if that is auto, those that the run began with.
+func TestPlanMoments(t *testing.T) {
+	for _, c := range []struct{ setting, saved, want string }{
+		{"auto", "", "auto"}, {"auto", "fp32", "fp32"}, {"bf16", "fp32", "bf16"}, {"fp32", "", "fp32"},
+	} {
+		stage := &recipes.Stage{Schedule: recipes.Schedule{Type: "cosine"}, Loss: "token_mean"}
+		stage.Optimizer.Moments = c.setting
+		p, err := newPlan(&recipes.Recipe{Device: "cpu"}, stage, 10, map[string]string{"moments": c.saved})
+		if err != nil || p.momentsSetting != c.want {
+			t.Errorf("%s, saved %q: %v, error %v", c.setting, c.saved, p.momentsSetting, err)
+		}
+	}
+}
+
+func TestPlacement(t *testing.T) {
+	engine, err := torch.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type placement struct {
+		device torch.Device
+		dtype  torch.Dtype
+		fails  bool
+	}
+	first, dtype := torch.CPU, torch.Float32 // of auto
+	if engine.CUDADevices > 0 {
+		first, dtype = 0, torch.BFloat16
+	}
+	for _, c := range []struct {
+		device, dtype string
+		want          placement
+	}{
+		{"auto", "auto", placement{first, dtype, false}},
+		{"auto", "fp32", placement{first, torch.Float32, false}},
+		{"cpu", "auto", placement{torch.CPU, torch.Float32, false}},
+		{"cpu", "bf16", placement{torch.CPU, torch.BFloat16, false}},
+		{"cuda", "bf16", placement{0, torch.BFloat16, engine.CUDADevices == 0}},
+	} {
+		var got placement
+		got.device, got.dtype, err = Placement(c.device, c.dtype)
+		if got.fails = errors.Is(err, torch.ErrEngine); got.fails && c.want.fails {
+			continue
+		}
+		if got != c.want || err != nil {
+			t.Errorf("%s, %s: %v, error %v", c.device, c.dtype, got, err)
+		}
+	}
+}
+
+func TestKilobytes(t *testing.T) {
+	const text = "MemTotal:       24 kB\nMemFree:  7 kB\nEmpty:\n"
+	for key, want := range map[string]int64{"MemTotal:": 24 << 10, "MemFree:": 7 << 10, "Empty:": 0, "Absent:": 0} {
+		if got := kilobytes(text, key); got != want {
+			t.Errorf("%s %d, want %d", key, got, want)
+		}
 	}
 }
 

@@ -45,9 +45,8 @@ type trainer struct {
 	digest    map[string]string // what the run's numbers depend on
 	logs      *logs
 
-	savedMicro string // the micro-batch that the run began with, "" for a new run
-	largest    load   // the largest micro-batch so far
-	baseMemory int64  // of tensors on the CPU before the model
+	largest    load  // the largest micro-batch so far
+	baseMemory int64 // of tensors on the CPU before the model
 	watch      *profile.Stopwatch
 	profile    *profile.Profiler // nil without one
 
@@ -119,7 +118,6 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state.Engine); err != nil {
 		return err
 	}
-	t.savedMicro = from.state.Engine["micro"]
 	t.startEngine()
 	projector, err := t.projectorFile()
 	if err != nil {
@@ -172,8 +170,7 @@ func (t *trainer) checkModel() error {
 	if err := Fits(t.recipe, t.plan.stage, t.data.Preprocessor, t.model); err != nil {
 		return err
 	}
-	auto := t.plan.stage.Batch.Micro == recipes.Auto && t.savedMicro == ""
-	t.plan.fitMemory(sizeOf(t.model), auto, int64(t.recipe.Model.Language.MaxLength), Memory(t.plan.device))
+	t.plan.fitMemory(sizeOf(t.model), int64(t.recipe.Model.Language.MaxLength), Memory(t.plan.device))
 	return nil
 }
 

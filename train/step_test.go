@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/runs"
 )
 
@@ -305,4 +307,71 @@ func residentMemory(t *testing.T) int64 {
 		t.Fatal(err)
 	}
 	return kilobytes(string(text), "VmRSS:")
+}
+
+// A step that was queued when the step before it ended the run is freed, and a step's wait for data is in its metrics.
+func TestDivergedWithAStepQueued(t *testing.T) {
+	tr := openTiny(t, tinyStage)
+	finished, err := tr.trainStep(tinyStep(t, tr, 0, tinySamples(tr, 1, 2), 2), 2*time.Second)
+	if err != nil || finished[0].DataWaitMS != 2000 {
+		t.Fatalf("waited 2 s for data; the metrics are %v, error %v", finished, err)
+	}
+	spoil(t, tr)
+	if tr.queued, err = tr.forwardBackward(tinyStep(t, tr, 1, tinySamples(tr, 1, 2), 2)); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.update(tr.queued); err != nil {
+		t.Fatal(err)
+	}
+	tr.nonFiniteSteps = patience - 1
+	finished, err = tr.trainStep(tinyStep(t, tr, 2, tinySamples(tr, 2, 2), 2), 0)
+	if !errors.Is(err, ErrDiverged) || len(finished) != 1 || finished[0].Step != 2 || tr.queued != nil {
+		t.Errorf("finished %v, error %v", finished, err)
+	}
+}
+
+// Memory that was freed before a run's model was opened is not the run's.
+func TestPeakMemoryIsOfTheRun(t *testing.T) {
+	torchtest.NoLeaks(t)
+	const before = 1 << 28
+	if err := torch.Do(func(s *torch.Scope) {
+		torch.Zeros(s, []int64{before / 4}, torch.Float32, torch.CPU)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	tr := openTiny(t, tinyStage)
+	if peak := tr.measuredMemory(); peak <= 0 || peak >= before/2 {
+		t.Errorf("the run's peak is %d bytes", peak)
+	}
+}
+
+// A cut sample and a first loss that is too high are reported once.
+func TestStepsAreReported(t *testing.T) {
+	tr := openTiny(t, tinyStage)
+	told := &teller{}
+	tr.report, tr.run.Dir = told, t.TempDir()
+	tr.logs = &logs{dir: tr.run.Dir}
+	for name, log := range map[string]**checkpoints.JSONL{
+		runs.MetricsFile: &tr.logs.metrics, runs.LedgerFile: &tr.logs.ledger, runs.QuarantineFile: &tr.logs.quarantine,
+	} {
+		var err error
+		if *log, _, err = tr.logs.open(name, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, step := range []struct {
+		loss runs.Number
+		cut  int
+	}{{99, 0}, {99, 1}, {1, 0}, {1, 2}} {
+		err := tr.recordStep(finishedStep{runs.Metrics{Step: i + 1, Loss: step.loss}, data.Step{Number: i, Cut: step.cut}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(told.said) != 2 || !told.says("the first loss is 99.00", "ln 200") || !told.says("step 2: a sample is longer") {
+		t.Errorf("said %q", told.said)
+	}
+	if !slices.Equal(told.steps, []int{1, 2, 3, 4}) || tr.cut != 3 {
+		t.Errorf("steps %v, %d cut", told.steps, tr.cut)
+	}
 }
