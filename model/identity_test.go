@@ -1,7 +1,11 @@
 package model
 
 import (
+	"encoding/binary"
+	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,5 +165,59 @@ func TestIdentitiesTellFineTuningsApart(t *testing.T) {
 	}
 	if sameIdentity(first, "") || !sameIdentity(first, first) {
 		t.Error("identities are compared wrongly")
+	}
+}
+
+// An identity is 64 weights in bf16, spread evenly over the matrices of the layers and over each matrix. Files keep it,
+// so it stays the same from version to version.
+func TestWhatAnIdentityIs(t *testing.T) {
+	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
+	opened := openModel(t, tinyFolders(t, m), OpenOptions{})
+	for _, part := range identified {
+		weights := inDtype(t, tensors(t, m, part.part), checkpoints.BF16)
+		var matrices []checkpoints.Tensor
+		for _, p := range m.Params.All() {
+			if p.Part == part.part && len(p.Shape) == 2 && strings.Contains(p.Name, ".layers.") {
+				matrices = append(matrices, weights[p.Name])
+			}
+		}
+		want := ""
+		for i := range 64 {
+			matrix := matrices[i*len(matrices)/64].Data
+			middle := len(matrix) / 2 * (2*i + 1) / 128 // of the i-th of 64 equal stretches
+			want += fmt.Sprintf("%02x%02x", matrix[2*middle+1], matrix[2*middle])
+		}
+		if got := opened.Belongs()[identityPrefix+part.part]; got != want {
+			t.Errorf("the identity of the %s is\n%s, want\n%s", part.name, got, want)
+		}
+	}
+}
+
+// A weight halfway between two values of bf16 becomes the even one.
+func TestIdentitiesRoundToEven(t *testing.T) {
+	bits := map[uint32]uint16{
+		0x3f80_0000: 0x3f80, 0x3f80_7fff: 0x3f80, 0x3f80_8000: 0x3f80, 0x3f80_8001: 0x3f81,
+		0x3f81_7fff: 0x3f81, 0x3f81_8000: 0x3f82, 0xbf81_8000: 0xbf82, 0x3f81_8001: 0x3f82,
+	}
+	list := slices.Sorted(maps.Keys(bits))
+	var raw []byte
+	for _, x := range list {
+		raw = binary.LittleEndian.AppendUint32(raw, x)
+	}
+	info := checkpoints.Info{Name: "a", Dtype: checkpoints.F32, Shape: []int64{int64(len(list))}}
+	path := filepath.Join(t.TempDir(), "w")
+	if err := checkpoints.WriteSafetensors(path, nil, []checkpoints.Tensor{{Info: info, Data: raw}}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := checkpoints.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for i, x := range list {
+		got, err := assignment{info: info, weights: w}.element(int64(i))
+		if err != nil || got != bits[x] {
+			t.Errorf("%08x becomes %04x, error %v; want %04x", x, got, err, bits[x])
+		}
 	}
 }

@@ -221,3 +221,25 @@ func TestBF16IsCloseToFP32(t *testing.T) {
 		t.Errorf("loss %v in fp32 and %v in bf16", losses[0], losses[1])
 	}
 }
+
+// A stopwatch is called after the forward work of each part: a text passes no tower and no projector.
+func TestLapsOfAForwardPass(t *testing.T) {
+	m := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{})
+	text := Input{IDs: []int64{1, 2, 3}, Positions: []int64{0, 1, 2}, Starts: []int64{0, 3}}
+	image := text
+	image.Pixels, image.Slots, image.Rows = make([]byte, 3*tinyPixels), []int64{1}, []int64{0}
+	for _, c := range []struct {
+		in   Input
+		want []string
+	}{
+		{text, []string{recipes.PartLanguage}},
+		{image, []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage}},
+	} {
+		var laps []string
+		c.in.Lap = func(part string) { laps = append(laps, part) }
+		do(t, func(s *torch.Scope) { m.Forward(s, c.in) })
+		if !slices.Equal(laps, c.want) {
+			t.Errorf("laps %v, want %v", laps, c.want)
+		}
+	}
+}

@@ -19,6 +19,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/synth/shapes"
+	"github.com/llavatrain/llavatrain/train/profile"
 )
 
 // runSteps is the number of steps of a whole run; it saves every second one.
@@ -309,5 +310,26 @@ func TestProfiledSteps(t *testing.T) {
 		if !told.says("profile of " + c.steps + ":") {
 			t.Errorf("stopped at %d, the run said %q, want a profile of %s", c.stopAt, told.said, c.steps)
 		}
+	}
+	var trace struct {
+		TraceEvents []struct {
+			Name string
+			Dur  float64
+		}
+	}
+	if err := json.Unmarshal(readFile(t, w.folder(), "profile", profile.TraceFile), &trace); err != nil {
+		t.Fatal(err)
+	}
+	waits := 0
+	for _, e := range trace.TraceEvents {
+		if e.Name == "waiting for data" {
+			waits++
+		}
+		if e.Dur < 0 {
+			t.Errorf("%s took %v us", e.Name, e.Dur)
+		}
+	}
+	if waits != 1 {
+		t.Errorf("%d waits for data in a profile of one step", waits)
 	}
 }
