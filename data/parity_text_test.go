@@ -223,8 +223,9 @@ func TestPromptMatchesOriginal(t *testing.T) {
 		t.Fatal(err)
 	}
 	var file struct {
-		Patches int
-		Prompts []struct {
+		Patches    int
+		ImageToken int32 `json:"image_token_index"`
+		Prompts    []struct {
 			Prompt   string
 			InputIDs []int32 `json:"input_ids"`
 			Expanded []int32 `json:"hf_input_ids"`
@@ -235,9 +236,14 @@ func TestPromptMatchesOriginal(t *testing.T) {
 	if err := json.Unmarshal(content, &file); err != nil {
 		t.Fatal(err)
 	}
+	var config struct{ Legacy bool }
+	settings, err := os.ReadFile(datatest.Shared(t, "parity", "llm", "tokenizer_config.json"))
+	if err := errors.Join(err, json.Unmarshal(settings, &config)); err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range file.Prompts {
 		_, question, _ := strings.Cut(strings.TrimSuffix(want.Prompt, " ASSISTANT:"), "<image>\n")
-		tokenizer := llamaTokenizer(t, false)
+		tokenizer := llamaTokenizer(t, config.Legacy)
 		for patches, ids := range map[int][]int32{1: want.InputIDs, file.Patches: want.Expanded} {
 			got, err := newEncoder(t, tokenizer, "v1", 2048, patches).Prompt(question, &picture.Picture{})
 			if err != nil {
@@ -245,7 +251,7 @@ func TestPromptMatchesOriginal(t *testing.T) {
 			}
 			ids = slices.Clone(ids)
 			for i, id := range ids {
-				if id == 32000 {
+				if id == file.ImageToken {
 					ids[i] = ImageToken // as Hugging Face writes it
 				}
 			}
