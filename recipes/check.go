@@ -8,14 +8,20 @@ import (
 	"strings"
 )
 
+// What a recipe's device and dtype may be.
+var (
+	Devices = []string{"auto", "cpu", "cuda"}
+	Dtypes  = []string{"auto", "fp32", "bf16"}
+)
+
 // check applies the rules on values to a decoded recipe. A rule checks only values that the file or --set gave and that
 // could be decoded: defaults are valid, and a value that could not be decoded has been reported.
 func (d *decoder) check(r *Recipe) {
 	if d.sound("name") && !folderName(r.Name) {
 		d.fail("name", d.near("name"), "must be a folder name without slashes, not %s", quoted(r.Name))
 	}
-	d.oneOf("device", r.Device, "auto", "cpu", "cuda")
-	d.oneOf("dtype", r.Dtype, "auto", "fp32", "bf16")
+	d.oneOf("device", r.Device, Devices...)
+	d.oneOf("dtype", r.Dtype, Dtypes...)
 	d.rule("threads", r.Threads >= 0, "must be 0 (automatic) or more")
 	d.rule("workers", r.Workers >= 0, "must be 0 (one for each core) or more")
 	d.checkModel(&r.Model)

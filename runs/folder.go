@@ -16,6 +16,7 @@ const (
 	LedgerFile     = "ledger.jsonl"
 	EvalFile       = "eval.jsonl"
 	ExportDir      = "export" // the finished model
+	ProfileDir     = "profile"
 )
 
 // Files of a checkpoint beside checkpoints.StateFile, by weight name. Weights are fp32; moments have the dtype of the

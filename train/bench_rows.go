@@ -30,18 +30,31 @@ func (b Bench) rows() (rows []benchRow, err error) {
 			return nil, failure.Inputf("rows: %w", err)
 		}
 	}
+	if len(rows) == 0 {
+		rows = madeUpRows(512)
+	}
+	if b.Stage == 1 {
+		rows = slices.DeleteFunc(rows, func(r benchRow) bool { return !r.Image })
+	}
+	if len(rows) == 0 {
+		return nil, failure.Inputf("rows: %s has no row with an image, and stage 1 uses only those", b.Rows)
+	}
+	if i := slices.IndexFunc(rows, func(r benchRow) bool { return len(r.Turns) == 0 }); i >= 0 {
+		return nil, failure.Inputf("rows: row %d of %s has no turns", i, b.Rows)
+	}
+	return rows, nil
+}
+
+func madeUpRows(n int) (rows []benchRow) {
 	random := rand.New(rand.NewPCG(2, 0))
-	for range 512 * (1 - min(1, len(rows))) {
+	for range n {
 		row := benchRow{Image: random.IntN(7) > 0}
 		for range 1 + random.IntN(6) {
 			row.Turns = append(row.Turns, [2]int{10 + random.IntN(20), 3 + random.IntN(60)})
 		}
 		rows = append(rows, row)
 	}
-	if b.Stage == 1 {
-		rows = slices.DeleteFunc(rows, func(r benchRow) bool { return !r.Image })
-	}
-	return rows, nil
+	return rows
 }
 
 // step makes step i from the rows in order, with random ids and pixels.

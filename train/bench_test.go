@@ -102,6 +102,29 @@ func TestBenchDoesNotFit(t *testing.T) {
 	}
 }
 
+func TestBenchRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		rows, device, dtype, want string
+	}{
+		"stage 1 without images": {`[{"image": false, "turns": [[1, 2]]}]`, "cpu", "fp32", "has no row with an image"},
+		"a row without turns":    {`[{"image": true, "turns": [[1, 2]]}, {"image": true}]`, "cpu", "fp32", "row 1 of"},
+		"not rows":               {`{}`, "cpu", "fp32", "rows: "},
+		"an unknown device":      {"[]", "gpu", "fp32", `device must be one of auto, cpu, cuda, not "gpu"`},
+		"an unknown dtype":       {"[]", "cpu", "fp16", `dtype must be one of auto, fp32, bf16, not "fp16"`},
+	} {
+		file := filepath.Join(t.TempDir(), "rows.json")
+		if err := os.WriteFile(file, []byte(c.rows), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Bench{
+			Shape: "tiny", Stage: 1, Batch: 2, Steps: 1, Threads: 1, Device: c.device, Dtype: c.dtype, Rows: file,
+		}.Run()
+		if !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v does not say %q", name, err, c.want)
+		}
+	}
+}
+
 func TestBenchProfile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "profile")
 	bench := Bench{

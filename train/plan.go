@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -89,6 +90,12 @@ func resolve(value, auto int, saved string, fallback int) int {
 // Placement resolves a recipe's device and dtype: auto is the first GPU, with bf16, if there is one, and otherwise the
 // CPU, with fp32.
 func Placement(device, dtype string) (torch.Device, torch.Dtype, error) {
+	if !slices.Contains(recipes.Devices, device) {
+		return 0, 0, failure.NotOneOf("device", device, recipes.Devices)
+	}
+	if !slices.Contains(recipes.Dtypes, dtype) {
+		return 0, 0, failure.NotOneOf("dtype", dtype, recipes.Dtypes)
+	}
 	engine, err := torch.Open()
 	if err != nil {
 		return 0, 0, err

@@ -193,8 +193,6 @@ func Fits(r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preproces
 	return nil
 }
 
-const profileDir = "profile" // in a run folder
-
 // openProfile opens the profiler if asked for: of steps 3 to 5 of this process, when buffers have reached their size,
 // or of those that a shorter run has, at least its last step.
 func (t *trainer) openProfile(step int) (err error) {
@@ -205,7 +203,7 @@ func (t *trainer) openProfile(step int) (err error) {
 	if at := t.options.StopAt; at > 0 {
 		left = min(left, at-step)
 	}
-	dir, skip := filepath.Join(t.run.Dir, profileDir), max(0, min(2, left-1))
+	dir, skip := filepath.Join(t.run.Dir, runs.ProfileDir), max(0, min(2, left-1))
 	t.profile, err = profile.OpenProfiler(dir, t.plan.device, skip, 3, t.report.Say)
 	return err
 }

@@ -317,7 +317,7 @@ func TestProfiledSteps(t *testing.T) {
 			Dur  float64
 		}
 	}
-	if err := json.Unmarshal(readFile(t, w.folder(), "profile", profile.TraceFile), &trace); err != nil {
+	if err := json.Unmarshal(readFile(t, w.folder(), runs.ProfileDir, profile.TraceFile), &trace); err != nil {
 		t.Fatal(err)
 	}
 	waits := 0

@@ -17,8 +17,7 @@ func LookUp[V any](what, name string, table map[string]V) (V, error) {
 }
 
 // NotOneOf is the user's error of a name that is not among the valid ones, in the words of a recipe's problems: WHAT
-// must
-// be one of VALID, not "NAME".
+// must be one of VALID, not "NAME".
 func NotOneOf(what, name string, valid []string) error {
 	const longest = 60 // names come from files, and may be anything
 	if text := []rune(name); len(text) > longest {

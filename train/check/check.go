@@ -195,7 +195,7 @@ func (s *stageCheck) judge(d *input.Dataset, skipped []input.SkippedRow) error {
 	}
 	if s.stage.BadSamples == "fail" {
 		return s.judgeSteps(d, skipped, limit, failure.Inputf("%s cannot be used and bad_samples is fail: "+
-			"mend or remove them, or set bad_samples: skip", plural(len(skipped), "row")))
+			"fix or remove them, or set bad_samples: skip", plural(len(skipped), "row")))
 	}
 	return s.judgeSteps(d, skipped, limit,
 		fmt.Errorf("%w: %d of %d rows, at most %d may be; fix the data or remove the rows",
