@@ -29,7 +29,7 @@ func TestFlops(t *testing.T) {
 		{1, 600, 24, 16.25}, {2, 800, 300, 32.25},
 	} {
 		var got float64
-		rehearse(t, Bench{Shape: "7b", Stage: test.stage}, func(m *model.LLaVA) {
+		rehearse(t, Bench{Device: "cpu", Dtype: "fp32", Shape: "7b", Stage: test.stage}, func(m *model.LLaVA) {
 			got = flops(m, sizeOf(m).trains, amounts{test.tokens, test.supervised, 1, test.tokens * test.tokens}) / 1e12
 		})
 		if math.Abs(got/test.teraflops-1) > 0.005 {
