@@ -33,6 +33,9 @@ func (d *jpegDecoder) scan(body []byte) error {
 	if d.components == nil {
 		return fmt.Errorf("it has a scan before its frame header")
 	}
+	if err := d.useStandardTables(); err != nil {
+		return err
+	}
 	s := new(jpegScan)
 	selectors := body[1 : len(body)-3]
 	for ; len(selectors) > 0; selectors = selectors[2:] {
