@@ -59,12 +59,18 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 		p.momentsSetting = saved["moments"]
 	}
 	p.threads = resolve(r.Threads, 0, saved["threads"], DefaultThreads())
-	if p.tokens == 0 {
-		micro := resolve(int(stage.Batch.Micro), int(recipes.Auto), saved["micro"], score.DefaultMicro(p.device))
-		p.micro = min(micro, stage.Batch.Global)
-		p.autoMicro = stage.Batch.Micro == recipes.Auto && saved["micro"] == ""
-	}
+	p.setMicro(saved["micro"])
 	return p, nil
+}
+
+// setMicro decides the size of micro-batches; saved is what the run began with, "" for a new run.
+func (p *plan) setMicro(saved string) {
+	if p.tokens != 0 {
+		return
+	}
+	batch := p.stage.Batch
+	p.micro = min(batch.Global, resolve(int(batch.Micro), int(recipes.Auto), saved, score.DefaultMicro(p.device)))
+	p.autoMicro = batch.Micro == recipes.Auto && saved == ""
 }
 
 // DefaultThreads is what threads: 0 means in a new run: OMP_NUM_THREADS, which schedulers and containers set, or else

@@ -14,7 +14,6 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
-	"github.com/llavatrain/llavatrain/train/score"
 )
 
 // PlanOptions says what to plan for.
@@ -127,10 +126,7 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 		p.dtype = torch.Float32
 	}
 	out.Dtype = p.dtype.String()
-	if p.tokens == 0 {
-		micro := resolve(int(stage.Batch.Micro), int(recipes.Auto), "", score.DefaultMicro(p.device))
-		p.micro = min(micro, stage.Batch.Global)
-	}
+	p.setMicro("")
 	return p, nil
 }
 
