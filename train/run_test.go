@@ -218,7 +218,8 @@ func TestWholeRun(t *testing.T) {
 			}
 		}
 	}
-	if told := w.must(Options{Resume: true}); !told.says("is finished (6 steps)") || len(told.steps) > 0 {
+	told = w.must(Options{Resume: true})
+	if again := told.says("finished: "); !told.says("is finished (6 steps)") || again || len(told.steps) > 0 {
 		t.Errorf("a finished run said %q", told.said)
 	}
 }
