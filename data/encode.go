@@ -121,7 +121,9 @@ func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage 
 		s.IDs = append(s.IDs, id)
 		s.Labels = append(s.Labels, label)
 	}
-	if e.tokenizer.AddBOS {
+	if begin, ok := e.tokenizer.Special(e.template.begin); ok && e.template.begin != "" {
+		add(begin, Ignore)
+	} else if e.tokenizer.AddBOS {
 		add(e.tokenizer.BOS, Ignore)
 	}
 	at := 0

@@ -286,6 +286,60 @@ func TestSystemMessage(t *testing.T) {
 	}
 }
 
+// Answers that a row marks as not to be trained have no labels, nor has what ends them; the others keep theirs.
+func TestUntrainedAnswers(t *testing.T) {
+	r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: "One?"}, {Role: "gpt", Text: "First.", Untrained: true},
+		{Role: "human", Text: "Two?"}, {Role: "gpt", Text: "Second."}}}
+	for template, want := range map[string]string{
+		"v1":       " Second.</s>",
+		"llava_v0": "### Assistant: Second.\n### ",
+	} {
+		e := &Encoder{tokenizer: tinyTokenizer(t, false), template: openTemplate(t, template)}
+		for _, last := range []bool{false, true} {
+			one := r
+			if one.Turns = slices.Clone(r.Turns); last {
+				one.Turns[1].Untrained, one.Turns[3].Untrained = false, true
+				want = map[string]string{"v1": " First.</s>", "llava_v0": "###" + "### Assistant: First.\n" + "###"}[template]
+			}
+			c, err := e.converse(one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			trained := ""
+			for _, s := range e.template.render(c) {
+				if s.trained {
+					trained += s.text
+				}
+			}
+			if trained != want {
+				t.Errorf("%s, last %v: %q is trained, want %q", template, last, trained, want)
+			}
+		}
+	}
+	e := &Encoder{tokenizer: tinyTokenizer(t, false), template: openTemplate(t, "v1")}
+	r.Turns[3].Untrained = true
+	if _, err := e.converse(r); err == nil || !strings.Contains(err.Error(), "no answer of the row is trained") {
+		t.Errorf("without a trained answer: %v", err)
+	}
+}
+
+func TestPlaceholdersThatNothingFills(t *testing.T) {
+	e := &Encoder{tokenizer: tinyTokenizer(t, false), template: openTemplate(t, "v1")}
+	for text, refused := range map[string]bool{
+		"<video>\nWhat happens?": true, "a <audio>": true, "Find <ref-object>.": true, "<bbox>": true,
+		"What does <video src=…> do?": false, "<video>fallback</video>": false, "<box>": false,
+	} {
+		for turn := range 2 {
+			turns := []rows.Turn{{Role: "human", Text: "a"}, {Role: "gpt", Text: "b"}}
+			turns[turn].Text = text
+			_, err := e.converse(rows.Record{Turns: turns})
+			if refused != (err != nil) || refused && !strings.Contains(err.Error(), "which nothing fills") {
+				t.Errorf("%q in turn %d: %v", text, turn+1, err)
+			}
+		}
+	}
+}
+
 // TestTurnNumbers: messages count a row's turns from 1, those before the first question too.
 func TestTurnNumbers(t *testing.T) {
 	system, lead := rows.Turn{Role: "system", Text: "Be kind."}, rows.Turn{Role: "gpt", Text: "Hello."}
@@ -337,8 +391,17 @@ func TestPlaceImage(t *testing.T) {
 // chatTokenizer is the tiny vocabulary with <|im_start|> and <|im_end|> as tokens 600 and 601.
 func chatTokenizer(t *testing.T) *tokenizer.Tokenizer {
 	t.Helper()
-	config := `{"added_tokens_decoder": {"600": {"content": "<|im_start|>", "special": true}, ` +
-		`"601": {"content": "<|im_end|>", "special": true}}}`
+	return tokenizerWith(t, "<|im_start|>", "<|im_end|>")
+}
+
+// tokenizerWith is the tiny tokenizer with special tokens from id 600 on.
+func tokenizerWith(t *testing.T, special ...string) *tokenizer.Tokenizer {
+	t.Helper()
+	var added []string
+	for i, content := range special {
+		added = append(added, fmt.Sprintf(`"%d": {"content": %q, "special": true}`, 600+i, content))
+	}
+	config := `{"added_tokens_decoder": {` + strings.Join(added, ", ") + `}}`
 	tokenizer, err := tokenizer.OpenTokenizer(tinyFolder(t, config), "auto")
 	if err != nil {
 		t.Fatal(err)
@@ -392,6 +455,22 @@ func TestNoBOS(t *testing.T) {
 	}
 	if sample.IDs[0] != ImageToken || sample.Labels[0] != Ignore || sample.Labels[1] == Ignore {
 		t.Errorf("ids %v, labels %v", sample.IDs, sample.Labels)
+	}
+}
+
+// The templates of Llama 3 begin with its token once, whether or not the tokenizer adds one by itself.
+func TestBeginToken(t *testing.T) {
+	for _, adds := range []bool{false, true} {
+		tokenizer := tokenizerWith(t, "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+		const begin = 600
+		tokenizer.AddBOS, tokenizer.BOS = adds, begin
+		sample, err := newEncoder(t, tokenizer, "llama_3", 2048, 1).Encode(catRecord(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sample.IDs[0] != begin || slices.Contains(sample.IDs[1:], begin) || sample.Labels[0] != Ignore {
+			t.Errorf("AddBOS %v: ids %v", adds, sample.IDs[:4])
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/llavatrain/llavatrain/data/picture"
@@ -8,7 +9,10 @@ import (
 )
 
 // round is a question and its answer, checked and with the image placeholder where the model will see it.
-type round struct{ question, answer string }
+type round struct {
+	question, answer string
+	trained          bool
+}
 
 // conversation is a record ready to be rendered.
 type conversation struct {
@@ -45,7 +49,10 @@ func (e *Encoder) converse(r rows.Record) (conversation, error) {
 		if err != nil {
 			return c, err
 		}
-		c.rounds = append(c.rounds, round{question, answer})
+		c.rounds = append(c.rounds, round{question, answer, !turns[i+1].Untrained})
+	}
+	if !slices.ContainsFunc(c.rounds, func(r round) bool { return r.trained }) {
+		return c, picture.BadRow("no answer of the row is trained (weight 0, loss or train false): remove the row")
 	}
 	return c, nil
 }
@@ -131,8 +138,18 @@ func (e *Encoder) checkText(turn rows.Turn, index int, text string) error {
 		return picture.BadRow("turn %d (%s) holds %q, which template %q uses to start an answer: remove or respell it",
 			index+1, turn.Role, reserved, e.template.Name)
 	}
+	for _, name := range unfilled {
+		mark := "<" + name + ">"
+		if strings.Contains(text, mark) && !strings.Contains(text, "</"+name+">") { // not a tag of HTML
+			return picture.BadRow("turn %d (%s) holds %s, which nothing fills, so the model would see these letters: "+
+				"write what is meant, or remove the row", index+1, turn.Role, mark)
+		}
+	}
 	return nil
 }
+
+// unfilled are the placeholders of other programs for what this one does not read.
+var unfilled = []string{"video", "audio", "bbox", "ref-object"}
 
 // placeImage moves a turn's only image placeholder to the front, on a separate line (preprocess_multimodal in
 // llava/train/train.py). Several placeholders stay where they are, as in LLaVA-NeXT's version of that function: the
@@ -155,24 +172,37 @@ func (e *Encoder) placeImage(text string) string {
 // render turns a conversation into spans of text.
 func (t *Template) render(c conversation) []span {
 	var spans []span
+	before := c.rounds[0] // the round whose end a trained span before a question is
 	for i, r := range c.rounds {
 		last := i == len(c.rounds)-1
-		spans = append(spans, t.question(c.system, i, r.question, last)...)
+		asked := t.question(c.system, i, r.question, last)
+		for k := range asked {
+			if k < len(t.before(i)) {
+				asked[k].trained = asked[k].trained && before.trained
+			} else {
+				asked[k].trained = asked[k].trained && r.trained
+			}
+		}
 		if last && t.final != "" {
 			r.answer = strings.TrimLeft(r.answer, "\n")
 		}
-		spans = append(spans, span{t.lead + r.answer + t.close, true})
+		spans = append(append(spans, asked...), span{t.lead + r.answer + t.close, r.trained})
+		before = r
 	}
-	return append(spans, span{t.tail, true})
+	return append(spans, span{t.tail, before.trained})
+}
+
+// before is what stands before the question of round i.
+func (t *Template) before(i int) []span {
+	if i == 0 {
+		return t.first
+	}
+	return t.next
 }
 
 // question is round i up to the start of its answer.
 func (t *Template) question(system string, i int, text string, last bool) []span {
-	before := t.next
-	if i == 0 {
-		before = t.first
-	}
-	spans := append([]span(nil), before...)
+	spans := append([]span(nil), t.before(i)...)
 	if i == 0 && system != "" {
 		spans[0].text = strings.Replace(spans[0].text, t.system, system, 1)
 	}

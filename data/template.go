@@ -20,6 +20,7 @@ type Template struct {
 	Name    string
 	aliases []string
 
+	begin     string    // the special token before everything, also if the tokenizer adds none by itself
 	system    string    // the part of first that a row's own system message replaces; "" if it cannot have one
 	first     []span    // before the first question
 	next      []span    // before each later one
@@ -152,7 +153,7 @@ func chatML(name, system string, aliases ...string) Template {
 // llama3 is the chat template of Meta-Llama-3-8B-Instruct and, with a system block, Llama-3.1-8B-Instruct.
 func llama3(name, system string) Template {
 	return Template{
-		Name:   name,
+		Name: name, begin: "<|begin_of_text|>",
 		first:  untrained(system + llama3Header("user")),
 		next:   untrained(llama3Header("user")),
 		header: untrained("<|eot_id|>" + llama3Header("assistant")),

@@ -6,23 +6,64 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
-// imageFolder is a folder of images.
+// imageFolder is a folder of images. Links that stand in it are followed, wherever they lead: sets of images that share
+// a disk, and the snapshots of Hugging Face's hub, are laid out with them. A row's path cannot leave the folder.
 type imageFolder struct {
-	root *os.Root
+	dir    string
+	places []string // its absolute path, as given and without links
 }
 
-func openFolder(dir string) (imageFolder, error) {
-	root, err := os.OpenRoot(dir)
+func openFolder(dir string) (im imageFolder, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("image folder %q: %w", dir, err)
+		}
+	}()
+	folder, err := os.Open(dir)
 	if err != nil {
-		return imageFolder{}, fmt.Errorf("image folder %q: %w", dir, err)
+		return im, err
 	}
-	return imageFolder{root}, nil
+	defer folder.Close()
+	if _, err := folder.Readdirnames(1); err != nil && err != io.EOF { // not a folder
+		return im, err
+	}
+	given, err := filepath.Abs(dir)
+	if err != nil {
+		return im, err
+	}
+	resolved, err := filepath.EvalSymlinks(given)
+	return imageFolder{dir, []string{given, resolved}}, err
 }
 
-func (im imageFolder) Close() error { return im.root.Close() }
+func (im imageFolder) Close() error { return nil }
+
+// within is where the file at name is. Only the path is checked, before links are followed.
+func (im imageFolder) within(name string) (string, error) {
+	relative := name
+	if filepath.IsAbs(name) {
+		relative = ""
+		for _, place := range im.places {
+			if below, err := filepath.Rel(place, name); err == nil && filepath.IsLocal(below) {
+				relative = below
+			}
+		}
+		if relative == "" {
+			return "", BadRow("path is absolute and not in the image folder %q: set images to a folder that holds it, "+
+				"or write the path relative to the folder", im.dir)
+		}
+	}
+	switch {
+	case name == "":
+		return "", BadRow("path is empty")
+	case !filepath.IsLocal(relative):
+		return "", BadRow("path leads out of the image folder %q", im.dir)
+	}
+	return filepath.Join(im.dir, relative), nil
+}
 
 func (im imageFolder) file(name string) ([]byte, error) {
 	f, info, err := im.open(name)
@@ -45,45 +86,42 @@ func readUpTo(f io.Reader, n int) ([]byte, error) {
 }
 
 // stat checks a path, and the type and size of the file there.
-func (im imageFolder) stat(name string) (fs.FileInfo, error) {
-	if err := checkName(name, fmt.Sprintf("the image folder %q", im.root.Name())); err != nil {
-		return nil, err
+func (im imageFolder) stat(name string) (path string, info fs.FileInfo, err error) {
+	if path, err = im.within(name); err != nil {
+		return path, nil, err
 	}
-	info, err := im.root.Stat(name) // before Open, which would block on a named pipe
+	info, err = os.Stat(path) // before Open, which would block on a named pipe
 	if err != nil {
-		return nil, im.pathError(err)
+		return path, nil, im.pathError(path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, BadRow("not a regular file (%s)", info.Mode())
+		return path, nil, BadRow("not a regular file (%s)", info.Mode())
 	}
-	return info, checkFileSize(info.Size())
+	return path, info, checkFileSize(info.Size())
 }
 
 func (im imageFolder) open(name string) (*os.File, fs.FileInfo, error) {
-	info, err := im.stat(name)
+	path, info, err := im.stat(name)
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := im.root.Open(name)
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, nil, im.pathError(err)
+		return nil, nil, im.pathError(path, err)
 	}
 	return f, info, nil
 }
 
 // pathError distinguishes a bad path in a row from a storage fault (permission, I/O, too many open files).
-func (im imageFolder) pathError(err error) error {
-	var errno syscall.Errno
+func (im imageFolder) pathError(path string, err error) error {
 	switch {
-	case errors.Is(err, fs.ErrClosed):
-		return err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return BadRow("no such file in the image folder %q", im.root.Name())
+		if target, dangling := os.Readlink(path); dangling == nil {
+			return BadRow("no such file: the link in the image folder %q leads to %q", im.dir, target)
+		}
+		return BadRow("no such file in the image folder %q", im.dir)
 	case errors.Is(err, syscall.ENAMETOOLONG), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ELOOP):
-		return BadRow("%v", err)
-	case !errors.As(err, &errno): // refused by os.Root, not by the system
-		return BadRow("path leads out of the image folder %q, through \"..\" or a symbolic link (%v); "+
-			"put the files inside it, or make the folder itself the link", im.root.Name(), err)
+		return BadRow("%v", Bare(err))
 	}
 	return err
 }

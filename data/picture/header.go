@@ -137,7 +137,7 @@ func (im *Images) Stamp(name string) int64 {
 	if !ok {
 		return 0
 	}
-	info, err := folder.stat(name)
+	_, info, err := folder.stat(name)
 	if err != nil {
 		return 0
 	}

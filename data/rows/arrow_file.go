@@ -159,7 +159,9 @@ func (a *arrowFile) parse(row int, take func([]byte) []byte) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	return values.record()
+	r, err := values.record()
+	r.Unused = append(r.Unused, c.unused...)
+	return r, err
 }
 
 func (a *arrowFile) Fingerprint() string { return a.fingerprint }

@@ -16,7 +16,11 @@ import (
 type columns struct {
 	names  []string
 	arrays []arrow.Array
+	unused []string // names of the other columns
 }
+
+// imageColumns are the columns whose binary values are image files; others hold text.
+var imageColumns = map[string]bool{"image": true, "images": true}
 
 // checkColumns refuses a table that rows cannot be read from.
 func checkColumns(schema *arrow.Schema) error {
@@ -34,8 +38,8 @@ func checkColumns(schema *arrow.Schema) error {
 	return nil
 }
 
-// row reads a row; take converts a binary value, which lies in the columns' memory. The columns may come from a damaged
-// file, on which Arrow panics: that is an error of the row. A page of the file that cannot be read is an error of the
+// row reads a row; take converts the bytes of an image, which lie in the columns' memory. The columns may come from a
+// damaged file, on which Arrow panics: that is an error of the row. A page of the file that cannot be read is an error of the
 // disk.
 func (c columns) row(i int, take func([]byte) []byte) (row fields, err error) {
 	defer func() {
@@ -46,7 +50,11 @@ func (c columns) row(i int, take func([]byte) []byte) (row fields, err error) {
 		}
 	}()
 	for k, name := range c.names {
-		row = append(row, field{name, valueAt(c.arrays[k], i, take)})
+		of := copied
+		if imageColumns[name] {
+			of = take
+		}
+		row = append(row, field{name, valueAt(c.arrays[k], i, of)})
 	}
 	return row, nil
 }
@@ -65,6 +73,16 @@ func valueAt(a arrow.Array, i int, take func([]byte) []byte) any {
 		return take(a.Value(i))
 	case *array.LargeBinary:
 		return take(a.Value(i))
+	case *array.Boolean:
+		return a.Value(i)
+	case *array.Float32:
+		return float64(a.Value(i))
+	case *array.Float64:
+		return a.Value(i)
+	case *array.Int8:
+		return int64(a.Value(i))
+	case *array.Int16:
+		return int64(a.Value(i))
 	case *array.Int32:
 		return int64(a.Value(i))
 	case *array.Int64:

@@ -2,7 +2,6 @@ package rows
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -74,18 +73,59 @@ var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // layout and a truncated file are detected at once.
 func (j *rowFile) checkLines(ended bool) error {
 	text, err := j.text(0)
-	if err == nil && !json.Valid(text) {
+	if err == nil && checkJSON(text) != nil {
 		return errors.New("its first line is not a complete JSON object; " +
 			"rows must be in one array [ … ] or one per line")
+	}
+	if err == nil && j.Len() == 1 {
+		if place := rowsWithin(text); place != "" {
+			return fmt.Errorf("it is one object that holds rows, in its member %s: write the rows alone, "+
+				"in one array [ … ] or one per line", place)
+		}
 	}
 	last := j.Len() - 1
 	if err != nil || ended {
 		return err
 	}
-	if text, err = j.text(last); err == nil && !json.Valid(text) {
+	if text, err = j.text(last); err == nil && checkJSON(text) != nil {
 		err = fmt.Errorf("byte %d: the file ends within row %d: it is incomplete", j.starts[last+1], last)
 	}
 	return err
+}
+
+// rowsWithin finds rows in the members of a valid JSON object that is not a row itself, as in {"data": [row, …]} and
+// {"0": row, …}, and says where; "" without any.
+func rowsWithin(object []byte) string {
+	if isRow(object) {
+		return ""
+	}
+	for name, value := range members(object) {
+		if value[0] == '[' {
+			for element := range elements(value) {
+				value = element // the first stands for all
+				break
+			}
+		}
+		if value[0] != '{' {
+			continue
+		}
+		if isRow(value) {
+			return string(name)
+		}
+		if within := rowsWithin(value); within != "" {
+			return string(name) + ": " + within
+		}
+	}
+	return ""
+}
+
+func isRow(object []byte) bool {
+	for name, value := range members(object) {
+		if key := string(name); value[0] == '[' && (key == `"conversations"` || key == `"messages"`) {
+			return true
+		}
+	}
+	return false
 }
 
 // Close frees the file.

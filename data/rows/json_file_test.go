@@ -134,28 +134,40 @@ func writeRows(t testing.TB, content string) (Source, error) {
 func TestJSONRecord(t *testing.T) {
 	const turns = `"conversations": [{"from": "human", "value": "Hi\n\"?\u00e9"}, {"value": "Yes.", "from": "gpt", ` +
 		`"extra": {"x": [1]}}]`
-	read := []Turn{{"human", "Hi\n\"?é"}, {"gpt", "Yes."}}
+	read := []Turn{{Role: "human", Text: "Hi\n\"?é"}, {Role: "gpt", Text: "Yes."}}
+	unused := func(r Record, keys ...string) Record {
+		r.Unused = append(keys, "conversations.extra")
+		return r
+	}
 	for _, test := range []struct {
 		row  string
 		want Record
 		err  string
 	}{
-		{`{"id": "a", "image": "x/y.jpg", "model": "", ` + turns + `}`, Record{"a", paths("x/y.jpg"), read}, ""},
-		{`{"id": 17, ` + turns + `}`, Record{"17", nil, read}, ""},
-		{`{` + turns + `, "image": ["a.jpg", "b.jpg"]}`, Record{"", paths("a.jpg", "b.jpg"), read}, ""},
-		{`{"Image": "not this key", ` + turns + `}`, Record{"", nil, read}, ""},
+		{`{"id": "a", "image": "x/y.jpg", "model": "m", "none": "", ` + turns + `}`,
+			unused(Record{ID: "a", Images: paths("x/y.jpg"), Turns: read}, "model"), ""},
+		{`{"id": 17, ` + turns + `}`, unused(Record{ID: "17", Turns: read}), ""},
+		{`{` + turns + `, "image": ["a.jpg", "b.jpg"]}`, unused(Record{Images: paths("a.jpg", "b.jpg"), Turns: read}), ""},
+		{`{"Image": "not this key", ` + turns + `}`, unused(Record{Turns: read}, "Image"), ""},
 		{`{"conversations": []}`, Record{}, ""},
+		{`{"id": ["a"], "image": null, "images": null, ` + turns + `}`, unused(Record{Turns: read}), ""},
+		{`{"id": NaN, "score": -Infinity, "image": "", ` + turns + `}`, unused(Record{Turns: read}, "score"), ""},
+		{`{"image": {"bytes": null, "path": "a.jpg"}, ` + turns + `}`,
+			unused(Record{Images: paths("a.jpg"), Turns: read}), ""},
+		{`{"image": "/data/a.jpg", ` + turns + `}`, unused(Record{Images: paths("/data/a.jpg"), Turns: read}), ""},
 
 		{`{"id": "a"}`, Record{}, "conversations (or messages) is missing"},
 		{`12`, Record{}, "it is a number; it must be an object"},
 		{`{"id": "a" "b"}`, Record{}, "invalid character '\"' after object key:value pair"},
 		{`{"id": "a", "id": "b", ` + turns + `}`, Record{}, `"id" appears twice`},
-		{`{"id": ["a"], ` + turns + `}`, Record{}, "id is a list; it must be a string or a number"},
-		{`{"image": null, ` + turns + `}`, Record{}, "image is null; it must be a path or a list of paths; " +
+		{`{"image": 5, ` + turns + `}`, Record{}, "image is a number; it must be a path or a list of paths; " +
 			"leave the key out in a row without an image"},
+		{`{"image": {"bytes": "aGk="}, ` + turns + `}`, Record{}, "image has bytes, which JSON cannot hold"},
+		{`{"image": {}, ` + turns + `}`, Record{}, "image has no path"},
+		{`{"image": "https://x.org/a.jpg", ` + turns + `}`, Record{},
+			`image is a URL ("https://…"); nothing is downloaded`},
 		{`{"image": ["a", 5], ` + turns + `}`, Record{}, "image[1] is a number; it must be a string"},
-		{`{"image": "", ` + turns + `}`, Record{}, `image is ""; it must be a path within the image folder`},
-		{`{"image": "/etc/passwd", ` + turns + `}`, Record{}, `image is "/etc/passwd"; it must be a path within`},
+		{`{"image": ["a", ""], ` + turns + `}`, Record{}, `image[1] is ""; it must be a path within the image folder`},
 		{`{"image": ["a.jpg", "x/../../b"], ` + turns + `}`, Record{},
 			`image[1] is "x/../../b"; it must be a path within`},
 		{`{"conversations": {}}`, Record{}, "conversations is an object; it must be a list of turns"},

@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/url"
+	"path/filepath"
 	"strings"
 
 	"github.com/llavatrain/llavatrain/data/picture"
@@ -47,19 +49,10 @@ func readParts(list []byte, images *parted) (string, error) {
 }
 
 func readPart(part []byte, images *parted) (string, error) {
-	if part[0] == '"' {
-		return readString(part)
-	}
 	if part[0] != '{' {
-		return "", fmt.Errorf("it is %s; it must be an object", kindOf(part))
+		return "", fmt.Errorf("it is %s; a turn is one text, or a list of objects with a type", kindOf(part))
 	}
-	fields := map[string][]byte{}
-	err := eachKey(part, func(key string, value []byte) error {
-		if kindOf(value) != "null" {
-			fields[key] = value
-		}
-		return nil
-	})
+	fields, err := readFields(part)
 	if err != nil {
 		return "", err
 	}
@@ -74,6 +67,18 @@ func readPart(part []byte, images *parted) (string, error) {
 		return ImageMark, images.add(fields)
 	}
 	return "", fmt.Errorf("type is %q; it must be text, image or image_url", kind)
+}
+
+// readFields is the members of an object that are not null.
+func readFields(object []byte) (map[string][]byte, error) {
+	fields := map[string][]byte{}
+	err := eachKey(object, func(key string, value []byte) error {
+		if kindOf(value) != "null" {
+			fields[key] = value
+		}
+		return nil
+	})
+	return fields, err
 }
 
 func fieldText(fields map[string][]byte, key string) (string, error) {
@@ -138,6 +143,12 @@ func readLink(value []byte) (picture.Image, error) {
 			return picture.Image{}, fmt.Errorf("is not base64: %w", err)
 		}
 		return picture.Image{File: file}, nil
+	}
+	if path, ok := strings.CutPrefix(link, "file://"); ok {
+		if path, err = url.PathUnescape(path); err != nil || !filepath.IsAbs(path) {
+			return picture.Image{}, fmt.Errorf("is %q; write file:/// and the path of a file, or the path alone", link)
+		}
+		return picture.Image{Path: path}, nil
 	}
 	if scheme, _, ok := strings.Cut(link, "://"); ok {
 		return picture.Image{}, fmt.Errorf("is a URL (%.40q); nothing is downloaded: "+

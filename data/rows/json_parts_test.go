@@ -19,7 +19,7 @@ func TestParts(t *testing.T) {
 		images []picture.Image
 		err    string
 	}{
-		{message(`[{"type": "text", "text": "a"}, "b"]`) + "}", "a\nb", nil, ""},
+		{message(`[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]`) + "}", "a\nb", nil, ""},
 		{message(`[]`) + "}", "", nil, ""},
 		{message(`[{"type": "image"}, {"type": "text", "text": "a"}]`) + `, "images": ["x.jpg"]}`, "<image>\na",
 			paths("x.jpg"), ""},
@@ -38,6 +38,10 @@ func TestParts(t *testing.T) {
 		{message(`[{"text": "a"}]`) + "}", "", nil, "type is missing"},
 		{message(`[{"type": "text", "text": null}]`) + "}", "", nil, "text is missing"},
 		{message(`[7]`) + "}", "", nil, "part 1: it is a number"},
+		{message(`["yes", "no"]`) + "}", "", nil,
+			"messages[0].content part 1: it is a string; a turn is one text, or a list of objects with a type"},
+		{message(`[{"type": "image", "image": "file:///data/a%20b.jpg"}]`) + "}", "<image>", paths("/data/a b.jpg"), ""},
+		{message(`[{"type": "image", "image": "file://a.jpg"}]`) + "}", "", nil, "write file:/// and the path"},
 		{message(`[{"type": "image", "image": "a.jpg"}]`) + `, "images": ["b.jpg"]}`, "", nil,
 			"images and the parts of messages both have images"},
 		{message(`[{"type": "image", "image": "a.jpg"}, {"type": "image"}]`) + "}", "", nil,
@@ -57,7 +61,7 @@ func TestParts(t *testing.T) {
 			continue
 		}
 		if err != nil || r.Turns[0].Text != test.text {
-			t.Errorf("%s: %v, %q", test.row, err, r.Turns)
+			t.Errorf("%s: %v, %+v", test.row, err, r.Turns)
 			continue
 		}
 		if diff := cmp.Diff(test.images, r.Images); diff != "" {

@@ -2,32 +2,28 @@ package rows
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"path/filepath"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
 // parseRecord reads one row and checks its form: every key once, types as documented, paths within the image folder.
-// Unknown keys are ignored. The keys are LLaVA's, or those of chat APIs and Hugging Face's data sets:
+// The keys are LLaVA's, or those of chat APIs and Hugging Face's data sets:
 //
-//	{"id": …, "image": "path" or ["path", …],
+//	{"id": …, "image": "path" or ["path", …], "system": "…",
 //	    "conversations": [{"from": "human", "value": "<image>\n…"}, {"from": "gpt", "value": "…"}, …]}
 //	{"id": …, "images": ["path", …],
 //	    "messages": [{"role": "user", "content": "<image>\n…" or [part, …]}, {"role": "assistant", …}, …]}
 //
-// readParts documents a part.
+// readParts documents a part. An image may also be {"path": "…"}, as Hugging Face's tables have it. A key with null
+// counts as absent. Keys that would change what the row means are used or refused, see unsupportedKeys and readTrained;
+// others are listed in Record.Unused.
 func parseRecord(text []byte) (Record, error) {
-	if !utf8.Valid(text) {
-		return Record{}, errors.New("text is not UTF-8")
-	}
-	if !json.Valid(text) {
-		return Record{}, json.Unmarshal(text, new(json.RawMessage)) // says where
+	if err := checkJSON(text); err != nil {
+		return Record{}, err
 	}
 	text = bytes.TrimSpace(text)
 	if text[0] != '{' {
@@ -43,34 +39,63 @@ func parseRecord(text []byte) (Record, error) {
 
 // rowReader collects a row while its keys are read, in any order.
 type rowReader struct {
-	record   Record
-	imageKey string // image or images, whichever the row has
-	turnsKey string // conversations or messages, whichever the row has
-	inParts  parted
+	record    Record
+	imageKey  string // image or images, whichever the row has
+	turnsKey  string // conversations or messages, whichever the row has
+	systemKey string // system or system_prompt, whichever the row has
+	system    string
+	inParts   parted
 }
 
 func (r *rowReader) read(key string, value []byte) (err error) {
+	if kindOf(value) == "null" {
+		return nil
+	}
 	switch key {
 	case "id":
-		r.record.ID, err = readID(value)
+		r.record.ID = readID(value)
 	case "image", "images":
-		if r.imageKey != "" {
-			return errors.New("image and images are both present; a row has only one of them")
+		if err := onlyOne(&r.imageKey, key); err != nil {
+			return err
 		}
-		r.imageKey = key
 		r.record.Images, err = readImages(key, value)
 	case "conversations", "messages":
-		if r.turnsKey != "" {
-			return errors.New("conversations and messages are both present; a row has only one of them")
+		if err := onlyOne(&r.turnsKey, key); err != nil {
+			return err
 		}
-		r.turnsKey = key
-		r.record.Turns, err = readTurns(key, value, &r.inParts)
+		r.record.Turns, err = readTurns(key, value, r)
+	case "system", "system_prompt":
+		if err := onlyOne(&r.systemKey, key); err != nil {
+			return err
+		}
+		if r.system, err = readString(value); err != nil {
+			err = fmt.Errorf("%s %w", key, err)
+		}
+	case "weight", "loss", "train":
+		trained, err := readTrained(key, value)
+		if err == nil && !trained {
+			err = fmt.Errorf("%s is %s: a row that is not to be trained must be left out", key, value)
+		}
+		return err
+	default:
+		return r.unknown(key, key, value)
 	}
 	return err
 }
 
-// finish combines the images of the row and those of its parts.
+// onlyOne records which of two names for the same thing a row has, and refuses the second.
+func onlyOne(seen *string, key string) error {
+	if *seen != "" {
+		return fmt.Errorf("%s and %s are both present; a row has only one of them",
+			min(*seen, key), max(*seen, key))
+	}
+	*seen = key
+	return nil
+}
+
+// finish combines the row's system text and its turns, and the images of the row and those of its parts.
 func (r *rowReader) finish() (Record, error) {
+	turns := r.record.Turns
 	switch {
 	case r.turnsKey == "":
 		return r.record, errors.New("conversations (or messages) is missing")
@@ -84,59 +109,80 @@ func (r *rowReader) finish() (Record, error) {
 	default:
 		r.record.Images = r.inParts.images
 	}
+	switch {
+	case r.system == "":
+	case len(turns) > 0 && turns[0].Role == "system":
+		return r.record, fmt.Errorf("%s and a turn of the role system are both present; keep only one of the two",
+			r.systemKey)
+	default:
+		r.record.Turns = append([]Turn{{Role: "system", Text: r.system}}, turns...)
+	}
 	return r.record, nil
 }
 
-func readID(value []byte) (string, error) {
-	switch kindOf(value) {
-	case "a number":
-		return string(value), nil
-	case "a string":
-		return readString(value)
+// readID is the row's id. Nothing depends on it, so that of another type is passed over.
+func readID(value []byte) string {
+	if kindOf(value) == "a number" {
+		return string(value)
 	}
-	return "", fmt.Errorf("id is %s; it must be a string or a number", kindOf(value))
+	id, err := readString(value)
+	if err != nil {
+		return ""
+	}
+	return id
 }
 
 func readImages(key string, value []byte) ([]picture.Image, error) {
-	if value[0] == '"' {
-		path, err := readImage(value)
+	switch {
+	case string(value) == `""`: // what tables of text and images hold in the rows of text
+		return nil, nil
+	case value[0] == '"' || value[0] == '{':
+		image, err := readImage(value)
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", key, err)
 		}
-		return []picture.Image{{Path: path}}, nil
-	}
-	if value[0] != '[' {
+		return []picture.Image{image}, nil
+	case value[0] != '[':
 		return nil, fmt.Errorf("%s is %s; it must be a path or a list of paths; "+
 			"leave the key out in a row without an image", key, kindOf(value))
 	}
 	var images []picture.Image
 	for element := range elements(value) {
-		path, err := readImage(element)
+		image, err := readImage(element)
 		if err != nil {
 			return nil, fmt.Errorf("%s[%d] %w", key, len(images), err)
 		}
-		images = append(images, picture.Image{Path: path})
+		images = append(images, image)
 	}
 	return images, nil
 }
 
-func readImage(value []byte) (string, error) {
-	path, err := readString(value)
-	if err == nil {
-		err = checkPath(path)
+// readImage reads a path, a data: address, or Hugging Face's {"bytes": null, "path": "…"}.
+func readImage(value []byte) (picture.Image, error) {
+	if value[0] != '{' {
+		return readLink(value)
 	}
-	return path, err
+	members, err := readFields(value)
+	switch {
+	case err != nil:
+		return picture.Image{}, err
+	case members["bytes"] != nil:
+		return picture.Image{}, errors.New("has bytes, which JSON cannot hold: give a path, or data:…;base64,…")
+	case members["path"] == nil:
+		return picture.Image{}, errors.New("has no path; it must be a path, or an object with one")
+	}
+	return readLink(members["path"])
 }
 
-// checkPath refuses paths that lead out of the image folder.
+// checkPath refuses paths that lead out of the image folder. An absolute path may lie in it: the folder decides.
 func checkPath(path string) error {
-	if !filepath.IsLocal(path) {
+	if !filepath.IsLocal(path) && !filepath.IsAbs(path) {
 		return fmt.Errorf("is %q; it must be a path within the image folder", path)
 	}
 	return nil
 }
 
-func readTurns(key string, value []byte, images *parted) ([]Turn, error) {
+func readTurns(key string, value []byte, row *rowReader) ([]Turn, error) {
 	if value[0] != '[' {
 		return nil, fmt.Errorf("%s is %s; it must be a list of turns", key, kindOf(value))
 	}
@@ -145,7 +191,7 @@ func readTurns(key string, value []byte, images *parted) ([]Turn, error) {
 		if element[0] != '{' {
 			return nil, fmt.Errorf("%s[%d] is %s; it must be an object", key, len(turns), kindOf(element))
 		}
-		turn, err := readTurn(element, images)
+		turn, err := readTurn(element, row)
 		if err != nil {
 			return nil, fmt.Errorf("%s[%d].%w", key, len(turns), err)
 		}
@@ -161,172 +207,77 @@ var roles = map[string]string{
 	"system": "system",
 }
 
+// turnReader collects a turn while its keys are read.
+type turnReader struct {
+	turn       Turn
+	speakerKey string // from or role, whichever the turn has
+	textKey    string // value or content, whichever the turn has
+	trainedKey string // the key that says that it is trained, if one does
+}
+
 // readTurn's errors start with the key at fault.
-func readTurn(object []byte, images *parted) (Turn, error) {
-	var turn Turn
-	speaker, text := "", ""
-	err := eachKey(object, func(key string, value []byte) (err error) {
-		switch key {
-		case "from", "role":
-			if speaker != "" {
-				return errors.New("from and role are both present")
-			}
-			speaker = key
-			turn.Role, err = readString(value)
-		case "value", "content":
-			if text != "" {
-				return errors.New("value and content are both present")
-			}
-			text = key
-			turn.Text, err = readContent(value, images)
+func readTurn(object []byte, row *rowReader) (Turn, error) {
+	var t turnReader
+	err := eachKey(object, func(key string, value []byte) error { return t.read(key, value, row) })
+	if err != nil {
+		return t.turn, err
+	}
+	return t.finish()
+}
+
+func (t *turnReader) read(key string, value []byte, row *rowReader) (err error) {
+	switch key {
+	case "from", "role":
+		if err := onlyOne(&t.speakerKey, key); err != nil {
+			return err
 		}
-		if err != nil {
-			err = fmt.Errorf("%s %w", key, err)
+		t.turn.Role, err = readString(value)
+	case "value", "content":
+		if err := onlyOne(&t.textKey, key); err != nil {
+			return err
+		}
+		t.turn.Text, err = readContent(value, &row.inParts)
+	case "weight", "loss", "train":
+		if kindOf(value) == "null" {
+			return nil
+		}
+		trained, err := readTrained(key, value)
+		if trained {
+			t.trainedKey = key
+		} else {
+			t.turn.Untrained = true
 		}
 		return err
-	})
+	default:
+		return row.unknown(key, row.turnsKey+"."+key, value)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s %w", key, err)
+	}
+	return err
+}
+
+func (t *turnReader) finish() (Turn, error) {
 	names := [2]string{"from", "value"}
-	if speaker == "role" || text == "content" {
+	if t.speakerKey == "role" || t.textKey == "content" {
 		names = [2]string{"role", "content"}
 	}
-	role, known := roles[turn.Role]
+	role, known := roles[t.turn.Role]
 	switch {
-	case err != nil:
-		return turn, err
-	case speaker == "":
-		return turn, fmt.Errorf("%s is missing", names[0])
-	case text == "":
-		return turn, fmt.Errorf("%s is missing", names[1])
+	case t.speakerKey == "":
+		return t.turn, fmt.Errorf("%s is missing", names[0])
+	case t.textKey == "":
+		return t.turn, fmt.Errorf("%s is missing", names[1])
 	case !known:
-		return turn, fmt.Errorf("%s is %q; it must be human or user, gpt or assistant, or system", speaker, turn.Role)
+		return t.turn, fmt.Errorf("%s is %q; it must be human or user, gpt or assistant, or system",
+			t.speakerKey, t.turn.Role)
+	case role != "gpt" && t.trainedKey != "":
+		return t.turn, fmt.Errorf("%s marks a turn of %s to be trained; only answers are: remove the key",
+			t.trainedKey, t.turn.Role)
 	}
-	turn.Role = role
-	return turn, nil
-}
-
-// eachKey visits the members of an object. Like the functions below it expects valid JSON.
-func eachKey(object []byte, visit func(key string, value []byte) error) error {
-	seen := map[string]bool{}
-	for name, value := range members(object) {
-		key, err := readString(name)
-		if err != nil {
-			return err
-		}
-		if seen[key] {
-			return fmt.Errorf("%q appears twice", key)
-		}
-		seen[key] = true
-		if err := visit(key, value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// readString is the text of a JSON string.
-func readString(value []byte) (string, error) {
-	if value[0] != '"' {
-		return "", fmt.Errorf("is %s; it must be a string", kindOf(value))
-	}
-	if !bytes.Contains(value, []byte{'\\'}) {
-		return string(value[1 : len(value)-1]), nil
-	}
-	var s string
-	err := json.Unmarshal(value, &s)
-	return s, err
-}
-
-// members returns the names and values of an object, as raw JSON.
-func members(object []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func(name, value []byte) bool) {
-		var name []byte
-		for element := range elements(object) {
-			if name == nil {
-				name = element
-				continue
-			}
-			if !yield(name, element) {
-				return
-			}
-			name = nil
-		}
-	}
-}
-
-// elements returns the values of a list, or the names and values of an object, as raw JSON.
-func elements(list []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		const between = " \t\r\n,:"
-		rest := bytes.TrimLeft(list[1:len(list)-1], between)
-		for len(rest) > 0 {
-			end := valueEnd(rest)
-			if !yield(rest[:end]) {
-				return
-			}
-			rest = bytes.TrimLeft(rest[end:], between)
-		}
-	}
-}
-
-// valueEnd is the length of the JSON value that text starts with.
-func valueEnd(text []byte) int {
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			i += stringEnd(text[i:]) - 1
-		case '{', '[':
-			depth++
-			continue
-		case '}', ']':
-			depth--
-		default:
-			if depth == 0 {
-				return i + scalarEnd(text[i:])
-			}
-			continue
-		}
-		if depth == 0 {
-			return i + 1
-		}
-	}
-	return len(text)
-}
-
-// stringEnd is the length of the JSON string that text starts with, quotes included.
-func stringEnd(text []byte) int {
-	end := 1
-	for {
-		end += bytes.IndexByte(text[end:], '"') + 1
-		body := text[1 : end-1]
-		if (len(body)-len(bytes.TrimRight(body, `\`)))%2 == 0 {
-			return end
-		}
-	}
-}
-
-func scalarEnd(text []byte) int {
-	if end := bytes.IndexAny(text, " \t\r\n,]}"); end >= 0 {
-		return end
-	}
-	return len(text)
-}
-
-// kindOf describes what kind of JSON value it is.
-func kindOf(value []byte) string {
-	switch value[0] {
-	case '"':
-		return "a string"
-	case '{':
-		return "an object"
-	case '[':
-		return "a list"
-	case 'n':
-		return "null"
-	case 't', 'f':
-		return "true or false"
-	}
-	return "a number"
+	t.turn.Role = role
+	t.turn.Untrained = t.turn.Untrained && role == "gpt"
+	return t.turn, nil
 }
 
 // IsSpace is Python's str.isspace, which the original strips and splits by.

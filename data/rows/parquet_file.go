@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -27,6 +29,7 @@ type parquetFile struct {
 	meta        *metadata.FileMetaData
 	ends        []int // rows up to and including each row group
 	fingerprint string
+	unused      []string // names of the columns that rows are not made of
 
 	rows, outlines groupCache
 }
@@ -83,6 +86,11 @@ func (p *parquetFile) check() error {
 	if !roots["conversations"] && !roots["messages"] {
 		return errors.New("it has no column conversations or messages")
 	}
+	for _, name := range slices.Sorted(maps.Keys(roots)) {
+		if !rowColumns[name] {
+			p.unused = append(p.unused, name)
+		}
+	}
 	for g := range p.ends {
 		if size := p.meta.RowGroup(g).TotalByteSize(); size > maxGroupBytes {
 			return fmt.Errorf("row group %d takes %s, and reading any row needs all of it: "+
@@ -136,7 +144,7 @@ func (p *parquetFile) leaves(bytes bool) (leaves []int) {
 
 // readable is the set of value types that readLeaf supports.
 var readable = map[parquet.Type]bool{parquet.Types.ByteArray: true, parquet.Types.Int32: true,
-	parquet.Types.Int64: true}
+	parquet.Types.Int64: true, parquet.Types.Boolean: true, parquet.Types.Float: true, parquet.Types.Double: true}
 
 // readGroup decodes one row group. Every call uses a new reader: the library's readers are not safe for concurrent use.
 func (p *parquetFile) readGroup(group int, bytes bool) ([]outcomeRow, error) {
@@ -170,6 +178,7 @@ func (p *parquetFile) assemble(leaves map[int]*leaf, rows int) ([]outcomeRow, er
 			row = append(row, field{column.name, value})
 		}
 		r, err := row.record()
+		r.Unused = append(r.Unused, p.unused...)
 		outcomes = append(outcomes, outcomeRow{r, err})
 	}
 	for _, l := range table.leaves {

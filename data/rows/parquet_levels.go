@@ -96,6 +96,24 @@ func (l *leaf) readValues(chunk file.ColumnChunkReader, text bool,
 				l.values = append(l.values, copied(v))
 			}
 		}
+	case *file.BooleanColumnChunkReader:
+		values := make([]bool, levelBatch)
+		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
+		for _, v := range values[:n] {
+			l.values = append(l.values, v)
+		}
+	case *file.Float32ColumnChunkReader:
+		values := make([]float32, levelBatch)
+		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
+		for _, v := range values[:n] {
+			l.values = append(l.values, float64(v))
+		}
+	case *file.Float64ColumnChunkReader:
+		values := make([]float64, levelBatch)
+		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
+		for _, v := range values[:n] {
+			l.values = append(l.values, v)
+		}
 	case *file.Int32ColumnChunkReader:
 		values := make([]int32, levelBatch)
 		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)

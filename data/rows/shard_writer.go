@@ -144,7 +144,8 @@ var shardSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "images", Type: arrow.ListOf(arrow.StructOf(imageFields...)), Nullable: true},
 	{Name: "conversations", Type: arrow.ListOf(arrow.StructOf(
 		arrow.Field{Name: "from", Type: arrow.BinaryTypes.String, Nullable: true},
-		arrow.Field{Name: "value", Type: arrow.BinaryTypes.String, Nullable: true})), Nullable: true},
+		arrow.Field{Name: "value", Type: arrow.BinaryTypes.String, Nullable: true},
+		arrow.Field{Name: "train", Type: arrow.FixedWidthTypes.Boolean, Nullable: true})), Nullable: true},
 	{Name: "data_set", Type: arrow.BinaryTypes.String, Nullable: true},
 	{Name: "tokens", Type: arrow.PrimitiveTypes.Int32, Nullable: true},
 	{Name: faultColumn, Type: arrow.BinaryTypes.String, Nullable: true},
@@ -210,6 +211,11 @@ func (w *shardWriter) fill(row ShardRow) {
 		one.Append(true)
 		text(one.FieldBuilder(0), turn.Role)
 		text(one.FieldBuilder(1), turn.Text)
+		if turn.Untrained {
+			one.FieldBuilder(2).(*array.BooleanBuilder).Append(false)
+		} else {
+			one.FieldBuilder(2).AppendNull()
+		}
 	}
 	text(w.rows.Field(3), row.DataSet)
 	w.rows.Field(4).(*array.Int32Builder).Append(int32(row.Tokens))

@@ -104,6 +104,21 @@ func TestShardsWithPixels(t *testing.T) {
 	}
 }
 
+// What is not trained in a row is not trained in its shard.
+func TestShardsKeepUntrainedTurns(t *testing.T) {
+	dir := t.TempDir()
+	want := Record{ID: "a", Turns: []Turn{{Role: "human", Text: "?"}, {Role: "gpt", Text: "a", Untrained: true},
+		{Role: "human", Text: "?"}, {Role: "gpt", Text: "b"}}}
+	rows := func(yield func(ShardRow, error) bool) { yield(ShardRow{Record: want}, nil) }
+	if err := WriteShards(ShardOptions{Dir: dir, Bytes: 1}, 0, 0, rows); err != nil {
+		t.Fatal(err)
+	}
+	got, err := openShards(t, dir).Record(0)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
 // A stop between any two rows loses only the current shard; a resumed writer writes the same bytes as one that
 // was not stopped.
 func TestShardsResume(t *testing.T) {

@@ -20,12 +20,15 @@ type Record struct {
 	ID     string          // the row's own id, "" when it has none
 	Images []picture.Image // in the order of their <image> placeholders
 	Turns  []Turn
+	Unused []string // keys of the row and its turns that are not read, such as "model" and "messages.name"
 }
 
 // Turn is one message of a conversation.
 type Turn struct {
 	Role string // "human", "gpt" or "system", whatever the names in the file
 	Text string // with an <image> placeholder where an image goes
+
+	Untrained bool // an answer without supervised tokens
 }
 
 // Source is a data set with random access to its rows. Record is safe for concurrent use, does not depend on the order
@@ -54,6 +57,24 @@ var formats = []format{
 	{"PAR1", openParquet},
 	{"ARROW1", openArrow},
 	{"\xff\xff\xff\xff", openArrow},
+}
+
+const utf16 = "it is UTF-16 text: save it as UTF-8"
+
+// notRows are other files that users take for data sets. The longest beginning of several that fit comes first.
+var notRows = []struct{ begins, what string }{
+	{"\xff\xfe\x00\x00", "it is UTF-32 text: save it as UTF-8"},
+	{"\xff\xfe", utf16},
+	{"\xfe\xff", utf16},
+	{"\x00[", utf16},
+	{"\x00{", utf16},
+	{"\x1f\x8b", "it is compressed by gzip: unpack it with gunzip"},
+	{"\x28\xb5\x2f\xfd", "it is compressed by Zstandard: unpack it with unzstd"},
+	{"\xfd7zXZ", "it is compressed by xz: unpack it with unxz"},
+	{"BZh", "it is compressed by bzip2: unpack it with bunzip2"},
+	{"PK\x03\x04", "it is a ZIP archive: unpack it and give the file of rows"},
+	{"version https://git-lfs", "it is a Git LFS pointer: fetch the file with git lfs pull"},
+	{"<", "it is HTML or XML, such as the page that a download failed with: fetch the file itself"},
 }
 
 // Open opens a data set: one file, or all files that match a pattern such as part-*.jsonl, in the order of their names.
@@ -109,6 +130,9 @@ func openAs(file *os.File, progress picture.Progress) (Source, error) {
 	}
 	head = head[:n]
 	text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
+	if len(text) > 1 && text[1] == 0 {
+		return nil, errors.New(utf16)
+	}
 	for _, f := range formats {
 		if bytes.HasPrefix(text, []byte(f.begins)) {
 			return f.open(file, progress)
@@ -116,6 +140,11 @@ func openAs(file *os.File, progress picture.Progress) (Source, error) {
 	}
 	if len(text) == 0 {
 		return nil, errors.New("it is empty")
+	}
+	for _, other := range notRows {
+		if bytes.HasPrefix(head, []byte(other.begins)) {
+			return nil, errors.New(other.what)
+		}
 	}
 	return nil, fmt.Errorf("it begins with %q, which is not a supported data set format; "+
 		"JSON (an array of rows), JSON Lines, parquet and Arrow are", head[:min(n, 12)])

@@ -70,7 +70,7 @@ func FuzzRow(f *testing.F) {
 			return
 		}
 		for _, image := range r.Images {
-			if image.File == nil && !filepath.IsLocal(image.Path) {
+			if image.File == nil && !filepath.IsAbs(image.Path) && !filepath.IsLocal(image.Path) {
 				t.Errorf("%q: path %q leads out of the folder", text, image.Path)
 			}
 		}

@@ -1,17 +1,20 @@
 package rows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// A row of a table is a value: nil, string, []byte, int64, []any, or fields. The columns are the keys of a row in JSON:
-// id, image or images, conversations or messages; others are ignored. An image is a path, the bytes of a file, or
+// A row of a table is a value: nil, string, []byte, int64, float64, bool, []any,
+// or fields. The columns are the keys of a row in JSON:
+// those of rowColumns; others are not read. An image is a path, the bytes of a file, or
 // Hugging Face's struct of bytes and path, either of which may be null. Shards have additional columns.
 
 // fields is a struct, or a row.
@@ -35,9 +38,6 @@ func (f fields) get(name string) any {
 	return nil
 }
 
-// rowColumns are the columns that a row is made of.
-var rowColumns = map[string]bool{"id": true, "image": true, "images": true, "conversations": true, "messages": true}
-
 // record converts a row of a table to the record that the same row in JSON would give, apart from embedded images.
 func (f fields) record() (Record, error) {
 	text := []byte{'{'}
@@ -46,19 +46,28 @@ func (f fields) record() (Record, error) {
 		if !rowColumns[column.name] || column.value == nil {
 			continue
 		}
-		if (column.name == "image" || column.name == "images") && holdsImages(column.value) {
+		if why, ok := unsupportedKeys[column.name]; ok {
+			if holdsNothing(column.value) {
+				continue
+			}
+			return Record{}, picture.BadRow("%s %s", column.name, why)
+		}
+		if imageColumns[column.name] && holdsImages(column.value) {
 			var err error
 			if held, err = readHeld(column.value); err != nil {
 				return Record{}, picture.BadRow("%s %v", column.name, err)
 			}
 			continue
 		}
+		if id, ok := column.value.([]byte); ok && column.name == "id" && !utf8.Valid(id) {
+			continue
+		}
 		if len(text) > 1 {
 			text = append(text, ',')
 		}
 		text = append(appendQuoted(text, column.name), ':')
-		if turns, ok := column.value.(string); ok && (column.name == "conversations" || column.name == "messages") {
-			text = append(text, turns...) // already JSON
+		if turns, ok := asText(column.value); ok && (column.name == "conversations" || column.name == "messages") {
+			text = append(text, cmp.Or(turns, "null")...) // already JSON
 			continue
 		}
 		text = appendJSON(text, column.value)
@@ -75,13 +84,28 @@ func (f fields) record() (Record, error) {
 	return r, nil
 }
 
-// appendJSON writes a value; bytes become null. Text that is not UTF-8 is copied unchanged, for parseRecord to refuse.
+func asText(value any) (string, bool) {
+	if v, ok := value.([]byte); ok {
+		return string(v), true
+	}
+	v, ok := value.(string)
+	return v, ok
+}
+
+// appendJSON writes a value; bytes are text that its writer did not mark as such. Text that is not UTF-8 is copied
+// unchanged, for parseRecord to refuse.
 func appendJSON(text []byte, value any) []byte {
 	switch v := value.(type) {
 	case string:
 		return appendQuoted(text, v)
+	case []byte:
+		return appendQuoted(text, string(v))
 	case int64:
 		return strconv.AppendInt(text, v, 10)
+	case float64:
+		return strconv.AppendFloat(text, v, 'g', -1, 64) // NaN too, for parseRecord to refuse
+	case bool:
+		return strconv.AppendBool(text, v)
 	case []any:
 		text = append(text, '[')
 		for i, element := range v {
@@ -118,6 +142,23 @@ func appendQuoted(text []byte, s string) []byte {
 		}
 	}
 	return append(text, '"')
+}
+
+// holdsNothing is isEmpty for the values of tables.
+func holdsNothing(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case []byte:
+		return len(v) == 0
+	case []any:
+		return len(v) == 0
+	case fields:
+		return !slices.ContainsFunc(v, func(member field) bool { return !holdsNothing(member.value) })
+	}
+	return false
 }
 
 // holdsImages reports whether a value contains images, not paths.

@@ -14,7 +14,7 @@ import (
 )
 
 // checkVersion changes when check finds something different in the same data.
-const checkVersion = 1
+const checkVersion = 2
 
 // sourceChecked is the result for one data set, and the files that it is valid for.
 type sourceChecked struct {

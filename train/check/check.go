@@ -45,11 +45,9 @@ func (c Checked) Failed() bool {
 	return slices.ContainsFunc(c.Stages, func(s StageChecked) bool { return len(s.Fails) > 0 })
 }
 
-// Check goes through everything that a run of the recipe reads: weights by their headers, every row and every image
-// by the code that a
-// run uses. What is wrong with the recipe's files is in the result, all of it at once; an error is a fault of the
-// disk, the engine or
-// the program.
+// Check goes through everything that a run of the recipe reads: weights by their headers, every row and every image by
+// the code that a run uses. What is wrong with the recipe's files is in the result, all of it at once; an error is a
+// fault of the disk, the engine or the program.
 func Check(r *recipes.Recipe, o Options) (Checked, error) {
 	c := Checked{Recipe: r.Path}
 	if _, err := torch.Open(); err != nil {

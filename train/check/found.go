@@ -24,6 +24,8 @@ type DataChecked struct {
 	Duplicates  Kind `json:"duplicates"`   // rows with the images and turns of an earlier row
 	RepeatedIDs Kind `json:"repeated_ids"` // rows with the id of an earlier row
 
+	UnusedKeys []KeyCount `json:"unused_keys"` // keys of rows and turns that are not read, the most common first
+
 	Tokens     *int64 `json:"tokens"`     // positions of all rows that are used, after cutting; nil without tokens
 	Supervised *int64 `json:"supervised"` // positions with a label
 
@@ -50,6 +52,12 @@ type Finding struct {
 	Lost   int    `json:"lost,omitempty"` // positions over max_length
 }
 
+// KeyCount is how many rows have a key. That of a turn is written with the list's, as in "messages.name".
+type KeyCount struct {
+	Key  string `json:"key"`
+	Rows int    `json:"rows"`
+}
+
 // Bin counts the values above the previous bin's UpTo and up to its own.
 type Bin struct {
 	UpTo  int `json:"up_to"`
@@ -71,7 +79,10 @@ type tally struct {
 	rows, images       int
 	tokens, supervised int64
 	folders            map[string]*FolderChecked
+	unused             map[string]int // rows by key
 }
+
+func newTally() tally { return tally{folders: map[string]*FolderChecked{}, unused: map[string]int{}} }
 
 func (t *tally) folder(r rows.Record) *FolderChecked {
 	name := folderOf(r)
@@ -102,6 +113,9 @@ func (t *tally) add(other tally) {
 	t.images += other.images
 	t.tokens += other.tokens
 	t.supervised += other.supervised
+	for key, rows := range other.unused {
+		t.unused[key] += rows
+	}
 	for name, f := range other.folders {
 		if t.folders[name] == nil {
 			t.folders[name] = &FolderChecked{Folder: name}
@@ -123,6 +137,7 @@ func (c *rowCheck) conclude(t tally, skips, cuts []Finding) sourceChecked {
 		Skipped: len(skips), Reasons: byReason(skips), ImageFiles: len(c.images),
 		Duplicates: c.repeats(c.rows), RepeatedIDs: c.repeats(c.ids),
 		Lengths: histogram(slices.Values(c.lengths)), Folders: sortedFolders(t.folders),
+		UnusedKeys: sortedKeys(t.unused),
 	}
 	if !c.options.NoTokens {
 		f.Tokens, f.Supervised = &t.tokens, &t.supervised
@@ -199,7 +214,9 @@ var advices = []struct {
 	{regexp.MustCompile(`not an image|not a known image|zero bytes|file is empty`),
 		"put the image itself here, or remove the row"},
 	{regexp.MustCompile(`UTF-|character|JSON`), "fix the row's JSON: write the file with a JSON library, as UTF-8"},
-	{regexp.MustCompile(`is missing|appears twice`), "write each key once, as the README shows"},
+	{regexp.MustCompile(`conversations \(or messages\) is missing`),
+		"a row needs conversations or messages; docs/data.md shows the forms"},
+	{regexp.MustCompile(`is missing|appears twice`), "write each key once, as docs/data.md shows"},
 	{regexp.MustCompile(`is expected|no human turn|ends with turn`),
 		"let from alternate between human and gpt, human first, gpt last"},
 }
@@ -231,6 +248,15 @@ func histogram(values func(yield func(int32) bool)) []Bin {
 		bins = bins[:len(bins)-1]
 	}
 	return bins
+}
+
+func sortedKeys(rows map[string]int) []KeyCount {
+	list := []KeyCount{}
+	for key, n := range rows {
+		list = append(list, KeyCount{key, n})
+	}
+	slices.SortFunc(list, func(a, b KeyCount) int { return cmp.Or(b.Rows-a.Rows, cmp.Compare(a.Key, b.Key)) })
+	return list
 }
 
 func sortedFolders(folders map[string]*FolderChecked) []FolderChecked {

@@ -77,7 +77,7 @@ func (c *rowCheck) run() (sourceChecked, error) {
 
 // gather adds up the blocks, in whatever order they arrive.
 func (c *rowCheck) gather(results <-chan blockFound, n int) (sourceChecked, error) {
-	total := tally{folders: map[string]*FolderChecked{}}
+	total := newTally()
 	var skips, cuts []Finding
 	var failed error
 	for b := range results {
@@ -104,7 +104,7 @@ func (c *rowCheck) path() string {
 func (c *rowCheck) name() string { return filepath.Base(c.path()) }
 
 func (c *rowCheck) block(first, end int) blockFound {
-	b := blockFound{tally: tally{folders: map[string]*FolderChecked{}}}
+	b := blockFound{tally: newTally()}
 	for row := first; row < end; row++ {
 		record, sample, err := c.Read(c.source, row, c.encode, c.see)
 		if input.StorageFault(err) {
@@ -112,6 +112,9 @@ func (c *rowCheck) block(first, end int) blockFound {
 			return b
 		}
 		c.note(row, record)
+		for _, key := range record.Unused {
+			b.unused[key]++
+		}
 		b.rows++
 		folder := b.folder(record)
 		folder.Rows++

@@ -128,9 +128,24 @@ func printData(out io.Writer, index int, d check.DataChecked) {
 			printRows(out, kind.Kind)
 		}
 	}
+	if len(d.UnusedKeys) > 0 {
+		fmt.Fprintln(out, "    keys that are not read, and the rows that have them: "+unusedKeys(d.UnusedKeys))
+	}
 	printBins(out, "lengths in positions", d.Lengths)
 	printBins(out, "image files by longer side in pixels", d.Sizes)
 	printFolders(out, d)
+}
+
+func unusedKeys(keys []check.KeyCount) string {
+	const shown = 10
+	var texts []string
+	for _, k := range keys[:min(len(keys), shown)] {
+		texts = append(texts, fmt.Sprintf("%q %d", k.Key, k.Rows))
+	}
+	if more := len(keys) - shown; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more (--json lists them)", more))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // printRows lists the first rows of a kind.
