@@ -26,7 +26,7 @@ type LoaderOptions struct {
 	Tokens    int    // when above 0, in place of Micro: positions in a micro-batch
 	Start     int    // first step, from 0
 	FailOnBad bool   // a bad row ends the run; otherwise it is skipped
-	Unlimited bool   // any number of rows may be skipped
+	Limit     int    // distinct rows that may be skipped, or Unlimited
 	Known     []Skip // what Skipped returned before step Start
 
 	Workers int // goroutines that prepare samples; 0 = one for each processor
@@ -122,8 +122,8 @@ func (o LoaderOptions) withDefaults() LoaderOptions {
 
 // Next returns the next step, and io.EOF after the last one. A step whose samples were all skipped has no
 // micro-batches. Errors are final: further calls return the same one. Next fails with the cause if the context is
-// cancelled, with ErrTooManySkipped if this step exceeds the limit (unless Unlimited), and with Prepare's error if that
-// does not wrap ErrRow or FailOnBad is set.
+// cancelled, with ErrTooManySkipped if this step exceeds the limit or skips the last row of a data set of which no row
+// could be used (unless Unlimited), and with Prepare's error if that does not wrap ErrRow or FailOnBad is set.
 func (l *Loader) Next() (Step, error) {
 	if l.err != nil {
 		return Step{}, l.err
@@ -261,30 +261,64 @@ func (l *Loader) split(samples []Sample) [][]Sample {
 	return Split(samples, l.options.Micro)
 }
 
+// Unlimited is a LoaderOptions.Limit with which any number of rows may be skipped, even all.
+const Unlimited = -1
+
 // countSkipped runs when steps are returned, in order, so that the outcome does not depend on how far ahead the workers
 // are.
 func (l *Loader) countSkipped(step Step) error {
+	if len(step.Skipped) == 0 {
+		return nil
+	}
 	for _, skip := range step.Skipped {
 		if p := (place{skip.Data, skip.Row}); !l.seen[p] {
 			l.seen[p] = true
 			l.skipped = append(l.skipped, skip)
 		}
 	}
-	rows := l.options.Order.mixture.rows
-	if l.options.Unlimited || len(l.skipped) <= SkipLimit(rows) {
+	if l.options.Limit == Unlimited {
 		return nil
 	}
-	const shown = 3
-	var first []string
-	for _, skip := range l.skipped[:min(shown, len(l.skipped))] {
-		first = append(first, fmt.Sprintf("data[%d] row %d: %s", skip.Data, skip.Row, skip.Reason))
+	if source, all := l.usesNone(); all {
+		return fmt.Errorf("%w: none of the rows of data[%d] can be used; %s", ErrTooManySkipped, source,
+			firstSkipped(l.skipped, func(skip Skip) bool { return skip.Data == source }))
 	}
-	return fmt.Errorf("%w: %d of %d rows by step %d, more than the %d allowed; fix the data or remove the rows; "+
-		"the first: %s",
-		ErrTooManySkipped, len(l.skipped), rows, step.Number+1, SkipLimit(rows), strings.Join(first, "; "))
+	if len(l.skipped) <= l.options.Limit {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %d rows by step %d, more than the %d allowed; "+
+		"fix the data, remove the rows (llavatrain check --write-clean FILE does), or raise bad_samples.limit; %s",
+		ErrTooManySkipped, len(l.skipped), l.options.Order.mixture.rows, step.Number+1, l.options.Limit,
+		firstSkipped(l.skipped, func(Skip) bool { return true }))
 }
 
-// SkipLimit is how many distinct rows a run may skip: 0.1% of them, but at least 5 and at most 100.
+// usesNone finds a data set all of whose rows have been skipped.
+func (l *Loader) usesNone() (source int, all bool) {
+	counts := map[int]int{}
+	for _, skip := range l.skipped {
+		counts[skip.Data]++
+	}
+	for source, share := range l.options.Order.mixture.shares {
+		if share.rows > 0 && counts[source] == share.rows {
+			return source, true
+		}
+	}
+	return 0, false
+}
+
+// firstSkipped tells the first of the skipped rows of which is.
+func firstSkipped(skipped []Skip, is func(Skip) bool) string {
+	const shown = 3
+	var first []string
+	for _, skip := range skipped {
+		if is(skip) && len(first) < shown {
+			first = append(first, fmt.Sprintf("data[%d] row %d: %s", skip.Data, skip.Row, skip.Reason))
+		}
+	}
+	return "the first: " + strings.Join(first, "; ")
+}
+
+// SkipLimit is how many distinct rows a run may skip by default: 0.1% of them, but at least 5 and at most 100.
 func SkipLimit(rows int) int { return max(5, min(100, rows/1000)) }
 
 // send reports whether the value was sent before the context ended.

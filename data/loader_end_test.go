@@ -26,6 +26,24 @@ func TestLoaderDeliversAStepWithoutSamples(t *testing.T) {
 	}
 }
 
+// A data set without a usable row ends the run when its last row has been skipped, however few they are.
+func TestLoaderStopsWithoutAUsableRow(t *testing.T) {
+	c := corpus{rows: 4, bad: map[int]bool{0: true, 1: true, 2: true, 3: true}}
+	steps, skipped, err := loadAll(t, c.options(t, "sequential", 2, 3))
+	if !errors.Is(err, ErrTooManySkipped) || !strings.Contains(err.Error(), "none of the rows of data[0] can be used") ||
+		!strings.Contains(err.Error(), "the first: data[0] row 0: picture 0 is broken") {
+		t.Errorf("error: %v", err)
+	}
+	if len(steps) != 1 || len(skipped) != 4 {
+		t.Errorf("%d steps and %d skipped, want 1 and 4", len(steps), len(skipped))
+	}
+	options := c.options(t, "sequential", 2, 3)
+	options.Limit = Unlimited
+	if steps, _, err := loadAll(t, options); err != nil || len(steps) != 6 {
+		t.Errorf("unlimited: %d steps, %v", len(steps), err)
+	}
+}
+
 func TestLoaderStopsAtTooManySkipped(t *testing.T) {
 	bad := map[int]bool{}
 	for _, row := range []int{1, 3, 8, 9, 14, 15} {
@@ -53,9 +71,16 @@ func TestLoaderStopsAtTooManySkipped(t *testing.T) {
 
 	// Without the limit, all of them are skipped and the rest comes.
 	options = c.options(t, "sequential", 4, 3)
-	options.Unlimited = true
+	options.Limit = Unlimited
 	if steps, skipped, err := loadAll(t, options); err != nil || len(steps) != 15 || len(skipped) != 6 {
 		t.Errorf("unlimited: %d steps, %d skipped, %v; want 15, 6 and no error", len(steps), len(skipped), err)
+	}
+
+	// A limit of the caller's own.
+	options = c.options(t, "sequential", 4, 3)
+	options.Limit = 6
+	if steps, skipped, err := loadAll(t, options); err != nil || len(steps) != 15 || len(skipped) != 6 {
+		t.Errorf("limit 6: %d steps, %d skipped, %v; want 15, 6 and no error", len(steps), len(skipped), err)
 	}
 
 	// One fewer is within the limit, in any number of epochs.

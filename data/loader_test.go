@@ -62,6 +62,7 @@ func (c corpus) options(t interface{ Fatal(...any) }, kind string, global int, e
 		Order:   newOrder(t, kind, m, global, lengths),
 		Prepare: c.prepare,
 		Micro:   2,
+		Limit:   SkipLimit(c.rows),
 		Workers: 3,
 		Ahead:   2,
 	}

@@ -39,11 +39,9 @@ func Open(m recipes.Model, o OpenOptions) (*LLaVA, error) {
 	return llava, nil
 }
 
-// Rehearse declares the model that Open builds and finds a tensor for every parameter, by the headers of the files:
-// no value is read and
-// no parameter placed. What it returns has shapes and nothing to compute with; the caller frees it. Of several files
-// that are missing
-// the error names each.
+// Rehearse declares the model that Open builds and finds a tensor for every parameter, by the headers of the files: no
+// value is loaded and no parameter placed. What it returns has shapes and nothing to compute with; the caller frees it.
+// Of several files that are missing the error names each.
 func Rehearse(m recipes.Model, o OpenOptions) (*LLaVA, error) {
 	configs, err := readConfigs(m)
 	if err != nil {
@@ -72,7 +70,10 @@ func (m *LLaVA) rehearse(recipe recipes.Model, o OpenOptions) error {
 	if err != nil {
 		return err
 	}
-	_, err = sources.match(m.Params)
+	if _, err = sources.match(m.Params); err != nil {
+		return err
+	}
+	m.Fingerprints, err = sources.fingerprints()
 	return err
 }
 

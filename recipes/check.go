@@ -75,7 +75,7 @@ func (d *decoder) checkStage(name string, s *Stage) {
 		d.checkData(at+"eval.data", s.Eval.Data)
 		d.rule(at+"eval.every", s.Eval.Every >= 1, "must be at least 1")
 	}
-	d.oneOf(at+"bad_samples", s.BadSamples, "skip", "fail")
+	d.checkBadSamples(at+"bad_samples", s.BadSamples)
 	d.oneOf(at+"recompute", s.Recompute, "auto", "none", "selective", "layers")
 }
 

@@ -131,6 +131,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, at location)
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), path, at)
 	case reflect.Struct:
+		if field, ok := shorthands[v.Type()]; ok && n.Kind == yaml.ScalarNode {
+			d.value(n, v.FieldByName(field), path, at)
+			return
+		}
 		d.section(n, v, path, at)
 	case reflect.Map:
 		d.parts(n, v, path, at)

@@ -76,8 +76,8 @@ type Stage struct {
 	Loss       string          `yaml:"loss"` // token_mean | micro_mean
 	Save       Save            `yaml:"save"`
 	Eval       *Eval           `yaml:"eval,omitempty"` // nil if the section is missing
-	BadSamples string          `yaml:"bad_samples"`    // skip | fail
-	Recompute  string          `yaml:"recompute"`      // auto | none | selective | layers
+	BadSamples BadSamples      `yaml:"bad_samples"`
+	Recompute  string          `yaml:"recompute"` // auto | none | selective | layers
 }
 
 // Data is one data set of a stage.
@@ -173,7 +173,7 @@ var defaults = map[reflect.Type]any{
 		Image: "square", Order: "shuffled", Batch: Batch{Micro: Auto}, Epochs: 1,
 		Schedule:  Schedule{Type: "cosine", Warmup: 0.03},
 		Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1, Moments: "auto"},
-		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: "skip", Recompute: "auto",
+		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"}, Recompute: "auto",
 	},
 	reflect.TypeFor[Eval](): Eval{Every: 500},
 	reflect.TypeFor[Data](): Data{Images: ".", Weight: 1},

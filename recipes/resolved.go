@@ -41,6 +41,11 @@ func (r *Recipe) Digest(stage string) map[string]string {
 	maps.DeleteFunc(flat, func(key, _ string) bool { return strings.HasPrefix(key, stage+".eval.") })
 	delete(flat, stage+".save.every")
 	delete(flat, stage+".save.keep")
+	if policy, ok := flat[stage+".bad_samples.policy"]; ok { // the limit changes no number: as without it
+		flat[stage+".bad_samples"] = policy
+		delete(flat, stage+".bad_samples.policy")
+		delete(flat, stage+".bad_samples.limit")
+	}
 	for _, p := range r.paths() {
 		delete(flat, p.key)
 	}

@@ -84,7 +84,8 @@ var (
 			},
 			Loss:       either("token_mean", "micro_mean").Draw(t, "loss"),
 			Save:       Save{count.Draw(t, "every"), count.Draw(t, "keep")},
-			BadSamples: either("skip", "fail").Draw(t, "bad"),
+			BadSamples: rapid.SampledFrom([]BadSamples{{Policy: "skip"}, {Policy: "fail"}, {"skip", "355"},
+				{"skip", "0.5%"}}).Draw(t, "bad"),
 			Recompute:  either("auto", "none", "selective", "layers").Draw(t, "recompute"),
 		}
 		if rapid.Bool().Draw(t, "evaluates") {

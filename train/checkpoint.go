@@ -117,7 +117,8 @@ func (t *trainer) restore(from start) error {
 	if from.dir == "" {
 		return nil
 	}
-	if err := t.compatible(from.state); err != nil {
+	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine()}
+	if err := t.compatible(from.state, now); err != nil {
 		return err
 	}
 	t.optimizer.updates, t.nonFiniteSteps, t.lastSaved = from.state.Updates, from.state.NonFiniteSteps, from.step

@@ -33,7 +33,7 @@ func openEvaluator(
 		return nil, failure.Under("eval.", err)
 	}
 	return &evaluator{
-		data: d, every: stage.Eval.Every, workers: r.Workers, failOnBad: stage.BadSamples == "fail",
+		data: d, every: stage.Eval.Every, workers: r.Workers, failOnBad: stage.BadSamples.Policy == "fail",
 	}, nil
 }
 

@@ -21,10 +21,11 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 	if err := t.evaluate(ctx, from.step); err != nil { // an evaluation at this step may have been interrupted
 		return false, err
 	}
+	t.first, t.moved = from.step, from.state.Updates > 0
 	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
 		Plan: t.data.Steps, Order: t.data.Order, Prepare: t.data.Prepare,
 		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, Known: from.skips,
-		FailOnBad: t.plan.stage.BadSamples == "fail", Workers: t.recipe.Workers, Ahead: 2,
+		FailOnBad: t.plan.stage.BadSamples.Policy == "fail", Limit: t.data.SkipLimit(), Workers: t.recipe.Workers, Ahead: 2,
 	})
 	defer loader.Close()
 	live, completed := torch.Live(), from.step
@@ -123,6 +124,9 @@ func (t *trainer) saveOrStop(ctx context.Context, step int, skips []data.Skip) (
 // finish records and saves the last step, and reports what the run left out and how much memory it used.
 func (t *trainer) finish(skips []data.Skip) error {
 	if err := t.record(t.finishQueued()); err != nil {
+		return err
+	}
+	if err := t.checkLearned(); err != nil {
 		return err
 	}
 	if text := t.skippedAndCut(len(skips)); text != "" {

@@ -105,6 +105,8 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 		return out, err
 	} else if err != nil {
 		out.Notes = append(out.Notes, "steps and tokens are not known: "+err.Error())
+	} else if warning := RateWarning(stage, out.Steps); warning != "" {
+		out.Notes = append(out.Notes, warning)
 	}
 	out.time(filepath.Join(runs.RunDir(r, name), runs.MetricsFile), o.TokensPerS)
 	return out, nil

@@ -13,8 +13,10 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/input"
 )
 
 // start is where a run starts: at step 0, or at a checkpoint.
@@ -23,7 +25,7 @@ type start struct {
 	dir      string // the checkpoint's folder, "" for a new run
 	state    checkpoints.State
 	skips    []data.Skip
-	finished bool // nothing is left to do
+	finished bool // the run is complete, unless the recipe has been lengthened
 }
 
 // weights are the files that replace weights of the recipe's files.
@@ -136,7 +138,6 @@ func (t *trainer) resume() (start, error) {
 		s.skips = append(s.skips, skip)
 	}
 	if s.state.Total == s.step && checkpoints.Exists(model.ProjectorFile(t.exportDir())) {
-		t.report.Say(fmt.Sprintf("the run in %s is finished (%d steps)", t.run.Dir, s.step))
 		s.finished = true
 		return s, nil
 	}
@@ -164,16 +165,47 @@ func (t *trainer) findCheckpoint() (c checkpoints.Checkpoint, ok bool, err error
 	return c, ok, err
 }
 
+// lengthened compares the recipe with a finished run without loading it, and says whether the recipe now has more
+// steps. What the user has not accepted is an error, as for any resume.
+func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
+	preprocessor, err := input.OpenPreprocessor(t.recipe.Model)
+	if err != nil {
+		return false, err
+	}
+	rows, err := input.OpenRows(t.recipe, stage, preprocessor, t.report)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	projector, err := t.projectorFile()
+	if err != nil {
+		return false, err
+	}
+	m, err := model.Rehearse(t.recipe.Model, model.OpenOptions{Projector: projector, LoRA: stage.Adapters()})
+	if err != nil {
+		return false, err
+	}
+	defer m.Free()
+	digest, err := t.makeDigest(rows, m)
+	if err != nil {
+		return false, err
+	}
+	if err := t.compatible(from.state, checkpoints.State{Digest: digest, Engine: from.state.Engine}); err != nil {
+		return false, err
+	}
+	return rows.Steps.Steps() > from.step, nil
+}
+
 // makeDigest lists what the run's numbers depend on: recipe keys, and the content of data and weights.
-func (t *trainer) makeDigest() (map[string]string, error) {
+func (t *trainer) makeDigest(rows *input.Dataset, m *model.LLaVA) (map[string]string, error) {
 	digest := t.recipe.Digest(t.options.Stage)
 	t.undigest(digest)
-	prints, err := t.data.Fingerprints()
+	prints, err := rows.Fingerprints()
 	if err != nil {
 		return nil, err
 	}
 	maps.Copy(digest, prints)
-	for part, print := range t.model.Fingerprints {
+	for part, print := range m.Fingerprints {
 		digest["weights."+part] = print
 	}
 	return digest, nil
@@ -189,8 +221,7 @@ func (t *trainer) undigest(digest map[string]string) {
 }
 
 // compatible refuses a checkpoint of a different recipe, data or engine, and names what differs.
-func (t *trainer) compatible(saved checkpoints.State) error {
-	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine()}
+func (t *trainer) compatible(saved, now checkpoints.State) error {
 	t.undigest(saved.Digest)
 	if saved.Engine["moments"] == "" && saved.Engine != nil { // older checkpoints do not have it
 		saved.Engine["moments"] = torch.Float32.String()

@@ -40,7 +40,7 @@ func TestCompatible(t *testing.T) {
 	} {
 		tr.options.Accept = c.accept
 		c.saved.Digest = maps.Clone(c.saved.Digest)
-		err := tr.compatible(c.saved)
+		err := tr.compatible(c.saved, checkpoints.State{Digest: tr.digest, Engine: tr.plan.engine()})
 		if c.want == "" && err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -52,6 +52,8 @@ type trainer struct {
 
 	queued         *queuedStep // whose numbers have not been read; nil if there is none
 	nonFiniteSteps int         // steps in a row whose update was not applied
+	first          int         // step that this process began with, from 0
+	moved          bool        // an update of this process changed weights: its rate and its gradient were not 0
 	cut            int         // samples cut to max_length by this process
 	lastSaved      int         // step of the newest checkpoint
 }
@@ -70,14 +72,26 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	}
 	t := &trainer{recipe: r, options: o, report: o.Report, run: checkpoints.Run{Dir: runs.RunDir(r, o.Stage)}}
 	start, err := t.findStart()
-	if err != nil || start.finished {
+	if err != nil {
 		return err
+	}
+	if start.finished {
+		if longer, err := t.lengthened(stage, start); err != nil || !longer {
+			if err == nil {
+				t.report.Say(fmt.Sprintf("the run in %s is finished (%d steps)", t.run.Dir, start.step))
+			}
+			return err
+		}
+		t.report.Say(fmt.Sprintf("the finished run in %s goes on after step %d", t.run.Dir, start.step))
 	}
 	defer t.close()
 	if err := t.open(stage, start); err != nil {
 		return err
 	}
 	t.report.Say(t.summary())
+	if warning := t.plan.rateWarning(start.step); warning != "" {
+		t.report.Say("warning: " + warning)
+	}
 	if err := t.rehearseExport(); err != nil {
 		return err
 	}
@@ -135,7 +149,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if err != nil {
 		return err
 	}
-	if t.digest, err = t.makeDigest(); err != nil {
+	if t.digest, err = t.makeDigest(t.data, t.model); err != nil {
 		return err
 	}
 	return t.restore(from)

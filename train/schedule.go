@@ -1,6 +1,7 @@
 package train
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/llavatrain/llavatrain/recipes"
@@ -37,6 +38,35 @@ func openSchedule(s recipes.Schedule, total int) (func(step int) float64, error)
 		}
 		return share(step, warmup, total)
 	}, nil
+}
+
+// rateWarning says that the steps from first on all have a learning rate of 0; "" if one has not.
+func (p *plan) rateWarning(first int) string {
+	return rateWarning(p.schedule, p.stage.Schedule, first, p.total)
+}
+
+func rateWarning(schedule func(step int) float64, s recipes.Schedule, first, total int) string {
+	for step := first; step < total; step++ {
+		if schedule(step) > 0 {
+			return ""
+		}
+	}
+	if first >= total {
+		return ""
+	}
+	return fmt.Sprintf("no weight will change: the learning rate is 0 in each of the %d steps left. "+
+		"A warm-up of %v takes %d of %d steps, and its first has rate 0; "+
+		"train for more steps (a smaller batch.global or more epochs), or set schedule.warmup: 0",
+		total-first, s.Warmup, warmupSteps(s.Warmup, total), total)
+}
+
+// RateWarning says that no step of a stage with this many steps has a learning rate above 0; "" if one has.
+func RateWarning(stage *recipes.Stage, total int) string {
+	schedule, err := openSchedule(stage.Schedule, total)
+	if err != nil {
+		return ""
+	}
+	return rateWarning(schedule, stage.Schedule, 0, total)
 }
 
 // warmupSteps reads a warm-up below 1 as a share of all steps, rounded up, and one of at least 1 as a number of steps.

@@ -210,6 +210,7 @@ func (t *trainer) countUpdate(finished finishedStep, learned bool) error {
 		t.nonFiniteSteps = 0
 		if learned {
 			t.optimizer.updates++
+			t.moved = t.moved || m.GradNorm > 0 && t.plan.schedule(m.Step-1) > 0
 		}
 		return nil
 	}
@@ -224,10 +225,10 @@ func (t *trainer) countUpdate(finished finishedStep, learned bool) error {
 	if t.nonFiniteSteps < patience {
 		return nil
 	}
-	return fmt.Errorf("%w: loss or gradient not finite in %d steps in a row, "+
-		"the last of them step %d with samples %s; the weights are those of step %d. "+
-		"Lower the learning rate, or set optimizer.clip",
+	err := fmt.Errorf("%w: loss or gradient not finite in %d steps in a row, "+
+		"the last of them step %d with samples %s; the weights are those of step %d",
 		ErrDiverged, t.nonFiniteSteps, m.Step, samples, m.Step-t.nonFiniteSteps)
+	return t.explainDivergence(err)
 }
 
 func (q *queuedStep) free() {

@@ -122,6 +122,9 @@ func (s *stageCheck) run() error {
 		return err
 	}
 	s.found.Rows, s.found.Steps = d.Mixture.Rows(), d.Steps.Steps()
+	if warning := train.RateWarning(s.stage, s.found.Steps); warning != "" {
+		s.note("%s", warning)
+	}
 	var skipped []input.SkippedRow
 	for source := range d.Sources {
 		c := rowCheck{Dataset: d, source: source, options: s.options}
@@ -183,20 +186,18 @@ func (s *stageCheck) judge(d *input.Dataset, skipped []input.SkippedRow) error {
 	if len(skipped) == 0 {
 		return nil
 	}
-	limit := data.SkipLimit(d.Mixture.Rows())
-	if s.stage.BadSamples == "fail" {
-		limit = 0
-	}
+	limit := d.SkipLimit()
 	if len(skipped) <= limit {
 		s.note("%s would be skipped; a run may skip %d", plural(len(skipped), "row"), limit)
 		return nil
 	}
-	if s.stage.BadSamples == "fail" {
+	if s.stage.BadSamples.Policy == "fail" {
 		return s.judgeSteps(d, skipped, limit, failure.Inputf("%s cannot be used and bad_samples is fail: "+
 			"fix or remove them, or set bad_samples: skip", plural(len(skipped), "row")))
 	}
 	return s.judgeSteps(d, skipped, limit,
-		fmt.Errorf("%w: %d of %d rows, at most %d may be; fix the data or remove the rows",
+		fmt.Errorf("%w: %d of %d rows, at most %d may be; "+
+			"fix the data, remove the rows (llavatrain check --write-clean FILE does), or raise bad_samples.limit",
 			data.ErrTooManySkipped, len(skipped), d.Mixture.Rows(), limit))
 }
 

@@ -289,6 +289,18 @@ func (d *Dataset) lengths() (lengths [][]int32, err error) {
 	return lengths, nil
 }
 
+// SkipLimit is how many distinct rows a run may skip.
+func (d *Dataset) SkipLimit() int {
+	switch rows, bad := d.Mixture.Rows(), d.Stage.BadSamples; {
+	case bad.Policy == "fail":
+		return 0
+	case bad.Limit == "":
+		return data.SkipLimit(rows)
+	default:
+		return bad.Limit.Of(rows)
+	}
+}
+
 // Prepare turns one row into a sample, with the pixels of its images. It is safe for concurrent use.
 func (d *Dataset) Prepare(_ context.Context, source, row int) (data.Sample, error) {
 	see := func(image picture.Image) (picture.Picture, error) { return d.picture(d.Images[source], image) }

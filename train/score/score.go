@@ -108,7 +108,7 @@ func (c *Scoring) Run(
 ) (cut int, err error) {
 	loader := data.NewLoader(ctx, data.LoaderOptions{
 		Plan: c.Data.Steps, Order: c.Data.Order, Prepare: c.Data.Prepare, Micro: c.Micro, Tokens: c.Tokens,
-		FailOnBad: c.FailOnBad, Unlimited: true, Workers: c.Workers, Ahead: 2,
+		FailOnBad: c.FailOnBad, Limit: data.Unlimited, Workers: c.Workers, Ahead: 2,
 	})
 	defer loader.Close()
 	for done := 0; ; {
