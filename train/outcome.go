@@ -18,7 +18,7 @@ func (t *trainer) checkLearned() error {
 		return t.explainDivergence(fmt.Errorf("%w: loss or gradient not finite in all %d steps: no weight was changed",
 			ErrDiverged, t.nonFiniteSteps))
 	case t.optimizer.updates == 0:
-		return failure.Inputf("no row that the run's %d steps drew can be used: no weight was changed; "+
+		return failure.Inputf("none of the rows drawn in %d steps can be used: no weight was changed; "+
 			"llavatrain check says what is wrong with each row", t.plan.total)
 	case !t.moved && t.plan.rateWarning(t.first) == "":
 		t.report.Say("warning: no weight was changed: the gradient was 0 in every step; " +

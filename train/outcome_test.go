@@ -36,7 +36,7 @@ func TestRunWithoutUsableRows(t *testing.T) {
 		set  []string
 		want string
 	}{
-		"few steps": {[]string{"finetune.steps=1"}, "no row that the run's 1 steps drew can be used"},
+		"few steps": {[]string{"finetune.steps=1"}, "none of the rows drawn in 1 steps can be used"},
 		"all rows":  {nil, "none of the rows of data[0] can be used"},
 		"a data set of a mix": {[]string{"finetune.data=[{path: data/finetune.json, images: data/images}, " +
 			"{path: bad.json, weight: 8}]", "finetune.steps=19"}, "none of the rows of data[1] can be used"},

@@ -149,6 +149,21 @@ func (j *rowFile) Record(row int) (Record, error) {
 	return r, nil
 }
 
+// Verbatim is a Source whose rows are JSON text.
+type Verbatim interface {
+	Source
+	Verbatim(row int) ([]byte, error)
+}
+
+// Verbatim is the text of row number row, from 0, as it stands in the file.
+func (j *rowFile) Verbatim(row int) ([]byte, error) {
+	text, err := j.text(row)
+	if err != nil {
+		err = failure.Inputf("row %d of %s: %w", row, j.file.Name(), err)
+	}
+	return text, err
+}
+
 // text is the JSON of a row. Blanks and a comma may follow it before the next row.
 func (j *rowFile) text(row int) ([]byte, error) {
 	text := make([]byte, j.starts[row+1]-j.starts[row])

@@ -180,6 +180,16 @@ func (p *parts) Record(row int) (Record, error) {
 	return r, p.locate(err, file)
 }
 
+// Verbatim is the text of a row; it is an error if the row's file is not JSON.
+func (p *parts) Verbatim(row int) ([]byte, error) {
+	file, within := p.find(row)
+	source, ok := p.sources[file].(Verbatim)
+	if !ok {
+		return nil, failure.Inputf("%s is not JSON", p.paths[file])
+	}
+	return source.Verbatim(within)
+}
+
 func (p *parts) outline(row int) (Record, error) {
 	file, within := p.find(row)
 	r, err := outline(p.sources[file], within)

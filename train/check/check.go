@@ -21,6 +21,7 @@ type Options struct {
 	Stage    string // pretrain or finetune; "" for all that the recipe has
 	Decode   bool   // decode every image, not only its header
 	NoTokens bool   // do not count lengths and supervised tokens
+	Clean    string // file for the usable rows of a stage's data; "" to write none
 	Report   runs.Observer
 }
 
@@ -38,6 +39,7 @@ type StageChecked struct {
 	Rows  int           `json:"rows"`
 	Steps int           `json:"steps"`
 	Data  []DataChecked `json:"data"`
+	Eval  []DataChecked `json:"eval,omitempty"` // held-out rows
 }
 
 // Failed says whether a run would fail.
@@ -118,7 +120,7 @@ func (s *stageCheck) run() error {
 	if d != nil {
 		defer d.Close()
 	}
-	if err := cmp.Or(s.fail(err), s.fail(s.heldOut())); err != nil || d == nil {
+	if err := cmp.Or(s.fail(err), s.heldOut()); err != nil || d == nil {
 		return err
 	}
 	s.found.Rows, s.found.Steps = d.Mixture.Rows(), d.Steps.Steps()
@@ -127,8 +129,7 @@ func (s *stageCheck) run() error {
 	}
 	var skipped []input.SkippedRow
 	for source := range d.Sources {
-		c := rowCheck{Dataset: d, source: source, options: s.options}
-		found, err := c.run()
+		found, err := s.goThrough(d, source)
 		if err != nil {
 			return err
 		}
@@ -136,8 +137,41 @@ func (s *stageCheck) run() error {
 		for _, row := range found.Skipped {
 			skipped = append(skipped, input.SkippedRow{Data: source, Row: row})
 		}
+		if rows := found.Found.Rows; rows > 0 && len(found.Skipped) == rows {
+			if err := s.fail(failure.Inputf("data[%d]: none of its %s can be used", source, plural(rows, "row"))); err != nil {
+				return err
+			}
+		}
+		if s.options.Clean != "" {
+			file := cleanFile(s.options.Clean, source, len(d.Sources))
+			if err := s.fail(s.writeClean(file, d.Sources[source], found.Skipped, source)); err != nil {
+				return err
+			}
+		}
 	}
+	s.noteTextAlone()
 	return s.judge(d, skipped)
+}
+
+// goThrough checks the rows of one data set.
+func (s *stageCheck) goThrough(d *input.Dataset, source int) (sourceChecked, error) {
+	c := rowCheck{Dataset: d, source: source, options: s.options}
+	return c.run()
+}
+
+// noteTextAlone warns of a stage whose rows do not reach what it trains.
+func (s *stageCheck) noteTextAlone() {
+	if _, ok := s.stage.Train[recipes.PartLanguage]; ok {
+		return
+	}
+	for _, d := range s.found.Data {
+		for _, f := range d.Folders {
+			if f.Folder != textAlone && f.Rows > f.Skipped {
+				return
+			}
+		}
+	}
+	s.note("no weight will change: the rows are text alone, and the parts that train learn from images only")
 }
 
 // model finds every weight that the stage starts from.
@@ -171,14 +205,45 @@ func (s *stageCheck) rows() (*input.Dataset, error) {
 	return nil, failure.Join(err, input.TryFiles(s.stage, nil, s.options.Report))
 }
 
-// heldOut opens the files of the stage's eval section, where it has one. Its rows are not gone through.
+// heldOut checks the data of the stage's eval section, where it has one. A run may skip any number of its rows, unless
+// bad_samples is fail.
 func (s *stageCheck) heldOut() error {
 	if s.stage.Eval == nil {
 		return nil
 	}
 	held := *s.stage
 	held.Data = s.stage.Eval.Data
-	return failure.Under("eval.", input.TryFiles(&held, s.preprocessor, s.options.Report))
+	if _, unknown := data.OpenTemplate(held.Template); unknown != nil || s.preprocessor == nil { // said already
+		return s.fail(failure.Under("eval.", input.TryFiles(&held, s.preprocessor, s.options.Report)))
+	}
+	d, err := input.OpenRows(s.recipe, &held, s.preprocessor, s.options.Report)
+	if d != nil {
+		defer d.Close()
+	}
+	if err := s.fail(failure.Under("eval.", err)); err != nil || d == nil {
+		return err
+	}
+	for source := range d.Sources {
+		found, err := s.goThrough(d, source)
+		if err != nil {
+			return err
+		}
+		s.found.Eval = append(s.found.Eval, found.Found)
+		rows, skipped := found.Found.Rows, len(found.Skipped)
+		switch {
+		case skipped == 0:
+		case s.stage.BadSamples.Policy == "fail":
+			if err := s.fail(failure.Inputf("eval.data[%d]: %s cannot be used and bad_samples is fail: fix or remove them",
+				source, plural(skipped, "row"))); err != nil {
+				return err
+			}
+		case skipped == rows:
+			s.note("eval.data[%d]: none of its %s can be used: nothing will be evaluated", source, plural(rows, "row"))
+		default:
+			s.note("eval.data[%d]: %s of %d cannot be used", source, plural(skipped, "row"), rows)
+		}
+	}
+	return nil
 }
 
 // judge says whether the rows that would be skipped end the run, and at which step.

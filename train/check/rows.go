@@ -222,10 +222,13 @@ func repeated(hashes []uint64) (rows []int, of []int) {
 	return rows, of
 }
 
+// textAlone stands for the folder of rows without images.
+const textAlone = "(text alone)"
+
 // folderOf is the part of the data that a row belongs to.
 func folderOf(r rows.Record) string {
 	if len(r.Images) == 0 {
-		return "(text alone)"
+		return textAlone
 	}
 	return rows.FolderOf(r.Images[0].Path)
 }

@@ -31,6 +31,9 @@ func NewCheck(p *program.Program) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if o.Clean != "" && o.Stage == "" && r.Pretrain != nil && r.Finetune != nil {
+				return failure.Inputf("--write-clean needs --stage: the recipe has two")
+			}
 			terminal := program.NewTerminal(p.Err)
 			o.Report = terminal
 			found, err := check.Check(r, o)
@@ -51,6 +54,8 @@ func NewCheck(p *program.Program) *cobra.Command {
 	f.StringVar(&o.Stage, "stage", "", "check only stage `NAME`: pretrain or finetune")
 	f.BoolVar(&o.Decode, "decode", false, "decode every image in full, not only its header")
 	f.BoolVar(&o.NoTokens, "no-tokens", false, "do not count lengths and supervised tokens: faster")
+	f.StringVar(&o.Clean, "write-clean", "", "write the rows that a run can use to `FILE`, as a JSON array "+
+		"(several data sets: FILE-0, FILE-1 …)")
 	f.BoolVar(&asJSON, "json", false, "print the results as JSON")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.image=pad` (may be repeated)")
 	return c
@@ -68,7 +73,10 @@ func printChecked(out io.Writer, c check.Checked, asJSON bool) error {
 		}
 		fmt.Fprintln(out, s.Stage+size)
 		for i, d := range s.Data {
-			printData(out, i, d)
+			printData(out, "data", i, d)
+		}
+		for i, d := range s.Eval {
+			printData(out, "eval.data", i, d)
 		}
 		for _, note := range s.Notes {
 			fmt.Fprintf(out, "  note   %s\n", note)
@@ -98,8 +106,8 @@ func printFails(out io.Writer, fails []string, said map[string]bool) {
 	}
 }
 
-func printData(out io.Writer, index int, d check.DataChecked) {
-	fmt.Fprintf(out, "  data[%d] %s: %d rows, %d image files", index, d.Path, d.Rows, d.ImageFiles)
+func printData(out io.Writer, key string, index int, d check.DataChecked) {
+	fmt.Fprintf(out, "  %s[%d] %s: %d rows, %d image files", key, index, d.Path, d.Rows, d.ImageFiles)
 	if d.Tokens != nil {
 		fmt.Fprintf(out, ", %d positions, %d of them supervised (%.1f %%)", *d.Tokens, *d.Supervised,
 			100*float64(*d.Supervised)/float64(max(1, *d.Tokens)))
