@@ -74,8 +74,8 @@ func (a *archive) record(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record %q: %w", name, err)
 	}
-	rest := uint64(len(a.file)) - uint64(min(begin, int64(len(a.file))))
-	if r.UncompressedSize64 > rest || r.CompressedSize64 != r.UncompressedSize64 {
+	size := int64(len(a.file))
+	if begin > size || r.UncompressedSize64 > uint64(size-begin) || r.CompressedSize64 != r.UncompressedSize64 {
 		return nil, fmt.Errorf("record %q: %d bytes at byte %d extend past the end of the file",
 			name, r.UncompressedSize64, begin)
 	}
