@@ -72,22 +72,21 @@ func (e *Encoder) Check(r rows.Record) error {
 	return err
 }
 
-// Prompt is a sample that asks question in a conversation's first round, about image unless it is nil, without
-// supervised tokens. Its ids are exactly those of a training sample up to the start of its answer.
-func (e *Encoder) Prompt(question string, image *picture.Picture) (Sample, error) {
+// Prompt is a sample that asks question in a conversation's first round, about images, without supervised tokens. Its
+// ids are exactly those of a training sample up to the start of its answer. The images stand where question has
+// placeholders, or before it if it has none.
+func (e *Encoder) Prompt(question string, images ...picture.Picture) (Sample, error) {
 	r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: question}, {Role: "gpt", Text: "answer"}}}
-	if image != nil {
-		r.Images = []picture.Image{{Path: "image"}}
-		if !strings.Contains(question, rows.ImageMark) {
-			r.Turns[0].Text = rows.ImageMark + "\n" + question
-		}
+	r.Images = make([]picture.Image, len(images))
+	if !strings.Contains(question, rows.ImageMark) {
+		r.Turns[0].Text = strings.Repeat(rows.ImageMark+"\n", len(images)) + question
 	}
 	conversation, err := e.converse(r)
 	if err != nil {
 		return Sample{}, fmt.Errorf("prompt: %w", err)
 	}
 	s, _, err := e.tokenize(e.template.question("", 0, conversation.rounds[0].question, true),
-		func(int) (width, height int, err error) { return image.Width, image.Height, nil })
+		func(i int) (width, height int, err error) { return images[i].Width, images[i].Height, nil })
 	if err != nil {
 		return Sample{}, fmt.Errorf("prompt: %w", err)
 	}
@@ -96,7 +95,7 @@ func (e *Encoder) Prompt(question string, image *picture.Picture) (Sample, error
 	}
 	for i := range s.Images {
 		positions := s.Images[i].Positions
-		s.Images[i] = *image
+		s.Images[i] = images[i]
 		s.Images[i].Positions = positions
 	}
 	return s, nil

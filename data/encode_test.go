@@ -90,7 +90,7 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asked, err := e.Prompt("Hi?", &picture.Picture{})
+			asked, err := e.Prompt("Hi?", picture.Picture{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,14 +111,15 @@ func TestPromptRefuses(t *testing.T) {
 	e := newEncoder(t, tinyTokenizer(t, true), "v1", 2048, 3)
 	for _, test := range []struct {
 		question string
-		image    *picture.Picture
+		images   []picture.Picture
 		want     string
 	}{
 		{"", nil, "prompt: turn 1 (human) is empty"},
 		{"<image> what", nil, "prompt: turn 1 holds <image> but the row has no image"},
-		{"a</s>", &picture.Picture{}, `prompt: turn 1 (human) holds "</s>"`},
+		{"<image> or what", make([]picture.Picture, 2), "prompt: row has 2 image(s) but 1 <image>"},
+		{"a</s>", make([]picture.Picture, 1), `prompt: turn 1 (human) holds "</s>"`},
 	} {
-		if _, err := e.Prompt(test.question, test.image); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+		if _, err := e.Prompt(test.question, test.images...); err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%q: error is %v, want %q", test.question, err, test.want)
 		}
 	}

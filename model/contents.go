@@ -136,7 +136,7 @@ func (t content) shape() []int64 {
 // values are the tensor's values, read from its file or generated from the seed.
 func (t content) values(seed uint64) (tensor checkpoints.Tensor, err error) {
 	if t.weights != nil {
-		return t.weights.Load(t.info.Name)
+		return t.tensor()
 	}
 	tensor.Info = checkpoints.Info{Name: t.name, Dtype: checkpoints.F32, Shape: t.param.Shape}
 	err = torch.Do(func(s *torch.Scope) { tensor.Data = t.param.Initial(s, seed).Bytes() })

@@ -78,7 +78,7 @@ func TestExportedModelsAreTheSame(t *testing.T) {
 			if config["vision_feature_layer"] != c.wantLayer || vision["num_hidden_layers"] != c.wantLayers {
 				t.Errorf("layer %v of %v", config["vision_feature_layer"], vision["num_hidden_layers"])
 			}
-			again, notes, err := ReadLLaVA(dir)
+			again, notes, err := ReadLLaVA(dir, "")
 			if err != nil || notes != tinyExport.Notes {
 				t.Fatal(err, notes)
 			}
@@ -116,7 +116,7 @@ func TestExportedFamiliesAreTheSame(t *testing.T) {
 						t.Errorf("text_config is of %v", text["model_type"])
 					}
 				}
-				again, _, err := ReadLLaVA(dir)
+				again, _, err := ReadLLaVA(dir, "")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -144,7 +144,7 @@ func TestExportedSigLIPIsTheSame(t *testing.T) {
 				vision["vision_use_head"] != (name == "published") {
 				t.Errorf("strategy %v, tower %v", config["vision_feature_select_strategy"], vision)
 			}
-			again, _, err := ReadLLaVA(dir)
+			again, _, err := ReadLLaVA(dir, "")
 			if err != nil || again.Vision.SelectFeature != "patch" {
 				t.Fatal(err, again.Vision)
 			}

@@ -81,7 +81,7 @@ func TestRefusalsAreTheUsers(t *testing.T) {
 	asIs := func(*recipes.Model) {}
 	_, described := DescribeTower(recipes.Vision{Config: none})
 	_, resolved := Resolve(none)
-	_, _, read := ReadLLaVA(none)
+	_, _, read := ReadLLaVA(none, "")
 	m := openModel(t, good, OpenOptions{})
 	other := tinyFolders(t, m)
 	contents, err := Inspect(good, OpenOptions{})

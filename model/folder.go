@@ -17,6 +17,7 @@ type folderConfigs struct {
 	vision, language       []byte
 	visionDir, languageDir string // as the recipe names them; "" for a part made from its configuration
 	towerDir               string // where vision comes from: visionDir, or the tower's folder that a whole LLaVA names
+	adapterDir             string // adapters on top of languageDir; "" without
 	// tower is the name for mm_vision_tower: the recipe's, or that in the LLaVA it comes with; "" if none is known.
 	tower string
 }
@@ -36,7 +37,17 @@ func (c *folderConfigs) readVision(v recipes.Vision) (err error) {
 }
 
 func (c *folderConfigs) readLanguage(l recipes.Language) (err error) {
-	if c.language, c.languageDir, err = readConfig("model.language", l.Weights, l.Config); err != nil {
+	if l.Weights != "" {
+		if c.languageDir, c.adapterDir, err = LanguageFolder(l); err != nil {
+			return fmt.Errorf("model.language.weights: %w", err)
+		}
+	}
+	// The configuration beside adapters is that of a whole LLaVA, if there is one.
+	from := c.languageDir
+	if checkpoints.Exists(filepath.Join(c.adapterDir, "config.json")) && c.adapterDir != "" {
+		from = c.adapterDir
+	}
+	if c.language, _, err = readConfig("model.language", from, l.Config); err != nil {
 		return err
 	}
 	if err = refuseDelta(l.Weights, c.languageDir, c.language); err != nil {
@@ -56,7 +67,7 @@ func readVisionConfig(v recipes.Vision) (raw []byte, dir, towerDir string, err e
 		return nil, "", "", err
 	}
 	if dir != "" {
-		if towerDir, err = towerFolderOf(dir, raw); err != nil {
+		if towerDir, err = towerFolderOf(dir, v.Tower, raw); err != nil {
 			return nil, "", "", fmt.Errorf("model.vision.weights: %w", err)
 		}
 	}
@@ -82,7 +93,10 @@ func TowerFolder(v recipes.Vision) (string, error) {
 func readConfig(key, weights, config string) (raw []byte, dir string, err error) {
 	file := config
 	if weights != "" {
-		if dir, err = Resolve(weights); err != nil {
+		if dir, err = Resolve(weights); err == nil {
+			err = RefuseOther(dir)
+		}
+		if err != nil {
 			return nil, "", fmt.Errorf("%s.weights: %w", key, err)
 		}
 		file = filepath.Join(dir, "config.json")
@@ -100,11 +114,11 @@ func exportConfig(
 ) (_ []byte, err error) {
 	defer failure.MarkInput(&err)
 	config := map[string]any{}
-	if err := json.Unmarshal(c.language, &config); err != nil {
+	if err := decodeNumbers(c.language, &config); err != nil {
 		return nil, fmt.Errorf("config.json of the language model: %w", err)
 	}
 	var vision map[string]any
-	if err := json.Unmarshal(c.vision, &vision); err != nil {
+	if err := decodeNumbers(c.vision, &vision); err != nil {
 		return nil, fmt.Errorf("config.json of the tower: %w", err)
 	}
 	kind, err := languageType(c.language)

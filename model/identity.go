@@ -72,6 +72,13 @@ func (a assignment) element(index int64) (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
+	if a.change != nil {
+		added, err := a.change.at(index/a.info.Shape[1], index%a.info.Shape[1])
+		if err != nil {
+			return 0, err
+		}
+		values[0] += added
+	}
 	bits := math.Float32bits(values[0])
 	return uint16((bits + 0x7fff + bits>>16&1) >> 16), nil
 }

@@ -154,9 +154,12 @@ func decodeNumbers(raw []byte, into any) error {
 
 // towerFolderOf is the folder of the tower that belongs to the model in dir: dir itself if it holds a tower, or a
 // LLaVA with the tower's configuration inside; else the one in mm_vision_tower, a folder relative to dir or a Hugging
-// Face id.
-func towerFolderOf(dir string, raw []byte) (string, error) {
+// Face id; or instead, unless it is "".
+func towerFolderOf(dir, instead string, raw []byte) (string, error) {
 	c, err := parseWhole(raw)
+	if err == nil && instead != "" && c.isWhole() {
+		return Resolve(instead)
+	}
 	if err != nil || c.Layer == nil || len(c.Vision) > 0 {
 		return dir, err
 	}
@@ -173,7 +176,8 @@ func towerFolderOf(dir string, raw []byte) (string, error) {
 	}
 	tower, err := Resolve(c.Tower)
 	if err != nil {
-		return "", fmt.Errorf("vision tower of %q (mm_vision_tower in its config.json): %w", dir, err)
+		return "", fmt.Errorf("vision tower of %q (mm_vision_tower in its config.json): %w; "+
+			"name its folder with --vision (in a recipe: model.vision.tower)", dir, err)
 	}
 	return tower, nil
 }
@@ -204,10 +208,17 @@ func towerName(weights, dir, towerDir string) (string, error) {
 }
 
 // ReadLLaVA reads from a folder with a whole LLaVA, in any of the layouts, how to open and prompt it. The original's
-// defaults apply to whatever config.json does not say.
-func ReadLLaVA(dir string) (m recipes.Model, notes ExportNotes, err error) {
+// defaults apply to whatever config.json does not say. base is the language model that adapters in the folder belong to,
+// "" for the one that they name.
+func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error) {
 	defer failure.MarkInput(&err)
-	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	from := dir // of the configuration: adapters alone have that of the LLaVA that they belong to
+	if HoldsAdapters(dir) && !checkpoints.Exists(filepath.Join(dir, "config.json")) {
+		if from, _, err = LanguageFolder(recipes.Language{Weights: dir, Base: base}); err != nil {
+			return m, notes, err
+		}
+	}
+	raw, err := os.ReadFile(filepath.Join(from, "config.json"))
 	if err != nil {
 		return m, notes, err
 	}
@@ -228,12 +239,31 @@ func ReadLLaVA(dir string) (m recipes.Model, notes ExportNotes, err error) {
 		return m, notes, fmt.Errorf("%s: %w", dir, err)
 	}
 	m = recipes.Model{
-		Vision:    recipes.Vision{Weights: dir, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
+		Vision:    recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
 		Projector: recipes.Projector{Type: cmp.Or(c.Projector, "linear")},
-		Language: recipes.Language{Weights: dir, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
+		Language: recipes.Language{Weights: dir, Base: base, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
 			MaxLength: cmp.Or(c.MaxLength, 2048)},
 	}
-	return m, ExportNotes{Aspect: cmp.Or(c.Aspect, "square"), Template: cmp.Or(c.Template, "vicuna_v1")}, nil
+	return m, ExportNotes{Aspect: cmp.Or(c.Aspect, aspectOf(dir)), Template: cmp.Or(c.Template, "vicuna_v1")}, nil
+}
+
+// aspectOf is how a folder's image settings make images square, if its config.json does not say it: transformers'
+// LlavaImageProcessor pads if do_pad is set.
+func aspectOf(dir string) string {
+	type processor struct {
+		Pads bool `json:"do_pad"`
+	}
+	for _, file := range []string{"preprocessor_config.json", "processor_config.json"} {
+		var config struct {
+			processor
+			Image processor `json:"image_processor"` // transformers 5
+		}
+		text, err := os.ReadFile(filepath.Join(dir, file))
+		if err == nil && json.Unmarshal(text, &config) == nil && (config.Pads || config.Image.Pads) {
+			return "pad"
+		}
+	}
+	return "square"
 }
 
 // projectorAlone says whether a folder holds only a projector, as stage 1 writes it.

@@ -139,6 +139,9 @@ func TestWholeFoldersMatchTheOriginal(t *testing.T) {
 	module := strings.NewReplacer("language_model.model.", "model.language_model.", "language_model.lm_head.",
 		"lm_head.",
 		"multi_modal_projector.", "model.multi_modal_projector.", "vision_tower.", "model.vision_tower.")
+	bareTower := func(name string) string {
+		return strings.Replace(name, "vision_tower.vision_model.", "vision_tower.", 1)
+	}
 	bareModule := func(name string) string {
 		return strings.Replace(module.Replace(name), "model.vision_tower.vision_model.", "model.vision_tower.", 1)
 	}
@@ -150,9 +153,10 @@ func TestWholeFoldersMatchTheOriginal(t *testing.T) {
 		"transformers on disk (A)": {onDiskFolder, hf},
 		"transformers 4.52 (B)":    {relayout(t, onDiskFolder, module.Replace), hf},
 		"transformers 5.6 (C)":     {relayout(t, onDiskFolder, bareModule), hf},
+		"transformers 5.17 (D)":    {relayout(t, onDiskFolder, bareTower), hf},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, _, err := ReadLLaVA(c.dir)
+			m, _, err := ReadLLaVA(c.dir, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,7 +208,7 @@ func TestTheTowerStandsBeside(t *testing.T) {
 	for name, tower := range map[string]string{"relative": "./tower", "absolute": clip, "hub": "openai/tiny"} {
 		t.Run(name, func(t *testing.T) {
 			writeConfig(t, dir, config.with(object{"mm_vision_tower": tower}))
-			m, _, err := ReadLLaVA(dir)
+			m, _, err := ReadLLaVA(dir, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -212,7 +216,7 @@ func TestTheTowerStandsBeside(t *testing.T) {
 		})
 	}
 	writeConfig(t, dir, config.with(object{"mm_vision_tower": "openai/gone"}))
-	m, _, err := ReadLLaVA(dir)
+	m, _, err := ReadLLaVA(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

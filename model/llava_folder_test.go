@@ -126,7 +126,7 @@ func TestWholeFoldersSayHowTheyAreAsked(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		writeConfig(t, dir, c.config)
-		m, notes, err := ReadLLaVA(dir)
+		m, notes, err := ReadLLaVA(dir, "")
 		c.vision.Weights = dir
 		want := recipes.Model{Vision: c.vision, Projector: recipes.Projector{Type: c.projector},
 			Language: recipes.Language{Weights: dir, Tokenizer: recipes.Tokenizer{Legacy: "auto"}, MaxLength: 2048}}
@@ -161,7 +161,7 @@ func TestWholeFoldersThatCannotBeUsedSayWhy(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		writeConfig(t, dir, c.config)
-		if _, _, err := ReadLLaVA(dir); err == nil || !strings.Contains(err.Error(), c.want) ||
+		if _, _, err := ReadLLaVA(dir, ""); err == nil || !strings.Contains(err.Error(), c.want) ||
 			!strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: error %v, want %q", name, err, c.want)
 		}
@@ -234,7 +234,7 @@ func FuzzWholeConfig(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if m, _, err := ReadLLaVA(dir); err == nil && (m.Projector.Type == "" || m.Vision.SelectFeature == "") {
+		if m, _, err := ReadLLaVA(dir, ""); err == nil && (m.Projector.Type == "" || m.Vision.SelectFeature == "") {
 			t.Errorf("%q is accepted as %+v", config, m)
 		}
 		for _, half := range []func([]byte) ([]byte, error){languageHalf, visionHalf} {

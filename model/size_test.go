@@ -89,7 +89,7 @@ func TestThirteenBillionOpenQuickly(t *testing.T) {
 		t.Fatalf("%d bytes are no 13B model", bytes)
 	}
 	writeConfig(t, dir, config)
-	m, _, err := ReadLLaVA(dir)
+	m, _, err := ReadLLaVA(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -40,23 +42,61 @@ var (
 		recipes.PartProjector: linear12("model.multi_modal_projector."),
 		recipes.PartVision:    {{visionPrefix, "model.vision_tower.vision_model."}},
 	}
-	bareTower = layout{recipes.PartVision: {{visionPrefix, "model.vision_tower."}}}
-	clipAlone = layout{recipes.PartVision: {{visionPrefix, "vision_model."}}}
-	clipBare  = layout{recipes.PartVision: {{visionPrefix, ""}}}
-	layouts   = []layout{original, onDisk, inModule, bareTower, clipAlone, clipBare}
+	bareTower       = layout{recipes.PartVision: {{visionPrefix, "model.vision_tower."}}}
+	bareTowerOnDisk = layout{recipes.PartVision: {{visionPrefix, "vision_tower."}}} // transformers 5
+	clipAlone       = layout{recipes.PartVision: {{visionPrefix, "vision_model."}}}
+	clipBare        = layout{recipes.PartVision: {{visionPrefix, ""}}}
+	layouts         = []layout{original, onDisk, inModule, bareTower, bareTowerOnDisk, clipAlone, clipBare}
 )
 
-// Prefixes in a whole LLaVA of the parts other than the language model.
-var (
-	projectorPrefixes = []string{projectorPrefix, "multi_modal_projector.", "model.multi_modal_projector."}
-	towerPrefixes     = []string{"model.vision_tower.", "vision_tower."}
+// Words that mark the tensors of the parts other than the language model, whatever stands before them: module. of
+// torch's DistributedDataParallel, base_model.model. of PEFT.
+const (
+	ownProjector    = "mm_projector."
+	nestedProjector = "multi_modal_projector."
+	towerMark       = "vision_tower."
 )
 
 func hasPrefix(name string, prefixes []string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-func isProjector(name string) bool { return hasPrefix(name, projectorPrefixes) }
+func isProjector(name string) bool {
+	return strings.Contains(name, ownProjector) || strings.Contains(name, nestedProjector)
+}
+
+func isTower(name string) bool { return strings.Contains(name, towerMark) }
+
+// bare says whether a projector's names in files have no prefix at all.
+func (sp spelling) bare() bool { return strings.HasPrefix(sp.of(projectorPrefix+"0."), "0.") }
+
+// found are further spellings of a part, by what stands before the known part of a name in the files.
+func found(part string, names []string) (list []spelling) {
+	for _, name := range names {
+		switch {
+		case part == recipes.PartLanguage:
+			if prefix, _, ok := strings.Cut(name, "model.embed_tokens."); ok {
+				return []spelling{{{"lm_head.", prefix + "lm_head."}, {"model.", prefix + "model."}}}
+			}
+			if strings.HasPrefix(name, "embed_tokens.") { // saved without its head
+				return []spelling{{{"lm_head.", "lm_head."}, {"model.", ""}}}
+			}
+		case part != recipes.PartProjector:
+		case strings.Contains(name, ownProjector):
+			prefix, _, _ := strings.Cut(name, ownProjector)
+			return []spelling{{{projectorPrefix, prefix + ownProjector}}}
+		case strings.Contains(name, nestedProjector):
+			prefix, _, _ := strings.Cut(name, nestedProjector)
+			return []spelling{linear12(prefix + nestedProjector)}
+		case bareProjector.MatchString(name):
+			list = []spelling{{{projectorPrefix, ""}}, linear12("")}
+		}
+	}
+	return list
+}
+
+// bareProjector matches the names of a projector's tensors that people's scripts cut out of a model.
+var bareProjector = regexp.MustCompile(`^([0-9]+|linear_[12])\.(weight|bias)$|^(weight|bias)$`)
 
 // of is a parameter's name in files.
 func (sp spelling) of(name string) string {
@@ -71,22 +111,54 @@ func (sp spelling) of(name string) string {
 // prefix begins the names of a tower's tensors in files.
 func (sp spelling) prefix() string { return sp.of(visionPrefix) }
 
-// findSpelling is the spelling under which the files hold the most of a part's parameters.
-func findSpelling(part string, ps *nn.Params, w *checkpoints.Weights) spelling {
-	best, most := original[part], 0
+// findSpelling is the spelling under which the files hold the most of a part's parameters; foreign says that they hold
+// none of them.
+func findSpelling(part string, ps *nn.Params, w *checkpoints.Weights) (best spelling, foreign bool) {
+	var candidates []spelling
 	for _, l := range layouts {
-		found := 0
-		for _, p := range ps.All() {
-			if l[part] == nil || p.Part != part {
-				continue
-			}
-			if _, ok := w.Info(l[part].of(p.Name)); ok {
-				found++
-			}
-		}
-		if found > most {
-			best, most = l[part], found
+		if l[part] != nil {
+			candidates = append(candidates, l[part])
 		}
 	}
-	return best
+	best = original[part]
+	declared, most := 0, 0
+	for _, spelled := range append(candidates, found(part, w.Names())...) {
+		held := 0
+		declared = 0
+		for _, p := range ps.All() {
+			if p.Part != part || p.Adapter {
+				continue
+			}
+			declared++
+			if _, ok := w.Info(spelled.of(p.Name)); ok {
+				held++
+			}
+		}
+		if held > most {
+			best, most = spelled, held
+		}
+	}
+	return best, declared > 0 && most == 0
+}
+
+// projectorAdvice names the type of the projector that files hold, where a part's names do not fit.
+func projectorAdvice(part string, names []string) string {
+	if part != recipes.PartProjector {
+		return ""
+	}
+	layers := map[string]bool{}
+	for _, name := range names {
+		if _, rest, ok := strings.Cut(name, ownProjector); ok {
+			name = rest
+		}
+		if number, _, ok := strings.Cut(name, "."); ok {
+			layers[number] = true
+		} else if name == "weight" {
+			return ": set model.projector.type: linear"
+		}
+	}
+	if !layers["0"] {
+		return ""
+	}
+	return fmt.Sprintf(": set model.projector.type: mlp%dx_gelu", len(layers))
 }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -23,11 +24,13 @@ type source struct {
 	where   string // as the user named it
 	weights *checkpoints.Weights
 	spelled spelling
+	foreign bool // the files have no name of the part in any spelling
 }
 
 type sources struct {
 	overlays []source
 	parts    map[string]*source // without the parts that are initialised at random
+	adapters *peftAdapters      // on top of the language model; nil without
 	opened   []*checkpoints.Weights
 }
 
@@ -61,7 +64,7 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 		return ss, err
 	}
 	for _, s := range ss.parts {
-		s.spelled = findSpelling(s.part, m.Params, s.weights)
+		s.spelled, s.foreign = findSpelling(s.part, m.Params, s.weights)
 	}
 	for _, path := range o.Overlay {
 		w, err := ss.open(path)
@@ -80,9 +83,12 @@ func (m *LLaVA) openTower(ss *sources) error {
 	if dir == "" {
 		return nil
 	}
+	if HoldsAdapters(dir) { // whatever of the tower was trained is beside the adapters
+		dir = m.configs.towerDir
+	}
 	w, err := ss.open(dir)
 	if err == nil && dir != m.configs.towerDir &&
-		!slices.ContainsFunc(w.Names(), func(name string) bool { return hasPrefix(name, towerPrefixes) }) {
+		!slices.ContainsFunc(w.Names(), isTower) {
 		dir = m.configs.towerDir
 		w, err = ss.open(dir)
 	}
@@ -105,6 +111,11 @@ func (m *LLaVA) openLanguage(ss *sources) error {
 	if names := w.Names(); len(names) > 0 &&
 		!slices.ContainsFunc(names, func(name string) bool { return !isProjector(name) }) {
 		return errProjectorAlone(dir)
+	}
+	if m.configs.adapterDir != "" {
+		if ss.adapters, err = ss.openAdapters(m.configs.adapterDir); err != nil {
+			return err
+		}
 	}
 	ss.parts[recipes.PartLanguage] = &source{part: recipes.PartLanguage, where: dir, weights: w}
 	return nil
@@ -136,6 +147,39 @@ type assignment struct {
 	param   *nn.Param
 	info    checkpoints.Info
 	weights *checkpoints.Weights // nil: initialise
+	change  *weightChange        // what adapters add to the tensor; nil without
+}
+
+// checkTie refuses a head of its own in the files of a model whose configuration ties it to the embedding: transformers
+// 5 does not tie such a model, so its outputs would be others.
+func (s *source) checkTie() error {
+	head, embedding := s.spelled.of("lm_head.weight"), s.spelled.of("model.embed_tokens.weight")
+	a, ok := s.weights.Info(head)
+	b, both := s.weights.Info(embedding)
+	if !ok || !both {
+		return nil
+	}
+	equal := a.Dtype == b.Dtype && slices.Equal(a.Shape, b.Shape)
+	err := failure.ReadMapped(func() error {
+		x, errX := s.weights.Tensor(head)
+		y, errY := s.weights.Tensor(embedding)
+		equal = equal && bytes.Equal(x.Data, y.Data)
+		return errors.Join(errX, errY)
+	})
+	if err != nil || equal {
+		return err
+	}
+	return fmt.Errorf("  tie: config.json has tie_word_embeddings, but %s differs from %s: set tie_word_embeddings to "+
+		"false to use both, or remove %[1]s from the files (in %[3]s)", head, embedding, s.where)
+}
+
+// tensor reads the parameter's values from its file. They may be in the mapped file.
+func (a assignment) tensor() (checkpoints.Tensor, error) {
+	t, err := a.weights.Load(a.info.Name)
+	if err != nil || a.change == nil {
+		return t, err
+	}
+	return a.change.addTo(t)
 }
 
 // match finds a tensor for every parameter. One error reports all tensors that are missing, misshaped, of an
@@ -160,17 +204,56 @@ func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 			problems = append(problems, s.leftOver(taken[part], !untied)...)
 		}
 	}
+	if s := ss.parts[recipes.PartLanguage]; s != nil && !untied {
+		if err := s.checkTie(); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if ss.adapters != nil {
+		problems = append(problems, ss.adapters.leftOver()...)
+	}
 	if len(problems) > 0 {
-		return nil, failure.Inputf("weights do not fit the model:\n%w", errors.Join(problems...))
+		return nil, failure.Inputf("weights do not fit the model:\n%w", ss.tell(problems))
 	}
 	return plan, nil
+}
+
+// tell joins problems. Of many it tells the first, and what the files hold whose names begin otherwise.
+func (ss *sources) tell(problems []error) error {
+	const shown = 12
+	told := problems[:min(len(problems), shown)]
+	if more := len(problems) - len(told); more > 0 {
+		told = append(slices.Clip(told), fmt.Errorf("  and %d more", more))
+	}
+	for _, part := range parts {
+		if s := ss.parts[part]; s != nil && s.foreign {
+			told = append(slices.Clip(told), fmt.Errorf("  no tensor of the %s has the expected name; %s holds %s%s",
+				part, s.where, s.examples(), projectorAdvice(part, s.weights.Names())))
+		}
+	}
+	return errors.Join(told...)
+}
+
+// examples are the first names in a source's files, with their shapes.
+func (s *source) examples() string {
+	const shown = 4
+	var texts []string
+	names := s.weights.Names()
+	for _, name := range names[:min(len(names), shown)] {
+		info, _ := s.weights.Info(name)
+		texts = append(texts, fmt.Sprintf("%s %v", name, info.Shape))
+	}
+	if more := len(names) - len(texts); more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, ", ")
 }
 
 func (ss *sources) find(p *nn.Param) (assignment, error) {
 	for _, s := range slices.Backward(ss.overlays) {
 		for _, name := range []string{p.Name, peftPrefix + p.Name} {
 			if info, ok := s.weights.Info(name); ok {
-				return assignment{p, info, s.weights}, checkTensor(p, info, s.where)
+				return assignment{param: p, info: info, weights: s.weights}, checkTensor(p, info, s.where)
 			}
 		}
 	}
@@ -185,6 +268,11 @@ func (ss *sources) find(p *nn.Param) (assignment, error) {
 // base is where a parameter's value comes from before overlays.
 func (ss *sources) base(p *nn.Param) (assignment, error) {
 	s := ss.parts[p.Part]
+	if ss.adapters != nil && !p.Adapter {
+		if a, ok := ss.adapters.whole(p); ok {
+			return a, checkTensor(p, a.info, ss.adapters.where)
+		}
+	}
 	if s == nil || p.Adapter {
 		return assignment{param: p}, nil
 	}
@@ -192,7 +280,13 @@ func (ss *sources) base(p *nn.Param) (assignment, error) {
 	if !ok {
 		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", s.nameOf(p), p.Shape, s.where)
 	}
-	return assignment{p, info, s.weights}, checkTensor(p, info, s.where)
+	a := assignment{param: p, info: info, weights: s.weights}
+	if err := checkTensor(p, info, s.where); err != nil || ss.adapters == nil || p.Part != recipes.PartLanguage {
+		return a, err
+	}
+	var err error
+	a.change, err = ss.adapters.change(p)
+	return a, err
 }
 
 // dtypeNames are the dtypes of safetensors that a parameter can be loaded from; files may mix them.
@@ -214,11 +308,11 @@ func checkTensor(p *nn.Param, info checkpoints.Info, where string) error {
 func (s *source) belongs(name string) bool {
 	switch s.part {
 	case recipes.PartProjector:
-		return isProjector(name)
+		return isProjector(name) || s.spelled.bare()
 	case recipes.PartVision:
 		return strings.HasPrefix(name, s.spelled.prefix())
 	default:
-		return !isProjector(name) && !hasPrefix(name, towerPrefixes)
+		return !isProjector(name) && !isTower(name)
 	}
 }
 
@@ -238,11 +332,11 @@ func (a assignment) load(seed uint64) error {
 	if a.weights == nil {
 		return torch.Do(func(s *torch.Scope) { a.param.Initialise(s, seed) })
 	}
-	dtype := dtypeNames[a.info.Dtype]
-	tensor, err := a.weights.Load(a.info.Name)
+	tensor, err := a.tensor()
 	if err != nil {
 		return err
 	}
+	dtype := dtypeNames[tensor.Dtype]
 	defer a.weights.Release(a.info.Name)
 	return torch.Do(func(s *torch.Scope) { a.param.Load(s, tensor.Data, dtype) })
 }
@@ -256,6 +350,13 @@ func (ss *sources) fingerprints() (prints map[string]string, err error) {
 		if s := ss.parts[part]; s != nil {
 			if prints[part], err = fingerprint(s.weights); err != nil {
 				return nil, err
+			}
+			if part == recipes.PartLanguage && ss.adapters != nil {
+				adapters, err := fingerprint(ss.adapters.file)
+				if err != nil {
+					return nil, err
+				}
+				prints[part] += "+" + adapters
 			}
 		}
 	}

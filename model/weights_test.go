@@ -140,7 +140,13 @@ func TestTiedEmbeddings(t *testing.T) {
 	}
 	r := tinyFolders(t, source)
 	files := tensors(t, source, recipes.PartLanguage)
-	files["lm_head.weight"] = zeros("", 11, 8) // some files hold it twice
+	files["lm_head.weight"] = zeros("", 11, 8)
+	r.Language.Weights = writeFolder(t, tied, files)
+	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
+		"tie: config.json has tie_word_embeddings, but lm_head.weight differs from model.embed_tokens.weight") {
+		t.Errorf("another head beside a tie: %s", message)
+	}
+	files["lm_head.weight"] = files["model.embed_tokens.weight"] // some files hold it twice
 	r.Language.Weights = writeFolder(t, tied, files)
 	m := openModel(t, r, OpenOptions{Seed: 2})
 	if diff := cmp.Diff(values(t, source), values(t, m)); diff != "" {

@@ -20,9 +20,11 @@ func (r *Recipe) paths() []namedPath {
 	paths := []namedPath{
 		{"runs", &r.Runs, false},
 		{"model.vision.weights", &m.Vision.Weights, true},
+		{"model.vision.tower", &m.Vision.Tower, true},
 		{"model.vision.config", &m.Vision.Config, false},
 		{"model.projector.weights", &m.Projector.Weights, false},
 		{"model.language.weights", &m.Language.Weights, true},
+		{"model.language.base", &m.Language.Base, true},
 		{"model.language.config", &m.Language.Config, false},
 		{"model.language.tokenizer.path", &m.Language.Tokenizer.Path, false},
 	}

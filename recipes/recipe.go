@@ -36,6 +36,7 @@ type Model struct {
 type Vision struct {
 	Weights       string `yaml:"weights,omitempty"` // absolute folder, or a Hugging Face id (owner/name)
 	Config        string `yaml:"config,omitempty"`  // file: that architecture, weights random from the seed
+	Tower         string `yaml:"tower,omitempty"`   // folder or id in place of the mm_vision_tower of a LLaVA in Weights
 	SelectLayer   int    `yaml:"select_layer"`      // index of the hidden state; negative counts from the end
 	SelectFeature string `yaml:"select_feature"`    // patch | cls_patch
 }
@@ -49,6 +50,7 @@ type Projector struct {
 // Language is the language model. Exactly one of Weights and Config is set.
 type Language struct {
 	Weights   string    `yaml:"weights,omitempty"` // absolute folder, or a Hugging Face id (owner/name)
+	Base      string    `yaml:"base,omitempty"`    // folder or id in place of the base that adapters in Weights name
 	Config    string    `yaml:"config,omitempty"`  // file: that architecture, weights random from the seed
 	Tokenizer Tokenizer `yaml:"tokenizer"`
 	MaxLength int       `yaml:"max_length"` // positions, including image features

@@ -137,7 +137,7 @@ func TestAdapterIsReadByPEFT(t *testing.T) {
 // recordLogits writes the logits that adapter.py compares with, of text only, because PEFT gets no image.
 func recordLogits(t *testing.T, runDir, path string) {
 	t.Helper()
-	a, err := answer.OpenAnswerer(runDir, program.NewTerminal(os.Stderr))
+	a, err := answer.OpenAnswerer(answer.Named{Path: runDir}, program.NewTerminal(os.Stderr))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/datasets"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/looking"
@@ -139,12 +141,32 @@ func root(p *program.Program, args []string) *cobra.Command {
 	return root
 }
 
-// starting records that a command has started: cobra has parsed the whole command line by then.
+// starting records that a command has started: cobra has parsed the whole command line by then. Flags of a single value
+// are refused if they are repeated: the last one would win without a word.
 func starting(p *program.Program, command *cobra.Command) *cobra.Command {
+	command.Flags().VisitAll(func(f *pflag.Flag) {
+		if _, list := f.Value.(pflag.SliceValue); !list {
+			f.Value = &once{Value: f.Value}
+		}
+	})
 	work := command.RunE
 	command.RunE = func(c *cobra.Command, args []string) error {
 		p.Started = true
 		return work(c, args)
 	}
 	return command
+}
+
+// once is a flag's value that may be given once.
+type once struct {
+	pflag.Value
+	given bool
+}
+
+func (o *once) Set(text string) error {
+	if o.given {
+		return errors.New("it is given twice")
+	}
+	o.given = true
+	return o.Value.Set(text)
 }

@@ -53,7 +53,7 @@ func TestExportIsReadByTransformers(t *testing.T) {
 // recordAnswers writes the values that exported.py compares with.
 func recordAnswers(t *testing.T, folder, path string) {
 	t.Helper()
-	a, err := answer.OpenAnswerer(folder, program.NewTerminal(os.Stderr))
+	a, err := answer.OpenAnswerer(answer.Named{Path: folder}, program.NewTerminal(os.Stderr))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func recordAnswers(t *testing.T, folder, path string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch, err := a.Batch(&picture, question)
+		batch, err := a.Batch(question, picture)
 		if err != nil {
 			t.Fatal(err)
 		}

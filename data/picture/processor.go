@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -135,7 +136,7 @@ func parseProcessor(text []byte) (*Processor, error) {
 	resized := max(c.Size.Edge, c.Size.Height)
 	p := &Processor{Size: resized, Edge: c.Size.Edge, Filter: bicubic, Mean: [3]float64(c.Mean), Std: [3]float64(c.Std),
 		Rescale: 1.0 / 255}
-	if c.CropSize != nil {
+	if c.CropSize != nil && (c.CenterCrop == nil || *c.CenterCrop) {
 		p.Size = max(c.CropSize.Edge, c.CropSize.Height)
 	}
 	if c.Resample != nil {
@@ -160,7 +161,7 @@ func (c processorConfig) refuse() error {
 		key string
 		on  *bool
 	}{
-		{"do_resize", c.Resize}, {"do_center_crop", c.CenterCrop}, {"do_rescale", c.Rescale},
+		{"do_resize", c.Resize}, {"do_rescale", c.Rescale},
 		{"do_normalize", c.Normalize}, {"do_convert_rgb", c.ConvertRGB},
 	} {
 		if step.on != nil && !*step.on {
@@ -176,6 +177,10 @@ func (c processorConfig) refuse() error {
 		}
 	}
 	switch {
+	case c.Size == nil:
+		return errors.New("size is missing")
+	case c.CenterCrop != nil && !*c.CenterCrop && c.Size.Edge > 0:
+		return errors.New("do_center_crop false is not supported with a size by the shorter edge")
 	case c.Resample != nil && *c.Resample != bicubic && *c.Resample != bilinear:
 		return fmt.Errorf("resample %d is not supported: it must be %d (bicubic) or %d (bilinear)",
 			*c.Resample, bicubic, bilinear)
@@ -185,14 +190,23 @@ func (c processorConfig) refuse() error {
 		return fmt.Errorf("image_std %v must be positive", c.Std)
 	case min(c.Mean[0], c.Mean[1], c.Mean[2]) < 0 || max(c.Mean[0], c.Mean[1], c.Mean[2]) > 1:
 		return fmt.Errorf("image_mean %v must be from 0 to 1", c.Mean)
-	case c.Size == nil:
-		return errors.New("size is missing")
 	}
 	return nil
 }
 
 // JSON returns the preprocessor_config.json that OpenProcessor and Hugging Face read back as p.
-func (p *Processor) JSON() []byte {
+func (p *Processor) JSON() []byte { return p.config(nil) }
+
+// PaddingJSON is JSON for the image processor of transformers' LLaVA, which pads images to squares first, as Prepare
+// does with the aspect "pad".
+func (p *Processor) PaddingJSON() []byte {
+	return p.config(map[string]any{
+		"image_processor_type": "LlavaImageProcessor", "do_pad": true, "do_center_crop": p.Edge > 0,
+		"crop_size": map[string]int{"height": p.Size, "width": p.Size},
+	})
+}
+
+func (p *Processor) config(more map[string]any) []byte {
 	square := map[string]int{"height": p.Size, "width": p.Size}
 	config := map[string]any{
 		"image_processor_type": "SiglipImageProcessor",
@@ -205,6 +219,7 @@ func (p *Processor) JSON() []byte {
 		config["image_processor_type"], config["size"] = "CLIPImageProcessor", map[string]int{"shortest_edge": p.Edge}
 		config["do_center_crop"], config["crop_size"] = true, square
 	}
+	maps.Copy(config, more)
 	text, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		panic(err) // a NaN or infinity, which no constructor lets in

@@ -19,9 +19,9 @@ type Answerer struct {
 	encoder *data.Encoder
 }
 
-// OpenAnswerer opens the model that path stands for (see Locate), on the GPU if there is one.
-func OpenAnswerer(path string, report runs.Observer) (*Answerer, error) {
-	where, err := Locate(path)
+// OpenAnswerer opens the model that is named, on the GPU if there is one.
+func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
+	where, err := named.Locate()
 	if err != nil {
 		return nil, err
 	}
@@ -68,19 +68,18 @@ func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
 	return a.Picture(decoded, a.Aspect), nil
 }
 
-// Batch turns one question into a batch of one sample; prepared is its image, nil for a question without.
-func (a *Answerer) Batch(prepared *picture.Picture, question string) (data.Batch, error) {
-	sample, err := a.encoder.Prompt(question, prepared)
+// Batch turns one question into a batch of one sample; images are those that it is about.
+func (a *Answerer) Batch(question string, images ...picture.Picture) (data.Batch, error) {
+	sample, err := a.encoder.Prompt(question, images...)
 	if err != nil {
 		return data.Batch{}, err
 	}
 	return data.Collate([]data.Sample{sample}, func(n int) []uint8 { return make([]uint8, n) })
 }
 
-// Answer generates the answer to one question; picture is its image, nil for a question without. emit gets the text as
-// it is generated.
-func (a *Answerer) Answer(picture *picture.Picture, question string, how model.Sampling, emit func(text string)) error {
-	batch, err := a.Batch(picture, question)
+// Answer generates the answer to one question about images. emit gets the text as it is generated.
+func (a *Answerer) Answer(images []picture.Picture, question string, how model.Sampling, emit func(text string)) error {
+	batch, err := a.Batch(question, images...)
 	if err != nil {
 		return err
 	}

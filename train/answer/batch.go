@@ -23,7 +23,7 @@ type Questionnaire struct {
 }
 
 // Run answers the questions that have no answer yet, in order, to the file Out or, if that is "", to out.
-func (b Questionnaire) Run(out io.Writer, report runs.Observer, modelPath string) error {
+func (b Questionnaire) Run(out io.Writer, report runs.Observer, named Named) error {
 	all, err := readQuestions(b.Questions)
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (b Questionnaire) Run(out io.Writer, report runs.Observer, modelPath string
 	if len(open) == 0 {
 		return nil
 	}
-	a, err := OpenAnswerer(modelPath, report)
+	a, err := OpenAnswerer(named, report)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (b Questionnaire) Run(out io.Writer, report runs.Observer, modelPath string
 	}
 	done := len(all) - len(open)
 	for group := range slices.Chunk(open, b.Size) {
-		if err = b.answer(a, images, group, modelPath, write); err != nil {
+		if err = b.answer(a, images, group, named.Path, write); err != nil {
 			break
 		}
 		done += len(group)
@@ -111,17 +111,16 @@ func (b Questionnaire) answer(
 	return nil
 }
 
-// prompt reads a question's image and makes the model's input of both.
+// prompt reads a question's images and makes the model's input of both.
 func (b Questionnaire) prompt(a *Answerer, images *picture.Images, q question) (in model.Input, err error) {
-	var picture *picture.Picture
-	if q.Image != "" {
-		decoded, err := images.Read(q.Image)
+	var about []picture.Picture
+	for _, path := range q.Images {
+		decoded, err := images.Read(path)
 		if err != nil {
 			return in, err
 		}
-		prepared := a.Picture(decoded, a.Aspect)
-		picture = &prepared
+		about = append(about, a.Picture(decoded, a.Aspect))
 	}
-	batch, err := a.Batch(picture, q.Text)
+	batch, err := a.Batch(q.Text, about...)
 	return input.Input(batch), err
 }

@@ -9,18 +9,38 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// question is a line of the original's question files (llava/eval/model_vqa.py). It may have no image.
+// question is a line of the original's question files (llava/eval/model_vqa.py). It may have no image, or a list.
 type question struct {
-	ID    json.RawMessage `json:"question_id"` // a string or a number
-	Image string          `json:"image"`
-	Text  string          `json:"text"`
+	ID     json.RawMessage `json:"question_id"` // a string or a number
+	Images imageList       `json:"image"`
+	Text   string          `json:"text"`
 
 	index, line int // among the questions, from 0; in the file, from 1
+}
+
+// imageList is one path or a list of them; null and "" are none.
+type imageList []string
+
+func (l *imageList) UnmarshalJSON(text []byte) error {
+	var one string
+	if json.Unmarshal(text, &one) != nil {
+		var all []string
+		if json.Unmarshal(text, &all) != nil || slices.Contains(all, "") {
+			return fmt.Errorf("image is %s; it must be a path or a list of paths", text)
+		}
+		*l = all
+		return nil
+	}
+	if *l = nil; one != "" {
+		*l = imageList{one}
+	}
+	return nil
 }
 
 // questionAnswer is a line of the original's answer files.

@@ -139,6 +139,12 @@ func (c Conversion) writeProcessor(
 	if err := writeFast(preprocessor, dir); err != nil {
 		return err
 	}
+	if c.Notes.Aspect == "pad" {
+		file := filepath.Join(dir, "preprocessor_config.json")
+		if err := os.WriteFile(file, preprocessor.Processor.PaddingJSON(), 0o666); err != nil {
+			return err
+		}
+	}
 	class := "LlamaTokenizer"
 	if _, name := preprocessor.Tokenizer.File(); name == "tokenizer.json" {
 		class = "PreTrainedTokenizerFast"

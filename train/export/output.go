@@ -2,6 +2,7 @@ package export
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -73,9 +74,11 @@ func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 	}
 	tokenizer, tokenizerName := p.Tokenizer.File()
 	from := filepath.Dir(tokenizer)
+	if err := copyGeneration(from, dir); err != nil {
+		return err
+	}
 	for _, name := range []string{
-		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json",
-		"tokenizer.json",
+		"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json",
 	} {
 		err := copyFile(filepath.Join(from, name), filepath.Join(dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -83,6 +86,48 @@ func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 		}
 	}
 	return copyFile(tokenizer, filepath.Join(dir, tokenizerName))
+}
+
+// unused are the keys of generation_config.json that do nothing without another key's value. Vicuna's has such keys,
+// and transformers reads them but refuses to save them again, which ends a later training at its last step
+// (GenerationConfig.validate in generation/configuration_utils.py).
+var unused = []struct {
+	keys []string
+	when func(config object) bool
+}{
+	{[]string{"temperature", "top_p", "top_k", "min_p", "typical_p", "top_h", "epsilon_cutoff", "eta_cutoff"},
+		func(config object) bool { return config["do_sample"] != true }},
+	{[]string{"early_stopping", "length_penalty", "num_beam_groups", "diversity_penalty"},
+		func(config object) bool {
+			beams, given := config["num_beams"].(json.Number)
+			return !given || beams == "1"
+		}},
+}
+
+// copyGeneration copies generation_config.json, where there is one, without the keys that do nothing.
+func copyGeneration(from, to string) error {
+	const name = "generation_config.json"
+	config, err := readObject(filepath.Join(from, name))
+	if err != nil || len(config) == 0 {
+		return err
+	}
+	found := false
+	for _, u := range unused {
+		for _, key := range u.keys {
+			if _, given := config[key]; given && u.when(config) {
+				delete(config, key)
+				found = true
+			}
+		}
+	}
+	if !found {
+		return copyFile(filepath.Join(from, name), filepath.Join(to, name))
+	}
+	text, err := json.MarshalIndent(config, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(to, name), text, 0o666)
 }
 
 func copyFile(from, to string) error {

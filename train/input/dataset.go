@@ -17,6 +17,7 @@ import (
 	"sync"
 	"text/tabwriter"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/data/rows"
@@ -125,9 +126,17 @@ func tokenizerPath(l recipes.Language) (string, error) {
 	if l.Weights == "" {
 		return "", errors.New("model.language.tokenizer.path is needed when model.language has no weights folder")
 	}
-	dir, err := model.Resolve(l.Weights)
+	dir, adapters, err := model.LanguageFolder(l)
+	if err == nil {
+		err = model.RefuseOther(dir)
+	}
 	if err != nil {
 		return "", fmt.Errorf("model.language.weights: %w", err)
+	}
+	for _, name := range []string{"tokenizer.model", "tokenizer.json"} { // adapters may come with their own
+		if checkpoints.Exists(filepath.Join(adapters, name)) && adapters != "" {
+			return adapters, nil
+		}
 	}
 	return dir, nil
 }

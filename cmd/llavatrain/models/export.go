@@ -23,6 +23,7 @@ var exportDtypes = map[string]checkpoints.Dtype{"": "", "fp32": checkpoints.F32,
 // NewExport returns the command export.
 func NewExport(p *program.Program) *cobra.Command {
 	var c export.Conversion
+	var named answer.Named
 	var dtype, shards string
 	command := &cobra.Command{
 		Use:   "export MODEL --format FORMAT --out DIR",
@@ -42,7 +43,8 @@ func NewExport(p *program.Program) *cobra.Command {
 			if c.ShardBytes, err = program.ParseSize(shards); err != nil {
 				return fmt.Errorf("--shards: %w", err)
 			}
-			where, err := answer.Locate(args[0])
+			named.Path = args[0]
+			where, err := named.Locate()
 			if err != nil {
 				return err
 			}
@@ -64,6 +66,7 @@ func NewExport(p *program.Program) *cobra.Command {
 		"fp32, bf16 or fp16; default: that of the language model's files, or fp32 if they have several")
 	f.StringVar(&shards, "shards", "5GB", "largest file of weights, a `SIZE` such as 500MB or 5GB")
 	f.StringVar(&c.Out, "out", "", "`DIR` to write, which must not exist yet")
+	nameFolders(f, &named)
 	command.MarkFlagRequired("format")
 	command.MarkFlagRequired("out")
 	return command

@@ -17,38 +17,41 @@ import (
 
 // NewGenerate returns the command generate.
 func NewGenerate(p *program.Program) *cobra.Command {
-	var image, prompt string
+	var images []string
+	var prompt string
+	var named answer.Named
 	var how model.Sampling
 	var batch answer.Questionnaire
 	c := &cobra.Command{
-		Use:   "generate MODEL {--prompt TEXT [--image FILE] | --batch FILE}",
+		Use:   "generate MODEL {--prompt TEXT [--image FILE …] | --batch FILE}",
 		Short: "Answer a question about an image, or a file of questions",
-		Long: "Answer a question about an image, or a file of questions. MODEL is a run folder, a checkpoint or a " +
-			"LLaVA folder. Only the answers go to standard output.\n\n" +
-			"--batch takes LLaVA's question file, one JSON object per line with question_id, image (none for text " +
-			"only) and text, and writes LLaVA's answer file, in the same order.",
+		Long: "Answer a question about an image, or a file of questions. MODEL is a run folder, a checkpoint, a " +
+			"LLaVA folder or its adapters (LoRA). Only the answers go to standard output.\n\n" +
+			"Several --image are taken in their order: where the question has <image>, or else before it.\n\n" +
+			"--batch takes LLaVA's question file, one JSON object per line with question_id, image (a path or a list, " +
+			"none for text only) and text, and writes LLaVA's answer file, in the same order.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 || batch.Size < 1 {
 				return failure.Inputf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens " +
-					"and --batch-size " +
-					"at least 1")
+					"and --batch-size at least 1")
 			}
+			named.Path = args[0]
 			if batch.Questions != "" {
 				batch.Images, batch.How = cmp.Or(batch.Images, filepath.Dir(batch.Questions)), how
 				terminal := program.NewTerminal(p.Err)
 				defer terminal.Close()
-				return batch.Run(p.Out, terminal, args[0])
+				return batch.Run(p.Out, terminal, named)
 			}
 			if batch.Images != "" || batch.Out != "" {
 				return failure.Inputf("--images and --out belong to --batch; one question takes --image and answers " +
 					"on standard output")
 			}
-			return generate(p, args[0], image, prompt, how)
+			return generate(p, named, images, prompt, how)
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&image, "image", "", "image `FILE`; without it the question has no image")
+	f.StringArrayVar(&images, "image", nil, "image `FILE` (may be repeated); without it the question has no image")
 	f.StringVar(&prompt, "prompt", "", "the question, `TEXT`")
 	f.StringVar(&batch.Questions, "batch", "", "`FILE` of questions, one JSON object per line")
 	f.IntVar(&batch.Size, "batch-size", 8, "number of --batch questions that are answered together")
@@ -60,6 +63,7 @@ func NewGenerate(p *program.Program) *cobra.Command {
 	f.Float64Var(&how.Temperature, "temperature", 0, "0 takes the most likely token; higher values sample more freely")
 	f.Float64Var(&how.TopP, "top-p", 1, "sample from the most likely tokens that together have this probability")
 	f.Uint64Var(&how.Seed, "seed", 42, "seed for sampling")
+	nameFolders(f, &named)
 	c.MarkFlagsOneRequired("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("image", "batch")
@@ -67,24 +71,24 @@ func NewGenerate(p *program.Program) *cobra.Command {
 }
 
 // generate answers one question.
-func generate(p *program.Program, modelPath, image, prompt string, how model.Sampling) error {
+func generate(p *program.Program, named answer.Named, images []string, prompt string, how model.Sampling) error {
 	terminal := program.NewTerminal(p.Err)
 	defer terminal.Close()
-	a, err := answer.OpenAnswerer(modelPath, terminal)
+	a, err := answer.OpenAnswerer(named, terminal)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	var picture *picture.Picture
-	if image != "" {
+	var about []picture.Picture
+	for _, image := range images {
 		loaded, err := a.OpenPicture(image)
 		if err != nil {
 			return err
 		}
-		picture = &loaded
+		about = append(about, loaded)
 	}
 	first := true
-	err = a.Answer(picture, prompt, how, func(text string) {
+	err = a.Answer(about, prompt, how, func(text string) {
 		if first {
 			text = strings.TrimLeft(text, " \n")
 			first = text == ""

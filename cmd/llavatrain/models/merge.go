@@ -15,16 +15,19 @@ import (
 // NewMerge returns the command merge.
 func NewMerge(p *program.Program) *cobra.Command {
 	var out string
+	var named answer.Named
 	c := &cobra.Command{
 		Use:   "merge MODEL --out DIR",
 		Short: "Add trained adapters (LoRA) to their weights and write the whole model",
 		Long: "Add trained adapters (LoRA) to their weights and write the whole model. MODEL is a run folder, a " +
-			"checkpoint or an exported folder of a run with lora adapters.\n\n" +
+			"checkpoint or an exported folder of a run with lora adapters, or a folder of adapters of PEFT or of the " +
+			"original LLaVA.\n\n" +
 			"The logits of a fixed prompt are compared before and after; nothing is written if they differ by more " +
 			"than rounding.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			where, err := answer.Locate(args[0])
+			named.Path = args[0]
+			where, err := named.Locate()
 			if err != nil {
 				return err
 			}
@@ -43,6 +46,7 @@ func NewMerge(p *program.Program) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&out, "out", "", "`DIR` to write, which must not exist yet")
+	nameFolders(c.Flags(), &named)
 	c.MarkFlagRequired("out")
 	return c
 }

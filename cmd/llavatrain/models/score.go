@@ -24,6 +24,7 @@ import (
 // NewScore returns the command score.
 func NewScore(p *program.Program) *cobra.Command {
 	var images, out, template string
+	var named answer.Named
 	c := &cobra.Command{
 		Use:   "score MODEL DATA",
 		Short: "Compute a model's loss and perplexity on each row of a data set",
@@ -33,6 +34,7 @@ func NewScore(p *program.Program) *cobra.Command {
 			"are read as in training.",
 		Args: cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
+			named.Path = args[0]
 			if info, err := os.Stat(args[1]); err != nil { // before the model is loaded
 				return failure.Inputf("data: %w", err)
 			} else if info.IsDir() {
@@ -40,7 +42,7 @@ func NewScore(p *program.Program) *cobra.Command {
 			}
 			terminal := program.NewTerminal(p.Err)
 			defer terminal.Close()
-			a, err := answer.OpenAnswerer(args[0], terminal)
+			a, err := answer.OpenAnswerer(named, terminal)
 			if err != nil {
 				return err
 			}
@@ -83,6 +85,7 @@ func NewScore(p *program.Program) *cobra.Command {
 	f.StringVar(&out, "out", "", "`FILE` for the JSON lines, instead of standard output")
 	f.StringVar(&template, "template", "",
 		"`NAME` of the conversation template; default: the one that the model was trained with")
+	nameFolders(f, &named)
 	return c
 }
 

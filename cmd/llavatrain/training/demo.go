@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
@@ -211,7 +212,7 @@ type answered struct {
 type answers []answered
 
 func newExam(model, data string, terminal *program.Terminal) (*exam, error) {
-	a, err := answer.OpenAnswerer(model, terminal)
+	a, err := answer.OpenAnswerer(answer.Named{Path: model}, terminal)
 	return &exam{a, data, terminal}, err
 }
 
@@ -238,12 +239,13 @@ func (e *exam) sit(ctx context.Context, set string, shift int) (answers, error) 
 }
 
 func (e *exam) ask(image, question string) (string, error) {
-	picture, err := e.OpenPicture(filepath.Join(e.data, "images", image))
+	about, err := e.OpenPicture(filepath.Join(e.data, "images", image))
 	if err != nil {
 		return "", err
 	}
 	var text strings.Builder
-	err = e.Answer(&picture, question, model.Sampling{MaxTokens: 24}, func(part string) { text.WriteString(part) })
+	err = e.Answer([]picture.Picture{about}, question, model.Sampling{MaxTokens: 24},
+		func(part string) { text.WriteString(part) })
 	return strings.TrimSpace(text.String()), err
 }
 

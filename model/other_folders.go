@@ -1,0 +1,47 @@
+package model
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+)
+
+// otherFolders are folders that people name in place of a model's, by a file or folder in them, and what to do. Names
+// of run folders and checkpoints are those of the packages runs and checkpoints.
+var otherFolders = []struct{ mark, what string }{
+	{checkpoints.StateFile, "is a checkpoint of a run: write its model with llavatrain export THIS --format llava --out FOLDER, " +
+		"and name FOLDER"},
+	{"recipe.yaml", "is a run folder: name the folder export in it, or write its model with llavatrain export THIS " +
+		"--format llava --out FOLDER"},
+	{"pretrain/recipe.yaml", "is the folder of a run's stages: name the folder export in one of them (pretrain, finetune)"},
+	{"finetune/recipe.yaml", "is the folder of a run's stages: name the folder export in one of them (pretrain, finetune)"},
+	{"zero_to_fp32.py", "is a checkpoint of DeepSpeed: run its zero_to_fp32.py first, and put what it writes beside " +
+		"config.json"},
+	{"trainer_state.json", "is a checkpoint of transformers' Trainer without config.json: copy the model's config.json here"},
+	{"adapter_model.bin", "holds adapters without adapter_config.json, which says what they belong to: copy it here"},
+	{"adapter_model.safetensors", "holds adapters without adapter_config.json, which says what they belong to: " +
+		"copy it here"},
+}
+
+// RefuseOther names what a folder is that lacks config.json, or a folder in place of a file of weights.
+func RefuseOther(dir string) error {
+	for _, name := range []string{"pytorch_model.bin", "model.safetensors"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.IsDir() {
+			return fmt.Errorf("%s in %q is a folder, not a file (zero_to_fp32.py of DeepSpeed writes such a folder): "+
+				"move the files in it to %[2]q", name, dir)
+		}
+	}
+	if checkpoints.Exists(filepath.Join(dir, "config.json")) {
+		return nil
+	}
+	for _, other := range otherFolders {
+		if checkpoints.Exists(filepath.Join(dir, filepath.FromSlash(other.mark))) {
+			return fmt.Errorf("%q %s", dir, strings.ReplaceAll(other.what, "THIS", strconv.Quote(dir)))
+		}
+	}
+	return nil
+}
