@@ -10,9 +10,9 @@ import (
 	"io"
 	"strings"
 
-	"golang.org/x/image/bmp"
 	"golang.org/x/image/webp"
 
+	"github.com/llavatrain/llavatrain/data/picture/bmp"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -30,7 +30,7 @@ var imageFormats = []imageFormat{
 	{"PNG", "\x89PNG\r\n\x1a\n", reading(png.DecodeConfig), converting(decodePNG, plainRGB)},
 	{"GIF", "GIF8?a", reading(gif.DecodeConfig), converting(decodeGIF, plainRGB)},
 	{"WebP", "RIFF????WEBP", reading(webp.DecodeConfig), converting(webp.Decode, webpRGB)},
-	{"BMP", "BM????\x00\x00\x00\x00", reading(bmp.DecodeConfig), converting(bmp.Decode, plainRGB)},
+	{"BMP", "BM????????????", bmpHeader, bmpDecode},
 	{"TIFF", "II*\x00", tiffHeader, tiffDecode},
 	{"TIFF", "MM\x00*", tiffHeader, tiffDecode},
 	{"TIFF", "II+\x00", tiffHeader, tiffDecode}, // BigTIFF
@@ -51,6 +51,26 @@ func converting(decode func(io.Reader) (image.Image, error),
 		}
 		return toRGB(img)
 	}
+}
+
+func bmpHeader(file []byte) (image.Config, error) {
+	m, err := bmp.Parse(file)
+	if err != nil {
+		return image.Config{}, err
+	}
+	return image.Config{Width: m.Width, Height: m.Height}, nil
+}
+
+func bmpDecode(file []byte) (*RGB, error) {
+	m, err := bmp.Parse(file)
+	if err != nil {
+		return nil, err
+	}
+	pix, err := m.RGB()
+	if err != nil {
+		return nil, err
+	}
+	return &RGB{m.Width, m.Height, pix}, nil
 }
 
 // notImages are other files that data sets contain in place of images, in lower case.

@@ -354,6 +354,101 @@ refused("old-jpeg.tiff", tiff(kind(6, 8, 3, 6), [saved(Image.fromarray(P), "JPEG
 refused("float-rgb.tiff", tiff(kind(2, 32, 3, 1, None, 3), [P.astype("<f4").tobytes()]))
 
 
+# BMP: headers, depths, bit fields, run lengths.
+
+
+def bmp(bits, pixels, header=40, palette=b"", compression=0, masks=(), colours=0, size=(W, H), offset=None):
+    if header == 12:
+        info = struct.pack("<IHHHH", 12, *size, 1, bits)
+    else:
+        info = struct.pack("<IiiHHIIIIII", header, *size, 1, bits, compression, len(pixels), 0, 0, colours, 0)
+        fields = struct.pack("<" + "I" * len(masks), *masks)
+        info = (info + fields).ljust(header, b"\0") if header > 40 else info + fields
+    at = 14 + len(info) + len(palette)
+    head = struct.pack("<2sIHHI", b"BM", at + len(pixels), 0, 0, at if offset is None else offset)
+    return head + info + palette + pixels
+
+
+def padded(rows):
+    return b"".join(r + b"\0" * (-len(r) % 4) for r in map(bytes, rows))
+
+
+def indexed(n):
+    a = (G >> (8 - n))[::-1]
+    return padded([bits(row[None], n) for row in a])
+
+
+for n in (1, 4, 8):
+    colours = rng.integers(0, 256, (1 << n, 4)).astype(np.uint8)
+    for header in (40, 52, 56, 64, 108, 124):
+        put(f"{n}-{header}.bmp", bmp(n, indexed(n), header, colours.tobytes()))
+    put(f"{n}-12.bmp", bmp(n, indexed(n), 12, colours[:, :3].tobytes()))
+    put(f"{n}-few.bmp", bmp(n, indexed(n), 40, colours[:(1 << n) - 1].tobytes(), colours=(1 << n) - 1))
+    put(f"{n}-top.bmp", bmp(n, indexed(n), 40, colours.tobytes(), size=(W, -H)))
+    put(f"{n}-offset.bmp", bmp(n, indexed(n), 40, colours.tobytes(), offset=54))
+    put(f"{n}-no-offset.bmp", bmp(n, indexed(n), 40, colours.tobytes(), offset=0))
+    levels = np.repeat(np.arange(1 << n) * 255 // ((1 << n) - 1), 4).astype(np.uint8).tobytes()
+    put(f"{n}-grey.bmp", bmp(n, indexed(n), 40, levels))
+put("1-white.bmp", bmp(1, indexed(1), 40, bytes([255, 255, 255, 0, 0, 0, 0, 0])))
+refused("8-two.bmp", bmp(8, padded([r.tobytes() for r in PAGE.astype(np.uint8)]), 40,
+                         bytes([0, 0, 0, 0, 255, 255, 255, 0]), colours=2))
+words = rng.integers(0, 65536, (H, W)).astype("<u2")
+longs = rng.integers(0, 256, (H, W, 4)).astype(np.uint8)
+for header in (12, 40, 124):
+    put(f"16-{header}.bmp", bmp(16, padded([r.tobytes() for r in words]), header))
+    put(f"24-{header}.bmp", bmp(24, padded([r.tobytes() for r in P]), header))
+    put(f"32-{header}.bmp", bmp(32, longs.tobytes(), header))
+for header in (40, 52, 56, 108, 124):
+    for name, masks in (("565", (0xf800, 0x7e0, 0x1f, 0)), ("555", (0x7c00, 0x3e0, 0x1f, 0))):
+        put(f"{name}-{header}.bmp",
+            bmp(16, padded([r.tobytes() for r in words]), header, b"", 3, masks[:3 + (header > 52)]))
+    for i, masks in enumerate(((0xff0000, 0xff00, 0xff, 0), (0xff000000, 0xff0000, 0xff00, 0),
+                               (0xff000000, 0xff00, 0xff, 0), (0xff000000, 0xff0000, 0xff00, 0xff),
+                               (0xff, 0xff00, 0xff0000, 0xff000000), (0xff0000, 0xff00, 0xff, 0xff000000),
+                               (0xff000000, 0xff00, 0xff, 0xff0000), (0, 0, 0, 0))):
+        put(f"32-fields-{i}-{header}.bmp", bmp(32, longs.tobytes(), header, b"", 3, masks[:3 + (header > 52)]))
+    put(f"24-fields-{header}.bmp", bmp(24, padded([r.tobytes() for r in P]), header, b"", 3, (0xff0000, 0xff00, 0xff)))
+refused("4444.bmp", bmp(16, padded([r.tobytes() for r in words]), 56, b"", 3, (0xf00, 0xf0, 0xf, 0xf000)))
+refused("jpeg.bmp", bmp(24, saved(Image.fromarray(P), "JPEG"), 40, b"", 4))
+
+
+def runs_of(a, four, literals):
+    """Each row as literals (of up to 9) and runs in turn."""
+    out = bytearray()
+    for row in a[::-1]:
+        x = 0
+        while x < len(row):
+            n = min(9, len(row) - x)
+            part = row[x:x + n]
+            if literals and n > 2:
+                raw = bits(part[None], 4) if four else part.tobytes()
+                out += bytes([0, n]) + raw + b"\0" * (len(raw) % 2)
+            else:
+                n = 1 + next((i for i in range(1, n) if part[i] != part[0]), n) - 1
+                out += bytes([n, part[0] * 17 if four else part[0]])
+            x += n
+            literals = literals if literals is True else not literals
+        out += b"\0\0"
+    return bytes(out + b"\0\1")
+
+
+colours = rng.integers(0, 256, (256, 4)).astype(np.uint8).tobytes()
+quiet = np.repeat(np.repeat(rng.integers(0, 16, (5, 6)), 4, 1), 3, 0)[:H, :W].astype(np.uint8)
+for four in (False, True):
+    name, kind_, table = ("rle4", 2, colours[:64]) if four else ("rle8", 1, colours)
+    n = 4 if four else 8
+    for literals in (False, True, 0):
+        put(f"{name}-{literals}.bmp", bmp(n, runs_of(quiet, four, literals), 40, table, kind_))
+    put(f"{name}-top.bmp", bmp(n, runs_of(quiet, four, 0), 40, table, kind_, size=(W, -H)))
+    levels = np.repeat(np.arange(1 << n), 4).astype(np.uint8).tobytes()
+    put(f"{name}-grey.bmp", bmp(n, runs_of(quiet, four, 0), 40, levels, kind_))
+    jump = bytes([5, 0x12, 0, 2, 3, 2, 7, 0x34, 0, 0, 255, 0x21, 0, 0, 0, 2, 0, 6, 0, 0] + [4, 5, 0, 0] * 20)
+    put(f"{name}-jumps.bmp", bmp(n, jump, 40, table, kind_))
+    refused(f"{name}-short.bmp", bmp(n, bytes([5, 0x12, 0, 1]), 40, table, kind_))
+refused("12-bits.jpg", saved(Image.fromarray(G), "JPEG").replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc0\0\x0b\x0c"))
+refused("arithmetic.jpg", saved(Image.fromarray(G), "JPEG").replace(b"\xff\xc0", b"\xff\xc9"))
+
+
 def rgb(data):
     try:
         im = Image.open(io.BytesIO(data)).convert("RGB")

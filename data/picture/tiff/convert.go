@@ -131,8 +131,8 @@ func clipFloat(v float32) uint8 {
 	return 0
 }
 
-// paletteConverter is for indices, with one sample behind each that may be alpha or nothing. An index beyond the palette
-// is black.
+// paletteConverter is for indices, each with one sample behind it that may be alpha or nothing. An index beyond the
+// palette is black.
 func (m *Image) paletteConverter() converter {
 	var table [256][3]uint8
 	copy(table[:], m.colours)

@@ -66,7 +66,7 @@ type directory struct {
 	entries map[int]entry
 }
 
-// layoutOf are the sizes in a directory: of its count of entries, of one entry, and of the fields for counts and offsets.
+// layoutOf are the sizes in a directory: of its count of entries, of one entry, and of fields for counts and offsets.
 type layoutOf struct{ count, entry, field int }
 
 // readDirectory reads the directory that the file's header points to (TIFF 6.0, section 2), or that of a BigTIFF, whose

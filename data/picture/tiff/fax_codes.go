@@ -28,8 +28,8 @@ const (
 		000000010111 000000011100 000000011101 000000011110 000000011111`
 )
 
-// The modes of a row coded after the row above, T.4, table 4. Vertical modes are the distance of a change of colour from
-// the one above.
+// The modes of a row coded after the row above, T.4, table 4. Vertical modes are the distance of a change of colour
+// from the one above.
 const (
 	modePass = iota + 4
 	modeHorizontal
