@@ -19,26 +19,29 @@ import (
 // imageFormat is one row of the table of supported formats. The format is detected from a file's first bytes, never
 // from its name.
 type imageFormat struct {
-	name   string
-	magic  string // '?' stands for any byte
-	header func([]byte) (image.Config, error)
-	decode func([]byte) (*RGB, error)
+	name     string
+	magic    string // '?' stands for any byte
+	header   func([]byte) (image.Config, error)
+	decode   func([]byte) (*RGB, error)
+	metadata func(f io.ReaderAt, size int64) metadata
 }
 
 var imageFormats = []imageFormat{
-	{"JPEG", "\xff\xd8\xff", jpegHeader, jpegDecode},
-	{"PNG", "\x89PNG\r\n\x1a\n", reading(png.DecodeConfig), converting(decodePNG, plainRGB)},
-	{"GIF", "GIF8?a", reading(gif.DecodeConfig), converting(decodeGIF, plainRGB)},
-	{"WebP", "RIFF????WEBP", reading(webp.DecodeConfig), converting(webp.Decode, webpRGB)},
-	{"BMP", "BM????????????", bmpHeader, bmpDecode},
-	{"TIFF", "II*\x00", tiffHeader, tiffDecode},
-	{"TIFF", "MM\x00*", tiffHeader, tiffDecode},
-	{"TIFF", "II+\x00", tiffHeader, tiffDecode}, // BigTIFF
-	{"TIFF", "MM\x00+", tiffHeader, tiffDecode},
+	{"JPEG", "\xff\xd8\xff", jpegHeader, jpegDecode, jpegMetadata},
+	{"PNG", "\x89PNG\r\n\x1a\n", streamed(png.DecodeConfig), converting(decodePNG, plainRGB), pngMetadata},
+	{"GIF", "GIF8?a", streamed(gif.DecodeConfig), converting(decodeGIF, plainRGB), noMetadata},
+	{"WebP", "RIFF????WEBP", streamed(webp.DecodeConfig), converting(webp.Decode, webpRGB), webpMetadata},
+	{"BMP", "BM????????????", bmpHeader, bmpDecode, noMetadata},
+	{"TIFF", "II*\x00", tiffHeader, tiffDecode, tiffMetadata},
+	{"TIFF", "MM\x00*", tiffHeader, tiffDecode, tiffMetadata},
+	{"TIFF", "II+\x00", tiffHeader, tiffDecode, tiffMetadata}, // BigTIFF
+	{"TIFF", "MM\x00+", tiffHeader, tiffDecode, tiffMetadata},
 }
 
-// reading adapts a decoder of a stream to a file's bytes.
-func reading[T any](decode func(io.Reader) (T, error)) func([]byte) (T, error) {
+func noMetadata(io.ReaderAt, int64) metadata { return metadata{} }
+
+// streamed adapts a decoder of a stream to a file's bytes.
+func streamed[T any](decode func(io.Reader) (T, error)) func([]byte) (T, error) {
 	return func(file []byte) (T, error) { return decode(bytes.NewReader(file)) }
 }
 
@@ -91,10 +94,18 @@ var notImages = []struct{ magic, what string }{
 // Decode turns the bytes of a JPEG, PNG, GIF (first frame), still WebP, BMP or TIFF file into exactly the RGB that
 // Pillow decodes from it. Size limits are checked on the header, before pixels are allocated. Every error wraps ErrRow
 // and names the detected format.
-func Decode(file []byte) (*RGB, error) { return decodeWithin(file, maxPixels) }
+func Decode(file []byte) (*RGB, error) { return usual.decode(file) }
 
-func decodeWithin(file []byte, pixels int) (*RGB, error) {
-	format, _, err := readHeader(file, pixels)
+// reading says how files are read.
+type reading struct {
+	pixels int  // the most an image may have
+	turn   bool // images are turned as their EXIF orientation says
+}
+
+var usual = reading{pixels: maxPixels}
+
+func (r reading) decode(file []byte) (*RGB, error) {
+	format, header, err := r.size(file)
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +113,15 @@ func decodeWithin(file []byte, pixels int) (*RGB, error) {
 	if err != nil {
 		return nil, format.failed(err)
 	}
+	if r.turns(format) {
+		header = r.oriented(format, header, bytes.NewReader(file), int64(len(file)))
+		rgb = turned(rgb, header.Orientation)
+	}
 	return rgb, nil
 }
+
+// turns reports whether images of a format are turned here: Pillow itself turns TIFF files.
+func (r reading) turns(format imageFormat) bool { return r.turn && format.name != "TIFF" }
 
 func detectFormat(file []byte) (imageFormat, error) {
 	for _, format := range imageFormats {
@@ -159,7 +177,11 @@ func (f imageFormat) checkSize(w, h, pixels int) error {
 	case w > maxSide || h > maxSide:
 		return BadRow("%s of %dx%d is over the limit of %d pixels per side", f.name, w, h, maxSide)
 	case w > pixels/h:
-		return BadRow("%s of %dx%d is over the limit of %d million pixels", f.name, w, h, pixels/1_000_000)
+		limit := fmt.Sprint(pixels)
+		if pixels%1_000_000 == 0 {
+			limit = fmt.Sprintf("%d million", pixels/1_000_000)
+		}
+		return BadRow("%s of %dx%d is over the limit of %s pixels", f.name, w, h, limit)
 	}
 	return nil
 }

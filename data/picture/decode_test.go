@@ -220,7 +220,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		var img *RGB
 		var err error
-		if got := allocated(func() { img, err = decodeWithin(file, 1<<20) }); got > 300<<20 {
+		if got := allocated(func() { img, err = reading{pixels: 1 << 20}.decode(file) }); got > 300<<20 {
 			t.Fatalf("%d bytes allocated for a file of %d", got, len(file))
 		}
 		switch {

@@ -3,6 +3,7 @@ package picture
 import (
 	"fmt"
 	"image"
+	"io"
 
 	"github.com/llavatrain/llavatrain/data/picture/tiff"
 )
@@ -13,7 +14,7 @@ func tiffHeader(file []byte) (image.Config, error) {
 	if err != nil {
 		return image.Config{}, err
 	}
-	if swapsSides(m.Orientation) {
+	if swapsSides(tiffOrientation(file, m)) {
 		m.Width, m.Height = m.Height, m.Width
 	}
 	return image.Config{Width: m.Width, Height: m.Height}, nil
@@ -28,7 +29,24 @@ func tiffDecode(file []byte) (*RGB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return turned(&RGB{m.Width, m.Height, pix}, m.Orientation), nil
+	return turned(&RGB{m.Width, m.Height, pix}, tiffOrientation(file, m)), nil
+}
+
+func tiffOrientation(file []byte, m *tiff.Image) int {
+	return metadata{exif: file, xmp: m.XMP}.orientation()
+}
+
+// tiffMetadata is for a whole file.
+func tiffMetadata(f io.ReaderAt, size int64) metadata {
+	file := make([]byte, size)
+	if _, err := io.ReadFull(io.NewSectionReader(f, 0, size), file); err != nil {
+		return metadata{}
+	}
+	m, err := tiff.Parse(file)
+	if err != nil {
+		return metadata{}
+	}
+	return metadata{exif: file, xmp: m.XMP}
 }
 
 // jpegSamples decodes a strip or tile of a TIFF for [tiff.JPEG]. Its colours are what the TIFF says, not what its

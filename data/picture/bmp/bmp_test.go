@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// FuzzBMP: no input makes the decoder panic, which picture.Decode would hide, or return an image that is not whole. That
-// whole images equal Pillow's is tested in package picture.
+// FuzzBMP: no input makes the decoder panic, which picture.Decode would hide, or return an image that is not whole.
+// That whole images equal Pillow's is tested in package picture.
 func FuzzBMP(f *testing.F) {
 	archive, err := os.Open("../testdata/formats.tar.gz")
 	if err != nil {

@@ -5,7 +5,7 @@ for each with the size and the SHA-256 of the bytes that Pillow's convert("RGB")
 """
 import gzip, hashlib, io, itertools, struct, tarfile, warnings, zlib
 import imagecodecs, numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 warnings.simplefilter("ignore")
 rng = np.random.default_rng(11)
@@ -449,9 +449,71 @@ refused("12-bits.jpg", saved(Image.fromarray(G), "JPEG").replace(b"\xff\xc0\0\x0
 refused("arithmetic.jpg", saved(Image.fromarray(G), "JPEG").replace(b"\xff\xc0", b"\xff\xc9"))
 
 
-def rgb(data):
+# Orientation: in EXIF and XMP, in every place where Pillow looks. For these pillow.txt has a second line, of what
+# ImageOps.exif_transpose makes of the file.
+
+
+def exif(n, order="<", letter="H"):
+    mark = b"II" if order == "<" else b"MM"
+    value = struct.pack(order + letter, n).ljust(4, b"\0")
+    entries = struct.pack(order + "HHII", 0x10f, 2, 4, 0x666f6f) + struct.pack(order + "HHI", 274, ENTRY[letter], 1)
+    return struct.pack(order + "2sHIH", mark, 42, 8, 2) + entries + value + b"\0" * 4
+
+
+def xmp(n, element=False):
+    what = f"<tiff:Orientation>{n}</tiff:Orientation>" if element else f'<a tiff:Orientation="{n}"/>'
+    return f"<x:xmpmeta>{what}</x:xmpmeta>".encode()
+
+
+def chunk(tag, body):
+    return struct.pack(">I", len(body)) + tag + body + struct.pack(">I", zlib.crc32(tag + body))
+
+
+def png_with(*chunks, behind=()):
+    data = saved(im, "PNG")
+    at = data.index(b"IDAT") - 4
+    before, after = (b"".join(chunk(*c) for c in part) for part in (chunks, behind))
+    return data[:at] + before + data[at:-12] + after + data[-12:]
+
+
+def jpeg_with(*segments):
+    data = saved(im, "JPEG", quality=90)
+    return data[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(s) + 2) + s for s in segments) + data[2:]
+
+
+im = Image.fromarray(P)
+XAP = b"http://ns.adobe.com/xap/1.0/\0"
+EXIF = b"Exif\0\0"
+for n in range(10):
+    put(f"turned/{n}.jpg", jpeg_with(EXIF + exif(n, "<>"[n % 2])))
+for n in (3, 6):
+    put(f"turned/{n}.png", png_with((b"eXIf", exif(n))))
+    put(f"turned/{n}-behind.png", png_with(behind=[(b"eXIf", exif(n, ">"))]))
+    put(f"turned/{n}.webp", saved(im, "WEBP", quality=80, exif=exif(n)))
+    put(f"turned/{n}-xmp.webp", saved(im, "WEBP", lossless=True, xmp=xmp(n)))
+    put(f"turned/{n}-xmp.jpg", jpeg_with(XAP + xmp(n)))
+    put(f"turned/{n}-xmp-element.jpg", jpeg_with(XAP + xmp(n, True)))
+    put(f"turned/{n}-both.jpg", jpeg_with(EXIF + exif(n), XAP + xmp(8)))
+    put(f"turned/{n}-zero.jpg", jpeg_with(EXIF + exif(0), XAP + xmp(n)))
+    put(f"turned/{n}-long.jpg", jpeg_with(EXIF + exif(n, letter="I")))
+    put(f"turned/{n}-byte.jpg", jpeg_with(EXIF + exif(n, letter="B")))
+    put(f"turned/{n}-parts.jpg", jpeg_with(EXIF + exif(n)[:20], EXIF + exif(n)[20:]))
+    put(f"turned/{n}-xmp.png", png_with((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp(n))))
+    packed = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(xmp(n))
+    put(f"turned/{n}-xmp-packed.png", png_with((b"iTXt", packed)))
+    profile = f"\nexif\n{len(EXIF + exif(n)):8}\n{(EXIF + exif(n)).hex()}\n".encode()
+    put(f"turned/{n}-profile.png", png_with((b"tEXt", b"Raw profile type exif\0" + profile)))
+    packed = b"Raw profile type exif\0\0" + zlib.compress(profile)
+    put(f"turned/{n}-profile-packed.png", png_with((b"zTXt", packed)))
+    put(f"turned/{n}-xmp.tiff", tiff(kind(2, 8, 3, _700=("B", list(xmp(n)))), [P.tobytes()]))
+    put(f"turned/{n}-long.tiff", tiff(kind(2, 8, 3, _274=("I", [n])), [P.tobytes()]))
+    put(f"turned/{n}-byte.tiff", tiff(kind(2, 8, 3, _274=("B", [n])), [P.tobytes()]))
+
+
+def rgb(data, turned=False):
     try:
-        im = Image.open(io.BytesIO(data)).convert("RGB")
+        im = Image.open(io.BytesIO(data))
+        im = (ImageOps.exif_transpose(im) if turned else im).convert("RGB")
     except Exception:
         return None
     return im.size, np.array(im).tobytes()
@@ -464,6 +526,9 @@ def main():
         if result:
             (w, h), pix = result
             index.append(f"{name} {w}x{h} {hashlib.sha256(pix).hexdigest()}\n")
+        if result and name.startswith("turned/"):
+            (w, h), pix = rgb(data, True)
+            index.append(f"{name} {w}x{h} {hashlib.sha256(pix).hexdigest()} turned\n")
         if result or name.startswith("refused/"):  # Pillow has no decoder for the others
             members.append((name, data))
     out = io.BytesIO()

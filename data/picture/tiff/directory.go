@@ -43,15 +43,13 @@ var typeBytes = [...]uint64{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4
 	17: 8, 18: 8}
 
 const (
-	typeShort     = 3
-	typeLong      = 4
-	typeRational  = 5
-	typeSigned    = 6
-	typeUndefined = 7
-	typeShortS    = 8
-	typeLongS     = 9
-	typeFloat     = 11
-	typeDouble    = 12
+	typeByte           = 1
+	typeText           = 2
+	typeRational       = 5
+	typeUndefined      = 7
+	typeSignedRational = 10
+	typeFloat          = 11
+	typeDouble         = 12
 )
 
 // entry is a tag: its values in the file's byte order.
@@ -74,6 +72,9 @@ type layoutOf struct{ count, entry, field int }
 func readDirectory(file []byte) (directory, error) {
 	if len(file) < 16 {
 		return directory{}, io.ErrUnexpectedEOF
+	}
+	if start := string(file[:2]); start != "II" && start != "MM" {
+		return directory{}, errors.New("it names no byte order")
 	}
 	d := directory{order: binary.LittleEndian, entries: map[int]entry{}}
 	if file[0] == 'M' {
@@ -139,7 +140,7 @@ func (d directory) uint(raw []byte) uint64 {
 func (d directory) numbers(tag int) []uint64 {
 	e := d.entries[tag]
 	switch e.kind {
-	case 0, 2, typeRational, 10, typeFloat, typeDouble:
+	case 0, typeText, typeRational, typeSignedRational, typeFloat, typeDouble:
 		return nil
 	}
 	size := int(typeBytes[e.kind])
@@ -195,10 +196,16 @@ func (d directory) size(tag int) (int, error) {
 	return 0, errors.New("its header does not give its size")
 }
 
-// orientation is tag 274, or else what the packet of XMP says, as in Pillow.
-func (d directory) orientation() int {
-	if value := d.number(tagOrientation, 0); value != 0 {
-		return value
+// Orientation is tag 274 of a file that may have no image, such as EXIF data; ok says whether it has the tag. Pillow
+// does not understand bytes there; the value is then 0.
+func Orientation(file []byte) (value int, ok bool) {
+	d, err := readDirectory(file)
+	if err != nil {
+		return 0, false
 	}
-	return 1
+	e, ok := d.entries[tagOrientation]
+	if e.kind == typeByte || e.kind == typeUndefined {
+		return 0, ok
+	}
+	return d.number(tagOrientation, 0), ok
 }

@@ -50,9 +50,7 @@ func Parse(file []byte) (*Image, error) {
 	if m.Height, err = d.size(tagHeight); err != nil {
 		return nil, err
 	}
-	if m.Orientation = d.orientation(); m.Orientation < 1 || m.Orientation > 8 {
-		m.Orientation = 1
-	}
+	m.XMP = d.entries[tagXMP].data
 	for _, step := range []func(directory) error{m.readCompression, m.readSamples, m.readPalette, m.readChunks,
 		m.readConversion} {
 		if err := step(d); err != nil {

@@ -7,7 +7,7 @@
 //  3. A converter turns stored rows into RGB (convert.go, ycbcr.go).
 //
 // "TIFF 6.0" is Adobe's specification of 1992. What it leaves to the reader follows Pillow (TiffImagePlugin.py), which
-// reads uncompressed files itself and all others by libtiff. The orientation is not applied here.
+// reads uncompressed files itself and all others by libtiff. The orientation ([Orientation]) is not applied here.
 package tiff
 
 import (
@@ -19,7 +19,7 @@ import (
 // Image is the first image of a file, not decoded.
 type Image struct {
 	Width, Height int // pixels, as stored
-	Orientation   int // tag 274: 1 to 8, 1 if the file does not say
+	XMP           []byte
 
 	file        []byte
 	order       binary.ByteOrder
