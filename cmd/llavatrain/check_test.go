@@ -202,8 +202,6 @@ func plantedImages(t *testing.T) []plantedImage {
 		{"hierarchical.jpg", "differential", false, frame(0xc5, 8, 8)},
 		{"huge.gif", "GIF of 65535x65535 is over the limit", false,
 			content([]byte("GIF89a\xff\xff\xff\xff\x00\x00\x00;"))},
-		{"animated.webp", "animated WebP is not supported; save its first frame", false,
-			content(read(t, "../../data/picture/testdata/image_animated.webp"))},
 		{"zstd.tiff", "Zstandard compression is not supported; save it as PNG", false,
 			content(read(t, "../../data/picture/testdata/image_zstd.tiff"))},
 		{"heavy.png", "is over the limit of 67108864", false, func(t *testing.T, path string) {

@@ -28,9 +28,9 @@ type imageFormat struct {
 
 var imageFormats = []imageFormat{
 	{"JPEG", "\xff\xd8\xff", jpegHeader, jpegDecode, jpegMetadata},
-	{"PNG", "\x89PNG\r\n\x1a\n", streamed(png.DecodeConfig), converting(decodePNG, plainRGB), pngMetadata},
-	{"GIF", "GIF8?a", streamed(gif.DecodeConfig), converting(decodeGIF, plainRGB), noMetadata},
-	{"WebP", "RIFF????WEBP", streamed(webp.DecodeConfig), converting(webp.Decode, webpRGB), webpMetadata},
+	{"PNG", "\x89PNG\r\n\x1a\n", streamed(png.DecodeConfig), converted(decodePNG), pngMetadata},
+	{"GIF", "GIF8?a", streamed(gif.DecodeConfig), converted(decodeGIF), noMetadata},
+	{"WebP", "RIFF????WEBP", streamed(webp.DecodeConfig), webpDecode, webpMetadata},
 	{"BMP", "BM????????????", bmpHeader, bmpDecode, noMetadata},
 	{"TIFF", "II*\x00", tiffHeader, tiffDecode, tiffMetadata},
 	{"TIFF", "MM\x00*", tiffHeader, tiffDecode, tiffMetadata},
@@ -45,14 +45,13 @@ func streamed[T any](decode func(io.Reader) (T, error)) func([]byte) (T, error) 
 	return func(file []byte) (T, error) { return decode(bytes.NewReader(file)) }
 }
 
-func converting(decode func(io.Reader) (image.Image, error),
-	toRGB func(image.Image) (*RGB, error)) func([]byte) (*RGB, error) {
+func converted(decode func(io.Reader) (image.Image, error)) func([]byte) (*RGB, error) {
 	return func(file []byte) (*RGB, error) {
 		img, err := decode(bytes.NewReader(file))
 		if err != nil {
 			return nil, err
 		}
-		return toRGB(img)
+		return plainRGB(img)
 	}
 }
 
@@ -91,7 +90,7 @@ var notImages = []struct{ magic, what string }{
 	{"{", "JSON text"},
 }
 
-// Decode turns the bytes of a JPEG, PNG, GIF (first frame), still WebP, BMP or TIFF file into exactly the RGB that
+// Decode turns the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file into exactly the RGB that
 // Pillow decodes from it. Size limits are checked on the header, before pixels are allocated. Every error wraps ErrRow
 // and names the detected format.
 func Decode(file []byte) (*RGB, error) { return usual.decode(file) }
@@ -125,13 +124,9 @@ func (r reading) turns(format imageFormat) bool { return r.turn && format.name !
 
 func detectFormat(file []byte) (imageFormat, error) {
 	for _, format := range imageFormats {
-		if !beginsWith(file, format.magic) {
-			continue
+		if beginsWith(file, format.magic) {
+			return format, nil
 		}
-		if format.name == "WebP" && animatedWebP(file) {
-			return format, BadRow("animated WebP is not supported; save its first frame as a still image")
-		}
-		return format, nil
 	}
 	return imageFormat{}, BadRow("%s; supported formats are JPEG, PNG, GIF, WebP, BMP and TIFF", describe(file))
 }
@@ -163,11 +158,6 @@ func beginsWith(file []byte, magic string) bool {
 		}
 	}
 	return true
-}
-
-// animatedWebP checks the animation bit of an extended header (developers.google.com/speed/webp/docs/riff_container).
-func animatedWebP(file []byte) bool {
-	return len(file) > 20 && string(file[12:16]) == "VP8X" && file[20]&2 != 0
 }
 
 func (f imageFormat) checkSize(w, h, pixels int) error {

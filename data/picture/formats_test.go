@@ -104,6 +104,9 @@ func TestFormatsRefused(t *testing.T) {
 		"refused/rle8-short.bmp":      "BMP cannot be decoded: file is truncated",
 		"refused/12-bits.jpg":         "12 bits per sample are not supported; save it with 8",
 		"refused/arithmetic.jpg":      "its coding process (arithmetic coding, marker 0xc9) is not supported",
+		"refused/canvas.webp":         "the sizes of its frame and its header differ",
+		"refused/outside.webp":        "the sizes of its frame and its header differ",
+		"refused/no-frame.webp":       "it has no image",
 		"lzw-mm-1-i16.tiff":           "grey of 1 signed samples of 16 bits is not supported; save it as PNG",
 		"raw-planes-rgb16.tiff":       "planes of 16-bit RGB are not supported",
 	} {

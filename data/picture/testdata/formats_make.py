@@ -510,6 +510,47 @@ for n in (3, 6):
     put(f"turned/{n}-byte.tiff", tiff(kind(2, 8, 3, _274=("B", [n])), [P.tobytes()]))
 
 
+# WebP: frames on a canvas, and alpha that is announced and missing.
+
+
+def riff(name, body):
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def webp(flags, canvas, *chunks):
+    size = b"".join(struct.pack("<I", n - 1)[:3] for n in canvas)
+    body = b"WEBP" + riff(b"VP8X", bytes([flags, 0, 0, 0]) + size) + b"".join(chunks)
+    return riff(b"RIFF", body)
+
+
+def frame(image, x=0, y=0, flags=0, alpha=b""):
+    w, h = image.size
+    numbers = b"".join(struct.pack("<I", n)[:3] for n in (x // 2, y // 2, w - 1, h - 1, 100))
+    return numbers + bytes([flags]) + alpha
+
+
+ANIM = riff(b"ANIM", bytes([10, 200, 30, 255, 0, 0]))
+for name, options, image in (("lossy", {"quality": 80}, im), ("lossless", {"lossless": True}, im),
+                             ("clear", {"lossless": True, "exact": True}, Image.fromarray(ALPHA)),
+                             ("lossy-alpha", {"quality": 80}, Image.fromarray(ALPHA))):
+    still = saved(image, "WEBP", **options)
+    if still[12:16] == b"VP8X":
+        at = still.index(b"ALPH") if b"ALPH" in still else still.index(b"VP8L")
+        still_chunks = still[at:]
+    else:
+        still_chunks = still[12:]
+    for flags in range(4):
+        for x, y, canvas in ((0, 0, (W, H)), (4, 6, (W + 11, H + 8))):
+            put(f"animated-{name}-{flags}-{x}.webp", webp(0x12, canvas, ANIM, riff(
+                b"ANMF", frame(image, x, y, flags) + still_chunks), riff(b"ANMF", frame(image, x, y) + still_chunks)))
+    put(f"extended-{name}.webp", webp(0x10, (W, H), still_chunks))
+    put(f"extended-{name}-no-flag.webp", webp(0, (W, H), still_chunks))
+    put(f"extended-{name}-unknown.webp", webp(0x10, (W, H), riff(b"abcd", b"123"), still_chunks, riff(b"efgh", b"")))
+refused("canvas.webp", webp(0, (W + 1, H), saved(im, "WEBP")[12:]))
+refused("outside.webp", webp(2, (W, H), ANIM, riff(b"ANMF", frame(im, 2) + saved(im, "WEBP")[12:])))
+refused("no-frame.webp", webp(2, (W, H), ANIM))
+
+
 def rgb(data, turned=False):
     try:
         im = Image.open(io.BytesIO(data))
