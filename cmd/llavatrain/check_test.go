@@ -201,7 +201,7 @@ func plantedImages(t *testing.T) []plantedImage {
 		{"lossless.jpg", "lossless", false, frame(0xc3, 8, 8)},
 		{"hierarchical.jpg", "differential", false, frame(0xc5, 8, 8)},
 		{"huge.gif", "GIF of 65535x65535 is over the limit", false,
-			content([]byte("GIF89a\xff\xff\xff\xff\x00\x00\x00;"))},
+			content([]byte("GIF89a\xff\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x00;"))},
 		{"zstd.tiff", "Zstandard compression is not supported; save it as PNG", false,
 			content(read(t, "../../data/picture/testdata/image_zstd.tiff"))},
 		{"heavy.png", "is over the limit of 67108864", false, func(t *testing.T, path string) {

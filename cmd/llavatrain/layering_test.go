@@ -65,9 +65,10 @@ var doors = map[string]struct {
 	"data": {[]string{"data/picture", "data/rows", "data/tokenizer"},
 		"data is prepared without libtorch, so that it builds and is tested without it"},
 	"data/rows": {[]string{"data/picture", "checkpoints"}, "file formats, whatever their rows are used for"},
-	"data/picture": {[]string{"data/picture/bmp", "data/picture/tiff"},
+	"data/picture": {[]string{"data/picture/bmp", "data/picture/gif", "data/picture/tiff"},
 		"bytes become pixels, wherever the bytes came from"},
 	"data/picture/bmp":  {nil, "one format, whatever its pixels are used for"},
+	"data/picture/gif":  {nil, "one format, whatever its pixels are used for"},
 	"data/picture/tiff": {nil, "one format, whatever its pixels are used for"},
 	"data/tokenizer":    {nil, "text becomes ids, whatever the text is"},
 	"data/datatest":     {nil, "tests of data and its packages use it"},
@@ -87,7 +88,7 @@ const everywhere = "runs/failure"
 
 // pure packages build without C, so in seconds and anywhere.
 var pure = []string{"recipes", "checkpoints", "data", "data/rows", "data/picture", "data/picture/bmp",
-	"data/picture/tiff", "data/tokenizer", "runs", "runs/failure", "synth/shapes"}
+	"data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure", "synth/shapes"}
 
 // forbidden packages are gotch's upper layers: they leak, lose errors and end the process (log.Fatal).
 var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/ts", "github.com/sugarme/gotch/nn",

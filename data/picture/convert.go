@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"image/gif"
 	"image/png"
 	"io"
 )
@@ -100,53 +99,4 @@ func decodePNG(r io.Reader) (image.Image, error) {
 		copy(grey.Pix[2*i:2*i+2], deep.Pix[8*i:])
 	}
 	return grey, nil
-}
-
-// decodeGIF returns the first frame on its canvas. The standard decoder discards the colour of the transparent index,
-// so the file is decoded as if nothing were transparent; pixels outside the frame have that index, or 0, as with
-// Pillow.
-func decodeGIF(r io.Reader) (image.Image, error) {
-	file, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
-	}
-	transparent := clearTransparency(file)
-	img, err := gif.Decode(bytes.NewReader(file))
-	if err != nil {
-		return nil, err
-	}
-	screen, err := gif.DecodeConfig(bytes.NewReader(file))
-	if err != nil {
-		return nil, err
-	}
-	frame := img.(*image.Paletted)
-	whole := image.NewPaletted(image.Rect(0, 0, screen.Width, screen.Height), frame.Palette)
-	for i := range whole.Pix {
-		whole.Pix[i] = transparent
-	}
-	for y := frame.Rect.Min.Y; y < frame.Rect.Max.Y; y++ {
-		copy(whole.Pix[whole.PixOffset(frame.Rect.Min.X, y):],
-			frame.Pix[frame.PixOffset(frame.Rect.Min.X, y):][:frame.Rect.Dx()])
-	}
-	return whole, nil
-}
-
-// clearTransparency walks the blocks before the first frame (GIF89a specification, sections 17 to 23), clears the
-// transparency flag of its graphic control extensions and returns the transparent index, 0 if there is none.
-func clearTransparency(file []byte) (index uint8) {
-	at := 13
-	if len(file) > 10 && file[10]&0x80 != 0 {
-		at += 3 << (1 + file[10]&7) // the global colour table
-	}
-	for at+7 < len(file) && file[at] == 0x21 {
-		if file[at+1] == 0xf9 && file[at+3]&1 != 0 {
-			file[at+3] &^= 1
-			index = file[at+6]
-		}
-		for at += 2; at < len(file) && file[at] != 0; { // sub-blocks, up to an empty block
-			at += 1 + int(file[at])
-		}
-		at++
-	}
-	return index
 }

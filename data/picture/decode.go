@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/gif"
 	"image/png"
 	"io"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/image/webp"
 
 	"github.com/llavatrain/llavatrain/data/picture/bmp"
+	"github.com/llavatrain/llavatrain/data/picture/gif"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -29,7 +29,7 @@ type imageFormat struct {
 var imageFormats = []imageFormat{
 	{"JPEG", "\xff\xd8\xff", jpegHeader, jpegDecode, jpegMetadata},
 	{"PNG", "\x89PNG\r\n\x1a\n", streamed(png.DecodeConfig), converted(decodePNG), pngMetadata},
-	{"GIF", "GIF8?a", streamed(gif.DecodeConfig), converted(decodeGIF), noMetadata},
+	{"GIF", "GIF8?a", gifHeader, gifDecode, noMetadata},
 	{"WebP", "RIFF????WEBP", streamed(webp.DecodeConfig), webpDecode, webpMetadata},
 	{"BMP", "BM????????????", bmpHeader, bmpDecode, noMetadata},
 	{"TIFF", "II*\x00", tiffHeader, tiffDecode, tiffMetadata},
@@ -65,6 +65,26 @@ func bmpHeader(file []byte) (image.Config, error) {
 
 func bmpDecode(file []byte) (*RGB, error) {
 	m, err := bmp.Parse(file)
+	if err != nil {
+		return nil, err
+	}
+	pix, err := m.RGB()
+	if err != nil {
+		return nil, err
+	}
+	return &RGB{m.Width, m.Height, pix}, nil
+}
+
+func gifHeader(file []byte) (image.Config, error) {
+	m, err := gif.Parse(file)
+	if err != nil {
+		return image.Config{}, err
+	}
+	return image.Config{Width: m.Width, Height: m.Height}, nil
+}
+
+func gifDecode(file []byte) (*RGB, error) {
+	m, err := gif.Parse(file)
 	if err != nil {
 		return nil, err
 	}

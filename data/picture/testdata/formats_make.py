@@ -551,6 +551,88 @@ refused("outside.webp", webp(2, (W, H), ANIM, riff(b"ANMF", frame(im, 2) + saved
 refused("no-frame.webp", webp(2, (W, H), ANIM))
 
 
+# PNG: every colour type and depth, interlaced and not, with transparency and without; the still image of an animation.
+
+PASSES = (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)
+
+
+def png(n, kind_, a, interlaced=False, chunks=()):
+    """a: samples [H, W, samples], of n bits."""
+    head = struct.pack(">IIBBBBB", a.shape[1], a.shape[0], n, kind_, 0, 0, int(interlaced))
+    parts = [a[y::dy, x::dx] for x, y, dx, dy in PASSES] if interlaced else [a]
+    raw = b"".join(b"\0" + bits(row[None], n) for part in parts if part.size for row in part)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + b"".join(chunk(*c) for c in chunks) +
+            chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b""))
+
+
+for kind_, samples, depths in ((0, 1, (1, 2, 4, 8, 16)), (2, 3, (8, 16)), (3, 1, (1, 2, 4, 8)), (4, 2, (8, 16)),
+                               (6, 4, (8, 16))):
+    for n in depths:
+        a = rng.integers(0, 1 << n, (H, W, samples))
+        a[:, :5] = a[:, :5] & 255
+        for interlaced in (False, True):
+            tables = [(b"PLTE", rng.integers(0, 256, 3 << n).astype(np.uint8).tobytes())] if kind_ == 3 else []
+            name = f"{kind_}-{n}{'-interlaced' if interlaced else ''}"
+            put(f"{name}.png", png(n, kind_, a, interlaced, tables))
+            clear = {0: b"".join, 2: b"".join, 3: lambda _: bytes([0, 255, 9][:1 << n])}.get(kind_)
+            if clear:
+                body = clear([struct.pack(">H", v) for v in a[1, 1].tolist()])
+                put(f"{name}-clear.png", png(n, kind_, a, interlaced, [*tables, (b"tRNS", body)]))
+put("few-colours.png", png(8, 3, rng.integers(0, 9, (H, W, 1)), False, [(b"PLTE", bytes(range(27)))]))
+for i, default in enumerate((True, False)):
+    put(f"animated-{i}.png", saved(im, "PNG", save_all=True, default_image=default,
+                                   append_images=[im.rotate(90), im.rotate(180)]))
+
+# JPEG and MPO.
+put("two.mpo", saved(im, "MPO", save_all=True, append_images=[im.rotate(90)]))
+for mode in "L", "CMYK":
+    put(f"{mode}.jpg".lower(), saved(Image.fromarray(INKS, "CMYK") if mode == "CMYK" else im.convert(mode), "JPEG"))
+    put(f"{mode}-progressive.jpg".lower(), saved(im.convert(mode), "JPEG", progressive=True))
+
+# GIF: palettes, offsets, transparency, interlacing.
+
+
+def gif(image, screen=(W, H), at=(0, 0), world=None, local=None, clear=None, interlaced=False, disposal=0, background=0):
+    """The pixels of a palette image; world and local are palettes of 2^n colours."""
+    data = saved(image, "GIF", interlace=int(interlaced))
+    i = data.rindex(b"\x2c" + struct.pack("<HHHH", 0, 0, *image.size))
+    own = data[i + 9] & 0x80
+    pixels = data[i + 10 + ((3 << (data[i + 9] & 7) + 1) if own else 0):]
+    size = lambda p: (len(p) // 3).bit_length() - 2
+    out = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80 | size(world) if world else 0, background, 0)
+    out += world or b""
+    if clear is not None or disposal:
+        out += b"!\xf9\x04" + bytes([disposal << 2 | (clear is not None), 0, 0, clear or 0]) + b"\0"
+    out += b"!\xfe\x03abc\0"
+    flags = (0x80 | size(local) if local else 0) | (0x40 if interlaced else 0)
+    return out + b"," + struct.pack("<HHHHB", *at, *image.size, flags) + (local or b"") + pixels
+
+
+indices = Image.fromarray(rng.integers(0, 8, (H, W)).astype(np.uint8), "P")
+indices.putpalette(bytes(range(24)))
+one, two = (rng.integers(0, 256, 24).astype(np.uint8).tobytes() for _ in range(2))
+for palettes in ("world", "local", "both", "none"):
+    for clear, disposal, interlaced in itertools.product((None, 3), (0, 2, 3), (False, True)):
+        for screen, at in (((W, H), (0, 0)), ((W + 9, H + 7), (5, 3)), ((W - 3, H - 2), (0, 0)), ((W, H), (4, 2))):
+            put(f"{palettes}-{clear}-{disposal}-{interlaced}-{screen[0]}-{at[0]}.gif", gif(
+                indices, screen, at, one if palettes in ("world", "both") else None,
+                two if palettes in ("local", "both") else None, clear, interlaced, disposal, 2))
+grey = np.repeat(np.arange(8), 3).astype(np.uint8).tobytes()
+put("identity-local.gif", gif(indices, world=one, local=grey))
+put("identity-world.gif", gif(indices, world=grey, local=one))
+put("identity.gif", gif(indices, world=np.repeat(np.arange(8), 3).astype(np.uint8).tobytes()))
+put("short-palette.gif", gif(indices, (W + 2, H), world=one[:12]))
+put("short-identity.gif", gif(indices, world=np.repeat(np.arange(4), 3).astype(np.uint8).tobytes()))
+put("tail.gif", gif(indices, world=one) + b"tail")
+whole = gif(indices, world=one)
+put("no-trailer.gif", whole[:-1])
+refused("cut.gif", whole[:-30])
+refused("small-frame.gif", gif(indices.crop((0, 0, W, 5)), world=one).replace(
+    b"," + struct.pack("<HHHH", 0, 0, W, 5), b"," + struct.pack("<HHHH", 0, 0, W, H)))
+refused("no-frame.gif", whole[:13 + 24] + b";")
+put("sub-block.gif", whole[:-2] + b"\x03abc\0;")
+
+
 def rgb(data, turned=False):
     try:
         im = Image.open(io.BytesIO(data))
