@@ -345,7 +345,7 @@ func TestCheckFindsPlantedFaults(t *testing.T) {
 
 // saysWhatToDo matches reasons that need no further advice.
 var saysWhatToDo = regexp.MustCompile(
-	`must be|belongs to|leave one|remove|shorten|convert|git lfs pull|save its first frame|put one|put the files`)
+	`must be|belongs to|leave one|remove|shorten|convert|git lfs pull|put one|put the files`)
 
 // Unusual but valid rows and images pass.
 func TestCheckPassesCleanData(t *testing.T) {
