@@ -350,6 +350,11 @@ for compression in "zstd", "lzma":
 refused("lab.tiff", tiff(kind(8, 8, 3), [P.tobytes()]))
 refused("lzw-cut.tiff", tiff(kind(2, 8, 3, 5), [imagecodecs.lzw_encode(P.tobytes())[:300]]))
 refused("few-strips.tiff", tiff(kind(2, 8, 3, _278=("H", [4])), [P[:4].tobytes(), P[4:8].tobytes()]))
+refused("deflate-checksum.tiff", tiff(kind(2, 8, 3, 8), [zlib.compress(P.tobytes())[:-1] + b"?"]))
+tile = np.zeros((16, 32, 3), np.uint8)
+tile[:H, :W] = P
+refused("deflate-below.tiff", tiff(kind(2, 8, 3, 8, _322=("H", [32]), _323=("H", [16])), [
+    zlib.compress(tile.tobytes(), 0)[:-50]]))
 refused("old-jpeg.tiff", tiff(kind(6, 8, 3, 6), [saved(Image.fromarray(P), "JPEG")]))
 refused("float-rgb.tiff", tiff(kind(2, 32, 3, 1, None, 3), [P.astype("<f4").tobytes()]))
 

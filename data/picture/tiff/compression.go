@@ -46,9 +46,11 @@ func checkCompression(compression int) error {
 	return fmt.Errorf("%s is not supported; save it as PNG", name)
 }
 
-// rowReader gives the rows of a strip or tile, from the top. A row that cannot be filled is an error.
+// rowReader gives the rows of a strip or tile, from the top. A row that cannot be filled is an error. finish says what
+// is damaged behind the rows.
 type rowReader interface {
 	row(dst []byte) error
+	finish() error
 }
 
 // openPlane returns the reader of a strip or tile that holds one of several planes.
@@ -105,6 +107,15 @@ type streamReader struct{ io.Reader }
 
 func (r streamReader) row(dst []byte) error {
 	_, err := io.ReadFull(r.Reader, dst)
+	return err
+}
+
+// finish finds a wrong checksum. That a stream does not end is not an error.
+func (r streamReader) finish() error {
+	_, err := r.Reader.Read(make([]byte, 1))
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return nil
+	}
 	return err
 }
 
@@ -173,6 +184,15 @@ func (r *planeReader) row(dst []byte) error {
 		step, at := len(r.readers)*r.bytes, p*r.bytes
 		for i, b := range r.rows[p] {
 			dst[i/r.bytes*step+at+i%r.bytes] = b
+		}
+	}
+	return nil
+}
+
+func (r *planeReader) finish() error {
+	for _, reader := range r.readers {
+		if err := reader.finish(); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -66,6 +66,9 @@ func (f *faxReader) row(dst []byte) error {
 	return nil
 }
 
+// finish does nothing: fax compression has no checksum.
+func (f *faxReader) finish() error { return nil }
+
 // synchronise finds the end of line before a row of Group 3: eleven zeros or more, and a one. If only zeros are left,
 // rows are missing, and libtiff reads those at the start of the strip again, as if no row had an end of line. The first
 // is then white. In an image of several strips it does so in the following strips too, which makes noise of them.

@@ -138,7 +138,7 @@ func (m *Image) readChunks(d directory) error {
 	if m.chunkWidth < 1 || m.chunkHeight < 1 || m.chunkWidth > maxSide {
 		return fmt.Errorf("%ss of %dx%d pixels are not valid", m.chunkName(), m.chunkWidth, m.chunkHeight)
 	}
-	area := m.chunkWidth * min(m.chunkHeight, m.Height)
+	area := m.chunkWidth * m.chunkHeight
 	if area > m.largestChunk() || area > (4*m.Width*m.Height+64<<20)/m.chunks() {
 		return fmt.Errorf("tiles of %dx%d pixels are too large for an image of %dx%d", m.chunkWidth, m.chunkHeight,
 			m.Width, m.Height)

@@ -79,14 +79,21 @@ func (m *Image) chunk(out []uint8, x, y, number int, jpeg JPEG) error {
 		return err
 	}
 	row := make([]byte, m.rowBytes(m.storedPlanes())*m.storedPlanes())
-	for done := 0; done < rows; done += m.down {
+	stored := rows
+	if m.tiled && m.compression != uncompressed && m.compression != jpegInTIFF {
+		stored = m.chunkHeight // damage below the image counts
+	}
+	for done := 0; done < stored; done += m.down {
 		if err := reader.row(row); err != nil {
 			return err
+		}
+		if done >= rows {
+			continue
 		}
 		m.convert(area{pix: out[3*((y+done)*m.Width+x):], stride: 3 * m.Width, columns: columns,
 			rows: min(m.down, rows-done)}, row)
 	}
-	return nil
+	return reader.finish()
 }
 
 // storedPlanes is how many planes hold the samples of a pixel.
