@@ -2,11 +2,12 @@ package picture
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"image"
 	"image/color"
 	"image/png"
-	"io"
 )
 
 // plainRGB converts images without subsampled colour as Pillow's convert("RGB") does: alpha is dropped, not composited;
@@ -82,21 +83,49 @@ func palettedRGB(m *image.Paletted) *RGB {
 	return out
 }
 
-// decodePNG keeps 16-bit grey with a transparent value as 16-bit grey: the standard decoder expands it to four
-// channels.
-func decodePNG(r io.Reader) (image.Image, error) {
-	var head [26]byte // signature, chunk header, width, height, depth, colour type
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, err
+// decodePNG keeps 16-bit grey with a transparent value as 16-bit grey: the standard decoder expands it to four channels.
+// What that refuses and Pillow does not look at is left out in a second attempt.
+func decodePNG(file []byte) (*RGB, error) {
+	img, err := png.Decode(bytes.NewReader(file))
+	if err != nil {
+		var again error
+		if img, again = png.Decode(bytes.NewReader(essentialPNG(file))); again != nil {
+			return nil, err
+		}
 	}
-	img, err := png.Decode(io.MultiReader(bytes.NewReader(head[:]), r))
+	const colourType = 25 // its place in the file; 0 is grey
 	deep, ok := img.(*image.NRGBA64)
-	if err != nil || !ok || head[25] != 0 {
-		return img, err
+	if !ok || file[colourType] != 0 {
+		return plainRGB(img)
 	}
 	grey := image.NewGray16(deep.Rect)
 	for i := range len(grey.Pix) / 2 {
 		copy(grey.Pix[2*i:2*i+2], deep.Pix[8*i:])
 	}
-	return grey, nil
+	return gray16RGB(grey), nil
+}
+
+// essentialPNG is a file up to its pixels, with their checksums as they should be, and without what follows. The data of
+// the pixels has a checksum of its own.
+func essentialPNG(file []byte) []byte {
+	out, data := append([]byte(nil), file[:min(8, len(file))]...), []byte(nil)
+	for at := len(out); len(file)-at >= 8; {
+		length := int(binary.BigEndian.Uint32(file[at:]))
+		name, end := string(file[at+4:at+8]), min(at+8+length, len(file))
+		if name != "IDAT" && data != nil {
+			break
+		}
+		if name == "IDAT" {
+			data = append(data, file[at+8:end]...)
+		} else {
+			out = append(out, file[at:min(end+4, len(file))]...)
+		}
+		at = end + 4
+	}
+	for _, chunk := range [][]byte{append([]byte("IDAT"), data...), []byte("IEND")} {
+		out = binary.BigEndian.AppendUint32(out, uint32(len(chunk)-4))
+		out = append(out, chunk...)
+		out = binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(chunk))
+	}
+	return out
 }

@@ -28,7 +28,7 @@ type imageFormat struct {
 
 var imageFormats = []imageFormat{
 	{"JPEG", "\xff\xd8\xff", jpegHeader, jpegDecode, jpegMetadata},
-	{"PNG", "\x89PNG\r\n\x1a\n", streamed(png.DecodeConfig), converted(decodePNG), pngMetadata},
+	{"PNG", "\x89PNG\r\n\x1a\n", streamed(png.DecodeConfig), decodePNG, pngMetadata},
 	{"GIF", "GIF8?a", gifHeader, gifDecode, noMetadata},
 	{"WebP", "RIFF????WEBP", streamed(webp.DecodeConfig), webpDecode, webpMetadata},
 	{"BMP", "BM????????????", bmpHeader, bmpDecode, noMetadata},
@@ -43,16 +43,6 @@ func noMetadata(io.ReaderAt, int64) metadata { return metadata{} }
 // streamed adapts a decoder of a stream to a file's bytes.
 func streamed[T any](decode func(io.Reader) (T, error)) func([]byte) (T, error) {
 	return func(file []byte) (T, error) { return decode(bytes.NewReader(file)) }
-}
-
-func converted(decode func(io.Reader) (image.Image, error)) func([]byte) (*RGB, error) {
-	return func(file []byte) (*RGB, error) {
-		img, err := decode(bytes.NewReader(file))
-		if err != nil {
-			return nil, err
-		}
-		return plainRGB(img)
-	}
 }
 
 func bmpHeader(file []byte) (image.Config, error) {

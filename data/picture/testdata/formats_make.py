@@ -588,6 +588,16 @@ for i, default in enumerate((True, False)):
     put(f"animated-{i}.png", saved(im, "PNG", save_all=True, default_image=default,
                                    append_images=[im.rotate(90), im.rotate(180)]))
 
+still = saved(im, "PNG")
+at = still.index(b"IDAT")
+put("wrong-checksum.png", still[:-13] + b"?" + still[-12:])
+put("cut-behind.png", still[:-12])
+put("cut-checksum.png", still[:-14])
+put("wrong-chunk-behind.png", still[:-12] + b"\0\0\0\1tIMEabcde" + still[-12:])
+put("several.png", png(8, 2, P, chunks=[(b"gAMA", b"\0\0\xb1\x8f")]))
+refused("cut.png", still[:-60])
+refused("data.png", still[:at + 90] + bytes([still[at + 90] ^ 8]) + still[at + 91:])
+
 # JPEG and MPO.
 put("two.mpo", saved(im, "MPO", save_all=True, append_images=[im.rotate(90)]))
 for mode in "L", "CMYK":
