@@ -14,7 +14,6 @@ const (
 	photometricPalette = 3
 	photometricCMYK    = 5
 	photometricYCbCr   = 6
-	photometricLab     = 8
 )
 
 var photometrics = map[int]string{0: "grey", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr",
