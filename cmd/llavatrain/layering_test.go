@@ -64,14 +64,18 @@ var doors = map[string]struct {
 		"the contents of a run folder, for whatever writes or reads them"},
 	"data": {[]string{"data/picture", "data/rows", "data/tokenizer"},
 		"data is prepared without libtorch, so that it builds and is tested without it"},
-	"data/rows":      {[]string{"data/picture", "checkpoints"}, "file formats, whatever their rows are used for"},
-	"data/picture":   {nil, "bytes become pixels, wherever the bytes came from"},
-	"data/tokenizer": {nil, "text becomes ids, whatever the text is"},
-	"data/datatest":  {nil, "tests of data and its packages use it"},
-	"runs/failure":   {nil, "every package classifies its errors"},
-	"recipes":        {nil, "what a recipe may contain does not depend on who reads it"},
-	"checkpoints":    {nil, "files and folders, whatever they hold"},
-	"synth/shapes":   {nil, "it writes files that other packages read"},
+	"data/rows": {[]string{"data/picture", "checkpoints"}, "file formats, whatever their rows are used for"},
+	"data/picture": {[]string{"data/picture/bmp", "data/picture/gif", "data/picture/tiff"},
+		"bytes become pixels, wherever the bytes came from"},
+	"data/picture/bmp":  {nil, "one format, whatever its pixels are used for"},
+	"data/picture/gif":  {nil, "one format, whatever its pixels are used for"},
+	"data/picture/tiff": {nil, "one format, whatever its pixels are used for"},
+	"data/tokenizer":    {nil, "text becomes ids, whatever the text is"},
+	"data/datatest":     {nil, "tests of data and its packages use it"},
+	"runs/failure":      {nil, "every package classifies its errors"},
+	"recipes":           {nil, "what a recipe may contain does not depend on who reads it"},
+	"checkpoints":       {nil, "files and folders, whatever they hold"},
+	"synth/shapes":      {nil, "it writes files that other packages read"},
 
 	"scripts/mutate": {[]string{"checkpoints"},
 		"it changes the sources of packages and runs their tests, by go test"},
@@ -83,8 +87,8 @@ var doors = map[string]struct {
 const everywhere = "runs/failure"
 
 // pure packages build without C, so in seconds and anywhere.
-var pure = []string{"recipes", "checkpoints", "data", "data/rows", "data/picture", "data/tokenizer", "runs",
-	"runs/failure", "synth/shapes"}
+var pure = []string{"recipes", "checkpoints", "data", "data/rows", "data/picture", "data/picture/bmp",
+	"data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure", "synth/shapes"}
 
 // forbidden packages are gotch's upper layers: they leak, lose errors and end the process (log.Fatal).
 var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/ts", "github.com/sugarme/gotch/nn",

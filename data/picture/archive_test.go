@@ -87,7 +87,7 @@ func archiveEntries(t testing.TB) []archiveEntry {
 func TestArchives(t *testing.T) {
 	for kind, write := range archives {
 		t.Run(kind, func(t *testing.T) {
-			im, err := OpenImages(write(t, filepath.Join(t.TempDir(), "images"+kind), archiveEntries(t)), nil)
+			im, err := OpenImages(write(t, filepath.Join(t.TempDir(), "images"+kind), archiveEntries(t)), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +135,7 @@ func TestZipNoticesDamage(t *testing.T) {
 		[]archiveEntry{{name: "a.png", content: good}, {name: "b.png", content: good}})
 	content, _ := os.ReadFile(path)
 	content[bytes.Index(content, []byte("IEND"))-1] ^= 1
-	im, err := OpenImages(datatest.WriteFile(t, t.TempDir(), "images.zip", string(content)), nil)
+	im, err := OpenImages(datatest.WriteFile(t, t.TempDir(), "images.zip", string(content)), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestArchivesRefuseCutFiles(t *testing.T) {
 		}
 		for end := 0; end < len(content); end += 1 + len(content)/300 {
 			if im, err := OpenImages(datatest.WriteFile(t, t.TempDir(), "images"+kind, string(content[:end])),
-				nil); err == nil {
+				Options{}); err == nil {
 				im.Close()
 				t.Errorf("%s cut to %d of %d bytes is opened", kind, end, len(content))
 			}
@@ -172,7 +172,7 @@ func TestSeveralTars(t *testing.T) {
 			i)), []archiveEntry{{name: fmt.Sprintf("%d.png", i), content: good}})
 	}
 	var done, total int64
-	im, err := OpenImages(filepath.Join(dir, "part-*.tar"), func(d, n int64) { done, total = d, n })
+	im, err := OpenImages(filepath.Join(dir, "part-*.tar"), Options{Progress: func(d, n int64) { done, total = d, n }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestSeveralTars(t *testing.T) {
 		t.Errorf("progress %d of %d", done, total)
 	}
 	writeTar(t, filepath.Join(dir, "part-3.tar"), []archiveEntry{{name: "1.png", content: good}})
-	if _, err := OpenImages(filepath.Join(dir, "part-*.tar"), nil); err == nil ||
+	if _, err := OpenImages(filepath.Join(dir, "part-*.tar"), Options{}); err == nil ||
 		!strings.Contains(err.Error(), "names must be unique") {
 		t.Errorf("one name in two archives: %v", err)
 	}
@@ -201,7 +201,7 @@ func TestOpenImagesRefuses(t *testing.T) {
 		filepath.Join(dir, "*.tgz"):                                               "matches no file",
 		datatest.WriteFile(t, dir, "short.tar", strings.Repeat("\x00", 257)+"us"): "not a folder",
 	} {
-		if _, err := OpenImages(name, nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := OpenImages(name, Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error is %v, want %q", name, err, want)
 		}
 	}
@@ -216,7 +216,7 @@ func FuzzArchives(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
 		for kind := range archives {
-			im, err := OpenImages(datatest.WriteFile(t, t.TempDir(), "images"+kind, string(content)), nil)
+			im, err := OpenImages(datatest.WriteFile(t, t.TempDir(), "images"+kind, string(content)), Options{})
 			if err != nil {
 				continue
 			}

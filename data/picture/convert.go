@@ -2,12 +2,12 @@ package picture
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"image"
 	"image/color"
-	"image/gif"
 	"image/png"
-	"io"
 )
 
 // plainRGB converts images without subsampled colour as Pillow's convert("RGB") does: alpha is dropped, not composited;
@@ -19,8 +19,7 @@ func plainRGB(img image.Image) (*RGB, error) {
 		return pick(m.Rect, m.Pix, m.Stride, 1, [3]int{0, 0, 0}), nil
 	case *image.NRGBA:
 		return pick(m.Rect, m.Pix, m.Stride, 4, [3]int{0, 1, 2}), nil
-	case *image.RGBA:
-		unpremultiply(m)
+	case *image.RGBA: // opaque in every format that gives it
 		return pick(m.Rect, m.Pix, m.Stride, 4, [3]int{0, 1, 2}), nil
 	case *image.NRGBA64:
 		return pick(m.Rect, m.Pix, m.Stride, 8, [3]int{0, 2, 4}), nil
@@ -46,24 +45,6 @@ func pick(bounds image.Rectangle, pix []uint8, stride, step int, at [3]int) *RGB
 		}
 	}
 	return out
-}
-
-// unpremultiply undoes premultiplied alpha, which some TIFF files have; images of all other formats are opaque here.
-// Fully transparent pixels become black.
-func unpremultiply(m *image.RGBA) {
-	for p := m.Pix; len(p) >= 4; p = p[4:] {
-		alpha := int(p[3])
-		if alpha == 255 {
-			continue
-		}
-		for c := range 3 {
-			if alpha == 0 {
-				p[c] = 0
-			} else {
-				p[c] = uint8(min(int(p[c])*255/alpha, 255))
-			}
-		}
-	}
 }
 
 func gray16RGB(m *image.Gray16) *RGB {
@@ -102,70 +83,49 @@ func palettedRGB(m *image.Paletted) *RGB {
 	return out
 }
 
-// decodePNG keeps 16-bit grey with a transparent value as 16-bit grey: the standard decoder expands it to four
-// channels.
-func decodePNG(r io.Reader) (image.Image, error) {
-	var head [26]byte // signature, chunk header, width, height, depth, colour type
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, err
+// decodePNG keeps 16-bit grey with a transparent value as 16-bit grey: the standard decoder expands it to four channels.
+// What that refuses and Pillow does not look at is left out in a second attempt.
+func decodePNG(file []byte) (*RGB, error) {
+	img, err := png.Decode(bytes.NewReader(file))
+	if err != nil {
+		var again error
+		if img, again = png.Decode(bytes.NewReader(essentialPNG(file))); again != nil {
+			return nil, err
+		}
 	}
-	img, err := png.Decode(io.MultiReader(bytes.NewReader(head[:]), r))
+	const colourType = 25 // its place in the file; 0 is grey
 	deep, ok := img.(*image.NRGBA64)
-	if err != nil || !ok || head[25] != 0 {
-		return img, err
+	if !ok || file[colourType] != 0 {
+		return plainRGB(img)
 	}
 	grey := image.NewGray16(deep.Rect)
 	for i := range len(grey.Pix) / 2 {
 		copy(grey.Pix[2*i:2*i+2], deep.Pix[8*i:])
 	}
-	return grey, nil
+	return gray16RGB(grey), nil
 }
 
-// decodeGIF returns the first frame on its canvas. The standard decoder discards the colour of the transparent index,
-// so the file is decoded as if nothing were transparent; pixels outside the frame have that index, or 0, as with
-// Pillow.
-func decodeGIF(r io.Reader) (image.Image, error) {
-	file, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
-	}
-	transparent := clearTransparency(file)
-	img, err := gif.Decode(bytes.NewReader(file))
-	if err != nil {
-		return nil, err
-	}
-	screen, err := gif.DecodeConfig(bytes.NewReader(file))
-	if err != nil {
-		return nil, err
-	}
-	frame := img.(*image.Paletted)
-	whole := image.NewPaletted(image.Rect(0, 0, screen.Width, screen.Height), frame.Palette)
-	for i := range whole.Pix {
-		whole.Pix[i] = transparent
-	}
-	for y := frame.Rect.Min.Y; y < frame.Rect.Max.Y; y++ {
-		copy(whole.Pix[whole.PixOffset(frame.Rect.Min.X, y):],
-			frame.Pix[frame.PixOffset(frame.Rect.Min.X, y):][:frame.Rect.Dx()])
-	}
-	return whole, nil
-}
-
-// clearTransparency walks the blocks before the first frame (GIF89a specification, sections 17 to 23), clears the
-// transparency flag of its graphic control extensions and returns the transparent index, 0 if there is none.
-func clearTransparency(file []byte) (index uint8) {
-	at := 13
-	if len(file) > 10 && file[10]&0x80 != 0 {
-		at += 3 << (1 + file[10]&7) // the global colour table
-	}
-	for at+7 < len(file) && file[at] == 0x21 {
-		if file[at+1] == 0xf9 && file[at+3]&1 != 0 {
-			file[at+3] &^= 1
-			index = file[at+6]
+// essentialPNG is a file up to its pixels, with their checksums as they should be, and without what follows. The data of
+// the pixels has a checksum of its own.
+func essentialPNG(file []byte) []byte {
+	out, data := append([]byte(nil), file[:min(8, len(file))]...), []byte(nil)
+	for at := len(out); len(file)-at >= 8; {
+		length := int(binary.BigEndian.Uint32(file[at:]))
+		name, end := string(file[at+4:at+8]), min(at+8+length, len(file))
+		if name != "IDAT" && data != nil {
+			break
 		}
-		for at += 2; at < len(file) && file[at] != 0; { // sub-blocks, up to an empty block
-			at += 1 + int(file[at])
+		if name == "IDAT" {
+			data = append(data, file[at+8:end]...)
+		} else {
+			out = append(out, file[at:min(end+4, len(file))]...)
 		}
-		at++
+		at = end + 4
 	}
-	return index
+	for _, chunk := range [][]byte{append([]byte("IDAT"), data...), []byte("IEND")} {
+		out = binary.BigEndian.AppendUint32(out, uint32(len(chunk)-4))
+		out = append(out, chunk...)
+		out = binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(chunk))
+	}
+	return out
 }

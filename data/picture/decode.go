@@ -5,51 +5,84 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/gif"
 	"image/png"
 	"io"
 	"strings"
 
-	"golang.org/x/image/bmp"
-	"golang.org/x/image/tiff"
 	"golang.org/x/image/webp"
 
+	"github.com/llavatrain/llavatrain/data/picture/bmp"
+	"github.com/llavatrain/llavatrain/data/picture/gif"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // imageFormat is one row of the table of supported formats. The format is detected from a file's first bytes, never
 // from its name.
 type imageFormat struct {
-	name   string
-	magic  string // '?' stands for any byte
-	header func([]byte) (image.Config, error)
-	decode func([]byte) (*RGB, error)
+	name     string
+	magic    string // '?' stands for any byte
+	header   func([]byte) (image.Config, error)
+	decode   func([]byte) (*RGB, error)
+	metadata func(f io.ReaderAt, size int64) metadata
 }
 
 var imageFormats = []imageFormat{
-	{"JPEG", "\xff\xd8\xff", jpegHeader, jpegDecode},
-	{"PNG", "\x89PNG\r\n\x1a\n", reading(png.DecodeConfig), converting(decodePNG, plainRGB)},
-	{"GIF", "GIF8?a", reading(gif.DecodeConfig), converting(decodeGIF, plainRGB)},
-	{"WebP", "RIFF????WEBP", reading(webp.DecodeConfig), converting(webp.Decode, webpRGB)},
-	{"BMP", "BM????\x00\x00\x00\x00", reading(bmp.DecodeConfig), converting(bmp.Decode, plainRGB)},
-	{"TIFF", "II*\x00", reading(tiff.DecodeConfig), converting(tiff.Decode, plainRGB)},
-	{"TIFF", "MM\x00*", reading(tiff.DecodeConfig), converting(tiff.Decode, plainRGB)},
+	{"JPEG", "\xff\xd8\xff", jpegHeader, jpegDecode, jpegMetadata},
+	{"PNG", "\x89PNG\r\n\x1a\n", streamed(png.DecodeConfig), decodePNG, pngMetadata},
+	{"GIF", "GIF8?a", gifHeader, gifDecode, noMetadata},
+	{"WebP", "RIFF????WEBP", streamed(webp.DecodeConfig), webpDecode, webpMetadata},
+	{"BMP", "BM????????????", bmpHeader, bmpDecode, noMetadata},
+	{"TIFF", "II*\x00", tiffHeader, tiffDecode, tiffMetadata},
+	{"TIFF", "MM\x00*", tiffHeader, tiffDecode, tiffMetadata},
+	{"TIFF", "II+\x00", tiffHeader, tiffDecode, tiffMetadata}, // BigTIFF
+	{"TIFF", "MM\x00+", tiffHeader, tiffDecode, tiffMetadata},
 }
 
-// reading adapts a decoder of a stream to a file's bytes.
-func reading[T any](decode func(io.Reader) (T, error)) func([]byte) (T, error) {
+func noMetadata(io.ReaderAt, int64) metadata { return metadata{} }
+
+// streamed adapts a decoder of a stream to a file's bytes.
+func streamed[T any](decode func(io.Reader) (T, error)) func([]byte) (T, error) {
 	return func(file []byte) (T, error) { return decode(bytes.NewReader(file)) }
 }
 
-func converting(decode func(io.Reader) (image.Image, error),
-	toRGB func(image.Image) (*RGB, error)) func([]byte) (*RGB, error) {
-	return func(file []byte) (*RGB, error) {
-		img, err := decode(bytes.NewReader(file))
-		if err != nil {
-			return nil, err
-		}
-		return toRGB(img)
+func bmpHeader(file []byte) (image.Config, error) {
+	m, err := bmp.Parse(file)
+	if err != nil {
+		return image.Config{}, err
 	}
+	return image.Config{Width: m.Width, Height: m.Height}, nil
+}
+
+func bmpDecode(file []byte) (*RGB, error) {
+	m, err := bmp.Parse(file)
+	if err != nil {
+		return nil, err
+	}
+	pix, err := m.RGB()
+	if err != nil {
+		return nil, err
+	}
+	return &RGB{m.Width, m.Height, pix}, nil
+}
+
+func gifHeader(file []byte) (image.Config, error) {
+	m, err := gif.Parse(file)
+	if err != nil {
+		return image.Config{}, err
+	}
+	return image.Config{Width: m.Width, Height: m.Height}, nil
+}
+
+func gifDecode(file []byte) (*RGB, error) {
+	m, err := gif.Parse(file)
+	if err != nil {
+		return nil, err
+	}
+	pix, err := m.RGB()
+	if err != nil {
+		return nil, err
+	}
+	return &RGB{m.Width, m.Height, pix}, nil
 }
 
 // notImages are other files that data sets contain in place of images, in lower case.
@@ -67,13 +100,21 @@ var notImages = []struct{ magic, what string }{
 	{"{", "JSON text"},
 }
 
-// Decode turns the bytes of a JPEG, PNG, GIF (first frame), still WebP, BMP or TIFF file into exactly the RGB that
+// Decode turns the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file into exactly the RGB that
 // Pillow decodes from it. Size limits are checked on the header, before pixels are allocated. Every error wraps ErrRow
 // and names the detected format.
-func Decode(file []byte) (*RGB, error) { return decodeWithin(file, maxPixels) }
+func Decode(file []byte) (*RGB, error) { return usual.decode(file) }
 
-func decodeWithin(file []byte, pixels int) (*RGB, error) {
-	format, _, err := readHeader(file, pixels)
+// reading says how files are read.
+type reading struct {
+	pixels int  // the most an image may have
+	turn   bool // images are turned as their EXIF orientation says
+}
+
+var usual = reading{pixels: maxPixels}
+
+func (r reading) decode(file []byte) (*RGB, error) {
+	format, header, err := r.size(file)
 	if err != nil {
 		return nil, err
 	}
@@ -81,18 +122,21 @@ func decodeWithin(file []byte, pixels int) (*RGB, error) {
 	if err != nil {
 		return nil, format.failed(err)
 	}
+	if r.turns(format) {
+		header = r.oriented(format, header, bytes.NewReader(file), int64(len(file)))
+		rgb = turned(rgb, header.Orientation)
+	}
 	return rgb, nil
 }
 
+// turns reports whether images of a format are turned here: Pillow itself turns TIFF files.
+func (r reading) turns(format imageFormat) bool { return r.turn && format.name != "TIFF" }
+
 func detectFormat(file []byte) (imageFormat, error) {
 	for _, format := range imageFormats {
-		if !beginsWith(file, format.magic) {
-			continue
+		if beginsWith(file, format.magic) {
+			return format, nil
 		}
-		if format.name == "WebP" && animatedWebP(file) {
-			return format, BadRow("animated WebP is not supported; save its first frame as a still image")
-		}
-		return format, nil
 	}
 	return imageFormat{}, BadRow("%s; supported formats are JPEG, PNG, GIF, WebP, BMP and TIFF", describe(file))
 }
@@ -126,11 +170,6 @@ func beginsWith(file []byte, magic string) bool {
 	return true
 }
 
-// animatedWebP checks the animation bit of an extended header (developers.google.com/speed/webp/docs/riff_container).
-func animatedWebP(file []byte) bool {
-	return len(file) > 20 && string(file[12:16]) == "VP8X" && file[20]&2 != 0
-}
-
 func (f imageFormat) checkSize(w, h, pixels int) error {
 	switch {
 	case w <= 0 || h <= 0:
@@ -138,7 +177,11 @@ func (f imageFormat) checkSize(w, h, pixels int) error {
 	case w > maxSide || h > maxSide:
 		return BadRow("%s of %dx%d is over the limit of %d pixels per side", f.name, w, h, maxSide)
 	case w > pixels/h:
-		return BadRow("%s of %dx%d is over the limit of %d million pixels", f.name, w, h, pixels/1_000_000)
+		limit := fmt.Sprint(pixels)
+		if pixels%1_000_000 == 0 {
+			limit = fmt.Sprintf("%d million", pixels/1_000_000)
+		}
+		return BadRow("%s of %dx%d is over the limit of %s pixels", f.name, w, h, limit)
 	}
 	return nil
 }

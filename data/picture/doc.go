@@ -1,8 +1,8 @@
 // Package picture turns image files into the pixels that a tower takes.
 //
 //  1. An [Images] store finds a file by the path in a row: in a folder, a zip or tar files, and nowhere else.
-//  2. [Decode] makes 8-bit RGB of it, with exactly Pillow's values, for JPEG too; limits are checked before memory is
-//     allocated.
+//  2. [Decode] makes 8-bit RGB of it, with exactly Pillow's values; limits are checked before memory is allocated. JPEG
+//     is decoded here; the formats bmp, gif and tiff are packages below.
 //  3. A [Processor] resizes, pads or crops as the tower's own processor does, and keeps bytes: the model normalises
 //     with a table.
 package picture

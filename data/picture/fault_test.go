@@ -43,7 +43,7 @@ func TestImagesOnAFailingDisk(t *testing.T) {
 	entries := []archiveEntry{{name: "a.png", content: "12345"}}
 	for _, path := range []string{writeZip(t, filepath.Join(dir, "a.zip"), entries),
 		writeTar(t, filepath.Join(dir, "a.tar"), entries)} {
-		im, err := OpenImages(path, nil)
+		im, err := OpenImages(path, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,14 +52,14 @@ func TestImagesOnAFailingDisk(t *testing.T) {
 		_, err = im.Read("a.png")
 		requireStorage(t, path, err)
 	}
-	im := &Images{failing{syscall.EIO}}
+	im := &Images{failing{syscall.EIO}, usual}
 	_, err := im.Read("a.png")
 	requireStorage(t, "Read", err)
 	_, err = im.Inspect(Image{Path: "a.png"})
 	requireStorage(t, "Inspect", err)
 	_, err = readUpTo(iotest.ErrReader(syscall.EIO), 5)
 	requireStorage(t, "of a folder", err)
-	_, err = OpenImages(datatest.Unreadable, nil)
+	_, err = OpenImages(datatest.Unreadable, Options{})
 	requireStorage(t, "OpenImages", err)
 }
 
@@ -100,11 +100,11 @@ func TestShieldOnAFailingDisk(t *testing.T) {
 // What is wrong with the files, or with who may read them, is the user's.
 func TestRefusalsAreTheUsers(t *testing.T) {
 	dir := t.TempDir()
-	_, err := OpenImages(filepath.Join(dir, "none"), nil)
+	_, err := OpenImages(filepath.Join(dir, "none"), Options{})
 	requireInput(t, "no folder", err)
-	_, err = OpenImages(filepath.Join(dir, "*.tar"), nil)
+	_, err = OpenImages(filepath.Join(dir, "*.tar"), Options{})
 	requireInput(t, "no archive", err)
-	_, err = OpenImages(datatest.WriteFile(t, dir, "a.zip", "not this"), nil)
+	_, err = OpenImages(datatest.WriteFile(t, dir, "a.zip", "not this"), Options{})
 	requireInput(t, "no zip", err)
 	_, err = Matches("[")
 	requireInput(t, "no pattern", err)
@@ -113,7 +113,7 @@ func TestRefusalsAreTheUsers(t *testing.T) {
 	datatest.WriteFile(t, dir, processorFile, "{}")
 	_, err = OpenProcessor(dir)
 	requireInput(t, "a bad processor", err)
-	closed := &Images{failing{syscall.EACCES}}
+	closed := &Images{failing{syscall.EACCES}, usual}
 	_, err = closed.Read("a.png")
 	requireInput(t, "a closed picture", err)
 	_, err = closed.Inspect(Image{Path: "a.png"})

@@ -8,20 +8,25 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Header is what an image file's header says about it.
+// Header is what an image file says about it besides its pixels.
 type Header struct {
 	Format        string // JPEG, PNG, GIF, WebP, BMP or TIFF
-	Width, Height int    // pixels
+	Width, Height int    // pixels, as Decode gives them
+	Orientation   int    // EXIF's tag 274, or XMP's: 1 to 8, 1 if the file does not say. Applied or not
 }
 
-// DecodeHeader reads only an image's size, and refuses whatever Decode refuses because of the header: unknown formats,
-// sizes over the limits. Faults in the pixels are not detected. Every error wraps ErrRow.
+// DecodeHeader reads only an image's size and orientation, and refuses whatever Decode refuses because of the header:
+// unknown formats, sizes over the limits. Faults in the pixels are not detected. Every error wraps ErrRow.
 func DecodeHeader(file []byte) (Header, error) {
-	_, header, err := readHeader(file, maxPixels)
-	return header, err
+	format, header, err := usual.size(file)
+	if err != nil {
+		return header, err
+	}
+	return usual.oriented(format, header, bytes.NewReader(file), int64(len(file))), nil
 }
 
-func readHeader(file []byte, pixels int) (imageFormat, Header, error) {
+// size is the header without the orientation.
+func (r reading) size(file []byte) (imageFormat, Header, error) {
 	format, err := detectFormat(file)
 	if err != nil {
 		return format, Header{}, err
@@ -30,8 +35,17 @@ func readHeader(file []byte, pixels int) (imageFormat, Header, error) {
 	if err != nil {
 		return format, Header{}, format.failed(err)
 	}
-	return format, Header{format.name, config.Width, config.Height},
-		format.checkSize(config.Width, config.Height, pixels)
+	return format, Header{Format: format.name, Width: config.Width, Height: config.Height},
+		format.checkSize(config.Width, config.Height, r.pixels)
+}
+
+// oriented adds the orientation, and exchanges width and height if the image will be turned by it.
+func (r reading) oriented(format imageFormat, header Header, f io.ReaderAt, size int64) Header {
+	header.Orientation = format.metadata(f, size).orientation()
+	if r.turns(format) && swapsSides(header.Orientation) {
+		header.Width, header.Height = header.Height, header.Width
+	}
+	return header
 }
 
 // headerBytes is how much of a file is read for its header at first: in most photos that includes the header, which
@@ -55,7 +69,7 @@ func (im *Images) inspect(image Image) (Header, error) {
 			return Header{}, err
 		}
 		defer f.Close()
-		return inspect(f, info.Size())
+		return im.reading.inspect(f, info.Size())
 	}
 	file := image.File
 	if file == nil {
@@ -64,7 +78,7 @@ func (im *Images) inspect(image Image) (Header, error) {
 			return Header{}, err
 		}
 	}
-	return inspect(bytes.NewReader(file), int64(len(file)))
+	return im.reading.inspect(bytes.NewReader(file), int64(len(file)))
 }
 
 // Size is the width and height in pixels of a row's image, read from its header unless it is prepared. Errors are those
@@ -83,14 +97,18 @@ type reader interface {
 	io.ReaderAt
 }
 
-func inspect(f reader, size int64) (Header, error) {
+func (r reading) inspect(f reader, size int64) (Header, error) {
 	head, err := readUpTo(f, int(min(size, headerBytes)))
 	if err != nil {
 		return Header{}, err
 	}
-	header, failed := DecodeHeader(head)
+	format, header, failed := r.size(head)
 	if failed == nil {
-		if whole, err := endsWhole(header.Format, head, f, size); whole || err != nil {
+		whole, err := endsWhole(header.Format, head, f, size)
+		if whole && err == nil {
+			header = r.oriented(format, header, headFirst{head, f}, size)
+		}
+		if whole || err != nil {
 			return header, err
 		}
 	}
@@ -99,10 +117,26 @@ func inspect(f reader, size int64) (Header, error) {
 		return header, err
 	}
 	file := append(head, rest...)
-	if header, err = DecodeHeader(file); err == nil && failed == nil {
-		_, err = Decode(file) // it seems truncated
+	if format, header, err = r.size(file); err == nil && failed == nil {
+		_, err = r.decode(file) // it seems truncated
 	}
-	return header, err
+	if err != nil {
+		return header, err
+	}
+	return r.oriented(format, header, bytes.NewReader(file), int64(len(file))), nil
+}
+
+// headFirst reads a file whose start is in memory.
+type headFirst struct {
+	head []byte
+	file io.ReaderAt
+}
+
+func (h headFirst) ReadAt(p []byte, at int64) (int, error) {
+	if at+int64(len(p)) <= int64(len(h.head)) {
+		return copy(p, h.head[at:]), nil
+	}
+	return h.file.ReadAt(p, at)
 }
 
 // endMarks are the last bytes of complete files; files of the other formats start with their length.

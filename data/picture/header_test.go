@@ -41,7 +41,7 @@ func TestHeaderAgreesWithDecoding(t *testing.T) {
 // Inspect finds truncated files by their end, and accepts complete ones with bytes after it.
 func TestInspectFindsBrokenDownloads(t *testing.T) {
 	dir := t.TempDir()
-	images, err := OpenImages(dir, nil)
+	images, err := OpenImages(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestInspectFindsBrokenDownloads(t *testing.T) {
 
 // A prepared image knows the size that it had, and its file is not asked for.
 func TestSizeOfAPreparedPicture(t *testing.T) {
-	images, err := OpenImages(t.TempDir(), nil)
+	images, err := OpenImages(t.TempDir(), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestSizeOfAPreparedPicture(t *testing.T) {
 // Stamp changes with size and time, and is 0 for what cannot be read.
 func TestStamp(t *testing.T) {
 	dir := t.TempDir()
-	images, err := OpenImages(dir, nil)
+	images, err := OpenImages(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,6 +96,15 @@ type jpegComponent struct {
 }
 
 func decodeJPEG(file []byte) (*RGB, error) {
+	d, err := decodeComponents(file)
+	if err != nil {
+		return nil, err
+	}
+	return &RGB{d.width, d.height, d.convert(3, d.conversion())}, nil
+}
+
+// decodeComponents decodes the planes of an image.
+func decodeComponents(file []byte) (*jpegDecoder, error) {
 	d, err := readJPEG(file, markerEOI)
 	if err != nil {
 		return nil, err
@@ -105,7 +114,7 @@ func decodeJPEG(file []byte) (*RGB, error) {
 			return nil, err
 		}
 	}
-	return d.rgb(), nil
+	return d, nil
 }
 
 // jpegHeader reads no further than the frame header.

@@ -1,19 +1,18 @@
 package picture
 
-// rgb converts as libjpeg-turbo does by default.
-func (d *jpegDecoder) rgb() *RGB {
-	out := newRGB(d.width, d.height)
+// convert upsamples the planes as libjpeg-turbo does by default, and makes rows of size bytes per pixel of theirs.
+func (d *jpegDecoder) convert(size int, convert func(dst []uint8, rows [][]uint8)) []uint8 {
+	out := make([]uint8, size*d.width*d.height)
 	planes := make([]*plane, len(d.components))
 	for i, c := range d.components {
 		planes[i] = libjpeg.plane(c.pix, c.stride, c.width, c.height, d.acrossMax/c.across, d.downMax/c.down)
 	}
-	convert := d.conversion()
 	rows := make([][]uint8, len(planes))
-	for y := range out.H {
+	for y := range d.height {
 		for i, p := range planes {
-			rows[i] = p.row(y)[:out.W]
+			rows[i] = p.row(y)[:d.width]
 		}
-		convert(out.Pix[3*y*out.W:][:3*out.W], rows)
+		convert(out[size*y*d.width:][:size*d.width], rows)
 	}
 	return out
 }
@@ -22,7 +21,7 @@ func (d *jpegDecoder) rgb() *RGB {
 func (d *jpegDecoder) conversion() func(dst []uint8, rows [][]uint8) {
 	switch c := d.components; {
 	case len(c) == 1:
-		return func(dst []uint8, rows [][]uint8) { interleave(dst, rows[0], rows[0], rows[0]) }
+		return func(dst []uint8, rows [][]uint8) { interleaveColours(dst, rows[0], rows[0], rows[0]) }
 	case len(c) == 4 && d.adobe && d.transform != 0: // YCCK
 		return func(dst []uint8, rows [][]uint8) {
 			jfifRow(dst, rows[0], rows[1], rows[2])
@@ -30,7 +29,7 @@ func (d *jpegDecoder) conversion() func(dst []uint8, rows [][]uint8) {
 		}
 	case len(c) == 4:
 		return func(dst []uint8, rows [][]uint8) {
-			interleave(dst, rows[0], rows[1], rows[2])
+			interleaveColours(dst, rows[0], rows[1], rows[2])
 			for i, v := range dst {
 				dst[i] = 255 - v
 			}
@@ -38,16 +37,25 @@ func (d *jpegDecoder) conversion() func(dst []uint8, rows [][]uint8) {
 		}
 	case !d.jfif && d.adobe && d.transform == 0,
 		!d.jfif && !d.adobe && c[0].id == 'R' && c[1].id == 'G' && c[2].id == 'B':
-		return func(dst []uint8, rows [][]uint8) { interleave(dst, rows[0], rows[1], rows[2]) }
+		return func(dst []uint8, rows [][]uint8) { interleaveColours(dst, rows[0], rows[1], rows[2]) }
 	}
 	return func(dst []uint8, rows [][]uint8) { jfifRow(dst, rows[0], rows[1], rows[2]) }
 }
 
-func interleave(dst, reds, greens, blues []uint8) {
+func interleaveColours(dst, reds, greens, blues []uint8) {
 	greens, blues = greens[:len(reds)], blues[:len(reds)]
 	for x, red := range reds {
 		d := dst[3*x : 3*x+3 : 3*x+3]
 		d[0], d[1], d[2] = red, greens[x], blues[x]
+	}
+}
+
+// interleave puts the samples of each pixel together.
+func interleave(dst []uint8, rows [][]uint8) {
+	for i, row := range rows {
+		for x, v := range row {
+			dst[x*len(rows)+i] = v
+		}
 	}
 }
 

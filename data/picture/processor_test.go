@@ -127,7 +127,7 @@ func TestPrepareEqualsReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	reference := readFloats(t, filepath.Join(parity, "pixels.safetensors"))
-	im, err := OpenImages(photos, nil)
+	im, err := OpenImages(photos, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,8 @@ const (
 )
 
 // RGB is a decoded image: 8 bits per channel, rows from the top, three bytes per pixel, no gaps. Transparency is
-// dropped without compositing and the orientation tag is not applied, as in Pillow's Image.open(f).convert("RGB"),
-// which the original calls (Pillow does rotate TIFF files by their tag; they are not rotated here).
+// dropped without compositing, and of all formats only TIFF is turned by its orientation tag, as in Pillow's
+// Image.open(f).convert("RGB"), which the original calls.
 type RGB struct {
 	W, H int
 	Pix  []uint8 // [H,W,3]
@@ -30,7 +30,15 @@ func newRGB(w, h int) *RGB { return &RGB{W: w, H: h, Pix: make([]uint8, 3*w*h)} 
 // file outside: not by "..", nor by an absolute path. Symbolic links that stand in a folder are followed, since whoever made
 // the folder made them; those in an archive lead to its own files only. It is safe for concurrent use.
 type Images struct {
-	store imageStore
+	store   imageStore
+	reading reading
+}
+
+// Options say how images are opened and read. The zero value reads them as Pillow's Image.open(f).convert("RGB").
+type Options struct {
+	MaxPixels   int      // of one image; 0: 50 million
+	Orientation bool     // turn every image as its EXIF orientation says, as Pillow's ImageOps.exif_transpose does
+	Progress    Progress // of opening; may be nil
 }
 
 // imageStore is a folder, a zip or tars. The errors of file wrap ErrRow if they concern only that one file.
@@ -40,10 +48,11 @@ type imageStore interface {
 }
 
 // OpenImages opens a folder, a .zip file, a .tar file, or all .tar files that match a pattern such as part-*.tar.
-// Archives are read in place: the index takes about 250 bytes per image for a zip, 150 for a tar. progress may be nil;
-// Close releases everything.
-func OpenImages(path string, progress Progress) (_ *Images, err error) {
+// Archives are read in place: the index takes about 250 bytes per image for a zip, 150 for a tar. Close releases
+// everything.
+func OpenImages(path string, options Options) (_ *Images, err error) {
 	defer failure.MarkInput(&err)
+	progress := options.Progress
 	if progress == nil {
 		progress = func(int64, int64) {}
 	}
@@ -51,7 +60,11 @@ func OpenImages(path string, progress Progress) (_ *Images, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Images{store}, nil
+	how := reading{pixels: options.MaxPixels, turn: options.Orientation}
+	if how.pixels == 0 {
+		how.pixels = maxPixels
+	}
+	return &Images{store, how}, nil
 }
 
 func openStore(path string, progress Progress) (imageStore, error) {
@@ -83,7 +96,7 @@ func (im *Images) Decode(image Image) (*RGB, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := Decode(file)
+	img, err := im.reading.decode(file)
 	if err != nil {
 		return nil, fmt.Errorf("image %q: %w", image.Path, err)
 	}

@@ -52,7 +52,7 @@ func picturesIn(t *testing.T) *Images {
 	if err := large.Truncate(MaxFileBytes + 1); err != nil { // a hole: it takes no space
 		t.Fatal(err)
 	}
-	im, err := OpenImages(filepath.Join(top, "linked"), nil)
+	im, err := OpenImages(filepath.Join(top, "linked"), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +113,56 @@ func TestImagesStorageFault(t *testing.T) {
 }
 
 func TestOpenImagesMissing(t *testing.T) {
-	_, err := OpenImages(filepath.Join(t.TempDir(), "none"), nil)
+	_, err := OpenImages(filepath.Join(t.TempDir(), "none"), Options{})
 	if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "image folder ") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// The options of a store hold for everything that it says of an image.
+func TestOptions(t *testing.T) {
+	dir := t.TempDir()
+	file := formatFiles(t)["turned/6.jpg"]
+	if err := os.WriteFile(filepath.Join(dir, "a.jpg"), file, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		options       Options
+		width, height int
+		wants         string
+	}{
+		{Options{}, 21, 13, ""},
+		{Options{Orientation: true}, 13, 21, ""},
+		{Options{MaxPixels: 273}, 21, 13, ""},
+		{Options{MaxPixels: 272}, 0, 0, "JPEG of 21x13 is over the limit of 272 pixels"},
+		{Options{MaxPixels: 100, Orientation: true}, 0, 0, "over the limit of 100 pixels"},
+	} {
+		images, err := OpenImages(dir, test.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer images.Close()
+		for _, image := range []Image{{Path: "a.jpg"}, {Path: "a.jpg", File: file}} {
+			rgb, err := images.Decode(image)
+			header, headerErr := images.Inspect(image)
+			width, height, sizeErr := images.Size(image)
+			if test.wants != "" {
+				for _, err := range []error{err, headerErr, sizeErr} {
+					if err == nil || !errors.Is(err, ErrRow) || !strings.Contains(err.Error(), test.wants) {
+						t.Errorf("%+v: error %v, want %q", test.options, err, test.wants)
+					}
+				}
+				continue
+			}
+			if err := errors.Join(err, headerErr, sizeErr); err != nil {
+				t.Errorf("%+v: %v", test.options, err)
+				continue
+			}
+			if want := (Header{"JPEG", test.width, test.height, 6}); header != want || width != want.Width ||
+				height != want.Height || rgb.W != want.Width || rgb.H != want.Height {
+				t.Errorf("%+v: header %+v, size %dx%d, decoded %dx%d, want %+v", test.options, header, width, height,
+					rgb.W, rgb.H, want)
+			}
+		}
 	}
 }

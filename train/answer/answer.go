@@ -56,7 +56,7 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 
 // OpenPicture reads an image file and prepares it for the tower.
 func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
-	images, err := picture.OpenImages(filepath.Dir(path), nil)
+	images, err := picture.OpenImages(filepath.Dir(path), picture.Options{})
 	if err != nil {
 		return picture.Picture{}, err
 	}

@@ -45,7 +45,7 @@ func (b Questionnaire) Run(out io.Writer, report runs.Observer, named Named) err
 		return err
 	}
 	defer a.Close()
-	images, err := picture.OpenImages(b.Images, nil)
+	images, err := picture.OpenImages(b.Images, picture.Options{})
 	if err != nil {
 		return err
 	}

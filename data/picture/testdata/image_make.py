@@ -100,9 +100,10 @@ extra = struct.pack("<HHIH", 338, 3, 1, 2)  # ExtraSamples: 2 is plain alpha, 1 
 assert t.count(extra) == 1
 put("premultiplied.tiff", t.replace(extra, struct.pack("<HHIH", 338, 3, 1, 1)))
 
+put("animated.webp", saved(im, "WEBP", save_all=True, append_images=[im.rotate(90)]))
+
 # What is refused, by name.
-open("image_animated.webp", "wb").write(saved(im, "WEBP", save_all=True, append_images=[im.rotate(90)]))
-open("image_cmyk.tiff", "wb").write(saved(im.convert("CMYK"), "TIFF"))
+open("image_zstd.tiff", "wb").write(saved(im, "TIFF", compression="zstd"))
 
 # JPEG: what else libjpeg reads, made by cjpeg or by changing bytes.
 def cjpeg(*options, scans=""):
