@@ -206,7 +206,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 		strategy = map[string]string{"patch": "default", "cls_patch": "full"}[recipe.Vision.SelectFeature]
 		classTokens = 1
 	}
-	e.Config, err = json.MarshalIndent(map[string]any{
+	config := map[string]any{
 		"architectures": []string{"LlavaForConditionalGeneration"}, "model_type": "llava", "torch_dtype": dtype,
 		"text_config": text, "vision_config": vision, "image_token_index": o.SpecialTokens.Image,
 		"pad_token_id": o.SpecialTokens.Pad, "ignore_index": -100,
@@ -214,7 +214,9 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 		"vision_feature_layer": selected, "vision_feature_select_strategy": strategy, "tie_word_embeddings": tied,
 		"image_aspect_ratio": o.Notes.Aspect, "conversation_template": o.Notes.Template,
 		"tokenizer_model_max_length": recipe.Language.MaxLength,
-	}, "", "  ")
+	}
+	o.Notes.turned(config)
+	e.Config, err = json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,8 @@ func names(t *testing.T, dir string) []string {
 	return w.Names()
 }
 
-var tinyExport = ExportOptions{Format: "hf", Dtype: checkpoints.F32, Notes: ExportNotes{"pad", "vicuna_v1"},
+var tinyExport = ExportOptions{Format: "hf", Dtype: checkpoints.F32,
+	Notes:         ExportNotes{Aspect: "pad", Template: "vicuna_v1"},
 	SpecialTokens: SpecialTokens{Image: 9, Pad: 10}}
 
 // A model in transformers' layout is the same model: random parts, a tower cut behind the selected layer, and tied

@@ -138,13 +138,22 @@ func exportConfig(
 	} {
 		config[key] = value
 	}
+	e.turned(config)
 	return json.MarshalIndent(config, "", "  ")
+}
+
+// turned adds our key for images that are turned.
+func (e ExportNotes) turned(config map[string]any) {
+	if e.Turn == recipes.TurnByEXIF {
+		config["image_orientation"] = e.Turn
+	}
 }
 
 // ExportNotes is what a model's configuration records about its training.
 type ExportNotes struct {
 	Aspect   string // square or pad: how images are made square
 	Template string // the conversation template
+	Turn     string // exif: images are turned by their EXIF orientation; "" or ignore: they are not
 }
 
 // Config is the config.json of the whole model with weights of dtype stored.

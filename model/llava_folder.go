@@ -33,6 +33,7 @@ type wholeConfig struct {
 	MaxLength int    `json:"tokenizer_model_max_length"`
 	Aspect    string `json:"image_aspect_ratio"`
 	Template  string `json:"conversation_template"` // ours
+	Turn      string `json:"image_orientation"`     // ours
 
 	FeatureLayer any    `json:"vision_feature_layer"`
 	Strategy     string `json:"vision_feature_select_strategy"`
@@ -244,7 +245,9 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 		Language: recipes.Language{Weights: dir, Base: base, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
 			MaxLength: cmp.Or(c.MaxLength, 2048)},
 	}
-	return m, ExportNotes{Aspect: cmp.Or(c.Aspect, aspectOf(dir)), Template: cmp.Or(c.Template, "vicuna_v1")}, nil
+	return m, ExportNotes{
+		Aspect: cmp.Or(c.Aspect, aspectOf(dir)), Template: cmp.Or(c.Template, "vicuna_v1"), Turn: c.Turn,
+	}, nil
 }
 
 // aspectOf is how a folder's image settings make images square, if its config.json does not say it: transformers'

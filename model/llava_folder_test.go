@@ -112,17 +112,17 @@ func TestWholeFoldersSayHowTheyAreAsked(t *testing.T) {
 		notes     ExportNotes
 	}{
 		"v1": {object{"model_type": "llava", "mm_vision_tower": "a/b", "mm_vision_select_layer": -2},
-			vision(-2, "patch"), "linear", ExportNotes{"square", "vicuna_v1"}},
+			vision(-2, "patch"), "linear", ExportNotes{Aspect: "square", Template: "vicuna_v1"}},
 		"v1.5": {object{"model_type": "llava_llama", "mm_vision_tower": "a/b", "mm_vision_select_layer": -2,
 			"mm_projector_type": "mlp2x_gelu", "mm_vision_select_feature": "patch", "image_aspect_ratio": "pad",
 			"mm_patch_merge_type": "flat"},
-			vision(-2, "patch"), "mlp2x_gelu", ExportNotes{"pad", "vicuna_v1"}},
+			vision(-2, "patch"), "mlp2x_gelu", ExportNotes{Aspect: "pad", Template: "vicuna_v1"}},
 		"transformers' defaults": {object{"model_type": "llava"}, vision(-2, "patch"), "mlp2x_gelu",
-			ExportNotes{"square", "vicuna_v1"}},
+			ExportNotes{Aspect: "square", Template: "vicuna_v1"}},
 		"transformers": {object{"model_type": "llava", "text_config": object{}, "vision_feature_layer": -1,
 			"vision_feature_select_strategy": "full", "image_aspect_ratio": "pad",
 			"conversation_template": "llava_v1"},
-			vision(-1, "cls_patch"), "mlp2x_gelu", ExportNotes{"pad", "llava_v1"}},
+			vision(-1, "cls_patch"), "mlp2x_gelu", ExportNotes{Aspect: "pad", Template: "llava_v1"}},
 	} {
 		dir := t.TempDir()
 		writeConfig(t, dir, c.config)

@@ -13,19 +13,24 @@ import (
 // otherFolders are folders that people name in place of a model's, by a file or folder in them, and what to do. Names
 // of run folders and checkpoints are those of the packages runs and checkpoints.
 var otherFolders = []struct{ mark, what string }{
-	{checkpoints.StateFile, "is a checkpoint of a run: write its model with llavatrain export THIS --format llava --out FOLDER, " +
-		"and name FOLDER"},
-	{"recipe.yaml", "is a run folder: name the folder export in it, or write its model with llavatrain export THIS " +
-		"--format llava --out FOLDER"},
-	{"pretrain/recipe.yaml", "is the folder of a run's stages: name the folder export in one of them (pretrain, finetune)"},
-	{"finetune/recipe.yaml", "is the folder of a run's stages: name the folder export in one of them (pretrain, finetune)"},
+	{checkpoints.StateFile, "is a checkpoint of a run: write its model with " +
+		"llavatrain export THIS --format llava --out FOLDER, and name FOLDER"},
+	{"recipe.yaml", "is a run folder: name the folder export in it, or write its model with " +
+		"llavatrain export THIS --format llava --out FOLDER"},
+	{"pretrain/recipe.yaml", stagesFolder},
+	{"finetune/recipe.yaml", stagesFolder},
 	{"zero_to_fp32.py", "is a checkpoint of DeepSpeed: run its zero_to_fp32.py first, and put what it writes beside " +
 		"config.json"},
-	{"trainer_state.json", "is a checkpoint of transformers' Trainer without config.json: copy the model's config.json here"},
-	{"adapter_model.bin", "holds adapters without adapter_config.json, which says what they belong to: copy it here"},
-	{"adapter_model.safetensors", "holds adapters without adapter_config.json, which says what they belong to: " +
-		"copy it here"},
+	{"trainer_state.json", "is a checkpoint of transformers' Trainer without config.json: " +
+		"copy the model's config.json here"},
+	{"adapter_model.bin", adaptersAlone},
+	{"adapter_model.safetensors", adaptersAlone},
 }
+
+const (
+	stagesFolder  = "is the folder of a run's stages: name the folder export in one of them (pretrain, finetune)"
+	adaptersAlone = "holds adapters without adapter_config.json, which says what they belong to: copy it here"
+)
 
 // RefuseOther names what a folder is that lacks config.json, or a folder in place of a file of weights.
 func RefuseOther(dir string) error {

@@ -181,7 +181,9 @@ func TestPrefixesInFiles(t *testing.T) {
 		}
 		return files
 	}
-	for _, prefix := range []string{"mm_projector.", "module.model.mm_projector.", "base_model.model.model.mm_projector.", ""} {
+	for _, prefix := range []string{
+		"mm_projector.", "module.model.mm_projector.", "base_model.model.model.mm_projector.", "",
+	} {
 		r.Projector.Weights = writeFolder(t, nil, renamed(recipes.PartProjector, func(name string) string {
 			return prefix + strings.TrimPrefix(name, projectorPrefix)
 		}))
@@ -203,7 +205,8 @@ func TestPrefixesInFiles(t *testing.T) {
 	r = own
 	for want, files := range map[string]map[string]checkpoints.Tensor{
 		"holds mm_projector.weight [8 6]: set model.projector.type: linear": {"mm_projector.weight": zeros("", 8, 6)},
-		"holds a.weight [8 6], b.weight [8 6]":                              {"a.weight": zeros("", 8, 6), "b.weight": zeros("", 8, 6)},
+		"holds a.weight [8 6], b.weight [8 6]":                              {
+			"a.weight": zeros("", 8, 6), "b.weight": zeros("", 8, 6)},
 	} {
 		r.Projector.Weights = writeFolder(t, nil, files)
 		if message := openFails(t, r, OpenOptions{}); !strings.Contains(message, want) {

@@ -57,6 +57,8 @@ func (d *decoder) checkStage(name string, s *Stage) {
 	d.required(at+"data", at+"template", at+"train", at+"batch.global")
 	d.checkData(at+"data", s.Data)
 	d.oneOf(at+"image", s.Image, "square", "pad")
+	d.oneOf(at+"orientation", s.Turn, "ignore", TurnByEXIF)
+	d.rule(at+"max_pixels", s.MaxPixels >= 1, "must be at least 1")
 	d.oneOf(at+"order", s.Order, "sequential", "shuffled", "grouped")
 	d.checkParts(at+"train", s.Train)
 	d.checkBatch(at+"batch", &s.Batch)

@@ -61,7 +61,8 @@ func TestDefaults(t *testing.T) {
 			Epochs:    1,
 			Schedule:  Schedule{Type: "cosine", Warmup: 0.03},
 			Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1, Moments: "auto"},
-			Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"}, Recompute: "auto",
+			Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"}, Turn: "ignore",
+			Recompute: "auto",
 		},
 	}
 	if diff := cmp.Diff(want, mustLoad(t, path)); diff != "" {
@@ -127,7 +128,7 @@ finetune:
 			Optimizer: Optimizer{Betas: [2]float64{0, 0.5}, Eps: 1e-6, WeightDecay: 0.1, Moments: "bf16"},
 			Loss:      "micro_mean", Save: Save{Every: 1, Keep: 9},
 			Eval:       &Eval{Data: []Data{{Path: in("held.json"), Images: in("held"), Weight: 0.5}}, Every: 3},
-			BadSamples: BadSamples{Policy: "fail"}, Recompute: "layers",
+			BadSamples: BadSamples{Policy: "fail"}, Turn: "ignore", Recompute: "layers",
 		},
 	}
 	if diff := cmp.Diff(want, mustLoad(t, path)); diff != "" {

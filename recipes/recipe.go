@@ -66,10 +66,12 @@ type Tokenizer struct {
 // Stage is a training stage: the section pretrain or finetune. Both have the same keys.
 type Stage struct {
 	Data       []Data          `yaml:"data"`
-	Template   string          `yaml:"template"` // the data package knows the names
-	Image      string          `yaml:"image"`    // square | pad
-	Order      string          `yaml:"order"`    // sequential | shuffled | grouped
-	Train      map[string]Part `yaml:"train"`    // by part (vision, projector, language); others are frozen
+	Template   string          `yaml:"template"`             // the data package knows the names
+	Image      string          `yaml:"image"`                // square | pad
+	Turn       string          `yaml:"orientation"`          // ignore | exif: turn images by their EXIF orientation
+	MaxPixels  int             `yaml:"max_pixels,omitempty"` // of one image; 0: the default of 50 million
+	Order      string          `yaml:"order"`                // sequential | shuffled | grouped
+	Train      map[string]Part `yaml:"train"`                // by part (vision, projector, language); others are frozen
 	Batch      Batch           `yaml:"batch"`
 	Epochs     float64         `yaml:"epochs,omitempty"` // passes over the data; 0 if Steps is given
 	Steps      int             `yaml:"steps,omitempty"`  // optimizer steps; 0 if Epochs is given
@@ -81,6 +83,9 @@ type Stage struct {
 	BadSamples BadSamples      `yaml:"bad_samples"`
 	Recompute  string          `yaml:"recompute"` // auto | none | selective | layers
 }
+
+// TurnByEXIF is the Stage.Turn with which images are turned.
+const TurnByEXIF = "exif"
 
 // Data is one data set of a stage.
 type Data struct {
@@ -172,7 +177,7 @@ func newRecipe(path string) *Recipe {
 // defaults holds the defaults of the structs that a recipe may have none or several of.
 var defaults = map[reflect.Type]any{
 	reflect.TypeFor[Stage](): Stage{
-		Image: "square", Order: "shuffled", Batch: Batch{Micro: Auto}, Epochs: 1,
+		Image: "square", Turn: "ignore", Order: "shuffled", Batch: Batch{Micro: Auto}, Epochs: 1,
 		Schedule:  Schedule{Type: "cosine", Warmup: 0.03},
 		Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1, Moments: "auto"},
 		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"}, Recompute: "auto",

@@ -41,6 +41,10 @@ func (r *Recipe) Digest(stage string) map[string]string {
 	maps.DeleteFunc(flat, func(key, _ string) bool { return strings.HasPrefix(key, stage+".eval.") })
 	delete(flat, stage+".save.every")
 	delete(flat, stage+".save.keep")
+	delete(flat, stage+".max_pixels")
+	if flat[stage+".orientation"] == "ignore" { // runs from before the key do not have it
+		delete(flat, stage+".orientation")
+	}
 	if policy, ok := flat[stage+".bad_samples.policy"]; ok { // the limit changes no number: as without it
 		flat[stage+".bad_samples"] = policy
 		delete(flat, stage+".bad_samples.policy")

@@ -72,6 +72,7 @@ var (
 		s := &Stage{
 			Data:     rapid.SliceOfN(anyData, 1, 3).Draw(t, "data"),
 			Template: anyText.Draw(t, "template"), Image: either("square", "pad").Draw(t, "image"),
+			Turn: either("ignore", "exif").Draw(t, "turn"),
 			Order:    either("sequential", "shuffled", "grouped").Draw(t, "order"),
 			Train:    rapid.MapOfN(rapid.SampledFrom(partNames), anyPart, 1, 3).Draw(t, "train"),
 			Batch:    Batch{Global: count.Draw(t, "global")},
@@ -82,11 +83,11 @@ var (
 				Clip:        rapid.Float64Range(0, 1e300).Draw(t, "clip"),
 				Moments:     either("auto", "fp32", "bf16").Draw(t, "moments"),
 			},
-			Loss:       either("token_mean", "micro_mean").Draw(t, "loss"),
-			Save:       Save{count.Draw(t, "every"), count.Draw(t, "keep")},
+			Loss: either("token_mean", "micro_mean").Draw(t, "loss"),
+			Save: Save{count.Draw(t, "every"), count.Draw(t, "keep")},
 			BadSamples: rapid.SampledFrom([]BadSamples{{Policy: "skip"}, {Policy: "fail"}, {"skip", "355"},
 				{"skip", "0.5%"}}).Draw(t, "bad"),
-			Recompute:  either("auto", "none", "selective", "layers").Draw(t, "recompute"),
+			Recompute: either("auto", "none", "selective", "layers").Draw(t, "recompute"),
 		}
 		if rapid.Bool().Draw(t, "evaluates") {
 			s.Eval = &Eval{Data: rapid.SliceOfN(anyData, 1, 3).Draw(t, "held out"), Every: count.Draw(t, "every")}
@@ -173,6 +174,7 @@ pretrain:
       weight: 1
   template: plain
   image: square
+  orientation: ignore
   order: shuffled
   train:
     projector:

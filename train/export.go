@@ -84,7 +84,7 @@ func (t *trainer) exportBytes() int64 {
 }
 
 func (t *trainer) config() ([]byte, error) {
-	notes := model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template}
+	notes := model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template, Turn: t.plan.stage.Turn}
 	return t.model.Config(t.recipe.Model, notes, export.StoredDtype(t.plan.dtype))
 }
 

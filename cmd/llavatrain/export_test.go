@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data/picture"
 )
 
 // sameTensors checks that two folders have the same tensors, bit for bit.
@@ -101,8 +102,14 @@ func TestExportedFamiliesRoundTrip(t *testing.T) {
 					t.Errorf("%s answers %q, want %q", folder, got, want)
 				}
 				const name = "preprocessor_config.json"
-				if !bytes.Equal(read(t, filepath.Join(folder, name)), read(t, filepath.Join(source, name))) {
-					t.Errorf("%s has a different %s", folder, name)
+				same := bytes.Equal(read(t, filepath.Join(folder, name)), read(t, filepath.Join(source, name)))
+				if pads := folder == hf; same == pads { // which transformers has in a processor of its own
+					t.Errorf("%s: %s is that of the source: %v", folder, name, same)
+				}
+				processor, err := picture.OpenProcessor(folder)
+				original, sourceErr := picture.OpenProcessor(source)
+				if err != nil || sourceErr != nil || *processor != *original {
+					t.Errorf("%s: image processor %+v, %v, want %+v, %v", folder, processor, err, original, sourceErr)
 				}
 				if _, err := os.Stat(filepath.Join(folder, "tokenizer.model")); (err == nil) != (f.vocab == "") {
 					t.Errorf("tokenizer.model of %s: %v", folder, err)

@@ -39,8 +39,8 @@ func checkColumns(schema *arrow.Schema) error {
 }
 
 // row reads a row; take converts the bytes of an image, which lie in the columns' memory. The columns may come from a
-// damaged file, on which Arrow panics: that is an error of the row. A page of the file that cannot be read is an error of the
-// disk.
+// damaged file, on which Arrow panics: that is an error of the row. A page of the file that cannot be read is an error
+// of the disk.
 func (c columns) row(i int, take func([]byte) []byte) (row fields, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {

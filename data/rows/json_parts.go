@@ -2,9 +2,9 @@ package rows
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -118,6 +118,24 @@ func (p *parted) add(fields map[string][]byte) error {
 	return nil
 }
 
+// unescape replaces the %XX of an address by the bytes that they stand for.
+func unescape(path string) (string, error) {
+	var out strings.Builder
+	for {
+		before, rest, more := strings.Cut(path, "%")
+		out.WriteString(before)
+		if !more {
+			return out.String(), nil
+		}
+		code, err := hex.DecodeString(rest[:min(2, len(rest))])
+		if err != nil || len(code) != 1 {
+			return "", errors.New("% is not followed by two hexadecimal digits")
+		}
+		out.Write(code)
+		path = rest[2:]
+	}
+}
+
 func innerURL(object []byte) (url []byte, err error) {
 	err = eachKey(object, func(key string, value []byte) error {
 		if key == "url" {
@@ -145,7 +163,7 @@ func readLink(value []byte) (picture.Image, error) {
 		return picture.Image{File: file}, nil
 	}
 	if path, ok := strings.CutPrefix(link, "file://"); ok {
-		if path, err = url.PathUnescape(path); err != nil || !filepath.IsAbs(path) {
+		if path, err = unescape(path); err != nil || !filepath.IsAbs(path) {
 			return picture.Image{}, fmt.Errorf("is %q; write file:/// and the path of a file, or the path alone", link)
 		}
 		return picture.Image{Path: path}, nil

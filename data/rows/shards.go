@@ -33,6 +33,8 @@ type Pixels struct {
 	Processor string `json:"processor"` // contents of preprocessor_config.json
 	Size      int    `json:"size"`      // side of the square
 	Aspect    string `json:"image"`     // the recipe's key image
+
+	Orientation string `json:"orientation,omitempty"` // exif: turned by their EXIF orientation
 }
 
 const (

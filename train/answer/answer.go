@@ -6,6 +6,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/train"
 	"github.com/llavatrain/llavatrain/train/input"
@@ -29,7 +30,7 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	if a.Preprocessor, err = input.OpenPreprocessor(where.Model); err != nil {
 		return nil, err
 	}
-	template, err := data.OpenTemplate(where.Template)
+	template, err := data.OpenTemplate(where.Notes.Template)
 	if err != nil {
 		return nil, err
 	}
@@ -54,9 +55,14 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	return a, nil
 }
 
+// Images says how images are read for the model.
+func (a *Answerer) Images() picture.Options {
+	return picture.Options{Orientation: a.Notes.Turn == recipes.TurnByEXIF}
+}
+
 // OpenPicture reads an image file and prepares it for the tower.
 func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
-	images, err := picture.OpenImages(filepath.Dir(path), picture.Options{})
+	images, err := picture.OpenImages(filepath.Dir(path), a.Images())
 	if err != nil {
 		return picture.Picture{}, err
 	}
@@ -65,7 +71,7 @@ func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
 	if err != nil {
 		return picture.Picture{}, err
 	}
-	return a.Picture(decoded, a.Aspect), nil
+	return a.Picture(decoded, a.Notes.Aspect), nil
 }
 
 // Batch turns one question into a batch of one sample; images are those that it is about.

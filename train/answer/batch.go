@@ -45,7 +45,7 @@ func (b Questionnaire) Run(out io.Writer, report runs.Observer, named Named) err
 		return err
 	}
 	defer a.Close()
-	images, err := picture.OpenImages(b.Images, picture.Options{})
+	images, err := picture.OpenImages(b.Images, a.Images())
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (b Questionnaire) prompt(a *Answerer, images *picture.Images, q question) (
 		if err != nil {
 			return in, err
 		}
-		about = append(about, a.Picture(decoded, a.Aspect))
+		about = append(about, a.Picture(decoded, a.Notes.Aspect))
 	}
 	batch, err := a.Batch(q.Text, about...)
 	return input.Input(batch), err

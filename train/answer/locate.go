@@ -14,14 +14,13 @@ import (
 
 // located is what a MODEL argument stands for.
 type located struct {
-	Model    recipes.Model
-	overlay  []string // weight files that replace the recipe's
-	lora     map[string]recipes.LoRA
-	seed     uint64 // of parts that the recipe makes from a configuration
-	folder   bool   // of a whole LLaVA, not a run's
-	Dtype    string // as in a recipe
-	Template string
-	Aspect   string
+	Model   recipes.Model
+	overlay []string // weight files that replace the recipe's
+	lora    map[string]recipes.LoRA
+	seed    uint64            // of parts that the recipe makes from a configuration
+	folder  bool              // of a whole LLaVA, not a run's
+	Dtype   string            // as in a recipe
+	Notes   model.ExportNotes // how it was trained: template, image, orientation
 }
 
 // Open says where the model's weights come from.
@@ -105,7 +104,7 @@ func locateInRun(runDir string, weights ...string) (located, error) {
 	}
 	return located{
 		Model: r.Model, overlay: weights, lora: stage.Adapters(), seed: r.Seed, Dtype: r.Dtype,
-		Template: stage.Template, Aspect: stage.Image,
+		Notes: model.ExportNotes{Template: stage.Template, Aspect: stage.Image, Turn: stage.Turn},
 	}, nil
 }
 
@@ -113,5 +112,5 @@ func locateInRun(runDir string, weights ...string) (located, error) {
 // transformers'.
 func (n Named) locateFolder(dir string) (located, error) {
 	m, notes, err := model.ReadLLaVA(dir, n.Base)
-	return located{Model: m, folder: true, Dtype: "auto", Template: notes.Template, Aspect: notes.Aspect}, err
+	return located{Model: m, folder: true, Dtype: "auto", Notes: notes}, err
 }

@@ -30,6 +30,7 @@ type DataChecked struct {
 	Supervised *int64 `json:"supervised"` // positions with a label
 
 	ImageFiles int             `json:"image_files"` // distinct paths
+	Turned     int             `json:"turned"`      // of them, those whose EXIF orientation is not upright
 	Lengths    []Bin           `json:"lengths"`     // of rows in positions, before cutting
 	Sizes      []Bin           `json:"image_sizes"` // of image files by their longer side in pixels
 	Folders    []FolderChecked `json:"folders"`     // the largest first
@@ -158,6 +159,11 @@ func (c *rowCheck) conclude(t tally, skips, cuts []Finding) sourceChecked {
 	for _, name := range slices.Sorted(maps.Keys(c.images)) {
 		out.Images, out.Stamps = append(out.Images, name), append(out.Stamps, c.images[name].stamp)
 	}
+	for _, image := range c.images {
+		if image.orientation > 1 {
+			f.Turned++
+		}
+	}
 	out.Found = f
 	return out
 }
@@ -208,6 +214,7 @@ var advices = []struct {
 	{regexp.MustCompile(`no such file`), "fetch the image, or set data.images to the folder that the paths start from"},
 	{regexp.MustCompile(`truncated|not enough pixel|unexpected EOF`),
 		"the file is incomplete: fetch or save the image again"},
+	{regexp.MustCompile(`million pixels`), "scale the image down, or raise max_pixels"},
 	{regexp.MustCompile(`over the limit|too long`), "scale the image down, or give the file a shorter name"},
 	{regexp.MustCompile(`cannot be decoded|has no pixels`), "save the image again as JPEG or PNG"},
 	{regexp.MustCompile(`not a regular file|symbolic link`), "put the image file itself here"},

@@ -31,6 +31,7 @@ type rowCheck struct {
 // lookedAt is the result for one image file.
 type lookedAt struct {
 	width, height int
+	orientation   int // EXIF, 1 to 8
 	stamp         int64
 	err           error
 }
@@ -171,6 +172,8 @@ func (c *rowCheck) look(image picture.Image) (at lookedAt) {
 		at.width, at.height = image.Prepared.Width, image.Prepared.Height
 	case c.options.Decode:
 		at.stamp = folder.Stamp(image.Path) // taken before reading, so that a change in between is noticed
+		header, _ := folder.Inspect(image)
+		at.orientation = header.Orientation
 		picture, err := folder.Decode(image)
 		if at.err = err; err == nil {
 			at.width, at.height = picture.W, picture.H
@@ -178,7 +181,7 @@ func (c *rowCheck) look(image picture.Image) (at lookedAt) {
 	default:
 		at.stamp = folder.Stamp(image.Path)
 		header, err := folder.Inspect(image)
-		at.width, at.height, at.err = header.Width, header.Height, err
+		at.width, at.height, at.orientation, at.err = header.Width, header.Height, header.Orientation, err
 	}
 	return at
 }

@@ -207,9 +207,12 @@ func (d *Dataset) openFiles(report runs.Observer) error {
 
 // openImages opens the pictures of one data set of the recipe. Its errors start with the key at fault.
 func (d *Dataset) openImages(entry recipes.Data, report runs.Observer) error {
-	images, err := picture.OpenImages(entry.Images, picture.Options{Progress: func(done, total int64) {
-		report.Progress("indexing "+filepath.Base(entry.Images), done, total)
-	}})
+	images, err := picture.OpenImages(entry.Images, picture.Options{
+		MaxPixels: d.Stage.MaxPixels, Orientation: d.Stage.Turn == recipes.TurnByEXIF,
+		Progress: func(done, total int64) {
+			report.Progress("indexing "+filepath.Base(entry.Images), done, total)
+		},
+	})
 	if err != nil {
 		return fmt.Errorf("images: %w", err)
 	}

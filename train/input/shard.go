@@ -1,6 +1,7 @@
 package input
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -119,6 +120,9 @@ func (s *sharder) target() (rows.ShardOptions, error) {
 	names := []string{
 		s.Stage.Template, s.Stage.Image, strconv.FormatInt(s.options.Bytes, 10), strconv.FormatBool(s.options.Pixels),
 	}
+	if s.Stage.Turn == recipes.TurnByEXIF {
+		names = append(names, "orientation="+s.Stage.Turn)
+	}
 	for _, key := range slices.Sorted(maps.Keys(prints)) {
 		names = append(names, key+"="+prints[key])
 	}
@@ -129,7 +133,11 @@ func (s *sharder) target() (rows.ShardOptions, error) {
 
 // pixels says how this stage prepares images.
 func (d *Dataset) pixels() *rows.Pixels {
-	return &rows.Pixels{Processor: string(d.Processor.JSON()), Size: d.Processor.Size, Aspect: d.Stage.Image}
+	p := &rows.Pixels{Processor: string(d.Processor.JSON()), Size: d.Processor.Size, Aspect: d.Stage.Image}
+	if d.Stage.Turn == recipes.TurnByEXIF {
+		p.Orientation = d.Stage.Turn
+	}
+	return p
 }
 
 // suits refuses shards whose images were prepared differently from this stage's.
@@ -144,6 +152,9 @@ func (d *Dataset) suits(stored *rows.Pixels) error {
 	case stored.Aspect != want.Aspect:
 		return failure.Inputf("its images were prepared with image: %s, the stage has image: %s: "+
 			"write the shards again or change the key", stored.Aspect, want.Aspect)
+	case stored.Orientation != want.Orientation:
+		return failure.Inputf("its images were prepared with orientation: %s, the stage has orientation: %s: "+
+			"write the shards again or change the key", cmp.Or(stored.Orientation, "ignore"), d.Stage.Turn)
 	}
 	return failure.Inputf("its images were prepared with a preprocessor_config.json that differs from the tower's: " +
 		"write the shards again for this tower")

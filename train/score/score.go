@@ -57,6 +57,7 @@ type Options struct {
 	Data     recipes.Data
 	Template string
 	Image    string // square | pad
+	Turn     string // ignore | exif
 }
 
 // Score calls emit with every row of a data set and the model's loss on it, in the order of the file. Rows that
@@ -67,7 +68,7 @@ func Score(
 ) error {
 	runtime.LockOSThread() // the engine's state belongs to the thread
 	defer runtime.UnlockOSThread()
-	stage := &recipes.Stage{Template: o.Template, Image: o.Image}
+	stage := &recipes.Stage{Template: o.Template, Image: o.Image, Turn: o.Turn}
 	d, err := OpenScored(&recipes.Recipe{Model: o.Model}, stage, []recipes.Data{o.Data}, preprocessor, report)
 	if err != nil {
 		return err

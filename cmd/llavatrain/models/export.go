@@ -9,7 +9,6 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
-	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/answer"
 	"github.com/llavatrain/llavatrain/train/export"
@@ -52,7 +51,7 @@ func NewExport(p *program.Program) *cobra.Command {
 			defer terminal.Close()
 			c.Model, c.Report = where.Model, terminal
 			c.Open = where.Open()
-			c.Notes = model.ExportNotes{Aspect: where.Aspect, Template: where.Template}
+			c.Notes = where.Notes
 			if err := c.Run(); err != nil {
 				return fmt.Errorf("export: %w", err)
 			}

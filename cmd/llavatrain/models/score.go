@@ -52,7 +52,8 @@ func NewScore(p *program.Program) *cobra.Command {
 				return err
 			}
 			o := score.Options{
-				Model: a.Model, Template: cmp.Or(template, a.Template), Image: cmp.Or(a.Aspect, "square"),
+				Model: a.Model, Template: cmp.Or(template, a.Notes.Template),
+				Image: cmp.Or(a.Notes.Aspect, "square"), Turn: a.Notes.Turn,
 				Data: recipes.Data{Path: args[1], Images: cmp.Or(images, filepath.Dir(args[1])), Weight: 1},
 			}
 			var table scoreTable
