@@ -300,7 +300,7 @@ func TestUntrainedAnswers(t *testing.T) {
 			one := r
 			if one.Turns = slices.Clone(r.Turns); last {
 				one.Turns[1].Untrained, one.Turns[3].Untrained = false, true
-				want = map[string]string{"v1": " First.</s>", "llava_v0": "###" + "### Assistant: First.\n" + "###"}[template]
+				want = map[string]string{"v1": " First.</s>", "llava_v0": "###### Assistant: First.\n###"}[template]
 			}
 			c, err := e.converse(one)
 			if err != nil {

@@ -30,7 +30,8 @@ func TestLoaderDeliversAStepWithoutSamples(t *testing.T) {
 func TestLoaderStopsWithoutAUsableRow(t *testing.T) {
 	c := corpus{rows: 4, bad: map[int]bool{0: true, 1: true, 2: true, 3: true}}
 	steps, skipped, err := loadAll(t, c.options(t, "sequential", 2, 3))
-	if !errors.Is(err, ErrTooManySkipped) || !strings.Contains(err.Error(), "none of the rows of data[0] can be used") ||
+	if !errors.Is(err, ErrTooManySkipped) ||
+		!strings.Contains(err.Error(), "none of the rows of data[0] can be used") ||
 		!strings.Contains(err.Error(), "the first: data[0] row 0: picture 0 is broken") {
 		t.Errorf("error: %v", err)
 	}

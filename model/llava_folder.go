@@ -209,8 +209,8 @@ func towerName(weights, dir, towerDir string) (string, error) {
 }
 
 // ReadLLaVA reads from a folder with a whole LLaVA, in any of the layouts, how to open and prompt it. The original's
-// defaults apply to whatever config.json does not say. base is the language model that adapters in the folder belong to,
-// "" for the one that they name.
+// defaults apply to whatever config.json does not say. base is the language model that adapters in the folder belong
+// to, "" for the one that they name.
 func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error) {
 	defer failure.MarkInput(&err)
 	from := dir // of the configuration: adapters alone have that of the LLaVA that they belong to

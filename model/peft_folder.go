@@ -193,7 +193,10 @@ func (a *peftAdapters) alpha(module string) float64 {
 func (a *peftAdapters) leftOver() (problems []error) {
 	for _, name := range a.file.Names() {
 		if !a.used[name] {
-			problems = append(problems, fmt.Errorf("  extra: %s, for which the model has no weight (in %s)", name, a.where))
+			problems = append(
+				problems,
+				fmt.Errorf("  extra: %s, for which the model has no weight (in %s)", name, a.where),
+			)
 		}
 	}
 	return problems

@@ -164,8 +164,12 @@ func TestAdaptersThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %s, want %q", name, message, c.want)
 		}
 	}
-	r.Language.Weights, r.Language.Base = writeAdapters(t, object{"peft_type": "LORA", "base_model_name_or_path": "/none",
-		"lora_alpha": 4}, map[string]map[string]checkpoints.Tensor{AdapterFile: good}), base
+	r.Language.Weights, r.Language.Base = writeAdapters(
+		t,
+		object{"peft_type": "LORA", "base_model_name_or_path": "/none",
+			"lora_alpha": 4},
+		map[string]map[string]checkpoints.Tensor{AdapterFile: good},
+	), base
 	openModel(t, r, OpenOptions{})
 }
 
@@ -205,7 +209,7 @@ func TestPrefixesInFiles(t *testing.T) {
 	r = own
 	for want, files := range map[string]map[string]checkpoints.Tensor{
 		"holds mm_projector.weight [8 6]: set model.projector.type: linear": {"mm_projector.weight": zeros("", 8, 6)},
-		"holds a.weight [8 6], b.weight [8 6]":                              {
+		"holds a.weight [8 6], b.weight [8 6]": {
 			"a.weight": zeros("", 8, 6), "b.weight": zeros("", 8, 6)},
 	} {
 		r.Projector.Weights = writeFolder(t, nil, files)

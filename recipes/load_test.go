@@ -61,8 +61,8 @@ func TestDefaults(t *testing.T) {
 			Epochs:    1,
 			Schedule:  Schedule{Type: "cosine", Warmup: 0.03},
 			Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1, Moments: "auto"},
-			Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"}, Turn: "ignore",
-			Recompute: "auto",
+			Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"},
+			Turn: "ignore", Recompute: "auto",
 		},
 	}
 	if diff := cmp.Diff(want, mustLoad(t, path)); diff != "" {

@@ -76,7 +76,8 @@ func TestSetProblems(t *testing.T) {
 			`--set pretrain.template.x: pretrain.template: holds "plain", which has no keys`},
 		{[]string{"pretrain..global=1"},
 			`--set pretrain..global: pretrain."": unknown key; known here: bad_samples, batch, data, epochs, eval, ` +
-				`image, loss, max_pixels, optimizer, order, orientation, recompute, save, schedule, steps, template, train`},
+				`image, loss, max_pixels, optimizer, order, orientation, recompute, ` +
+				`save, schedule, steps, template, train`},
 		{[]string{"pretrain.steps=2", "pretrain.epochs=1"},
 			"--set pretrain.steps: cannot be combined with pretrain.epochs; give one of the two"},
 		{[]string{"finetune.template=v1"},

@@ -36,7 +36,7 @@ type Model struct {
 type Vision struct {
 	Weights       string `yaml:"weights,omitempty"` // absolute folder, or a Hugging Face id (owner/name)
 	Config        string `yaml:"config,omitempty"`  // file: that architecture, weights random from the seed
-	Tower         string `yaml:"tower,omitempty"`   // folder or id in place of the mm_vision_tower of a LLaVA in Weights
+	Tower         string `yaml:"tower,omitempty"`   // folder or id in place of mm_vision_tower of a LLaVA in Weights
 	SelectLayer   int    `yaml:"select_layer"`      // index of the hidden state; negative counts from the end
 	SelectFeature string `yaml:"select_feature"`    // patch | cls_patch
 }
@@ -180,7 +180,8 @@ var defaults = map[reflect.Type]any{
 		Image: "square", Turn: "ignore", Order: "shuffled", Batch: Batch{Micro: Auto}, Epochs: 1,
 		Schedule:  Schedule{Type: "cosine", Warmup: 0.03},
 		Optimizer: Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 1, Moments: "auto"},
-		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"}, Recompute: "auto",
+		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"},
+		Recompute: "auto",
 	},
 	reflect.TypeFor[Eval](): Eval{Every: 500},
 	reflect.TypeFor[Data](): Data{Images: ".", Weight: 1},

@@ -72,7 +72,7 @@ var (
 		s := &Stage{
 			Data:     rapid.SliceOfN(anyData, 1, 3).Draw(t, "data"),
 			Template: anyText.Draw(t, "template"), Image: either("square", "pad").Draw(t, "image"),
-			Turn: either("ignore", "exif").Draw(t, "turn"),
+			Turn:     either("ignore", "exif").Draw(t, "turn"),
 			Order:    either("sequential", "shuffled", "grouped").Draw(t, "order"),
 			Train:    rapid.MapOfN(rapid.SampledFrom(partNames), anyPart, 1, 3).Draw(t, "train"),
 			Batch:    Batch{Global: count.Draw(t, "global")},

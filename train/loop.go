@@ -25,7 +25,8 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
 		Plan: t.data.Steps, Order: t.data.Order, Prepare: t.data.Prepare,
 		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, Known: from.skips,
-		FailOnBad: t.plan.stage.BadSamples.Policy == "fail", Limit: t.data.SkipLimit(), Workers: t.recipe.Workers, Ahead: 2,
+		FailOnBad: t.plan.stage.BadSamples.Policy == "fail", Limit: t.data.SkipLimit(),
+		Workers: t.recipe.Workers, Ahead: 2,
 	})
 	defer loader.Close()
 	live, completed := torch.Live(), from.step

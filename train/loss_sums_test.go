@@ -13,7 +13,12 @@ import (
 func TestLossSums(t *testing.T) {
 	mixed := data.Batch{Samples: []string{"a", "b"}, IDs: make([]int64, 9), Tiles: make([]data.Tile, 1),
 		FromImage: []bool{true, false, false, false}}
-	image := data.Batch{Samples: []string{"c"}, IDs: make([]int64, 5), Tiles: make([]data.Tile, 2), FromImage: []bool{true}}
+	image := data.Batch{
+		Samples:   []string{"c"},
+		IDs:       make([]int64, 5),
+		Tiles:     make([]data.Tile, 2),
+		FromImage: []bool{true},
+	}
 	text := data.Batch{Samples: []string{"d"}, IDs: make([]int64, 3), FromImage: []bool{false}}
 	type micro struct {
 		batch data.Batch

@@ -81,7 +81,8 @@ func TestRunThatIsNeverFinite(t *testing.T) {
 		w := newWorld(t, fmt.Sprintf("finetune.steps=%d", steps))
 		name := poison(t, filepath.Join(w.dir, "base"))
 		_, err := w.run(Options{})
-		if !errors.Is(err, ErrDiverged) || !strings.Contains(err.Error(), "The weight "+name+" held NaN") || w.exported() {
+		if !errors.Is(err, ErrDiverged) || !strings.Contains(err.Error(), "The weight "+name+" held NaN") ||
+			w.exported() {
 			t.Errorf("%d steps: error %v, want one that names %s", steps, err, name)
 		}
 	}
@@ -93,7 +94,8 @@ func TestFinishedRunGoesOn(t *testing.T) {
 	w.must(Options{})
 	w.recipe.Finetune.Steps = runSteps + 2
 	told, err := w.run(Options{Resume: true})
-	if !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), `finetune.steps: "6" in the checkpoint, "8" now`) {
+	if !errors.Is(err, failure.ErrInput) ||
+		!strings.Contains(err.Error(), `finetune.steps: "6" in the checkpoint, "8" now`) {
 		t.Errorf("longer, not accepted: %v, said %q", err, told.said)
 	}
 	told = w.must(Options{Resume: true, Accept: []string{"finetune.steps"}})
@@ -104,12 +106,14 @@ func TestFinishedRunGoesOn(t *testing.T) {
 		t.Errorf("finished again: %q", told.said)
 	}
 	w.recipe.Seed++
-	if _, err = w.run(Options{Resume: true}); !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), "seed: ") {
+	if _, err = w.run(Options{Resume: true}); !errors.Is(err, failure.ErrInput) ||
+		!strings.Contains(err.Error(), "seed: ") {
 		t.Errorf("another seed: %v", err)
 	}
 	w.recipe.Seed--
 	w.write("data/finetune.json", string(readFile(t, w.dir, "data/finetune.json"))+"\n")
-	if _, err = w.run(Options{Resume: true}); !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), "data.0: ") {
+	if _, err = w.run(Options{Resume: true}); !errors.Is(err, failure.ErrInput) ||
+		!strings.Contains(err.Error(), "data.0: ") {
 		t.Errorf("other data: %v", err)
 	}
 }

@@ -76,7 +76,12 @@ func TestPlanMoments(t *testing.T) {
 	} {
 		stage := &recipes.Stage{Schedule: recipes.Schedule{Type: "cosine"}, Loss: "token_mean"}
 		stage.Optimizer.Moments = c.setting
-		p, err := newPlan(&recipes.Recipe{Device: "cpu", Dtype: "auto"}, stage, 10, map[string]string{"moments": c.saved})
+		p, err := newPlan(
+			&recipes.Recipe{Device: "cpu", Dtype: "auto"},
+			stage,
+			10,
+			map[string]string{"moments": c.saved},
+		)
 		if err != nil || p.momentsSetting != c.want {
 			t.Errorf("%s, saved %q: %v, error %v", c.setting, c.saved, p.momentsSetting, err)
 		}

@@ -28,10 +28,12 @@ func TestCompatible(t *testing.T) {
 		accept []string
 		want   string
 	}{
-		"the same":               {checkpoints.State{Digest: same, Engine: engine("", "")}, nil, ""},
-		"of before moments":      {checkpoints.State{Digest: same, Engine: engine("moments", "")}, nil, ""},
-		"another dtype":          {checkpoints.State{Digest: same, Engine: engine("dtype", "bf16")}, nil, `dtype: "bf16" in`},
-		"moments of another one": {checkpoints.State{Digest: same, Engine: engine("moments", "bf16")}, nil, `moments: "bf16" in`},
+		"the same":          {checkpoints.State{Digest: same, Engine: engine("", "")}, nil, ""},
+		"of before moments": {checkpoints.State{Digest: same, Engine: engine("moments", "")}, nil, ""},
+		"another dtype": {checkpoints.State{Digest: same, Engine: engine("dtype", "bf16")}, nil,
+			`dtype: "bf16" in`},
+		"moments of another one": {checkpoints.State{Digest: same, Engine: engine("moments", "bf16")}, nil,
+			`moments: "bf16" in`},
 		"a seed": {checkpoints.State{Digest: map[string]string{"seed": "8"}, Engine: engine("", "")}, nil,
 			`seed: "8" in the checkpoint, "7" now (accept with --accept seed)`},
 		"an accepted seed": {checkpoints.State{Digest: map[string]string{"seed": "8"}, Engine: engine("", "")},

@@ -363,12 +363,15 @@ func TestStepsAreReported(t *testing.T) {
 		loss runs.Number
 		cut  int
 	}{{99, 0}, {99, 1}, {1, 0}, {1, 2}} {
-		err := tr.recordStep(finishedStep{runs.Metrics{Step: i + 1, Loss: step.loss}, data.Step{Number: i, Cut: step.cut}})
+		err := tr.recordStep(
+			finishedStep{runs.Metrics{Step: i + 1, Loss: step.loss}, data.Step{Number: i, Cut: step.cut}},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if len(told.said) != 2 || !told.says("the first loss is 99.00", "ln 200") || !told.says("step 2: a sample is longer") {
+	if len(told.said) != 2 || !told.says("the first loss is 99.00", "ln 200") ||
+		!told.says("step 2: a sample is longer") {
 		t.Errorf("said %q", told.said)
 	}
 	if !slices.Equal(told.steps, []int{1, 2, 3, 4}) || tr.cut != 3 {

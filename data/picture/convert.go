@@ -83,7 +83,8 @@ func palettedRGB(m *image.Paletted) *RGB {
 	return out
 }
 
-// decodePNG keeps 16-bit grey with a transparent value as 16-bit grey: the standard decoder expands it to four channels.
+// decodePNG keeps 16-bit grey with a transparent value as 16-bit grey: the standard decoder expands it to four
+// channels.
 // What that refuses and Pillow does not look at is left out in a second attempt.
 func decodePNG(file []byte) (*RGB, error) {
 	img, err := png.Decode(bytes.NewReader(file))
@@ -105,8 +106,8 @@ func decodePNG(file []byte) (*RGB, error) {
 	return gray16RGB(grey), nil
 }
 
-// essentialPNG is a file up to its pixels, with their checksums as they should be, and without what follows. The data of
-// the pixels has a checksum of its own.
+// essentialPNG is a file up to its pixels, with their checksums as they should be, and without what follows. The data
+// of the pixels has a checksum of its own.
 func essentialPNG(file []byte) []byte {
 	out, data := append([]byte(nil), file[:min(8, len(file))]...), []byte(nil)
 	for at := len(out); len(file)-at >= 8; {

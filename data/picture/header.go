@@ -15,17 +15,8 @@ type Header struct {
 	Orientation   int    // EXIF's tag 274, or XMP's: 1 to 8, 1 if the file does not say. Applied or not
 }
 
-// DecodeHeader reads only an image's size and orientation, and refuses whatever Decode refuses because of the header:
-// unknown formats, sizes over the limits. Faults in the pixels are not detected. Every error wraps ErrRow.
-func DecodeHeader(file []byte) (Header, error) {
-	format, header, err := usual.size(file)
-	if err != nil {
-		return header, err
-	}
-	return usual.oriented(format, header, bytes.NewReader(file), int64(len(file))), nil
-}
-
-// size is the header without the orientation.
+// size reads only the header, without the orientation. It refuses whatever decoding refuses because of the header:
+// unknown formats, sizes over the limits.
 func (r reading) size(file []byte) (imageFormat, Header, error) {
 	format, err := detectFormat(file)
 	if err != nil {

@@ -72,7 +72,10 @@ const suiteBad = 3
 func suiteRows() []Record {
 	return []Record{
 		{ID: "one", Images: paths("a/1.jpg"),
-			Turns: []Turn{{Role: "human", Text: "<image>\nWhat \"is\" this?"}, {Role: "gpt", Text: "A cat \\ é\u2028\t."}}},
+			Turns: []Turn{
+				{Role: "human", Text: "<image>\nWhat \"is\" this?"},
+				{Role: "gpt", Text: "A cat \\ é\u2028\t."},
+			}},
 		{ID: "2", Turns: []Turn{{Role: "system", Text: "Be kind."}, {Role: "human", Text: "Hi?"},
 			{Role: "gpt", Text: "Yes."}}},
 		{ID: "three", Images: paths("b.png", "c.png"),

@@ -138,7 +138,8 @@ func (s *stageCheck) run() error {
 			skipped = append(skipped, input.SkippedRow{Data: source, Row: row})
 		}
 		if rows := found.Found.Rows; rows > 0 && len(found.Skipped) == rows {
-			if err := s.fail(failure.Inputf("data[%d]: none of its %s can be used", source, plural(rows, "row"))); err != nil {
+			err := failure.Inputf("data[%d]: none of its %s can be used", source, plural(rows, "row"))
+			if err := s.fail(err); err != nil {
 				return err
 			}
 		}
@@ -233,8 +234,9 @@ func (s *stageCheck) heldOut() error {
 		switch {
 		case skipped == 0:
 		case s.stage.BadSamples.Policy == "fail":
-			if err := s.fail(failure.Inputf("eval.data[%d]: %s cannot be used and bad_samples is fail: fix or remove them",
-				source, plural(skipped, "row"))); err != nil {
+			err := failure.Inputf("eval.data[%d]: %s cannot be used and bad_samples is fail: fix or remove them",
+				source, plural(skipped, "row"))
+			if err := s.fail(err); err != nil {
 				return err
 			}
 		case skipped == rows:

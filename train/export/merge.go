@@ -32,7 +32,14 @@ func (m Merging) Run() error {
 		return failure.Inputf("%s exists; name a folder that does not", m.Out)
 	}
 	if len(m.Open.LoRA) == 0 && model.HoldsAdapters(m.Model.Language.Weights) { // which are added as they are read
-		return Conversion{Model: m.Model, Open: m.Open, Notes: m.Notes, Format: "llava", Out: m.Out, Report: m.Report}.Run()
+		return Conversion{
+			Model:  m.Model,
+			Open:   m.Open,
+			Notes:  m.Notes,
+			Format: "llava",
+			Out:    m.Out,
+			Report: m.Report,
+		}.Run()
 	}
 	if len(m.Open.LoRA) == 0 {
 		return failure.Inputf("the model was not trained with adapters (lora): there is nothing to merge")

@@ -140,8 +140,11 @@ func printData(out io.Writer, key string, index int, d check.DataChecked) {
 		fmt.Fprintln(out, "    keys that are not read, and the rows that have them: "+unusedKeys(d.UnusedKeys))
 	}
 	if d.Turned > 0 {
-		fmt.Fprintf(out, "    image files with an EXIF orientation: %d (the key orientation says whether they are turned)\n",
-			d.Turned)
+		fmt.Fprintf(
+			out,
+			"    image files with an EXIF orientation: %d (the key orientation says whether they are turned)\n",
+			d.Turned,
+		)
 	}
 	printBins(out, "lengths in positions", d.Lengths)
 	printBins(out, "image files by longer side in pixels", d.Sizes)

@@ -28,8 +28,8 @@ func NewGenerate(p *program.Program) *cobra.Command {
 		Long: "Answer a question about an image, or a file of questions. MODEL is a run folder, a checkpoint, a " +
 			"LLaVA folder or its adapters (LoRA). Only the answers go to standard output.\n\n" +
 			"Several --image are taken in their order: where the question has <image>, or else before it.\n\n" +
-			"--batch takes LLaVA's question file, one JSON object per line with question_id, image (a path or a list, " +
-			"none for text only) and text, and writes LLaVA's answer file, in the same order.",
+			"--batch takes LLaVA's question file, one JSON object per line with question_id, image (a path or a " +
+			"list, none for text only) and text, and writes LLaVA's answer file, in the same order.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 || batch.Size < 1 {

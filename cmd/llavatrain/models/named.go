@@ -9,7 +9,12 @@ import (
 // nameFolders adds the flags for folders that replace those that a model names: LLaVA folders come with paths of the
 // machine that they were made on.
 func nameFolders(f *pflag.FlagSet, named *answer.Named) {
-	f.StringVar(&named.Vision, "vision", "", "`FOLDER` or id of the vision tower, in place of the one that the model names")
+	f.StringVar(
+		&named.Vision,
+		"vision",
+		"",
+		"`FOLDER` or id of the vision tower, in place of the one that the model names",
+	)
 	f.StringVar(&named.Base, "base", "",
 		"`FOLDER` or id of the language model that adapters belong to, in place of the one that they name")
 }

@@ -130,7 +130,8 @@ func (m *Image) readPalette(at, colours, entry int) error {
 		m.palette = append(m.palette, colour)
 	}
 	// Pillow then takes the pixels as levels of grey with 1 bit, or with 8.
-	if taken := map[bool]int{true: 1, false: 8}[colours <= 2]; grey && taken != m.bits && m.compression == uncompressed {
+	if taken := map[bool]int{true: 1, false: 8}[colours <= 2]; grey && taken != m.bits &&
+		m.compression == uncompressed {
 		return fmt.Errorf("grey palette of %d colours with %d bits is not supported; save it as PNG", colours, m.bits)
 	}
 	return nil
