@@ -4,42 +4,69 @@ compares its outputs with those of llavatrain.
     pip install -r scripts/reference/requirements.txt
     REFERENCE_PYTHON=python3 make reference
 
-calls it as `exported.py FOLDER RECORD [FOLDER RECORD...]`. RECORD is a safetensors file with, for each question k,
-k.input_ids [L] (image tokens expanded), k.levels [3,S,S] of the prepared image and k.pixels [3,S,S], the same
-normalised, k.logits [V] at the last position and k.tokens [n] of the greedy answer; its metadata hold k.question. The
-folder is in fp32; logits must agree within 1e-4.
+calls it as `exported.py [--train] FOLDER RECORD [FOLDER RECORD...]`. RECORD is a safetensors file with, for each
+question k, k.input_ids [L] (image tokens expanded), k.photo [H,W,3] as decoded, k.levels [3,S,S] of the prepared image
+and k.pixels [3,S,S], the same normalised, k.logits [V] at the last position and k.tokens [n] of the greedy answer; its
+metadata hold k.question. The folder is in fp32; logits must agree within 1e-4, pixels of the photo within 1e-3 with the
+processors that use Pillow and within one level of 255 (0.0151) with those of torchvision, if it is installed. Loading
+must not warn. --train also takes a training step from the folder and saves the model.
 """
 
+import importlib.util
+import logging
 import sys
+import tempfile
 
 import safetensors
 import torch
 import transformers
-from transformers import AutoProcessor, LlavaForConditionalGeneration
+from transformers import AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration
 
 for module, pinned in (torch, "2.11.0"), (transformers, "5.17.0"):
     if module.__version__.split("+")[0] != pinned:
         sys.exit(f"{module.__name__} is {module.__version__}; the comparison is pinned to {pinned}")
 
 TOLERANCE = 1e-4
+ONE_LEVEL = 0.0151  # of 255, divided by CLIP's smallest standard deviation
+BACKENDS = {"pil": 1e-3, "torchvision": ONE_LEVEL}
 
 
-def compare(folder, record):
+class Warnings(logging.Handler):
+    """Collects what transformers warns of."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.texts = []
+
+    def emit(self, record):
+        self.texts.append(record.getMessage())
+
+
+warned = Warnings()
+logging.getLogger("transformers").addHandler(warned)
+
+
+def compare(folder, record, train):
+    warned.texts.clear()
     model, loading = LlavaForConditionalGeneration.from_pretrained(
         folder, output_loading_info=True, attn_implementation="eager")
     model.eval()
     problems = [f"loading: {kind}: {sorted(keys)}" for kind, keys in loading.items() if keys]
     processor = AutoProcessor.from_pretrained(folder)
+    problems += [f"loading warns: {text}" for text in warned.texts]
     with safetensors.safe_open(record, "pt") as f:
         values = {name: f.get_tensor(name) for name in f.keys()}
         texts = f.metadata()
     worst = 0
     for k in range(sum(name.endswith(".logits") for name in values)):
-        question = {name: values[f"{k}.{name}"] for name in ("input_ids", "levels", "pixels", "logits", "tokens")}
+        question = {name: values[f"{k}.{name}"] for name in ("input_ids", "photo", "levels", "pixels", "logits", "tokens")}
         difference, wrong = ask(model, question)
         worst = max(worst, difference)
         wrong += prepare(processor, question, texts[f"{k}.question"])
+        wrong += pixels(folder, question)
         problems += [f"question {k}: {problem}" for problem in wrong]
+    if train:
+        problems += step(model, values["0.input_ids"][None], values["0.pixels"][None])
     name = f"{model.config.text_config.model_type} with {model.config.vision_config.model_type}"
     largest = values["0.logits"].abs().max()
     print(f"{name}: largest difference of the logits {worst:.3g}, of logits up to {largest:.3g}")
@@ -77,5 +104,39 @@ def prepare(processor, question, text):
     return problems
 
 
-pairs = zip(sys.argv[1::2], sys.argv[2::2], strict=True)
-sys.exit("\n".join(problem for folder, record in pairs for problem in compare(folder, record)) or 0)
+def pixels(folder, question):
+    """Checks the pixels that each of transformers' image processors makes of the photo itself."""
+    problems = []
+    both = importlib.util.find_spec("torchvision") is not None
+    for backend, tolerance in BACKENDS.items():
+        if both:
+            processor = AutoImageProcessor.from_pretrained(folder, backend=backend)
+        elif backend == "pil":
+            processor = AutoProcessor.from_pretrained(folder).image_processor
+        else:
+            continue
+        made = processor(question["photo"].numpy(), input_data_format="channels_last", return_tensors="pt")["pixel_values"][0]
+        difference = (made - question["pixels"]).abs().max().item() if made.shape == question["pixels"].shape else made.shape
+        print(f"  {type(processor).__name__}: pixels of a photo of {list(question['photo'].shape)} differ by {difference:.3g}")
+        if not isinstance(difference, float) or difference > tolerance:
+            problems.append(f"{type(processor).__name__} makes pixels that differ by {difference}")
+    return problems
+
+
+def step(model, ids, pixels):
+    """Takes one training step and saves the model, as whoever trains on does."""
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    loss = model(input_ids=ids, pixel_values=pixels, labels=ids).loss
+    loss.backward()
+    optimizer.step()
+    print(f"  a training step: loss {loss.item():.4f}")
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+    return [] if torch.isfinite(loss) else ["the loss of a training step is not finite"]
+
+
+arguments = [argument for argument in sys.argv[1:] if argument != "--train"]
+pairs = zip(arguments[::2], arguments[1::2], strict=True)
+sys.exit("\n".join(problem for folder, record in pairs
+                   for problem in compare(folder, record, "--train" in sys.argv)) or 0)
