@@ -126,7 +126,7 @@ func TestAdapterIsReadByPEFT(t *testing.T) {
 	adapter := filepath.Join(t.TempDir(), "adapter")
 	command(t, 0, "export", filepath.Join(dir, "runs", "peft"), "--format", "adapter", "--out", adapter)
 	record := filepath.Join(t.TempDir(), "record.safetensors")
-	recordLogits(t, filepath.Join(dir, "runs", "peft"), record)
+	recordLogits(t, answer.Named{Path: filepath.Join(dir, "runs", "peft")}, record)
 	out, err := exec.Command(python, filepath.Join("..", "..", "scripts", "reference", "adapter.py"), base, adapter,
 		record).CombinedOutput()
 	if t.Logf("%s", out); err != nil {
@@ -134,10 +134,40 @@ func TestAdapterIsReadByPEFT(t *testing.T) {
 	}
 }
 
+// TestTheOriginalsLoRAIsReadByPEFT reads a folder as the original's LoRA script leaves it, as it is and merged,
+// and compares the logits with PEFT's.
+func TestTheOriginalsLoRAIsReadByPEFT(t *testing.T) {
+	python := os.Getenv("REFERENCE_PYTHON")
+	if python == "" {
+		t.Skip("REFERENCE_PYTHON is not set: see scripts/reference/original_lora.py")
+	}
+	dir := t.TempDir()
+	folder, merged, base := filepath.Join(dir, "lora"), filepath.Join(dir, "merged"), shared(t, "parity", "llm")
+	script := func(args ...string) {
+		t.Helper()
+		args = append([]string{filepath.Join("..", "..", "scripts", "reference", "original_lora.py")}, args...)
+		out, err := exec.Command(python, args...).CombinedOutput()
+		if t.Logf("%s", out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script("make", folder, base, shared(t, "parity", "stage1", "mm_projector.bin"),
+		shared(t, "parity", "llava-original", "config.json"))
+	edit(t, filepath.Join(folder, "config.json"), map[string]any{"mm_vision_tower": "/home/someone/clip"})
+	edit(t, filepath.Join(folder, "adapter_config.json"), map[string]any{"base_model_name_or_path": "/home/someone/llm"})
+	write(t, filepath.Join(folder, "tokenizer.model"), string(read(t, shared(t, "llama-tokenizer", "tokenizer.model"))))
+	named := answer.Named{Path: folder, Base: base, Vision: shared(t, "parity", "clip")}
+	command(t, 0, "merge", folder, "--base", base, "--vision", named.Vision, "--out", merged)
+	asItIs, afterwards := filepath.Join(dir, "as-it-is.safetensors"), filepath.Join(dir, "merged.safetensors")
+	recordLogits(t, named, asItIs)
+	recordLogits(t, answer.Named{Path: merged}, afterwards)
+	script("compare", folder, base, asItIs, afterwards)
+}
+
 // recordLogits writes the logits that adapter.py compares with, of text only, because PEFT gets no image.
-func recordLogits(t *testing.T, runDir, path string) {
+func recordLogits(t *testing.T, named answer.Named, path string) {
 	t.Helper()
-	a, err := answer.OpenAnswerer(answer.Named{Path: runDir}, program.NewTerminal(os.Stderr))
+	a, err := answer.OpenAnswerer(named, program.NewTerminal(os.Stderr))
 	if err != nil {
 		t.Fatal(err)
 	}
