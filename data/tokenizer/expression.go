@@ -75,7 +75,7 @@ func (e *expression) match(s *step, text string, at int) int {
 			}
 			at = end
 		case lineEndStep:
-			if at < len(text) && text[at] != '\n' {
+			if at < len(text) && (e.letters || text[at] != '\n') { // no letter is a line break
 				return -1
 			}
 		default:

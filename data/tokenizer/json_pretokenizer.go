@@ -84,7 +84,7 @@ func (p *pipeline) readPreTokenizer(c component) error {
 		}
 		cut, err := parseCutter(step, p.byteLevel)
 		if err != nil {
-			return fmt.Errorf("pre-tokenizer %s", err)
+			return fmt.Errorf("pre-tokenizer %w", err)
 		}
 		if cut != nil {
 			p.cuts = append(p.cuts, cut)

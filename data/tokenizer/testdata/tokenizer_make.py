@@ -165,15 +165,22 @@ def families():
 
 
 def pieces(texts):
-    """A line for each pre-tokenizer: its JSON, and for each text the lengths of its pieces in characters."""
+    """A line for each pre-tokenizer: its JSON, and for each text the lengths of its pieces in characters, or behind ByteLevel in letters."""
     patterns = [LLAMA_3, QWEN_2, GPT_2, O200K, TEKKEN, CL100K, QWEN_3_5, *DEEPSEEK_2, *DEEPSEEK_3,
                 r"\d+|\D", r"(?:a|b|\p{Ll}\p{M}?)?[\t ](?=\S)", r"(?i:[sdmt]|ll|k)[^a-dA-D\t]", r"\P{L}{2,}", r"x{3}|x{2,5}y?|\$|\p{Nd}{1,2}"]
     for p in [split(p) for p in patterns] + [pre_tokenizers.Split("a ", "isolated"), split(CL100K, "removed", True), digits(True), digits(False),
                                              pre_tokenizers.Punctuation(), pre_tokenizers.Punctuation("contiguous")]:
-        t = Tokenizer(models.BPE())
-        t.pre_tokenizer = p
-        yield json.dumps({"component": json.loads(t.to_str())["pre_tokenizer"],
-                          "pieces": [[len(piece) for piece, _ in p.pre_tokenize_str(text)] for text in texts]}, ensure_ascii=False)
+        yield cut(p, texts, [])
+    for p in [split("[0-9]{3}"), split("[a-zĠ]+[a-e]|Ċ$"), split("\\p{Lu}?\\p{N}+$"), digits(True), digits(False), pre_tokenizers.Punctuation()]:
+        yield cut(p, texts, [letters()])
+
+
+def cut(p, texts, before):
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = p
+    both = pre_tokenizers.Sequence([*before, p])
+    return json.dumps({"component": json.loads(t.to_str())["pre_tokenizer"], "letters": bool(before),
+                       "pieces": [[len(piece) for piece, _ in both.pre_tokenize_str(text)] for text in texts]}, ensure_ascii=False)
 
 
 def random_text(words):
