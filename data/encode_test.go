@@ -125,6 +125,31 @@ func TestPromptRefuses(t *testing.T) {
 	}
 }
 
+// TestCharactersWithoutTokens: a row is refused if the tokenizer has no token for a character of it.
+func TestCharactersWithoutTokens(t *testing.T) {
+	e := newEncoder(t, familyTokenizer(t, "smollm"), "chatml_direct", 2048, 3)
+	for _, test := range []struct{ question, answer, want string }{
+		{"Why?", "A cat.", ""},
+		{"Why\U0001d49c?", "A cat.", `turn 1 (human) holds "𝒜" (U+1D49C), for which the tokenizer has no token`},
+		{"<image>\nWhy?", "A\x07 cat.", `turn 2 (gpt) holds "\a" (U+0007), for which the tokenizer has no token`},
+	} {
+		r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: test.question}, {Role: "gpt", Text: test.answer}}}
+		if strings.Contains(test.question, rows.ImageMark) {
+			r.Images = paths("x")
+		}
+		_, err := e.Encode(r, nil)
+		if test.want == "" && err == nil {
+			continue
+		}
+		if !errors.Is(err, picture.ErrRow) || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%q, %q: error is %v, want %q", test.question, test.answer, err, test.want)
+		}
+		if again := e.Check(r); again == nil || again.Error() != err.Error() {
+			t.Errorf("%q, %q: Check says %v, Encode %v", test.question, test.answer, again, err)
+		}
+	}
+}
+
 func TestStop(t *testing.T) {
 	for _, test := range []struct {
 		tokenizer *tokenizer.Tokenizer

@@ -3,6 +3,7 @@ package data
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/data/rows"
@@ -130,9 +131,15 @@ func (e *Encoder) turnText(turn rows.Turn, index int) (string, error) {
 
 // checkText refuses text that the tokenizer or the template would take for something else.
 func (e *Encoder) checkText(turn rows.Turn, index int, text string) error {
-	if control := e.tokenizer.ControlIn(strings.ReplaceAll(text, rows.ImageMark, "")); control != "" {
+	words := strings.ReplaceAll(text, rows.ImageMark, "")
+	if control := e.tokenizer.ControlIn(words); control != "" {
 		return picture.BadRow("turn %d (%s) holds %q, which the tokenizer reads as a control token: "+
 			"remove or respell it", index+1, turn.Role, control)
+	}
+	if missing := e.tokenizer.Missing(words); missing != "" {
+		r, _ := utf8.DecodeRuneInString(missing)
+		return picture.BadRow("turn %d (%s) holds %q (%U), for which the tokenizer has no token: remove or replace it",
+			index+1, turn.Role, missing, r)
 	}
 	if reserved := e.template.reserved; reserved != "" && strings.Contains(text, reserved) {
 		return picture.BadRow("turn %d (%s) holds %q, which template %q uses to start an answer: remove or respell it",

@@ -47,7 +47,8 @@ func tinyFolder(t testing.TB, config string) string {
 // families are small vocabularies of the tokenizer.json kind, with the token that ends an answer.
 var families = map[string]string{
 	"llama3": "<|eot_id|>", "qwen2": "<|im_end|>", "gpt2": "<|endoftext|>", "odd": "<|end|>",
-	"phi3": "<|end|>", "mistral": "</s>", "words": "</s>", "whole": "</s>",
+	"phi3": "<|end|>", "mistral": "</s>", "words": "</s>", "whole": "</s>", "smollm": "<|im_end|>",
+	"unknown": "<|im_end|>",
 }
 
 func familyFile(t testing.TB, family string) []byte {

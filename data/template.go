@@ -214,7 +214,14 @@ func (t *Template) check(tokenizer *tokenizer.Tokenizer) error {
 		return fmt.Errorf("template %q ends answers with %s, which is not a special token of this tokenizer: "+
 			"choose another template", t.Name, t.stop)
 	}
-	for _, s := range slices.Concat(t.first, t.next, t.header) {
+	parts := slices.Concat(t.first, t.next, t.header)
+	for _, s := range append(parts, span{text: t.lead + t.close + t.tail + t.final}) {
+		if missing := tokenizer.Missing(s.text); missing != "" {
+			return fmt.Errorf("template %q writes %q, for which this tokenizer has no token: choose another template",
+				t.Name, missing)
+		}
+	}
+	for _, s := range parts {
 		for _, text := range markup.FindAllString(s.text, -1) {
 			if _, ok := tokenizer.Special(text); !ok {
 				return fmt.Errorf("template %q uses %s, which is not a special token of this tokenizer: "+

@@ -140,6 +140,7 @@ func TestTemplateChecksTokens(t *testing.T) {
 	}
 	for _, test := range []struct{ vocabulary, template, want string }{
 		{"phi3", "llama_3", `template "llama_3" ends answers with <|eot_id|>, which is not a special token`},
+		{"unknown", "chatml_direct", `template "chatml_direct" writes "q", for which this tokenizer has no token`},
 		{"odd", "phi_3", `template "phi_3" uses <|user|>, which is not a special token of this tokenizer`},
 	} {
 		_, err := NewEncoder(familyTokenizer(t, test.vocabulary), openTemplate(t, test.template), 64, picture.Grid(1))

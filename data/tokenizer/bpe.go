@@ -13,15 +13,20 @@ import (
 // pairs of tokens: pairs is set, and every symbol has an id from the start.
 type bpe struct {
 	ids   map[string]int32   // the tokens that text can become
-	bytes [256]int32         // the token of each byte
+	bytes [256]int32         // the token of each byte; -1 if there is none
 	ranks []int32            // of pieces, by id; the lowest merges first
 	pairs map[uint64]becomes // by pairOf
 	runes bool               // with pairs: a symbol is a character if that is a token, not always a byte
 	whole bool               // with pairs: a word that is a token is kept whole (ignore_merges)
 
-	// cut is the length of the word at the start of a text. Nothing merges across its end, so words can be encoded, and
-	// cached, one by one.
-	cut func(text string) int
+	// lacking says that some byte has no token. Such a byte becomes unknown, a run of them only one if fused is set; if
+	// unknown is -1, it is dropped.
+	lacking, fused bool
+	unknown        int32
+
+	// cuts make words of a text: each cuts up the pieces of the one before it. Nothing merges across the end of a word,
+	// so words can be encoded, and cached, one by one.
+	cuts []cutter
 }
 
 // becomes is the token that a pair merges into.
@@ -30,13 +35,13 @@ type becomes struct{ rank, id int32 }
 func pairOf(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint64(uint32(right)) }
 
 func newBPE(pieces []piece) (*bpe, error) {
-	b := &bpe{ids: make(map[string]int32, len(pieces)), ranks: ranksOf(pieces), cut: wordEnd}
+	b := &bpe{ids: make(map[string]int32, len(pieces)), ranks: ranksOf(pieces), cuts: []cutter{wordEnd}}
 	for id, p := range pieces {
 		switch p.kind {
 		case normalPiece:
 			b.ids[p.text] = int32(id)
 			if spaceInside(p.text) {
-				b.cut = wholeText
+				b.cuts = []cutter{wholeText}
 			}
 		case bytePiece:
 			value, err := p.byteOf()
@@ -81,6 +86,7 @@ const (
 type merger struct {
 	*bpe
 	known map[wordKey][]Token
+	lost  string // the first character that had no token
 
 	// scratch of merge
 	text    []byte // the word as written in the vocabulary: ▁ for a space
@@ -107,10 +113,19 @@ func newMerger(b *bpe) *merger { return &merger{bpe: b, known: map[wordKey][]Tok
 // encode appends the tokens of text, which has no special token and starts at byte base of the whole; prefixed puts a
 // space before it.
 func (m *merger) encode(out []Token, text string, base int, prefixed bool) []Token {
+	return m.pieces(out, text, base, prefixed, m.cuts)
+}
+
+// pieces is encode for a text that cuts are left to cut.
+func (m *merger) pieces(out []Token, text string, base int, prefixed bool, cuts []cutter) []Token {
 	for at := 0; at < len(text) || prefixed; prefixed = false {
-		end := at + m.cut(text[at:])
-		for _, t := range m.word(text[at:end], prefixed) {
-			out = append(out, Token{ID: t.ID, Start: base + at + t.Start, End: base + at + t.End})
+		end := at + cuts[0](text[at:])
+		if len(cuts) > 1 {
+			out = m.pieces(out, text[at:end], base+at, prefixed, cuts[1:])
+		} else {
+			for _, t := range m.word(text[at:end], prefixed) {
+				out = append(out, Token{ID: t.ID, Start: base + at + t.Start, End: base + at + t.End})
+			}
 		}
 		at = end
 	}
@@ -201,7 +216,9 @@ func (m *merger) split(word string, prefixed bool) {
 		}
 		i += width
 	}
-	m.symbols[len(m.symbols)-1].next = -1
+	if n := len(m.symbols); n > 0 {
+		m.symbols[n-1].next = -1
+	}
 }
 
 // add appends a symbol with the given text for bytes [from, to) of the word.
@@ -215,13 +232,35 @@ func (m *merger) add(text string, from, to int) {
 
 // addToken appends the token of a character at byte i of the word, or those of its bytes.
 func (m *merger) addToken(char string, i int) {
-	if id, ok := m.ids[char]; ok && m.runes {
-		m.addSymbol(id, char, i, i+len(char))
-		return
+	if m.runes {
+		if id, ok := m.ids[char]; ok {
+			m.addSymbol(id, char, i, i+len(char))
+			return
+		}
 	}
 	for k := range len(char) {
-		m.addSymbol(m.bytes[char[k]], char[k:k+1], i+k, i+k+1)
+		if id := m.bytes[char[k]]; id >= 0 {
+			m.addSymbol(id, char[k:k+1], i+k, i+k+1)
+			continue
+		}
+		if m.lost == "" {
+			m.lost = strings.Clone(char)
+		}
+		m.addUnknown(char[k:k+1], i+k)
 	}
+}
+
+// addUnknown is addToken for a byte that has no token.
+func (m *merger) addUnknown(char string, i int) {
+	if m.unknown < 0 {
+		return
+	}
+	if n := len(m.symbols); n > 0 && m.fused && m.symbols[n-1].id == m.unknown && m.symbols[n-1].to == i {
+		m.text = append(m.text, char...)
+		m.symbols[n-1].end, m.symbols[n-1].to = len(m.text), i+1
+		return
+	}
+	m.addSymbol(m.unknown, char, i, i+1)
 }
 
 func (m *merger) addSymbol(id int32, text string, from, to int) {
@@ -257,6 +296,9 @@ func (m *merger) merged(left, right *symbol) (becomes, bool) {
 // tokens returns the result of merge; a character outside the vocabulary becomes its bytes.
 func (m *merger) tokens() []Token {
 	var out []Token
+	if len(m.symbols) == 0 {
+		return out
+	}
 	for i := 0; i >= 0; i = m.symbols[i].next {
 		s := m.symbols[i]
 		if s.id >= 0 {
@@ -268,54 +310,4 @@ func (m *merger) tokens() []Token {
 		}
 	}
 	return out
-}
-
-// pair is a merge that was possible when it was queued.
-type pair struct {
-	becomes
-	left, right int // indices of symbols
-	length      int // bytes of the merged token
-}
-
-func (p pair) before(q pair) bool {
-	return p.rank < q.rank || p.rank == q.rank && p.left < q.left
-}
-
-// pairHeap is a binary heap, best pair first. (container/heap would allocate for each pair.)
-type pairHeap []pair
-
-func (h *pairHeap) push(p pair) {
-	*h = append(*h, p)
-	s := *h
-	for i := len(s) - 1; i > 0; {
-		parent := (i - 1) / 2
-		if !s[i].before(s[parent]) {
-			break
-		}
-		s[i], s[parent] = s[parent], s[i]
-		i = parent
-	}
-}
-
-func (h *pairHeap) pop() pair {
-	s := *h
-	best, last := s[0], len(s)-1
-	s[0] = s[last]
-	s = s[:last]
-	for i := 0; ; {
-		child := 2*i + 1
-		if child >= last {
-			break
-		}
-		if child+1 < last && s[child+1].before(s[child]) {
-			child++
-		}
-		if !s[child].before(s[i]) {
-			break
-		}
-		s[i], s[child] = s[child], s[i]
-		i = child
-	}
-	*h = s
-	return best
 }

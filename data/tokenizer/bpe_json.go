@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,7 +13,7 @@ import (
 type jsonBPE struct {
 	Type         string           `json:"type"`
 	Dropout      float64          `json:"dropout"`
-	Unknown      *string          `json:"unk_token"` // not needed: every byte has a token
+	Unknown      *string          `json:"unk_token"` // stands for bytes that have no token
 	Prefix       string           `json:"continuing_subword_prefix"`
 	Suffix       string           `json:"end_of_word_suffix"`
 	FuseUnknown  bool             `json:"fuse_unk"`
@@ -44,11 +45,14 @@ func (p *mergePair) UnmarshalJSON(b []byte) error {
 }
 
 func parseBPE(c component) (m jsonBPE, err error) {
-	if c.Type != "BPE" {
+	if c.Type != "BPE" && c.Type != "" {
 		return m, fmt.Errorf("model is of type %q; only BPE is supported", c.Type)
 	}
 	if err := strictJSON(c.raw, &m); err != nil {
 		return m, fmt.Errorf("model: %w", err)
+	}
+	if c.Type == "" && m.Merges == nil { // older files do not name the type
+		return m, errors.New("model has neither a type nor merges; only BPE is supported")
 	}
 	for _, option := range []struct {
 		name string
@@ -65,7 +69,12 @@ func parseBPE(c component) (m jsonBPE, err error) {
 // bpe is the model in the form that merging needs.
 func (m jsonBPE) bpe(p *pipeline) (*bpe, error) {
 	b := &bpe{ids: make(map[string]int32, len(m.Vocab)), pairs: make(map[uint64]becomes, len(m.Merges)),
-		whole: m.IgnoreMerges, cut: p.cut}
+		whole: m.IgnoreMerges, cuts: p.cuts, fused: m.FuseUnknown, unknown: -1}
+	if m.Unknown != nil {
+		if id, ok := m.Vocab[*m.Unknown]; ok {
+			b.unknown = id
+		}
+	}
 	for text, id := range m.Vocab {
 		if text, ok := p.decoder.spelling(text); ok {
 			b.ids[text] = id
@@ -81,10 +90,20 @@ func (m jsonBPE) bpe(p *pipeline) (*bpe, error) {
 		}
 		b.pairs[pairOf(left, right)] = becomes{rank: int32(rank), id: id}
 	}
-	if p.decoder.byteLevel {
-		return b, b.takeBytes(func(value byte) string { return string([]byte{value}) })
+	if !p.decoder.byteLevel {
+		return b, m.takeSpaces(b)
 	}
-	return b, m.takeSpaces(b)
+	if len(b.cuts) == 0 {
+		b.cuts = []cutter{wholeText}
+	}
+	for value := range b.bytes {
+		id, ok := b.ids[string([]byte{byte(value)})]
+		if !ok {
+			id, b.lacking = -1, true
+		}
+		b.bytes[value] = id
+	}
+	return b, nil
 }
 
 // takeSpaces prepares for a vocabulary of characters, as made by SentencePiece, that writes a space as ▁.
@@ -95,18 +114,14 @@ func (m jsonBPE) takeSpaces(b *bpe) error {
 			space)
 	}
 	inside := func(pair mergePair) bool { return spaceInside(pair[0] + pair[1]) }
-	if b.cut == nil {
-		b.cut = wordEnd
+	if b.cuts == nil {
+		b.cuts = []cutter{wordEnd}
 		if m.IgnoreMerges || slices.ContainsFunc(m.Merges, inside) {
-			b.cut = wholeText
+			b.cuts = []cutter{wholeText}
 		}
 	}
-	return b.takeBytes(func(value byte) string { return fmt.Sprintf("<0x%02X>", value) })
-}
-
-func (b *bpe) takeBytes(spelling func(value byte) string) error {
 	for value := range b.bytes {
-		id, ok := b.ids[spelling(byte(value))]
+		id, ok := b.ids[fmt.Sprintf("<0x%02X>", value)]
 		if !ok {
 			return fmt.Errorf("vocabulary has no token for the byte 0x%02X", value)
 		}

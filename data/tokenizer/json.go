@@ -178,7 +178,8 @@ type pipeline struct {
 	*bpe
 	normalize func(text string) aligned
 	metaspace *metaspace // nil if there is none
-	cut       func(text string) int
+	byteLevel bool
+	cuts      []cutter
 	decoder   tokenDecoder
 	added     *addedTokens
 	mergers   sync.Pool // of *merger
@@ -190,7 +191,11 @@ func (p *pipeline) encode(out []Token, stretch string, base int, _ specialToken)
 	}
 	m := p.mergers.Get().(*merger)
 	defer p.mergers.Put(m)
-	normal := p.normalize(stretch)
+	return p.encodeNormal(out, m, p.normalize(stretch), base)
+}
+
+// encodeNormal appends the tokens of a text behind the normalizer.
+func (p *pipeline) encodeNormal(out []Token, m *merger, normal aligned, base int) []Token {
 	for at := 0; at < len(normal.text); {
 		start, end, special := p.added.next(normal.text, at)
 		if start > at {
@@ -218,4 +223,17 @@ func (p *pipeline) words(out []Token, m *merger, normal aligned, from, to, base 
 		token.End = base + normal.origin(from+text.origin(token.End))
 	}
 	return out
+}
+
+// lost returns the first character of stretch that has no token.
+func (p *pipeline) lost(stretch string) string {
+	normal := p.normalize(stretch)
+	for i := range len(normal.text) {
+		if p.bytes[normal.text[i]] < 0 {
+			m := newMerger(p.bpe) // remembers no word, so that it sees each
+			p.encodeNormal(nil, m, normal, 0)
+			return m.lost
+		}
+	}
+	return ""
 }

@@ -92,13 +92,12 @@ func (f tokenizerJSON) pipeline() (*pipeline, error) {
 	if p.decoder, err = parseDecoder(f.Decoder); err != nil {
 		return nil, err
 	}
-	byteLevel := p.cut != nil && p.metaspace == nil
 	switch {
-	case byteLevel != p.decoder.byteLevel:
+	case p.byteLevel != p.decoder.byteLevel:
 		return nil, errors.New("pre-tokenizer and decoder do not belong together: only one of them is ByteLevel")
-	case byteLevel && marked, marked && p.metaspace != nil:
+	case p.byteLevel && marked, marked && p.metaspace != nil:
 		return nil, errors.New("normalizer writes spaces as ▁, but a pre-tokenizer follows it; that is not supported")
-	case !byteLevel && !marked && p.metaspace == nil:
+	case !p.byteLevel && !marked && p.metaspace == nil:
 		return nil, errors.New("neither normalizer nor pre-tokenizer defines how spaces are written; " +
 			"that is not supported")
 	}
@@ -131,6 +130,12 @@ func (p *pipeline) readNormalizer(c component) (marked bool, err error) {
 	return len(steps) > 0 && steps[0].Type != "NFC", nil
 }
 
+// pattern is what Replace and Split search for: a text or a regular expression.
+type pattern struct {
+	String string
+	Regex  string
+}
+
 func checkNormalizer(step component) error {
 	var s struct {
 		Type    string  `json:"type"`
@@ -147,123 +152,6 @@ func checkNormalizer(step component) error {
 	case step.Type == "Replace" && (s.Pattern != pattern{String: " "} || s.Content != space):
 		return fmt.Errorf("component Replace writes %q for %q; only %q for a space is supported",
 			s.Content, s.Pattern, space)
-	}
-	return nil
-}
-
-// pattern is what Replace and Split search for: a text or a regular expression.
-type pattern struct {
-	String string
-	Regex  string
-}
-
-// metaspace is the pre-tokenizer Metaspace: it writes spaces as ▁ and may put one before the text.
-type metaspace struct {
-	always, first bool // which stretches get one: all, or only the one at the start of the text
-}
-
-func (s *metaspace) mark(text string, atStart bool) aligned {
-	begins := strings.HasPrefix(text, " ") || strings.HasPrefix(text, space)
-	return markSpaces(text, !begins && (s.always || s.first && atStart))
-}
-
-// readPreTokenizer fills metaspace, cut, or both.
-func (p *pipeline) readPreTokenizer(c component) error {
-	steps, err := c.steps("pretokenizers", 0)
-	if err != nil {
-		return fmt.Errorf("pre-tokenizer: %w", err)
-	}
-	switch kinds := names(steps); kinds {
-	case "":
-	case "Metaspace":
-		err = p.readMetaspace(steps[0])
-	case "ByteLevel":
-		p.cut = gpt2Word
-		err = checkByteLevel(steps[0], true)
-	case "Split, ByteLevel":
-		if p.cut, err = parseSplit(steps[0]); err == nil {
-			err = checkByteLevel(steps[1], false)
-		}
-	default:
-		return fmt.Errorf("pre-tokenizer is %q; none, Metaspace, ByteLevel, and Split with ByteLevel are supported",
-			kinds)
-	}
-	return err
-}
-
-func (p *pipeline) readMetaspace(c component) error {
-	s := struct {
-		Type        string `json:"type"`
-		Replacement string `json:"replacement"`
-		Rendered    string `json:"str_rep"` // older files repeat it
-		AddPrefix   *bool  `json:"add_prefix_space"`
-		Scheme      string `json:"prepend_scheme"`
-		Split       *bool  `json:"split"`
-	}{Scheme: "always"}
-	if err := strictJSON(c.raw, &s); err != nil {
-		return fmt.Errorf("pre-tokenizer Metaspace: %w", err)
-	}
-	if s.Replacement != space {
-		return fmt.Errorf("pre-tokenizer Metaspace writes %q for a space; only %q is supported", s.Replacement, space)
-	}
-	p.metaspace = &metaspace{always: s.Scheme == "always", first: s.Scheme == "first"}
-	if !p.metaspace.always && !p.metaspace.first && s.Scheme != "never" {
-		return fmt.Errorf("pre-tokenizer Metaspace has the prepend_scheme %q; always, first and never are supported",
-			s.Scheme)
-	}
-	if s.AddPrefix != nil && !*s.AddPrefix && s.Scheme != "never" {
-		return errors.New("pre-tokenizer Metaspace has a prepend_scheme but no add_prefix_space")
-	}
-	if s.Split == nil || *s.Split {
-		p.cut = markedWord
-	}
-	return nil
-}
-
-// markedWord is the length of the first word if every ▁ starts a word.
-func markedWord(text string) int {
-	if len(text) > len(space) {
-		if end := strings.Index(text[1:], space); end >= 0 {
-			return end + 1
-		}
-	}
-	return len(text)
-}
-
-func parseSplit(c component) (func(text string) int, error) {
-	var s struct {
-		Type     string  `json:"type"`
-		Pattern  pattern `json:"pattern"`
-		Behavior string  `json:"behavior"`
-		Invert   bool    `json:"invert"`
-	}
-	if err := strictJSON(c.raw, &s); err != nil {
-		return nil, fmt.Errorf("pre-tokenizer Split: %w", err)
-	}
-	if s.Behavior != "Isolated" || s.Invert {
-		return nil, fmt.Errorf("pre-tokenizer Split has the behavior %q, invert %t; only Isolated is supported",
-			s.Behavior, s.Invert)
-	}
-	if s.Pattern.String != "" {
-		return nil, fmt.Errorf("pre-tokenizer Split searches for the text %q; only patterns are supported",
-			s.Pattern.String)
-	}
-	return findPattern(s.Pattern.Regex)
-}
-
-func checkByteLevel(c component, regex bool) error {
-	s := struct {
-		Type      string `json:"type"`
-		AddPrefix bool   `json:"add_prefix_space"`
-		Trim      bool   `json:"trim_offsets"` // offsets are computed here
-		Regex     bool   `json:"use_regex"`
-	}{AddPrefix: true, Regex: true}
-	if err := strictJSON(c.raw, &s); err != nil {
-		return fmt.Errorf("pre-tokenizer ByteLevel: %w", err)
-	}
-	if s.AddPrefix || s.Regex != regex {
-		return fmt.Errorf("pre-tokenizer ByteLevel has add_prefix_space %t, use_regex %t; "+
-			"only false, %t is supported here", s.AddPrefix, s.Regex, regex)
 	}
 	return nil
 }

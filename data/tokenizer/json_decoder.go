@@ -83,7 +83,7 @@ func (d tokenDecoder) entry(token string) vocabularyEntry {
 
 // byteOfLetter is the alphabet of byte-level vocabularies (GPT-2's bytes_to_unicode): printable Latin-1 characters
 // represent themselves, the characters from U+0100 on the other bytes, in order.
-var byteOfLetter = func() map[rune]byte {
+var byteOfLetter, letterOfByte = func() (map[rune]byte, [256]rune) {
 	alphabet := make(map[rune]byte, 256)
 	next := rune(0x100)
 	for value := range rune(256) {
@@ -95,5 +95,9 @@ var byteOfLetter = func() map[rune]byte {
 			next++
 		}
 	}
-	return alphabet
+	var letters [256]rune
+	for letter, value := range alphabet {
+		letters[value] = letter
+	}
+	return alphabet, letters
 }()

@@ -20,6 +20,8 @@ func unzip(t testing.TB, name string) []byte { return datatest.Unzip(t, "testdat
 var families = map[string]string{
 	"llama3": "<|eot_id|>", "qwen2": "<|im_end|>", "gpt2": "<|endoftext|>", "odd": "<|end|>",
 	"phi3": "<|end|>", "mistral": "</s>", "words": "</s>", "whole": "</s>",
+	"smollm": "<|im_end|>", "unknown": "<|im_end|>", "falcon": "<|endoftext|>", "deepseek2": "<|end|>",
+	"deepseek3": "<|end|>", "nemo": "</s>", "gptoss": "<|return|>", "phi4": "<|im_end|>", "gemma": "</s>",
 }
 
 func familyTokenizer(t testing.TB, family string) *Tokenizer {
@@ -71,7 +73,9 @@ func TestTokenizerJSONMatchesHuggingFace(t *testing.T) {
 				if diff := cmp.Diff(golden.IDs[i], idsOf(tokens)); diff != "" {
 					t.Errorf("%q (-Hugging Face +this):\n%s", text, diff)
 				}
-				checkOffsets(t, text, tokens)
+				if tokenizer.Missing(text) == "" {
+					checkOffsets(t, text, tokens)
+				}
 				want := text
 				if golden.Decoded[i] != nil {
 					want = *golden.Decoded[i]
@@ -89,12 +93,75 @@ func TestTokenizerJSONMatchesHuggingFace(t *testing.T) {
 	}
 }
 
+// TestMissing: a text has a character without a token if, and only if, Hugging Face's library loses some of it.
+func TestMissing(t *testing.T) {
+	texts, goldens := readFamilyGoldens(t)
+	for _, golden := range goldens {
+		if golden.Family != "smollm" && golden.Family != "unknown" {
+			continue
+		}
+		tokenizer := familyTokenizer(t, golden.Family)
+		lost := 0
+		for i, text := range texts {
+			if strings.Contains(text, "<|im_") || strings.Contains(text, "<unk>") {
+				continue // decoding leaves these out
+			}
+			missing := tokenizer.Missing(text)
+			if whole := golden.Decoded[i] == nil; (missing == "") != whole || !strings.Contains(text, missing) {
+				t.Errorf("%s: %q misses %q; all of it is in the ids: %t", golden.Family, text, missing, whole)
+			}
+			if missing != "" {
+				lost++
+			}
+		}
+		if lost < 100 {
+			t.Errorf("%s: %d texts have a character without a token", golden.Family, lost)
+		}
+	}
+	for _, test := range []struct{ family, text, want string }{
+		{"smollm", "the cat", ""},
+		{"smollm", "a \x00 and \u0301", "\x00"},
+		{"smollm", "<|im_end|>a\U00013460<|im_end|>\x00", "\U00013460"},
+		{"gpt2", "\x00", ""},
+		{"phi3", "\x00", ""},
+	} {
+		if got := familyTokenizer(t, test.family).Missing(test.text); got != test.want {
+			t.Errorf("%s: %q misses %q, want %q", test.family, test.text, got, test.want)
+		}
+	}
+	if got := tinyTokenizer(t, true).Missing("\x00"); got != "" {
+		t.Errorf("a tokenizer.model misses %q", got)
+	}
+}
+
+// TestMissingWholeWord: with ignore_merges a word that is a token needs no tokens for its bytes.
+func TestMissingWholeWord(t *testing.T) {
+	content := changed(t, "gptoss", func(file object) {
+		vocabulary := file["model"].(object)["vocab"].(object)
+		vocabulary["ĀĀ"] = vocabulary["Ā"]
+		delete(vocabulary, "Ā")
+	})
+	config := tokenizerConfig{specialNames: specialNames{EOS: addedToken{Content: families["gptoss"]}}}
+	tokenizer, err := openTokenizerJSON(content, config, "auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{"\x00\x00": "", "a \x00": "\x00"} {
+		if got := tokenizer.Missing(text); got != want || (len(tokenizer.Encode(text)) == 1) != (want == "") {
+			t.Errorf("%q misses %q, want %q", text, got, want)
+		}
+	}
+}
+
 // TestLongWords would not end in an hour if the time to merge grew with the square of the length.
 func TestLongWords(t *testing.T) {
 	for family := range families {
 		tokenizer := familyTokenizer(t, family)
 		for _, text := range []string{strings.Repeat("ab", 1<<18), strings.Repeat(" ", 1<<19),
 			strings.Repeat("\u0301", 1<<17), strings.Repeat("\n a", 1<<17)} {
+			if tokenizer.Missing(text) != "" {
+				continue
+			}
 			tokens := tokenizer.Encode(text)
 			checkOffsets(t, text, tokens)
 			got := tokenizer.Decode(idsOf(tokens))
@@ -128,14 +195,21 @@ func FuzzByteLevelRoundTrip(f *testing.F) {
 	for _, text := range texts {
 		f.Add(text)
 	}
-	tokenizers := []*Tokenizer{familyTokenizer(f, "llama3"), familyTokenizer(f, "gpt2"), familyTokenizer(f, "qwen2")}
+	tokenizers := map[string]*Tokenizer{}
+	for _, family := range []string{"llama3", "gpt2", "qwen2", "smollm", "falcon", "deepseek2", "deepseek3", "gptoss",
+		"phi4"} {
+		tokenizers[family] = familyTokenizer(f, family)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
-		for i, tokenizer := range tokenizers {
+		for family, tokenizer := range tokenizers {
 			want := strings.ToValidUTF8(text, "")
-			if i == 2 {
+			if family == "qwen2" {
 				want = composed(want).text
 			}
 			tokens := tokenizer.Encode(want)
+			if tokenizer.Missing(want) != "" {
+				continue
+			}
 			checkOffsets(t, want, tokens)
 			if tokenizer.ControlIn(want) != "" || strings.Contains(want, "<|begin_of_text|>") {
 				continue // decoding leaves it out
@@ -155,7 +229,7 @@ func BenchmarkTokenizerJSON(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, family := range []string{"llama3", "qwen2", "phi3", "mistral"} {
+	for _, family := range []string{"llama3", "qwen2", "phi3", "mistral", "smollm", "gptoss", "deepseek3"} {
 		b.Run(family, func(b *testing.B) {
 			tokenizer := familyTokenizer(b, family)
 			tokens := 0

@@ -162,6 +162,23 @@ func (t *Tokenizer) ControlIn(text string) string {
 	return ""
 }
 
+// Missing returns the first character of text that the vocabulary has no token for, "" if there is none. Encode leaves
+// it out, or writes the unknown token for it, as Hugging Face's library does.
+func (t *Tokenizer) Missing(text string) string {
+	p, ok := t.stretches.(*pipeline)
+	if !ok || !p.lacking {
+		return ""
+	}
+	for at := 0; at < len(text); {
+		start, end, _ := t.added.next(text, at)
+		if lost := p.lost(text[at:start]); lost != "" {
+			return lost
+		}
+		at = end
+	}
+	return ""
+}
+
 // Special returns the id of the special token with the given text.
 func (t *Tokenizer) Special(text string) (id int32, ok bool) {
 	for _, s := range t.specials {

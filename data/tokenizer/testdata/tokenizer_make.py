@@ -1,5 +1,6 @@
 """Makes tokenizer_*.json.gz and tokenizer_golden.jsonl.gz: small vocabularies with the components that the tokenizer.json of known
-families has, and what Hugging Face's library encodes and decodes with them. Run in data/tokenizer/testdata, with ../shared beside the repository:
+families has, and what Hugging Face's library encodes and decodes with them; and tokenizer_pieces.jsonl.gz: the lengths of the pieces that
+its pre-tokenizers cut the same texts into. Run in data/tokenizer/testdata, with ../shared beside the repository:
 
     pip install tokenizers==0.23.3
     python tokenizer_make.py
@@ -15,6 +16,18 @@ CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA_3 = CONTRACTIONS + r"\p{N}{1,3}" + REST
 QWEN_2 = CONTRACTIONS + r"\p{N}" + REST
+O200K_WORD = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+%s|"
+              r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*%s|")
+O200K_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+O200K = O200K_WORD.replace("%s", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?") + r"\p{N}{1,3}" + O200K_REST
+TEKKEN = O200K_WORD.replace("%s", "") + r"\p{N}" + O200K_REST
+CL100K = (r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+")
+QWEN_3_5 = CONTRACTIONS.replace(r"\p{L}+", r"[\p{L}\p{M}]+") + r"\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT_2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+DEEPSEEK_2 = ["[\r\n]", "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓΑ-ωА-я]+", "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "\\s+$", "[一-龥ࠀ-一가-퟿]+"]
+DEEPSEEK_3 = [r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+",
+              "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|"
+              "\\s*[\r\n]+|\\s+(?!\\S)|\\s+"]
 POOLS = ["abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJ", "0123456789", "    ", "\n\t\r ", ".,;:!?'\"()[]{}<>/\\|@#$%^&*", "éüßñçøÅﬁ½²Ⅷ", "▁",
          "中文字符猫，。", "ひらがなカナ", "한국어각", "שלום", "مرحبا٣", "ไทยที่นี้", "हिन्दी", "🐈👩‍👩‍👧‍👦🇩🇪👍🏽❤️", "\u200b\u00a0\u3000\ufeff\u0007\x00\x1c\u0085\u2028",
          "\U00020000\U0002ebf0", "\u0301\u0300\u0323\u031b\u0345", "ĠĊaéÿ", "'sStT'reVEmlLdDſ’", "\ufffd\ufffe\uffff\U0010ffff\u0080\u00ad"]
@@ -45,6 +58,32 @@ def lines(name):
 
 
 CORPUS = lines("coco-mini/instruct.json")[:4000] + PHRASES * 20
+
+
+def split(pattern, behavior="isolated", invert=False):
+    return pre_tokenizers.Split(Regex(pattern), behavior, invert=invert)
+
+
+def digits(individual):
+    return pre_tokenizers.Digits(individual_digits=individual)
+
+
+def letters(use_regex=False):
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+
+
+def sequence(steps, specials, vocab_size, lacking="", **model):
+    """A byte-level vocabulary behind any pre-tokenizers. It may lack the bytes that the corpus does not have, apart from ASCII or all."""
+    t = Tokenizer(models.BPE(**model))
+    t.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    t.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if lacking:
+        alphabet = [letter for letter in sorted(alphabet) if "!" <= letter <= "~"] + ["Ġ", "Ċ", "ĉ"] if lacking == "symbols" else []
+    base = [model["unk_token"]] if "unk_token" in model else []
+    t.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, special_tokens=base, show_progress=False))
+    t.add_tokens(specials)
+    return t
 
 
 def byte_level(pattern, normalizer, specials, vocab_size, ignore_merges):
@@ -91,7 +130,8 @@ def legacy():
 
 def families():
     """The components as in the tokenizer.json of Llama-3-8B, Qwen2-7B, gpt2, Phi-3-mini and Mistral-7B-v0.3; odd and whole have every
-    flag of added tokens, behind a normalizer that rewrites them."""
+    flag of added tokens, behind a normalizer that rewrites them. Then those of SmolLM2, Falcon-7B, DeepSeek-V2 and V3, Mistral-Nemo,
+    gpt-oss, Phi-4 and Gemma. smollm and unknown lack bytes: one drops them, the other has an unknown token."""
     f = {}
     llama = control("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
     f["llama3"] = byte_level(LLAMA_3, None, llama, 900, True)
@@ -109,7 +149,38 @@ def families():
     f["mistral"].post_processor = bos("<s>", 1)
     f["words"] = sentence_piece(None, pre_tokenizers.Metaspace(prepend_scheme="always", split=True), True, control("<unk>", "<s>", "</s>") + stripping, 600, strip=False)
     f["whole"] = sentence_piece(legacy(), None, False, control("<unk>", "<s>", "</s>") + stripping, 600)
+    f["smollm"] = sequence([digits(True), letters(True)], control("<|im_start|>", "<|im_end|>"), 500, "symbols")
+    f["unknown"] = sequence([digits(True), letters(True)], control("<|im_start|>", "<|im_end|>"), 450, "all", unk_token="<unk>", fuse_unk=True)
+    f["falcon"] = sequence([pre_tokenizers.Punctuation("contiguous"), letters(True), digits(False), split("[0-9][0-9][0-9]")],
+                           control("<|endoftext|>"), 500)
+    f["deepseek2"] = sequence([*map(split, DEEPSEEK_2), digits(True), letters()], control("<|end|>"), 500)
+    f["deepseek3"] = sequence([*map(split, DEEPSEEK_3), letters()], control("<|end|>"), 500)
+    f["nemo"] = sequence([split(TEKKEN), letters()], control("<s>", "</s>"), 500, ignore_merges=True)
+    f["gptoss"] = sequence([split(O200K), letters()], control("<|return|>"), 500, ignore_merges=True)
+    f["phi4"] = sequence([split(CL100K, "removed", True), letters()], control("<|im_end|>"), 500)
+    f["gemma"] = sentence_piece(normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous"), False,
+                                control("<unk>", "<s>", "</s>") + [AddedToken("\n\n", normalized=False), AddedToken("<b>", normalized=False)],
+                                600, strip=False)
     return f
+
+
+def pieces(texts):
+    """A line for each pre-tokenizer: its JSON, and for each text the lengths of its pieces in characters, or behind ByteLevel in letters."""
+    patterns = [LLAMA_3, QWEN_2, GPT_2, O200K, TEKKEN, CL100K, QWEN_3_5, *DEEPSEEK_2, *DEEPSEEK_3,
+                r"\d+|\D", r"(?:a|b|\p{Ll}\p{M}?)?[\t ](?=\S)", r"(?i:[sdmt]|ll|k)[^a-dA-D\t]", r"\P{L}{2,}", r"x{3}|x{2,5}y?|\$|\p{Nd}{1,2}"]
+    for p in [split(p) for p in patterns] + [pre_tokenizers.Split("a ", "isolated"), split(CL100K, "removed", True), digits(True), digits(False),
+                                             pre_tokenizers.Punctuation(), pre_tokenizers.Punctuation("contiguous")]:
+        yield cut(p, texts, [])
+    for p in [split("[0-9]{3}"), split("[a-zĠ]+[a-e]|Ċ$"), split("\\p{Lu}?\\p{N}+$"), digits(True), digits(False), pre_tokenizers.Punctuation()]:
+        yield cut(p, texts, [letters()])
+
+
+def cut(p, texts, before):
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = p
+    both = pre_tokenizers.Sequence([*before, p])
+    return json.dumps({"component": json.loads(t.to_str())["pre_tokenizer"], "letters": bool(before),
+                       "pieces": [[len(piece) for piece, _ in both.pre_tokenize_str(text)] for text in texts]}, ensure_ascii=False)
 
 
 def random_text(words):
@@ -155,6 +226,7 @@ def main():
             "random": random_ids, "random_decoded": [tokenizer.decode(i, skip_special_tokens=True) for i in random_ids],
         }, ensure_ascii=False, separators=(",", ":")))
     write("tokenizer_golden.jsonl.gz", "\n".join(rows) + "\n")
+    write("tokenizer_pieces.jsonl.gz", "\n".join(pieces(texts)) + "\n")
 
 
 if __name__ == "__main__":
