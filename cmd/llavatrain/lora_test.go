@@ -154,7 +154,8 @@ func TestTheOriginalsLoRAIsReadByPEFT(t *testing.T) {
 	script("make", folder, base, shared(t, "parity", "stage1", "mm_projector.bin"),
 		shared(t, "parity", "llava-original", "config.json"))
 	edit(t, filepath.Join(folder, "config.json"), map[string]any{"mm_vision_tower": "/home/someone/clip"})
-	edit(t, filepath.Join(folder, "adapter_config.json"), map[string]any{"base_model_name_or_path": "/home/someone/llm"})
+	edit(t, filepath.Join(folder, "adapter_config.json"),
+		map[string]any{"base_model_name_or_path": "/home/someone/llm"})
 	write(t, filepath.Join(folder, "tokenizer.model"), string(read(t, shared(t, "llama-tokenizer", "tokenizer.model"))))
 	named := answer.Named{Path: folder, Base: base, Vision: shared(t, "parity", "clip")}
 	command(t, 0, "merge", folder, "--base", base, "--vision", named.Vision, "--out", merged)

@@ -178,8 +178,8 @@ func recordAnswers(t *testing.T, folder, path string) {
 			t.Fatal(err)
 		}
 		photo.Name = key("photo")
-		tensors = append(tensors, photo, levels, integers(key("input_ids"), ids), integers(key("tokens"), tokens), shaped,
-			checkpoints.Float32Tensor(key("logits"), logits))
+		tensors = append(tensors, photo, levels, integers(key("input_ids"), ids), integers(key("tokens"), tokens),
+			shaped, checkpoints.Float32Tensor(key("logits"), logits))
 		texts[key("question")] = question
 	}
 	if err := checkpoints.WriteSafetensors(path, texts, tensors); err != nil {
