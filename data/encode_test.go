@@ -312,6 +312,40 @@ func TestSystemMessage(t *testing.T) {
 	}
 }
 
+// A system text of the recipe replaces the template's, in training and in prompts; a row's own replaces both.
+func TestSystemOfTheRecipe(t *testing.T) {
+	own, err := openTemplate(t, "smollm2").WithSystem("Be brief.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &Encoder{tokenizer: tinyTokenizer(t, false), template: own}
+	r := catRecord()
+	for want, system := range map[string]string{
+		"<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n": "",
+		"<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n":  "Be kind.",
+	} {
+		one := r
+		if system != "" {
+			one.Turns = append([]rows.Turn{{Role: "system", Text: system}}, r.Turns...)
+		}
+		c, err := e.converse(one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, _ := join(own.render(c)); !strings.HasPrefix(text, want) {
+			t.Errorf("%q, want %q first", text, want)
+		}
+	}
+	if text, _ := join(openTemplate(t, "smollm2").first); !strings.Contains(text, "named SmolLM") {
+		t.Errorf("the template itself has changed: %q", text)
+	}
+	for name, system := range map[string]string{"plain": "a", "phi_3": "a", "v1": "<image>"} {
+		if _, err := openTemplate(t, name).WithSystem(system); err == nil {
+			t.Errorf("%s takes %q", name, system)
+		}
+	}
+}
+
 // Answers that a row marks as not to be trained have no labels, nor has what ends them; the others keep theirs.
 func TestUntrainedAnswers(t *testing.T) {
 	r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: "One?"}, {Role: "gpt", Text: "First.", Untrained: true},

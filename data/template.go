@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
+	"github.com/llavatrain/llavatrain/data/rows"
 	"github.com/llavatrain/llavatrain/data/tokenizer"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -92,6 +94,7 @@ var templates = []Template{
 	qwen("qwen_2", "You are a helpful assistant."),
 	qwen("qwen_2_5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
 	qwen3("qwen_3"),
+	qwen("smollm2", "You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
 	phi3("phi_3"),
 }
 
@@ -245,6 +248,25 @@ func Templates() []string {
 		names = append(append(names, t.Name), t.aliases...)
 	}
 	return names
+}
+
+// WithSystem is the template with another system text of its own; a row's still replaces it. "" leaves the template as
+// it is.
+func (t *Template) WithSystem(system string) (*Template, error) {
+	switch {
+	case system == "":
+		return t, nil
+	case t.system == "":
+		return nil, failure.Inputf("template %q has no place for a system text: choose another template, or remove "+
+			"model.language.system", t.Name)
+	case strings.Contains(system, rows.ImageMark):
+		return nil, failure.Inputf("model.language.system holds %s: an image belongs to a row", rows.ImageMark)
+	}
+	other := *t
+	other.first = slices.Clone(t.first)
+	other.first[0].text = strings.Replace(other.first[0].text, t.system, system, 1)
+	other.system = system
+	return &other, nil
 }
 
 // OpenTemplate finds a template by its name or alias.

@@ -23,6 +23,7 @@ var familyTemplates = map[string]struct {
 	"llama_3_1": {"llama3", "", 0},
 	"qwen_2":    {"qwen2", "\n", 1},
 	"qwen_2_5":  {"qwen2", "\n", 1},
+	"smollm2":   {"qwen2", "\n", 1},
 	"qwen_3":    {"qwen2", "\n", 1},
 	"phi_3":     {"phi3", "\n<|endoftext|>", 1},
 }

@@ -78,7 +78,7 @@ func TestOpenTemplate(t *testing.T) {
 			t.Errorf("Templates() lacks %q", name)
 		}
 	}
-	if len(names) != 22 {
+	if len(names) != 23 {
 		t.Errorf("%d names: %q", len(names), names)
 	}
 	_, err := OpenTemplate("vicuna")

@@ -216,6 +216,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 		"tokenizer_model_max_length": recipe.Language.MaxLength,
 	}
 	o.Notes.turned(config)
+	addSystem(config, recipe.Language)
 	e.Config, err = json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return err
@@ -249,7 +250,7 @@ func declaredLayers(vision map[string]any, fallback int) int {
 // isOriginals says whether a top-level key of the original's configuration does not belong to its language model.
 func isOriginals(key string) bool {
 	prefixes := []string{"mm_", "tune_mm_", "freeze_mm_", "use_mm_", "image_", "tokenizer_", "unfreeze_mm_"}
-	return hasPrefix(key, prefixes) || slices.Contains([]string{"vision_config", "conversation_template",
+	return hasPrefix(key, prefixes) || slices.Contains([]string{"vision_config", "conversation_template", "conversation_system",
 		"_name_or_path", "architectures", "transformers_version", "auto_map"}, key)
 }
 

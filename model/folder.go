@@ -139,7 +139,15 @@ func exportConfig(
 		config[key] = value
 	}
 	e.turned(config)
+	addSystem(config, m.Language)
 	return json.MarshalIndent(config, "", "  ")
+}
+
+// addSystem adds our key for a system text in place of the template's.
+func addSystem(config map[string]any, l recipes.Language) {
+	if l.System != "" {
+		config["conversation_system"] = l.System
+	}
 }
 
 // turned adds our key for images that are turned.

@@ -34,6 +34,7 @@ type wholeConfig struct {
 	Aspect    string `json:"image_aspect_ratio"`
 	Template  string `json:"conversation_template"` // ours
 	Turn      string `json:"image_orientation"`     // ours
+	System    string `json:"conversation_system"`   // ours
 
 	FeatureLayer any    `json:"vision_feature_layer"`
 	Strategy     string `json:"vision_feature_select_strategy"`
@@ -243,7 +244,7 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 		Vision:    recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
 		Projector: recipes.Projector{Type: cmp.Or(c.Projector, "linear")},
 		Language: recipes.Language{Weights: dir, Base: base, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
-			MaxLength: cmp.Or(c.MaxLength, 2048)},
+			MaxLength: cmp.Or(c.MaxLength, 2048), System: c.System},
 	}
 	return m, ExportNotes{
 		Aspect: cmp.Or(c.Aspect, aspectOf(dir)), Template: cmp.Or(c.Template, "vicuna_v1"), Turn: c.Turn,

@@ -53,7 +53,8 @@ type Language struct {
 	Base      string    `yaml:"base,omitempty"`    // folder or id in place of the base that adapters in Weights name
 	Config    string    `yaml:"config,omitempty"`  // file: that architecture, weights random from the seed
 	Tokenizer Tokenizer `yaml:"tokenizer"`
-	MaxLength int       `yaml:"max_length"` // positions, including image features
+	MaxLength int       `yaml:"max_length"`       // positions, including image features
+	System    string    `yaml:"system,omitempty"` // in place of the template's own system text; "": that
 }
 
 // Tokenizer says where the vocabulary is and how it treats text after special tokens.

@@ -16,12 +16,14 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 VOCABULARIES = {"llama_3": "llama3", "llama_3_1": "llama3", "qwen_2": "qwen2", "qwen_2_5": "qwen2", "qwen_3": "qwen2",
-                "phi_3": "phi3"}
+                "smollm2": "qwen2", "phi_3": "phi3"}
 PACKAGE = "llama_cpp_python-0.3.16"
 QWEN_2 = ("{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
           "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
           "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
           "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")  # Qwen/Qwen2-7B-Instruct, tokenizer_config.json
+SMOLLM2 = QWEN_2.replace("You are a helpful assistant.", "You are a helpful AI assistant named SmolLM, trained by "
+                         "Hugging Face")  # HuggingFaceTB/SmolLM2-135M-Instruct, tokenizer_config.json
 CONVERSATIONS = [
     ["Hi?", "A cat."],
     ["<image>\nHi?", "A cat.", "Why?", "It sat."],
@@ -43,6 +45,7 @@ def templates():
             "llama_3_1": read(folder + "meta-llama-Llama-3.1-8B-Instruct.jinja"),
             "qwen_2": QWEN_2,
             "qwen_2_5": read(folder + "Qwen-Qwen2.5-7B-Instruct.jinja"),
+            "smollm2": SMOLLM2,
             "qwen_3": read(folder + "Qwen-Qwen3-0.6B.jinja"),
             "phi_3": read(folder + "microsoft-Phi-3.5-mini-instruct.jinja"),
         }

@@ -32,7 +32,7 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	if a.Preprocessor, err = input.OpenPreprocessor(where.Model); err != nil {
 		return nil, err
 	}
-	template, err := data.OpenTemplate(where.Notes.Template)
+	template, err := input.OpenTemplate(where.Model, where.Notes.Template)
 	if err != nil {
 		return nil, err
 	}

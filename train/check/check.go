@@ -202,7 +202,7 @@ func (s *stageCheck) rows() (*input.Dataset, error) {
 	if s.preprocessor != nil {
 		return input.OpenRows(s.recipe, s.stage, s.preprocessor, s.options.Report)
 	}
-	_, err := data.OpenTemplate(s.stage.Template)
+	_, err := input.OpenTemplate(s.recipe.Model, s.stage.Template)
 	return nil, failure.Join(err, input.TryFiles(s.stage, nil, s.options.Report))
 }
 
@@ -214,7 +214,7 @@ func (s *stageCheck) heldOut() error {
 	}
 	held := *s.stage
 	held.Data = s.stage.Eval.Data
-	if _, unknown := data.OpenTemplate(held.Template); unknown != nil || s.preprocessor == nil { // said already
+	if _, unknown := input.OpenTemplate(s.recipe.Model, held.Template); unknown != nil || s.preprocessor == nil { // said already
 		return s.fail(failure.Under("eval.", input.TryFiles(&held, s.preprocessor, s.options.Report)))
 	}
 	d, err := input.OpenRows(s.recipe, &held, s.preprocessor, s.options.Report)

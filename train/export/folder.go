@@ -152,7 +152,7 @@ func (c Conversion) writeProcessor(
 	if err := marks.write(dir, class); err != nil {
 		return err
 	}
-	template, err := data.OpenTemplate(c.Notes.Template)
+	template, err := input.OpenTemplate(c.Model, c.Notes.Template)
 	if err != nil {
 		return err
 	}

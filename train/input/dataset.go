@@ -173,7 +173,7 @@ func OpenRows(
 	r *recipes.Recipe, stage *recipes.Stage, preprocessor *Preprocessor, report runs.Observer,
 ) (*Dataset, error) {
 	d := &Dataset{Preprocessor: preprocessor, Stage: stage}
-	template, err := data.OpenTemplate(stage.Template)
+	template, err := OpenTemplate(r.Model, stage.Template)
 	if err == nil {
 		d.Encoder, err = data.NewEncoder(d.Tokenizer, template, r.Model.Language.MaxLength, d.Positions)
 	}
@@ -185,6 +185,15 @@ func OpenRows(
 		return nil, err
 	}
 	return d, nil
+}
+
+// OpenTemplate opens the template of a stage, with the model's own system text if it has one.
+func OpenTemplate(m recipes.Model, name string) (*data.Template, error) {
+	template, err := data.OpenTemplate(name)
+	if err != nil {
+		return nil, err
+	}
+	return template.WithSystem(m.Language.System)
 }
 
 // TryFiles says which files of a stage's data cannot be opened. preprocessor may be nil; it is what shards must have
