@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: build demo test test-long mutate reference lint bench doctor clean
+.PHONY: build demo test test-long mutate reference real-check lint bench doctor clean
 
 build: ## the binary, ./llavatrain
 	@$(ENV) echo "building (the first time compiles gotch's C++ glue: three to five minutes)" && go build -o llavatrain ./cmd/llavatrain
@@ -23,6 +23,9 @@ mutate: ## which changes of the code no test notices; ROOMS="data loss" for some
 reference: ## exported folders loaded by transformers, adapters by PEFT; REFERENCE_PYTHON is a Python with scripts/reference/requirements.txt
 	@test -n "$$REFERENCE_PYTHON" || { echo "set REFERENCE_PYTHON: see scripts/reference/exported.py" >&2; exit 2; }
 	@$(ENV) go test -count=1 -v -run 'ReadBy(Transformers|PEFT)' ./cmd/llavatrain
+
+real-check: ## a run of real small models compared with transformers; fetches 180 MB once; REFERENCE_PYTHON as above
+	@$(ENV) scripts/real-check.sh
 
 lint: ## formatting, lines of at most 120 columns, vet, staticcheck, unreachable functions
 	@$(ENV) scripts/lint.sh

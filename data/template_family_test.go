@@ -82,8 +82,8 @@ func TestTemplatesMatchChatTemplates(t *testing.T) {
 			t.Errorf("%s, %q, ids (-tokenizers +this):\n%s", c.Template, c.Turns, diff)
 		}
 	}
-	if len(conversations) != 36 {
-		t.Errorf("compared %d conversations, want 36", len(conversations))
+	if len(conversations) != 42 {
+		t.Errorf("compared %d conversations, want 42", len(conversations))
 	}
 }
 

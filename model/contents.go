@@ -65,7 +65,7 @@ func (c *Contents) open(o OpenOptions) error {
 	for _, a := range plan {
 		c.list = append(c.list, content{a.param.Name, a})
 	}
-	if err := c.sources.checkProjector(c.model.Params); err != nil {
+	if err := c.sources.checkProjector(c.model.Params, o.AnyProjector); err != nil {
 		return err
 	}
 	c.addBehindTower()

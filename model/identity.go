@@ -95,10 +95,10 @@ func sameIdentity(a, b string) bool {
 }
 
 // checkProjector refuses a projector whose file says that it belongs to a different language model or tower. Files
-// without identities pass.
-func (ss *sources) checkProjector(ps *nn.Params) error {
+// without identities pass, and so does any file if that is accepted.
+func (ss *sources) checkProjector(ps *nn.Params, accepted bool) error {
 	projector := ss.parts[recipes.PartProjector]
-	if projector == nil {
+	if projector == nil || accepted {
 		return nil
 	}
 	metadata := projector.weights.Metadata()
@@ -113,7 +113,8 @@ func (ss *sources) checkProjector(ps *nn.Params) error {
 		}
 		if ours != "" && !sameIdentity(theirs, ours) {
 			return failure.Inputf("model.projector.weights: %s was trained with a different %s than %s: "+
-				"name the one it belongs to, or pretrain a projector for this one",
+				"name the one it belongs to, pretrain a projector for this one, or accept it with "+
+				"--accept model.projector.weights",
 				projector.where, row.name, ss.parts[row.part].where)
 		}
 	}

@@ -67,6 +67,10 @@ func TestAProjectorBelongsToItsModel(t *testing.T) {
 	if _, err := Inspect(other, OpenOptions{}); err == nil || err.Error() != message {
 		t.Errorf("Inspect: %v", err)
 	}
+	if _, err := Rehearse(other, OpenOptions{}); err == nil || err.Error() != message {
+		t.Errorf("Rehearse: %v", err)
+	}
+	openModel(t, other, OpenOptions{AnyProjector: true})
 	tower := own
 	tower.Vision.Weights = other.Vision.Weights
 	if message := openFails(t, tower, OpenOptions{}); !strings.Contains(message,

@@ -23,6 +23,8 @@ type OpenOptions struct {
 	// Projector is the file or folder with model.mm_projector.*; if "", the recipe's, else the language model's
 	// folder if it has them, else random values.
 	Projector string
+	// AnyProjector takes a projector whose file names another language model or tower, such as a sister model's.
+	AnyProjector bool
 }
 
 // Open builds the model that a recipe describes, with every value loaded or initialised.
@@ -71,6 +73,9 @@ func (m *LLaVA) rehearse(recipe recipes.Model, o OpenOptions) error {
 		return err
 	}
 	if _, err = sources.match(m.Params); err != nil {
+		return err
+	}
+	if err := sources.checkProjector(m.Params, o.AnyProjector); err != nil {
 		return err
 	}
 	m.Fingerprints, err = sources.fingerprints()
@@ -160,7 +165,7 @@ func (m *LLaVA) fill(recipe recipes.Model, o OpenOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := sources.checkProjector(m.Params); err != nil {
+	if err := sources.checkProjector(m.Params, o.AnyProjector); err != nil {
 		return err
 	}
 	if m.identities, err = sources.identities(m.Params); err != nil {

@@ -89,7 +89,7 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	if err != nil {
 		return out, err
 	}
-	m, err := model.Rehearse(r.Model, model.OpenOptions{Trains: selects, LoRA: stage.Adapters()})
+	m, err := model.Rehearse(r.Model, model.OpenOptions{Trains: selects, LoRA: stage.Adapters(), AnyProjector: true})
 	if err != nil {
 		return out, err
 	}

@@ -181,7 +181,8 @@ func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	m, err := model.Rehearse(t.recipe.Model, model.OpenOptions{Projector: projector, LoRA: stage.Adapters()})
+	m, err := model.Rehearse(t.recipe.Model, model.OpenOptions{Projector: projector, LoRA: stage.Adapters(),
+		AnyProjector: true})
 	if err != nil {
 		return false, err
 	}

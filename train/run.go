@@ -138,7 +138,11 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 		return err
 	}
 	table := t.data.Processor.Table()
-	options := model.OpenOptions{Projector: projector, Overlay: from.weights(), Normalization: table[:]}
+	options := model.OpenOptions{
+		Projector: projector, Overlay: from.weights(), Normalization: table[:],
+		// A resumed run began with it.
+		AnyProjector: from.dir != "" || slices.Contains(t.options.Accept, "model.projector.weights"),
+	}
 	if err := t.openModel(options); err != nil {
 		return err
 	}

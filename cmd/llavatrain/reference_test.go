@@ -169,8 +169,7 @@ func recordAnswers(t *testing.T, folder, path string) {
 			t.Fatal(err)
 		}
 		shaped := checkpoints.Float32Tensor(key("pixels"), pixels)
-		side := int64(math.Sqrt(float64(len(pixels) / 3)))
-		shaped.Shape = []int64{3, side, side}
+		shaped.Shape = squareOf(len(pixels))
 		levels := checkpoints.Tensor{Info: checkpoints.Info{Name: key("levels"), Dtype: checkpoints.U8,
 			Shape: shaped.Shape}, Data: picture.Pixels}
 		photo, err := decodedPhoto(shared(t, "coco-mini", "images"), p.Image)
@@ -201,6 +200,12 @@ func decodedPhoto(folder, name string) (t checkpoints.Tensor, err error) {
 	t.Info = checkpoints.Info{Dtype: checkpoints.U8, Shape: []int64{int64(rgb.H), int64(rgb.W), 3}}
 	t.Data = rgb.Pix
 	return t, nil
+}
+
+// squareOf is the shape of n values of a square image, [3,S,S].
+func squareOf(n int) []int64 {
+	side := int64(math.Sqrt(float64(n / 3)))
+	return []int64{3, side, side}
 }
 
 func integers(name string, values []int64) checkpoints.Tensor {

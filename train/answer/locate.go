@@ -25,7 +25,7 @@ type located struct {
 
 // Open says where the model's weights come from.
 func (l located) Open() model.OpenOptions {
-	return model.OpenOptions{Seed: l.seed, Overlay: l.overlay, LoRA: l.lora}
+	return model.OpenOptions{Seed: l.seed, Overlay: l.overlay, LoRA: l.lora, AnyProjector: !l.folder}
 }
 
 // Named is a MODEL argument, with folders that replace those that the model names.

@@ -18,10 +18,11 @@ import (
 
 // Options says how much of a recipe is checked.
 type Options struct {
-	Stage    string // pretrain or finetune; "" for all that the recipe has
-	Decode   bool   // decode every image, not only its header
-	NoTokens bool   // do not count lengths and supervised tokens
-	Clean    string // file for the usable rows of a stage's data; "" to write none
+	Stage    string   // pretrain or finetune; "" for all that the recipe has
+	Decode   bool     // decode every image, not only its header
+	NoTokens bool     // do not count lengths and supervised tokens
+	Accept   []string // keys that the run will accept, as train.Options
+	Clean    string   // file for the usable rows of a stage's data; "" to write none
 	Report   runs.Observer
 }
 
@@ -185,7 +186,10 @@ func (s *stageCheck) model() error {
 	if err != nil {
 		return err
 	}
-	options := model.OpenOptions{Trains: selects, LoRA: s.stage.Adapters(), Projector: projector}
+	options := model.OpenOptions{
+		Trains: selects, LoRA: s.stage.Adapters(), Projector: projector,
+		AnyProjector: slices.Contains(s.options.Accept, "model.projector.weights"),
+	}
 	m, err := model.Rehearse(s.recipe.Model, options)
 	if err != nil {
 		return err
