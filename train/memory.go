@@ -20,12 +20,13 @@ type modelSize struct {
 	trains            map[string]bool // parts of which any weight trains
 	head              bool            // whether the output embedding trains
 	projectorLayers   int64
+	adapters          adapterSize
 }
 
 func sizeOf(m *model.LLaVA) modelSize {
 	size := modelSize{
 		language: m.Language.Describe(), tower: m.Tower.Describe(),
-		trains: map[string]bool{}, head: m.Language.Head().Trainable,
+		trains: map[string]bool{}, head: m.Language.Head().Trainable, adapters: adaptersOf(m),
 	}
 	for _, p := range m.Params.All() {
 		if p.Part == recipes.PartProjector && !p.Adapter && len(p.Shape) == 2 {
@@ -73,7 +74,8 @@ func totalOf(items []MemoryItem) (bytes int64) {
 }
 
 // memory lists the memory of tensors at the peak of a step. It counts what the graph keeps for backward (the kernels of
-// model/torch say what they save) and what the scopes hold; its constants are not fitted to measurements.
+// model/torch say what they save) and what the scopes hold; its constants are not fitted to measurements, but for those
+// of the backward pass beside adapters.
 func (size modelSize) memory(of setting, l load) []MemoryItem {
 	width, masters, recompute := int64(of.dtype.Size()), int64(0), of.recompute
 	if of.dtype == torch.BFloat16 {
@@ -99,7 +101,7 @@ func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	attention, mlp := size.layer(recompute)
 	values := l.positions * d // input embeddings
 	values += l.positions * (size.language.Layers - 1) * (attention + mlp)
-	values += l.positions*attention + l.supervised*mlp - size.spared(recompute, l)*2*size.language.QuerySize
+	values += l.positions*attention + size.behind(l)*mlp - size.spared(recompute, l)*2*size.language.QuerySize
 	values += l.supervised * 3 * d                     // supervised rows before and after the last norm, their gradient
 	values += l.positions * 2 * size.headSize()        // cosines and sines
 	values += features * (size.tower.HiddenSize + 2*d) // output of tower and projector, and the latter by slots
@@ -122,15 +124,26 @@ func (size modelSize) layer(recompute nn.Recompute) (attention, mlp int64) {
 		return s.HiddenSize, 0
 	}
 	attention, mlp = s.HiddenSize+2*s.QuerySize+2*s.KeySize, s.HiddenSize+2*s.IntermediateSize
+	if a := size.adapters; a.attention+a.mlp > 0 {
+		return attention + a.attention/s.Layers, mlp + a.mlp/s.Layers
+	}
 	if size.trains[recipes.PartLanguage] && !(recompute == nn.RecomputeSelective && s.Selective) {
 		attention, mlp = attention+s.HiddenSize, mlp+s.HiddenSize+s.IntermediateSize
 	}
 	return attention, mlp
 }
 
+// behind counts the positions that the last layer computes after attention.
+func (size modelSize) behind(l load) int64 {
+	if size.adapters.drops {
+		return l.positions
+	}
+	return l.supervised
+}
+
 // spared counts the positions for which the last layer computes neither q nor the output of attention.
 func (size modelSize) spared(recompute nn.Recompute, l load) int64 {
-	if !size.language.Selective || recompute == nn.RecomputeLayers {
+	if !size.language.Selective || recompute == nn.RecomputeLayers || size.adapters.drops {
 		return 0
 	}
 	return l.positions - l.queries
@@ -168,21 +181,28 @@ func (size modelSize) headGradient(width int64) int64 {
 // previous layer, when what the last one kept is freed. With recomputation a layer's backward holds everything that the
 // layer computes, and nothing that layers keep is freed before the end.
 func (size modelSize) backwardSpace(width int64, recompute nn.Recompute, l load) int64 {
-	s := size.language
+	s, behind := size.language, size.behind(l)
 	attention, mlp := size.layer(recompute)
 	inner := s.HiddenSize + 3*s.IntermediateSize
 	if recompute == nn.RecomputeLayers {
 		inner += 7*s.HiddenSize + 3*s.QuerySize + 3*s.KeySize + 3*s.IntermediateSize
 		return width*l.positions*inner + size.headGradient(width)
 	}
+	if size.adapters.mlp > 0 { // single operations: a gradient of each map and of its adapter, and their sums
+		each := s.HiddenSize + s.IntermediateSize
+		if size.adapters.drops {
+			return width*l.positions*6*each + size.headGradient(width)
+		}
+		return width*l.positions*5*each + size.headGradient(width)
+	}
 	if size.trains[recipes.PartLanguage] {
 		inner -= s.IntermediateSize // SwiGLU's output is freed before its inputs' gradients are computed
 	}
 	// Of q and the output of the last layer's attention, and of their gradients.
 	spared := size.spared(recompute, l) * 2 * s.QuerySize
-	values := max(l.supervised*inner, l.positions*(s.HiddenSize+2*s.QuerySize+2*s.KeySize)-spared-l.supervised*mlp)
+	values := max(behind*inner, l.positions*(s.HiddenSize+2*s.QuerySize+2*s.KeySize)-spared-behind*mlp)
 	if s.Layers > 1 {
-		values = max(values, l.positions*(inner-attention)+spared-l.supervised*mlp)
+		values = max(values, l.positions*(inner-attention)+spared-behind*mlp)
 	}
 	return width*values + size.headGradient(width)
 }

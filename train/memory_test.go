@@ -1,8 +1,11 @@
 package train
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -181,6 +184,30 @@ func TestFitMemory(t *testing.T) {
 		if p.fitMemory(size, 2048, c.available); p.recompute != c.recompute || p.moments != c.moments {
 			t.Errorf("%d bytes, moments %s: recompute %s, moments %v, micro %d; want %s, %v",
 				c.available, c.setting, p.recompute, p.moments, p.micro, c.recompute, c.moments)
+		}
+	}
+}
+
+// The prediction of a run with adapters, whose layers are single operations and keep inputs only where an adapter needs
+// them.
+func TestMemoryOfAdaptersIsPredicted(t *testing.T) {
+	for _, lora := range []string{
+		"{r: 8, alpha: 16}", "{r: 8, alpha: 16, dropout: 0.1}", "{r: 8, alpha: 16, targets: 'q_proj|v_proj'}",
+		"{r: 8, alpha: 16, dropout: 0.1, targets: 'mlp'}",
+	} {
+		w := newWorld(t, "finetune.train={projector: {lr: 1e-3}, language: {lr: 1e-3, lora: "+lora+"}}",
+			"finetune.batch.micro=4", "finetune.steps=2", "finetune.eval.every=9", "model.language.max_length=200")
+		told := w.must(Options{})
+		at := slices.IndexFunc(told.said, func(line string) bool { return strings.HasPrefix(line, "peak memory") })
+		var predicted, measured float64
+		var positions int
+		if _, err := fmt.Sscanf(told.said[at], "peak memory of tensors: %f MB predicted for the largest micro-batch "+
+			"(%d positions), %f MB measured", &predicted, &positions, &measured); err != nil {
+			t.Fatalf("%s: %v", told.said[at], err)
+		}
+		t.Logf("%s: %s, %+.1f %%", lora, told.said[at], 100*(predicted/measured-1))
+		if math.Abs(predicted/measured-1) > 0.1 {
+			t.Errorf("%s: %s", lora, told.said[at])
 		}
 	}
 }

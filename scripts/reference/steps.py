@@ -20,7 +20,7 @@ folder, record = sys.argv[1:]
 model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 with safetensors.safe_open(record, "pt") as f:
     values = {name: f.get_tensor(name) for name in f.keys()}
-    logged = {name.removeprefix("loss."): float(text) for name, text in f.metadata().items()}
+    logged = {name.removeprefix("loss."): float(text) for name, text in f.metadata().items() if name.startswith("loss.")}
 failed = False
 for step, loss in sorted(logged.items()):
     total, tokens = 0.0, 0
