@@ -250,7 +250,8 @@ func declaredLayers(vision map[string]any, fallback int) int {
 // isOriginals says whether a top-level key of the original's configuration does not belong to its language model.
 func isOriginals(key string) bool {
 	prefixes := []string{"mm_", "tune_mm_", "freeze_mm_", "use_mm_", "image_", "tokenizer_", "unfreeze_mm_"}
-	return hasPrefix(key, prefixes) || slices.Contains([]string{"vision_config", "conversation_template", "conversation_system",
+	return hasPrefix(key, prefixes) || slices.Contains([]string{
+		"vision_config", "conversation_template", "conversation_system",
 		"_name_or_path", "architectures", "transformers_version", "auto_map"}, key)
 }
 

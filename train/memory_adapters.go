@@ -7,9 +7,9 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// adapterSize counts the values that the adapters of the language model keep for a position, over all layers: an adapter
-// keeps its inner values, [r], and its input. Maps of the same input share it, unless dropout gives each its own copy. A
-// frozen map beside it keeps nothing.
+// adapterSize counts the values that the adapters of the language model keep for a position, over all layers: an
+// adapter keeps its inner values, [r], and its input. Maps of the same input share it, unless dropout gives each its
+// own copy. A frozen map beside it keeps nothing.
 type adapterSize struct {
 	attention, mlp int64
 	drops          bool // after attention: the last layer then computes every position there

@@ -218,7 +218,8 @@ func (s *stageCheck) heldOut() error {
 	}
 	held := *s.stage
 	held.Data = s.stage.Eval.Data
-	if _, unknown := input.OpenTemplate(s.recipe.Model, held.Template); unknown != nil || s.preprocessor == nil { // said already
+	_, unknown := input.OpenTemplate(s.recipe.Model, held.Template)
+	if unknown != nil || s.preprocessor == nil { // said already
 		return s.fail(failure.Under("eval.", input.TryFiles(&held, s.preprocessor, s.options.Report)))
 	}
 	d, err := input.OpenRows(s.recipe, &held, s.preprocessor, s.options.Report)

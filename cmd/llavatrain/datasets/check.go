@@ -54,7 +54,8 @@ func NewCheck(p *program.Program) *cobra.Command {
 	f.StringVar(&o.Stage, "stage", "", "check only stage `NAME`: pretrain or finetune")
 	f.BoolVar(&o.Decode, "decode", false, "decode every image in full, not only its header")
 	f.BoolVar(&o.NoTokens, "no-tokens", false, "do not count lengths and supervised tokens: faster")
-	f.StringArrayVar(&o.Accept, "accept", nil, "check a run that will be given the same --accept `KEY` (may be repeated)")
+	f.StringArrayVar(&o.Accept, "accept", nil,
+		"check a run that will be given the same --accept `KEY` (may be repeated)")
 	f.StringVar(&o.Clean, "write-clean", "", "write the rows that a run can use to `FILE`, as a JSON array "+
 		"(several data sets: FILE-0, FILE-1 …)")
 	f.BoolVar(&asJSON, "json", false, "print the results as JSON")

@@ -72,8 +72,9 @@ func newStage(p *program.Program, stage, short string) *cobra.Command {
 	f.BoolVar(&o.Profile, "profile", false,
 		"profile steps 3 to 5 of this process; results go to profile/ in the run folder")
 	f.StringVar(&runs, "runs", "", "parent `FOLDER` of run folders, instead of the recipe's")
-	f.StringArrayVar(&accept, "accept", nil, "on resume, let this `KEY` differ from the checkpoint's (may be repeated); "+
-		"model.projector.weights: take a projector of another language model or tower")
+	f.StringArrayVar(&accept, "accept", nil,
+		"on resume, let this `KEY` differ from the checkpoint's (may be repeated); "+
+			"model.projector.weights: take a projector of another language model or tower")
 	c.MarkFlagsMutuallyExclusive("resume", "overwrite")
 	return c
 }
