@@ -209,11 +209,17 @@ type weightChange struct {
 	scale float64
 }
 
-// addTo returns W + scale B A in fp32.
-func (c *weightChange) addTo(w checkpoints.Tensor) (sum checkpoints.Tensor, err error) {
+// load reads A and B.
+func (c *weightChange) load() (a, b checkpoints.Tensor, err error) {
 	a, errA := c.file.Load(c.a.Name)
 	b, errB := c.file.Load(c.b.Name)
-	if err := errors.Join(errA, errB); err != nil {
+	return a, b, errors.Join(errA, errB)
+}
+
+// addTo returns W + scale B A in fp32.
+func (c *weightChange) addTo(w checkpoints.Tensor) (sum checkpoints.Tensor, err error) {
+	a, b, err := c.load()
+	if err != nil {
 		return w, err
 	}
 	sum.Info = checkpoints.Info{Name: w.Name, Dtype: checkpoints.F32, Shape: w.Shape}
@@ -228,9 +234,8 @@ func (c *weightChange) addTo(w checkpoints.Tensor) (sum checkpoints.Tensor, err 
 
 // at is the element of scale B A in a row and a column.
 func (c *weightChange) at(row, column int64) (float32, error) {
-	a, errA := c.file.Load(c.a.Name)
-	b, errB := c.file.Load(c.b.Name)
-	if err := errors.Join(errA, errB); err != nil {
+	a, b, err := c.load()
+	if err != nil {
 		return 0, err
 	}
 	down, errA := a.Float32s()

@@ -120,16 +120,12 @@ func findSpelling(part string, ps *nn.Params, w *checkpoints.Weights) (best spel
 			candidates = append(candidates, l[part])
 		}
 	}
+	declared := slices.DeleteFunc(slices.Clone(ps.All()), func(p *nn.Param) bool { return p.Part != part || p.Adapter })
 	best = original[part]
-	declared, most := 0, 0
+	most := 0
 	for _, spelled := range append(candidates, found(part, w.Names())...) {
 		held := 0
-		declared = 0
-		for _, p := range ps.All() {
-			if p.Part != part || p.Adapter {
-				continue
-			}
-			declared++
+		for _, p := range declared {
 			if _, ok := w.Info(spelled.of(p.Name)); ok {
 				held++
 			}
@@ -138,7 +134,7 @@ func findSpelling(part string, ps *nn.Params, w *checkpoints.Weights) (best spel
 			best, most = spelled, held
 		}
 	}
-	return best, declared > 0 && most == 0
+	return best, len(declared) > 0 && most == 0
 }
 
 // projectorAdvice names the type of the projector that files hold, where a part's names do not fit.

@@ -13,6 +13,7 @@ import (
 
 // checkLearned refuses to end a run without a single update as a success, and warns if updates changed no weight.
 func (t *trainer) checkLearned() error {
+	rates := t.plan.rateWarning(t.first)
 	switch {
 	case t.optimizer.updates == 0 && t.nonFiniteSteps > 0:
 		return t.explainDivergence(fmt.Errorf("%w: loss or gradient not finite in all %d steps: no weight was changed",
@@ -20,11 +21,12 @@ func (t *trainer) checkLearned() error {
 	case t.optimizer.updates == 0:
 		return failure.Inputf("none of the rows drawn in %d steps can be used: no weight was changed; "+
 			"llavatrain check says what is wrong with each row", t.plan.total)
-	case !t.moved && t.plan.rateWarning(t.first) == "":
+	case t.moved:
+	case rates != "":
+		t.report.Say("warning: " + rates)
+	default:
 		t.report.Say("warning: no weight was changed: the gradient was 0 in every step; " +
 			"do the rows reach the parts that train (a projector learns from images only)?")
-	case !t.moved:
-		t.report.Say("warning: " + t.plan.rateWarning(t.first))
 	}
 	return nil
 }

@@ -139,8 +139,6 @@ func (m arrowMessage) columns(schema *arrow.Schema) (columns, error) {
 			}
 			if rowColumns[field.Name] || field.Name == faultColumn {
 				c.names, c.arrays = append(c.names, field.Name), append(c.arrays, array.MakeFromData(data))
-			} else {
-				c.unused = append(c.unused, field.Name)
 			}
 		}
 		return c, nil

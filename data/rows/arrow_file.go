@@ -26,6 +26,7 @@ type arrowFile struct {
 	batches     []int // where each starts
 	ends        []int // rows up to and including each batch
 	fingerprint string
+	unused      []string // names of the columns that rows are not made of
 }
 
 const (
@@ -72,6 +73,10 @@ func (a *arrowFile) visit(progress picture.Progress) error {
 		return err
 	}
 	a.schema = schema
+	for _, field := range schema.Fields() {
+		a.unused = append(a.unused, field.Name)
+	}
+	a.unused = unusedColumns(a.unused)
 	sum := crc32.New(Castagnoli)
 	sum.Write(a.mapping[at : at+size])
 	rows := 0
@@ -160,7 +165,7 @@ func (a *arrowFile) parse(row int, take func([]byte) []byte) (Record, error) {
 		return Record{}, err
 	}
 	r, err := values.record()
-	r.Unused = append(r.Unused, c.unused...)
+	r.Unused = append(r.Unused, a.unused...)
 	return r, err
 }
 

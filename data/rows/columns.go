@@ -16,7 +16,6 @@ import (
 type columns struct {
 	names  []string
 	arrays []arrow.Array
-	unused []string // names of the other columns
 }
 
 // imageColumns are the columns whose binary values are image files; others hold text.

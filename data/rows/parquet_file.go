@@ -86,11 +86,7 @@ func (p *parquetFile) check() error {
 	if !roots["conversations"] && !roots["messages"] {
 		return errors.New("it has no column conversations or messages")
 	}
-	for _, name := range slices.Sorted(maps.Keys(roots)) {
-		if !rowColumns[name] {
-			p.unused = append(p.unused, name)
-		}
-	}
+	p.unused = unusedColumns(slices.Sorted(maps.Keys(roots)))
 	for g := range p.ends {
 		if size := p.meta.RowGroup(g).TotalByteSize(); size > maxGroupBytes {
 			return fmt.Errorf("row group %d takes %s, and reading any row needs all of it: "+

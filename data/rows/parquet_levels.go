@@ -84,48 +84,35 @@ func readLeaf(reader *file.RowGroupReader, index int) (*leaf, error) {
 // readValues copies some of a column's values, because the pages that hold them are reused.
 func (l *leaf) readValues(chunk file.ColumnChunkReader, text bool,
 	definitions, repetitions []int16) (total int64, err error) {
-	n := 0
 	switch chunk := chunk.(type) {
 	case *file.ByteArrayColumnChunkReader:
-		values := make([]parquet.ByteArray, levelBatch)
-		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
-		for _, v := range values[:n] {
+		return readBatch(l, chunk.ReadBatch, definitions, repetitions, func(v parquet.ByteArray) any {
 			if text {
-				l.values = append(l.values, string(v))
-			} else {
-				l.values = append(l.values, copied(v))
+				return string(v)
 			}
-		}
+			return copied(v)
+		})
 	case *file.BooleanColumnChunkReader:
-		values := make([]bool, levelBatch)
-		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
-		for _, v := range values[:n] {
-			l.values = append(l.values, v)
-		}
+		return readBatch(l, chunk.ReadBatch, definitions, repetitions, func(v bool) any { return v })
 	case *file.Float32ColumnChunkReader:
-		values := make([]float32, levelBatch)
-		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
-		for _, v := range values[:n] {
-			l.values = append(l.values, float64(v))
-		}
+		return readBatch(l, chunk.ReadBatch, definitions, repetitions, func(v float32) any { return float64(v) })
 	case *file.Float64ColumnChunkReader:
-		values := make([]float64, levelBatch)
-		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
-		for _, v := range values[:n] {
-			l.values = append(l.values, v)
-		}
+		return readBatch(l, chunk.ReadBatch, definitions, repetitions, func(v float64) any { return v })
 	case *file.Int32ColumnChunkReader:
-		values := make([]int32, levelBatch)
-		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
-		for _, v := range values[:n] {
-			l.values = append(l.values, int64(v))
-		}
+		return readBatch(l, chunk.ReadBatch, definitions, repetitions, func(v int32) any { return int64(v) })
 	case *file.Int64ColumnChunkReader:
-		values := make([]int64, levelBatch)
-		total, n, err = chunk.ReadBatch(levelBatch, values, definitions, repetitions)
-		for _, v := range values[:n] {
-			l.values = append(l.values, v)
-		}
+		return readBatch(l, chunk.ReadBatch, definitions, repetitions, func(v int64) any { return v })
+	}
+	return 0, nil
+}
+
+// readBatch reads up to levelBatch entries by read, and keeps the values among them as keep makes them.
+func readBatch[V any](l *leaf, read func(int64, []V, []int16, []int16) (int64, int, error),
+	definitions, repetitions []int16, keep func(V) any) (total int64, err error) {
+	values := make([]V, levelBatch)
+	total, n, err := read(levelBatch, values, definitions, repetitions)
+	for _, v := range values[:n] {
+		l.values = append(l.values, keep(v))
 	}
 	return total, err
 }

@@ -19,6 +19,11 @@ var rowColumns = func() map[string]bool {
 	return columns
 }()
 
+// unusedColumns are the columns of a table, in their order, that rows are not made of.
+func unusedColumns(columns []string) []string {
+	return slices.DeleteFunc(columns, func(name string) bool { return rowColumns[name] || name == faultColumn })
+}
+
 // unsupportedKeys are the keys of a row or a turn that change what it means and that a model of text and images cannot
 // use, and what to do about them. Training on the rest of such a row would teach answers without what they rest on.
 var unsupportedKeys = map[string]string{
