@@ -34,7 +34,7 @@ var afterSelectedLayer = regexp.MustCompile(`^(encoder\.layers|post_layernorm|he
 
 // Inspect opens a model's files as Open does, but stops before loading them. The caller must call Close.
 func Inspect(m recipes.Model, o OpenOptions) (*Contents, error) {
-	configs, err := readConfigs(m)
+	configs, err := readGrown(m, o.NewTokens)
 	if err != nil {
 		return nil, err
 	}

@@ -137,7 +137,7 @@ func (e *Export) nested(o ExportOptions) error {
 	layers := e.completeTower()
 	for _, t := range e.list {
 		shape := slices.Clone(t.shape())
-		if e.isVocabulary(t.param) {
+		if t.param != nil && hasTokenRows(t.param) {
 			shape[0] = rows
 		}
 		part := recipes.PartVision
@@ -147,12 +147,6 @@ func (e *Export) nested(o ExportOptions) error {
 		e.add(onDisk[part].of(t.name), o.Dtype, shape)
 	}
 	return e.nestedConfigs(layers, rows, o)
-}
-
-// isVocabulary says whether a parameter has one row for each token of the vocabulary.
-func (e *Export) isVocabulary(p *nn.Param) bool {
-	return p != nil && p.Part == recipes.PartLanguage &&
-		(p == e.contents.model.Language.Head() || strings.HasSuffix(p.Name, "embed_tokens.weight"))
 }
 
 // completeTower adds the norm after the tower's last layer, as transformers would initialise it, if the files have

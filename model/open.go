@@ -20,6 +20,10 @@ type OpenOptions struct {
 	Normalization []float32                    // [3*256] normalised value of each pixel level of each channel
 	Progress      func(loaded, total int64)    // in bytes; nil for none
 
+	// NewTokens are the ids that the recipe adds to the tokenizer. The embedding and the head get a row for each, the
+	// mean of the rows before the first.
+	NewTokens []int32
+
 	// Projector is the file or folder with model.mm_projector.*; if "", the recipe's, else the language model's
 	// folder if it has them, else random values.
 	Projector string
@@ -29,7 +33,7 @@ type OpenOptions struct {
 
 // Open builds the model that a recipe describes, with every value loaded or initialised.
 func Open(m recipes.Model, o OpenOptions) (*LLaVA, error) {
-	configs, err := readConfigs(m)
+	configs, err := readGrown(m, o.NewTokens)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +49,7 @@ func Open(m recipes.Model, o OpenOptions) (*LLaVA, error) {
 // value is loaded and no parameter placed. What it returns has shapes and nothing to compute with; the caller frees it.
 // Of several files that are missing the error names each.
 func Rehearse(m recipes.Model, o OpenOptions) (*LLaVA, error) {
-	configs, err := readConfigs(m)
+	configs, err := readGrown(m, o.NewTokens)
 	if err != nil {
 		projector := sources{parts: map[string]*source{}}
 		defer projector.close()

@@ -161,16 +161,22 @@ func (a *peftAdapters) change(p *nn.Param) (*weightChange, error) {
 			}
 		}
 	}
-	rank := int64(0)
-	switch {
-	case c.a.Name == "" && c.b.Name == "":
+	if c.a.Name == "" && c.b.Name == "" {
 		return nil, nil
-	case len(c.a.Shape) == 2:
+	}
+	rank := int64(0)
+	if len(c.a.Shape) == 2 {
 		rank = c.a.Shape[0]
 	}
 	if !slices.Equal(c.a.Shape, []int64{rank, p.Shape[1]}) || !slices.Equal(c.b.Shape, []int64{p.Shape[0], rank}) {
 		return nil, fmt.Errorf("  shape: adapter of %s is %v and %v, the weight is %v (in %s)", p.Name, c.a.Shape,
 			c.b.Shape, p.Shape, a.where)
+	}
+	for _, info := range []checkpoints.Info{c.a, c.b} {
+		if _, ok := dtypeNames[info.Dtype]; !ok {
+			return nil, fmt.Errorf("  dtype: %s is %s; weights are F32, F16, BF16 or F64 (in %s)",
+				info.Name, info.Dtype, a.where)
+		}
 	}
 	c.scale = a.alpha(module) / float64(rank)
 	if a.config.RSLoRA {

@@ -22,6 +22,13 @@ func wave(shape ...int64) checkpoints.Tensor {
 	return t
 }
 
+// integers is a tensor that cannot be a weight.
+func integers(shape ...int64) checkpoints.Tensor {
+	t := zeros("", shape...)
+	t.Dtype = "I32"
+	return t
+}
+
 // floats are the values of a tensor.
 func floats(t *testing.T, tensor checkpoints.Tensor) []float32 {
 	t.Helper()
@@ -150,6 +157,9 @@ func TestAdaptersThatAreRefused(t *testing.T) {
 			peftPrefix + adaptedModule + ".lora_B.weight": wave(shape[0], 2)}, "shape: adapter of " + adaptedModule},
 		"half an adapter": {object{}, map[string]checkpoints.Tensor{
 			peftPrefix + adaptedModule + ".lora_B.weight": wave(shape[0], 2)}, "shape: adapter of " + adaptedModule},
+		"whole numbers": {object{}, map[string]checkpoints.Tensor{
+			peftPrefix + adaptedModule + ".lora_A.weight": integers(2, shape[1]),
+			peftPrefix + adaptedModule + ".lora_B.weight": wave(shape[0], 2)}, "is I32; weights are F32, F16"},
 		"of another model": {object{}, map[string]checkpoints.Tensor{
 			peftPrefix + "model.layers.9.self_attn.v_proj.lora_A.weight": wave(2, 8)},
 			"model.layers.9.self_attn.v_proj.lora_A.weight, for which the model has no weight"},

@@ -31,6 +31,7 @@ type sources struct {
 	overlays []source
 	parts    map[string]*source // without the parts that are initialised at random
 	adapters *peftAdapters      // on top of the language model; nil without
+	newRows  newRows            // of the embedding and the head
 	opened   []*checkpoints.Weights
 }
 
@@ -54,7 +55,7 @@ var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_mode
 
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
 	defer failure.MarkInput(&err)
-	ss = &sources{parts: map[string]*source{}}
+	ss = &sources{parts: map[string]*source{}, newRows: newRowsOf(o.NewTokens)}
 	err = failure.Join(
 		failure.Under("model.vision.weights: ", m.openTower(ss)),
 		failure.Under("model.language.weights: ", m.openLanguage(ss)),
@@ -148,6 +149,7 @@ type assignment struct {
 	info    checkpoints.Info
 	weights *checkpoints.Weights // nil: initialise
 	change  *weightChange        // what adapters add to the tensor; nil without
+	grows   newRows              // that the tensor lacks; none unless it is one of a row for each token
 }
 
 // checkTie refuses a head of its own in the files of a model whose configuration ties it to the embedding: transformers
@@ -176,10 +178,13 @@ func (s *source) checkTie() error {
 // tensor reads the parameter's values from its file. They may be in the mapped file.
 func (a assignment) tensor() (checkpoints.Tensor, error) {
 	t, err := a.weights.Load(a.info.Name)
-	if err != nil || a.change == nil {
-		return t, err
+	if err == nil && a.change != nil {
+		t, err = a.change.addTo(t)
 	}
-	return a.change.addTo(t)
+	if err == nil && a.grows.any() {
+		t, err = a.grows.addTo(t, a.param.Shape[0])
+	}
+	return t, err
 }
 
 // match finds a tensor for every parameter. One error reports all tensors that are missing, misshaped, of an
@@ -205,7 +210,9 @@ func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 		}
 	}
 	if s := ss.parts[recipes.PartLanguage]; s != nil && !untied {
-		if err := s.checkTie(); err != nil {
+		if err := s.checkTie(); failure.IsStorage(err) {
+			return nil, err
+		} else if err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -281,6 +288,10 @@ func (ss *sources) base(p *nn.Param) (assignment, error) {
 		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", s.nameOf(p), p.Shape, s.where)
 	}
 	a := assignment{param: p, info: info, weights: s.weights}
+	if ss.newRows.fit(p, info) {
+		a.grows = ss.newRows
+		info.Shape = p.Shape
+	}
 	if err := checkTensor(p, info, s.where); err != nil || ss.adapters == nil || p.Part != recipes.PartLanguage {
 		return a, err
 	}

@@ -28,6 +28,7 @@ func (d *decoder) check(r *Recipe) {
 	for _, s := range r.sections() {
 		d.checkStage(s.name, s.stage)
 	}
+	d.checkNewRows(r)
 	if d.sound("") && d.sound(StagePretrain) && d.sound(StageFinetune) && len(r.sections()) == 0 {
 		d.fail("", d.near(""), "nothing to train; add a section pretrain, finetune or both")
 	}
@@ -38,7 +39,29 @@ func (d *decoder) checkModel(m *Model) {
 	d.oneOf("model.vision.select_feature", m.Vision.SelectFeature, "patch", "cls_patch")
 	d.start("model.language")
 	d.oneOf("model.language.tokenizer.legacy", m.Language.Tokenizer.Legacy, "auto", "true", "false")
+	d.checkNewTokens(m.Language.Tokenizer.Add)
 	d.rule("model.language.max_length", m.Language.MaxLength >= 1, "must be at least 1")
+}
+
+func (d *decoder) checkNewTokens(texts []string) {
+	const at = "model.language.tokenizer.add"
+	for i, text := range texts {
+		d.rule(at, strings.TrimSpace(text) != "", "must list texts with at least one visible character")
+		d.rule(at, !slices.Contains(texts[:i], text), "lists %s twice", quoted(text))
+	}
+}
+
+// checkNewRows refuses adapters beside new tokens: they hold no rows of the embedding, which would stay equal for all.
+func (d *decoder) checkNewRows(r *Recipe) {
+	if len(r.Model.Language.Tokenizer.Add) == 0 {
+		return
+	}
+	for _, s := range r.sections() {
+		at := s.name + ".train." + PartLanguage + ".lora"
+		d.rule(at, false, "adapters cannot hold the rows of new tokens (model.language.tokenizer.add): train these "+
+			"rows first, in a stage whose train.language has only: 'embed_tokens|lm_head', and start the adapters "+
+			"from its export, without add")
+	}
 }
 
 // start checks that a pretrained part has exactly one of weights and config.

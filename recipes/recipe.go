@@ -62,6 +62,8 @@ type Tokenizer struct {
 	// folder, tokenizer.model or tokenizer.json; "": the folder of the language model's weights
 	Path   string `yaml:"path,omitempty"`
 	Legacy string `yaml:"legacy"` // auto (as in the tokenizer's files) | true | false
+	// Texts that become one token each, in the order of their ids. The embedding grows by them.
+	Add []string `yaml:"add,omitempty"`
 }
 
 // Stage is a training stage: the section pretrain or finetune. Both have the same keys.

@@ -112,8 +112,9 @@ var (
 					SelectFeature: either("patch", "cls_patch").Draw(t, "feature")},
 				Projector: Projector{Type: anyText.Draw(t, "type"), Weights: optional(anyPath).Draw(t, "projector")},
 				Language: Language{
-					Tokenizer: Tokenizer{optional(anyPath).Draw(t, "tokenizer"),
-						either("auto", "true", "false").Draw(t, "legacy")},
+					Tokenizer: Tokenizer{Path: optional(anyPath).Draw(t, "tokenizer"),
+						Legacy: either("auto", "true", "false").Draw(t, "legacy"),
+						Add:    rapid.SampledFrom([][]string{nil, {"<box>", "</box>"}}).Draw(t, "add")},
 					MaxLength: count.Draw(t, "length"),
 				},
 			},
@@ -126,6 +127,11 @@ var (
 		one(t, "stages", func() { r.Pretrain = anyStage.Draw(t, "pretrain") },
 			func() { r.Finetune = anyStage.Draw(t, "finetune") },
 			func() { r.Pretrain, r.Finetune = anyStage.Draw(t, "pretrain"), anyStage.Draw(t, "finetune") })
+		for _, s := range r.sections() {
+			if s.stage.Train[PartLanguage].LoRA != nil { // beside which there can be no new tokens
+				l.Tokenizer.Add = nil
+			}
+		}
 		return r
 	})
 )

@@ -89,7 +89,12 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	if err != nil {
 		return out, err
 	}
-	m, err := model.Rehearse(r.Model, model.OpenOptions{Trains: selects, LoRA: stage.Adapters(), AnyProjector: true})
+	preprocessor, noSamples := input.OpenPreprocessor(r.Model)
+	options := model.OpenOptions{Trains: selects, LoRA: stage.Adapters(), AnyProjector: true}
+	if noSamples == nil {
+		options.NewTokens = preprocessor.NewTokens()
+	}
+	m, err := model.Rehearse(r.Model, options)
 	if err != nil {
 		return out, err
 	}
@@ -101,7 +106,10 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	out.Memory = size.memory(p.setting(), p.worst(length))
 	out.MemoryTotal = totalOf(out.Memory)
 	out.count(m, p)
-	if err := out.sample(r, stage, p, size, o); failure.IsStorage(err) {
+	if noSamples == nil {
+		noSamples = out.sample(r, stage, preprocessor, p, size, o)
+	}
+	if err := noSamples; failure.IsStorage(err) {
 		return out, err
 	} else if err != nil {
 		out.Notes = append(out.Notes, "steps and tokens are not known: "+err.Error())
@@ -155,11 +163,9 @@ func (out *Planned) count(m *model.LLaVA, p *plan) {
 const sampledSteps = 32
 
 // sample reads the rows of the first steps as a run does, without their images.
-func (out *Planned) sample(r *recipes.Recipe, stage *recipes.Stage, p *plan, size modelSize, o PlanOptions) error {
-	preprocessor, err := input.OpenPreprocessor(r.Model)
-	if err != nil {
-		return err
-	}
+func (out *Planned) sample(
+	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, p *plan, size modelSize, o PlanOptions,
+) error {
 	d, err := input.OpenDataset(r, stage, preprocessor, o.Report)
 	if err != nil {
 		return err

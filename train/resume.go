@@ -182,7 +182,7 @@ func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
 		return false, err
 	}
 	m, err := model.Rehearse(t.recipe.Model, model.OpenOptions{Projector: projector, LoRA: stage.Adapters(),
-		AnyProjector: true})
+		AnyProjector: true, NewTokens: preprocessor.NewTokens()})
 	if err != nil {
 		return false, err
 	}

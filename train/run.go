@@ -139,7 +139,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	}
 	table := t.data.Processor.Table()
 	options := model.OpenOptions{
-		Projector: projector, Overlay: from.weights(), Normalization: table[:],
+		Projector: projector, Overlay: from.weights(), Normalization: table[:], NewTokens: preprocessor.NewTokens(),
 		// A resumed run began with it.
 		AnyProjector: from.dir != "" || slices.Contains(t.options.Accept, "model.projector.weights"),
 	}

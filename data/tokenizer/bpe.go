@@ -57,6 +57,11 @@ func newBPE(pieces []piece) (*bpe, error) {
 	return b, nil
 }
 
+func (b *bpe) knows(text string) bool {
+	_, ok := b.ids[text]
+	return ok
+}
+
 // ranksOf ranks pieces by their scores, highest first; equal scores have equal ranks.
 func ranksOf(pieces []piece) []int32 {
 	scores := make([]float32, len(pieces))

@@ -31,6 +31,7 @@ type Tokenizer struct {
 	EOS    int32 // ends an answer, usually </s>
 
 	file       string
+	fresh      []NewToken
 	vocabulary []vocabularyEntry // by id
 	unknown    vocabularyEntry   // for ids that are not in the vocabulary
 	specials   []specialToken
@@ -45,6 +46,8 @@ type stretchEncoder interface {
 	// encode appends the tokens of stretch, which starts at byte base of the text; next is the special token after it,
 	// if there is one.
 	encode(out []Token, stretch string, base int, next specialToken) []Token
+	// knows says whether the vocabulary has text as a token.
+	knows(text string) bool
 }
 
 // vocabularyEntry is the decoded form of an id.
@@ -67,9 +70,11 @@ const (
 //
 // In a folder, tokenizer.model is read if transformers' slow LlamaTokenizer would read it, otherwise tokenizer.json.
 //
+// add are texts that become one token each, with the ids behind all others; one that is a token already keeps its id.
+//
 // legacy is "true", "false", or "auto": the value in tokenizer_config.json, true if it has none (Hugging Face's
 // default). It must be "auto" for a tokenizer.json, which itself defines where spaces go.
-func OpenTokenizer(path, legacy string) (_ *Tokenizer, err error) {
+func OpenTokenizer(path, legacy string, add ...string) (_ *Tokenizer, err error) {
 	defer failure.MarkInput(&err)
 	file, err := tokenizerFile(path)
 	if err != nil {
@@ -92,6 +97,9 @@ func OpenTokenizer(path, legacy string) (_ *Tokenizer, err error) {
 		return nil, fmt.Errorf("tokenizer %s: %w", file, err)
 	}
 	t.file = file
+	if err := t.add(add); err != nil {
+		return nil, err
+	}
 	return t, nil
 }
 

@@ -46,6 +46,7 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	}
 	table, options := a.Processor.Table(), where.Open()
 	options.Device, options.Dtype, options.Normalization = device, dtype, table[:]
+	options.NewTokens = a.NewTokens()
 	options.Progress = func(done, total int64) { report.Progress("loading weights", done, total) }
 	if a.LLaVA, err = model.Open(where.Model, options); err != nil {
 		return nil, err

@@ -190,6 +190,9 @@ func (s *stageCheck) model() error {
 		Trains: selects, LoRA: s.stage.Adapters(), Projector: projector,
 		AnyProjector: slices.Contains(s.options.Accept, "model.projector.weights"),
 	}
+	if s.preprocessor != nil {
+		options.NewTokens = s.preprocessor.NewTokens()
+	}
 	m, err := model.Rehearse(s.recipe.Model, options)
 	if err != nil {
 		return err
@@ -197,6 +200,11 @@ func (s *stageCheck) model() error {
 	defer m.Free()
 	if s.preprocessor == nil {
 		return nil
+	}
+	last := s.recipe.Finetune == nil || s.found.Stage == recipes.StageFinetune
+	if added := s.preprocessor.NewTokens(); len(added) > 0 && last && !m.TrainsTokens() {
+		s.note("the %d new tokens of model.language.tokenizer.add stay the mean of the others: "+
+			"the embedding and the head do not train", len(added))
 	}
 	return train.Fits(s.recipe, s.stage, s.preprocessor, m)
 }

@@ -34,16 +34,17 @@ func (c Conversion) Run() error {
 	if _, err := os.Lstat(c.Out); err == nil {
 		return failure.Inputf("%s exists; name a folder that does not", c.Out)
 	}
+	preprocessor, err := input.OpenPreprocessor(c.Model)
+	if err != nil {
+		return err
+	}
+	c.Open.NewTokens = preprocessor.NewTokens()
 	contents, err := model.Inspect(c.Model, c.Open)
 	if err != nil {
 		return err
 	}
 	defer contents.Close()
-	preprocessor, err := input.OpenPreprocessor(c.Model)
-	if err == nil {
-		err = preprocessor.Fits(contents.Language())
-	}
-	if err != nil {
+	if err := preprocessor.Fits(contents.Language()); err != nil {
 		return err
 	}
 	marks := marksOf(preprocessor)

@@ -5,13 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 
-	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/input"
@@ -45,57 +41,18 @@ func marksOf(p *input.Preprocessor) (m marks) {
 
 // write adds the tokens to the tokenizer files of a folder. class is the tokenizer's class if no file says it.
 func (m marks) write(dir, class string) error {
-	token := func(text string) object {
-		return object{
-			"content": text, "lstrip": false, "rstrip": false, "normalized": false, "single_word": false,
-			"special": true,
-		}
-	}
-	image, pad := strconv.FormatInt(m.image, 10), strconv.FormatInt(m.pad, 10)
-	err := editObject(filepath.Join(dir, "tokenizer_config.json"), func(config object) {
-		decoder, ok := config["added_tokens_decoder"].(object)
-		if !ok {
-			decoder = object{}
-		}
-		decoder[image], decoder[pad] = token(imageText), token(padText)
-		config["added_tokens_decoder"], config["pad_token"], config["image_token"] = decoder, padText, imageText
-		config["processor_class"] = "LlavaProcessor"
-		if config["tokenizer_class"] == nil {
-			config["tokenizer_class"] = class
-		}
-	})
-	return errors.Join(err,
+	return errors.Join(
+		writeTokens(dir, []addedToken{{m.image, imageText, true}, {m.pad, padText, true}}),
+		editObject(filepath.Join(dir, "tokenizer_config.json"), func(config object) {
+			config["pad_token"], config["image_token"] = padText, imageText
+			config["processor_class"] = "LlavaProcessor"
+			if config["tokenizer_class"] == nil {
+				config["tokenizer_class"] = class
+			}
+		}),
 		editObject(filepath.Join(dir, "special_tokens_map.json"), func(names object) {
 			names["pad_token"], names["image_token"] = padText, imageText
-		}),
-		editObject(filepath.Join(dir, "added_tokens.json"), func(added object) {
-			added[imageText], added[padText] = m.image, m.pad
-		}),
-		m.addToFast(filepath.Join(dir, "tokenizer.json"), token))
-}
-
-// addToFast adds the tokens to a tokenizer.json, if there is one.
-func (m marks) addToFast(path string, token func(text string) object) error {
-	if !checkpoints.Exists(path) {
-		return nil
-	}
-	return editObject(path, func(fast object) {
-		added, _ := fast["added_tokens"].([]any)
-		there := map[string]bool{}
-		for _, other := range added {
-			other, _ := other.(object)
-			text, _ := other["content"].(string)
-			there[text] = true
-		}
-		ids := map[int64]string{m.image: imageText, m.pad: padText}
-		for _, id := range slices.Sorted(maps.Keys(ids)) { // readers number new tokens in the order of the list
-			if entry := token(ids[id]); !there[ids[id]] {
-				entry["id"] = id
-				added = append(added, entry)
-			}
-		}
-		fast["added_tokens"] = added
-	})
+		}))
 }
 
 // readObject reads a JSON object from a file, an empty one if the file does not exist. Numbers keep their spelling.

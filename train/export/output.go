@@ -85,7 +85,10 @@ func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 			return err
 		}
 	}
-	return copyFile(tokenizer, filepath.Join(dir, tokenizerName))
+	if err := copyFile(tokenizer, filepath.Join(dir, tokenizerName)); err != nil {
+		return err
+	}
+	return writeNewTokens(p, dir)
 }
 
 // unused are the keys of generation_config.json that do nothing without another key's value. Vicuna's has such keys,

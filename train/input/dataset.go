@@ -63,7 +63,7 @@ func (r *Preprocessor) openTokenizer(l recipes.Language) error {
 	if err != nil {
 		return err
 	}
-	if r.Tokenizer, err = tokenizer.OpenTokenizer(path, l.Tokenizer.Legacy); err != nil {
+	if r.Tokenizer, err = tokenizer.OpenTokenizer(path, l.Tokenizer.Legacy, l.Tokenizer.Add...); err != nil {
 		return fmt.Errorf("model.language.tokenizer: %w", err)
 	}
 	return nil
@@ -78,6 +78,14 @@ func (p *Preprocessor) Fits(language model.LanguageShape) error {
 			v, language.VocabSize)
 	}
 	return nil
+}
+
+// NewTokens are the ids that model.language.tokenizer.add gave to new tokens.
+func (p *Preprocessor) NewTokens() (ids []int32) {
+	for _, token := range p.Tokenizer.NewTokens() {
+		ids = append(ids, token.ID)
+	}
+	return ids
 }
 
 // Picture prepares a decoded image for the tower; aspect is square or pad.
@@ -409,6 +417,9 @@ func (d *Dataset) Fingerprints() (_ map[string]string, err error) {
 	tokenizer, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
+	}
+	for _, token := range d.Tokenizer.NewTokens() {
+		tokenizer = fmt.Appendf(tokenizer, "\n%d %q", token.ID, token.Text)
 	}
 	prints["tokenizer"] = HashOf(tokenizer)
 	prints["tokenizer.legacy"] = strconv.FormatBool(d.Tokenizer.Legacy())
