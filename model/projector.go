@@ -11,53 +11,109 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Projector maps rows of tower features [R,Dv] to rows of the language model's width [R,D]. keys has one key for each
-// image.
+// Projector is what stands between the tower and the language model.
 type Projector interface {
+	// Forward maps the features of n tiles, [n*P,Dv], to rows of the language model's width, [n*N,D]. keys has one key
+	// for each tile.
 	Forward(s *torch.Scope, x *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor
 }
 
-// projectors lists the projector types of LLaVA (llava/model/multimodal_projector/builder.py).
-var projectors = []struct {
+// ProjectorShape is what a projector makes of one tile.
+type ProjectorShape struct {
+	Tokens int64 // N, rows of the result
+	Side   int64 // of the square grid that the rows form; 0 if they form none
+}
+
+// projectorBuild is what a projector is built from.
+type projectorBuild struct {
+	config  recipes.Projector
+	match   []string // of the type's pattern
+	in, out int64    // Dv, D
+	tokens  int64    // P, rows of the tower for one tile
+	side    int64    // of the square grid that they form; 0 with a class token, which is no part of it
+}
+
+// projectorKind is a type of projector. shape depends on the configuration of the projector and the tower alone.
+type projectorKind struct {
 	name    string // as shown to users
 	pattern *regexp.Regexp
-	build   func(p nn.Path, match []string, in, out int64) (Projector, error)
-}{
-	{"linear", regexp.MustCompile(`^linear$`), newLinearProjector},
-	{"mlpNx_gelu (N = 2, 3, …)", regexp.MustCompile(`^mlp([0-9]+)x_gelu$`), newMLPProjector},
-	{"identity", regexp.MustCompile(`^identity$`), newIdentityProjector},
+	shape   func(b projectorBuild) (ProjectorShape, error)
+	build   func(p nn.Path, b projectorBuild) (Projector, error)
 }
 
-// newProjector declares a projector of the named type for a tower of width in and a language model of width out.
-func newProjector(name string, ps *nn.Params, in, out int64) (Projector, error) {
+// projectors lists the types: those of LLaVA (llava/model/multimodal_projector/builder.py), then those that take fewer
+// positions or have layers of their own.
+var projectors = []projectorKind{
+	{"linear", regexp.MustCompile(`^linear$`), eachRow, newLinearProjector},
+	{"mlpNx_gelu (N = 2, 3, …)", regexp.MustCompile(`^mlp([0-9]+)x_gelu$`), eachRow, newMLPProjector},
+	{"identity", regexp.MustCompile(`^identity$`), eachRow, newIdentityProjector},
+}
+
+// eachRow is the shape of projectors that map each row by itself.
+func eachRow(b projectorBuild) (ProjectorShape, error) { return ProjectorShape{b.tokens, b.side}, nil }
+
+// findProjector looks up a projector's type.
+func findProjector(b projectorBuild) (projectorKind, projectorBuild, error) {
 	var known []string
-	for _, row := range projectors {
-		if match := row.pattern.FindStringSubmatch(name); match != nil {
-			return row.build(ps.Root(recipes.PartProjector, projectorPrefix), match, in, out)
+	for _, kind := range projectors {
+		if b.match = kind.pattern.FindStringSubmatch(b.config.Type); b.match != nil {
+			return kind, b, nil
 		}
-		known = append(known, row.name)
+		known = append(known, kind.name)
 	}
-	return nil, failure.NotOneOf("projector type", name, known)
+	return projectorKind{}, b, failure.NotOneOf("projector type", b.config.Type, known)
 }
 
-func newLinearProjector(p nn.Path, _ []string, in, out int64) (Projector, error) {
-	return nn.NewLinear(p, in, out, true, nn.LinearInit(in)), nil
+// DescribeProjector says what a projector makes of a tile of the tower, without building it.
+func DescribeProjector(config recipes.Projector, tower TowerShape) (_ ProjectorShape, err error) {
+	defer failure.MarkInput(&err)
+	kind, b, err := findProjector(projectorBuild{
+		config: config, in: tower.HiddenSize, tokens: tower.Tokens, side: tower.side()})
+	if err == nil {
+		shape, err := kind.shape(b)
+		if err == nil {
+			return shape, nil
+		}
+		return shape, fmt.Errorf("model.projector: %w", err)
+	}
+	return ProjectorShape{}, fmt.Errorf("model.projector: %w", err)
+}
+
+// newProjector declares a projector for a tower and a language model of width out.
+func newProjector(config recipes.Projector, ps *nn.Params, tower TowerShape, out int64) (Projector, error) {
+	kind, b, err := findProjector(projectorBuild{
+		config: config, in: tower.HiddenSize, out: out, tokens: tower.Tokens, side: tower.side()})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := kind.shape(b); err != nil {
+		return nil, err
+	}
+	return kind.build(ps.Root(recipes.PartProjector, projectorPrefix), b)
+}
+
+func newLinearProjector(p nn.Path, b projectorBuild) (Projector, error) {
+	return nn.NewLinear(p, b.in, b.out, true, nn.LinearInit(b.in)), nil
 }
 
 // mlpProjector is N linear layers with GELUs between them. The layers are numbered 0, 2, 4 … as in a torch Sequential.
 type mlpProjector struct{ layers []*nn.Linear }
 
-func newMLPProjector(p nn.Path, match []string, in, out int64) (Projector, error) {
-	depth, err := strconv.Atoi(match[1])
+func newMLPProjector(p nn.Path, b projectorBuild) (Projector, error) {
+	depth, err := strconv.Atoi(b.match[1])
 	if err != nil || depth < 1 || depth > 16 {
-		return nil, fmt.Errorf("projector type %q: the depth must be 1 to 16", match[0])
+		return nil, fmt.Errorf("projector type %q: the depth must be 1 to 16", b.match[0])
 	}
+	return newMLP(p, depth, b.in, b.out), nil
+}
+
+func newMLP(p nn.Path, depth int, in, out int64) *mlpProjector {
 	m := &mlpProjector{}
 	for i := range depth {
 		m.layers = append(m.layers, nn.NewLinear(p.Sub(strconv.Itoa(2*i)), in, out, true, nn.LinearInit(in)))
 		in = out
 	}
-	return m, nil
+	return m
 }
 
 // Forward is [R,Dv] -> [R,D].
@@ -75,10 +131,10 @@ func (m *mlpProjector) Forward(s *torch.Scope, x *torch.Tensor, keys nn.DropoutK
 
 type identityProjector struct{}
 
-func newIdentityProjector(_ nn.Path, _ []string, in, out int64) (Projector, error) {
-	if in != out {
+func newIdentityProjector(_ nn.Path, b projectorBuild) (Projector, error) {
+	if b.in != b.out {
 		return nil, fmt.Errorf("projector type identity needs a tower as wide as the language model; "+
-			"they have %d and %d", in, out)
+			"they have %d and %d", b.in, b.out)
 	}
 	return identityProjector{}, nil
 }

@@ -28,6 +28,14 @@ type TowerShape struct {
 	Processor        string // clip or siglip: whose image processor settings apply if the folder has none
 }
 
+// side is the side of the square grid that the features form; 0 with a class token.
+func (t TowerShape) side() int64 {
+	if side := t.ImageSize / t.PatchSize; side*side == t.Tokens {
+		return side
+	}
+	return 0
+}
+
 // TowerSelect says which of a tower's hidden states are the features, like LLaVA's mm_vision_select_layer and
 // mm_vision_select_feature.
 type TowerSelect struct {

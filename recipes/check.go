@@ -37,8 +37,15 @@ func (d *decoder) check(r *Recipe) {
 func (d *decoder) checkModel(m *Model) {
 	d.start("model.vision")
 	d.oneOf("model.vision.select_feature", m.Vision.SelectFeature, "patch", "cls_patch")
+	d.checkProjector(&m.Projector)
 	d.start("model.language")
 	d.oneOf("model.language.tokenizer.legacy", m.Language.Tokenizer.Legacy, "auto", "true", "false")
+	if m.Tiles != nil {
+		d.checkTiles("model.tiles", m.Tiles)
+		d.rule("model.projector.type", m.Tiles.Merge == "flat" || !m.Projector.losesGrid(),
+			"%s loses the grid of patches, which model.tiles.merge: %s lays out: set merge: flat", m.Projector.Type,
+			m.Tiles.Merge)
+	}
 	d.checkNewTokens(m.Language.Tokenizer.Add)
 	d.rule("model.language.max_length", m.Language.MaxLength >= 1, "must be at least 1")
 }
@@ -79,7 +86,7 @@ func (d *decoder) checkStage(name string, s *Stage) {
 	at := name + "."
 	d.required(at+"data", at+"template", at+"train", at+"batch.global")
 	d.checkData(at+"data", s.Data)
-	d.oneOf(at+"image", s.Image, "square", "pad")
+	d.oneOf(at+"image", s.Image, "square", "pad", AnyResolution)
 	d.oneOf(at+"orientation", s.Turn, "ignore", TurnByEXIF)
 	d.rule(at+"max_pixels", s.MaxPixels >= 1, "must be at least 1")
 	d.oneOf(at+"order", s.Order, "sequential", "shuffled", "grouped")

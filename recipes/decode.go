@@ -126,6 +126,13 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, at location)
 		d.fail(path, at, "tags (%s) are not supported; write the value without", quoted(n.Tag))
 		return
 	}
+	if v.Type() == reflect.TypeFor[Pinpoints]() {
+		p, problem := pinpoints(n)
+		if v.SetString(string(p)); problem != "" {
+			d.fail(path, at, "%s", problem)
+		}
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))

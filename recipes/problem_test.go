@@ -148,7 +148,7 @@ func TestProblems(t *testing.T) {
 		{"global", "64", "0", "9: pretrain.batch.global: must be at least 1"},
 		{"micro", "global: 64", "global: 64, micro: -1", "9: pretrain.batch.micro: must be auto or at least 1"},
 		{"tokens", "global: 64", "global: 64, tokens: 0", "9: pretrain.batch.tokens: must be at least 1"},
-		{"image", "", "  image: sqare", `10: pretrain.image: must be one of square, pad, not "sqare"`},
+		{"image", "", "  image: sqare", `10: pretrain.image: must be one of square, pad, anyres, not "sqare"`},
 		{"order", "", "  order: random",
 			`10: pretrain.order: must be one of sequential, shuffled, grouped, not "random"`},
 		{"epochs", "", "  epochs: 0", "10: pretrain.epochs: must be more than 0"},

@@ -30,6 +30,7 @@ type Model struct {
 	Vision    Vision    `yaml:"vision"`
 	Projector Projector `yaml:"projector"`
 	Language  Language  `yaml:"language"`
+	Tiles     *Tiles    `yaml:"tiles,omitempty"` // nil if the section is missing
 }
 
 // Vision is the vision tower. Exactly one of Weights and Config is set.
@@ -39,12 +40,6 @@ type Vision struct {
 	Tower         string `yaml:"tower,omitempty"`   // folder or id in place of mm_vision_tower of a LLaVA in Weights
 	SelectLayer   int    `yaml:"select_layer"`      // index of the hidden state; negative counts from the end
 	SelectFeature string `yaml:"select_feature"`    // patch | cls_patch
-}
-
-// Projector maps image features to the language model's width. The model package knows its types.
-type Projector struct {
-	Type    string `yaml:"type"`
-	Weights string `yaml:"weights,omitempty"` // file to start from; "": random from the seed, or the previous stage's
 }
 
 // Language is the language model. Exactly one of Weights and Config is set.
@@ -70,7 +65,7 @@ type Tokenizer struct {
 type Stage struct {
 	Data       []Data          `yaml:"data"`
 	Template   string          `yaml:"template"`             // the data package knows the names
-	Image      string          `yaml:"image"`                // square | pad
+	Image      string          `yaml:"image"`                // square | pad | anyres
 	Turn       string          `yaml:"orientation"`          // ignore | exif: turn images by their EXIF orientation
 	MaxPixels  int             `yaml:"max_pixels,omitempty"` // of one image; 0: the default of 50 million
 	Order      string          `yaml:"order"`                // sequential | shuffled | grouped
@@ -86,6 +81,9 @@ type Stage struct {
 	BadSamples BadSamples      `yaml:"bad_samples"`
 	Recompute  string          `yaml:"recompute"` // auto | none | selective | layers
 }
+
+// AnyResolution is the Stage.Image with which images are cut into tiles, as Model.Tiles says.
+const AnyResolution = "anyres"
 
 // TurnByEXIF is the Stage.Turn with which images are turned.
 const TurnByEXIF = "exif"
@@ -186,9 +184,10 @@ var defaults = map[reflect.Type]any{
 		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"},
 		Recompute: "auto",
 	},
-	reflect.TypeFor[Eval](): Eval{Every: 500},
-	reflect.TypeFor[Data](): Data{Images: ".", Weight: 1},
-	reflect.TypeFor[LoRA](): LoRA{Targets: "."}, // every linear map
+	reflect.TypeFor[Eval]():  Eval{Every: 500},
+	reflect.TypeFor[Tiles](): Tiles{Merge: "spatial_unpad", Several: "pad"},
+	reflect.TypeFor[Data]():  Data{Images: ".", Weight: 1},
+	reflect.TypeFor[LoRA]():  LoRA{Targets: "."}, // every linear map
 }
 
 // The stages of training: the recipe's keys, the commands, and the folders of a run.
