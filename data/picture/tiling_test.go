@@ -44,9 +44,9 @@ func publishedTilings(t testing.TB) map[string]*Tiling {
 	}
 }
 
-// positionsOfLLaVANeXT is the number with the fraction in unpad rounded down: what LLaVA-NeXT's own code gives, and the
+// layoutOfLLaVANeXT is the layout with the fraction in unpad rounded down: what LLaVA-NeXT's own code gives, and the
 // only thing in which it differs from transformers once both read the list of pinpoints alike.
-func positionsOfLLaVANeXT(t *Tiling, width, height int) int {
+func layoutOfLLaVANeXT(t *Tiling, width, height int) Layout {
 	l := t.Layout(width, height)
 	rows, columns := l.Rows*t.Side, l.Columns*t.Side
 	if float64(width)/float64(height) > float64(columns)/float64(rows) {
@@ -58,7 +58,7 @@ func positionsOfLLaVANeXT(t *Tiling, width, height int) int {
 	}
 	l.Kept.Rows, l.Kept.Columns = rows, columns
 	l.ShrunkRows, l.ShrunkColumns = t.shrink(l.Kept)
-	return l.Positions()
+	return l
 }
 
 // sameCanvas reports whether two layouts give the same tiles.
@@ -110,7 +110,7 @@ func compareLine(t *testing.T, tiling *Tiling, name string, line map[string]stri
 	tiles := map[bool]string{true: "=", false: "x"}
 	got := map[string]string{
 		"original_grid":                    fmt.Sprintf("%dx%d", l.Columns, l.Rows),
-		"original_tokens":                  fmt.Sprint(positionsOfLLaVANeXT(tiling, width, height)),
+		"original_tokens":                  fmt.Sprint(layoutOfLLaVANeXT(tiling, width, height).Positions()),
 		"transformers_grid":                fmt.Sprintf("%dx%d", transposed.Columns, transposed.Rows),
 		"transformers_tokens":              fmt.Sprint(transposed.Positions()),
 		"transformers_tokens_swapped_list": fmt.Sprint(l.Positions()),
