@@ -5,4 +5,6 @@
 //     is decoded here; the formats bmp, gif and tiff are packages below.
 //  3. A [Processor] resizes, pads or crops as the tower's own processor does, and keeps bytes: the model normalises
 //     with a table.
+//  4. In models of any resolution, a [Tiling] says from an image's size alone how it becomes tiles, which the Processor
+//     then cuts, and which features of these the image's positions take.
 package picture

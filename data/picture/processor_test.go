@@ -156,8 +156,20 @@ func TestPrepareEqualsReference(t *testing.T) {
 	}
 }
 
-// readFloats reads every F32 tensor of a safetensors file.
+// readFloats reads a safetensors file whose tensors are all F32.
 func readFloats(t *testing.T, path string) map[string][]float32 {
+	t.Helper()
+	tensors := map[string][]float32{}
+	for name, raw := range readTensors(t, path) {
+		for ; len(raw) > 0; raw = raw[4:] {
+			tensors[name] = append(tensors[name], math.Float32frombits(binary.LittleEndian.Uint32(raw)))
+		}
+	}
+	return tensors
+}
+
+// readTensors reads the bytes of every tensor of a safetensors file.
+func readTensors(t *testing.T, path string) map[string][]byte {
 	t.Helper()
 	file := readTestFile(t, path)
 	size := binary.LittleEndian.Uint64(file)
@@ -167,12 +179,10 @@ func readFloats(t *testing.T, path string) map[string][]float32 {
 	if err := json.Unmarshal(file[8:8+size], &header); err != nil {
 		t.Fatal(err)
 	}
-	tensors := map[string][]float32{}
+	delete(header, "__metadata__")
+	tensors := map[string][]byte{}
 	for name, entry := range header {
-		raw := file[8+size:][entry.Offsets[0]:entry.Offsets[1]]
-		for ; len(raw) > 0; raw = raw[4:] {
-			tensors[name] = append(tensors[name], math.Float32frombits(binary.LittleEndian.Uint32(raw)))
-		}
+		tensors[name] = file[8+size:][entry.Offsets[0]:entry.Offsets[1]]
 	}
 	return tensors
 }

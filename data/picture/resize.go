@@ -5,7 +5,7 @@ import "math"
 // Resizing is Pillow's BICUBIC or BILINEAR to the bit (libImaging/Resample.c, 8 bits per channel): two passes,
 // horizontal first, each with weights of 22 fractional bits and rounded to 8 bits. An output pixel depends only on its
 // own weights, so only the window that is kept after resizing is computed, and padding is a weight on one colour
-// instead of pixels in memory.
+// instead of pixels in memory. Pillow 13 exchanges the passes of some sizes: see resizePillow13.
 const (
 	weightBits = 22
 	weightHalf = 1 << (weightBits - 1)
@@ -35,6 +35,9 @@ func (a axis) taps() []taps {
 		reach, weigh = 1, triangle
 	}
 	support := reach * stretch
+	if a.resized == a.length {
+		support = 0.5 // each pixel alone: the others' weights would be 0
+	}
 	all := make([]taps, a.count)
 	var exact []float64
 	for i := range all {
@@ -94,6 +97,8 @@ func resize(img *RGB, columns, rows axis, padding [3]uint8) []uint8 {
 	across, down := columns.taps(), rows.taps()
 	width := len(across)
 	even, odd := paddedRow(width, padding), paddedRow(width, padding) // after the horizontal pass
+	last := across[width-1]
+	begin, end := 3*across[0].first, 3*(last.first+len(last.weights)) // of a row: what is needed of it
 	both := make([]int64, 3*img.W)
 	sums := verticalStart(down, width, padding)
 	open := 0 // the first output row that still needs source rows
@@ -108,13 +113,28 @@ func resize(img *RGB, columns, rows axis, padding [3]uint8) []uint8 {
 			continue
 		}
 		next := min(y+1, img.H-1) // with an odd height the last row replaces the missing one, which has no weight
-		pairRows(both, img.Pix[3*y*img.W:][:3*img.W], img.Pix[3*next*img.W:][:3*img.W])
+		pairRows(both[begin:end], img.Pix[3*y*img.W+begin:], img.Pix[3*next*img.W+begin:])
 		horizontal(even, odd, both, across, padding)
 		for to := open; to < len(down) && down[to].first <= y+1; to++ {
 			addWeighted(sums[to*len(even):][:len(even)], even, odd, down[to].weight(y), down[to].weight(y+1))
 		}
 	}
 	return channelFirst(sums, width, len(down))
+}
+
+// resizePillow13 is resize in the order of Pillow 13 (libImaging/Resample.c): the vertical pass comes first if the
+// height loses more than twice the pixels that the width loses. Results differ by a level or two from those of the
+// other order, which Pillow had before and Prepare keeps.
+func resizePillow13(img *RGB, columns, rows axis, padding [3]uint8) []uint8 {
+	lost := rows.length - rows.resized
+	if lost <= 0 || lost <= 2*(columns.length-columns.resized) {
+		return resize(img, columns, rows, padding)
+	}
+	same := func(n int) axis { return axis{length: n, pixels: n, resized: n, count: n} }
+	channels, size := resize(img, same(img.W), rows, padding), img.W*rows.count
+	upright := newRGB(img.W, rows.count)
+	interleaveColours(upright.Pix, channels[:size], channels[size:], channels[2*size:])
+	return resize(upright, columns, same(rows.count), padding)
 }
 
 // lanes holds two sums in one number, low + high 2^32: additions and multiplications apply to both. A negative low sum
