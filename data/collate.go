@@ -15,13 +15,18 @@ import (
 // predicts nothing.
 func Collate(samples []Sample, pixels func(n int) []uint8) (Batch, error) {
 	b := Batch{Starts: []int64{0}}
+	next := nextRows{maps: countFeatures(samples)}
 	for index, s := range samples {
 		if err := checkImages(s); err != nil {
 			return Batch{}, fmt.Errorf("sample %q (data[%d], row %d): %w", s.ID, s.Data, s.Row, err)
 		}
-		b.appendPositions(s)
+		slots := b.appendPositions(s)
 		for _, image := range s.Images {
-			b.Tiles = append(b.Tiles, Tile{Sample: index, Width: image.Width, Height: image.Height})
+			b.appendRows(image.Layout, slots[:image.Positions()], &next)
+			slots = slots[image.Positions():]
+			for range image.Layout.Tiles() {
+				b.Tiles = append(b.Tiles, Tile{Sample: index, Width: image.Width, Height: image.Height})
+			}
 		}
 		b.Samples = append(b.Samples, s.ID)
 		b.Origins = append(b.Origins, Origin{s.Data, s.Row, s.Folder})
@@ -33,13 +38,13 @@ func Collate(samples []Sample, pixels func(n int) []uint8) (Batch, error) {
 	return b, nil
 }
 
-func (b *Batch) appendPositions(s Sample) {
+// appendPositions appends a sample's positions and returns those of its images.
+func (b *Batch) appendPositions(s Sample) (slots []int64) {
 	for t, id := range s.IDs {
 		at := int64(len(b.IDs))
 		if id == ImageToken {
 			id = 0
-			b.Slots = append(b.Slots, at)
-			b.Rows = append(b.Rows, int64(len(b.Rows))) // an image has as many rows of features as positions
+			slots = append(slots, at)
 		}
 		label := int32(Ignore)
 		if t+1 < len(s.Labels) {
@@ -54,6 +59,47 @@ func (b *Batch) appendPositions(s Sample) {
 		b.Positions = append(b.Positions, int64(t))
 	}
 	b.Starts = append(b.Starts, int64(len(b.IDs)))
+	return slots
+}
+
+// nextRows are the numbers of the next image's rows: of its tiles' features, and of its map if it has one.
+type nextRows struct{ features, maps int64 }
+
+// countFeatures is how many rows all tiles of the samples have.
+func countFeatures(samples []Sample) (rows int64) {
+	for _, s := range samples {
+		for _, image := range s.Images {
+			rows += int64(image.Layout.Tiles() * image.Layout.Features)
+		}
+	}
+	return rows
+}
+
+// appendRows says what each position of an image receives.
+func (b *Batch) appendRows(l picture.Layout, slots []int64, next *nextRows) {
+	shrunk := l.ShrunkRows > 0
+	for i, row := range l.AppendRows(make([]int64, 0, len(slots))) {
+		switch {
+		case row == picture.Newline:
+			b.Newlines = append(b.Newlines, slots[i])
+			continue
+		case shrunk && row >= int64(l.Features):
+			row += next.maps - int64(l.Features)
+		default:
+			row += next.features
+		}
+		b.Slots = append(b.Slots, slots[i])
+		b.Rows = append(b.Rows, row)
+	}
+	if shrunk {
+		m := Map{Rows: l.Kept.Rows, Columns: l.Kept.Columns, ToRows: l.ShrunkRows, ToColumns: l.ShrunkColumns}
+		for _, row := range l.AppendKept(nil) {
+			m.From = append(m.From, next.features+row)
+		}
+		b.Maps = append(b.Maps, m)
+		next.maps += int64(m.ToRows * m.ToColumns)
+	}
+	next.features += int64(l.Tiles() * l.Features)
 }
 
 // checkImages checks a sample's invariants: as many labels as ids, and for each image as many consecutive placeholders
@@ -70,15 +116,15 @@ func checkImages(s Sample) error {
 	}
 	positions := 0
 	for _, image := range s.Images {
-		positions += image.Positions
+		positions += image.Positions()
 	}
 	if len(slots) != positions {
 		return fmt.Errorf("image placeholders: %d for %d images with %d positions in total",
 			len(slots), len(s.Images), positions)
 	}
 	for _, image := range s.Images {
-		run := slots[:image.Positions]
-		slots = slots[image.Positions:]
+		run := slots[:image.Positions()]
+		slots = slots[image.Positions():]
 		for k, t := range run {
 			if t != run[0]+k {
 				return fmt.Errorf("image placeholders: a gap before position %d, within an image", t)
@@ -91,22 +137,25 @@ func checkImages(s Sample) error {
 	return nil
 }
 
+// copyPixels gathers the pixels of all tiles.
 func (b *Batch) copyPixels(samples []Sample, pixels func(n int) []uint8) error {
 	if len(b.Tiles) == 0 {
 		return nil
 	}
-	var images []picture.Picture
+	size, at := 0, 0 // of a tile; of the next image
 	for _, s := range samples {
-		images = append(images, s.Images...)
-	}
-	size := len(images[0].Pixels)
-	b.Pixels = pixels(len(images) * size)
-	for i, image := range images {
-		if len(image.Pixels) != size {
-			return fmt.Errorf("sample %q: image of %d bytes in a batch with one of %d; all must have the tower's size",
-				samples[b.Tiles[i].Sample].ID, len(image.Pixels), size)
+		for _, image := range s.Images {
+			tiles := image.Layout.Tiles()
+			if size == 0 {
+				size = len(image.Pixels) / tiles
+				b.Pixels = pixels(len(b.Tiles) * size)
+			}
+			if len(image.Pixels) != tiles*size {
+				return fmt.Errorf("sample %q: image of %d bytes in %d tiles, in a batch whose tiles have %d; "+
+					"all must have the tower's size", s.ID, len(image.Pixels), tiles, size)
+			}
+			at += copy(b.Pixels[at:], image.Pixels)
 		}
-		copy(b.Pixels[i*size:], image.Pixels)
 	}
 	return nil
 }

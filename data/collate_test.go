@@ -12,7 +12,7 @@ import (
 )
 
 func tinyPicture(value uint8, width, positions int) picture.Picture {
-	return picture.Picture{Pixels: []uint8{value, value + 1, value + 2}, Width: width, Height: 10, Positions: positions}
+	return picture.Picture{Pixels: []uint8{value, value + 1, value + 2}, Width: width, Height: 10, Layout: picture.Flat(positions)}
 }
 
 func ordinaryMemory(n int) []uint8 { return make([]uint8, n) }
@@ -76,7 +76,7 @@ func TestCollateOfTextAllocatesNoPixels(t *testing.T) {
 func TestCollateRefuses(t *testing.T) {
 	const x = Ignore
 	image, single := tinyPicture(0, 1, 2), tinyPicture(0, 1, 1)
-	small := picture.Picture{Pixels: []uint8{1}, Positions: 2}
+	small := picture.Picture{Pixels: []uint8{1}, Layout: picture.Flat(2)}
 	for _, test := range []struct {
 		name   string
 		sample Sample

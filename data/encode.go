@@ -32,7 +32,7 @@ func NewEncoder(t *tokenizer.Tokenizer, tpl *Template, maxLength int, positions 
 	return &Encoder{tokenizer: t, template: tpl, maxLength: maxLength, positions: positions}, nil
 }
 
-// Encode fills a sample's ID, IDs, Labels and Cut, and the Positions of each of its Images. A sample longer than
+// Encode fills a sample's ID, IDs, Labels and Cut, and the Layout of each of its Images. A sample longer than
 // maxLength is truncated at the end, as in the original. An error wraps ErrRow, since the row cannot be used as it is,
 // or was returned by sizes.
 func (e *Encoder) Encode(r rows.Record, sizes ImageSizes) (Sample, error) {
@@ -94,9 +94,9 @@ func (e *Encoder) Prompt(question string, images ...picture.Picture) (Sample, er
 		s.Labels[i] = Ignore
 	}
 	for i := range s.Images {
-		positions := s.Images[i].Positions
+		layout := s.Images[i].Layout
 		s.Images[i] = images[i]
-		s.Images[i].Positions = positions
+		s.Images[i].Layout = layout
 	}
 	return s, nil
 }
@@ -126,16 +126,18 @@ func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage 
 		add(e.tokenizer.BOS, Ignore)
 	}
 	at := 0
-	for i, piece := range strings.Split(text, rows.ImageMark) {
+	pieces := strings.Split(text, rows.ImageMark)
+	for i, piece := range pieces {
 		if i > 0 {
-			positions, err := e.positions.Of(func() (width, height int, err error) { return sizes(i - 1) })
+			size := func() (width, height int, err error) { return sizes(i - 1) }
+			layout, err := e.positions.Of(len(pieces) > 2, size)
 			if err != nil {
 				return Sample{}, 0, err
 			}
-			for range positions {
+			for range layout.Positions() {
 				add(ImageToken, Ignore)
 			}
-			s.Images = append(s.Images, picture.Picture{Positions: positions})
+			s.Images = append(s.Images, picture.Picture{Layout: layout})
 			at, lastImage = at+len(rows.ImageMark), len(s.IDs)
 		}
 		for _, token := range e.tokenizer.Encode(piece) {

@@ -140,7 +140,7 @@ func TestLoaderEndsAtABadBatch(t *testing.T) {
 	options.Prepare = func(ctx context.Context, source, row int) (Sample, error) {
 		s, err := c.prepare(ctx, source, row)
 		if row == 0 && err == nil {
-			s.Images[0].Positions = 2
+			s.Images[0].Layout = picture.Flat(2)
 		}
 		return s, err
 	}

@@ -38,7 +38,7 @@ func (c corpus) prepare(ctx context.Context, source, row int) (Sample, error) {
 	}
 	if row%3 == 0 {
 		s.IDs[0], s.Labels[0] = ImageToken, Ignore
-		s.Images = []picture.Picture{{Pixels: []uint8{uint8(row), 0, 0}, Positions: 1}}
+		s.Images = []picture.Picture{{Pixels: []uint8{uint8(row), 0, 0}, Layout: picture.Flat(1)}}
 	}
 	return s, nil
 }

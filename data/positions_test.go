@@ -20,9 +20,9 @@ type tiled struct{}
 
 func tilesOf(width, height int) int { return width / 100 * (height / 100) }
 
-func (tiled) Of(size picture.Size) (int, error) {
+func (tiled) Of(_ bool, size picture.Size) (picture.Layout, error) {
 	width, height, err := size()
-	return tilesOf(width, height), err
+	return picture.Flat(tilesOf(width, height)), err
 }
 
 func (tiled) String() string { return "tiles of 100 pixels" }
@@ -59,7 +59,7 @@ func (r sizedRow) expanded(single Sample) (whole Sample, lastImage int) {
 		if id == ImageToken {
 			size := r.sizes[len(whole.Images)]
 			times = tilesOf(size[0], size[1])
-			whole.Images = append(whole.Images, picture.Picture{Positions: times})
+			whole.Images = append(whole.Images, picture.Picture{Layout: picture.Flat(times)})
 			lastImage = len(whole.IDs) + times
 		}
 		whole.IDs = append(whole.IDs, slices.Repeat([]int32{id}, times)...)
@@ -132,8 +132,8 @@ func TestStretchesTellImagesOfDifferentPositionsApart(t *testing.T) {
 		got := Stretches(tokens, sample)
 		var want, images []Stretch
 		for i, image := range sample.Images {
-			if image.Positions > 0 {
-				want = append(want, Stretch{Image: i + 1, Positions: image.Positions})
+			if image.Positions() > 0 {
+				want = append(want, Stretch{Image: i + 1, Positions: image.Positions()})
 			}
 		}
 		positions := 0
@@ -191,7 +191,7 @@ func TestCollateLaysOutImagesOfDifferentPositions(t *testing.T) {
 		}
 		broken := rapid.IntRange(0, len(samples)-1).Draw(t, "broken")
 		if images := samples[broken].Images; len(images) > 0 {
-			images[rapid.IntRange(0, len(images)-1).Draw(t, "image")].Positions++
+			images[rapid.IntRange(0, len(images)-1).Draw(t, "image")].Layout.Features++
 			_, err := Collate(samples, ordinaryMemory)
 			if err == nil || !strings.Contains(err.Error(), "image placeholders") {
 				t.Fatalf("an image of one position too many: %v", err)
@@ -225,11 +225,11 @@ func TestPromptHasThePositionsOfItsPicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := asked
-	want.Positions = 2 * 3
+	want.Layout = picture.Flat(2 * 3)
 	if diff := cmp.Diff([]picture.Picture{want}, got.Images); diff != "" {
 		t.Errorf("images (-want +got):\n%s", diff)
 	}
-	if n := countIDs(got.IDs, ImageToken); n != 6 || asked.Positions != 0 ||
+	if n := countIDs(got.IDs, ImageToken); n != 6 || asked.Positions() != 0 ||
 		slices.ContainsFunc(got.Labels, supervised) {
 		t.Errorf("%d image positions, labels %v; the picture asked about has become %+v", n, got.Labels, asked)
 	}

@@ -33,6 +33,13 @@ type Tile struct {
 	Width, Height int // of the whole image
 }
 
+// Map is the map of an image's features that is interpolated to fewer rows and columns (LLaVA-OneVision).
+type Map struct {
+	From              []int64 // [Rows*Columns] rows of the tiles' concatenated features, by rows of the map
+	Rows, Columns     int
+	ToRows, ToColumns int
+}
+
 // Batch is a micro-batch: its samples lie end to end, T positions in all. There is no padding.
 type Batch struct {
 	IDs       []int64 // [T] token ids; 0 at positions that receive image features
@@ -42,7 +49,9 @@ type Batch struct {
 	Pixels    []uint8 // [tiles,3,S,S]
 	Tiles     []Tile  // [tiles]
 	Slots     []int64 // positions that receive a row of features, ascending
-	Rows      []int64 // row of the images' concatenated features that each of Slots receives
+	Rows      []int64 // row that each of Slots receives: of the tiles' concatenated features, then of Maps
+	Maps      []Map   // of images that take fewer positions than they have features
+	Newlines  []int64 // positions that receive the learned newline behind a row of an image's map, ascending
 
 	Supervised []int64  // the positions whose label is not Ignore, ascending
 	FromImage  []bool   // for each of Supervised: whether its sample has an image

@@ -21,7 +21,7 @@ func Stretches(t *tokenizer.Tokenizer, s Sample) []Stretch {
 		if id == ImageToken {
 			if left == 0 {
 				for left == 0 { // an image may take no position
-					left = s.Images[images].Positions
+					left = s.Images[images].Positions()
 					images++
 				}
 				out = append(out, Stretch{Image: images})

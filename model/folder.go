@@ -16,6 +16,7 @@ import (
 type folderConfigs struct {
 	vision, language       []byte
 	visionDir, languageDir string // as the recipe names them; "" for a part made from its configuration
+	tiles                  *recipes.Tiles
 	towerDir               string // where vision comes from: visionDir, or the tower's folder that a whole LLaVA names
 	adapterDir             string // adapters on top of languageDir; "" without
 	// tower is the name for mm_vision_tower: the recipe's, or that in the LLaVA it comes with; "" if none is known.
@@ -24,8 +25,9 @@ type folderConfigs struct {
 
 func readConfigs(m recipes.Model) (c folderConfigs, err error) {
 	defer failure.MarkInput(&err)
-	err = failure.Join(c.readVision(m.Vision), c.readLanguage(m.Language))
-	return c, err
+	tiles, err := TilesOf(m)
+	c.tiles = tiles
+	return c, failure.Join(c.readVision(m.Vision), c.readLanguage(m.Language), err)
 }
 
 func (c *folderConfigs) readVision(v recipes.Vision) (err error) {

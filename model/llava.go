@@ -18,6 +18,7 @@ type LLaVA struct {
 	Fingerprints map[string]string
 
 	configs     folderConfigs
+	newline     *nn.Param         // [D], behind each row of an image's map; nil if there is none
 	identities  map[string]string // see identity.go
 	table       *torch.Tensor     // [3,256] fp32: normalised value of each pixel level of each channel, owned
 	trainsTower bool
@@ -28,16 +29,25 @@ type Input struct {
 	IDs       []int64      // [T] token ids; any valid id in the positions that receive features
 	Positions []int64      // [T]
 	Starts    []int64      // [n+1] offsets of the samples, and T
-	Pixels    []uint8      // [images,3,S,S]
+	Pixels    []uint8      // [tiles,3,S,S]
 	Slots     []int64      // positions that receive features
-	Rows      []int64      // which row of the projector's output each slot receives
+	Rows      []int64      // which row each slot receives: of the projector's output [tiles*N,D], then of Maps
+	Maps      []Map        // maps of features that are interpolated to fewer rows and columns
+	Newlines  []int64      // positions that receive the learned newline
 	Wanted    []int64      // positions whose hidden state is wanted; nil for all
 	Recompute nn.Recompute // what backward recomputes; "" is nothing
 
 	DropoutKeys    []uint64 // [n] random keys of the samples' dropout; nil: nothing is dropped
-	PictureSamples []int    // [images] which sample each image belongs to; needed with DropoutKeys
+	PictureSamples []int    // [tiles] which sample each tile belongs to; needed with DropoutKeys
 
 	Lap func(part string) // stopwatch: called when a part's forward work has been queued; nil: not called
+}
+
+// Map is a map of features that is interpolated, bilinearly, to fewer rows and columns (LLaVA-OneVision).
+type Map struct {
+	From              []int64 // [Rows*Columns] rows of the projector's output, by rows of the map
+	Rows, Columns     int64
+	ToRows, ToColumns int64
 }
 
 func (in Input) lap(part string) {
@@ -81,7 +91,7 @@ func (p Pass) Backward(s *torch.Scope, scalar *torch.Tensor) {
 // embed looks up the ids and copies the images' features into their slots.
 func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor { // [T] -> [T,D]
 	words := m.Language.Embed(s, ids) // [T,D]
-	if len(in.Slots) == 0 {
+	if len(in.Pixels) == 0 {
 		return words
 	}
 	keys := m.pictureKeys(in)
@@ -89,8 +99,27 @@ func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor
 	in.lap(recipes.PartVision)
 	features := m.Projector.Forward(s, seen, keys) // [R,D]
 	in.lap(recipes.PartProjector)
+	features = m.shrink(s, features, in.Maps)                           // [R',D]
 	features = torch.IndexSelect(s, features, 0, m.indices(s, in.Rows)) // [slots,D]
-	return torch.IndexCopy(s, words, m.indices(s, in.Slots), features)
+	words = torch.IndexCopy(s, words, m.indices(s, in.Slots), features)
+	if n := int64(len(in.Newlines)); n > 0 {
+		lines := torch.Expand(s, m.newline.Tensor(), n, m.newline.Shape[0]) // [n,D]
+		words = torch.IndexCopy(s, words, m.indices(s, in.Newlines), lines)
+	}
+	return words
+}
+
+// shrink appends the interpolated maps to the projector's output: [R,D] -> [R+sum(ToRows*ToColumns),D].
+func (m *LLaVA) shrink(s *torch.Scope, features *torch.Tensor, maps []Map) *torch.Tensor {
+	if len(maps) == 0 {
+		return features
+	}
+	parts := []*torch.Tensor{features}
+	for _, p := range maps {
+		grid := torch.IndexSelect(s, features, 0, m.indices(s, p.From)) // [Rows*Columns,D]
+		parts = append(parts, p.interpolate(s, grid))
+	}
+	return torch.Cat(s, 0, parts...)
 }
 
 // Features runs the tower over images [n,3,S,S]: [n*P,Dv]. keys has one key for each image. A frozen tower builds no

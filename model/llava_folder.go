@@ -28,7 +28,7 @@ type wholeConfig struct {
 	Tower     string `json:"mm_vision_tower"`
 	Layer     *int   `json:"mm_vision_select_layer"`
 	Feature   string `json:"mm_vision_select_feature"`
-	Merge     string `json:"mm_patch_merge_type"`
+	tilesConfig
 	StartEnd  bool   `json:"mm_use_im_start_end"`
 	MaxLength int    `json:"tokenizer_model_max_length"`
 	Aspect    string `json:"image_aspect_ratio"`
@@ -57,7 +57,11 @@ func parseWhole(raw []byte) (c wholeConfig, err error) {
 
 // nested says whether the configuration is in transformers' layout.
 func (c wholeConfig) nested() bool {
-	return c.ModelType == "llava" && (len(c.Text) > 0 || c.Layer == nil)
+	switch c.ModelType {
+	case "llava", nextType, onevisionType:
+		return len(c.Text) > 0 || c.Layer == nil
+	}
+	return false
 }
 
 // isWhole says whether the configuration is a LLaVA's, in either layout.
@@ -66,9 +70,6 @@ func (c wholeConfig) isWhole() bool { return c.nested() || c.Layer != nil }
 // refuse returns an error if a LLaVA needs something that is not implemented.
 func (c wholeConfig) refuse() error {
 	switch {
-	case c.Merge != "" && c.Merge != "flat" || strings.HasPrefix(c.Aspect, "anyres"):
-		return fmt.Errorf("config.json asks for the tiles of LLaVA-1.6 "+
-			"(mm_patch_merge_type %q, image_aspect_ratio %q), which are not supported", c.Merge, c.Aspect)
 	case c.StartEnd:
 		return errors.New("config.json has mm_use_im_start_end: " +
 			"models that need <im_start> and <im_end> around an image are not supported")
@@ -240,15 +241,39 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 	if err != nil {
 		return m, notes, fmt.Errorf("%s: %w", dir, err)
 	}
+	tiles, err := c.tiles(from)
+	if err != nil {
+		return m, notes, fmt.Errorf("%s: %w", dir, err)
+	}
+	aspect := cmp.Or(c.Aspect, aspectOf(dir))
+	if tiles != nil && tiles.Pinpoints != "" {
+		aspect = recipes.AnyResolution
+	}
 	m = recipes.Model{
+		Tiles:     tiles,
 		Vision:    recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
 		Projector: recipes.Projector{Type: cmp.Or(c.Projector, "linear")},
 		Language: recipes.Language{Weights: dir, Base: base, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
 			MaxLength: cmp.Or(c.MaxLength, 2048), System: c.System},
 	}
 	return m, ExportNotes{
-		Aspect: cmp.Or(c.Aspect, aspectOf(dir)), Template: cmp.Or(c.Template, "vicuna_v1"), Turn: c.Turn,
+		Aspect: aspect, Template: cmp.Or(c.Template, c.usualTemplate()), Turn: c.Turn,
 	}, nil
+}
+
+// usualTemplates are the templates of published LLaVA models, by the family of their language model.
+var usualTemplates = map[string]string{"qwen2": "qwen_2", "qwen3": "qwen_3", "mistral": "mistral_instruct",
+	"phi3": "phi_3"}
+
+// usualTemplate is the template of a folder that does not name one.
+func (c wholeConfig) usualTemplate() string {
+	var text struct {
+		ModelType string `json:"model_type"`
+	}
+	if c.nested() && json.Unmarshal(c.Text, &text) == nil && usualTemplates[text.ModelType] != "" {
+		return usualTemplates[text.ModelType]
+	}
+	return "vicuna_v1"
 }
 
 // aspectOf is how a folder's image settings make images square, if its config.json does not say it: transformers'

@@ -142,10 +142,12 @@ func TestWholeFoldersThatCannotBeUsedSayWhy(t *testing.T) {
 		want   string
 	}{
 		"a language model": {object{"model_type": "llama"}, `not a LLaVA model: model_type is "llama"`},
-		"LLaVA-1.6": {object{"model_type": "llava_llama", "mm_vision_select_layer": -2,
-			"mm_patch_merge_type": "spatial_unpad"}, "tiles of LLaVA-1.6"},
+		"a rare merge": {object{"model_type": "llava_llama", "mm_vision_select_layer": -2,
+			"mm_patch_merge_type": "spatial_maxpool2x2"}, `mm_patch_merge_type "spatial_maxpool2x2"; only flat`},
+		"a rare aspect": {object{"model_type": "llava_llama", "mm_vision_select_layer": -2,
+			"image_aspect_ratio": "anyres_top_9"}, `tiles by "anyres_top_9"; only anyres and anyres_max_N`},
 		"anyres": {object{"model_type": "llava_llama", "mm_vision_select_layer": -2,
-			"image_aspect_ratio": "anyres"}, "tiles of LLaVA-1.6"},
+			"image_aspect_ratio": "anyres"}, "image_aspect_ratio anyres, but no image_grid_pinpoints"},
 		"start and end": {object{"model_type": "llava", "mm_vision_select_layer": -2, "mm_use_im_start_end": true},
 			"<im_start>"},
 		"several layers": {object{"model_type": "llava", "vision_feature_layer": []int{-2, -5}},
@@ -176,7 +178,7 @@ func TestRecipesRefuseTheSameFolders(t *testing.T) {
 		"mm_vision_select_layer": -2, "image_aspect_ratio": "anyres"}),
 		tensors(t, source, recipes.PartLanguage))
 	if message := openFails(t, r, OpenOptions{}); !strings.Contains(message,
-		"model.language: config.json asks for the tiles of LLaVA-1.6") {
+		"model.language.weights: config.json has image_aspect_ratio anyres, but no image_grid_pinpoints") {
 		t.Errorf("error %q", message)
 	}
 	r.Language.Weights = writeFolder(t, tinyLanguage, tensors(t, source, recipes.PartProjector))

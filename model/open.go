@@ -131,6 +131,7 @@ func (m *LLaVA) declare(recipe recipes.Model, device torch.Device) (err error) {
 	if m.Projector, err = newProjector(recipe.Projector, m.Params, tower, width); err != nil {
 		return fmt.Errorf("model.projector: %w", err)
 	}
+	m.declareNewline()
 	return nil
 }
 

@@ -20,10 +20,12 @@ type spelling []renaming
 // layout is how a folder names the parameters of all three parts.
 type layout map[string]spelling
 
-// linear12 is transformers' spelling of a two-layer projector. The original numbers the layers as in a torch
-// Sequential.
+// linear12 is transformers' spelling of a two-layer projector, and of the newline beside it. The original numbers the
+// layers as in a torch Sequential.
 func linear12(prefix string) spelling {
-	return spelling{{projectorPrefix + "0.", prefix + "linear_1."}, {projectorPrefix + "2.", prefix + "linear_2."}}
+	newline := strings.TrimSuffix(prefix, nestedProjector) + nestedNewline
+	return spelling{{projectorPrefix + "0.", prefix + "linear_1."}, {projectorPrefix + "2.", prefix + "linear_2."},
+		{newlineName, newline}}
 }
 
 // The layouts of a whole LLaVA: the original's, and those that versions of transformers'
@@ -62,7 +64,8 @@ func hasPrefix(name string, prefixes []string) bool {
 }
 
 func isProjector(name string) bool {
-	return strings.Contains(name, ownProjector) || strings.Contains(name, nestedProjector)
+	return strings.Contains(name, ownProjector) || strings.Contains(name, nestedProjector) ||
+		strings.HasSuffix(name, nestedNewline)
 }
 
 func isTower(name string) bool { return strings.Contains(name, towerMark) }

@@ -284,6 +284,9 @@ func (ss *sources) base(p *nn.Param) (assignment, error) {
 		return assignment{param: p}, nil
 	}
 	info, ok := s.weights.Info(s.nameOf(p))
+	if !ok && p.Name == newlineName {
+		return assignment{param: p}, nil // most files of a projector have none
+	}
 	if !ok {
 		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", s.nameOf(p), p.Shape, s.where)
 	}

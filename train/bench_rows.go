@@ -89,7 +89,7 @@ func (b Bench) sample(r benchRow, tower model.TowerShape, vocabulary int32, rand
 		for i := range pixels {
 			pixels[i] = uint8(random.Uint32())
 		}
-		s.Images = []picture.Picture{{Pixels: pixels, Positions: int(tower.Tokens)}}
+		s.Images = []picture.Picture{{Pixels: pixels, Layout: picture.Flat(int(tower.Tokens))}}
 	}
 	turns := r.Turns
 	if b.Stage == 1 { // a caption of ordinary length

@@ -103,7 +103,7 @@ func tinySamples(tr *trainer, seed uint64, n int) (list []data.Sample) {
 			for k := range pixels {
 				pixels[k] = uint8(random.Uint32())
 			}
-			s.Images = []picture.Picture{{Pixels: pixels, Positions: int(tower.Tokens)}}
+			s.Images = []picture.Picture{{Pixels: pixels, Layout: picture.Flat(int(tower.Tokens))}}
 			for range tower.Tokens {
 				s.IDs, s.Labels = append(s.IDs, data.ImageToken), append(s.Labels, data.Ignore)
 			}

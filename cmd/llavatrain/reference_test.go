@@ -137,7 +137,7 @@ func recordAnswers(t *testing.T, folder, path string) {
 	for k, p := range recordedAnswers(t) {
 		key := func(name string) string { return strconv.Itoa(k) + "." + name }
 		question, _, _ := strings.Cut(strings.SplitN(p.Prompt, "<image>\n", 2)[1], " ASSISTANT:")
-		picture, err := a.OpenPicture(shared(t, "coco-mini", "images", p.Image))
+		picture, err := a.OpenPicture(shared(t, "coco-mini", "images", p.Image), false)
 		if err != nil {
 			t.Fatal(err)
 		}

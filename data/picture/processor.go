@@ -272,9 +272,12 @@ func (p *Processor) resized(width, height int) (columns, rows axis) {
 	return columns, rows
 }
 
-// Picture is an image at the tower's size, before normalisation.
+// Picture is an image as one or more tiles of the tower's size, before normalisation.
 type Picture struct {
-	Pixels        []uint8 // [3,S,S], channel first
+	Pixels        []uint8 // [tiles,3,S,S], channel first
 	Width, Height int     // of the decoded image, before any resizing
-	Positions     int     // that it takes in a sample; 0 until the sample is encoded
+	Layout        Layout  // zero until the sample is encoded
 }
+
+// Positions is how many positions the image takes in a sample.
+func (p Picture) Positions() int { return p.Layout.Positions() }

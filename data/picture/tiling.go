@@ -18,7 +18,8 @@ type Tiling struct {
 	Pinpoints []Pinpoint // sizes of the canvas to choose from, in order: the first of equally good ones is taken
 	Max       int        // M of anyres_max_M: larger maps are shrunk to about M·Side² features. 0: no limit
 	Merge     Merge
-	Features  int // N, features that the connector makes of a tile: Side², or any number with MergeFlat
+	Features  int  // N, features that the connector makes of a tile: Side², or any number with MergeFlat
+	TileAll   bool // whether one of several images of a row is tiled too; if not, it is one tile
 }
 
 // Merge is how the features of an image's tiles become positions: mm_patch_merge_type of LLaVA-NeXT.
@@ -71,19 +72,22 @@ func (t *Tiling) Check() error {
 	return CheckPinpoints(t.Pinpoints, t.Edge)
 }
 
-// Of is the number of positions of an image that is tiled; one of several images of a row takes those of Single.
-func (t *Tiling) Of(size Size) (int, error) {
+// Of is the layout of an image: that of its size or, for one of several images of a row, Single.
+func (t *Tiling) Of(several bool, size Size) (Layout, error) {
+	if several && !t.TileAll {
+		return t.Single(), nil
+	}
 	width, height, err := size()
 	if err != nil {
-		return 0, err
+		return Layout{}, err
 	}
-	return t.Layout(width, height).Positions(), nil
+	return t.Layout(width, height), nil
 }
 
 // String names every field, since each may change the number of an image's positions.
 func (t *Tiling) String() string {
-	return fmt.Sprintf("tiles of %d pixels, %d×%d patches and %d features, %s, anyres_max %d, from %v",
-		t.Edge, t.Side, t.Side, t.Features, t.Merge, t.Max, t.Pinpoints)
+	return fmt.Sprintf("tiles of %d pixels, %d×%d patches and %d features, %s, anyres_max %d, several %v, from %v",
+		t.Edge, t.Side, t.Side, t.Features, t.Merge, t.Max, t.TileAll, t.Pinpoints)
 }
 
 // Single is the layout of an image that is one tile: one of several images of a row, padded to a square
@@ -231,6 +235,18 @@ func (l Layout) AppendRows(dst []int64) []int64 {
 	}
 	if l.Merge == MergeSpatialUnpad && l.Columns == 0 {
 		dst = append(dst, Newline)
+	}
+	return dst
+}
+
+// AppendKept appends the rows of [Tiles·Features, width] that the kept part of the map consists of, row by row: what a
+// shrunk map is interpolated from.
+func (l Layout) AppendKept(dst []int64) []int64 {
+	l.ShrunkRows, l.ShrunkColumns = 0, 0
+	for y := range l.Kept.Rows {
+		for x := range l.Kept.Columns {
+			dst = append(dst, l.row(y, x))
+		}
 	}
 	return dst
 }

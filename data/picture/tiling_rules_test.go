@@ -64,9 +64,15 @@ func TestLayoutHoldsTogether(t *testing.T) {
 			t.Fatalf("%dx%d: shrunk map of layout %+v", width, height, l)
 		}
 		checkRows(t, l)
-		n, err := tiling.Of(func() (int, int, error) { return width, height, nil })
-		if n != l.Positions() || err != nil {
-			t.Fatalf("%dx%d: %d positions of %d, error %v", width, height, n, l.Positions(), err)
+		for _, several := range []bool{false, true} {
+			want := l
+			if several && !tiling.TileAll {
+				want = tiling.Single()
+			}
+			of, err := tiling.Of(several, func() (int, int, error) { return width, height, nil })
+			if of != want || err != nil {
+				t.Fatalf("%dx%d, several %v: layout %+v, want %+v, error %v", width, height, several, of, want, err)
+			}
 		}
 		checkRows(t, tiling.Single())
 	})
@@ -215,6 +221,7 @@ func TestTilingString(t *testing.T) {
 		func(t *Tiling) { t.Max = 9 },
 		func(t *Tiling) { t.Merge = MergeFlat },
 		func(t *Tiling) { t.Features = 5 },
+		func(t *Tiling) { t.TileAll = true },
 	} {
 		tiling := newTiling(t, 8, 2, "(1x2),(2x1)", 0)
 		change(tiling)
@@ -229,7 +236,7 @@ func TestTilingString(t *testing.T) {
 // An error that keeps an image's size from being known is passed on.
 func TestTilingOfAnUnknownSize(t *testing.T) {
 	gone := errors.New("disk is gone")
-	_, err := newTiling(t, 8, 2, "(1x2)", 0).Of(func() (int, int, error) { return 0, 0, gone })
+	_, err := newTiling(t, 8, 2, "(1x2)", 0).Of(false, func() (int, int, error) { return 0, 0, gone })
 	if !errors.Is(err, gone) {
 		t.Errorf("error %v", err)
 	}

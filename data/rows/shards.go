@@ -30,9 +30,10 @@ type Shards struct {
 
 // Pixels says how images in shards were prepared: such shards suit training that prepares images in the same way.
 type Pixels struct {
-	Processor string `json:"processor"` // contents of preprocessor_config.json
-	Size      int    `json:"size"`      // side of the square
-	Aspect    string `json:"image"`     // the recipe's key image
+	Processor string `json:"processor"`       // contents of preprocessor_config.json
+	Size      int    `json:"size"`            // side of the square
+	Aspect    string `json:"image"`           // the recipe's key image
+	Tiles     string `json:"tiles,omitempty"` // with image: anyres, how they are cut
 
 	Orientation string `json:"orientation,omitempty"` // exif: turned by their EXIF orientation
 }

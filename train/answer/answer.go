@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"path/filepath"
 	"strings"
 
@@ -37,7 +38,7 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 		return nil, err
 	}
 	length := where.Model.Language.MaxLength
-	if a.encoder, err = data.NewEncoder(a.Tokenizer, template, length, a.Positions); err != nil {
+	if a.encoder, err = a.Preprocessor.Encoder(template, length, cmp.Or(where.Notes.Aspect, "square")); err != nil {
 		return nil, err
 	}
 	device, dtype, err := train.Placement("auto", "auto")
@@ -63,8 +64,8 @@ func (a *Answerer) Images() picture.Options {
 	return picture.Options{Orientation: a.Notes.Turn == recipes.TurnByEXIF}
 }
 
-// OpenPicture reads an image file and prepares it for the tower.
-func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
+// OpenPicture reads an image file and prepares it for the tower; several says that a question is about others too.
+func (a *Answerer) OpenPicture(path string, several bool) (picture.Picture, error) {
 	if strings.Contains(path, "://") {
 		return picture.Picture{}, failure.Inputf("image %q is an address; nothing is downloaded: "+
 			"download it and give its path",
@@ -79,7 +80,7 @@ func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
 	if err != nil {
 		return picture.Picture{}, err
 	}
-	return a.Picture(decoded, a.Notes.Aspect), nil
+	return a.Picture(decoded, a.Notes.Aspect, several), nil
 }
 
 // Batch turns one question into a batch of one sample; images are those that it is about.

@@ -119,7 +119,7 @@ func (b Questionnaire) prompt(a *Answerer, images *picture.Images, q question) (
 		if err != nil {
 			return in, err
 		}
-		about = append(about, a.Picture(decoded, a.Notes.Aspect))
+		about = append(about, a.Picture(decoded, a.Notes.Aspect, len(q.Images) > 1))
 	}
 	batch, err := a.Batch(q.Text, about...)
 	return input.Input(batch), err

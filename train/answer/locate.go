@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -33,13 +34,17 @@ type Named struct {
 	Path   string
 	Vision string // vision tower, in place of mm_vision_tower or of a recipe's model.vision.weights; "" for none
 	Base   string // language model that adapters belong to; "" for the one that they name
+
+	Template string // in place of the one that the model was trained with; "" for that
 }
 
 // Locate finds the model that a path stands for: a run folder (its export, or else its newest checkpoint), a
 // checkpoint, a LLaVA folder, a folder of adapters, or the Hugging Face id of one.
 func (n Named) Locate() (l located, err error) {
 	defer failure.MarkInput(&err)
-	if l, err = n.locate(n.Path); err != nil || n.Vision == "" {
+	l, err = n.locate(n.Path)
+	l.Notes.Template = cmp.Or(n.Template, l.Notes.Template)
+	if err != nil || n.Vision == "" {
 		return l, err
 	}
 	if l.folder {

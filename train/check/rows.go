@@ -145,7 +145,7 @@ func (c *rowCheck) encode(r rows.Record, sizes data.ImageSizes) (data.Sample, er
 }
 
 // see checks an image once, however many rows name it.
-func (c *rowCheck) see(image picture.Image) (picture.Picture, error) {
+func (c *rowCheck) see(image picture.Image, _ bool) (picture.Picture, error) {
 	if image.Prepared != nil || image.File != nil { // in the row itself
 		at := c.look(image)
 		return picture.Picture{Width: at.width, Height: at.height}, at.err

@@ -176,7 +176,7 @@ func (c Conversion) writeProcessor(
 // generation is the content of generation_config.json: the tokens that begin and end an answer.
 func (c Conversion) generation(preprocessor *input.Preprocessor, template *data.Template, marks marks) ([]byte, error) {
 	length := c.Model.Language.MaxLength
-	encoder, err := data.NewEncoder(preprocessor.Tokenizer, template, length, preprocessor.Positions)
+	encoder, err := preprocessor.Encoder(template, length, c.Notes.Aspect)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,8 @@ type Preprocessor struct {
 	Tokenizer *tokenizer.Tokenizer
 	Processor *picture.Processor
 	Tower     model.TowerShape
-	Positions picture.Positions // how many positions an image takes, by the configuration of tower and projector
+	Projector model.ProjectorShape
+	Tiling    *picture.Tiling // how images of any resolution are laid out; nil: the model has no tiles
 }
 
 // OpenPreprocessor opens the tokenizer and the image processor that belong to a model. Where both fail the error says
@@ -41,21 +42,45 @@ type Preprocessor struct {
 func OpenPreprocessor(m recipes.Model) (_ *Preprocessor, err error) {
 	defer failure.MarkInput(&err)
 	r := &Preprocessor{}
-	if err := failure.Join(r.openVision(m.Vision), r.openTokenizer(m.Language)); err != nil {
+	if err := failure.Join(r.openVision(m), r.openTokenizer(m.Language)); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *Preprocessor) openVision(v recipes.Vision) (err error) {
-	if r.Tower, err = model.DescribeTower(v); err != nil {
+func (r *Preprocessor) openVision(m recipes.Model) (err error) {
+	if r.Tower, err = model.DescribeTower(m.Vision); err != nil {
 		return err
 	}
-	r.Positions = picture.Grid(r.Tower.Tokens) // every type of projector keeps the tower's rows
-	if r.Processor, err = openProcessor(v, r.Tower); err != nil {
+	if r.Projector, err = model.DescribeProjector(m.Projector, r.Tower); err != nil {
+		return err
+	}
+	tiles, err := model.TilesOf(m)
+	if err != nil {
+		return err
+	}
+	if r.Tiling, err = model.NewTiling(tiles, r.Tower, r.Projector); err != nil {
+		return err
+	}
+	if r.Processor, err = openProcessor(m.Vision, r.Tower); err != nil {
 		return fmt.Errorf("model.vision: %w", err)
 	}
 	return nil
+}
+
+// Positions says how images of an aspect, square, pad or anyres, are laid out. With square and pad an image is one tile
+// and takes a position for each of its features; in a model that has a newline and no list of sizes, one more.
+func (r *Preprocessor) Positions(aspect string) (picture.Positions, error) {
+	switch sized := r.Tiling != nil && len(r.Tiling.Pinpoints) > 0; {
+	case aspect != recipes.AnyResolution && (r.Tiling == nil || sized):
+		return picture.Grid(r.Projector.Tokens), nil
+	case aspect != recipes.AnyResolution:
+		return picture.Single{Tiling: r.Tiling}, nil
+	case !sized:
+		return nil, failure.Inputf("image: anyres needs model.tiles, with the sizes that images may take: " +
+			"add tiles: {pinpoints: ...} to model")
+	}
+	return r.Tiling, nil
 }
 
 func (r *Preprocessor) openTokenizer(l recipes.Language) error {
@@ -88,15 +113,29 @@ func (p *Preprocessor) NewTokens() (ids []int32) {
 	return ids
 }
 
-// Picture prepares a decoded image for the tower; aspect is square or pad.
-func (p *Preprocessor) Picture(decoded *picture.RGB, aspect string) picture.Picture {
-	return picture.Picture{Pixels: p.Processor.Prepare(decoded, aspect), Width: decoded.W, Height: decoded.H}
+// Picture prepares a decoded image for the tower. aspect is square, pad or anyres; with anyres the image becomes the
+// tiles of its size or, if it is one of several images of a row, perhaps one.
+func (p *Preprocessor) Picture(decoded *picture.RGB, aspect string, several bool) picture.Picture {
+	made := picture.Picture{Width: decoded.W, Height: decoded.H}
+	if aspect != recipes.AnyResolution || p.Tiling == nil {
+		made.Pixels = p.Processor.Prepare(decoded, aspect)
+		return made
+	}
+	size := func() (width, height int, err error) { return decoded.W, decoded.H, nil }
+	layout, _ := p.Tiling.Of(several, size) // which returns only size's error
+	made.Pixels = p.Processor.PrepareTiles(decoded, layout)
+	return made
 }
 
 // Input turns a batch into the model's input.
 func Input(b data.Batch) model.Input {
 	in := model.Input{
 		IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows,
+		Newlines: b.Newlines,
+	}
+	for _, m := range b.Maps {
+		in.Maps = append(in.Maps, model.Map{From: m.From, Rows: int64(m.Rows), Columns: int64(m.Columns),
+			ToRows: int64(m.ToRows), ToColumns: int64(m.ToColumns)})
 	}
 	for _, tile := range b.Tiles {
 		in.PictureSamples = append(in.PictureSamples, tile.Sample)
@@ -183,7 +222,7 @@ func OpenRows(
 	d := &Dataset{Preprocessor: preprocessor, Stage: stage}
 	template, err := OpenTemplate(r.Model, stage.Template)
 	if err == nil {
-		d.Encoder, err = data.NewEncoder(d.Tokenizer, template, r.Model.Language.MaxLength, d.Positions)
+		d.Encoder, err = preprocessor.Encoder(template, r.Model.Language.MaxLength, stage.Image)
 	}
 	if err = failure.Join(err, d.openFiles(report)); err == nil {
 		err = d.planSteps(r.Seed)
@@ -193,6 +232,15 @@ func OpenRows(
 		return nil, err
 	}
 	return d, nil
+}
+
+// Encoder makes the encoder of a template for images of an aspect.
+func (p *Preprocessor) Encoder(template *data.Template, maxLength int, aspect string) (*data.Encoder, error) {
+	positions, err := p.Positions(aspect)
+	if err != nil {
+		return nil, err
+	}
+	return data.NewEncoder(p.Tokenizer, template, maxLength, positions)
 }
 
 // OpenTemplate opens the template of a stage, with the model's own system text if it has one.
@@ -332,7 +380,9 @@ func (d *Dataset) SkipLimit() int {
 
 // Prepare turns one row into a sample, with the pixels of its images. It is safe for concurrent use.
 func (d *Dataset) Prepare(_ context.Context, source, row int) (data.Sample, error) {
-	see := func(image picture.Image) (picture.Picture, error) { return d.picture(d.Images[source], image) }
+	see := func(image picture.Image, several bool) (picture.Picture, error) {
+		return d.picture(d.Images[source], image, several)
+	}
 	_, sample, err := d.Read(source, row, d.Encoder.Encode, see)
 	return sample, err
 }
@@ -362,18 +412,19 @@ func (d *Dataset) record(source, row int) (rows.Record, error) {
 }
 
 // Read passes one row to encode and each of its images to see. Runs and checks of the data both read rows by it. encode
-// returns the sample with an entry for each image, of which Positions is kept. see is called once for an image: while
+// returns the sample with an entry for each image, of which the Layout is kept. see is called once for an image: while
 // the row is encoded if encode asks for its size, afterwards if not. For a row that cannot be used, Read returns as
 // much as it has read, and the error.
 func (d *Dataset) Read(source, row int, encode func(rows.Record, data.ImageSizes) (data.Sample, error),
-	see func(picture.Image) (picture.Picture, error)) (rows.Record, data.Sample, error) {
+	see func(image picture.Image, several bool) (picture.Picture, error)) (rows.Record, data.Sample, error) {
 	record, err := d.record(source, row)
 	if err != nil {
 		return record, data.Sample{ID: record.ID}, err
 	}
 	pictures := make([]func() (picture.Picture, error), len(record.Images))
+	several := len(record.Images) > 1
 	for i, image := range record.Images {
-		pictures[i] = sync.OnceValues(func() (picture.Picture, error) { return see(image) })
+		pictures[i] = sync.OnceValues(func() (picture.Picture, error) { return see(image, several) })
 	}
 	sample, err := encode(record, func(i int) (width, height int, err error) {
 		picture, err := pictures[i]()
@@ -391,14 +442,14 @@ func (d *Dataset) Read(source, row int, encode func(rows.Record, data.ImageSizes
 		if err != nil {
 			return record, data.Sample{ID: record.ID}, err
 		}
-		picture.Positions = sample.Images[i].Positions
+		picture.Layout = sample.Images[i].Layout
 		sample.Images[i] = picture
 	}
 	return record, sample, nil
 }
 
 // picture prepares one image of a row, read from images or held by the row itself.
-func (d *Dataset) picture(images *picture.Images, image picture.Image) (picture.Picture, error) {
+func (d *Dataset) picture(images *picture.Images, image picture.Image, several bool) (picture.Picture, error) {
 	if image.Prepared != nil {
 		return *image.Prepared, nil
 	}
@@ -406,7 +457,7 @@ func (d *Dataset) picture(images *picture.Images, image picture.Image) (picture.
 	if err != nil {
 		return picture.Picture{}, err
 	}
-	return d.Picture(decoded, d.Stage.Image), nil
+	return d.Picture(decoded, d.Stage.Image, several), nil
 }
 
 // Fingerprints identify, by content, the files that the numbers depend on in addition to the recipe.

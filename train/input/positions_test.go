@@ -22,9 +22,9 @@ import (
 // columns gives an image a position for every 10 pixels of its width.
 type columns struct{}
 
-func (columns) Of(size picture.Size) (int, error) {
+func (columns) Of(_ bool, size picture.Size) (picture.Layout, error) {
 	width, _, err := size()
-	return width / 10, err
+	return picture.Flat(width / 10), err
 }
 
 func (columns) String() string { return "columns of 10 pixels" }
@@ -61,13 +61,20 @@ func openSized(t *testing.T, positions picture.Positions) *Dataset {
 		Template: "v1", Image: "square", Order: "sequential", Epochs: 1, Batch: recipes.Batch{Global: 2},
 		Data: []recipes.Data{{Path: path, Images: dir, Weight: 1}},
 	}
-	preprocessor := &Preprocessor{Tokenizer: opened, Processor: picture.CLIPProcessor(28), Positions: positions}
+	preprocessor := &Preprocessor{Tokenizer: opened, Processor: picture.CLIPProcessor(28)}
 	r := &recipes.Recipe{Model: recipes.Model{Language: recipes.Language{MaxLength: 512}}}
 	d, err := OpenDataset(r, stage, preprocessor, runs.Silent{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
+	template, err := data.OpenTemplate(stage.Template)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Encoder, err = data.NewEncoder(opened, template, 512, positions); err != nil {
+		t.Fatal(err)
+	}
 	return d
 }
 
@@ -81,8 +88,8 @@ func TestPositionsFollowTheSizeOfEachPicture(t *testing.T) {
 	}
 	pixels := make([]uint8, 3*28*28) // black images stay black
 	want := []picture.Picture{
-		{Pixels: pixels, Width: 40, Height: 20, Positions: 4},
-		{Pixels: pixels, Width: 90, Height: 30, Positions: 9},
+		{Pixels: pixels, Width: 40, Height: 20, Layout: picture.Flat(4)},
+		{Pixels: pixels, Width: 90, Height: 30, Layout: picture.Flat(9)},
 	}
 	if diff := cmp.Diff(want, sample.Images); diff != "" {
 		t.Fatalf("images (-want +got):\n%s", diff)
@@ -132,9 +139,9 @@ func TestReadSeesEachPictureOnce(t *testing.T) {
 	for _, positions := range []picture.Positions{columns{}, picture.Grid(3)} {
 		d := openSized(t, positions)
 		seen := map[string]int{}
-		see := func(image picture.Image) (picture.Picture, error) {
+		see := func(image picture.Image, several bool) (picture.Picture, error) {
 			seen[image.Path]++
-			return d.picture(d.Images[0], image)
+			return d.picture(d.Images[0], image, several)
 		}
 		var faults []error
 		for row := range d.Sources[0].Len() {
@@ -157,7 +164,7 @@ func TestReadSeesEachPictureOnce(t *testing.T) {
 // If the number of positions does not depend on the size, a plan reads no image.
 func TestAGridNeedsNoPicture(t *testing.T) {
 	sample, err := openSized(t, picture.Grid(3)).Encode(0, 2) // whose image is missing
-	if diff := cmp.Diff([]picture.Picture{{Positions: 3}}, sample.Images); err != nil || diff != "" {
+	if diff := cmp.Diff([]picture.Picture{{Layout: picture.Flat(3)}}, sample.Images); err != nil || diff != "" {
 		t.Errorf("%v; images (-want +got):\n%s", err, diff)
 	}
 	if _, err := openSized(t, columns{}).Encode(0, 2); !errors.Is(err, picture.ErrRow) {

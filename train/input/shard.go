@@ -123,6 +123,9 @@ func (s *sharder) target() (rows.ShardOptions, error) {
 	if s.Stage.Turn == recipes.TurnByEXIF {
 		names = append(names, "orientation="+s.Stage.Turn)
 	}
+	if s.Stage.Image == recipes.AnyResolution && s.Tiling != nil {
+		names = append(names, "tiles="+s.Tiling.String())
+	}
 	for _, key := range slices.Sorted(maps.Keys(prints)) {
 		names = append(names, key+"="+prints[key])
 	}
@@ -136,6 +139,9 @@ func (d *Dataset) pixels() *rows.Pixels {
 	p := &rows.Pixels{Processor: string(d.Processor.JSON()), Size: d.Processor.Size, Aspect: d.Stage.Image}
 	if d.Stage.Turn == recipes.TurnByEXIF {
 		p.Orientation = d.Stage.Turn
+	}
+	if d.Stage.Image == recipes.AnyResolution && d.Tiling != nil {
+		p.Tiles = d.Tiling.String()
 	}
 	return p
 }
@@ -152,6 +158,9 @@ func (d *Dataset) suits(stored *rows.Pixels) error {
 	case stored.Aspect != want.Aspect:
 		return failure.Inputf("its images were prepared with image: %s, the stage has image: %s: "+
 			"write the shards again or change the key", stored.Aspect, want.Aspect)
+	case stored.Tiles != want.Tiles:
+		return failure.Inputf("its images were cut into %s, the stage wants %s: "+
+			"write the shards again or change model.tiles", stored.Tiles, want.Tiles)
 	case stored.Orientation != want.Orientation:
 		return failure.Inputf("its images were prepared with orientation: %s, the stage has orientation: %s: "+
 			"write the shards again or change the key", cmp.Or(stored.Orientation, "ignore"), d.Stage.Turn)
@@ -293,7 +302,7 @@ func (s *sharder) hold(source int, images []picture.Image) error {
 			images[k].File = file
 			continue
 		}
-		picture, err := s.picture(s.Images[source], images[k])
+		picture, err := s.picture(s.Images[source], images[k], len(images) > 1)
 		if err != nil {
 			return err
 		}

@@ -81,7 +81,7 @@ func generate(p *program.Program, named answer.Named, images []string, prompt st
 	defer a.Close()
 	var about []picture.Picture
 	for _, image := range images {
-		loaded, err := a.OpenPicture(image)
+		loaded, err := a.OpenPicture(image, len(images) > 1)
 		if err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ import (
 
 // NewScore returns the command score.
 func NewScore(p *program.Program) *cobra.Command {
-	var images, out, template string
+	var images, out string
 	var named answer.Named
 	c := &cobra.Command{
 		Use:   "score MODEL DATA",
@@ -52,7 +52,7 @@ func NewScore(p *program.Program) *cobra.Command {
 				return err
 			}
 			o := score.Options{
-				Model: a.Model, Template: cmp.Or(template, a.Notes.Template),
+				Model: a.Model, Template: a.Notes.Template,
 				Image: cmp.Or(a.Notes.Aspect, "square"), Turn: a.Notes.Turn,
 				Data: recipes.Data{Path: args[1], Images: cmp.Or(images, filepath.Dir(args[1])), Weight: 1},
 			}
@@ -84,7 +84,7 @@ func NewScore(p *program.Program) *cobra.Command {
 	f.StringVar(&images, "images", "",
 		"`FOLDER` that the rows' image paths are relative to; default: the folder of DATA")
 	f.StringVar(&out, "out", "", "`FILE` for the JSON lines, instead of standard output")
-	f.StringVar(&template, "template", "",
+	f.StringVar(&named.Template, "template", "",
 		"`NAME` of the conversation template; default: the one that the model was trained with")
 	nameFolders(f, &named)
 	return c

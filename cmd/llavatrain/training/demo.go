@@ -239,7 +239,7 @@ func (e *exam) sit(ctx context.Context, set string, shift int) (answers, error) 
 }
 
 func (e *exam) ask(image, question string) (string, error) {
-	about, err := e.OpenPicture(filepath.Join(e.data, "images", image))
+	about, err := e.OpenPicture(filepath.Join(e.data, "images", image), false)
 	if err != nil {
 		return "", err
 	}
