@@ -12,7 +12,8 @@ import (
 )
 
 func tinyPicture(value uint8, width, positions int) picture.Picture {
-	return picture.Picture{Pixels: []uint8{value, value + 1, value + 2}, Width: width, Height: 10, Layout: picture.Flat(positions)}
+	return picture.Picture{Pixels: []uint8{value, value + 1, value + 2}, Width: width, Height: 10,
+		Layout: picture.Flat(positions)}
 }
 
 func ordinaryMemory(n int) []uint8 { return make([]uint8, n) }

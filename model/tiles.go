@@ -10,10 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -29,7 +29,7 @@ const (
 // neither train it in stage 1 nor save it beside the projector, so that a run that merges with newlines there trains
 // against one random vector and then draws another.
 func (m *LLaVA) declareNewline() {
-	if m.configs.tiles != nil && m.configs.tiles.Merge == string(picture.MergeSpatialUnpad) {
+	if m.configs.tiles != nil && m.configs.tiles.Merge == recipes.MergeSpatialUnpad {
 		width := m.Language.Describe().HiddenSize
 		m.newline = m.Params.Root(recipes.PartProjector, "model.").
 			Param("image_newline", normal(1/math.Sqrt(float64(width))), width)
@@ -85,13 +85,13 @@ const nextPinpoints = "[[336,672],[672,336],[672,672],[1008,336],[336,1008]]"
 // tiles reads a configuration in any layout; dir is its folder. A model that merges with newlines and is used with
 // whole images has no pinpoints.
 func (c wholeConfig) tiles(dir string) (*recipes.Tiles, error) {
-	t := &recipes.Tiles{Merge: orDefault(c.Merge, string(picture.MergeFlat)), Several: orDefault(c.Several, "pad")}
+	t := &recipes.Tiles{Merge: orDefault(c.Merge, recipes.MergeFlat), Several: orDefault(c.Several, "pad")}
 	aspect := c.Aspect
 	switch c.ModelType {
 	case nextType:
-		t.Merge, aspect = string(picture.MergeSpatialUnpad), "anyres"
+		t.Merge, aspect = recipes.MergeSpatialUnpad, "anyres"
 	case onevisionType:
-		t.Merge, aspect = string(picture.MergeSpatialUnpad), orDefault(c.Limit, "anyres_max_9")
+		t.Merge, aspect = recipes.MergeSpatialUnpad, orDefault(c.Limit, "anyres_max_9")
 	}
 	if err := checkMerge(t.Merge); err != nil {
 		return nil, err
@@ -100,11 +100,11 @@ func (c wholeConfig) tiles(dir string) (*recipes.Tiles, error) {
 	switch {
 	case form == nil && strings.HasPrefix(aspect, "anyres"):
 		return nil, fmt.Errorf("config.json asks for tiles by %q; only anyres and anyres_max_N are supported", aspect)
-	case form == nil && t.Merge != string(picture.MergeSpatialUnpad):
+	case form == nil && t.Merge != recipes.MergeSpatialUnpad:
 		return nil, nil // an image is one tile, and takes a position for each of its features
 	case form == nil:
 		return t, nil
-	case t.Merge == string(picture.MergeSpatialUnpad):
+	case t.Merge == recipes.MergeSpatialUnpad:
 		t.Max, _ = strconv.Atoi(form[1])
 	}
 	var err error
@@ -116,11 +116,11 @@ func (c wholeConfig) tiles(dir string) (*recipes.Tiles, error) {
 
 // checkMerge refuses the rarer ways in which LLaVA-NeXT merges tiles.
 func checkMerge(merge string) error {
-	switch picture.Merge(merge) {
-	case picture.MergeFlat, picture.MergeSpatial, picture.MergeSpatialUnpad:
+	if slices.Contains(recipes.Merges, merge) {
 		return nil
 	}
-	return fmt.Errorf("config.json has mm_patch_merge_type %q; only flat, spatial and spatial_unpad are supported", merge)
+	return fmt.Errorf("config.json has mm_patch_merge_type %q; only %s are supported", merge,
+		strings.Join(recipes.Merges, ", "))
 }
 
 // pinpoints are the configuration's, as (width, height): transformers' layout has (height, width).
@@ -186,8 +186,8 @@ func (c wholeConfig) agree(dir string, pinpoints json.RawMessage) error {
 		}
 		limit := orDefault(c.Limit, "anyres_max_9")
 		if c.ModelType == onevisionType && processor.Limit != "" && processor.Limit != limit {
-			return fmt.Errorf("config.json has vision_aspect_ratio %q and %s has %q: set both to the one that the model "+
-				"was trained with", limit, file, processor.Limit)
+			return fmt.Errorf("config.json has vision_aspect_ratio %q and %s has %q: set both to the one that the "+
+				"model was trained with", limit, file, processor.Limit)
 		}
 	}
 	return nil
@@ -197,36 +197,4 @@ func (c wholeConfig) agree(dir string, pinpoints json.RawMessage) error {
 func equalJSON(a, b json.RawMessage) bool {
 	var x, y bytes.Buffer
 	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && bytes.Equal(x.Bytes(), y.Bytes())
-}
-
-// NewTiling is how a model's images are laid out; nil for a model without tiles, whose images are one tile each.
-func NewTiling(t *recipes.Tiles, tower TowerShape, projector ProjectorShape) (_ *picture.Tiling, err error) {
-	defer failure.MarkInput(&err)
-	if t == nil {
-		return nil, nil
-	}
-	edge, side := int(tower.ImageSize), int(projector.Side)
-	if side == 0 {
-		side = int(tower.ImageSize / tower.PatchSize)
-	}
-	tiling := &picture.Tiling{Edge: edge, Side: side, Max: t.Max, Merge: picture.Merge(t.Merge),
-		Features: int(projector.Tokens), TileAll: t.Several == "tile"}
-	if t.Pinpoints == "" {
-		return tiling, nil
-	}
-	if tiling.Pinpoints, err = parsePinpoints(t.Pinpoints, edge); err == nil {
-		err = tiling.Check()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("model.tiles: %w", err)
-	}
-	return tiling, nil
-}
-
-func parsePinpoints(p recipes.Pinpoints, edge int) ([]picture.Pinpoint, error) {
-	var pairs [][]int
-	if json.Unmarshal([]byte(p), &pairs) == nil {
-		return picture.PairPinpoints(pairs, edge)
-	}
-	return picture.ParsePinpoints(string(p), edge)
 }

@@ -17,6 +17,16 @@ type Tiles struct {
 	Several string `yaml:"several"` // pad | tile: what becomes of the images of a row that has more than one
 }
 
+// What Tiles.Merge may be.
+const (
+	MergeFlat         = "flat"          // tile after tile
+	MergeSpatial      = "spatial"       // the whole image, then the map that the other tiles form, by rows
+	MergeSpatialUnpad = "spatial_unpad" // the same without the map's padding, with a newline behind each row
+)
+
+// Merges lists them.
+var Merges = []string{MergeFlat, MergeSpatial, MergeSpatialUnpad}
+
 // Pinpoints are the sizes in pixels that an image may be resized to, in one of two forms: "[[336,672],[672,336]]",
 // pairs of width and height, or "(1x1),...,(6x6)", in tiles. A recipe may give the pairs as a list.
 type Pinpoints string
@@ -70,7 +80,7 @@ func pinpoints(n *yaml.Node) (p Pinpoints, problem string) {
 func (d *decoder) checkTiles(at string, t *Tiles) {
 	d.required(at + ".pinpoints")
 	d.rule(at+".max", 1 <= t.Max && t.Max <= 1024, "must be from 1 to 1024")
-	d.oneOf(at+".merge", t.Merge, "flat", "spatial", "spatial_unpad")
+	d.oneOf(at+".merge", t.Merge, Merges...)
 	d.oneOf(at+".several", t.Several, "pad", "tile")
-	d.rule(at+".max", t.Merge == "spatial_unpad", "is a limit of the merge spatial_unpad, not of %s", t.Merge)
+	d.rule(at+".max", t.Merge == MergeSpatialUnpad, "is a limit of the merge spatial_unpad, not of %s", t.Merge)
 }

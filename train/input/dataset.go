@@ -59,7 +59,7 @@ func (r *Preprocessor) openVision(m recipes.Model) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.Tiling, err = model.NewTiling(tiles, r.Tower, r.Projector); err != nil {
+	if r.Tiling, err = newTiling(tiles, r.Tower, r.Projector); err != nil {
 		return err
 	}
 	if r.Processor, err = openProcessor(m.Vision, r.Tower); err != nil {
