@@ -33,10 +33,12 @@ type ExportOptions struct {
 	Dtype         checkpoints.Dtype
 	Notes         ExportNotes
 	SpecialTokens SpecialTokens // of format hf
+	Pinpoints     [][2]int      // of format hf, for a model with tiles: width and height in pixels
 }
 
-// SpecialTokens are the ids of the two tokens that transformers' LLaVA adds to the vocabulary.
-type SpecialTokens struct{ Image, Pad int64 }
+// SpecialTokens are the ids of the tokens that transformers' LLaVA adds to the vocabulary. Video is 0 but for
+// LLaVA-OneVision.
+type SpecialTokens struct{ Image, Pad, Video int64 }
 
 // formats are the layouts that Export writes.
 var formats = map[string]func(e *Export, o ExportOptions) error{
@@ -131,7 +133,7 @@ func (e *Export) nested(o ExportOptions) error {
 			"not this model's (%s): use --format llava", kind)
 	}
 	rows := m.Language.Describe().VocabSize
-	if last := max(o.SpecialTokens.Image, o.SpecialTokens.Pad); last >= rows {
+	if last := max(o.SpecialTokens.Image, o.SpecialTokens.Pad, o.SpecialTokens.Video); last >= rows {
 		rows = (last + 1 + 63) / 64 * 64 // as the conversion of llava-hf's models does
 	}
 	layers := e.completeTower()
@@ -211,14 +213,17 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	}
 	o.Notes.turned(config)
 	addSystem(config, recipe.Language)
-	e.Config, err = json.MarshalIndent(config, "", "  ")
-	if err != nil {
-		return err
-	}
-	e.Processor, err = json.MarshalIndent(map[string]any{
+	processor := map[string]any{
 		"processor_class": "LlavaProcessor", "image_token": "<image>", "num_additional_image_tokens": classTokens,
 		"patch_size": tower.PatchSize, "vision_feature_select_strategy": strategy,
-	}, "", "  ")
+	}
+	if err := nestedTiles(m.configs.tiles, o, config, processor); err != nil {
+		return err
+	}
+	if e.Config, err = json.MarshalIndent(config, "", "  "); err != nil {
+		return err
+	}
+	e.Processor, err = json.MarshalIndent(processor, "", "  ")
 	return err
 }
 

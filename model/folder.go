@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -134,12 +135,13 @@ func exportConfig(
 		"mm_vision_tower": c.tower, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
 		"mm_projector_type": m.Projector.Type, "mm_vision_select_layer": m.Vision.SelectLayer,
 		"mm_vision_select_feature": m.Vision.SelectFeature,
-		"mm_patch_merge_type":      "flat", "image_aspect_ratio": e.Aspect, "conversation_template": e.Template,
-		"mm_use_im_start_end": false, "mm_use_im_patch_token": false,
+		"conversation_template":    e.Template,
+		"mm_use_im_start_end":      false, "mm_use_im_patch_token": false,
 		"use_mm_proj": true, "tokenizer_model_max_length": m.Language.MaxLength, "tokenizer_padding_side": "right",
 	} {
 		config[key] = value
 	}
+	maps.Copy(config, tilesKeys(c.tiles, e.Aspect))
 	e.turned(config)
 	addSystem(config, m.Language)
 	return json.MarshalIndent(config, "", "  ")
@@ -161,7 +163,7 @@ func (e ExportNotes) turned(config map[string]any) {
 
 // ExportNotes is what a model's configuration records about its training.
 type ExportNotes struct {
-	Aspect   string // square or pad: how images are made square
+	Aspect   string // square or pad: how images are made square; anyres: they become tiles
 	Template string // the conversation template
 	Turn     string // exif: images are turned by their EXIF orientation; "" or ignore: they are not
 }

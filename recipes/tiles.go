@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 
@@ -33,6 +34,11 @@ type Pinpoints string
 
 // pairs is the form of a list, without white space.
 var pairs = regexp.MustCompile(`^\[(\[[0-9]{1,6},[0-9]{1,6}\](,|\]$))+$`)
+
+// Pairs are the widths and heights, if the pinpoints have that form.
+func (p Pinpoints) Pairs() (list [][2]int, ok bool) {
+	return list, json.Unmarshal([]byte(p), &list) == nil
+}
 
 // MarshalYAML writes pairs as a list.
 func (p Pinpoints) MarshalYAML() (any, error) {

@@ -206,6 +206,23 @@ func (p *Processor) PaddingJSON() []byte {
 	})
 }
 
+// TilesJSON is JSON for the image processors of transformers' LLaVA-NeXT and LLaVA-OneVision, named by kind, which cut
+// images as t says.
+func (p *Processor) TilesJSON(kind string, t *Tiling) []byte {
+	pairs := make([][2]int, len(t.Pinpoints))
+	for i, pinpoint := range t.Pinpoints {
+		pairs[i] = [2]int{pinpoint.Height, pinpoint.Width}
+	}
+	more := map[string]any{"image_processor_type": kind, "do_pad": true, "image_grid_pinpoints": pairs}
+	square := map[string]int{"height": t.Edge, "width": t.Edge}
+	if kind == "LlavaNextImageProcessor" {
+		more["do_center_crop"], more["crop_size"] = p.Edge > 0, square
+	} else {
+		more["do_center_crop"], more["crop_size"], more["size"] = false, nil, square
+	}
+	return p.config(more)
+}
+
 func (p *Processor) config(more map[string]any) []byte {
 	square := map[string]int{"height": p.Size, "width": p.Size}
 	config := map[string]any{

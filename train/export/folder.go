@@ -47,6 +47,9 @@ func (c Conversion) Run() error {
 	if err := preprocessor.Fits(contents.Language()); err != nil {
 		return err
 	}
+	if c.Notes.Aspect != recipes.AnyResolution {
+		preprocessor.Tiling = nil
+	}
 	marks := marksOf(preprocessor)
 	switch {
 	case c.Dtype != "":
@@ -57,6 +60,7 @@ func (c Conversion) Run() error {
 	}
 	export, err := contents.Export(model.ExportOptions{
 		Format: c.Format, Dtype: c.Dtype, Notes: c.Notes, SpecialTokens: marks.ids(),
+		Pinpoints: pinpointPairs(preprocessor.Tiling),
 	})
 	if err != nil {
 		return err
@@ -140,9 +144,9 @@ func (c Conversion) writeProcessor(
 	if err := writeFast(preprocessor, dir); err != nil {
 		return err
 	}
-	if c.Notes.Aspect == "pad" {
-		file := filepath.Join(dir, "preprocessor_config.json")
-		if err := os.WriteFile(file, preprocessor.Processor.PaddingJSON(), 0o666); err != nil {
+	kind := processorOf(preprocessor.Tiling)
+	if images := c.imageSettings(preprocessor); images != nil {
+		if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), images, 0o666); err != nil {
 			return err
 		}
 	}
@@ -150,7 +154,7 @@ func (c Conversion) writeProcessor(
 	if _, name := preprocessor.Tokenizer.File(); name == "tokenizer.json" {
 		class = "PreTrainedTokenizerFast"
 	}
-	if err := marks.write(dir, class); err != nil {
+	if err := marks.write(dir, class, kind+"Processor"); err != nil {
 		return err
 	}
 	template, err := input.OpenTemplate(c.Model, c.Notes.Template)

@@ -13,18 +13,20 @@ import (
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
-// marks are the ids of the added tokens <image> (the placeholder) and <pad>, which transformers' LLaVA wants in its
-// tokenizer: those in the tokenizer's files, or the next free ones.
-type marks struct{ image, pad int64 }
+// marks are the ids of the added tokens <image> (the placeholder), <pad> and, for LLaVA-OneVision, <video>, which
+// transformers' LLaVA wants in its tokenizer: those in the tokenizer's files, or the next free ones.
+type marks struct{ image, pad, video int64 }
 
-const imageText, padText = "<image>", "<pad>"
+const imageText, padText, videoText = "<image>", "<pad>", "<video>"
 
-func (m marks) ids() model.SpecialTokens { return model.SpecialTokens{Image: m.image, Pad: m.pad} }
+func (m marks) ids() model.SpecialTokens {
+	return model.SpecialTokens{Image: m.image, Pad: m.pad, Video: m.video}
+}
 
 // object is a JSON object most of whose keys are passed on as they are.
 type object = map[string]any
 
-// marksOf looks up the two tokens in the tokenizer.
+// marksOf looks up the tokens in the tokenizer.
 func marksOf(p *input.Preprocessor) (m marks) {
 	next := int64(p.Tokenizer.VocabSize())
 	take := func(text string) int64 {
@@ -36,16 +38,24 @@ func marksOf(p *input.Preprocessor) (m marks) {
 	}
 	m.image = take(imageText)
 	m.pad = take(padText)
+	if isOneVision(p.Tiling) {
+		m.video = take(videoText)
+	}
 	return m
 }
 
-// write adds the tokens to the tokenizer files of a folder. class is the tokenizer's class if no file says it.
-func (m marks) write(dir, class string) error {
+// write adds the tokens to the tokenizer files of a folder. class is the tokenizer's class if no file says it,
+// processor that of the processor.
+func (m marks) write(dir, class, processor string) error {
+	tokens := []addedToken{{m.image, imageText, true}, {m.pad, padText, true}}
+	if m.video > 0 {
+		tokens = append(tokens, addedToken{m.video, videoText, true})
+	}
 	return errors.Join(
-		writeTokens(dir, []addedToken{{m.image, imageText, true}, {m.pad, padText, true}}),
+		writeTokens(dir, tokens),
 		editObject(filepath.Join(dir, "tokenizer_config.json"), func(config object) {
 			config["pad_token"], config["image_token"] = padText, imageText
-			config["processor_class"] = "LlavaProcessor"
+			config["processor_class"] = processor
 			if config["tokenizer_class"] == nil {
 				config["tokenizer_class"] = class
 			}

@@ -17,4 +17,6 @@ func nameFolders(f *pflag.FlagSet, named *answer.Named) {
 	)
 	f.StringVar(&named.Base, "base", "",
 		"`FOLDER` or id of the language model that adapters belong to, in place of the one that they name")
+	f.StringVar(&named.Template, "template", "",
+		"`NAME` of the conversation template; default: the one that the model was trained with")
 }

@@ -84,8 +84,6 @@ func NewScore(p *program.Program) *cobra.Command {
 	f.StringVar(&images, "images", "",
 		"`FOLDER` that the rows' image paths are relative to; default: the folder of DATA")
 	f.StringVar(&out, "out", "", "`FILE` for the JSON lines, instead of standard output")
-	f.StringVar(&named.Template, "template", "",
-		"`NAME` of the conversation template; default: the one that the model was trained with")
 	nameFolders(f, &named)
 	return c
 }

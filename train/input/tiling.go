@@ -1,0 +1,43 @@
+package input
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
+)
+
+// newTiling is how a model's images are laid out; nil for a model without tiles, whose images are one tile each.
+func newTiling(t *recipes.Tiles, tower model.TowerShape, projector model.ProjectorShape) (_ *picture.Tiling, err error) {
+	defer failure.MarkInput(&err)
+	if t == nil {
+		return nil, nil
+	}
+	edge, side := int(tower.ImageSize), int(projector.Side)
+	if side == 0 {
+		side = int(tower.ImageSize / tower.PatchSize)
+	}
+	tiling := &picture.Tiling{Edge: edge, Side: side, Max: t.Max, Merge: picture.Merge(t.Merge),
+		Features: int(projector.Tokens), TileAll: t.Several == "tile"}
+	if t.Pinpoints == "" {
+		return tiling, nil
+	}
+	if tiling.Pinpoints, err = parsePinpoints(t.Pinpoints, edge); err == nil {
+		err = tiling.Check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("model.tiles: %w", err)
+	}
+	return tiling, nil
+}
+
+func parsePinpoints(p recipes.Pinpoints, edge int) ([]picture.Pinpoint, error) {
+	var pairs [][]int
+	if json.Unmarshal([]byte(p), &pairs) == nil {
+		return picture.PairPinpoints(pairs, edge)
+	}
+	return picture.ParsePinpoints(string(p), edge)
+}
