@@ -3,7 +3,11 @@ package main
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"image"
+	"image/color"
+	"image/png"
 	"math"
 	"os"
 	"os/exec"
@@ -17,6 +21,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/train/answer"
 	"github.com/llavatrain/llavatrain/train/input"
 )
@@ -112,8 +117,89 @@ finetune:
   steps: 3
 `
 
-// recordAnswers writes the values that exported.py compares with.
+// TestTilesAreReadByTransformers trains the models of ../../../shared/parity-connectors on and loads their exports, with
+// pictures of odd sizes: smaller than a tile, very wide and very tall ones among them.
+func TestTilesAreReadByTransformers(t *testing.T) {
+	python := os.Getenv("REFERENCE_PYTHON")
+	if python == "" {
+		t.Skip("REFERENCE_PYTHON is not set: see scripts/reference/exported.py")
+	}
+	args := []string{filepath.Join("..", "..", "scripts", "reference", "exported.py"), "--train"}
+	var questions []asked
+	for _, image := range oddPictures(t) {
+		questions = append(questions, asked{image, "What is this?"})
+	}
+	add := func(model string) {
+		dir := t.TempDir()
+		folder, values := filepath.Join(dir, "hf"), filepath.Join(dir, "record.safetensors")
+		command(t, 0, "export", model, "--format", "hf", "--dtype", "fp32", "--template", "qwen_2", "--out", folder)
+		record(t, folder, values, questions)
+		args = append(args, folder, values)
+	}
+	for _, m := range tiledModels {
+		add(shared(t, "parity-connectors", m.name))
+		for _, train := range []string{
+			"{projector: {lr: 1e-3}, language: {lr: 1e-3}}",
+			"{vision: {lr: 1e-3}, projector: {lr: 1e-3}, language: {lr: 1e-3}}",
+		} {
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "trained.yaml"), m.recipe(t, shared(t, "parity-connectors", "rows.json"), train, 2, 3))
+			command(t, 0, "finetune", filepath.Join(dir, "trained.yaml"))
+			add(filepath.Join(dir, "runs", "trained"))
+		}
+	}
+	out, err := exec.Command(python, args...).CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Error(err)
+	}
+}
+
+// oddPictures are crops of a photo in twelve sizes.
+func oddPictures(t *testing.T) (paths []string) {
+	photo, err := decodedPhoto(shared(t, "coco-mini", "images"), recordedAnswers(t)[0].Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for i, size := range [][2]int{{131, 57}, {57, 131}, {44, 31}, {40, 40}, {48, 48}, {200, 33}, {37, 150}, {97, 49},
+		{150, 5}, {3, 160}, {1, 1}, {289, 288}} {
+		width, height := size[0], size[1]
+		crop := image.NewNRGBA(image.Rect(0, 0, width, height))
+		for y := range height {
+			for x := range width {
+				at := (y*int(photo.Shape[1]) + x) * 3
+				crop.SetNRGBA(x, y, color.NRGBA{photo.Data[at], photo.Data[at+1], photo.Data[at+2], 255})
+			}
+		}
+		path := filepath.Join(dir, fmt.Sprintf("%02d-%dx%d.png", i, width, height))
+		file, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(png.Encode(file, crop), file.Close()); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// asked is a question about an image.
+type asked struct{ image, text string }
+
+// recordAnswers writes the values that exported.py compares with, for the questions of the parity set.
 func recordAnswers(t *testing.T, folder, path string) {
+	t.Helper()
+	var questions []asked
+	for _, p := range recordedAnswers(t) {
+		question, _, _ := strings.Cut(strings.SplitN(p.Prompt, "<image>\n", 2)[1], " ASSISTANT:")
+		questions = append(questions, asked{shared(t, "coco-mini", "images", p.Image), question})
+	}
+	record(t, folder, path, questions)
+}
+
+// record writes the values that exported.py compares with.
+func record(t *testing.T, folder, path string, questions []asked) {
 	t.Helper()
 	a, err := answer.OpenAnswerer(answer.Named{Path: folder}, program.NewTerminal(os.Stderr))
 	if err != nil {
@@ -134,25 +220,25 @@ func recordAnswers(t *testing.T, folder, path string) {
 	}
 	var tensors []checkpoints.Tensor
 	texts := map[string]string{}
-	for k, p := range recordedAnswers(t) {
+	for k, q := range questions {
 		key := func(name string) string { return strconv.Itoa(k) + "." + name }
-		question, _, _ := strings.Cut(strings.SplitN(p.Prompt, "<image>\n", 2)[1], " ASSISTANT:")
-		picture, err := a.OpenPicture(shared(t, "coco-mini", "images", p.Image), false)
+		picture, err := a.OpenPicture(q.image, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch, err := a.Batch(question, picture)
+		batch, err := a.Batch(q.text, picture)
 		if err != nil {
 			t.Fatal(err)
 		}
 		in := input.Input(batch)
 		ids := append([]int64(nil), in.IDs...)
-		for _, slot := range in.Slots {
+		for _, slot := range append(in.Slots, in.Newlines...) {
 			ids[slot] = config.Image
 		}
+		tile := len(picture.Pixels) / len(batch.Tiles)
 		pixels := make([]float32, len(picture.Pixels))
 		for i, level := range picture.Pixels {
-			pixels[i] = table[i/(len(pixels)/3)*256+int(level)]
+			pixels[i] = table[i%tile/(tile/3)*256+int(level)]
 		}
 		var logits []float32
 		in.Wanted = []int64{int64(len(ids) - 1)}
@@ -169,17 +255,20 @@ func recordAnswers(t *testing.T, folder, path string) {
 			t.Fatal(err)
 		}
 		shaped := checkpoints.Float32Tensor(key("pixels"), pixels)
-		shaped.Shape = squareOf(len(pixels))
+		shaped.Shape = squareOf(tile)
+		if a.Notes.Aspect == recipes.AnyResolution {
+			shaped.Shape = append([]int64{int64(len(batch.Tiles))}, shaped.Shape...)
+		}
 		levels := checkpoints.Tensor{Info: checkpoints.Info{Name: key("levels"), Dtype: checkpoints.U8,
 			Shape: shaped.Shape}, Data: picture.Pixels}
-		photo, err := decodedPhoto(shared(t, "coco-mini", "images"), p.Image)
+		photo, err := decodedPhoto(filepath.Dir(q.image), filepath.Base(q.image))
 		if err != nil {
 			t.Fatal(err)
 		}
 		photo.Name = key("photo")
 		tensors = append(tensors, photo, levels, integers(key("input_ids"), ids), integers(key("tokens"), tokens),
 			shaped, checkpoints.Float32Tensor(key("logits"), logits))
-		texts[key("question")] = question
+		texts[key("question")] = q.text
 	}
 	if err := checkpoints.WriteSafetensors(path, texts, tensors); err != nil {
 		t.Fatal(err)

@@ -78,6 +78,30 @@ func (m tiledModel) tiles(t *testing.T) string {
 	return fmt.Sprintf("{pinpoints: [%s]%s, several: %s}", strings.Join(pairs, ", "), limit, m.several)
 }
 
+// recipe trains the model on; its rows are in their order.
+func (m tiledModel) recipe(t *testing.T, rows, train string, batch, steps int) string {
+	t.Helper()
+	return fmt.Sprintf(`
+threads: 2
+dtype: fp32
+model:
+  vision: {weights: %[1]s, %[2]s}
+  language: {weights: %[1]s}
+  tiles: %[3]s
+finetune:
+  data: [{path: %[4]s, images: %[5]s}]
+  template: qwen_2
+  image: anyres
+  order: sequential
+  train: %[6]s
+  batch: {global: %[7]d, micro: 1}
+  steps: %[8]d
+  schedule: {type: cosine, warmup: 1}
+  optimizer: {clip: 0}
+`, shared(t, "parity-connectors", m.name), m.vision, m.tiles(t), rows, shared(t, "parity-connectors", "images"), train,
+		batch, steps)
+}
+
 // Folders of LLaVA-1.6 and LLaVA-OneVision, as transformers writes them, give transformers' losses.
 func TestLossesWithTiles(t *testing.T) {
 	for _, m := range tiledModels {
@@ -151,28 +175,10 @@ func TestCurvesWithTiles(t *testing.T) {
 				}
 				train := ""
 				for part, keys := range parts {
-					train += fmt.Sprintf("    %s: {%s}\n", part, keys)
+					train += fmt.Sprintf("%s: {%s}, ", part, keys)
 				}
-				folder := shared(t, "parity-connectors", m.name)
-				write(t, filepath.Join(dir, "curve.yaml"), fmt.Sprintf(`
-threads: 2
-model:
-  vision: {weights: %[1]s, %[2]s}
-  language: {weights: %[1]s}
-  tiles: %[3]s
-finetune:
-  data: [{path: rows.json, images: %[4]s}]
-  template: qwen_2
-  image: anyres
-  order: sequential
-  train:
-%[5]s
-  batch: {global: %[6]d, micro: 1}
-  steps: %[7]d
-  schedule: {type: cosine, warmup: 1}
-  optimizer: {clip: 0}
-`, folder, m.vision, m.tiles(t), shared(t, "parity-connectors", "images"), train, len(recorded.Curve[0].Rows),
-					len(recorded.Curve)))
+				write(t, filepath.Join(dir, "curve.yaml"), m.recipe(t, filepath.Join(dir, "rows.json"), "{"+train+"}",
+					len(recorded.Curve[0].Rows), len(recorded.Curve)))
 				command(t, 0, "finetune", filepath.Join(dir, "curve.yaml"))
 				metrics := readMetrics(t, filepath.Join(dir, "runs", "curve", "finetune"))
 				if len(metrics) != len(recorded.Curve) {

@@ -1,4 +1,4 @@
-"""Loads a folder that `llavatrain export --format hf` wrote into transformers' LlavaForConditionalGeneration and
+"""Loads a folder that `llavatrain export --format hf` wrote into transformers' LLaVA, LLaVA-NeXT or LLaVA-OneVision and
 compares its outputs with those of llavatrain.
 
     pip install -r scripts/reference/requirements.txt
@@ -6,7 +6,7 @@ compares its outputs with those of llavatrain.
 
 calls it as `exported.py [--train] FOLDER RECORD [FOLDER RECORD...]`. RECORD is a safetensors file with, for each
 question k, k.input_ids [L] (image tokens expanded), k.photo [H,W,3] as decoded, k.levels [3,S,S] of the prepared image
-and k.pixels [3,S,S], the same normalised, k.logits [V] at the last position and k.tokens [n] of the greedy answer; its
+and k.pixels [3,S,S], the same normalised ([tiles,3,S,S] for a model with tiles), k.logits [V] at the last position and k.tokens [n] of the greedy answer; its
 metadata hold k.question. The folder is in fp32; logits must agree within 1e-4, pixels of the photo within 1e-3 with the
 processors that use Pillow and within one level of 255 (0.0151 for CLIP) with those of torchvision, if it is installed. Loading
 must not warn. --train also takes a training step from the folder and saves the model.
@@ -20,7 +20,7 @@ import tempfile
 import safetensors
 import torch
 import transformers
-from transformers import AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 
 for module, pinned in (torch, "2.11.0"), (transformers, "5.17.0"):
     if module.__version__.split("+")[0] != pinned:
@@ -29,6 +29,7 @@ for module, pinned in (torch, "2.11.0"), (transformers, "5.17.0"):
 TOLERANCE = 1e-4
 PIXELS = 1e-3
 BACKENDS = {"pil": 0, "torchvision": 1}  # levels of 255 by which pixels may differ in addition
+TILE_LEVELS = 7  # by which torchvision's tiles differ from Pillow's, in the worst of many photos
 
 
 class Warnings(logging.Handler):
@@ -48,7 +49,7 @@ logging.getLogger("transformers").addHandler(warned)
 
 def compare(folder, record, train):
     warned.texts.clear()
-    model, loading = LlavaForConditionalGeneration.from_pretrained(
+    model, loading = AutoModelForImageTextToText.from_pretrained(
         folder, output_loading_info=True, attn_implementation="eager")
     model.eval()
     problems = [f"loading: {kind}: {sorted(keys)}" for kind, keys in loading.items() if keys]
@@ -62,23 +63,39 @@ def compare(folder, record, train):
         question = {name: values[f"{k}.{name}"] for name in ("input_ids", "photo", "levels", "pixels", "logits", "tokens")}
         difference, wrong = ask(model, question)
         worst = max(worst, difference)
-        wrong += prepare(processor, question, texts[f"{k}.question"])
+        if has_tiles(model):
+            wrong += tile(folder, processor, question, texts[f"{k}.question"])
+        else:
+            wrong += prepare(processor, question, texts[f"{k}.question"])
         wrong += pixels(folder, question)
         problems += [f"question {k}: {problem}" for problem in wrong]
     if train:
-        problems += step(model, values["0.input_ids"][None], values["0.pixels"][None])
+        problems += step(model, inputs(model, {name: values[f"0.{name}"] for name in ("input_ids", "photo", "pixels")}))
     name = f"{model.config.text_config.model_type} with {model.config.vision_config.model_type}"
     largest = values["0.logits"].abs().max()
     print(f"{name}: largest difference of the logits {worst:.3g}, of logits up to {largest:.3g}")
     return [f"{name}: {problem}" for problem in problems]
 
 
+def has_tiles(model):
+    return model.config.model_type != "llava"
+
+
+def inputs(model, question):
+    """What the model is called with."""
+    given = {"input_ids": question["input_ids"][None], "pixel_values": question["pixels"][None]}
+    if has_tiles(model):
+        given["image_sizes"] = torch.tensor([question["photo"].shape[:2]])
+    return given
+
+
 def ask(model, question):
     """Logits and the greedy answer."""
-    ids, pixels, tokens = question["input_ids"][None], question["pixels"][None], question["tokens"]
+    given, tokens = inputs(model, question), question["tokens"]
+    ids = given["input_ids"]
     with torch.no_grad():
-        logits = model(input_ids=ids, pixel_values=pixels).logits[0, -1]
-        made = model.generate(input_ids=ids, pixel_values=pixels, attention_mask=torch.ones_like(ids), do_sample=False,
+        logits = model(**given).logits[0, -1]
+        made = model.generate(**given, attention_mask=torch.ones_like(ids), do_sample=False,
                               max_new_tokens=len(tokens))[0, ids.shape[1]:]
     difference = (logits - question["logits"]).abs().max().item()
     problems = []
@@ -106,6 +123,15 @@ def prepare(processor, question, text):
     return problems
 
 
+def tile(folder, processor, question, text):
+    """Checks that the chat template, the tokenizer and the processor make the ids that llavatrain makes of the photo."""
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+    made = processor(images=question["photo"].permute(2, 0, 1).numpy(), return_tensors="pt",
+                     text=processor.apply_chat_template(chat, add_generation_prompt=True))
+    theirs, ours = made["input_ids"][0].tolist(), question["input_ids"].tolist()
+    return [] if theirs == ours else [f"the processor makes {len(theirs)} ids {theirs}, llavatrain {len(ours)} {ours}"]
+
+
 def pixels(folder, question):
     """Checks the pixels that each of transformers' image processors makes of the photo itself."""
     problems = []
@@ -118,6 +144,8 @@ def pixels(folder, question):
         else:
             continue
         made = processor(question["photo"].numpy(), input_data_format="channels_last", return_tensors="pt")["pixel_values"][0]
+        if levels and question["pixels"].dim() == 4:
+            levels = TILE_LEVELS
         difference = (made - question["pixels"]).abs().max().item() if made.shape == question["pixels"].shape else made.shape
         print(f"  {type(processor).__name__}: pixels of a photo of {list(question['photo'].shape)} differ by {difference:.3g}")
         if not isinstance(difference, float) or difference > PIXELS + levels / 255 / min(processor.image_std):
@@ -125,11 +153,11 @@ def pixels(folder, question):
     return problems
 
 
-def step(model, ids, pixels):
+def step(model, given):
     """Takes one training step and saves the model, as whoever trains on does."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    loss = model(input_ids=ids, pixel_values=pixels, labels=ids).loss
+    loss = model(**given, labels=given["input_ids"]).loss
     loss.backward()
     optimizer.step()
     print(f"  a training step: loss {loss.item():.4f}")
