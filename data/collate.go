@@ -28,6 +28,7 @@ func Collate(samples []Sample, pixels func(n int) []uint8) (Batch, error) {
 				b.Tiles = append(b.Tiles, Tile{Sample: index, Width: image.Width, Height: image.Height})
 			}
 		}
+		b.Images += len(s.Images)
 		b.Samples = append(b.Samples, s.ID)
 		b.Origins = append(b.Origins, Origin{s.Data, s.Row, s.Folder})
 		b.Places = append(b.Places, s.Place)

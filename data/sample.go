@@ -55,6 +55,7 @@ type Batch struct {
 
 	Supervised []int64  // the positions whose label is not Ignore, ascending
 	FromImage  []bool   // for each of Supervised: whether its sample has an image
+	Images     int      // in all samples
 	Samples    []string // [n] sample ids, for messages
 	Origins    []Origin // [n] which rows the samples are
 	Places     []int    // [n] each sample's place in its step, before it was cut into micro-batches

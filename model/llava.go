@@ -13,6 +13,12 @@ type LLaVA struct {
 	Projector Projector
 	Language  Language
 
+	// ProjectorShape is what the projector makes of a tile.
+	ProjectorShape ProjectorShape
+
+	// Notes are what the user should know about where weights came from.
+	Notes []string
+
 	// Fingerprints identify the weights that each part was loaded from, by part; "random" for a part made from its
 	// configuration.
 	Fingerprints map[string]string

@@ -76,9 +76,11 @@ func (m *LLaVA) rehearse(recipe recipes.Model, o OpenOptions) error {
 	if err != nil {
 		return err
 	}
-	if _, err = sources.match(m.Params); err != nil {
+	plan, err := sources.match(m.Params)
+	if err != nil {
 		return err
 	}
+	m.noteNewline(plan, sources)
 	if err := sources.checkProjector(m.Params, o.AnyProjector); err != nil {
 		return err
 	}
@@ -128,6 +130,9 @@ func (m *LLaVA) declare(recipe recipes.Model, device torch.Device) (err error) {
 		return fmt.Errorf("model.vision: %w", err)
 	}
 	tower, width := m.Tower.Describe(), m.Language.Describe().HiddenSize
+	if m.ProjectorShape, err = DescribeProjector(recipe.Projector, tower); err != nil {
+		return err
+	}
 	if m.Projector, err = newProjector(recipe.Projector, m.Params, tower, width); err != nil {
 		return fmt.Errorf("model.projector: %w", err)
 	}
@@ -170,6 +175,7 @@ func (m *LLaVA) fill(recipe recipes.Model, o OpenOptions) error {
 	if err != nil {
 		return err
 	}
+	m.noteNewline(plan, sources)
 	if err := sources.checkProjector(m.Params, o.AnyProjector); err != nil {
 		return err
 	}

@@ -36,6 +36,16 @@ func (m *LLaVA) declareNewline() {
 	}
 }
 
+// noteNewline says that the projector's file has no newline.
+func (m *LLaVA) noteNewline(plan []assignment, ss *sources) {
+	projector := ss.parts[recipes.PartProjector]
+	for _, a := range plan {
+		if a.param == m.newline && a.weights == nil && projector != nil {
+			m.Notes = append(m.Notes, fmt.Sprintf("%s has no image_newline: it is drawn from the seed", projector.where))
+		}
+	}
+}
+
 // TilesOf is how a model cuts images into tiles: as the recipe says or, if it does not, as the LLaVA folder that the
 // language model's weights are from. nil: it does not.
 func TilesOf(m recipes.Model) (_ *recipes.Tiles, err error) {

@@ -32,7 +32,7 @@ func (sum *lossSums) add(b data.Batch, each []float32, weight float64) {
 	sum.loss += micro * weight
 	sum.supervised += len(each)
 	sum.positions += len(b.IDs)
-	sum.pictures += len(b.Tiles)
+	sum.pictures += b.Images
 	sum.samples += len(b.Samples)
 }
 

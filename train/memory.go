@@ -16,6 +16,7 @@ import (
 type modelSize struct {
 	language          model.LanguageShape
 	tower             model.TowerShape
+	projector         model.ProjectorShape
 	frozen, trainable int64           // parameters
 	trains            map[string]bool // parts of which any weight trains
 	head              bool            // whether the output embedding trains
@@ -25,7 +26,7 @@ type modelSize struct {
 
 func sizeOf(m *model.LLaVA) modelSize {
 	size := modelSize{
-		language: m.Language.Describe(), tower: m.Tower.Describe(),
+		language: m.Language.Describe(), tower: m.Tower.Describe(), projector: m.ProjectorShape,
 		trains: map[string]bool{}, head: m.Language.Head().Trainable, adapters: adaptersOf(m),
 	}
 	for _, p := range m.Params.All() {
@@ -44,8 +45,8 @@ func sizeOf(m *model.LLaVA) modelSize {
 
 // load is the sizes of a micro-batch.
 type load struct {
-	positions, supervised, pictures int64
-	queries                         int64 // positions that have a query in the last layer
+	positions, supervised, tiles int64
+	queries                      int64 // positions that have a query in the last layer
 }
 
 func loadOf(b data.Batch) load {
@@ -97,19 +98,19 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 
 // kept counts the values that are kept from forward to backward.
 func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
-	d, features := size.language.HiddenSize, l.pictures*size.tower.Tokens
+	d, features, rows := size.language.HiddenSize, l.tiles*size.tower.Tokens, l.tiles*size.projector.Tokens
 	attention, mlp := size.layer(recompute)
 	values := l.positions * d // input embeddings
 	values += l.positions * (size.language.Layers - 1) * (attention + mlp)
 	values += l.positions*attention + size.behind(l)*mlp - size.spared(recompute, l)*2*size.language.QuerySize
-	values += l.supervised * 3 * d                     // supervised rows before and after the last norm, their gradient
-	values += l.positions * 2 * size.headSize()        // cosines and sines
-	values += features * (size.tower.HiddenSize + 2*d) // output of tower and projector, and the latter by slots
+	values += l.supervised * 3 * d                      // supervised rows before and after the last norm, their gradient
+	values += l.positions * 2 * size.headSize()         // cosines and sines
+	values += features*size.tower.HiddenSize + rows*2*d // output of tower and projector, and the latter by slots
 	if size.trains[recipes.PartProjector] && size.projectorLayers > 1 {
-		values += features * 2 * d * (size.projectorLayers - 1) // before and after each GELU
+		values += rows * 2 * d * (size.projectorLayers - 1) // before and after each GELU
 	}
 	if size.trains[recipes.PartVision] {
-		values += l.pictures * size.tower.Rows * size.tower.Layers *
+		values += l.tiles * size.tower.Rows * size.tower.Layers *
 			(8*size.tower.HiddenSize + 2*size.tower.IntermediateSize)
 	}
 	return values
@@ -153,7 +154,7 @@ func (size modelSize) headSize() int64 { return size.language.QuerySize / max(1,
 
 // tables is the bytes that do not depend on the dtype: ids, positions, slots, attention's log sums and 1/rms.
 func (size modelSize) tables(l load) int64 {
-	return l.positions*(2*8+size.language.Layers*4*(size.language.Heads+2)) + l.pictures*size.tower.Tokens*2*8
+	return l.positions*(2*8+size.language.Layers*4*(size.language.Heads+2)) + l.tiles*size.projector.Tokens*2*8
 }
 
 // lossSpace is what the cross-entropy adds: the logits of a chunk of rows, overwritten by their gradient, and the
@@ -211,17 +212,17 @@ func (size modelSize) backwardSpace(width int64, recompute nn.Recompute, l load)
 // layer's inner values, and the pixels in their successive forms.
 func (size modelSize) towerSpace(width int64, l load) int64 {
 	t := size.tower
-	rows := l.pictures * t.Rows
+	rows := l.tiles * t.Rows
 	values := rows * (t.HiddenSize*(t.Layers+4+9) + 2*t.IntermediateSize)
-	return width*(values+l.positions*size.language.HiddenSize) + l.pictures*3*t.ImageSize*t.ImageSize*(1+4+2*4+2*width)
+	return width*(values+l.positions*size.language.HiddenSize) + l.tiles*3*t.ImageSize*t.ImageSize*(1+4+2*4+2*width)
 }
 
 // worst is the largest micro-batch that a recipe allows: samples of max_length in which every token is supervised, each
-// with an image.
+// with an image of the most tiles.
 func (p *plan) worst(maxLength int64) load {
 	positions := max(int64(p.tokens), int64(p.micro)*maxLength)
-	pictures := max(int64(p.micro), positions/max(1, maxLength))
-	return load{positions: positions, supervised: positions, pictures: pictures, queries: positions}
+	tiles := max(int64(p.micro), positions/max(1, maxLength)) * max(1, p.imageTiles)
+	return load{positions: positions, supervised: positions, tiles: tiles, queries: positions}
 }
 
 // share is how much of a device's memory a plan fills; the rest is for what is not counted.

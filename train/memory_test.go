@@ -103,7 +103,7 @@ func TestMemoryIsMonotone(t *testing.T) {
 			"inner":      func() { grown.language.IntermediateSize++ },
 			"positions":  func() { more.positions++ },
 			"supervised": func() { more.supervised++ },
-			"pictures":   func() { more.pictures++ },
+			"pictures":   func() { more.tiles++ },
 			"queries":    func() { more.queries++ },
 		}
 		name := rapid.SampledFrom([]string{

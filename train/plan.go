@@ -24,9 +24,10 @@ type plan struct {
 	device         torch.Device
 	dtype          torch.Dtype
 	threads        int
-	micro          int  // samples in a micro-batch; 0 when tokens decides
-	autoMicro      bool // micro may become smaller to fit the memory: neither the recipe nor the run set it
-	tokens         int  // positions in a micro-batch; 0 when micro decides
+	micro          int   // samples in a micro-batch; 0 when tokens decides
+	autoMicro      bool  // micro may become smaller to fit the memory: neither the recipe nor the run set it
+	tokens         int   // positions in a micro-batch; 0 when micro decides
+	imageTiles     int64 // the most tiles that an image becomes; 0 is 1
 	recompute      nn.Recompute
 	hypothetical   bool        // planned for a GPU that this machine does not have
 	momentsSetting string      // the recipe's optimizer.moments: auto, fp32 or bf16

@@ -93,6 +93,7 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	options := model.OpenOptions{Trains: selects, LoRA: stage.Adapters(), AnyProjector: true}
 	if noSamples == nil {
 		options.NewTokens = preprocessor.NewTokens()
+		p.imageTiles = preprocessor.MostTiles(stage.Image)
 	}
 	m, err := model.Rehearse(r.Model, options)
 	if err != nil {
@@ -211,7 +212,9 @@ func shapesOf(d *input.Dataset, step int, p *plan) (batches []load, err error) {
 		var l load
 		for _, s := range group {
 			l.positions += int64(s.Length())
-			l.pictures += int64(len(s.Images))
+			for _, image := range s.Images {
+				l.tiles += int64(image.Layout.Tiles())
+			}
 			for _, label := range s.Labels {
 				if label != data.Ignore {
 					l.supervised++

@@ -88,6 +88,9 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if err := t.open(stage, start); err != nil {
 		return err
 	}
+	for _, note := range t.model.Notes {
+		t.report.Say(note)
+	}
 	t.report.Say(t.summary())
 	if warning := t.plan.rateWarning(start.step); warning != "" {
 		t.report.Say("warning: " + warning)
@@ -132,6 +135,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state.Engine); err != nil {
 		return err
 	}
+	t.plan.imageTiles = preprocessor.MostTiles(stage.Image)
 	t.startEngine()
 	projector, err := t.projectorFile()
 	if err != nil {

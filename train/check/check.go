@@ -198,6 +198,9 @@ func (s *stageCheck) model() error {
 		return err
 	}
 	defer m.Free()
+	for _, note := range m.Notes {
+		s.note("%s", note)
+	}
 	if s.preprocessor == nil {
 		return nil
 	}

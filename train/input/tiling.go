@@ -11,7 +11,9 @@ import (
 )
 
 // newTiling is how a model's images are laid out; nil for a model without tiles, whose images are one tile each.
-func newTiling(t *recipes.Tiles, tower model.TowerShape, projector model.ProjectorShape) (_ *picture.Tiling, err error) {
+func newTiling(
+	t *recipes.Tiles, tower model.TowerShape, projector model.ProjectorShape,
+) (_ *picture.Tiling, err error) {
 	defer failure.MarkInput(&err)
 	if t == nil {
 		return nil, nil
@@ -32,6 +34,17 @@ func newTiling(t *recipes.Tiles, tower model.TowerShape, projector model.Project
 		return nil, fmt.Errorf("model.tiles: %w", err)
 	}
 	return tiling, nil
+}
+
+// MostTiles is the most tiles that an image of an aspect becomes.
+func (p *Preprocessor) MostTiles(aspect string) int64 {
+	most := 1
+	if aspect == recipes.AnyResolution && p.Tiling != nil {
+		for _, size := range p.Tiling.Pinpoints {
+			most = max(most, 1+size.Width/p.Tiling.Edge*(size.Height/p.Tiling.Edge))
+		}
+	}
+	return int64(most)
 }
 
 func parsePinpoints(p recipes.Pinpoints, edge int) ([]picture.Pinpoint, error) {

@@ -117,10 +117,10 @@ func showPreview(out io.Writer, p input.Preview, watched, ids bool) error {
 	}
 	fmt.Fprintln(out)
 	for i, picture := range p.Sample.Images {
-		fmt.Fprintf(out, "image %d: %q, %dx%d, prepared as %dx%d\n", i+1, p.Images[i], picture.Width, picture.Height,
-			p.Side, p.Side)
+		fmt.Fprintf(out, "image %d: %q, %dx%d, prepared as %s\n", i+1, p.Images[i], picture.Width, picture.Height,
+			preparation(picture.Layout, p.Side))
 		if watched {
-			program.DrawBlocks(out, preparedRGB(picture, p.Side))
+			program.DrawBlocks(out, tileSheet(picture, p.Side))
 		}
 	}
 	if ids {
@@ -162,17 +162,6 @@ func listIDs(out io.Writer, p input.Preview) {
 	}
 }
 
-// preparedRGB returns a prepared image [3,S,S] with interleaved channels.
-func preparedRGB(prepared picture.Picture, side int) *picture.RGB {
-	rgb := &picture.RGB{W: side, H: side, Pix: make([]uint8, 3*side*side)}
-	for i := range side * side {
-		for c := range 3 {
-			rgb.Pix[3*i+c] = prepared.Pixels[c*side*side+i]
-		}
-	}
-	return rgb
-}
-
 // writePage writes the sample as one HTML file that contains the images.
 func writePage(path string, p input.Preview) error {
 	var b bytes.Buffer
@@ -200,8 +189,8 @@ func writePage(path string, p input.Preview) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "<figure><img src=\"%s\" width=\"%d\" alt=\"\"><figcaption>%s, %d×%d</figcaption></figure>\n",
-			source, p.Side, html.EscapeString(p.Images[i]), picture.Width, picture.Height)
+		fmt.Fprintf(&b, "<figure><img src=\"%s\" alt=\"\"><figcaption>%s, %d×%d, prepared as %s</figcaption></figure>\n",
+			source, html.EscapeString(p.Images[i]), picture.Width, picture.Height, preparation(picture.Layout, p.Side))
 	}
 	b.WriteString("</body></html>\n")
 	return failure.Storage(os.WriteFile(path, b.Bytes(), 0o666))
@@ -209,11 +198,10 @@ func writePage(path string, p input.Preview) error {
 
 // pictureSource returns a prepared image as a data URL.
 func pictureSource(picture picture.Picture, side int) (string, error) {
-	img := image.NewNRGBA(image.Rect(0, 0, side, side))
-	for i := range side * side {
-		for c := range 3 {
-			img.Pix[4*i+c] = picture.Pixels[c*side*side+i]
-		}
+	sheet := tileSheet(picture, side)
+	img := image.NewNRGBA(image.Rect(0, 0, sheet.W, sheet.H))
+	for i := range sheet.W * sheet.H {
+		copy(img.Pix[4*i:], sheet.Pix[3*i:3*i+3])
 		img.Pix[4*i+3] = 255
 	}
 	var file bytes.Buffer
