@@ -16,7 +16,8 @@ func TestLossSums(t *testing.T) {
 	image := data.Batch{
 		Samples:   []string{"c"},
 		IDs:       make([]int64, 5),
-		Tiles:     make([]data.Tile, 2),
+		Tiles:     make([]data.Tile, 5), // of which one image may have several
+		Images:    2,
 		FromImage: []bool{true},
 	}
 	text := data.Batch{Samples: []string{"d"}, IDs: make([]int64, 3), FromImage: []bool{false}}
