@@ -2,6 +2,8 @@ package model
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"os"
@@ -190,6 +192,66 @@ func TestConnectorsMatchTheirOriginals(t *testing.T) {
 			set.compareConnector(t, m, name)
 			set.compareConnectorGradients(t, m, name, path, prefix)
 		})
+	}
+}
+
+// The resampler of IDEFICS is recorded in front of gated cross-attention. A projector has its weights and a map of its
+// own, which is random.
+func TestTheResamplerOfIDEFICSMatches(t *testing.T) {
+	set := openConnectors(t)
+	var facts struct {
+		Perceiver struct {
+			Latents   int  `json:"latents"`
+			Depth     int  `json:"depth"`
+			Heads     int  `json:"heads"`
+			HeadWidth int  `json:"head_dim"`
+			QKNorm    bool `json:"qk"`
+		} `json:"perceiver"`
+	}
+	text, err := os.ReadFile(filepath.Join(set.dir, "gated.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &facts)
+	}
+	recorded, openErr := checkpoints.Open(filepath.Join(set.dir, "gated.safetensors"))
+	if err = errors.Join(err, openErr); err != nil {
+		t.Fatal(err)
+	}
+	defer recorded.Close()
+	read := func(name string) (values []float32, shape []int64) {
+		tensor, err := recorded.Tensor(name)
+		if err == nil {
+			values, err = tensor.Float32s()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return values, tensor.Shape
+	}
+	_, shape := read("row0.features")
+	p := facts.Perceiver
+	r := tinyRecipe(t, tinyLanguage, tinyVision.with(object{"hidden_size": shape[2],
+		"image_size": 2 * int64(math.Sqrt(float64(shape[1])))}))
+	r.Projector = recipes.Projector{Type: recipes.ResamplerType, Style: "idefics", Queries: p.Latents, Layers: p.Depth,
+		Heads: p.Heads, HeadWidth: p.HeadWidth, QKNorm: fmt.Sprint(p.QKNorm), Then: "linear",
+		Weights: filepath.Join(set.dir, "gated-connector.safetensors")}
+	m := openModel(t, r, OpenOptions{Seed: 1})
+	compared := 0
+	for _, name := range recorded.Names() {
+		row, media := strings.CutSuffix(name, ".media")
+		if !media {
+			continue
+		}
+		features, shape := read(strings.TrimPrefix(row, "previous.") + ".features")
+		do(t, func(s *torch.Scope) {
+			x := torch.From(s, features, []int64{shape[0] * shape[1], shape[2]}, torch.CPU)
+			got := m.Projector.(*resamplerProjector).resampler.Forward(s, x, shape[0], nn.DropoutKeys{})
+			want, _ := read(name)
+			within(t, row, torch.Read[float32](got), want, connectorTolerance)
+		})
+		compared++
+	}
+	if compared == 0 {
+		t.Error("nothing is recorded")
 	}
 }
 

@@ -55,6 +55,7 @@ var rowProjectors = []projectorKind{
 // projectors lists the types. Files are of the last type that recognises them.
 var projectors = slices.Concat(rowProjectors, []projectorKind{
 	{recipes.QFormer, regexp.MustCompile(`^qformer$`), qformerShape, newQFormer, qformerFiles},
+	{recipes.ResamplerType, regexp.MustCompile(`^resampler$`), resamplerShape, newResamplerProjector, resamplerFiles},
 })
 
 // eachRow is the shape of projectors that map each row by itself.
@@ -75,6 +76,21 @@ func (b projectorBuild) find(what string, kinds []projectorKind) (projectorKind,
 		known = append(known, kind.name)
 	}
 	return projectorKind{}, b, failure.NotOneOf(what, b.config.Type, known)
+}
+
+// then is what the projector behind another is built from.
+func (b projectorBuild) then() projectorBuild {
+	b.config = recipes.Projector{Type: b.config.Then}
+	return b
+}
+
+// newRow declares a projector that maps each row by itself.
+func (b projectorBuild) newRow(p nn.Path) (Projector, error) {
+	kind, b, err := b.find("then", rowProjectors)
+	if err != nil {
+		return nil, err
+	}
+	return kind.build(p, b)
 }
 
 // DescribeProjector says what a projector makes of a tile of the tower, without building it.
@@ -173,7 +189,7 @@ var (
 	}}
 	mlpFiles = &projectorFiles{sight: func(at lookUp) (sighting, bool) {
 		depth := 0
-		for len(at.shape("%d.weight", 2*depth)) == 2 {
+		for len(at.shape(fmt.Sprintf("%d.weight", 2*depth))) == 2 {
 			depth++
 		}
 		if depth == 0 {

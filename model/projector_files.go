@@ -32,8 +32,8 @@ type lookUp struct {
 }
 
 // shape is a tensor's shape; nil if the files do not have it.
-func (l lookUp) shape(format string, args ...any) []int64 {
-	info, ok := l.weights.Info(l.spelled.of(projectorPrefix + fmt.Sprintf(format, args...)))
+func (l lookUp) shape(name string) []int64 {
+	info, ok := l.weights.Info(l.spelled.of(projectorPrefix + name))
 	if !ok {
 		return nil
 	}
@@ -41,8 +41,8 @@ func (l lookUp) shape(format string, args ...any) []int64 {
 }
 
 // size is one dimension of a tensor; 0 if the files do not have it, or not in that many dimensions.
-func (l lookUp) size(dimension int, format string, args ...any) int64 {
-	if shape := l.shape(format, args...); dimension < len(shape) {
+func (l lookUp) size(dimension int, name string) int64 {
+	if shape := l.shape(name); dimension < len(shape) {
 		return shape[dimension]
 	}
 	return 0
@@ -50,7 +50,7 @@ func (l lookUp) size(dimension int, format string, args ...any) int64 {
 
 // count is how many layers the files have; format has the layer's number.
 func (l lookUp) count(format string) (layers int) {
-	for l.shape(format, layers) != nil {
+	for l.shape(fmt.Sprintf(format, layers)) != nil {
 		layers++
 	}
 	return layers
@@ -169,9 +169,10 @@ func (s *source) checkConnector(b projectorBuild) error {
 		return nil
 	}
 	if theirs != ours {
+		settable := slices.DeleteFunc(seen.traits(), func(t trait) bool { return t.value == nothing })
 		return failure.Inputf("%s: %s holds a projector of type %s, and the recipe asks for %s: "+
 			"set model.projector.type: %s%s, or name the weights of another projector", s.key, s.where, theirs,
-			b.config.Type, theirs, told(" with ", seen.traits()))
+			b.config.Type, theirs, told(" with ", settable))
 	}
 	has, wants := seen.otherwise(asked)
 	if len(has) == 0 {
@@ -205,6 +206,12 @@ func advice(traits []trait) string {
 		case queryWidth, keyWidth:
 			key, _, _ := strings.Cut(t.name, " ")
 			texts = append(texts, fmt.Sprintf("set model.projector.%s and head_width to a product of %v", key, t.value))
+		case "then":
+			if t.value == nothing {
+				texts = append(texts, "leave out model.projector.then")
+				break
+			}
+			fallthrough
 		default:
 			texts = append(texts, fmt.Sprintf("set model.projector.%s: %v", t.name, t.value))
 		}

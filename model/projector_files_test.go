@@ -14,6 +14,18 @@ import (
 var tinyQFormer = recipes.Projector{Type: recipes.QFormer, Queries: 3, Layers: 3, Width: 8, Heads: 2, MLP: 5,
 	CrossEvery: 2, LNVision: "true"}
 
+// Resamplers of each style, for the same parts.
+var (
+	tinyResampler = recipes.Projector{Type: recipes.ResamplerType, Style: "flamingo", Queries: 3, Layers: 2, Heads: 2,
+		HeadWidth: 3}
+	tinyPerceiver = recipes.Projector{Type: recipes.ResamplerType, Style: "flamingo", Queries: 3, Layers: 2, Heads: 2,
+		HeadWidth: 3, MLP: 7, Then: "mlp2x_gelu"}
+	tinyIDEFICS = recipes.Projector{Type: recipes.ResamplerType, Style: "idefics", Queries: 3, Layers: 2, Heads: 2,
+		HeadWidth: 3, QKNorm: "true", Then: "linear"}
+	tinyIdefics2 = recipes.Projector{Type: recipes.ResamplerType, Style: "idefics2", Queries: 3, Layers: 2, Heads: 4,
+		HeadWidth: 3, KVHeads: 2}
+)
+
 // withProjector is the recipe of a random model with a projector.
 func withProjector(t *testing.T, p recipes.Projector) recipes.Model {
 	t.Helper()
@@ -78,6 +90,14 @@ func TestConnectorsAreFoundUnderEverySpelling(t *testing.T) {
 		"TinyLLaVA": {plain, append([]string{"^qformer.layernorm", "-", "^qformer.", "_connector.bert.",
 			"^language_projection", "_connector.projector", "^", "_connector."}, bert...),
 			[]string{"_connector.bert.embeddings.position_ids", "_connector.bert.encoder.layer.1.output.dense.bias"}},
+		"TinyLLaVA's resampler": {tinyResampler, []string{"^", "_connector."}, nil},
+		"a bare resampler":      {tinyResampler, nil, nil},
+		"LLaVA-NeXT's resampler": {tinyPerceiver, []string{"^perceiver", "model.vision_resampler.perceiver",
+			"^", "model.mm_projector."}, nil},
+		"LLaVA-NeXT's resampler, bare": {tinyPerceiver, []string{"^perceiver", "perceiver", "^", "mm_projector."}, nil},
+		"ours like IDEFICS's":          {tinyIDEFICS, []string{"^", projectorPrefix}, nil},
+		"Idefics2": {tinyIdefics2, []string{"^", "model.connector."},
+			[]string{"model.text_model.norm.weight", "model.vision_model.post_layernorm.bias"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := withProjector(t, c.projector)
@@ -96,6 +116,8 @@ func TestConnectorsAreFoundUnderEverySpelling(t *testing.T) {
 func TestOtherConnectorsAreRefusedByName(t *testing.T) {
 	fewer, mlp := tinyQFormer, recipes.Projector{Type: "mlp2x_gelu"}
 	fewer.Queries, fewer.Layers, fewer.MLP = 2, 1, 7
+	grouped := tinyIdefics2
+	grouped.KVHeads = 0
 	for name, c := range map[string]struct {
 		files, recipe recipes.Projector
 		pairs, want   []string
@@ -114,6 +136,17 @@ func TestOtherConnectorsAreRefusedByName(t *testing.T) {
 				"layers 3, width 8, mlp 5, cross_every 2, ln_vision true, or"}},
 		"no norm in front": {tinyQFormer, tinyQFormer, []string{"^ln_vision", "-"}, []string{
 			"ln_vision false, and the recipe asks for ln_vision true: set model.projector.ln_vision: false"}},
+		"a resampler for a Q-Former": {tinyResampler, tinyQFormer, nil, []string{
+			"of type resampler, and the recipe asks for qformer: set model.projector.type: resampler with " +
+				"style flamingo, queries 3, layers 2, mlp 32, or"}},
+		"a resampler without an MLP behind": {tinyResampler, tinyPerceiver, nil, []string{
+			"mlp 32, then none, and the recipe asks for mlp 7, then mlp2x_gelu: set model.projector.mlp: 32, " +
+				"leave out model.projector.then, or"}},
+		"other styles": {tinyIDEFICS, tinyIdefics2, nil, []string{"style idefics", "asks for style idefics2",
+			"set model.projector.style: idefics", "set model.projector.heads and head_width to a product of 6"}},
+		"other heads of keys": {tinyIdefics2, grouped, nil, []string{
+			"with kv_heads times head_width 6, and the recipe asks for kv_heads times head_width 12: " +
+				"set model.projector.kv_heads and head_width to a product of 6, or"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source := openModel(t, withProjector(t, c.files), OpenOptions{Seed: 1})

@@ -182,7 +182,7 @@ func sightQFormer(at lookUp) (seen sighting, ok bool) {
 		return seen, false
 	}
 	for i := c.Layers - 1; i > 0; i-- { // without a second layer that has it, its distance is unknown
-		if at.shape("qformer.encoder.layer.%d.crossattention.output.dense.weight", i) != nil {
+		if at.shape(fmt.Sprintf("qformer.encoder.layer.%d.crossattention.output.dense.weight", i)) != nil {
 			c.CrossEvery = i
 		}
 	}

@@ -37,3 +37,8 @@ func repeatHeads(s *Scope, x *Tensor, heads int64) *Tensor {
 func Permute(s *Scope, x *Tensor, order ...int64) *Tensor {
 	return gotch(s, "permute", func(out *libtch.Ctensor) { libtch.AtgPermute(out, x.g(), order, len(order)) })
 }
+
+// Relu is max(x, 0).
+func Relu(s *Scope, x *Tensor) *Tensor {
+	return gotch(s, "relu", func(out *libtch.Ctensor) { libtch.AtgRelu(out, x.g()) })
+}
