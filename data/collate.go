@@ -20,6 +20,7 @@ func Collate(samples []Sample, pixels func(n int) []uint8) (Batch, error) {
 		if err := checkImages(s); err != nil {
 			return Batch{}, fmt.Errorf("sample %q (data[%d], row %d): %w", s.ID, s.Data, s.Row, err)
 		}
+		b.appendViews(s)
 		slots := b.appendPositions(s)
 		for _, image := range s.Images {
 			b.appendRows(image.Layout, slots[:image.Positions()], &next)
@@ -37,6 +38,26 @@ func Collate(samples []Sample, pixels func(n int) []uint8) (Batch, error) {
 		return Batch{}, err
 	}
 	return b, nil
+}
+
+// appendViews says which positions see which images of a sample whose images take no positions: each text position sees
+// those that stand before it.
+func (b *Batch) appendViews(s Sample) {
+	start, first := int64(len(b.IDs)), int64(len(b.Tiles))
+	last, end := first, first
+	for i, image := range s.Images {
+		if image.Layout.Features > 0 {
+			return
+		}
+		last, end = end, end+int64(image.Layout.Tiles())
+		view := View{From: start + int64(s.Before[i]), To: start + int64(len(s.IDs)), First: first, Last: last, End: end}
+		if i+1 < len(s.Images) {
+			view.To = start + int64(s.Before[i+1])
+		}
+		if view.From < view.To { // nothing may stand between two images
+			b.Views = append(b.Views, view)
+		}
+	}
 }
 
 // appendPositions appends a sample's positions and returns those of its images.

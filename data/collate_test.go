@@ -52,6 +52,7 @@ func TestCollate(t *testing.T) {
 		Tiles:      []Tile{{0, 100, 10}, {0, 200, 10}, {2, 300, 10}},
 		Slots:      []int64{1, 2, 3, 4, 10, 11},
 		Rows:       []int64{0, 1, 2, 3, 4, 5},
+		Images:     3,
 		Supervised: []int64{4, 5, 8, 11},
 		FromImage:  []bool{true, true, false, true},
 		Samples:    []string{"pair", "text", "one"},

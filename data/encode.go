@@ -134,10 +134,10 @@ func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage 
 			if err != nil {
 				return Sample{}, 0, err
 			}
+			s.Images, s.Before = append(s.Images, picture.Picture{Layout: layout}), append(s.Before, len(s.IDs))
 			for range layout.Positions() {
 				add(ImageToken, Ignore)
 			}
-			s.Images = append(s.Images, picture.Picture{Layout: layout})
 			at, lastImage = at+len(rows.ImageMark), len(s.IDs)
 		}
 		for _, token := range e.tokenizer.Encode(piece) {

@@ -59,6 +59,7 @@ func (r sizedRow) expanded(single Sample) (whole Sample, lastImage int) {
 		if id == ImageToken {
 			size := r.sizes[len(whole.Images)]
 			times = tilesOf(size[0], size[1])
+			whole.Before = append(whole.Before, len(whole.IDs))
 			whole.Images = append(whole.Images, picture.Picture{Layout: picture.Flat(times)})
 			lastImage = len(whole.IDs) + times
 		}

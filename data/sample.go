@@ -23,6 +23,7 @@ type Sample struct {
 	IDs    []int32           // token ids, ImageToken where features go
 	Labels []int32           // Labels[t] is IDs[t] if position t is supervised, else Ignore (not shifted)
 	Images []picture.Picture // in order of their placeholders
+	Before []int             // the position that each image stands before, or starts at
 	Cut    int               // positions lost to max_length
 	Place  int               // in its step, from 0; set by the Loader
 }
@@ -40,6 +41,13 @@ type Map struct {
 	ToRows, ToColumns int
 }
 
+// View says that positions [From, To) see images of their sample: of its tiles, which begin with First, those up to End,
+// of which Last is the first of the last image.
+type View struct {
+	From, To         int64 // positions of the batch
+	First, Last, End int64 // tiles of the batch
+}
+
 // Batch is a micro-batch: its samples lie end to end, T positions in all. There is no padding.
 type Batch struct {
 	IDs       []int64 // [T] token ids; 0 at positions that receive image features
@@ -51,6 +59,7 @@ type Batch struct {
 	Slots     []int64 // positions that receive a row of features, ascending
 	Rows      []int64 // row that each of Slots receives: of the tiles' concatenated features, then of Maps
 	Maps      []Map   // of images that take fewer positions than they have features
+	Views     []View  // which positions see which images, where images take no positions
 	Newlines  []int64 // positions that receive the learned newline behind a row of an image's map, ascending
 
 	Supervised []int64  // the positions whose label is not Ignore, ascending

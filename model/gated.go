@@ -1,8 +1,6 @@
 package model
 
 import (
-	"fmt"
-
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -84,8 +82,8 @@ func (l *gatedLayer) forward(s *torch.Scope, x *torch.Tensor, k int, seen *sight
 		y := l.attention(s, l.inputNorm.Forward(s, x), k, seen, keys) // [T,D], 0 where nothing is seen
 		x = torch.Add(s, x, gated(s, l.alphaAttention, y))
 	}
-	normed := l.postNorm.Forward(s, x)                                                          // [T,D]
-	h := torch.SwiGLU(s, l.gate.Forward(s, normed, keys), l.up.Forward(s, normed, keys))        // [T,I]
+	normed := l.postNorm.Forward(s, x)                                                   // [T,D]
+	h := torch.SwiGLU(s, l.gate.Forward(s, normed, keys), l.up.Forward(s, normed, keys)) // [T,I]
 	return torch.Add(s, x, gated(s, l.alphaMLP, l.down.Forward(s, h, keys)))
 }
 
@@ -98,28 +96,23 @@ func gated(s *torch.Scope, alpha *nn.Param, y *torch.Tensor) *torch.Tensor {
 // and in any order. Where nothing is seen the result is 0.
 func (l *gatedLayer) attention(s *torch.Scope, x *torch.Tensor, k int, seen *sight, keys nn.DropoutKeys) *torch.Tensor {
 	queries := l.heads(s, l.q.Forward(s, x, keys), l.qNorm) // [T,H,d]
-	parts, at := []*torch.Tensor{}, int64(0)
-	blind := func(end int64) {
-		if end > at {
-			parts = append(parts, torch.Zeros(s, []int64{end - at, queries.Size(1) * l.width}, x.Dtype(), x.Device()))
+	var parts []*torch.Tensor
+	at := int64(0)
+	blind := func(to int64) { // positions at to `to` see nothing
+		if to > at {
+			parts = append(parts, torch.Zeros(s, []int64{to - at, queries.Size(1) * l.width}, x.Dtype(), x.Device()))
 		}
+		at = to
 	}
 	for _, r := range seen.runs {
 		blind(r.from)
-		media, values := r.images.keys(s, l, k)                          // [M,H,d] each
-		q := torch.Narrow(s, queries, 0, r.from, r.to-r.from)            // [n,H,d]
-		media = torch.Narrow(s, media, 0, r.first, r.end-r.first)        // [m,H,d]
-		values = torch.Narrow(s, values, 0, r.first, r.end-r.first)      // [m,H,d]
-		y := torch.CrossAttention(s, q, media, values)                   // [n,H,d]
-		parts, at = append(parts, torch.Reshape(s, y, r.to-r.from, -1)), r.to
+		q := torch.Narrow(s, queries, 0, r.from, r.to-r.from) // [n,H,d]
+		parts = append(parts, r.attend(s, l, k, q))           // [n,H*d]
+		at = r.to
 	}
 	blind(x.Size(0))
-	y := torch.Cat(s, 0, parts...) // [T,H*d]
-	return l.hide(s, l.o.Forward(s, y, keys), seen)
+	return l.o.Forward(s, torch.Cat(s, 0, parts...), keys) // which has no bias, so that 0 stays 0
 }
-
-// hide makes the rows 0 that see nothing: without biases they are already.
-func (l *gatedLayer) hide(_ *torch.Scope, y *torch.Tensor, _ *sight) *torch.Tensor { return y }
 
 // heads is [R,H*d] -> [R,H,d].
 func (l *gatedLayer) heads(s *torch.Scope, x *torch.Tensor, norm *nn.RMSNorm) *torch.Tensor {
@@ -128,35 +121,4 @@ func (l *gatedLayer) heads(s *torch.Scope, x *torch.Tensor, norm *nn.RMSNorm) *t
 		x = norm.Forward(s, x)
 	}
 	return x
-}
-
-// sight is what the positions of a batch see of its images.
-type sight struct {
-	runs []sightRun // ascending; positions between them see nothing
-}
-
-// sightRun is a run of positions that see the same rows of images.
-type sightRun struct {
-	from, to   int64 // positions
-	first, end int64 // rows of images
-	images     *resampled
-}
-
-// resampled are the rows that the resampler made of images, and what the layers made of them.
-type resampled struct {
-	rows         *torch.Tensor // [images*N,Dv]
-	dropout      nn.DropoutKeys
-	scope        *torch.Scope
-	media, value []*torch.Tensor // [images*N,H,d] of each layer, once computed
-	kept         bool            // they are owned and outlive the pass, as in generation
-}
-
-// keys are a layer's keys and values, [images*N,H,d] each.
-func (r *resampled) keys(s *torch.Scope, l *gatedLayer, k int) (media, values *torch.Tensor) {
-	if r.media != nil && r.media[k] != nil {
-		return r.media[k], r.value[k]
-	}
-	media = l.heads(s, l.k.Forward(s, r.rows, r.dropout), l.kNorm)
-	values = l.heads(s, l.v.Forward(s, r.rows, r.dropout), nil)
-	return media, values
 }

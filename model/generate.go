@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -34,6 +35,7 @@ type Prompt struct {
 type reply struct {
 	Prompt
 	cache  *Cache
+	images *resampled // that layers of cross-attention look at; nil without such layers or images
 	random *rand.Rand
 	next   int32 // the last token chosen, not yet emitted
 	made   int   // tokens emitted
@@ -54,7 +56,7 @@ func (m *LLaVA) GenerateBatch(prompts []Prompt, how Sampling) error {
 	var open []*reply
 	defer func() {
 		for _, r := range open {
-			r.cache.Free()
+			r.free()
 		}
 	}()
 	for _, p := range prompts {
@@ -92,9 +94,17 @@ func (r *reply) ended(how Sampling, limit int64) bool {
 		goesOn = r.Emit(r.next) && r.made < how.MaxTokens && r.cache.Length() < limit
 	}
 	if !goesOn {
-		r.cache.Free()
+		r.free()
 	}
 	return !goesOn
+}
+
+// free releases what the answer keeps between passes.
+func (r *reply) free() {
+	r.cache.Free()
+	if r.images != nil {
+		r.images.free()
+	}
 }
 
 // first runs a prompt and chooses the first token.
@@ -102,8 +112,21 @@ func (m *LLaVA) first(r *reply, how Sampling) error {
 	return torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() {
 			n := int64(len(r.IDs))
-			embeddings := m.embed(s, torch.From(s, r.IDs, []int64{n}, m.Params.Device()), r.Input) // [n,D]
-			m.step(s, embeddings, r.Positions, []int64{0, n}, []int64{n - 1}, []*reply{r}, how)
+			ids := torch.From(s, r.IDs, []int64{n}, m.Params.Device())
+			in := LanguageInput{Positions: m.indices(s, r.Positions), Starts: []int64{0, n}, Wanted: []int64{n - 1}}
+			if gated, ok := m.Projector.(*gatedProjector); ok {
+				in.Embeddings = m.Language.Embed(s, ids) // [n,D]
+				seen := &sight{}
+				if len(r.Views) > 0 {
+					r.images = &resampled{rows: m.project(s, r.Input)}
+					gated.keep(s, r.images)
+					seen = gated.see(r.Views, r.images)
+				}
+				in.Before = func(i int) nn.Layer { return gated.before(i, seen, nn.DropoutKeys{}) }
+			} else {
+				in.Embeddings = m.embed(s, ids, r.Input) // [n,D]
+			}
+			m.step(s, in, []*reply{r}, how)
 		})
 	})
 }
@@ -118,22 +141,25 @@ func (m *LLaVA) next(open []*reply, how Sampling) error {
 				ids, positions, rows = append(ids, int64(r.next)), append(positions, r.cache.Length()),
 					append(rows, int64(i))
 			}
-			embeddings := m.Language.Embed(s, torch.From(s, ids, []int64{n}, m.Params.Device())) // [n,D]
-			m.step(s, embeddings, positions, append(rows, n), rows, open, how)
+			in := LanguageInput{
+				Embeddings: m.Language.Embed(s, torch.From(s, ids, []int64{n}, m.Params.Device())), // [n,D]
+				Positions:  m.indices(s, positions), Starts: append(rows, n), Wanted: rows,
+			}
+			if gated, ok := m.Projector.(*gatedProjector); ok {
+				seen := gated.still(open)
+				in.Before = func(i int) nn.Layer { return gated.before(i, seen, nn.DropoutKeys{}) }
+			}
+			m.step(s, in, open, how)
 		})
 	})
 }
 
 // step passes embeddings [T,D] through the language model and chooses a token for each answer from its row's logits.
-func (m *LLaVA) step(s *torch.Scope, embeddings *torch.Tensor, positions, starts, rows []int64, open []*reply,
-	how Sampling) {
-	caches := make([]*Cache, len(open))
-	for i, r := range open {
-		caches[i] = r.cache
+func (m *LLaVA) step(s *torch.Scope, in LanguageInput, open []*reply, how Sampling) {
+	for _, r := range open {
+		in.Caches = append(in.Caches, r.cache)
 	}
-	out := m.Language.Forward(s, LanguageInput{
-		Embeddings: embeddings, Positions: m.indices(s, positions), Starts: starts, Wanted: rows, Caches: caches,
-	})
+	out := m.Language.Forward(s, in)
 	logits := torch.Read[float32](m.Logits(s, out.Hidden)) // [n,V]
 	vocabulary := len(logits) / len(open)
 	for i, r := range open {

@@ -33,6 +33,9 @@ type LanguageInput struct {
 	Recompute   nn.Recompute  // what backward recomputes
 	DropoutKeys []uint64      // [n] one for each sample; nil: nothing is dropped
 
+	// Before is the layer that stands before layer i of the model, nil for none; nil if there are none at all.
+	Before func(i int) nn.Layer
+
 	// Caches is nil in training; in generation it has one cache for each sample, and only new positions are given.
 	Caches []*Cache
 }
@@ -73,6 +76,8 @@ type LanguageShape struct {
 	HiddenSize, VocabSize, Layers, MaxPositions int64
 	// QuerySize is the width of all query heads together, KeySize that of all key heads
 	Heads, QuerySize, KeySize, IntermediateSize int64
+
+	NormEps float64 // of the norms
 
 	Selective bool // whether layers can recompute only their norms and SwiGLU
 }

@@ -210,7 +210,7 @@ func (m *llama) Describe() LanguageShape {
 	c := m.config
 	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers,
 		MaxPositions: c.MaxPositions, Heads: c.Heads, QuerySize: c.Heads * c.HeadDim,
-		KeySize: c.KeyValueHeads * c.HeadDim, IntermediateSize: c.IntermediateSize,
+		KeySize: c.KeyValueHeads * c.HeadDim, IntermediateSize: c.IntermediateSize, NormEps: c.Eps,
 		Selective: len(m.layers[0].obstacles(whenDeclared, LanguageInput{})) == 0}
 }
 
@@ -227,8 +227,13 @@ func (m *llama) NewCache() *Cache {
 func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 	cos, sin := m.rotary.At(s, in.Positions, in.Embeddings.Dtype()) // [T,1,d] each
 	keys := nn.DropoutKeys{Keys: in.DropoutKeys, Starts: in.Starts}
-	layers := make([]nn.Layer, len(m.layers))
+	var layers []nn.Layer
 	for i, layer := range m.layers {
+		if in.Before != nil {
+			if side := in.Before(i); side != nil {
+				layers = append(layers, side)
+			}
+		}
 		attend := func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor { // [T,H,d], [T,G,d], [T,G,d] -> [T,H,d]
 			if in.Caches == nil {
 				return torch.WindowAttention(s, q, k, v, in.Starts, layer.window)
@@ -236,15 +241,15 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			return in.attend(s, i, layer.window, q, k, v)
 		}
 		wanted := in.Wanted
-		if i+1 < len(layers) {
+		if i+1 < len(m.layers) {
 			wanted = nil // later layers attend to every position
 		}
-		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
+		layers = append(layers, func(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 			if halves, ok := layer.halves(in, cos, sin); ok {
 				return halves.forward(s, x, wanted)
 			}
 			return layer.forward(s, x, cos, sin, attend, indices(s, wanted, x.Device()), keys)
-		}
+		})
 	}
 	tape := nn.Run(s, layers, in.Embeddings, in.Recompute == nn.RecomputeLayers) // [N,D]
 	in.lengthen()

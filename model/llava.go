@@ -40,6 +40,7 @@ type Input struct {
 	Rows      []int64      // which row each slot receives: of the projector's output [tiles*N,D], then of Maps
 	Maps      []Map        // maps of features that are interpolated to fewer rows and columns
 	Newlines  []int64      // positions that receive the learned newline
+	Views     []View       // which positions see which images, for layers of cross-attention
 	Wanted    []int64      // positions whose hidden state is wanted; nil for all
 	Recompute nn.Recompute // what backward recomputes; "" is nothing
 
@@ -66,6 +67,9 @@ func (in Input) lap(part string) {
 type Pass struct {
 	Hidden *torch.Tensor // [N,D] hidden states of the wanted positions, after the final norm
 	tape   *nn.Tape
+	// What layers of cross-attention look at, [tiles*N,Dv], and the leaf in its place that collects their gradients:
+	// with recomputation each layer has its own backward. nil without such layers, or if nothing behind it trains.
+	media, seen *torch.Tensor
 }
 
 // Forward computes hidden states. Tensors that backward needs belong to s.
@@ -73,16 +77,50 @@ func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 	device := m.Params.Device()
 	ids := torch.From(s, in.IDs, []int64{int64(len(in.IDs))}, device)
 	positions := torch.From(s, in.Positions, []int64{int64(len(in.Positions))}, device)
-	out := m.Language.Forward(s, LanguageInput{
-		Embeddings:  m.embed(s, ids, in), // [T,D]
+	pass := Pass{}
+	language := LanguageInput{
 		Positions:   positions,
 		Starts:      in.Starts,
 		Wanted:      in.Wanted,
 		Recompute:   in.Recompute,
 		DropoutKeys: in.DropoutKeys,
-	})
+	}
+	if gated, ok := m.Projector.(*gatedProjector); ok {
+		language.Embeddings = m.Language.Embed(s, ids) // [T,D]
+		pass.media, pass.seen = m.look(s, in)          // [tiles*N,Dv]
+		seen := gated.see(in.Views, &resampled{rows: pass.seen, dropout: m.pictureKeys(in)})
+		keys := nn.DropoutKeys{Keys: in.DropoutKeys, Starts: in.Starts}
+		language.Before = func(i int) nn.Layer { return gated.before(i, seen, keys) }
+	} else {
+		language.Embeddings = m.embed(s, ids, in) // [T,D]
+	}
+	out := m.Language.Forward(s, language)
 	in.lap(recipes.PartLanguage)
-	return Pass{Hidden: out.Hidden, tape: out.Tape}
+	pass.Hidden, pass.tape = out.Hidden, out.Tape
+	return pass
+}
+
+// look resamples the images for layers of cross-attention: the result [tiles*N,Dv], and the leaf that stands for it.
+// Both are nil without images.
+func (m *LLaVA) look(s *torch.Scope, in Input) (media, leaf *torch.Tensor) {
+	if len(in.Pixels) == 0 {
+		return nil, nil
+	}
+	media = m.project(s, in)
+	if !media.RequiresGrad() {
+		return media, media
+	}
+	return media, torch.Detach(s, media, true)
+}
+
+// project runs the tower and the projector over the images: [tiles*N,D], or [tiles*N,Dv] for layers of cross-attention.
+func (m *LLaVA) project(s *torch.Scope, in Input) *torch.Tensor {
+	keys := m.pictureKeys(in)
+	features := m.Features(s, in.Pixels, keys) // [tiles*P,Dv]
+	in.lap(recipes.PartVision)
+	features = m.Projector.Forward(s, features, keys)
+	in.lap(recipes.PartProjector)
+	return features
 }
 
 // Backward adds the gradients of a scalar that was computed from p.Hidden to the trainable parameters.
@@ -92,6 +130,12 @@ func (p Pass) Backward(s *torch.Scope, scalar *torch.Tensor) {
 	}
 	torch.Backward(scalar, nil)
 	p.tape.Backward(s)
+	if p.media == nil || p.media == p.seen {
+		return
+	}
+	if grad := torch.Grad(s, p.seen); grad != nil {
+		torch.Backward(p.media, grad)
+	}
 }
 
 // embed looks up the ids and copies the images' features into their slots.
@@ -100,11 +144,7 @@ func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor
 	if len(in.Pixels) == 0 {
 		return words
 	}
-	keys := m.pictureKeys(in)
-	seen := m.Features(s, in.Pixels, keys) // [images*P,Dv]
-	in.lap(recipes.PartVision)
-	features := m.Projector.Forward(s, seen, keys) // [R,D]
-	in.lap(recipes.PartProjector)
+	features := m.project(s, in)                                        // [R,D]
 	features = m.shrink(s, features, in.Maps)                           // [R',D]
 	features = torch.IndexSelect(s, features, 0, m.indices(s, in.Rows)) // [slots,D]
 	words = torch.IndexCopy(s, words, m.indices(s, in.Slots), features)

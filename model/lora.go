@@ -168,6 +168,9 @@ func (m *LLaVA) probe() (logits []float32, err error) {
 		in.IDs, in.Positions = append(in.IDs, id), append(in.Positions, t)
 	}
 	in.Starts = []int64{0, int64(len(in.IDs))}
+	if m.ProjectorShape.Media > 0 {
+		in.Views = []View{{To: int64(len(in.IDs)), End: 1}}
+	}
 	if n := int64(len(in.IDs)); n > language.MaxPositions {
 		return nil, failure.Inputf("an image and %d tokens take %d positions and the model has %d", words, n,
 			language.MaxPositions)

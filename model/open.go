@@ -129,11 +129,10 @@ func (m *LLaVA) declare(recipe recipes.Model, device torch.Device) (err error) {
 	if m.Tower, err = newTower(m.configs.vision, m.Params, selected); err != nil {
 		return fmt.Errorf("model.vision: %w", err)
 	}
-	tower, width := m.Tower.Describe(), m.Language.Describe().HiddenSize
-	if m.ProjectorShape, err = DescribeProjector(recipe.Projector, tower); err != nil {
+	if m.ProjectorShape, err = DescribeProjector(recipe.Projector, m.Tower.Describe()); err != nil {
 		return err
 	}
-	if m.Projector, err = newProjector(recipe.Projector, m.Params, tower, width); err != nil {
+	if m.Projector, err = newProjector(m.Params, m.projectorBuild(recipe.Projector)); err != nil {
 		return fmt.Errorf("model.projector: %w", err)
 	}
 	m.declareNewline()

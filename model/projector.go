@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/llavatrain/llavatrain/model/nn"
@@ -22,15 +23,18 @@ type Projector interface {
 type ProjectorShape struct {
 	Tokens int64 // N, rows of the result
 	Side   int64 // of the square grid that the rows form; 0 if they form none
+	Media  int64 // rows that layers of cross-attention look at in place of positions; 0 without such layers
 }
 
 // projectorBuild is what a projector is built from.
 type projectorBuild struct {
-	config  recipes.Projector
-	match   []string // of the type's pattern
-	in, out int64    // Dv, D
-	tokens  int64    // P, rows of the tower for one tile
-	side    int64    // of the square grid that they form; 0 with a class token, which is no part of it
+	config   recipes.Projector
+	match    []string // of the type's pattern
+	in, out  int64    // Dv, D
+	mlp      int64    // width of the language model's MLP
+	tokens   int64    // P, rows of the tower for one tile
+	language LanguageShape
+	side     int64 // of the square grid that they form; 0 with a class token, which is no part of it
 }
 
 // projectorKind is a type of projector. shape depends on the configuration of the projector and the tower alone.
@@ -39,50 +43,85 @@ type projectorKind struct {
 	pattern *regexp.Regexp
 	shape   func(b projectorBuild) (ProjectorShape, error)
 	build   func(p nn.Path, b projectorBuild) (Projector, error)
+	files   *projectorFiles // nil: without weights
 }
 
-// projectors lists the types: those of LLaVA (llava/model/multimodal_projector/builder.py), then those that take fewer
-// positions or have layers of their own.
-var projectors = []projectorKind{
-	{"linear", regexp.MustCompile(`^linear$`), eachRow, newLinearProjector},
-	{"mlpNx_gelu (N = 2, 3, …)", regexp.MustCompile(`^mlp([0-9]+)x_gelu$`), eachRow, newMLPProjector},
-	{"identity", regexp.MustCompile(`^identity$`), eachRow, newIdentityProjector},
+// rowProjectors are the types that map each row by itself, those of LLaVA
+// (llava/model/multimodal_projector/builder.py).
+var rowProjectors = []projectorKind{
+	{"linear", regexp.MustCompile(`^linear$`), eachRow, newLinearProjector, linearFiles},
+	{"mlpNx_gelu (N = 2, 3, …)", regexp.MustCompile(`^mlp([0-9]+)x_gelu$`), eachRow, newMLPProjector, mlpFiles},
+	{"identity", regexp.MustCompile(`^identity$`), eachRow, newIdentityProjector, nil},
 }
+
+// projectors lists the types. Files are of the last type that recognises them.
+var projectors = slices.Concat(rowProjectors, []projectorKind{
+	{recipes.QFormer, regexp.MustCompile(`^qformer$`), qformerShape, newQFormer, qformerFiles},
+	{recipes.ResamplerType, regexp.MustCompile(`^resampler$`), resamplerShape, newResamplerProjector, resamplerFiles},
+	{recipes.GatedCrossAttention, regexp.MustCompile(`^gated_cross_attention$`), gatedShape, newGatedProjector, gatedFiles},
+})
 
 // eachRow is the shape of projectors that map each row by itself.
-func eachRow(b projectorBuild) (ProjectorShape, error) { return ProjectorShape{b.tokens, b.side}, nil }
+func eachRow(b projectorBuild) (ProjectorShape, error) {
+	return ProjectorShape{Tokens: b.tokens, Side: b.side}, nil
+}
 
 // findProjector looks up a projector's type.
 func findProjector(b projectorBuild) (projectorKind, projectorBuild, error) {
+	return b.find("projector type", projectors)
+}
+
+// find looks up the type in a list of types.
+func (b projectorBuild) find(what string, kinds []projectorKind) (projectorKind, projectorBuild, error) {
 	var known []string
-	for _, kind := range projectors {
+	for _, kind := range kinds {
 		if b.match = kind.pattern.FindStringSubmatch(b.config.Type); b.match != nil {
 			return kind, b, nil
 		}
 		known = append(known, kind.name)
 	}
-	return projectorKind{}, b, failure.NotOneOf("projector type", b.config.Type, known)
+	return projectorKind{}, b, failure.NotOneOf(what, b.config.Type, known)
+}
+
+// then is what the projector behind another is built from.
+func (b projectorBuild) then() projectorBuild {
+	b.config = recipes.Projector{Type: b.config.Then}
+	return b
+}
+
+// newRow declares a projector that maps each row by itself.
+func (b projectorBuild) newRow(p nn.Path) (Projector, error) {
+	kind, b, err := b.find("then", rowProjectors)
+	if err != nil {
+		return nil, err
+	}
+	return kind.build(p, b)
 }
 
 // DescribeProjector says what a projector makes of a tile of the tower, without building it.
-func DescribeProjector(config recipes.Projector, tower TowerShape) (_ ProjectorShape, err error) {
+func DescribeProjector(config recipes.Projector, tower TowerShape) (shape ProjectorShape, err error) {
 	defer failure.MarkInput(&err)
 	kind, b, err := findProjector(projectorBuild{
 		config: config, in: tower.HiddenSize, tokens: tower.Tokens, side: tower.side()})
 	if err == nil {
-		shape, err := kind.shape(b)
-		if err == nil {
-			return shape, nil
-		}
+		shape, err = kind.shape(b)
+	}
+	if err != nil {
 		return shape, fmt.Errorf("model.projector: %w", err)
 	}
-	return ProjectorShape{}, fmt.Errorf("model.projector: %w", err)
+	return shape, nil
 }
 
-// newProjector declares a projector for a tower and a language model of width out.
-func newProjector(config recipes.Projector, ps *nn.Params, tower TowerShape, out int64) (Projector, error) {
-	kind, b, err := findProjector(projectorBuild{
-		config: config, in: tower.HiddenSize, out: out, tokens: tower.Tokens, side: tower.side()})
+// projectorBuild is what a projector of this model is built from.
+func (m *LLaVA) projectorBuild(config recipes.Projector) projectorBuild {
+	tower, language := m.Tower.Describe(), m.Language.Describe()
+	return projectorBuild{config: config, in: tower.HiddenSize, out: language.HiddenSize,
+		language: language, mlp: language.IntermediateSize, tokens: tower.Tokens, side: tower.side()}
+}
+
+// newProjector declares a projector.
+func newProjector(ps *nn.Params, b projectorBuild) (Projector, error) {
+	kind, b, err := findProjector(b)
 	if err != nil {
 		return nil, err
 	}
@@ -143,3 +182,25 @@ func newIdentityProjector(_ nn.Path, b projectorBuild) (Projector, error) {
 func (identityProjector) Forward(_ *torch.Scope, x *torch.Tensor, _ nn.DropoutKeys) *torch.Tensor {
 	return x
 }
+
+// linearFiles and mlpFiles have the layers' numbers in a torch Sequential for names.
+var (
+	linearFiles = &projectorFiles{sight: func(at lookUp) (sighting, bool) {
+		shape := at.shape("weight")
+		if len(shape) != 2 {
+			return sighting{}, false
+		}
+		return sighting{config: recipes.Projector{Type: "linear"}, in: shape[1], out: shape[0]}, true
+	}}
+	mlpFiles = &projectorFiles{sight: func(at lookUp) (sighting, bool) {
+		depth := 0
+		for len(at.shape(fmt.Sprintf("%d.weight", 2*depth))) == 2 {
+			depth++
+		}
+		if depth == 0 {
+			return sighting{}, false
+		}
+		return sighting{config: recipes.Projector{Type: fmt.Sprintf("mlp%dx_gelu", depth)}, in: at.size(1, "0.weight"),
+			out: at.size(0, "0.weight")}, true
+	}}
+)

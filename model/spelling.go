@@ -11,10 +11,15 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// renaming is a prefix of our names and the prefix that replaces it in files.
+// renaming is a prefix of our names and the prefix that replaces it in files. If ours begins with *, what follows the *
+// is replaced wherever it stands in a name.
 type renaming struct{ ours, theirs string }
 
-// spelling is how files name the parameters of one part: by the first renaming whose prefix matches.
+// absent replaces the prefix of names that the files of a spelling do not have: their parameters are initialised.
+const absent = "\x00"
+
+// spelling is how files name the parameters of one part: by the first renaming whose prefix matches, behind those with
+// a * that stand before it.
 type spelling []renaming
 
 // layout is how a folder names the parameters of all three parts.
@@ -65,7 +70,7 @@ func hasPrefix(name string, prefixes []string) bool {
 
 func isProjector(name string) bool {
 	return strings.Contains(name, ownProjector) || strings.Contains(name, nestedProjector) ||
-		strings.HasSuffix(name, nestedNewline)
+		strings.HasSuffix(name, nestedNewline) || connectorMarks.MatchString(name)
 }
 
 func isTower(name string) bool { return strings.Contains(name, towerMark) }
@@ -104,7 +109,9 @@ var bareProjector = regexp.MustCompile(`^([0-9]+|linear_[12])\.(weight|bias)$|^(
 // of is a parameter's name in files.
 func (sp spelling) of(name string) string {
 	for _, r := range sp {
-		if rest, ok := strings.CutPrefix(name, r.ours); ok {
+		if inside, ok := strings.CutPrefix(r.ours, "*"); ok {
+			name = strings.Replace(name, inside, r.theirs, 1)
+		} else if rest, ok := strings.CutPrefix(name, r.ours); ok {
 			return r.theirs + rest
 		}
 	}
@@ -114,19 +121,27 @@ func (sp spelling) of(name string) string {
 // prefix begins the names of a tower's tensors in files.
 func (sp spelling) prefix() string { return sp.of(visionPrefix) }
 
+// spellings are those that a part may have in files with these names.
+func spellings(part string, names []string) (list []spelling) {
+	for _, l := range layouts {
+		if l[part] != nil {
+			list = append(list, l[part])
+		}
+	}
+	list = append(list, found(part, names)...)
+	if part == recipes.PartProjector {
+		list = append(list, connectorSpellings(names)...)
+	}
+	return list
+}
+
 // findSpelling is the spelling under which the files hold the most of a part's parameters; foreign says that they hold
 // none of them.
 func findSpelling(part string, ps *nn.Params, w *checkpoints.Weights) (best spelling, foreign bool) {
-	var candidates []spelling
-	for _, l := range layouts {
-		if l[part] != nil {
-			candidates = append(candidates, l[part])
-		}
-	}
 	declared := slices.DeleteFunc(slices.Clone(ps.All()), func(p *nn.Param) bool { return p.Part != part || p.Adapter })
 	best = original[part]
 	most := 0
-	for _, spelled := range append(candidates, found(part, w.Names())...) {
+	for _, spelled := range spellings(part, w.Names()) {
 		held := 0
 		for _, p := range declared {
 			if _, ok := w.Info(spelled.of(p.Name)); ok {

@@ -22,9 +22,11 @@ import (
 type source struct {
 	part    string // which must be complete; "" for an overlay, which may hold any tensors
 	where   string // as the user named it
+	key     string // of the recipe under which it was named
 	weights *checkpoints.Weights
 	spelled spelling
 	foreign bool // the files have no name of the part in any spelling
+	bare    bool // a projector's files hold nothing else, under names without a prefix
 }
 
 type sources struct {
@@ -66,6 +68,12 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 	}
 	for _, s := range ss.parts {
 		s.spelled, s.foreign = findSpelling(s.part, m.Params, s.weights)
+	}
+	if s := ss.parts[recipes.PartProjector]; s != nil {
+		s.bare = s.spelled.bare() && !slices.ContainsFunc(s.weights.Names(), isProjector)
+		if err := s.checkConnector(m.projectorBuild(recipe.Projector)); err != nil {
+			return ss, err
+		}
 	}
 	for _, path := range o.Overlay {
 		w, err := ss.open(path)
@@ -129,13 +137,14 @@ func (ss *sources) openProjector(o OpenOptions, recipe recipes.Model) error {
 		if err != nil {
 			return failure.Inputf("model.projector.weights: %w", err)
 		}
-		ss.parts[recipes.PartProjector] = &source{part: recipes.PartProjector, where: path, weights: w}
+		ss.parts[recipes.PartProjector] = &source{part: recipes.PartProjector, where: path, weights: w,
+			key: "model.projector.weights"}
 		return nil
 	}
 	language := ss.parts[recipes.PartLanguage]
 	if language != nil && slices.ContainsFunc(language.weights.Names(), isProjector) {
 		ss.parts[recipes.PartProjector] = &source{part: recipes.PartProjector, where: language.where,
-			weights: language.weights}
+			weights: language.weights, key: "model.language.weights"}
 	}
 	return nil
 }
@@ -283,12 +292,13 @@ func (ss *sources) base(p *nn.Param) (assignment, error) {
 	if s == nil || p.Adapter {
 		return assignment{param: p}, nil
 	}
-	info, ok := s.weights.Info(s.nameOf(p))
-	if !ok && p.Name == newlineName {
-		return assignment{param: p}, nil // most files of a projector have none
+	name := s.nameOf(p)
+	info, ok := s.weights.Info(name)
+	if strings.HasPrefix(name, absent) || !ok && p.Name == newlineName { // most files have no newline
+		return assignment{param: p}, nil
 	}
 	if !ok {
-		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", s.nameOf(p), p.Shape, s.where)
+		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", name, p.Shape, s.where)
 	}
 	a := assignment{param: p, info: info, weights: s.weights}
 	if ss.newRows.fit(p, info) {
@@ -322,7 +332,7 @@ func checkTensor(p *nn.Param, info checkpoints.Info, where string) error {
 func (s *source) belongs(name string) bool {
 	switch s.part {
 	case recipes.PartProjector:
-		return isProjector(name) || s.spelled.bare()
+		return isProjector(name) && !textBranch.MatchString(name) || s.bare
 	case recipes.PartVision:
 		return strings.HasPrefix(name, s.spelled.prefix())
 	default:

@@ -28,6 +28,7 @@ type Projector struct {
 	Ratio      int    `yaml:"ratio,omitempty"`       // pixel_shuffle: patches a side that become one position
 	Mode       string `yaml:"mode,omitempty"`        // pool: average | max | bilinear | conv
 	Stride     int    `yaml:"stride,omitempty"`      // pool: patches a side that become one position
+	Place      string `yaml:"place,omitempty"`       // pool: before | behind what maps to the language model's width
 	Then       string `yaml:"then,omitempty"`        // what maps the result to the language model's width
 
 	Every     int        `yaml:"every,omitempty"`     // gated_cross_attention: before every n-th layer, from the first
@@ -47,6 +48,12 @@ type Resampler struct {
 	QKNorm    string `yaml:"qk_norm,omitempty"`
 }
 
+// Whole is the resampler as the settings of a projector.
+func (r Resampler) Whole() Projector {
+	return Projector{Type: ResamplerType, Style: r.Style, Queries: r.Queries, Layers: r.Layers, Heads: r.Heads,
+		HeadWidth: r.HeadWidth, MLP: r.MLP, QKNorm: r.QKNorm}
+}
+
 // The types of projector that have settings.
 const (
 	QFormer             = "qformer"
@@ -63,8 +70,8 @@ var settings = map[string]Projector{
 	QFormer: {Queries: 32, Layers: 12, Width: 768, Heads: 12, MLP: 3072, CrossEvery: 2, LNVision: "true"},
 	// Idefics3, InternVL
 	PixelShuffle: {Ratio: 2, Then: "mlp"},
-	// LLaVA-NeXT-Video
-	Pool: {Mode: "average", Stride: 2, Then: "mlp2x_gelu"},
+	// LLaVA-NeXT-Video as transformers has it; LLaVA-NeXT's own code and LLaVA-OneVision pool behind the MLP
+	Pool: {Mode: "average", Stride: 2, Place: "before", Then: "mlp2x_gelu"},
 	// IDEFICS
 	GatedCrossAttention: {Every: 4, Gate: "float", QKNorm: "false", Attend: "previous"},
 }
@@ -148,6 +155,7 @@ func (d *decoder) checkSettings(at string, p Projector) {
 	d.oneOf(at+".ln_vision", p.LNVision, "true", "false")
 	d.oneOf(at+".qk_norm", p.QKNorm, "true", "false")
 	d.oneOf(at+".mode", p.Mode, "average", "max", "bilinear", "conv")
+	d.oneOf(at+".place", p.Place, "before", "behind")
 	d.oneOf(at+".gate", p.Gate, "float", "vector")
 	d.oneOf(at+".attend", p.Attend, "previous", "last")
 	d.rule(at+".heads", p.Type != QFormer || p.Width%max(1, p.Heads) == 0,
@@ -164,9 +172,7 @@ func (d *decoder) checkResampler(at string, p *Projector) {
 	r := p.Resampler
 	r.Style = cmp.Or(r.Style, "idefics")
 	d.oneOf(at+".style", r.Style, "flamingo", "idefics")
-	all := Projector{Style: r.Style, Queries: r.Queries, Layers: r.Layers, Heads: r.Heads, HeadWidth: r.HeadWidth,
-		MLP: r.MLP, QKNorm: r.QKNorm}
-	d.checkSettings(at, all)
+	d.checkSettings(at, r.Whole())
 	fresh := resamplers[r.Style]
 	if r.Style == "flamingo" {
 		fresh.Queries, fresh.Layers = 64, 6 // OpenFlamingo

@@ -133,6 +133,9 @@ func Input(b data.Batch) model.Input {
 		IDs: b.IDs, Positions: b.Positions, Starts: b.Starts, Pixels: b.Pixels, Slots: b.Slots, Rows: b.Rows,
 		Newlines: b.Newlines,
 	}
+	for _, v := range b.Views {
+		in.Views = append(in.Views, model.View(v))
+	}
 	for _, m := range b.Maps {
 		in.Maps = append(in.Maps, model.Map{From: m.From, Rows: int64(m.Rows), Columns: int64(m.Columns),
 			ToRows: int64(m.ToRows), ToColumns: int64(m.ToColumns)})
