@@ -17,6 +17,7 @@ type LLaVA struct {
 	// configuration.
 	Fingerprints map[string]string
 
+	projected   ProjectorShape // what the projector makes of a tile
 	configs     folderConfigs
 	identities  map[string]string // see identity.go
 	table       *torch.Tensor     // [3,256] fp32: normalised value of each pixel level of each channel, owned
