@@ -52,13 +52,19 @@ var rowProjectors = []projectorKind{
 	{"linear", regexp.MustCompile(`^linear$`), eachRow, newLinearProjector, linearFiles},
 	{"mlpNx_gelu (N = 2, 3, …)", regexp.MustCompile(`^mlp([0-9]+)x_gelu$`), eachRow, newMLPProjector, mlpFiles},
 	{"identity", regexp.MustCompile(`^identity$`), eachRow, newIdentityProjector, nil},
+	{"mlpNx_resMx_gelu", residualPattern, eachRow, newResidualMLP, residualFiles},
 }
 
 // projectors lists the types. Files are of the last type that recognises them.
 var projectors = slices.Concat(rowProjectors, []projectorKind{
 	{recipes.QFormer, regexp.MustCompile(`^qformer$`), qformerShape, newQFormer, qformerFiles},
 	{recipes.ResamplerType, regexp.MustCompile(`^resampler$`), resamplerShape, newResamplerProjector, resamplerFiles},
-	{recipes.GatedCrossAttention, regexp.MustCompile(`^gated_cross_attention$`), gatedShape, newGatedProjector, gatedFiles},
+	{recipes.PixelShuffle, regexp.MustCompile(`^pixel_shuffle$`), pixelShuffleShape, newPixelShuffle,
+		pixelShuffleFiles},
+	{recipes.Pool, regexp.MustCompile(`^pool$`), poolShape, newPool, poolFiles},
+	{"pooler", regexp.MustCompile(`^pooler$`), poolerShape, newPooler, poolerFiles},
+	{recipes.GatedCrossAttention, regexp.MustCompile(`^gated_cross_attention$`), gatedShape, newGatedProjector,
+		gatedFiles},
 })
 
 // eachRow is the shape of projectors that map each row by itself.
@@ -119,16 +125,17 @@ func (m *LLaVA) projectorBuild(config recipes.Projector) projectorBuild {
 		language: language, mlp: language.IntermediateSize, tokens: tower.Tokens, side: tower.side()}
 }
 
-// newProjector declares a projector.
-func newProjector(ps *nn.Params, b projectorBuild) (Projector, error) {
+// newProjector declares a projector, and says what it makes of a tile.
+func newProjector(ps *nn.Params, b projectorBuild) (m Projector, shape ProjectorShape, err error) {
 	kind, b, err := findProjector(b)
+	if err == nil {
+		shape, err = kind.shape(b)
+	}
 	if err != nil {
-		return nil, err
+		return nil, shape, err
 	}
-	if _, err := kind.shape(b); err != nil {
-		return nil, err
-	}
-	return kind.build(ps.Root(recipes.PartProjector, projectorPrefix), b)
+	m, err = kind.build(ps.Root(recipes.PartProjector, projectorPrefix), b)
+	return m, shape, err
 }
 
 func newLinearProjector(p nn.Path, b projectorBuild) (Projector, error) {
@@ -139,11 +146,20 @@ func newLinearProjector(p nn.Path, b projectorBuild) (Projector, error) {
 type mlpProjector struct{ layers []*nn.Linear }
 
 func newMLPProjector(p nn.Path, b projectorBuild) (Projector, error) {
-	depth, err := strconv.Atoi(b.match[1])
-	if err != nil || depth < 1 || depth > 16 {
-		return nil, fmt.Errorf("projector type %q: the depth must be 1 to 16", b.match[0])
+	depth, err := b.depth(1)
+	if err != nil {
+		return nil, err
 	}
 	return newMLP(p, depth, b.in, b.out), nil
+}
+
+// depth is a number in the type's name.
+func (b projectorBuild) depth(group int) (int, error) {
+	depth, err := strconv.Atoi(b.match[group])
+	if err != nil || depth < 1 || depth > 16 {
+		return 0, fmt.Errorf("projector type %q: the depth must be 1 to 16", b.match[0])
+	}
+	return depth, nil
 }
 
 func newMLP(p nn.Path, depth int, in, out int64) *mlpProjector {
@@ -193,10 +209,7 @@ var (
 		return sighting{config: recipes.Projector{Type: "linear"}, in: shape[1], out: shape[0]}, true
 	}}
 	mlpFiles = &projectorFiles{sight: func(at lookUp) (sighting, bool) {
-		depth := 0
-		for len(at.shape(fmt.Sprintf("%d.weight", 2*depth))) == 2 {
-			depth++
-		}
+		depth := at.depth()
 		if depth == 0 {
 			return sighting{}, false
 		}
@@ -204,3 +217,11 @@ var (
 			out: at.size(0, "0.weight")}, true
 	}}
 )
+
+// depth is how many layers of an MLP the files have.
+func (l lookUp) depth() (layers int) {
+	for len(l.shape(fmt.Sprintf("%d.weight", 2*layers))) == 2 {
+		layers++
+	}
+	return layers
+}

@@ -1,7 +1,12 @@
 package model
 
 import (
+	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -29,6 +34,7 @@ type projectorFiles struct {
 type lookUp struct {
 	weights *checkpoints.Weights
 	spelled spelling
+	in      int64 // width of the recipe's tower
 }
 
 // shape is a tensor's shape; nil if the files do not have it.
@@ -133,15 +139,15 @@ func connectorSpellings(names []string) (list []spelling) {
 	return list
 }
 
-// sightProjector finds out which projector files hold.
-func sightProjector(w *checkpoints.Weights) (sighting, bool) {
+// sightProjector finds out which projector files hold; in is the width of the recipe's tower.
+func sightProjector(w *checkpoints.Weights, in int64) (sighting, bool) {
 	candidates := spellings(recipes.PartProjector, w.Names())
 	for _, kind := range slices.Backward(projectors) {
 		if kind.files == nil {
 			continue
 		}
 		for _, spelled := range candidates {
-			if seen, ok := kind.files.sight(lookUp{w, spelled}); ok {
+			if seen, ok := kind.files.sight(lookUp{w, spelled, in}); ok {
 				return seen, true
 			}
 		}
@@ -159,12 +165,20 @@ func (s *source) checkConnector(b projectorBuild) error {
 	if err != nil {
 		return err
 	}
-	seen, ok := sightProjector(s.weights)
+	seen, ok := sightProjector(s.weights, b.in)
+	if ok {
+		if err := seen.readConfig(s.where); err != nil {
+			return failure.Inputf("%s: %s: %w", s.key, s.where, err)
+		}
+	}
 	asked := sighting{config: b.config, in: b.in, out: b.out}
 	if kind.files != nil && kind.files.asked != nil {
 		asked = kind.files.asked(b)
 	}
 	theirs, ours := seen.config.Type, asked.config.Type
+	if ours == recipes.Pool && b.config.Mode != "conv" && theirs != recipes.Pool {
+		ours = b.config.Then // all that files have of such a pool
+	}
 	if !ok || numbered.MatchString(theirs) && numbered.MatchString(ours) {
 		return nil
 	}
@@ -180,6 +194,39 @@ func (s *source) checkConnector(b projectorBuild) error {
 	}
 	return failure.Inputf("%s: %s holds a projector of type %s%s, and the recipe asks for %s: %s, or name other "+
 		"weights", s.key, s.where, theirs, told(" with ", has), told("", wants), advice(has))
+}
+
+// readConfig takes from the config.json beside the weights, if there is one, what tensors do not show.
+func (s *sighting) readConfig(where string) error {
+	text, err := os.ReadFile(filepath.Join(where, "config.json"))
+	if err != nil {
+		return nil // a file, or a folder of weights alone
+	}
+	var config struct {
+		QFormer struct {
+			Heads int `json:"num_attention_heads"`
+		} `json:"qformer_config"` // transformers' BLIP-2
+		Perceiver struct {
+			Heads     int `json:"resampler_n_heads"`
+			HeadWidth int `json:"resampler_head_dim"`
+		} `json:"perceiver_config"` // transformers' IDEFICS and Idefics2
+		Shuffle string `json:"ps_version"` // InternVL's own code
+	}
+	if json.Unmarshal(text, &config) != nil {
+		return nil // reported where the whole configuration is read
+	}
+	switch c := &s.config; c.Type {
+	case recipes.QFormer:
+		c.Heads = config.QFormer.Heads
+	case recipes.ResamplerType:
+		c.Heads, c.HeadWidth = config.Perceiver.Heads, cmp.Or(c.HeadWidth, config.Perceiver.HeadWidth)
+	case recipes.PixelShuffle:
+		if config.Shuffle == "v1" {
+			return errors.New("config.json has ps_version v1, whose pixel shuffle transposes rows and columns; " +
+				"only v2 is supported")
+		}
+	}
+	return nil
 }
 
 // told is a list such as "queries 32, layers 12", behind a word that an empty list does not need.

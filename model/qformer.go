@@ -33,8 +33,8 @@ const (
 func qformerShape(b projectorBuild) (ProjectorShape, error) {
 	c := b.config
 	if c.Heads <= 0 || c.Width%c.Heads != 0 {
-		return ProjectorShape{}, fmt.Errorf("width %d is not a multiple of heads %d: set heads to a divisor of width",
-			c.Width, c.Heads)
+		return ProjectorShape{}, fmt.Errorf("width %d is not a multiple of heads %d: set model.projector.heads to a "+
+			"divisor of %[1]d", c.Width, c.Heads)
 	}
 	return ProjectorShape{Tokens: int64(c.Queries)}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // resamplerProjector is a resampler, with what maps the tower's features to its width in front, or what maps its rows
@@ -24,11 +25,10 @@ func resamplerShape(b projectorBuild) (ProjectorShape, error) {
 	c := b.config
 	switch {
 	case resamplerStyles[c.Style].list == "":
-		return ProjectorShape{}, fmt.Errorf("no style %q of resampler: set style to flamingo, idefics or idefics2",
-			c.Style)
+		return ProjectorShape{}, failure.NotOneOf("style", c.Style, []string{"flamingo", "idefics", "idefics2"})
 	case c.KVHeads > 0 && c.Heads%c.KVHeads != 0:
-		return ProjectorShape{}, fmt.Errorf("kv_heads %d do not divide heads %d: set kv_heads to a divisor of heads",
-			c.KVHeads, c.Heads)
+		return ProjectorShape{}, fmt.Errorf("kv_heads %d do not divide heads %d: set model.projector.kv_heads to a "+
+			"divisor of %[2]d", c.KVHeads, c.Heads)
 	}
 	if c.Then != "" {
 		if _, _, err := b.then().find("then", rowProjectors); err != nil {

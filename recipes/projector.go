@@ -155,6 +155,9 @@ func (d *decoder) checkSettings(at string, p Projector) {
 	d.oneOf(at+".ln_vision", p.LNVision, "true", "false")
 	d.oneOf(at+".qk_norm", p.QKNorm, "true", "false")
 	d.oneOf(at+".mode", p.Mode, "average", "max", "bilinear", "conv")
+	if p.Type == PixelShuffle {
+		d.oneOf(at+".then", p.Then, "linear", "mlp")
+	}
 	d.oneOf(at+".place", p.Place, "before", "behind")
 	d.oneOf(at+".gate", p.Gate, "float", "vector")
 	d.oneOf(at+".attend", p.Attend, "previous", "last")

@@ -47,3 +47,29 @@ func Tanh(s *Scope, x *Tensor) *Tensor {
 func Relu(s *Scope, x *Tensor) *Tensor {
 	return gotch(s, "relu", func(out *libtch.Ctensor) { libtch.AtgRelu(out, x.g()) })
 }
+
+// AveragePool is the mean of windows of stride x stride that do not overlap; rows and columns that fill no window are
+// dropped. [n,D,h,w] -> [n,D,h/stride,w/stride]
+func AveragePool(s *Scope, x *Tensor, stride int64) *Tensor {
+	size, none := []int64{stride, stride}, []int64{0, 0}
+	return gotch(s, "average pool", func(out *libtch.Ctensor) {
+		libtch.AtgAvgPool2d(out, x.g(), size, 2, size, 2, none, 2, 0, 1, 0, 1)
+	})
+}
+
+// MaxPool is the largest value of each channel in the windows of AveragePool. [n,D,h,w] -> [n,D,h/stride,w/stride]
+func MaxPool(s *Scope, x *Tensor, stride int64) *Tensor {
+	size, none, each := []int64{stride, stride}, []int64{0, 0}, []int64{1, 1}
+	return gotch(s, "max pool", func(out *libtch.Ctensor) {
+		libtch.AtgMaxPool2d(out, x.g(), size, 2, size, 2, none, 2, each, 2, 0)
+	})
+}
+
+// Bilinear samples a grid at height x width points, as torch.nn.functional.interpolate does with align_corners false
+// and without antialiasing. [n,D,h,w] -> [n,D,height,width]
+func Bilinear(s *Scope, x *Tensor, height, width int64) *Tensor {
+	size := []int64{height, width}
+	return gotch(s, "bilinear", func(out *libtch.Ctensor) {
+		libtch.AtgUpsampleBilinear2d(out, x.g(), size, 2, 0, 0, 1, 0, 1)
+	})
+}
