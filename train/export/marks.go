@@ -60,6 +60,8 @@ func (m marks) write(dir, class string) error {
 		decoder[image], decoder[pad] = token(imageText), token(padText)
 		config["added_tokens_decoder"], config["pad_token"], config["image_token"] = decoder, padText, imageText
 		config["processor_class"] = "LlavaProcessor"
+		// The template is that of chat_template.jinja: some readers prefer an older one here.
+		delete(config, "chat_template")
 		if config["tokenizer_class"] == nil {
 			config["tokenizer_class"] = class
 		}
