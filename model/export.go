@@ -183,7 +183,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 		return err
 	}
 	text["model_type"], text["vocab_size"], text["torch_dtype"] = kind, rows, dtype
-	text["pad_token_id"] = o.SpecialTokens.Pad
+	text["pad_token_id"], text["architectures"] = o.SpecialTokens.Pad, []string{languages[kind].class}
 	selected, err := selectedOf(recipe.Vision, declaredLayers(vision, layers), layers)
 	if err != nil {
 		return err

@@ -104,6 +104,10 @@ func TestExportedModelsAreTheSame(t *testing.T) {
 	}
 }
 
+// languageClasses are transformers' classes of the language models, by which llama.cpp's converter tells them apart.
+var languageClasses = map[string]string{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM",
+	"phi3": "Phi3ForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+
 // A whole LLaVA of each recorded family comes back from both layouts as its own family, bit for bit.
 func TestExportedFamiliesAreTheSame(t *testing.T) {
 	for _, name := range languageGoldens(t) {
@@ -115,6 +119,8 @@ func TestExportedFamiliesAreTheSame(t *testing.T) {
 				if text, nested := config["text_config"].(map[string]any); nested {
 					if family, _, _ := strings.Cut(name, "_"); text["model_type"] != family {
 						t.Errorf("text_config is of %v", text["model_type"])
+					} else if diff := cmp.Diff([]any{languageClasses[family]}, text["architectures"]); diff != "" {
+						t.Error(diff)
 					}
 				}
 				again, _, err := ReadLLaVA(dir, "")

@@ -20,16 +20,17 @@ const (
 type family struct {
 	build func(config []byte, ps *nn.Params, device torch.Device) (Language, error)
 	whole string // the family's part of the name of a whole LLaVA
+	class string // transformers' class of the language model alone
 }
 
 // Language models and towers, by model_type of their config.json.
 var (
 	languages = map[string]family{
-		"llama":   {newLlama, "Llama"},
-		"mistral": {newMistral, "Mistral"},
-		"phi3":    {newPhi3, "Phi3"},
-		"qwen2":   {newQwen2, "Qwen"},
-		"qwen3":   {newQwen3, "Qwen3"},
+		"llama":   {newLlama, "Llama", "LlamaForCausalLM"},
+		"mistral": {newMistral, "Mistral", "MistralForCausalLM"},
+		"phi3":    {newPhi3, "Phi3", "Phi3ForCausalLM"},
+		"qwen2":   {newQwen2, "Qwen", "Qwen2ForCausalLM"},
+		"qwen3":   {newQwen3, "Qwen3", "Qwen3ForCausalLM"},
 	}
 	towers = map[string]func(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error){
 		"clip_vision_model":   newCLIP,

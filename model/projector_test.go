@@ -42,10 +42,10 @@ func smallRecipe(t *testing.T, p recipes.Projector) recipes.Model {
 
 func TestProjectorShapes(t *testing.T) {
 	want := map[string]ProjectorShape{
-		"linear": {16, 4}, "mlp2x_gelu": {16, 4}, "mlp1x_res2x_gelu": {16, 4}, "qformer": {3, 0}, "flamingo": {3, 0},
-		"flamingo, then": {3, 0}, "idefics": {3, 0}, "idefics2": {3, 0}, "pixel shuffle": {4, 2},
-		"pixel shuffle, mlp": {1, 1}, "average": {4, 2}, "max, odd": {1, 1}, "bilinear, odd": {4, 2}, "conv": {4, 2},
-		"conv, behind": {1, 1}, "pooler": {4, 2},
+		"linear": {Tokens: 16, Side: 4}, "mlp2x_gelu": {Tokens: 16, Side: 4}, "mlp1x_res2x_gelu": {Tokens: 16, Side: 4}, "qformer": {Tokens: 3, Side: 0}, "flamingo": {Tokens: 3, Side: 0},
+		"flamingo, then": {Tokens: 3, Side: 0}, "idefics": {Tokens: 3, Side: 0}, "idefics2": {Tokens: 3, Side: 0}, "pixel shuffle": {Tokens: 4, Side: 2},
+		"pixel shuffle, mlp": {Tokens: 1, Side: 1}, "average": {Tokens: 4, Side: 2}, "max, odd": {Tokens: 1, Side: 1}, "bilinear, odd": {Tokens: 4, Side: 2}, "conv": {Tokens: 4, Side: 2},
+		"conv, behind": {Tokens: 1, Side: 1}, "pooler": {Tokens: 4, Side: 2},
 	}
 	for name, p := range smallProjectors {
 		m := openModel(t, smallRecipe(t, p), OpenOptions{Seed: 1})
@@ -73,12 +73,12 @@ func TestProjectorShapesOfPublishedTowers(t *testing.T) {
 		tower TowerShape
 		want  ProjectorShape
 	}{
-		{smallProjectors["average"], siglip, ProjectorShape{169, 13}},
+		{smallProjectors["average"], siglip, ProjectorShape{Tokens: 169, Side: 13}},
 		{recipes.Projector{Type: recipes.Pool, Mode: "bilinear", Stride: 2, Place: "behind", Then: "mlp2x_gelu"},
-			siglip, ProjectorShape{196, 14}},
-		{recipes.Projector{Type: recipes.PixelShuffle, Ratio: 3, Then: "linear"}, siglip, ProjectorShape{81, 9}},
-		{recipes.Projector{Type: recipes.PixelShuffle, Ratio: 2, Then: "mlp"}, clip, ProjectorShape{144, 12}},
-		{recipes.Projector{Type: "pooler"}, siglip, ProjectorShape{169, 13}},
+			siglip, ProjectorShape{Tokens: 196, Side: 14}},
+		{recipes.Projector{Type: recipes.PixelShuffle, Ratio: 3, Then: "linear"}, siglip, ProjectorShape{Tokens: 81, Side: 9}},
+		{recipes.Projector{Type: recipes.PixelShuffle, Ratio: 2, Then: "mlp"}, clip, ProjectorShape{Tokens: 144, Side: 12}},
+		{recipes.Projector{Type: "pooler"}, siglip, ProjectorShape{Tokens: 169, Side: 13}},
 	} {
 		if got, err := DescribeProjector(c.p, c.tower); err != nil || got != c.want {
 			t.Errorf("%+v: %+v, want %+v (%v)", c.p, got, c.want, err)

@@ -3,12 +3,19 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/tokenizer"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train/export"
 )
 
 // sameTensors checks that two folders have the same tensors, bit for bit.
@@ -155,5 +162,55 @@ func TestExportedRowsOfNewTokens(t *testing.T) {
 				t.Fatalf("%s: value %d of the new rows is %v, the mean %v", matrix, i, x, mean[i%width])
 			}
 		}
+	}
+}
+
+// An hf folder has one chat template, that of the training, and both layouts keep the tokenizer.model beside a
+// tokenizer.json, unless it would be read in its place. llama.cpp's converter prefers a template in
+// tokenizer_config.json, and wants the tokenizer.model of a Phi-3.
+func TestExportedTokenizerFiles(t *testing.T) {
+	for name, c := range map[string]struct {
+		config object
+		pieces bool
+	}{
+		"class of another": {object{"tokenizer_class": "PreTrainedTokenizerFast"}, true},
+		"tokens that strip": {object{"added_tokens_decoder": object{
+			"900": object{"content": "<|endoftext|>", "rstrip": true, "special": true}}}, true},
+		"chosen by the recipe": {object{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, out := families[len(families)-1].folder(t), t.TempDir()
+			c.config["chat_template"] = "{{ messages }}"
+			edit(t, filepath.Join(source, "tokenizer_config.json"), c.config)
+			write(t, filepath.Join(source, "tokenizer.model"),
+				string(read(t, shared(t, "llama-tokenizer", "tokenizer.model"))))
+			r, notes, err := model.ReadLLaVA(source, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Language.Tokenizer = recipes.Tokenizer{Path: filepath.Join(source, "tokenizer.json"), Legacy: "auto"}
+			for _, format := range []string{"hf", "llava"} {
+				to := filepath.Join(out, format)
+				err = export.Conversion{Model: r, Notes: notes, Format: format, Out: to,
+					Report: program.NewTerminal(io.Discard)}.Run()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := checkpoints.Exists(filepath.Join(to, "tokenizer.model")); got != c.pieces {
+					t.Errorf("%s: tokenizer.model is there: %v, want %v", format, got, c.pieces)
+				}
+				if tokenizer, err := tokenizer.OpenTokenizer(to, "auto"); err != nil {
+					t.Error(err)
+				} else if _, read := tokenizer.File(); read != "tokenizer.json" {
+					t.Errorf("%s: %s is read", format, read)
+				}
+			}
+			hf := filepath.Join(out, "hf")
+			config := string(read(t, filepath.Join(hf, "tokenizer_config.json")))
+			if strings.Contains(config, "chat_template") ||
+				!checkpoints.Exists(filepath.Join(hf, "chat_template.jinja")) {
+				t.Errorf("the template is in tokenizer_config.json: %s", config)
+			}
+		})
 	}
 }

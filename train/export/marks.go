@@ -56,6 +56,8 @@ func (m marks) write(dir, class, processor string) error {
 		editObject(filepath.Join(dir, "tokenizer_config.json"), func(config object) {
 			config["pad_token"], config["image_token"] = padText, imageText
 			config["processor_class"] = processor
+			// The template is that of chat_template.jinja: some readers prefer an older one here.
+			delete(config, "chat_template")
 			if config["tokenizer_class"] == nil {
 				config["tokenizer_class"] = class
 			}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data/tokenizer"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs"
@@ -72,8 +73,8 @@ func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), p.Processor.JSON(), 0o666); err != nil {
 		return err
 	}
-	tokenizer, tokenizerName := p.Tokenizer.File()
-	from := filepath.Dir(tokenizer)
+	file, fileName := p.Tokenizer.File()
+	from := filepath.Dir(file)
 	if err := copyGeneration(from, dir); err != nil {
 		return err
 	}
@@ -85,10 +86,32 @@ func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 			return err
 		}
 	}
-	if err := copyFile(tokenizer, filepath.Join(dir, tokenizerName)); err != nil {
+	if err := copyFile(file, filepath.Join(dir, fileName)); err != nil {
+		return err
+	}
+	if err := copyPieces(from, dir, fileName); err != nil {
 		return err
 	}
 	return writeNewTokens(p, dir)
+}
+
+// copyPieces adds the tokenizer.model that stands beside the tokenizer.json in use, as in Phi-3's folders: llama.cpp's
+// converter reads nothing else for some families. It is left out where it would be read in place of the tokenizer.json.
+func copyPieces(from, to, used string) error {
+	const pieces = "tokenizer.model"
+	if used == pieces || !checkpoints.Exists(filepath.Join(from, pieces)) {
+		return nil
+	}
+	added := filepath.Join(to, pieces)
+	if err := copyFile(filepath.Join(from, pieces), added); err != nil {
+		return err
+	}
+	if again, err := tokenizer.OpenTokenizer(to, "auto"); err == nil {
+		if _, read := again.File(); read == used {
+			return nil
+		}
+	}
+	return os.Remove(added)
 }
 
 // unused are the keys of generation_config.json that do nothing without another key's value. Vicuna's has such keys,
