@@ -230,7 +230,7 @@ func TestTheResamplerOfIDEFICSMatches(t *testing.T) {
 		"image_size": 2 * int64(math.Sqrt(float64(shape[1])))}))
 	r.Projector = recipes.Projector{Type: recipes.ResamplerType, Style: "idefics", Queries: p.Latents, Layers: p.Depth,
 		Heads: p.Heads, HeadWidth: p.HeadWidth, QKNorm: fmt.Sprint(p.QKNorm), Then: "linear",
-		Weights: filepath.Join(set.dir, "gated-connector.safetensors")}
+		Weights: resamplerAlone(t, filepath.Join(set.dir, "gated-connector.safetensors"))}
 	m := openModel(t, r, OpenOptions{Seed: 1})
 	compared := 0
 	for _, name := range recorded.Names() {
@@ -250,6 +250,29 @@ func TestTheResamplerOfIDEFICSMatches(t *testing.T) {
 	if compared == 0 {
 		t.Error("nothing is recorded")
 	}
+}
+
+// resamplerAlone is the resampler out of a file that has layers of gated cross-attention too.
+func resamplerAlone(t *testing.T, path string) string {
+	t.Helper()
+	file, err := checkpoints.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var tensors []checkpoints.Tensor
+	for _, name := range file.Names() {
+		if tensor, err := file.Tensor(name); err != nil {
+			t.Fatal(err)
+		} else if strings.HasPrefix(name, "perceiver_resampler.") {
+			tensors = append(tensors, tensor)
+		}
+	}
+	alone := filepath.Join(t.TempDir(), "resampler.safetensors")
+	if err := checkpoints.WriteSafetensors(alone, nil, tensors); err != nil {
+		t.Fatal(err)
+	}
+	return alone
 }
 
 // compareConnector compares the output and the gradient of the features.

@@ -142,6 +142,9 @@ func exportConfig(
 		config[key] = value
 	}
 	maps.Copy(config, tilesKeys(c.tiles, e.Aspect))
+	if settings := m.Projector.Settings(); settings != nil {
+		config["mm_projector_config"] = settings
+	}
 	e.turned(config)
 	addSystem(config, m.Language)
 	return json.MarshalIndent(config, "", "  ")

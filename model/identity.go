@@ -2,7 +2,11 @@ package model
 
 import (
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -20,6 +24,7 @@ const (
 	identityWeights = 64
 	identityAgrees  = 58
 	identityPrefix  = "llavatrain."
+	settingsKey     = identityPrefix + "settings" // of the projector itself, if its type has any
 )
 
 // identified are the parts that a projector belongs to, as messages call them.
@@ -121,6 +126,48 @@ func (ss *sources) checkProjector(ps *nn.Params, accepted bool) error {
 	return nil
 }
 
+// checkSettings refuses a projector whose file records other settings than the recipe's: not all of them show in the
+// tensors.
+func (ss *sources) checkSettings(projector *source) error {
+	recorded, asked := projector.weights.Metadata()[settingsKey], settingsOf(ss.asked)
+	if recorded == "" || recorded == asked {
+		return nil
+	}
+	was, is := differing(recorded, asked)
+	return failure.Inputf("%s: %s was trained with %s, and the recipe has %s: set model.projector to the former, or name "+
+		"other weights", projector.key, projector.where, was, is)
+}
+
+// differing lists the settings that two texts of settingsOf have differently, as the first has them and as the second.
+func differing(a, b string) (first, second string) {
+	var x, y map[string]any
+	if json.Unmarshal([]byte(a), &x) != nil {
+		return a, b
+	}
+	json.Unmarshal([]byte(orDefault(b, "{}")), &y)
+	var here, there []string
+	for _, key := range slices.Sorted(maps.Keys(x)) {
+		if !reflect.DeepEqual(x[key], y[key]) {
+			here, there = append(here, fmt.Sprintf("%s %v", key, x[key])), append(there, fmt.Sprintf("%s %v", key, y[key]))
+		}
+	}
+	return strings.Join(here, ", "), strings.Join(there, ", ")
+}
+
+// settingsOf is a projector's type and settings as one text; "" for a type without settings.
+func settingsOf(p recipes.Projector) string {
+	settings := p.Settings()
+	if settings == nil {
+		return ""
+	}
+	settings["type"] = p.Type
+	text, err := json.Marshal(settings)
+	if err != nil {
+		panic(err) // settings hold text and numbers alone
+	}
+	return string(text)
+}
+
 // identities are the identities of the opened parts, overlays included, as metadata of a projector's file.
 func (ss *sources) identities(ps *nn.Params) (map[string]string, error) {
 	metadata := map[string]string{}
@@ -132,6 +179,9 @@ func (ss *sources) identities(ps *nn.Params) (map[string]string, error) {
 		if id != "" {
 			metadata[identityPrefix+row.part] = id
 		}
+	}
+	if settings := settingsOf(ss.asked); settings != "" {
+		metadata[settingsKey] = settings
 	}
 	return metadata, nil
 }

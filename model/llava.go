@@ -141,7 +141,7 @@ func (p Pass) Backward(s *torch.Scope, scalar *torch.Tensor) {
 // embed looks up the ids and copies the images' features into their slots.
 func (m *LLaVA) embed(s *torch.Scope, ids *torch.Tensor, in Input) *torch.Tensor { // [T] -> [T,D]
 	words := m.Language.Embed(s, ids) // [T,D]
-	if len(in.Pixels) == 0 {
+	if len(in.Slots) == 0 {
 		return words
 	}
 	features := m.project(s, in)                                        // [R,D]

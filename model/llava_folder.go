@@ -24,10 +24,11 @@ type wholeConfig struct {
 	Text      json.RawMessage `json:"text_config"`
 	Vision    json.RawMessage `json:"vision_config"`
 
-	Projector string `json:"mm_projector_type"`
-	Tower     string `json:"mm_vision_tower"`
-	Layer     *int   `json:"mm_vision_select_layer"`
-	Feature   string `json:"mm_vision_select_feature"`
+	Projector string          `json:"mm_projector_type"`
+	Settings  json.RawMessage `json:"mm_projector_config"` // ours
+	Tower     string          `json:"mm_vision_tower"`
+	Layer     *int            `json:"mm_vision_select_layer"`
+	Feature   string          `json:"mm_vision_select_feature"`
 	tilesConfig
 	StartEnd  bool   `json:"mm_use_im_start_end"`
 	MaxLength int    `json:"tokenizer_model_max_length"`
@@ -249,10 +250,14 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 	if tiles != nil && tiles.Pinpoints != "" {
 		aspect = recipes.AnyResolution
 	}
+	projector, err := recipes.ParseProjector(cmp.Or(c.Projector, "linear"), c.Settings)
+	if err != nil {
+		return m, notes, fmt.Errorf("%s: config.json: %w", dir, err)
+	}
 	m = recipes.Model{
 		Tiles:     tiles,
 		Vision:    recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
-		Projector: recipes.Projector{Type: cmp.Or(c.Projector, "linear")},
+		Projector: projector,
 		Language: recipes.Language{Weights: dir, Base: base, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
 			MaxLength: cmp.Or(c.MaxLength, 2048), System: c.System},
 	}

@@ -41,17 +41,18 @@ func smallRecipe(t *testing.T, p recipes.Projector) recipes.Model {
 }
 
 func TestProjectorShapes(t *testing.T) {
-	want := map[string]ProjectorShape{
-		"linear": {Tokens: 16, Side: 4}, "mlp2x_gelu": {Tokens: 16, Side: 4}, "mlp1x_res2x_gelu": {Tokens: 16, Side: 4}, "qformer": {Tokens: 3, Side: 0}, "flamingo": {Tokens: 3, Side: 0},
-		"flamingo, then": {Tokens: 3, Side: 0}, "idefics": {Tokens: 3, Side: 0}, "idefics2": {Tokens: 3, Side: 0}, "pixel shuffle": {Tokens: 4, Side: 2},
-		"pixel shuffle, mlp": {Tokens: 1, Side: 1}, "average": {Tokens: 4, Side: 2}, "max, odd": {Tokens: 1, Side: 1}, "bilinear, odd": {Tokens: 4, Side: 2}, "conv": {Tokens: 4, Side: 2},
-		"conv, behind": {Tokens: 1, Side: 1}, "pooler": {Tokens: 4, Side: 2},
+	tokens := map[string][2]int64{ // and the side of their grid
+		"linear": {16, 4}, "mlp2x_gelu": {16, 4}, "mlp1x_res2x_gelu": {16, 4}, "qformer": {3, 0}, "flamingo": {3, 0},
+		"flamingo, then": {3, 0}, "idefics": {3, 0}, "idefics2": {3, 0}, "pixel shuffle": {4, 2},
+		"pixel shuffle, mlp": {1, 1}, "average": {4, 2}, "max, odd": {1, 1}, "bilinear, odd": {4, 2}, "conv": {4, 2},
+		"conv, behind": {1, 1}, "pooler": {4, 2},
 	}
 	for name, p := range smallProjectors {
 		m := openModel(t, smallRecipe(t, p), OpenOptions{Seed: 1})
 		shape, err := DescribeProjector(p, m.Tower.Describe())
-		if err != nil || shape != want[name] || shape != m.ProjectorShape {
-			t.Errorf("%s: %+v and %+v, want %+v (%v)", name, shape, m.ProjectorShape, want[name], err)
+		want := ProjectorShape{Tokens: tokens[name][0], Side: tokens[name][1]}
+		if err != nil || shape != want || shape != m.ProjectorShape {
+			t.Errorf("%s: %+v and %+v, want %+v (%v)", name, shape, m.ProjectorShape, want, err)
 		}
 		do(t, func(s *torch.Scope) {
 			x := torch.Empty(s, []int64{3 * 16, 6}, torch.Float32, torch.CPU)
@@ -76,8 +77,10 @@ func TestProjectorShapesOfPublishedTowers(t *testing.T) {
 		{smallProjectors["average"], siglip, ProjectorShape{Tokens: 169, Side: 13}},
 		{recipes.Projector{Type: recipes.Pool, Mode: "bilinear", Stride: 2, Place: "behind", Then: "mlp2x_gelu"},
 			siglip, ProjectorShape{Tokens: 196, Side: 14}},
-		{recipes.Projector{Type: recipes.PixelShuffle, Ratio: 3, Then: "linear"}, siglip, ProjectorShape{Tokens: 81, Side: 9}},
-		{recipes.Projector{Type: recipes.PixelShuffle, Ratio: 2, Then: "mlp"}, clip, ProjectorShape{Tokens: 144, Side: 12}},
+		{recipes.Projector{Type: recipes.PixelShuffle, Ratio: 3, Then: "linear"}, siglip,
+			ProjectorShape{Tokens: 81, Side: 9}},
+		{recipes.Projector{Type: recipes.PixelShuffle, Ratio: 2, Then: "mlp"}, clip,
+			ProjectorShape{Tokens: 144, Side: 12}},
 		{recipes.Projector{Type: "pooler"}, siglip, ProjectorShape{Tokens: 169, Side: 13}},
 	} {
 		if got, err := DescribeProjector(c.p, c.tower); err != nil || got != c.want {

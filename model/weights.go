@@ -2,6 +2,7 @@ package model
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -34,6 +35,7 @@ type sources struct {
 	parts    map[string]*source // without the parts that are initialised at random
 	adapters *peftAdapters      // on top of the language model; nil without
 	newRows  newRows            // of the embedding and the head
+	asked    recipes.Projector  // what the recipe asks for
 	opened   []*checkpoints.Weights
 }
 
@@ -57,7 +59,7 @@ var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_mode
 
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
 	defer failure.MarkInput(&err)
-	ss = &sources{parts: map[string]*source{}, newRows: newRowsOf(o.NewTokens)}
+	ss = &sources{parts: map[string]*source{}, newRows: newRowsOf(o.NewTokens), asked: recipe.Projector}
 	err = failure.Join(
 		failure.Under("model.vision.weights: ", m.openTower(ss)),
 		failure.Under("model.language.weights: ", m.openLanguage(ss)),
@@ -71,7 +73,7 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 	}
 	if s := ss.parts[recipes.PartProjector]; s != nil {
 		s.bare = s.spelled.bare() && !slices.ContainsFunc(s.weights.Names(), isProjector)
-		if err := s.checkConnector(m.projectorBuild(recipe.Projector)); err != nil {
+		if err := cmp.Or(ss.checkSettings(s), s.checkConnector(m.projectorBuild(recipe.Projector))); err != nil {
 			return ss, err
 		}
 	}
