@@ -13,11 +13,13 @@ type LLaVA struct {
 	Projector Projector
 	Language  Language
 
+	// ProjectorShape is what the projector makes of a tile.
+	ProjectorShape ProjectorShape
+
 	// Fingerprints identify the weights that each part was loaded from, by part; "random" for a part made from its
 	// configuration.
 	Fingerprints map[string]string
 
-	projected   ProjectorShape // what the projector makes of a tile
 	configs     folderConfigs
 	identities  map[string]string // see identity.go
 	table       *torch.Tensor     // [3,256] fp32: normalised value of each pixel level of each channel, owned

@@ -157,12 +157,12 @@ func (m *LLaVA) probe() (logits []float32, err error) {
 	for i := range in.Pixels {
 		in.Pixels[i] = uint8(i * 37 >> 3)
 	}
-	for t := range m.projected.Tokens + words {
+	for t := range m.ProjectorShape.Tokens + words {
 		id := int64(0)
-		if t < m.projected.Tokens {
+		if t < m.ProjectorShape.Tokens {
 			in.Slots, in.Rows = append(in.Slots, t), append(in.Rows, t)
 		} else {
-			id = (1 + 2*(t-m.projected.Tokens)) * language.VocabSize / (2 * words)
+			id = (1 + 2*(t-m.ProjectorShape.Tokens)) * language.VocabSize / (2 * words)
 			in.Wanted = append(in.Wanted, t)
 		}
 		in.IDs, in.Positions = append(in.IDs, id), append(in.Positions, t)

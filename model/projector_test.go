@@ -50,8 +50,8 @@ func TestProjectorShapes(t *testing.T) {
 	for name, p := range smallProjectors {
 		m := openModel(t, smallRecipe(t, p), OpenOptions{Seed: 1})
 		shape, err := DescribeProjector(p, m.Tower.Describe())
-		if err != nil || shape != want[name] || shape != m.projected {
-			t.Errorf("%s: %+v and %+v, want %+v (%v)", name, shape, m.projected, want[name], err)
+		if err != nil || shape != want[name] || shape != m.ProjectorShape {
+			t.Errorf("%s: %+v and %+v, want %+v (%v)", name, shape, m.ProjectorShape, want[name], err)
 		}
 		do(t, func(s *torch.Scope) {
 			x := torch.Empty(s, []int64{3 * 16, 6}, torch.Float32, torch.CPU)
@@ -145,7 +145,7 @@ func TestProjectorsKeepTilesApart(t *testing.T) {
 			x := torch.Empty(s, []int64{4 * 16, 6}, torch.Float32, torch.CPU)
 			x.FillNormal(1, 1)
 			together := m.Projector.Forward(s, x, nn.DropoutKeys{})
-			n := m.projected.Tokens
+			n := m.ProjectorShape.Tokens
 			for i := range int64(4) {
 				alone := m.Projector.Forward(s, torch.Narrow(s, x, 0, 16*i, 16), nn.DropoutKeys{})
 				near(t, fmt.Sprintf("%s, tile %d", name, i), torch.Read[float32](alone),
