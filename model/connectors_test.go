@@ -304,8 +304,8 @@ func (set *connectorSet) compareMiddle(t *testing.T, s *torch.Scope, m *LLaVA, n
 	h := q.start(s, n)
 	for i, layer := range q.layers {
 		h = layer.forward(s, h, x, n, nn.DropoutKeys{})
-		within(t, "layer "+string(rune('0'+i)), torch.Read[float32](h),
-			set.floats(t, name+".mid.layer"+string(rune('0'+i))), connectorTolerance)
+		within(t, fmt.Sprint("layer ", i), torch.Read[float32](h), set.floats(t, fmt.Sprint(name, ".mid.layer", i)),
+			connectorTolerance)
 	}
 }
 

@@ -129,7 +129,10 @@ func (m *LLaVA) declare(recipe recipes.Model, device torch.Device) (err error) {
 	if m.Tower, err = newTower(m.configs.vision, m.Params, selected); err != nil {
 		return fmt.Errorf("model.vision: %w", err)
 	}
-	if m.Projector, m.ProjectorShape, err = newProjector(m.Params, m.projectorBuild(recipe.Projector)); err != nil {
+	if m.ProjectorShape, err = DescribeProjector(recipe.Projector, m.Tower.Describe()); err != nil {
+		return err
+	}
+	if m.Projector, err = newProjector(m.Params, m.projectorBuild(recipe.Projector)); err != nil {
 		return fmt.Errorf("model.projector: %w", err)
 	}
 	m.declareNewline()

@@ -125,17 +125,13 @@ func (m *LLaVA) projectorBuild(config recipes.Projector) projectorBuild {
 		language: language, mlp: language.IntermediateSize, tokens: tower.Tokens, side: tower.side()}
 }
 
-// newProjector declares a projector, and says what it makes of a tile.
-func newProjector(ps *nn.Params, b projectorBuild) (m Projector, shape ProjectorShape, err error) {
+// newProjector declares a projector.
+func newProjector(ps *nn.Params, b projectorBuild) (Projector, error) {
 	kind, b, err := findProjector(b)
-	if err == nil {
-		shape, err = kind.shape(b)
-	}
 	if err != nil {
-		return nil, shape, err
+		return nil, err
 	}
-	m, err = kind.build(ps.Root(recipes.PartProjector, projectorPrefix), b)
-	return m, shape, err
+	return kind.build(ps.Root(recipes.PartProjector, projectorPrefix), b)
 }
 
 func newLinearProjector(p nn.Path, b projectorBuild) (Projector, error) {

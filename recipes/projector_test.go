@@ -45,7 +45,7 @@ func TestProjectorsHaveTheDefaultsOfTheirType(t *testing.T) {
 func TestProjectorSettingsThatCannotBe(t *testing.T) {
 	for section, want := range map[string]string{
 		"{type: linear, queries: 3}":                       `model.projector.queries: a "linear" has no settings`,
-		"{type: pool, queries: 3}":                         "queries: is no setting of this pool; it has mode, stride, place",
+		"{type: pool, queries: 3}":                         "queries: is no setting of this pool; it has mode",
 		"{type: qformer, width: 64, heads: 5}":             "heads: 5 heads do not divide the width 64",
 		"{type: qformer, queries: 0}":                      "queries: must be from 1 to 4096",
 		"{type: pool, place: after}":                       `place: must be one of before, behind, not "after"`,

@@ -17,7 +17,6 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/data/tokenizer"
 	"github.com/llavatrain/llavatrain/model"
-	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -32,24 +31,6 @@ const (
 	recordedGradient = 1e-3 // of the largest value of the tensor
 	recordedCurve    = 2e-4 // relative
 )
-
-// recordedTower returns given features: the first level of an image says whose.
-type recordedTower struct {
-	shape    model.TowerShape
-	features []float32 // [images,P,Dv]
-}
-
-func (r recordedTower) Describe() model.TowerShape { return r.shape }
-
-func (r recordedTower) Forward(s *torch.Scope, pixels *torch.Tensor, _ nn.DropoutKeys) *torch.Tensor {
-	levels, n := torch.Read[float32](pixels), pixels.Size(0)
-	size, each := int64(len(levels))/n, r.shape.Tokens*r.shape.HiddenSize
-	var rows []float32
-	for i := range n {
-		rows = append(rows, r.features[int64(levels[i*size])*each:][:each]...)
-	}
-	return torch.From(s, rows, []int64{n * r.shape.Tokens, r.shape.HiddenSize}, torch.CPU)
-}
 
 // recordedRun is a trainer in front of the recorded language model, and the recorded rows as samples.
 type recordedRun struct {
@@ -122,7 +103,7 @@ finetune:
 		t.Fatal(err)
 	}
 	t.Cleanup(tr.close)
-	tr.model.Tower = recordedTower{tr.model.Tower.Describe(), m.values}
+	tr.model.Tower = recordedTower{tr.model.Tower, m.values}
 	tr.plan.fitMemory(sizeOf(tr.model), 512, Memory(torch.CPU))
 	if tr.optimizer, err = newOptimizer(r.Finetune.Optimizer, tr.model.Params, tr.plan.moments, r.Seed); err != nil {
 		t.Fatal(err)
@@ -300,10 +281,9 @@ func (set gatedSet) model(t *testing.T, values *checkpoints.Weights, folder, att
 		}
 		m.patches, m.width = info.Shape[1], info.Shape[2]
 		numbers := []int{}
-		for range info.Shape[0] {
-			numbers = append(numbers, len(m.values)/int(m.patches*m.width)+len(numbers))
+		for values := range slices.Chunk(recordedFloats(t, values, name), int(m.patches*m.width)) {
+			numbers, m.values = append(numbers, len(m.values)), append(m.values, values)
 		}
-		m.values = append(m.values, recordedFloats(t, values, name)...)
 		m.features = append(m.features, numbers)
 	}
 	p, g := set.Perceiver, set.Gated
