@@ -241,3 +241,39 @@ func TestAdaptersOfConnectors(t *testing.T) {
 		}
 	}
 }
+
+// In bf16 every type computes what it computes in fp32, up to bf16's three digits, and has gradients.
+func TestProjectorsComputeInBF16(t *testing.T) {
+	for name, p := range smallProjectors {
+		r := smallRecipe(t, p)
+		exact := openModel(t, r, OpenOptions{Seed: 1})
+		m := openModel(t, r, OpenOptions{Seed: 1, Dtype: torch.BFloat16, Trains: everything})
+		do(t, func(s *torch.Scope) {
+			x := torch.Empty(s, []int64{2 * 16, 6}, torch.Float32, torch.CPU)
+			x.FillNormal(1, 1)
+			want := torch.Read[float32](exact.Projector.Forward(s, x, nn.DropoutKeys{}))
+			out := m.Projector.Forward(s, torch.To(s, x, torch.BFloat16), nn.DropoutKeys{})
+			got := torch.Read[float32](torch.To(s, out, torch.Float32))
+			if d := largestDifference(got, want); !(d <= 0.04*max(1, largest(want))) {
+				t.Errorf("%s: bf16 differs by %v, where values reach %v", name, d, largest(want))
+			}
+			torch.Backward(out, torch.Ones(s, out.Shape(), torch.BFloat16, torch.CPU))
+			for _, g := range m.Params.Groups() {
+				grad := torch.Read[float32](torch.To(s, g.Grad, torch.Float32))
+				if g.Part == recipes.PartProjector && largestFinite(grad) == 0 {
+					t.Errorf("%s: gradients are zero or not finite", name)
+				}
+			}
+		})
+	}
+}
+
+// largestFinite is the largest absolute value; 0 if one is not finite.
+func largestFinite(values []float32) float64 {
+	for _, x := range values {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return 0
+		}
+	}
+	return largest(values)
+}
