@@ -11,8 +11,9 @@ import (
 )
 
 func TestShippedNames(t *testing.T) {
-	want := []string{"llava-small", "llava-v1-7b",
-		"llava-v1.5-13b", "llava-v1.5-7b", "llava-v1.5-7b-lora", "shapes", "shapes-base"}
+	want := []string{"llava-flamingo", "llava-onevision-qwen2-7b", "llava-qformer", "llava-small", "llava-v1-7b",
+		"llava-v1.5-13b", "llava-v1.5-7b", "llava-v1.5-7b-lora", "llava-v1.6-vicuna-7b", "shapes", "shapes-base",
+		"shapes-gated_cross_attention", "shapes-pixel_shuffle", "shapes-pool", "shapes-qformer", "shapes-resampler"}
 	if diff := cmp.Diff(want, Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
@@ -75,6 +76,26 @@ func TestShippedNumbers(t *testing.T) {
 			model{"openai/clip-vit-large-patch14-336", "mlp2x_gelu", "lmsys/vicuna-7b-v1.5"},
 			stage{1e-3, 0, 0, 256, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
 			stage{2e-5, 2e-4, 0, 128, 0, 1, 0.03, 0, "vicuna_v1", "pad", "grouped"},
+		},
+		"llava-v1.6-vicuna-7b": {
+			model{"openai/clip-vit-large-patch14-336", "mlp2x_gelu", "lmsys/vicuna-7b-v1.5"},
+			stage{1e-3, 0, 0, 256, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
+			stage{1e-5, 1e-5, 2e-6, 128, 0, 1, 0.03, 0, "vicuna_v1", "anyres", "grouped"},
+		},
+		"llava-onevision-qwen2-7b": {
+			model{"google/siglip-so400m-patch14-384", "mlp2x_gelu", "Qwen/Qwen2-7B-Instruct"},
+			stage{1e-3, 0, 0, 256, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
+			stage{1e-5, 1e-5, 2e-6, 128, 0, 1, 0.03, 0, "qwen_2", "anyres", "grouped"},
+		},
+		"llava-qformer": {
+			model{"openai/clip-vit-large-patch14-336", "qformer", "lmsys/vicuna-7b-v1.5"},
+			stage{1e-4, 0, 0, 256, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
+			stage{2e-5, 2e-5, 0, 128, 0, 1, 0.03, 0, "vicuna_v1", "pad", "grouped"},
+		},
+		"llava-flamingo": {
+			model{"openai/clip-vit-large-patch14-336", "gated_cross_attention", "lmsys/vicuna-7b-v1.5"},
+			stage{1e-4, 0, 0, 256, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
+			stage{2e-5, 2e-5, 0, 128, 0, 1, 0.03, 0, "vicuna_v1", "pad", "grouped"},
 		},
 		"llava-v1.5-13b": {
 			model{"openai/clip-vit-large-patch14-336", "mlp2x_gelu", "lmsys/vicuna-13b-v1.5"},

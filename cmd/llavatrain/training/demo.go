@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,30 +40,53 @@ type demoResult struct {
 
 // NewDemo returns the command demo.
 func NewDemo(p *program.Program) *cobra.Command {
-	var runs string
+	var runs, projector string
 	var seed uint64
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Train both stages on drawn shapes and ask about new images",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			d := demo{Program: p, dir: filepath.Join(runs, "shapes"), runs: runs, seed: seed, began: time.Now()}
+			recipe, err := demoRecipe(projector)
+			if err != nil {
+				return err
+			}
+			d := demo{Program: p, dir: filepath.Join(runs, recipe), runs: runs, recipe: recipe, projector: projector,
+				seed: seed, began: time.Now()}
 			ctx, done := p.Interruptible(c.Context())
 			defer done()
 			return d.run(ctx)
 		},
 	}
 	c.Flags().StringVar(&runs, "runs", "runs", "parent `FOLDER` of run folders")
+	c.Flags().StringVar(&projector, "projector", demoProjectors[0],
+		"`TYPE` of the projector: "+strings.Join(demoProjectors, ", "))
 	c.Flags().Uint64Var(&seed, "seed", 1, "seed of the data and of both stages")
 	return c
+}
+
+// demoProjectors are the types that the demo can train, the usual one first.
+var demoProjectors = []string{"mlp2x_gelu", "linear", recipes.QFormer, recipes.ResamplerType, recipes.PixelShuffle,
+	recipes.Pool, recipes.GatedCrossAttention}
+
+// demoRecipe is the name of the shipped recipe for a type of projector, and of the demo's folder.
+func demoRecipe(projector string) (string, error) {
+	switch {
+	case !slices.Contains(demoProjectors, projector):
+		return "", failure.NotOneOf("projector", projector, demoProjectors)
+	case projector == demoProjectors[0]:
+		return "shapes", nil
+	}
+	return "shapes-" + projector, nil
 }
 
 // demo is a run of the shapes demo: all its files are in dir.
 type demo struct {
 	*program.Program
-	dir, runs string
-	seed      uint64
-	began     time.Time
+	dir, runs         string
+	recipe, projector string
+	seed              uint64
+	began             time.Time
 }
 
 func (d demo) run(ctx context.Context) error {
@@ -79,7 +103,8 @@ func (d demo) run(ctx context.Context) error {
 	} {
 		fmt.Fprintf(d.Err, "\n%s\n", stage.what)
 		if err := d.runCommand(ctx, stage.name, recipe, "--runs", d.runs,
-			"--overwrite", "--set", "seed="+strconv.FormatUint(d.seed, 10)); err != nil {
+			"--overwrite", "--set", "seed="+strconv.FormatUint(d.seed, 10),
+			"--set", "model.projector.type="+d.projector); err != nil {
 			return err
 		}
 	}
@@ -94,11 +119,15 @@ func (d demo) materials() (recipe string, err error) {
 	if err := writeShapes(d.dir, d.seed, terminal); err != nil {
 		return "", failure.Storage(err)
 	}
-	text, err := recipes.Shipped("shapes")
+	name := d.recipe
+	if d.projector == "linear" { // which has no settings of its own
+		name = "shapes"
+	}
+	text, err := recipes.Shipped(name)
 	if err != nil {
 		return "", err
 	}
-	recipe = filepath.Join(d.dir, "shapes.yaml")
+	recipe = filepath.Join(d.dir, d.recipe+".yaml")
 	return recipe, failure.Storage(os.WriteFile(recipe, text, 0o666))
 }
 
@@ -171,7 +200,7 @@ func (d demo) show(exam *exam, fresh, unseen answers, r demoResult) {
 		100*r.ShuffledAccuracy, 100*r.GuessAccuracy)
 	fmt.Fprintf(d.Out, "%d questions, %.0f seconds in all\n\n", r.Questions, r.Seconds)
 	fmt.Fprintf(d.Out, "Next, look at %s (the recipe) and %s (every step),\n",
-		filepath.Join(d.dir, "shapes.yaml"), filepath.Join(d.dir, recipes.StageFinetune, runs.MetricsFile))
+		filepath.Join(d.dir, d.recipe+".yaml"), filepath.Join(d.dir, recipes.StageFinetune, runs.MetricsFile))
 	fmt.Fprintf(d.Out, "or ask a question:\n  llavatrain generate %s --image %s --prompt %q\n",
 		filepath.Join(d.dir, recipes.StageFinetune),
 		filepath.Join(d.dir, "data", "images", fresh[0].Image), fresh[0].Text)

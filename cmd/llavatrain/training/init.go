@@ -14,19 +14,27 @@ import (
 	"github.com/llavatrain/llavatrain/synth/shapes"
 )
 
-// materials makes the files that a shipped recipe needs: the demo's recipes come with their data.
-var materials = map[string]func(t *program.Terminal) error{
-	"shapes": func(t *program.Terminal) error { return writeShapes(".", 1, t) },
-	"shapes-base": func(t *program.Terminal) error {
-		if err := os.MkdirAll("base", 0o777); err != nil {
-			return err
-		}
-		if err := shapes.WriteConfigs("base"); err != nil {
-			return err
-		}
-		return shapes.WriteBase("data", shapes.Options{Seed: 1},
-			func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
-	},
+// materials makes the files that a shipped recipe needs: the demo's recipes come with their data. It is nil for others.
+func materials(name string) func(t *program.Terminal) error {
+	switch {
+	case name == "shapes-base":
+		return writeShapesBase
+	case name == "shapes" || strings.HasPrefix(name, "shapes-"):
+		return func(t *program.Terminal) error { return writeShapes(".", 1, t) }
+	}
+	return nil
+}
+
+// writeShapesBase makes what the recipe shapes-base needs.
+func writeShapesBase(t *program.Terminal) error {
+	if err := os.MkdirAll("base", 0o777); err != nil {
+		return err
+	}
+	if err := shapes.WriteConfigs("base"); err != nil {
+		return err
+	}
+	return shapes.WriteBase("data", shapes.Options{Seed: 1},
+		func(done, total int) { t.Progress("drawing", int64(done), int64(total)) })
 }
 
 // NewInit returns the command init.
@@ -54,7 +62,7 @@ func NewInit(p *program.Program) *cobra.Command {
 			if err := errors.Join(err, file.Close()); err != nil {
 				return failure.Storage(err)
 			}
-			if prepare, ok := materials[args[0]]; ok {
+			if prepare := materials(args[0]); prepare != nil {
 				if err := prepare(program.NewTerminal(p.Err)); err != nil {
 					return failure.Storage(err)
 				}
