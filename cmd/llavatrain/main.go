@@ -44,7 +44,7 @@ type group struct {
 // itself.)
 func groups() []group {
 	return []group{
-		{"Training", []newCommand{training.NewPretrain, training.NewFinetune, training.NewPlan, training.NewInit,
+		{"Training", []newCommand{training.NewPretrain, training.NewFinetune, training.NewSweep, training.NewPlan, training.NewInit,
 			training.NewDemo}},
 		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger}},
 		{"Models", []newCommand{models.NewGenerate, models.NewScore, models.NewExport, models.NewMerge}},
