@@ -21,6 +21,8 @@ type modelSize struct {
 	trains            map[string]bool // parts of which any weight trains
 	head              bool            // whether the output embedding trains
 	projectorLayers   int64
+	// values that training keeps of the projector for each tile and for each position; 0 for maps and GELUs alone
+	projectorTile, projectorPosition int64
 	adapters          adapterSize
 }
 
@@ -29,6 +31,7 @@ func sizeOf(m *model.LLaVA) modelSize {
 		language: m.Language.Describe(), tower: m.Tower.Describe(), projector: m.ProjectorShape,
 		trains: map[string]bool{}, head: m.Language.Head().Trainable, adapters: adaptersOf(m),
 	}
+	size.projectorTile, size.projectorPosition, _ = m.ProjectorMemory()
 	for _, p := range m.Params.All() {
 		if p.Part == recipes.PartProjector && !p.Adapter && len(p.Shape) == 2 {
 			size.projectorLayers++
@@ -106,8 +109,13 @@ func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	values += l.supervised * 3 * d                      // supervised rows before and after the last norm, their gradient
 	values += l.positions * 2 * size.headSize()         // cosines and sines
 	values += features*size.tower.HiddenSize + rows*2*d // output of tower and projector, and the latter by slots
-	if size.trains[recipes.PartProjector] && size.projectorLayers > 1 {
+	if size.trains[recipes.PartProjector] && size.projectorTile > 0 {
+		values += l.tiles * size.projectorTile
+	} else if size.trains[recipes.PartProjector] && size.projectorLayers > 1 {
 		values += rows * 2 * d * (size.projectorLayers - 1) // before and after each GELU
+	}
+	if recompute != nn.RecomputeLayers {
+		values += l.positions * size.projectorPosition
 	}
 	if size.trains[recipes.PartVision] {
 		values += l.tiles * size.tower.Rows * size.tower.Layers *
