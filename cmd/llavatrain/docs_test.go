@@ -15,10 +15,12 @@ import (
 // Files that README.md, CONTRIBUTING.md and docs/*.md refer to must exist: documents are easily forgotten when a file
 // moves.
 
-// runFiles are beginnings of paths that look like the repository's but are files of a run: runs and checkpoints are
-// also packages.
-var runFiles = []string{
+// elsewhere are beginnings of paths that look like the repository's but are of a run, whose folders have the names of
+// packages, or of another program.
+var elsewhere = []string{
 	"runs/NAME", "runs/shapes", "runs/llava-v1.5-7b", "checkpoints/step-000500", "checkpoints/latest",
+	// of llama.cpp
+	"llama.cpp", "llama/", "convert_hf_to_gguf.py", "convert_image_encoder_to_gguf.py", "tools/mtmd/",
 }
 
 var (
@@ -60,7 +62,7 @@ func brokenReferences(root, page, text string) (broken []string) {
 // isRepositoryPath reports whether a word in code style is meant as a path from the repository's root: it starts with a
 // folder there, or has the extension of a source file.
 func isRepositoryPath(root, name string) bool {
-	for _, prefix := range runFiles {
+	for _, prefix := range elsewhere {
 		if strings.HasPrefix(name, prefix) {
 			return false
 		}
@@ -114,13 +116,13 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 		for _, reference := range brokenReferences(root, page, string(text)) {
 			t.Error(reference)
 		}
-		for _, prefix := range runFiles {
+		for _, prefix := range elsewhere {
 			if strings.Contains(string(text), prefix) {
 				used[prefix] = true
 			}
 		}
 	}
-	for _, prefix := range runFiles {
+	for _, prefix := range elsewhere {
 		if !used[prefix] {
 			t.Errorf("%q is excepted and no page has it", prefix)
 		}
