@@ -43,10 +43,16 @@ finetune:
 // indented by two.
 func openTiny(t *testing.T, stage string) *trainer {
 	t.Helper()
+	return openTinyModel(t, "", stage)
+}
+
+// openTinyModel is openTiny with further keys of model, indented by two.
+func openTinyModel(t *testing.T, keys, stage string) *trainer {
+	t.Helper()
 	torchtest.NoLeaks(t)
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"tower.json": tinyTower, "language.json": tinyLanguage, "tiny.yaml": tinyRecipe + stage,
+		"tower.json": tinyTower, "language.json": tinyLanguage, "tiny.yaml": strings.Replace(tinyRecipe, "finetune:", keys+"finetune:", 1) + stage,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
 			t.Fatal(err)
@@ -99,12 +105,13 @@ func tinySamples(tr *trainer, seed uint64, n int) (list []data.Sample) {
 			ID: fmt.Sprintf("sample-%d", i), Row: i, Place: i, IDs: []int32{1}, Labels: []int32{data.Ignore},
 		}
 		if random.IntN(4) > 0 {
-			pixels := make([]uint8, 3*tower.ImageSize*tower.ImageSize)
+			layout := tinyLayout(tr, random)
+			pixels := make([]uint8, 3*tower.ImageSize*tower.ImageSize*int64(layout.Tiles()))
 			for k := range pixels {
 				pixels[k] = uint8(random.Uint32())
 			}
-			s.Images = []picture.Picture{{Pixels: pixels, Layout: picture.Flat(int(tower.Tokens))}}
-			for range tower.Tokens {
+			s.Images, s.Before = []picture.Picture{{Pixels: pixels, Layout: layout}}, []int{len(s.IDs)}
+			for range layout.Positions() {
 				s.IDs, s.Labels = append(s.IDs, data.ImageToken), append(s.Labels, data.Ignore)
 			}
 		}
@@ -121,6 +128,19 @@ func tinySamples(tr *trainer, seed uint64, n int) (list []data.Sample) {
 		list = append(list, s)
 	}
 	return list
+}
+
+// tinyLayout is how an image of the tiny model lies: one tile or, if the model has tiles, those of a random size.
+func tinyLayout(tr *trainer, random *rand.Rand) picture.Layout {
+	shape, tiles := tr.model.ProjectorShape, tr.recipe.Model.Tiles
+	if tiles == nil {
+		return picture.Flat(int(shape.Tokens))
+	}
+	edge := int(tr.model.Tower.Describe().ImageSize)
+	tiling := picture.Tiling{Edge: edge, Side: int(shape.Side), Features: int(shape.Tokens), Max: tiles.Max,
+		Merge: picture.Merge(tiles.Merge), Pinpoints: []picture.Pinpoint{{Width: edge, Height: edge},
+			{Width: 2 * edge, Height: edge}, {Width: 2 * edge, Height: 2 * edge}}}
+	return tiling.Layout(1+random.IntN(3*edge), 1+random.IntN(3*edge))
 }
 
 // tinyStep is a step of those samples in micro-batches of the given size.

@@ -131,6 +131,47 @@ func TestStopAndResumeAtEveryStep(t *testing.T) {
 	}
 }
 
+// connectors are changes of worldRecipe's model, and of its stages.
+var connectors = map[string][]string{
+	"qformer":       {"model.projector={type: qformer, queries: 6, layers: 2, width: 32, heads: 4, mlp: 64}"},
+	"resampler":     {"model.projector={type: resampler, queries: 6, layers: 2, heads: 4, head_width: 16}"},
+	"pixel shuffle": {"model.projector={type: pixel_shuffle}"},
+	"convolution":   {"model.projector={type: pool, mode: conv}"},
+	"gated": {"model.projector={type: gated_cross_attention, every: 2, resampler: {queries: 6, layers: 1, heads: 2, " +
+		"head_width: 16}}"},
+	"tiles": {`model.tiles={pinpoints: "(1x1),...,(2x2)", max: 2}`, "pretrain.image=anyres", "finetune.image=anyres"},
+}
+
+// A run of each connector that stops behind every step and goes on ends as one that did not stop: stage 1, and stage 2
+// with adapters on the language model.
+func TestStopAndResumeConnectors(t *testing.T) {
+	for name, sets := range connectors {
+		t.Run(name, func(t *testing.T) {
+			dir := world(t)
+			recipe, args := filepath.Join(dir, "world.yaml"), []string{}
+			for _, set := range append(sets, "finetune.train.language.lora={r: 2, alpha: 4, dropout: 0.1}") {
+				args = append(args, "--set", set)
+			}
+			for _, stage := range []string{"pretrain", "finetune"} {
+				run := func(parent string, more ...string) {
+					command(t, 0, append(append([]string{stage, recipe, "--runs", filepath.Join(dir, parent)}, args...), more...)...)
+				}
+				run("runs")
+				if stage == "finetune" { // which starts from the other run's first stage
+					args = append(args, "--set", "model.projector.weights="+filepath.Join(dir, "runs", "world", "pretrain",
+						"export", "mm_projector.safetensors"))
+				}
+				for step := 1; step <= worldSteps; step++ {
+					run("stopped", "--resume", fmt.Sprintf("--stop-at=%d", step))
+				}
+				runDir := filepath.Join("world", stage)
+				requireSame(t, stage, outcomeOf(t, filepath.Join(dir, "runs", runDir)),
+					outcomeOf(t, filepath.Join(dir, "stopped", runDir)))
+			}
+		})
+	}
+}
+
 // bf16 moments are rounded by random bits that depend only on the step and the element, so that a resumed run repeats
 // them; their results differ from those of fp32 moments, and recomputation changes nothing.
 func TestMomentsInBF16AreResumed(t *testing.T) {
