@@ -29,6 +29,9 @@ type Bench struct {
 	Profile string        // folder for a profile of the timed steps, which are taken again for it; "": none
 	Rows    string        // file of {"image": bool, "turns": [[question tokens, answer tokens], …]}; "": made up
 	Report  runs.Observer // nil for none
+
+	Projector string // type, with its default settings; "": mlp2x_gelu
+	Tiles     bool   // images of several sizes, cut into tiles as LLaVA-1.6 does
 }
 
 // BenchResult has the fields of the Hugging Face timing script's result, so that the two can be compared.
@@ -56,6 +59,8 @@ type BenchResult struct {
 	Torch         string  `json:"torch"`
 
 	// These fields are only ours.
+	Projector    string             `json:"projector"`
+	Tiles        bool               `json:"tiles"`
 	Recompute    string             `json:"recompute"` // none, selective or layers
 	Moments      string             `json:"moments"`   // dtype of the optimizer's
 	GPU          string             `json:"gpu,omitempty"`
@@ -167,8 +172,8 @@ func (b Bench) result(t *trainer, work []finishedStep, took time.Duration) Bench
 		times = append(times, float64(w.StepMS))
 		done.tokens += float64(w.Tokens)
 		done.supervised += float64(w.SupervisedTokens)
-		done.pictures += float64(w.Images)
 		for _, micro := range w.step.Micro {
+			done.tiles += float64(len(micro.Tiles))
 			done.squaredLengths += squaredLengths(micro.Starts)
 		}
 	}
@@ -180,7 +185,7 @@ func (b Bench) result(t *trainer, work []finishedStep, took time.Duration) Bench
 		Peer: "llavatrain", Shape: b.Shape, Stage: b.Stage, Batch: b.Batch, Accum: b.accum(), Steps: b.Steps,
 		Device: t.plan.device.String(), Dtype: t.plan.dtype.String(), Threads: torch.Threads(), Fused: true,
 		Checkpointing: t.plan.recompute == nn.RecomputeLayers, Recompute: string(t.plan.recompute),
-		Moments:     t.plan.moments.String(),
+		Moments: t.plan.moments.String(), Projector: t.recipe.Model.Projector.Type, Tiles: b.Tiles,
 		SamplesPerS: float64(b.Batch*b.accum()*b.Steps) / seconds, TokensPerS: done.tokens / seconds,
 		StepMSMedian: times[len(times)/2], StepMSMin: times[0],
 		LastLoss: float64(work[len(work)-1].Loss), PeakRSSMB: peakMemory(torch.CPU) >> 20, Torch: engine.Version,

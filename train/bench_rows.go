@@ -8,7 +8,6 @@ import (
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
-	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -16,7 +15,13 @@ import (
 type benchRow struct {
 	Image bool     `json:"image"`
 	Turns [][2]int `json:"turns"`
+
+	size [2]int // of the image, with tiles
 }
+
+// benchSizes are the widths and heights of the images with tiles, in turn: those of photos and screenshots.
+var benchSizes = [][2]int{{640, 480}, {480, 640}, {500, 375}, {640, 427}, {1024, 768}, {375, 500}, {1000, 300},
+	{300, 200}}
 
 // rows reads the rows of the file, or makes some up: 6 of 7 with an image, one to six turns. Stage 1 uses only rows
 // with images.
@@ -32,6 +37,9 @@ func (b Bench) rows() (rows []benchRow, err error) {
 	}
 	if len(rows) == 0 {
 		rows = madeUpRows(512)
+	}
+	for i := range rows {
+		rows[i].size = benchSizes[i%len(benchSizes)]
 	}
 	if b.Stage == 1 {
 		rows = slices.DeleteFunc(rows, func(r benchRow) bool { return !r.Image })
@@ -59,13 +67,13 @@ func madeUpRows(n int) (rows []benchRow) {
 
 // step makes step i from the rows in order, with random ids and pixels.
 func (b Bench) step(i int, rows []benchRow, t *trainer, random *rand.Rand) (data.Step, error) {
-	tower, vocabulary := t.model.Tower.Describe(), int32(t.model.Language.Describe().VocabSize)
+	vocabulary := int32(t.model.Language.Describe().VocabSize)
 	st := data.Step{Number: i}
 	for m := range b.accum() {
 		var samples []data.Sample
 		for k := range b.Batch {
 			row := rows[((i*b.accum()+m)*b.Batch+k)%len(rows)]
-			samples = append(samples, b.sample(row, tower, vocabulary, random))
+			samples = append(samples, b.sample(row, t, vocabulary, random))
 		}
 		batch, err := data.Collate(samples, func(n int) []uint8 { return make([]uint8, n) })
 		if err != nil {
@@ -78,18 +86,40 @@ func (b Bench) step(i int, rows []benchRow, t *trainer, random *rand.Rand) (data
 
 func (b Bench) accum() int { return max(1, b.Accum) }
 
-func (b Bench) sample(r benchRow, tower model.TowerShape, vocabulary int32, random *rand.Rand) data.Sample {
-	const maxLength = 2048
+// layout is how an image lies, by its size if there are tiles.
+func (b Bench) layout(t *trainer, size [2]int) picture.Layout {
+	shape := t.model.ProjectorShape
+	if !b.Tiles {
+		return picture.Flat(int(shape.Tokens))
+	}
+	edge, merge := int(t.model.Tower.Describe().ImageSize), picture.MergeSpatialUnpad
+	if shape.Side == 0 {
+		merge = picture.MergeFlat
+	}
+	tiling := picture.Tiling{Edge: edge, Side: int(shape.Side), Features: int(shape.Tokens), Merge: merge}
+	for _, grid := range [][2]int{{1, 2}, {2, 1}, {2, 2}, {3, 1}, {1, 3}} {
+		tiling.Pinpoints = append(tiling.Pinpoints, picture.Pinpoint{Width: grid[0] * edge, Height: grid[1] * edge})
+	}
+	return tiling.Layout(size[0], size[1])
+}
+
+func (b Bench) sample(r benchRow, t *trainer, vocabulary int32, random *rand.Rand) data.Sample {
+	maxLength := 2048
+	if b.Tiles {
+		maxLength = 4096
+	}
 	s := data.Sample{IDs: []int32{1}, Labels: []int32{data.Ignore}}
 	if r.Image {
-		for range tower.Tokens {
+		layout, edge := b.layout(t, r.size), t.model.Tower.Describe().ImageSize
+		s.Before = []int{len(s.IDs)}
+		for range layout.Positions() {
 			s.IDs, s.Labels = append(s.IDs, data.ImageToken), append(s.Labels, data.Ignore)
 		}
-		pixels := make([]uint8, 3*tower.ImageSize*tower.ImageSize)
+		pixels := make([]uint8, int64(layout.Tiles())*3*edge*edge)
 		for i := range pixels {
 			pixels[i] = uint8(random.Uint32())
 		}
-		s.Images = []picture.Picture{{Pixels: pixels, Layout: picture.Flat(int(tower.Tokens))}}
+		s.Images = []picture.Picture{{Pixels: pixels, Layout: layout}}
 	}
 	turns := r.Turns
 	if b.Stage == 1 { // a caption of ordinary length

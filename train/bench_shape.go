@@ -70,11 +70,18 @@ func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recip
 		Loss: "token_mean", Recompute: "auto", Schedule: recipes.Schedule{Type: "constant"},
 		Optimizer: recipes.Optimizer{Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Moments: "auto"},
 	}
+	projector, err := recipes.ParseProjector(cmp.Or(b.Projector, "mlp2x_gelu"), nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--projector: %w", err)
+	}
 	r := &recipes.Recipe{Device: b.Device, Dtype: b.Dtype, Threads: b.Threads, Seed: 1, Model: recipes.Model{
 		Vision:    recipes.Vision{Config: filepath.Join(dir, "tower.json"), SelectLayer: -2, SelectFeature: "patch"},
-		Projector: recipes.Projector{Type: "mlp2x_gelu"},
+		Projector: projector,
 		Language:  recipes.Language{Config: filepath.Join(dir, "language.json"), MaxLength: 2048},
 	}}
+	if b.Tiles {
+		r.Model.Tiles = &recipes.Tiles{Merge: recipes.MergeSpatialUnpad, Several: "pad"}
+	}
 	return r, stage, nil
 }
 

@@ -10,8 +10,8 @@ import (
 
 // amounts is how much data steps processed, summed over their samples.
 type amounts struct {
-	tokens, supervised, pictures float64
-	squaredLengths               float64 // sum of the squares of the samples' lengths in positions
+	tokens, supervised, tiles float64
+	squaredLengths            float64 // sum of the squares of the samples' lengths in positions
 }
 
 // flops counts the useful operations of steps. Each matrix element and position costs 2 in forward, 2 for the gradient
@@ -29,7 +29,7 @@ func flops(m *model.LLaVA, trains map[string]bool, a amounts) float64 {
 	language := passes * (a.tokens*float64(l.Layers)*layer + a.supervised*h*float64(l.VocabSize))
 	language += 3 * 2 * a.squaredLengths * q * float64(l.Layers)
 
-	v, rows := float64(t.HiddenSize), a.pictures*float64(t.Rows)
+	v, rows := float64(t.HiddenSize), a.tiles*float64(t.Rows)
 	tower := 2*rows*float64(t.Layers)*(4*v*v+2*v*float64(t.IntermediateSize)) +
 		4*rows*float64(t.Rows)*v*float64(t.Layers)
 	if trains[recipes.PartVision] {
@@ -38,7 +38,7 @@ func flops(m *model.LLaVA, trains map[string]bool, a amounts) float64 {
 	projector := 0.0
 	for _, p := range m.Params.All() {
 		if p.Part == recipes.PartProjector && len(p.Shape) == 2 {
-			projector += 6 * a.pictures * float64(t.Tokens) * float64(p.Elements())
+			projector += 6 * a.tiles * float64(t.Tokens) * float64(p.Elements())
 		}
 	}
 	return language + tower + projector

@@ -23,7 +23,7 @@ type modelSize struct {
 	projectorLayers   int64
 	// values that training keeps of the projector for each tile and for each position; 0 for maps and GELUs alone
 	projectorTile, projectorPosition int64
-	adapters          adapterSize
+	adapters                         adapterSize
 }
 
 func sizeOf(m *model.LLaVA) modelSize {

@@ -30,6 +30,8 @@ func NewBench(p *program.Program) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&b.Shape, "shape", "tiny", "`NAME` of the model's shape: tiny, small, 0.5b, 7b, 13b")
 	f.IntVar(&b.Stage, "stage", 2, "1: the projector trains; 2: the projector and the language model")
+	f.StringVar(&b.Projector, "projector", "mlp2x_gelu", "`TYPE` of the projector, with its default settings")
+	f.BoolVar(&b.Tiles, "tiles", false, "images of several sizes, cut into up to five tiles as by LLaVA-1.6")
 	f.IntVar(&b.Batch, "batch", 8, "samples in a micro-batch")
 	f.IntVar(&b.Accum, "accum", 1, "micro-batches in a step")
 	f.IntVar(&b.Steps, "steps", 10, "steps to time")
