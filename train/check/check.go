@@ -14,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
 	"github.com/llavatrain/llavatrain/train/input"
+	"github.com/llavatrain/llavatrain/train/score"
 )
 
 // Options says how much of a recipe is checked.
@@ -224,13 +225,12 @@ func (s *stageCheck) heldOut() error {
 	if s.stage.Eval == nil {
 		return nil
 	}
-	held := *s.stage
-	held.Data = s.stage.Eval.Data
+	held := score.StageOf(s.stage, s.stage.Eval.Data)
 	_, unknown := input.OpenTemplate(s.recipe.Model, held.Template)
 	if unknown != nil || s.preprocessor == nil { // said already
-		return s.fail(failure.Under("eval.", input.TryFiles(&held, s.preprocessor, s.options.Report)))
+		return s.fail(failure.Under("eval.", input.TryFiles(held, s.preprocessor, s.options.Report)))
 	}
-	d, err := input.OpenRows(s.recipe, &held, s.preprocessor, s.options.Report)
+	d, err := input.OpenRows(s.recipe, held, s.preprocessor, s.options.Report)
 	if d != nil {
 		defer d.Close()
 	}
