@@ -181,17 +181,22 @@ func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	m, err := model.Rehearse(t.recipe.Model, model.OpenOptions{Projector: projector, LoRA: stage.Adapters(),
+	p, err := newPlan(t.recipe, stage, rows.Steps.Steps(), from.state.Engine)
+	if err != nil {
+		return false, err
+	}
+	m, err := model.Rehearse(t.recipe.Model, model.OpenOptions{Projector: projector, Trains: p.trains, LoRA: p.lora,
 		AnyProjector: true, NewTokens: preprocessor.NewTokens()})
 	if err != nil {
 		return false, err
 	}
 	defer m.Free()
+	p.fitMemory(sizeOf(m), int64(t.recipe.Model.Language.MaxLength), Memory(p.device))
 	digest, err := t.makeDigest(rows, m)
 	if err != nil {
 		return false, err
 	}
-	if err := t.compatible(from.state, checkpoints.State{Digest: digest, Engine: from.state.Engine}); err != nil {
+	if err := t.compatible(from.state, checkpoints.State{Digest: digest, Engine: p.engine()}); err != nil {
 		return false, err
 	}
 	return rows.Steps.Steps() > from.step, nil
@@ -209,7 +214,24 @@ func (t *trainer) makeDigest(rows *input.Dataset, m *model.LLaVA) (map[string]st
 	for part, print := range m.Fingerprints {
 		digest["weights."+part] = print
 	}
+	for field, value := range m.Settings {
+		digest[configKeys+field] = value
+	}
 	return digest, nil
+}
+
+// configKeys begins the digest's keys that come from the model's configurations, and not from the recipe.
+const configKeys = "config."
+
+// sharedFields removes the fields of configurations that only one of two digests has: older checkpoints have none, and
+// a version may read more fields than another.
+func sharedFields(a, b map[string]string) {
+	for _, pair := range [][2]map[string]string{{a, b}, {b, a}} {
+		maps.DeleteFunc(pair[0], func(key, _ string) bool {
+			_, shared := pair[1][key]
+			return !shared && strings.HasPrefix(key, configKeys)
+		})
+	}
 }
 
 // undigest removes the keys whose resolved values are in the engine's part of the state, and that of recomputation,
@@ -224,6 +246,8 @@ func (t *trainer) undigest(digest map[string]string) {
 // compatible refuses a checkpoint of a different recipe, data or engine, and names what differs.
 func (t *trainer) compatible(saved, now checkpoints.State) error {
 	t.undigest(saved.Digest)
+	now.Digest = maps.Clone(now.Digest) // the next checkpoint has all of it
+	sharedFields(saved.Digest, now.Digest)
 	if saved.Engine["moments"] == "" && saved.Engine != nil { // older checkpoints do not have it
 		saved.Engine["moments"] = torch.Float32.String()
 	}

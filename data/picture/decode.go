@@ -111,7 +111,7 @@ type reading struct {
 	turn   bool // images are turned as their EXIF orientation says
 }
 
-var usual = reading{pixels: maxPixels}
+var usual = reading{pixels: MaxPixels}
 
 func (r reading) decode(file []byte) (*RGB, error) {
 	format, header, err := r.size(file)
