@@ -147,3 +147,53 @@ func TestResumeComparesConfigurations(t *testing.T) {
 		t.Errorf("an older checkpoint: %q", told.said)
 	}
 }
+
+// A run that goes on with another recipe writes it, and keeps the earlier one; a run that goes on as before does not.
+func TestRecipeOfTheRunFolderIsRenewed(t *testing.T) {
+	w := newWorld(t, "finetune.eval.every=9")
+	recipe := func(name string) string { return string(readFile(t, w.folder(), name)) }
+	olds := func() int {
+		files, _ := filepath.Glob(filepath.Join(w.folder(), "*.old-*"))
+		return len(files)
+	}
+	w.must(Options{StopAt: 2})
+	first := recipe("recipe.yaml")
+	w.must(Options{Resume: true, StopAt: 3})
+	if olds() != 0 || recipe("recipe.yaml") != first {
+		t.Errorf("the same recipe: %d files were kept", olds())
+	}
+	// A key that an earlier version did not write changes nothing.
+	w.write("runs/whole/finetune/recipe.yaml", strings.Replace(first, "  orientation: ignore\n", "", 1))
+	w.must(Options{Resume: true, StopAt: 4})
+	if olds() != 0 {
+		t.Errorf("a default left out: %d files were kept", olds())
+	}
+	w.write("runs/whole/finetune/recipe.yaml", first)
+	w.recipe.Finetune.Image = "pad"
+	told := w.must(Options{Resume: true, Accept: []string{"finetune.image"}})
+	if recipe("recipe.yaml.old-1") != first || !strings.Contains(recipe("recipe.yaml"), "  image: pad\n") ||
+		!told.says("the recipe has changed", "kept as recipe.yaml.old-1") {
+		t.Errorf("accepted: %q, recipe\n%s", told.said, recipe("recipe.yaml"))
+	}
+	w.recipe.Finetune.Steps = runSteps + 1
+	w.must(Options{Resume: true, Accept: []string{"finetune.steps"}})
+	if !strings.Contains(recipe("recipe.yaml"), "  steps: 7\n") ||
+		!strings.Contains(recipe("recipe.yaml.old-2"), "  image: pad\n") || olds() != 2 {
+		t.Errorf("lengthened: %d files were kept, recipe\n%s", olds(), recipe("recipe.yaml"))
+	}
+}
+
+// A key in --accept that names nothing is named, whether the run is new, goes on or is finished.
+func TestUnknownKeysAreNotAccepted(t *testing.T) {
+	w := newWorld(t, "finetune.eval.every=9")
+	accept := []string{"bogus", "finetune.batch.micro", "threads", "seed", "data.0", "finetune.epochs",
+		"finetune.max_pixels", "model.projector.weights"}
+	for _, o := range []Options{{StopAt: 2}, {Resume: true}, {Resume: true}} {
+		o.Accept = accept
+		told := w.must(o)
+		if told.count("accepts nothing") != 2 || !told.says("--accept bogus accepts nothing") ||
+			!told.says("--accept finetune.batch.micro accepts nothing") {
+			t.Errorf("%+v: %q", o, told.said)
+		}
+	}
+}

@@ -56,6 +56,8 @@ type trainer struct {
 	moved          bool        // an update of this process changed weights: its rate and its gradient were not 0
 	cut            int         // samples cut to max_length by this process
 	lastSaved      int         // step of the newest checkpoint
+
+	warnedOfAccepted bool
 }
 
 // Run trains one stage of a recipe. The context ends it after the step in progress, with a checkpoint and
