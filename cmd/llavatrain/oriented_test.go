@@ -84,11 +84,38 @@ func TestScoredRowsAreReadAsTrained(t *testing.T) {
 	}
 	writeRows(t, filepath.Join(dir, "text.json"),
 		[]json.RawMessage{json.RawMessage(turnsRow("", "human", "what is red", "gpt", "a red square"))})
-	messages := command(t, 0, "finetune", recipe, "--overwrite", "--set=finetune.steps=1",
+	messages := command(t, 0, "finetune", recipe, "--overwrite", "--set=finetune.steps=1", "--set=finetune.orientation=exif",
 		"--set=finetune.max_pixels=239", "--set=finetune.data=[{path: text.json}]",
 		fmt.Sprintf("--set=finetune.eval={data: [{path: %s, images: %s}]}", rows, dir))
 	if !strings.Contains(messages, "no row of eval.data can be scored, all 3 were skipped") {
 		t.Errorf("images over max_pixels were scored:\n%s", messages)
+	}
+	requireLimit(t, dir, rows, runDir)
+}
+
+// requireLimit checks that a run with orientation: exif and max_pixels: 239, and every export of it, reads images so
+// and says so.
+func requireLimit(t *testing.T, dir, rows, runDir string) {
+	t.Helper()
+	models := []string{runDir, filepath.Join(runDir, "export")}
+	for _, format := range []string{"hf", "llava"} {
+		out := filepath.Join(dir, format)
+		messages := command(t, 0, "export", runDir, "--format", format, "--out", out)
+		if n := strings.Count(messages, "must turn them first"); n != 1 {
+			t.Errorf("format %s: says %d times how images must be turned:\n%s", format, n, messages)
+		}
+		models = append(models, out)
+	}
+	for _, model := range models {
+		complain(t, 2, []string{"PNG of 12x20 is over the limit of 239 pixels (max_pixels of a recipe's stage, " +
+			"image_max_pixels in the config.json"}, "generate", model, "--image", filepath.Join(dir, "u", "a.png"),
+			"--prompt", "what is red")
+		complain(t, 2, []string{"none of the 3 rows"}, "score", model, rows)
+	}
+	for _, folder := range models[1:] {
+		edit(t, filepath.Join(folder, "config.json"), map[string]any{"image_max_pixels": 240})
+		command(t, 0, "generate", folder, "--image", filepath.Join(dir, "u", "a.png"), "--prompt", "what is red",
+			"--max-tokens", "1")
 	}
 }
 

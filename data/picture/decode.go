@@ -181,7 +181,8 @@ func (f imageFormat) checkSize(w, h, pixels int) error {
 		if pixels%1_000_000 == 0 {
 			limit = fmt.Sprintf("%d million", pixels/1_000_000)
 		}
-		return BadRow("%s of %dx%d is over the limit of %s pixels", f.name, w, h, limit)
+		return BadRow("%s of %dx%d is over the limit of %s pixels (max_pixels of a recipe's stage, "+
+			"image_max_pixels in the config.json of a model's folder)", f.name, w, h, limit)
 	}
 	return nil
 }

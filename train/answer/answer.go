@@ -7,7 +7,6 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
-	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
@@ -60,7 +59,7 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 
 // Images says how images are read for the model.
 func (a *Answerer) Images() picture.Options {
-	return picture.Options{Orientation: a.Notes.Turn == recipes.TurnByEXIF}
+	return picture.Options{Orientation: a.Notes.Turns(), MaxPixels: a.Notes.MaxPixels}
 }
 
 // OpenPicture reads an image file and prepares it for the tower.
