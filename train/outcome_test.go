@@ -67,11 +67,50 @@ func TestRunThatChangesNoWeight(t *testing.T) {
 	}
 	// Rows of text do not reach the projector.
 	w = newWorld(t, "finetune.data=[{path: text.json}]", "finetune.train={projector: {lr: 1e-3}}", "finetune.steps=2")
-	w.write("text.json", "["+strings.TrimSuffix(strings.Repeat(`{"conversations": [{"from": "human", "value": "Hi?"},
-		{"from": "gpt", "value": "Yes."}]},`, 8), ",")+"]")
+	texts := "[" + strings.TrimSuffix(strings.Repeat(`{"conversations": [{"from": "human", "value": "Hi?"},
+		{"from": "gpt", "value": "Yes."}]},`, 8), ",") + "]"
+	w.write("text.json", texts)
+	const start = "warning: no weight will change: the rows are text alone"
 	told = w.must(Options{})
-	if n := told.count("warning: no weight was changed: the gradient was 0 in every step"); n != 1 {
+	if n := told.count("warning: no weight was changed: the gradient was 0 in every step"); n != 1 ||
+		told.count(start) != 1 {
 		t.Errorf("text alone: warned %d times: %q", n, told.said)
+	}
+	// More rows than are read at the start; one image among them; a part that learns from text.
+	const both = "finetune.data=[{path: text.json}, {path: data/finetune.json, images: data/images}]"
+	for want, set := range map[string][]string{
+		"warning: none of the first 1000 rows has an image": {"finetune.data=[{path: text.json}]",
+			"finetune.train={projector: {lr: 1e-3}}", "finetune.steps=300"},
+		"":  {both, "finetune.train={projector: {lr: 1e-3}}"},
+		" ": {"finetune.data=[{path: text.json}]"},
+	} {
+		w := newWorld(t, set...)
+		w.write("text.json", texts)
+		told := w.must(Options{StopAt: 1})
+		if want = strings.TrimSpace(want); want != "" && told.count(want) != 1 || want == "" && told.says("image") {
+			t.Errorf("%q: %q", set, told.said)
+		}
+	}
+}
+
+// A run whose updates all vanish in rounding says so at its end, and one whose last steps were not applied says how
+// many.
+func TestRunAtUselessRates(t *testing.T) {
+	run := func(rate, only string) *teller {
+		train := fmt.Sprintf(`{projector: {lr: %s, only: %s}, language: {lr: %[1]s, only: %[2]s}}`, rate, only)
+		w := newWorld(t, "finetune.steps=2", "finetune.schedule={type: constant, warmup: 0}", "finetune.train="+train)
+		return w.must(Options{})
+	}
+	const vanished = "warning: no weight was changed: the learning rate is so small that every update vanished"
+	matrices := `'2\.weight|layers\.3.*_proj'`
+	for rate, want := range map[string]int{"1e-30": 1, "1e-5": 0} {
+		if told := run(rate, matrices); told.count(vanished) != want || told.count("were not applied") != 0 {
+			t.Errorf("rate %s: %q", rate, told.said)
+		}
+	}
+	told := run("1e10", matrices)
+	if !told.says("warning: 1 of 2 steps were not applied", "the last 1 are among them") || !told.says("finished: ") {
+		t.Errorf("rate 1e10: %q", told.said)
 	}
 }
 

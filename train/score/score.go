@@ -75,7 +75,7 @@ func Score(
 		return err
 	}
 	defer d.Close()
-	s := Scoring{Model: m, Data: d, Micro: DefaultMicro(m.Params.Device())}
+	s := Scoring{Model: m, Data: d, Micro: DefaultMicro(m.Params.Device()), Key: "data"}
 	cut, err := s.Run(ctx, func(done, total int64) { report.Progress("scoring", done, total) }, emit)
 	if err == nil && cut > 0 {
 		report.Say(fmt.Sprintf("%d samples were cut to max_length %d", cut, o.Model.Language.MaxLength))
@@ -106,6 +106,7 @@ type Scoring struct {
 	Micro, Tokens int // samples, or else positions, in a micro-batch
 	Workers       int
 	FailOnBad     bool
+	Key           string // what errors call the data sets
 }
 
 // Run scores all rows and returns how many samples were cut to max_length. The number of bad rows is not limited.
@@ -114,7 +115,7 @@ func (c *Scoring) Run(
 ) (cut int, err error) {
 	loader := data.NewLoader(ctx, data.LoaderOptions{
 		Plan: c.Data.Steps, Order: c.Data.Order, Prepare: c.Data.Prepare, Micro: c.Micro, Tokens: c.Tokens,
-		FailOnBad: c.FailOnBad, Limit: data.Unlimited, Workers: c.Workers, Ahead: 2,
+		FailOnBad: c.FailOnBad, Limit: data.Unlimited, Key: c.Key, Workers: c.Workers, Ahead: 2,
 	})
 	defer loader.Close()
 	for done := 0; ; {
