@@ -41,7 +41,8 @@ func TestSettingsFollowTheConfigurations(t *testing.T) {
 			[]string{"language.model_type", "language.windows"}},
 		"the tower's eps": {nil, object{"layer_norm_eps": 1e-3}, []string{"vision.layer_norm_eps"}},
 	} {
-		before, after := settings(tinyLanguage, tinyVision), settings(tinyLanguage.with(c.language), tinyVision.with(c.vision))
+		before := settings(tinyLanguage, tinyVision)
+		after := settings(tinyLanguage.with(c.language), tinyVision.with(c.vision))
 		var changed []string
 		for _, field := range slices.Sorted(maps.Keys(after)) {
 			if before[field] != after[field] {

@@ -26,8 +26,8 @@ func (t *trainer) checkLearned() error {
 	case t.moved && t.began != "":
 		now, err := t.hashTrained()
 		if err == nil && now == t.began {
-			t.report.Say("warning: no weight was changed: the learning rate is so small that every update vanished in " +
-				"rounding; raise train.PART.lr")
+			t.report.Say("warning: no weight was changed: the learning rate is so small that every update vanished " +
+				"in rounding; raise train.PART.lr")
 		}
 		return err
 	case t.moved:
@@ -104,8 +104,8 @@ func (t *trainer) textWarning(from int) string {
 	case last-first <= looked:
 		return "no weight will change: the rows are text alone, and the parts that train learn from images only"
 	}
-	return fmt.Sprintf("none of the first %d rows has an image: until one has, no weight will change, because the parts "+
-		"that train learn from images only", looked)
+	return fmt.Sprintf("none of the first %d rows has an image: until one has, no weight will change, because the "+
+		"parts that train learn from images only", looked)
 }
 
 // vanishing is a learning rate below which updates may vanish: AdamW moves a weight by about the rate, and a weight of
@@ -141,8 +141,8 @@ func (t *trainer) notAppliedWarning() string {
 	text := fmt.Sprintf("warning: %d of %d steps were not applied, because their loss or gradient was not finite",
 		t.notApplied, t.plan.total-t.first)
 	if t.nonFiniteSteps > 0 {
-		text += fmt.Sprintf("; the last %d are among them: the weights have probably diverged, and the export is of no "+
-			"use. Lower the learning rate, or set optimizer.clip", t.nonFiniteSteps)
+		text += fmt.Sprintf("; the last %d are among them: the weights have probably diverged, and the export is "+
+			"of no use. Lower the learning rate, or set optimizer.clip", t.nonFiniteSteps)
 	}
 	return text
 }

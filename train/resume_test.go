@@ -112,7 +112,8 @@ func TestResumeComparesConfigurations(t *testing.T) {
 	w.must(Options{StopAt: 2})
 	config := string(readFile(t, w.dir, "base", "config.json"))
 	edit := func(field string) {
-		w.write("base/config.json", strings.TrimSuffix(strings.TrimSpace(config), "}")+","+field+"}") // the last one counts
+		opened := strings.TrimSuffix(strings.TrimSpace(config), "}")
+		w.write("base/config.json", opened+","+field+"}") // of a key that is given twice the last counts
 	}
 	for field, want := range map[string]string{
 		`"rope_theta": 5e5`:    `config.language.rope_theta: "10000" in the checkpoint, "500000" now`,

@@ -79,13 +79,14 @@ func TestScoredRowsAreReadAsTrained(t *testing.T) {
 			losses = append(losses, float64(row.Loss))
 		}
 		if len(losses) != 3 || losses[0] != losses[1] || math.Abs(losses[0]-losses[2]) == 0 {
-			t.Errorf("score %s: losses %v: the first image is turned as the second stands, the last is not", from, losses)
+			t.Errorf("score %s: losses %v: the first image is turned as the second stands, the last is not", from,
+				losses)
 		}
 	}
 	writeRows(t, filepath.Join(dir, "text.json"),
 		[]json.RawMessage{json.RawMessage(turnsRow("", "human", "what is red", "gpt", "a red square"))})
-	messages := command(t, 0, "finetune", recipe, "--overwrite", "--set=finetune.steps=1", "--set=finetune.orientation=exif",
-		"--set=finetune.max_pixels=239", "--set=finetune.data=[{path: text.json}]",
+	messages := command(t, 0, "finetune", recipe, "--overwrite", "--set=finetune.steps=1",
+		"--set=finetune.orientation=exif", "--set=finetune.max_pixels=239", "--set=finetune.data=[{path: text.json}]",
 		fmt.Sprintf("--set=finetune.eval={data: [{path: %s, images: %s}]}", rows, dir))
 	if !strings.Contains(messages, "no row of eval.data can be scored, all 3 were skipped") {
 		t.Errorf("images over max_pixels were scored:\n%s", messages)
