@@ -141,8 +141,8 @@ func (t *trainer) notAppliedWarning() string {
 	text := fmt.Sprintf("warning: %d of %d steps were not applied, because their loss or gradient was not finite",
 		t.notApplied, t.plan.total-t.first)
 	if t.nonFiniteSteps > 0 {
-		text += fmt.Sprintf("; the last %d are among them: the weights have probably diverged, and the export is "+
-			"of no use. Lower the learning rate, or set optimizer.clip", t.nonFiniteSteps)
+		text += "; the last step is among them: the weights have probably diverged, and the export is of no use. " +
+			"Lower the learning rate, or set optimizer.clip"
 	}
 	return text
 }

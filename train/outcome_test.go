@@ -36,13 +36,13 @@ func TestRunWithoutUsableRows(t *testing.T) {
 		set  []string
 		want string
 	}{
-		"few steps": {[]string{"finetune.steps=1"}, "none of the rows drawn in 1 steps can be used"},
-		"all rows":  {nil, "none of the rows of data[0] can be used"},
+		"few steps": {[]string{"finetune.data=[{path: bad.json}]", "finetune.steps=1"},
+			"none of the rows drawn in 1 steps can be used"},
+		"all rows": {[]string{"finetune.data=[{path: bad.json}]"}, "none of the rows of data[0] can be used"},
 		"a data set of a mix": {[]string{"finetune.data=[{path: data/finetune.json, images: data/images}, " +
 			"{path: bad.json, weight: 8}]", "finetune.steps=19"}, "none of the rows of data[1] can be used"},
 	} {
-		set := append([]string{"finetune.data=[{path: bad.json}]"}, test.set...)
-		w := newWorld(t, set...)
+		w := newWorld(t, test.set...)
 		w.write("bad.json", bad)
 		told, err := w.run(Options{})
 		if !errors.Is(err, failure.ErrInput) || !strings.Contains(fmt.Sprint(err), test.want) || w.exported() {
@@ -109,7 +109,7 @@ func TestRunAtUselessRates(t *testing.T) {
 		}
 	}
 	told := run("1e10", matrices)
-	if !told.says("warning: 1 of 2 steps were not applied", "the last 1 are among them") || !told.says("finished: ") {
+	if !told.says("warning: 1 of 2 steps were not applied", "the last step is among them") || !told.says("finished: ") {
 		t.Errorf("rate 1e10: %q", told.said)
 	}
 }

@@ -29,6 +29,9 @@ func TestImagePath(t *testing.T) {
 	for given, want := range map[string]string{
 		"https://example.org/a.png":         "is an address; nothing is downloaded: download it",
 		"file://elsewhere" + dir + "/a.png": "is no address of a file on this machine; give the file's path",
+		"file://" + dir + "/%zz.png":        "is no address of a file",
+		"file://" + dir + "/a.png%2":        "is no address of a file",
+		"file:a.png":                        "is no address of a file",
 		"file:///none.png":                  "stat /none.png: no such file",
 		"a.png,b c.png":                     "several images are given one by one: --image FILE --image FILE",
 		"none,a.png":                        "stat none,a.png: no such file",
