@@ -209,7 +209,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 		"image_aspect_ratio": o.Notes.Aspect, "conversation_template": o.Notes.Template,
 		"tokenizer_model_max_length": recipe.Language.MaxLength,
 	}
-	o.Notes.turned(config)
+	o.Notes.addImages(config)
 	addSystem(config, recipe.Language)
 	e.Config, err = json.MarshalIndent(config, "", "  ")
 	if err != nil {

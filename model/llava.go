@@ -17,6 +17,9 @@ type LLaVA struct {
 	// configuration.
 	Fingerprints map[string]string
 
+	// Settings are what the model computes apart from its weights: the fields of both configurations, by part and name.
+	Settings map[string]string
+
 	configs     folderConfigs
 	identities  map[string]string // see identity.go
 	table       *torch.Tensor     // [3,256] fp32: normalised value of each pixel level of each channel, owned

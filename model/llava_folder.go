@@ -34,6 +34,7 @@ type wholeConfig struct {
 	Aspect    string `json:"image_aspect_ratio"`
 	Template  string `json:"conversation_template"` // ours
 	Turn      string `json:"image_orientation"`     // ours
+	MaxPixels int    `json:"image_max_pixels"`      // ours
 	System    string `json:"conversation_system"`   // ours
 
 	FeatureLayer any    `json:"vision_feature_layer"`
@@ -248,6 +249,7 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 	}
 	return m, ExportNotes{
 		Aspect: cmp.Or(c.Aspect, aspectOf(dir)), Template: cmp.Or(c.Template, "vicuna_v1"), Turn: c.Turn,
+		MaxPixels: max(0, c.MaxPixels),
 	}, nil
 }
 

@@ -82,7 +82,10 @@ func (m *LLaVA) rehearse(recipe recipes.Model, o OpenOptions) error {
 	if err := sources.checkProjector(m.Params, o.AnyProjector); err != nil {
 		return err
 	}
-	m.Fingerprints, err = sources.fingerprints()
+	if m.Fingerprints, err = sources.fingerprints(); err != nil {
+		return err
+	}
+	m.Settings, err = m.settings(sources)
 	return err
 }
 
@@ -176,6 +179,9 @@ func (m *LLaVA) fill(recipe recipes.Model, o OpenOptions) error {
 		return err
 	}
 	if m.Fingerprints, err = sources.fingerprints(); err != nil {
+		return err
+	}
+	if m.Settings, err = m.settings(sources); err != nil {
 		return err
 	}
 	return m.load(plan, o)

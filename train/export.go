@@ -83,9 +83,14 @@ func (t *trainer) exportBytes() int64 {
 	return bytes
 }
 
+// notes are what the model's configuration records about the stage.
+func (t *trainer) notes() model.ExportNotes {
+	s := t.plan.stage
+	return model.ExportNotes{Aspect: s.Image, Template: s.Template, Turn: s.Turn, MaxPixels: s.MaxPixels}
+}
+
 func (t *trainer) config() ([]byte, error) {
-	notes := model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template, Turn: t.plan.stage.Turn}
-	return t.model.Config(t.recipe.Model, notes, export.StoredDtype(t.plan.dtype))
+	return t.model.Config(t.recipe.Model, t.notes(), export.StoredDtype(t.plan.dtype))
 }
 
 // export writes the finished model.
@@ -106,6 +111,9 @@ func (t *trainer) export() error {
 	})
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
+	}
+	if exportsModel := len(t.outputs()) > 0; exportsModel && t.notes().Turns() {
+		t.report.Say(export.TurnedText)
 	}
 	t.report.Say("finished: " + t.exportDir())
 	return nil

@@ -402,6 +402,17 @@ func TestCheckCache(t *testing.T) {
 	rowsWorld(t, dir, turnsRow("", "human", "what", "gpt", "a"))
 	expect("with another row", 0, 2)
 
+	// A limit that was changed is not answered by the result for another one.
+	rowsWorld(t, dir, pictureRow("odd.png"))
+	write(t, odd, string(pictureFiles(t)["PNG"]))
+	if _, d := checked(t, 0, recipe); d.Skipped != 0 {
+		t.Errorf("%d rows skipped", d.Skipped)
+	}
+	if _, d := checked(t, 2, recipe, "--set=finetune.max_pixels=1"); d.Skipped != d.Rows {
+		t.Errorf("with a limit of one pixel %d rows of %d are skipped", d.Skipped, d.Rows)
+	}
+	rowsWorld(t, dir, turnsRow("", "human", "what", "gpt", "a"))
+
 	// A result comes from the cache: check reports what is written there.
 	kept, _ := filepath.Glob(filepath.Join(cache, "check", "*.json"))
 	for _, file := range kept {

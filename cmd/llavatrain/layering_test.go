@@ -36,8 +36,8 @@ var doors = map[string]struct {
 	"cmd/llavatrain/program": {[]string{"train", "data/picture", "model/torch", "recipes", "runs"},
 		"what commands share: terminal, signals, exit codes"},
 
-	"train/check": {[]string{"train", "train/input", "checkpoints", "data", "data/picture", "data/rows", "model",
-		"model/torch", "recipes", "runs"}, "it reads what a run reads, by the run's code"},
+	"train/check": {[]string{"train", "train/input", "train/score", "checkpoints", "data", "data/picture", "data/rows",
+		"model", "model/torch", "recipes", "runs"}, "it reads what a run reads, by the run's code"},
 	"train/answer": {[]string{"train", "train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model",
 		"recipes", "runs"}, "it asks a model and does not train"},
 	"train": {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data",

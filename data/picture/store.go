@@ -12,7 +12,7 @@ import (
 // GB for a moment (most for progressive JPEG without subsampling); a photo of 640x480 takes 1.5 MB.
 const (
 	MaxFileBytes = 64 << 20
-	maxPixels    = 50_000_000
+	MaxPixels    = 50_000_000
 	maxSide      = 65_535 // JPEG's own limit; longer images are strips that no tower can use
 )
 
@@ -62,7 +62,7 @@ func OpenImages(path string, options Options) (_ *Images, err error) {
 	}
 	how := reading{pixels: options.MaxPixels, turn: options.Orientation}
 	if how.pixels == 0 {
-		how.pixels = maxPixels
+		how.pixels = MaxPixels
 	}
 	return &Images{store, how}, nil
 }

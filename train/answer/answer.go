@@ -2,14 +2,11 @@ package answer
 
 import (
 	"path/filepath"
-	"strings"
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
-	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
-	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
 	"github.com/llavatrain/llavatrain/train/input"
 )
@@ -60,16 +57,11 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 
 // Images says how images are read for the model.
 func (a *Answerer) Images() picture.Options {
-	return picture.Options{Orientation: a.Notes.Turn == recipes.TurnByEXIF}
+	return picture.Options{Orientation: a.Notes.Turns(), MaxPixels: a.Notes.MaxPixels}
 }
 
 // OpenPicture reads an image file and prepares it for the tower.
 func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
-	if strings.Contains(path, "://") {
-		return picture.Picture{}, failure.Inputf("image %q is an address; nothing is downloaded: "+
-			"download it and give its path",
-			path)
-	}
 	images, err := picture.OpenImages(filepath.Dir(path), a.Images())
 	if err != nil {
 		return picture.Picture{}, err

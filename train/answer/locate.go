@@ -104,7 +104,8 @@ func locateInRun(runDir string, weights ...string) (located, error) {
 	}
 	return located{
 		Model: r.Model, overlay: weights, lora: stage.Adapters(), seed: r.Seed, Dtype: r.Dtype,
-		Notes: model.ExportNotes{Template: stage.Template, Aspect: stage.Image, Turn: stage.Turn},
+		Notes: model.ExportNotes{Template: stage.Template, Aspect: stage.Image, Turn: stage.Turn,
+			MaxPixels: stage.MaxPixels},
 	}, nil
 }
 
