@@ -2,14 +2,11 @@ package model
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -23,18 +20,6 @@ import (
 // A folder of adapters (LoRA) beside a language model's own folder is read as the model that both make: every weight W
 // becomes W + alpha/r B A when it is loaded. Such folders are those of PEFT, of the original (scripts/v1_5/
 // finetune_lora.sh), which adds what else it trained in non_lora_trainables.bin, and our own exports.
-
-// adapterConfig is adapter_config.json (peft/tuners/lora/config.py). Fields that would change the sum are refused.
-type adapterConfig struct {
-	Type     string             `json:"peft_type"`
-	Base     string             `json:"base_model_name_or_path"`
-	Alpha    float64            `json:"lora_alpha"`
-	Alphas   map[string]float64 `json:"alpha_pattern"`
-	RSLoRA   bool               `json:"use_rslora"`
-	DoRA     bool               `json:"use_dora"`
-	FanInOut bool               `json:"fan_in_fan_out"`
-	Bias     string             `json:"bias"`
-}
 
 // peftAdapters are the opened files of a folder of adapters.
 type peftAdapters struct {
@@ -73,27 +58,6 @@ func LanguageFolder(l recipes.Language) (dir, adapters string, err error) {
 			"(in a recipe: model.language.base)", dir, base, err)
 	}
 	return folder, dir, nil
-}
-
-func readAdapterConfig(dir string) (c adapterConfig, err error) {
-	path := filepath.Join(dir, AdapterConfig)
-	text, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(text, &c)
-	}
-	switch {
-	case err != nil:
-		return c, fmt.Errorf("%s: %w", path, err)
-	case c.Type != "LORA":
-		return c, fmt.Errorf("%s has peft_type %q; only LORA is supported", path, c.Type)
-	case c.DoRA:
-		return c, fmt.Errorf("%s has use_dora, which is not supported: merge it with PEFT's merge_and_unload", path)
-	case c.FanInOut:
-		return c, fmt.Errorf("%s has fan_in_fan_out, which is not supported", path)
-	case c.Bias != "" && c.Bias != "none":
-		return c, fmt.Errorf("%s has bias %q; only none is supported", path, c.Bias)
-	}
-	return c, nil
 }
 
 // The names of the files of a folder of adapters, in the order in which they are looked for.
@@ -178,21 +142,11 @@ func (a *peftAdapters) change(p *nn.Param) (*weightChange, error) {
 				info.Name, info.Dtype, a.where)
 		}
 	}
-	c.scale = a.alpha(module) / float64(rank)
+	c.scale = a.config.Alphas.of(module, a.config.Alpha) / float64(rank)
 	if a.config.RSLoRA {
-		c.scale = a.alpha(module) / math.Sqrt(float64(rank))
+		c.scale = a.config.Alphas.of(module, a.config.Alpha) / math.Sqrt(float64(rank))
 	}
 	return &c, nil
-}
-
-// alpha is the module's alpha: alpha_pattern's, whose keys match the end of a name, or lora_alpha.
-func (a *peftAdapters) alpha(module string) float64 {
-	for _, key := range slices.Sorted(maps.Keys(a.config.Alphas)) {
-		if matched, err := regexp.MatchString(`^(.*\.)?(?:`+key+`)$`, module); err == nil && matched {
-			return a.config.Alphas[key]
-		}
-	}
-	return a.config.Alpha
 }
 
 // leftOver reports adapters of which the model has no weight.
