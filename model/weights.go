@@ -30,9 +30,11 @@ type source struct {
 type sources struct {
 	overlays []source
 	parts    map[string]*source // without the parts that are initialised at random
-	adapters *peftAdapters      // on top of the language model; nil without
+	adapters *peftAdapters      // on top of the other parts; nil without
 	newRows  newRows            // of the embedding and the head
-	opened   []*checkpoints.Weights
+	// projectorIn is the folder of adapters that holds the projector; "" if none does.
+	projectorIn string
+	opened      []*checkpoints.Weights
 }
 
 func (ss *sources) close() {
@@ -64,6 +66,9 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 	if err != nil {
 		return ss, err
 	}
+	if err := m.findProjector(ss, o, recipe); err != nil {
+		return ss, err
+	}
 	for _, s := range ss.parts {
 		s.spelled, s.foreign = findSpelling(s.part, m.Params, s.weights)
 	}
@@ -86,6 +91,9 @@ func (m *LLaVA) openTower(ss *sources) error {
 	}
 	if HoldsAdapters(dir) { // whatever of the tower was trained is beside the adapters
 		dir = m.configs.towerDir
+	}
+	if dir == m.configs.adapterDir { // with the configuration of the whole LLaVA that they belong to
+		dir = m.configs.languageDir
 	}
 	w, err := ss.open(dir)
 	if err == nil && dir != m.configs.towerDir &&
@@ -210,14 +218,19 @@ func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 		}
 	}
 	if s := ss.parts[recipes.PartLanguage]; s != nil && !untied {
-		if err := s.checkTie(); failure.IsStorage(err) {
+		err := s.checkTie()
+		if err == nil && ss.adapters != nil {
+			err = ss.adapters.checkHead()
+		}
+		if failure.IsStorage(err) {
 			return nil, err
 		} else if err != nil {
 			problems = append(problems, err)
 		}
 	}
 	if ss.adapters != nil {
-		problems = append(problems, ss.adapters.leftOver()...)
+		_, err := ss.behindTower(ps)
+		problems = append(append(problems, err...), ss.adapters.leftOver(!untied)...)
 	}
 	if len(problems) > 0 {
 		return nil, failure.Inputf("weights do not fit the model:\n%w", ss.tell(problems))
@@ -270,34 +283,6 @@ func (ss *sources) find(p *nn.Param) (assignment, error) {
 			ss.overlays[len(ss.overlays)-1].where)
 	}
 	return ss.base(p)
-}
-
-// base is where a parameter's value comes from before overlays.
-func (ss *sources) base(p *nn.Param) (assignment, error) {
-	s := ss.parts[p.Part]
-	if ss.adapters != nil && !p.Adapter {
-		if a, ok := ss.adapters.whole(p); ok {
-			return a, checkTensor(p, a.info, ss.adapters.where)
-		}
-	}
-	if s == nil || p.Adapter {
-		return assignment{param: p}, nil
-	}
-	info, ok := s.weights.Info(s.nameOf(p))
-	if !ok {
-		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", s.nameOf(p), p.Shape, s.where)
-	}
-	a := assignment{param: p, info: info, weights: s.weights}
-	if ss.newRows.fit(p, info) {
-		a.grows = ss.newRows
-		info.Shape = p.Shape
-	}
-	if err := checkTensor(p, info, s.where); err != nil || ss.adapters == nil || p.Part != recipes.PartLanguage {
-		return a, err
-	}
-	var err error
-	a.change, err = ss.adapters.change(p)
-	return a, err
 }
 
 // dtypeNames are the dtypes of safetensors that a parameter can be loaded from; files may mix them.

@@ -25,7 +25,9 @@ type located struct {
 
 // Open says where the model's weights come from.
 func (l located) Open() model.OpenOptions {
-	return model.OpenOptions{Seed: l.seed, Overlay: l.overlay, LoRA: l.lora, AnyProjector: !l.folder}
+	return model.OpenOptions{
+		Seed: l.seed, Overlay: l.overlay, LoRA: l.lora, AnyProjector: !l.folder, NeedProjector: l.folder,
+	}
 }
 
 // Named is a MODEL argument, with folders that replace those that the model names.
