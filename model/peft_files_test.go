@@ -283,3 +283,43 @@ func TestAdaptersOfTheEmbeddingAndTheHead(t *testing.T) {
 		}
 	}
 }
+
+// Adapters of a language model alone make a LLaVA with the projector beside them, and a tower that the caller names.
+func TestAdaptersOfALanguageModelAlone(t *testing.T) {
+	source := openModel(t, tinyRecipe(t, tinyLanguage, tinyVision), OpenOptions{Seed: 1})
+	r := tinyFolders(t, source)
+	config := object{"peft_type": "LORA", "base_model_name_or_path": r.Language.Weights}
+	_, _, err := ReadLLaVA(writeAdapters(t, config, oneAdapter(8, 4)), "")
+	for _, want := range []string{"holds adapters (LoRA) for", "is a language model", "no projector (non_lora_trainables.bin"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	files := oneAdapter(8, 4)
+	files["mm_projector.safetensors"] = tensors(t, source, recipes.PartProjector)
+	dir := writeAdapters(t, config, files)
+	m, notes, err := ReadLLaVA(dir, "")
+	if err != nil || m.Projector.Type != "mlp2x_gelu" || notes != (ExportNotes{Aspect: "square", Template: "vicuna_v1"}) {
+		t.Fatal(m, notes, err)
+	}
+	m.Vision.Weights = r.Vision.Weights
+	openModel(t, m, OpenOptions{NeedProjector: true})
+	m.Vision.Weights = dir
+	if err := openFails(t, m, OpenOptions{}); !strings.Contains(err, "holds adapters (LoRA), which go on top of") {
+		t.Error(err)
+	}
+
+	identities := map[string]string{identityPrefix + recipes.PartVision: strings.Repeat("0000", identityWeights)}
+	var list []checkpoints.Tensor
+	for name, tensor := range tensors(t, source, recipes.PartProjector) {
+		tensor.Name = name
+		list = append(list, tensor)
+	}
+	if err := checkpoints.WriteSafetensors(filepath.Join(dir, "mm_projector.safetensors"), identities, list); err != nil {
+		t.Fatal(err)
+	}
+	m.Vision.Weights = r.Vision.Weights
+	if err := openFails(t, m, OpenOptions{}); !strings.Contains(err, "was trained with a different vision tower than") {
+		t.Error(err)
+	}
+}

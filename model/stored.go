@@ -50,6 +50,24 @@ func (ss *sources) stored(p *nn.Param) (assignment, error) {
 	return a, checkTensor(p, info, s.where)
 }
 
+// openStart opens the file that the projector starts from. It may be gone if overlays hold what became of it.
+func (m *LLaVA) openStart(ss *sources, o OpenOptions, recipe recipes.Model) error {
+	err := ss.openProjector(o, recipe)
+	for _, p := range m.Params.All() {
+		inOverlay := slices.ContainsFunc(ss.overlays, func(s source) bool {
+			_, has := s.weights.Info(p.Name)
+			return has
+		})
+		if p.Part == recipes.PartProjector && !p.Adapter && !inOverlay {
+			return err
+		}
+	}
+	if len(ss.overlays) > 0 {
+		return nil
+	}
+	return err
+}
+
 // findProjector decides where the projector comes from if it was trained with adapters, or if the model of a folder
 // must have one. A projector that is named goes before that beside adapters.
 func (m *LLaVA) findProjector(ss *sources, o OpenOptions, recipe recipes.Model) error {

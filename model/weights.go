@@ -58,10 +58,17 @@ var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_mode
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
 	defer failure.MarkInput(&err)
 	ss = &sources{parts: map[string]*source{}, newRows: newRowsOf(o.NewTokens)}
+	for _, path := range o.Overlay {
+		w, err := ss.open(path)
+		if err != nil {
+			return ss, err
+		}
+		ss.overlays = append(ss.overlays, source{where: path, weights: w})
+	}
 	err = failure.Join(
 		failure.Under("model.vision.weights: ", m.openTower(ss)),
 		failure.Under("model.language.weights: ", m.openLanguage(ss)),
-		ss.openProjector(o, recipe),
+		m.openStart(ss, o, recipe),
 	)
 	if err != nil {
 		return ss, err
@@ -71,13 +78,6 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 	}
 	for _, s := range ss.parts {
 		s.spelled, s.foreign = findSpelling(s.part, m.Params, s.weights)
-	}
-	for _, path := range o.Overlay {
-		w, err := ss.open(path)
-		if err != nil {
-			return ss, err
-		}
-		ss.overlays = append(ss.overlays, source{where: path, weights: w})
 	}
 	return ss, nil
 }
