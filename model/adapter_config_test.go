@@ -22,8 +22,10 @@ func TestAdapterSettingsThatAreRefused(t *testing.T) {
 		`"init_lora_weights": "pissa"`, `"init_lora_weights": "pissa_niter_16"`, `"init_lora_weights": "olora"`,
 		`"init_lora_weights": "loftq"`, `"init_lora_weights": "corda"`, `"init_lora_weights": "lora_ga"`,
 		`"init_lora_weights": "of a later version"`, `"use_dora": true`, `"lora_bias": true`, `"bias": "lora_only"`,
-		`"use_qalora": true`, `"use_bdlora": {"nblocks": 2}`, `"kasa_config": {"beta": 1}`, `"arrow_config": {"top_k": 3}`,
-		`"monteclora_config": {"num_samples": 2}`, `"velora_config": {"scale": 1}`, `"layer_replication": [[0,2],[1,3]]`,
+		`"use_qalora": true`, `"use_bdlora": {"nblocks": 2}`, `"kasa_config": {"beta": 1}`,
+		`"arrow_config": {"top_k": 3}`,
+		`"monteclora_config": {"num_samples": 2}`, `"velora_config": {"scale": 1}`,
+		`"layer_replication": [[0,2],[1,3]]`,
 		`"alora_invocation_tokens": [5]`, `"trainable_token_indices": [5]`, `"target_parameters": ["experts"]`,
 		`"trainable_token_indices": {"embed_tokens": [5]}`, `"use_something_new": true`, `"scale": 0.5`,
 		`"alpha_pattern": {"(?=q)q_proj": 2}`,
@@ -36,7 +38,8 @@ func TestAdapterSettingsThatAreRefused(t *testing.T) {
 		}
 	}
 	for _, accepted := range []string{
-		`"init_lora_weights": "gaussian", "use_something_new": false`, `"init_lora_weights": "eva", "eva_config": {"rho": 2}`,
+		`"init_lora_weights": "gaussian", "use_something_new": false`,
+		`"init_lora_weights": "eva", "eva_config": {"rho": 2}`,
 		`"init_lora_weights": false, "loftq_config": {}, "corda_config": {"corda_method": "ipm"}`,
 		`"init_lora_weights": "orthogonal"`, `"init_lora_weights": "mica"`, `"init_lora_weights": null`,
 		`"trainable_token_indices": [], "use_bdlora": null, "arrow_config": {}, "bias": "none", "lora_bias": false`,

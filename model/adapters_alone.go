@@ -17,8 +17,8 @@ func adaptersAndProjector(dir, from, base string, c wholeConfig) (m recipes.Mode
 		return m, notes, err
 	}
 	if kind == "" {
-		return m, notes, fmt.Errorf("%q holds adapters (LoRA) for %q, which is a language model (model_type %q) and not a "+
-			"LLaVA, and beside them there is no projector (%s) and no config.json of a LLaVA (mm_vision_tower, "+
+		return m, notes, fmt.Errorf("%q holds adapters (LoRA) for %q, which is a language model (model_type %q) and "+
+			"not a LLaVA, and beside them there is no projector (%s) and no config.json of a LLaVA (mm_vision_tower, "+
 			"mm_projector_type): copy both from the run that trained them, or name the folder as "+
 			"model.language.weights in a recipe", dir, from, c.ModelType, strings.Join(otherFiles[1:], ", "))
 	}
@@ -49,28 +49,4 @@ func projectorBeside(dir string) (string, error) {
 		w.Close()
 	}
 	return projectorType(names), nil
-}
-
-// projectorType is the type of a projector by the names of its tensors, which may be among others; "" if none is a
-// projector's.
-func projectorType(names []string) string {
-	layers := map[string]bool{}
-	for _, name := range names {
-		_, rest, ok := strings.Cut(name, ownProjector)
-		if !ok {
-			_, rest, ok = strings.Cut(name, nestedProjector)
-		}
-		if !ok {
-			continue
-		}
-		layer, _, numbered := strings.Cut(rest, ".")
-		if !numbered {
-			return "linear"
-		}
-		layers[layer] = true
-	}
-	if len(layers) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("mlp%dx_gelu", len(layers))
 }

@@ -48,8 +48,8 @@ func RefuseOther(dir string) error {
 			"model.language.weights, and here the folder of the part itself", dir)
 	}
 	if named := adaptersBelow(dir); len(named) > 0 {
-		return fmt.Errorf("%q holds adapters in a folder of their own, where PEFT saves those that have a name: name %s",
-			dir, strings.Join(named, " or "))
+		return fmt.Errorf("%q holds adapters in a folder of their own, where PEFT saves those that have a name: "+
+			"name %s", dir, strings.Join(named, " or "))
 	}
 	for _, other := range otherFolders {
 		if checkpoints.Exists(filepath.Join(dir, filepath.FromSlash(other.mark))) {

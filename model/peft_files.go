@@ -180,7 +180,8 @@ func (a *peftAdapters) change(part, name string, shape []int64) (*weightChange, 
 	if len(c.a.info.Shape) == 2 {
 		rank = c.a.info.Shape[0]
 	}
-	if !slices.Equal(c.a.info.Shape, []int64{rank, shape[1]}) || !slices.Equal(c.b.info.Shape, []int64{shape[0], rank}) {
+	if !slices.Equal(c.a.info.Shape, []int64{rank, shape[1]}) ||
+		!slices.Equal(c.b.info.Shape, []int64{shape[0], rank}) {
 		return nil, fmt.Errorf("  shape: adapter of %s is %v and %v, the weight is %v (in %s)", name, c.a.info.Shape,
 			c.b.info.Shape, shape, a.where)
 	}
@@ -220,8 +221,8 @@ func (a *peftAdapters) checkHead() error {
 		head.used = equal
 		return err
 	case embedding.weights == a.file && !a.config.TieHead:
-		return fmt.Errorf("  tie: config.json has tie_word_embeddings, but %s was trained apart from the head: %s (in %s)",
-			embedding.info.Name, mergeWithPEFT, a.where)
+		return fmt.Errorf("  tie: config.json has tie_word_embeddings, but %s was trained apart from the head: %s "+
+			"(in %s)", embedding.info.Name, mergeWithPEFT, a.where)
 	}
 	return nil
 }
@@ -238,7 +239,8 @@ func (a *peftAdapters) leftOver(tied bool) (problems []error) {
 		case strings.Contains(name, ".lora_embedding_"):
 			cause = "an adapter of the embedding, which is not supported: " + mergeWithPEFT
 		case strings.HasPrefix(name, "lm_head.") && tied:
-			cause = "which has no weight of its own, because config.json ties the head to the embedding: " + mergeWithPEFT
+			cause = "which has no weight of its own, because config.json ties the head to the embedding: " +
+				mergeWithPEFT
 		}
 		problems = append(problems, fmt.Errorf("  extra: %s, %s (in %s)", t.info.Name, cause, a.where))
 	}

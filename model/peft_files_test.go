@@ -211,8 +211,8 @@ func TestAdaptersWithoutTheirProjector(t *testing.T) {
 	if err := os.Rename(from, filepath.Join(base, "mm_projector.safetensors")); err != nil {
 		t.Fatal(err)
 	}
-	near(t, "the projector beside", values(t, openModel(t, r, OpenOptions{NeedProjector: true}))[projectorPrefix+"0.bias"],
-		floats(t, projector[projectorPrefix+"0.bias"]), 0)
+	opened := values(t, openModel(t, r, OpenOptions{NeedProjector: true}))
+	near(t, "the projector beside", opened[projectorPrefix+"0.bias"], floats(t, projector[projectorPrefix+"0.bias"]), 0)
 }
 
 // A projector that is named goes before that beside adapters; the same tensor twice must be the same.
@@ -250,6 +250,8 @@ func TestAdaptersOfTheEmbeddingAndTheHead(t *testing.T) {
 	delete(language, "lm_head.weight")
 	tied := writeFolder(t, tinyLanguage.with(object{"tie_word_embeddings": true}), language)
 	const embedding, head = peftPrefix + "model.embed_tokens.", peftPrefix + "lm_head."
+	ofHead := map[string]checkpoints.Tensor{head + "base_layer.weight": wave(11, 8),
+		head + "lora_A.weight": wave(2, 8), head + "lora_B.weight": wave(11, 2)}
 	for name, c := range map[string]struct {
 		base   string
 		config object
@@ -259,14 +261,10 @@ func TestAdaptersOfTheEmbeddingAndTheHead(t *testing.T) {
 		"an adapter of the embedding": {untied, object{}, map[string]checkpoints.Tensor{
 			embedding + "base_layer.weight": wave(11, 8), embedding + "lora_embedding_A": wave(2, 11),
 			embedding + "lora_embedding_B": wave(8, 2)}, "lora_embedding_A, an adapter of the embedding"},
-		"an adapter of a tied head": {tied, object{}, map[string]checkpoints.Tensor{
-			head + "base_layer.weight": wave(11, 8), head + "lora_A.weight": wave(2, 8), head + "lora_B.weight": wave(11, 2)},
-			"because config.json ties the head"},
-		"an adapter of the head": {untied, object{}, map[string]checkpoints.Tensor{
-			head + "base_layer.weight": wave(11, 8), head + "lora_A.weight": wave(2, 8), head + "lora_B.weight": wave(11, 2)},
-			""},
-		"the embedding without its head": {tied, object{}, map[string]checkpoints.Tensor{embedding + "weight": wave(11, 8)},
-			"was trained apart from the head"},
+		"an adapter of a tied head": {tied, object{}, ofHead, "because config.json ties the head"},
+		"an adapter of the head":    {untied, object{}, ofHead, ""},
+		"the embedding without its head": {tied, object{}, map[string]checkpoints.Tensor{
+			embedding + "weight": wave(11, 8)}, "was trained apart from the head"},
 		"the embedding and its head": {tied, object{"ensure_weight_tying": true}, map[string]checkpoints.Tensor{
 			embedding + "weight": wave(11, 8), head + "weight": wave(11, 8)}, ""},
 		"both": {untied, object{}, map[string]checkpoints.Tensor{
@@ -290,7 +288,7 @@ func TestAdaptersOfALanguageModelAlone(t *testing.T) {
 	r := tinyFolders(t, source)
 	config := object{"peft_type": "LORA", "base_model_name_or_path": r.Language.Weights}
 	_, _, err := ReadLLaVA(writeAdapters(t, config, oneAdapter(8, 4)), "")
-	for _, want := range []string{"holds adapters (LoRA) for", "is a language model", "no projector (non_lora_trainables.bin"} {
+	for _, want := range []string{"holds adapters (LoRA) for", "is a language model", "no projector (non_lora"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
@@ -299,7 +297,8 @@ func TestAdaptersOfALanguageModelAlone(t *testing.T) {
 	files["mm_projector.safetensors"] = tensors(t, source, recipes.PartProjector)
 	dir := writeAdapters(t, config, files)
 	m, notes, err := ReadLLaVA(dir, "")
-	if err != nil || m.Projector.Type != "mlp2x_gelu" || notes != (ExportNotes{Aspect: "square", Template: "vicuna_v1"}) {
+	want := ExportNotes{Aspect: "square", Template: "vicuna_v1"}
+	if err != nil || m.Projector.Type != "mlp2x_gelu" || notes != want {
 		t.Fatal(m, notes, err)
 	}
 	m.Vision.Weights = r.Vision.Weights
@@ -315,7 +314,7 @@ func TestAdaptersOfALanguageModelAlone(t *testing.T) {
 		tensor.Name = name
 		list = append(list, tensor)
 	}
-	if err := checkpoints.WriteSafetensors(filepath.Join(dir, "mm_projector.safetensors"), identities, list); err != nil {
+	if err := checkpoints.WriteSafetensors(ProjectorFile(dir), identities, list); err != nil {
 		t.Fatal(err)
 	}
 	m.Vision.Weights = r.Vision.Weights

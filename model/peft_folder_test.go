@@ -139,7 +139,7 @@ func TestAdaptersThatAreRefused(t *testing.T) {
 		want   string
 	}{
 		"another kind": {object{"peft_type": "IA3"}, good, `peft_type "IA3"; only LORA is supported`},
-		"DoRA":         {object{"use_dora": true}, good, "use_dora true is not supported: merge the adapters with PEFT's"},
+		"DoRA":         {object{"use_dora": true}, good, "use_dora true is not supported: merge"},
 		"biases":       {object{"bias": "all"}, good, `bias "all" is not supported`},
 		"another base": {object{"base_model_name_or_path": "/none"}, good, "name its folder with --base"},
 		"no file":      {object{}, nil, "but none of adapter_model.safetensors, adapter_model.bin"},

@@ -62,7 +62,7 @@ func (m *LLaVA) openStart(ss *sources, o OpenOptions, recipe recipes.Model) erro
 			return err
 		}
 	}
-	if len(ss.overlays) > 0 {
+	if len(ss.overlays) > 0 && o.Trains == nil { // a run that resumes compares the file with that of its start
 		return nil
 	}
 	return err
@@ -99,6 +99,6 @@ func (m *LLaVA) findProjector(ss *sources, o OpenOptions, recipe recipes.Model) 
 		ss.parts[recipes.PartProjector] = &source{part: recipes.PartProjector, where: path, weights: w}
 		return nil
 	}
-	return fmt.Errorf("no projector in %q: no tensor in its files is named mm_projector or multi_modal_projector; copy "+
-		"the file that was saved with the model into the folder (%s)", dir, strings.Join(files, ", "))
+	return fmt.Errorf("no projector in %q: no tensor in its files is named mm_projector or multi_modal_projector; "+
+		"copy the file that was saved with the model into the folder (%s)", dir, strings.Join(files, ", "))
 }

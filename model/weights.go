@@ -32,6 +32,7 @@ type sources struct {
 	parts    map[string]*source // without the parts that are initialised at random
 	adapters *peftAdapters      // on top of the other parts; nil without
 	newRows  newRows            // of the embedding and the head
+	kind     string             // of the projector, as the recipe names it
 	// projectorIn is the folder of adapters that holds the projector; "" if none does.
 	projectorIn string
 	opened      []*checkpoints.Weights
@@ -57,7 +58,7 @@ var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_mode
 
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
 	defer failure.MarkInput(&err)
-	ss = &sources{parts: map[string]*source{}, newRows: newRowsOf(o.NewTokens)}
+	ss = &sources{parts: map[string]*source{}, newRows: newRowsOf(o.NewTokens), kind: recipe.Projector.Type}
 	for _, path := range o.Overlay {
 		w, err := ss.open(path)
 		if err != nil {
@@ -215,6 +216,7 @@ func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 	for _, part := range []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage} {
 		if s := ss.parts[part]; s != nil {
 			problems = append(problems, s.leftOver(taken[part], !untied)...)
+			problems = append(problems, s.besideProjector()...)
 		}
 	}
 	if s := ss.parts[recipes.PartLanguage]; s != nil && !untied {
@@ -251,7 +253,7 @@ func (ss *sources) tell(problems []error) error {
 				part, s.where, s.examples(), projectorAdvice(part, s.weights.Names())))
 		}
 	}
-	return errors.Join(told...)
+	return errors.Join(append(slices.Clip(told), ss.otherProjector()...)...)
 }
 
 // examples are the first names in a source's files, with their shapes.
