@@ -67,6 +67,9 @@ var torchDtypes = map[checkpoints.Dtype]string{checkpoints.F32: "float32", check
 // adaptersAlone writes only the adapters, in PEFT's layout.
 func (e *Export) adaptersAlone(o ExportOptions) (err error) {
 	e.list = slices.DeleteFunc(e.list, func(t content) bool { return !t.isAdapter() })
+	if adapters := e.contents.sources.adapters; len(e.list) == 0 && adapters != nil {
+		return fmt.Errorf("%q holds adapters already, which PEFT reads as they are", adapters.where)
+	}
 	if len(e.list) == 0 {
 		return errors.New("the model was not trained with adapters (lora)")
 	}

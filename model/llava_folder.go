@@ -210,12 +210,21 @@ func towerName(weights, dir, towerDir string) (string, error) {
 	return c.Tower, nil
 }
 
+// What applies to a model that does not say it.
+const (
+	defaultLength   = 2048
+	defaultTemplate = "vicuna_v1"
+)
+
 // ReadLLaVA reads from a folder with a whole LLaVA, in any of the layouts, how to open and prompt it. The original's
 // defaults apply to whatever config.json does not say. base is the language model that adapters in the folder belong
 // to, "" for the one that they name.
 func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error) {
 	defer failure.MarkInput(&err)
 	from := dir // of the configuration: adapters alone have that of the LLaVA that they belong to
+	if projectorAlone(dir) {
+		return m, notes, errProjectorAlone(dir)
+	}
 	if HoldsAdapters(dir) && !checkpoints.Exists(filepath.Join(dir, "config.json")) {
 		if from, _, err = LanguageFolder(recipes.Language{Weights: dir, Base: base}); err != nil {
 			return m, notes, err
@@ -226,14 +235,14 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 		return m, notes, err
 	}
 	c, err := parseWhole(raw)
+	if err == nil && !c.isWhole() && HoldsAdapters(dir) {
+		return adaptersAndProjector(dir, from, base, c)
+	}
 	if err == nil && !c.isWhole() {
 		err = fmt.Errorf("not a LLaVA model: model_type is %q, and it has no mm_vision_select_layer", c.ModelType)
 	}
 	if err == nil {
 		err = c.refuse()
-	}
-	if err == nil && projectorAlone(dir) {
-		return m, notes, errProjectorAlone(dir)
 	}
 	if err == nil && c.nested() {
 		err = c.unnest()
@@ -245,10 +254,10 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 		Vision:    recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
 		Projector: recipes.Projector{Type: cmp.Or(c.Projector, "linear")},
 		Language: recipes.Language{Weights: dir, Base: base, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
-			MaxLength: cmp.Or(c.MaxLength, 2048), System: c.System},
+			MaxLength: cmp.Or(c.MaxLength, defaultLength), System: c.System},
 	}
 	return m, ExportNotes{
-		Aspect: cmp.Or(c.Aspect, aspectOf(dir)), Template: cmp.Or(c.Template, "vicuna_v1"), Turn: c.Turn,
+		Aspect: cmp.Or(c.Aspect, aspectOf(dir)), Template: cmp.Or(c.Template, defaultTemplate), Turn: c.Turn,
 		MaxPixels: max(0, c.MaxPixels),
 	}, nil
 }
@@ -278,7 +287,7 @@ func projectorAlone(dir string) bool {
 		files, _ := filepath.Glob(filepath.Join(dir, pattern))
 		return len(files) > 0
 	}
-	return found("mm_projector.*") && !found("model*.safetensors*") && !found("pytorch_model*")
+	return found("mm_projector.*") && !found("model*.safetensors*") && !found("pytorch_model*") && !found(AdapterConfig)
 }
 
 func errProjectorAlone(dir string) error {

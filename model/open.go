@@ -27,6 +27,8 @@ type OpenOptions struct {
 	// Projector is the file or folder with model.mm_projector.*; if "", the recipe's, else the language model's
 	// folder if it has them, else random values.
 	Projector string
+	// NeedProjector refuses a model without a projector's weights, which would be random.
+	NeedProjector bool
 	// AnyProjector takes a projector whose file names another language model or tower, such as a sister model's.
 	AnyProjector bool
 }

@@ -28,10 +28,10 @@ func (m *LLaVA) settings(sources *sources) (map[string]string, error) {
 	if sources.adapters != nil {
 		a := sources.adapters.config
 		factors := struct {
-			Alpha  float64            `json:"lora_alpha"`
-			Alphas map[string]float64 `json:"alpha_pattern"`
-			RSLoRA bool               `json:"use_rslora"`
-		}{a.Alpha, a.Alphas, a.RSLoRA}
+			Alpha  float64 `json:"lora_alpha"`
+			Alphas string  `json:"alpha_pattern"`
+			RSLoRA bool    `json:"use_rslora"`
+		}{a.Alpha, a.Alphas.String(), a.RSLoRA}
 		if err := addFields(list, "language.adapters.", factors); err != nil {
 			return nil, err
 		}

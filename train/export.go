@@ -151,7 +151,15 @@ func (t *trainer) writeBeside(dir, base string) error {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(dir, model.AdapterConfig), config, 0o666)
+		if err := os.WriteFile(filepath.Join(dir, model.AdapterConfig), config, 0o666); err != nil {
+			return err
+		}
+		// the template, the images and the tower's layer, for when the folder is copied
+		recipe, err := os.ReadFile(filepath.Join(t.run.Dir, runs.RecipeFile))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, runs.RecipeFile), recipe, 0o666)
 	}
 	return nil
 }
