@@ -19,7 +19,7 @@ import (
 //	    "messages": [{"role": "user", "content": "<image>\n…" or [part, …]}, {"role": "assistant", …}, …]}
 //
 // readParts documents a part. An image may also be {"path": "…"}, as Hugging Face's tables have it. A key with null
-// counts as absent. Keys that would change what the row means are used or refused, see unsupportedKeys and readTrained;
+// counts as absent, as do images that are empty. Keys that would change what the row means are used or refused, see unsupportedKeys and readTrained;
 // others are listed in Record.Unused.
 func parseRecord(text []byte) (Record, error) {
 	if err := checkJSON(text); err != nil {
@@ -55,6 +55,9 @@ func (r *rowReader) read(key string, value []byte) (err error) {
 	case "id":
 		r.record.ID = readID(value)
 	case "image", "images":
+		if isEmpty(value) { // what tables of text and images hold in the rows of text
+			return nil
+		}
 		if err := onlyOne(&r.imageKey, key); err != nil {
 			return err
 		}
@@ -65,6 +68,9 @@ func (r *rowReader) read(key string, value []byte) (err error) {
 		}
 		r.record.Turns, err = readTurns(key, value, r)
 	case "system", "system_prompt":
+		if string(value) == `""` {
+			return nil
+		}
 		if err := onlyOne(&r.systemKey, key); err != nil {
 			return err
 		}
@@ -100,7 +106,7 @@ func (r *rowReader) finish() (Record, error) {
 	case r.turnsKey == "":
 		return r.record, errors.New("conversations (or messages) is missing")
 	case len(r.inParts.images) == 0:
-	case r.imageKey != "" && len(r.record.Images) > 0:
+	case r.imageKey != "":
 		return r.record, fmt.Errorf("%s and the parts of %s both have images; keep only one of the two",
 			r.imageKey, r.turnsKey)
 	case r.inParts.open > 0:
@@ -134,8 +140,6 @@ func readID(value []byte) string {
 
 func readImages(key string, value []byte) ([]picture.Image, error) {
 	switch {
-	case string(value) == `""`: // what tables of text and images hold in the rows of text
-		return nil, nil
 	case value[0] == '"' || value[0] == '{':
 		image, err := readImage(value)
 		if err != nil {
@@ -226,6 +230,9 @@ func readTurn(object []byte, row *rowReader) (Turn, error) {
 }
 
 func (t *turnReader) read(key string, value []byte, row *rowReader) (err error) {
+	if kindOf(value) == "null" {
+		return nil
+	}
 	switch key {
 	case "from", "role":
 		if err := onlyOne(&t.speakerKey, key); err != nil {
@@ -238,9 +245,6 @@ func (t *turnReader) read(key string, value []byte, row *rowReader) (err error) 
 		}
 		t.turn.Text, err = readContent(value, &row.inParts)
 	case "weight", "loss", "train":
-		if kindOf(value) == "null" {
-			return nil
-		}
 		trained, err := readTrained(key, value)
 		if trained {
 			t.trainedKey = key
@@ -265,9 +269,9 @@ func (t *turnReader) finish() (Turn, error) {
 	role, known := roles[t.turn.Role]
 	switch {
 	case t.speakerKey == "":
-		return t.turn, fmt.Errorf("%s is missing", names[0])
+		return t.turn, fmt.Errorf("%s is missing or null", names[0])
 	case t.textKey == "":
-		return t.turn, fmt.Errorf("%s is missing", names[1])
+		return t.turn, fmt.Errorf("%s is missing or null", names[1])
 	case !known:
 		return t.turn, fmt.Errorf("%s is %q; it must be human or user, gpt or assistant, or system",
 			t.speakerKey, t.turn.Role)
