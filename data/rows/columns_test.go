@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // imageColumn is a table with one row for each form of image, and a conversation as JSON text that begins with the
@@ -151,6 +152,21 @@ func TestArrowFileShrinks(t *testing.T) {
 	}
 	_, err := s.Record(5)
 	requireStorage(t, "a row after the end of the file", err)
+}
+
+// A codec that is not supported is named when a file is opened, unless its columns are not read.
+func TestCodecsOfParquet(t *testing.T) {
+	const want = "lz4_needed.parquet: column id is compressed with LZ4_RAW, which is not supported: write the file again"
+	if _, err := Open("testdata/lz4_needed.parquet", nil); err == nil || !strings.Contains(err.Error(), want) ||
+		!errors.Is(err, failure.ErrInput) {
+		t.Errorf("error is %v, want %q", err, want)
+	}
+	s := openSource(t, "testdata/lz4_unused.parquet")
+	for row := range s.Len() {
+		if _, err := s.Record(row); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestTablesOfPyarrow reads what pyarrow writes (testdata/tables_make.py).
