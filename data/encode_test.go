@@ -107,6 +107,24 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 	}
 }
 
+// A prompt's system message stands where that of a row does.
+func TestPromptWithSystem(t *testing.T) {
+	e := newEncoder(t, tinyTokenizer(t, true), "v1", 2048, 3)
+	r := rows.Record{Images: paths("x"), Turns: []rows.Turn{{Role: "system", Text: "Be brief."},
+		{Role: "human", Text: "<image>\nHi?"}, {Role: "gpt", Text: "A cat."}}}
+	sample, err := e.Encode(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, err := e.PromptWithSystem("Be brief.", "Hi?", picture.Picture{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sample.IDs[:len(asked.IDs)], asked.IDs); diff != "" {
+		t.Errorf("(-sample +prompt):\n%s", diff)
+	}
+}
+
 func TestPromptRefuses(t *testing.T) {
 	e := newEncoder(t, tinyTokenizer(t, true), "v1", 2048, 3)
 	for _, test := range []struct {

@@ -61,8 +61,8 @@ var formats = []format{
 
 const utf16 = "it is UTF-16 text: save it as UTF-8"
 
-// notRows are other files that users take for data sets. The longest beginning of several that fit comes first.
-var notRows = []struct{ begins, what string }{
+// notText are other files that users take for data sets. The longest beginning of several that fit comes first.
+var notText = []struct{ begins, what string }{
 	{"\xff\xfe\x00\x00", "it is UTF-32 text: save it as UTF-8"},
 	{"\xff\xfe", utf16},
 	{"\xfe\xff", utf16},
@@ -129,10 +129,11 @@ func openAs(file *os.File, progress picture.Progress) (Source, error) {
 		return nil, err
 	}
 	head = head[:n]
-	text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
-	if len(text) > 1 && text[1] == 0 {
-		return nil, errors.New(utf16)
+	text, err := PlainText(head)
+	if err != nil {
+		return nil, err
 	}
+	text = bytes.TrimLeft(text, blanks)
 	for _, f := range formats {
 		if bytes.HasPrefix(text, []byte(f.begins)) {
 			return f.open(file, progress)
@@ -141,13 +142,25 @@ func openAs(file *os.File, progress picture.Progress) (Source, error) {
 	if len(text) == 0 {
 		return nil, errors.New("it is empty")
 	}
-	for _, other := range notRows {
-		if bytes.HasPrefix(head, []byte(other.begins)) {
+	return nil, fmt.Errorf("it begins with %q, which is not a supported data set format; "+
+		"JSON (an array of rows), JSON Lines, parquet and Arrow are", head[:min(n, 12)])
+}
+
+const blanks = " \t\r\n"
+
+// PlainText is a file, or its beginning, without a byte order mark. What users take for text and is not, such as UTF-16
+// and gzip, is refused by name.
+func PlainText(file []byte) ([]byte, error) {
+	text := bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
+	for _, other := range notText {
+		if bytes.HasPrefix(file, []byte(other.begins)) {
 			return nil, errors.New(other.what)
 		}
 	}
-	return nil, fmt.Errorf("it begins with %q, which is not a supported data set format; "+
-		"JSON (an array of rows), JSON Lines, parquet and Arrow are", head[:min(n, 12)])
+	if begin := bytes.TrimLeft(text[:min(len(text), 512)], blanks); len(begin) > 1 && begin[1] == 0 {
+		return nil, errors.New(utf16)
+	}
+	return text, nil
 }
 
 // parts is several files as one data set.
