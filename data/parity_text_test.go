@@ -129,7 +129,7 @@ func (r trickyRow) encode(t *testing.T, tokenizer *tokenizer.Tokenizer, imageTok
 	defer source.Close()
 	record, err := source.Record(0)
 	if err != nil {
-		return Sample{}, picture.BadRow("%s", strings.TrimPrefix(err.Error(), "row 0: "))
+		return Sample{}, picture.BadRow("%s", err.Error())
 	}
 	return newEncoder(t, tokenizer, r.Template, r.MaxLength, imageTokens).Encode(record, nil)
 }

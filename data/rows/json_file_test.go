@@ -195,7 +195,7 @@ func TestJSONRecord(t *testing.T) {
 		}
 		got, err := l.Record(1)
 		if test.err != "" {
-			if err == nil || !strings.HasPrefix(err.Error(), "row 1: "+test.err) || !errors.Is(err, picture.ErrRow) {
+			if err == nil || !strings.HasPrefix(err.Error(), test.err) || !errors.Is(err, picture.ErrRow) {
 				t.Errorf("%s: error is %v, want %q", test.row, err, test.err)
 			}
 			continue

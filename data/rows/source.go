@@ -31,8 +31,9 @@ type Turn struct {
 	Untrained bool // an answer without supervised tokens
 }
 
-// Source is a data set with random access to its rows. Record is safe for concurrent use, does not depend on the order
-// in which rows are read, and puts the row's number into errors that wrap ErrRow. Fingerprint is the same for files
+// Source is a data set with random access to its rows. Record is safe for concurrent use and does not depend on the
+// order in which rows are read. For an error that wraps ErrRow it gives the row's id, and the caller, who knows the
+// row's number, puts it before the error. Fingerprint is the same for files
 // with the same content, whatever their paths; it is meant to detect changes, not to withstand an adversary.
 //
 // Record's other errors are input errors too, such as a file that is damaged or has changed, unless the disk fails.
@@ -190,7 +191,7 @@ func (p *parts) find(row int) (file, within int) {
 func (p *parts) Record(row int) (Record, error) {
 	file, within := p.find(row)
 	r, err := p.sources[file].Record(within)
-	return r, p.locate(err, file)
+	return r, p.locate(err, file, within)
 }
 
 // Verbatim is the text of a row; it is an error if the row's file is not JSON.
@@ -206,15 +207,19 @@ func (p *parts) Verbatim(row int) ([]byte, error) {
 func (p *parts) outline(row int) (Record, error) {
 	file, within := p.find(row)
 	r, err := outline(p.sources[file], within)
-	return r, p.locate(err, file)
+	return r, p.locate(err, file, within)
 }
 
-// locate adds the name of the file to a row's error.
-func (p *parts) locate(err error, file int) error {
-	if err == nil {
-		return nil
+// locate adds the name of the file to a row's error, and the row's number in it.
+func (p *parts) locate(err error, file, within int) error {
+	name := filepath.Base(p.paths[file])
+	switch {
+	case errors.Is(err, picture.ErrRow):
+		return picture.BadRow("row %d of %s: %v", within, name, err)
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	return fmt.Errorf("%s: %w", filepath.Base(p.paths[file]), err)
+	return nil
 }
 
 func (p *parts) Fingerprint() string {

@@ -39,8 +39,17 @@ func (f fields) get(name string) any {
 	return nil
 }
 
-// record converts a row of a table to the record that the same row in JSON would give, apart from embedded images.
+// record converts a row of a table to the record that the same row in JSON would give, apart from embedded images. Of a
+// row that cannot be used it gives the id.
 func (f fields) record() (Record, error) {
+	r, err := f.read()
+	if err != nil {
+		return Record{ID: readID(appendJSON(nil, f.get("id")))}, err
+	}
+	return r, nil
+}
+
+func (f fields) read() (Record, error) {
 	text := []byte{'{'}
 	var held []picture.Image
 	for _, column := range f {
@@ -256,13 +265,10 @@ func heldPicture(image fields) *picture.Picture {
 	return &picture.Picture{Pixels: pixels, Width: int(width), Height: int(height)}
 }
 
-// atRow adds a row's number to its error.
+// atRow adds a row's number to an error that is not the row's own.
 func atRow(row int, err error) error {
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, picture.ErrRow) {
-		return picture.BadRow("row %d: %v", row, err)
+	if err == nil || errors.Is(err, picture.ErrRow) {
+		return err
 	}
 	return failure.Inputf("row %d: %w", row, err)
 }
