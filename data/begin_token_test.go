@@ -50,7 +50,8 @@ func TestBeginTokenInText(t *testing.T) {
 // A token that the template writes around turns is refused even if the tokenizer does not call it special.
 func TestTemplateMarkersInText(t *testing.T) {
 	plain, err := tokenizer.OpenTokenizer(tinyFolder(t, `{"added_tokens_decoder": {
-		"600": {"content": "<|im_start|>", "special": false}, "601": {"content": "<|im_end|>", "special": true}}}`), "auto")
+		"600": {"content": "<|im_start|>", "special": false},
+		"601": {"content": "<|im_end|>", "special": true}}}`), "auto")
 	if err != nil {
 		t.Fatal(err)
 	}

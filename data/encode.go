@@ -74,13 +74,8 @@ func (e *Encoder) Check(r rows.Record) error {
 
 // Prompt is a sample that asks question in a conversation's first round, about images, without supervised tokens. Its
 // ids are exactly those of a training sample up to the start of its answer. The images stand where question has
-// placeholders, or before it if it has none.
-func (e *Encoder) Prompt(question string, images ...picture.Picture) (Sample, error) {
-	return e.PromptWithSystem("", question, images...)
-}
-
-// PromptWithSystem is Prompt with a system message in place of the template's own; "" leaves that.
-func (e *Encoder) PromptWithSystem(system, question string, images ...picture.Picture) (Sample, error) {
+// placeholders, or before it if it has none. system replaces the template's own system message unless "".
+func (e *Encoder) Prompt(system, question string, images ...picture.Picture) (Sample, error) {
 	if !strings.Contains(question, rows.ImageMark) {
 		question = strings.Repeat(rows.ImageMark+"\n", len(images)) + question
 	}

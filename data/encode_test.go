@@ -90,7 +90,7 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asked, err := e.Prompt("Hi?", picture.Picture{})
+			asked, err := e.Prompt("", "Hi?", picture.Picture{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestPromptWithSystem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked, err := e.PromptWithSystem("Be brief.", "Hi?", picture.Picture{})
+	asked, err := e.Prompt("Be brief.", "Hi?", picture.Picture{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,8 @@ func TestPromptRefuses(t *testing.T) {
 		{"<image> or what", make([]picture.Picture, 2), "prompt: row has 2 image(s) but 1 <image>"},
 		{"a</s>", make([]picture.Picture, 1), `prompt: turn 1 (human) holds "</s>"`},
 	} {
-		if _, err := e.Prompt(test.question, test.images...); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+		if _, err := e.Prompt("", test.question, test.images...); err == nil ||
+			!strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%q: error is %v, want %q", test.question, err, test.want)
 		}
 	}

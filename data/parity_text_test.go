@@ -245,7 +245,7 @@ func TestPromptMatchesOriginal(t *testing.T) {
 		_, question, _ := strings.Cut(strings.TrimSuffix(want.Prompt, " ASSISTANT:"), "<image>\n")
 		tokenizer := llamaTokenizer(t, config.Legacy)
 		for patches, ids := range map[int][]int32{1: want.InputIDs, file.Patches: want.Expanded} {
-			got, err := newEncoder(t, tokenizer, "v1", 2048, patches).Prompt(question, picture.Picture{})
+			got, err := newEncoder(t, tokenizer, "v1", 2048, patches).Prompt("", question, picture.Picture{})
 			if err != nil {
 				t.Fatal(err)
 			}

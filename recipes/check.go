@@ -48,12 +48,12 @@ func (d *decoder) checkNewTokens(texts []string) {
 	for i, text := range texts {
 		d.rule(at, strings.TrimSpace(text) != "", "must list texts with at least one visible character")
 		d.rule(at, !slices.Contains(texts[:i], text), "lists %s twice", quoted(text))
-		d.rule(at, !strings.Contains(text, imageMark), "lists %s, but %s stands for an image in rows and prompts, so the "+
-			"tokenizer never sees it: choose another text", quoted(text), imageMark)
+		d.rule(at, !strings.Contains(text, imageMark), "lists %s, but %s stands for an image in rows and prompts, "+
+			"so the tokenizer never sees it: choose another text", quoted(text), imageMark)
 		name, placeholder := strings.CutPrefix(strings.TrimSuffix(text, ">"), "<")
 		placeholder = placeholder && slices.Contains(unfilled, name) && !slices.Contains(texts, "</"+name+">")
-		d.rule(at, !placeholder, "lists %s, but rows with it are refused, since nothing fills it: choose another text, or "+
-			"list </%s> too if it is a tag", quoted(text), name)
+		d.rule(at, !placeholder, "lists %s, but rows with it are refused, since nothing fills it: choose another "+
+			"text, or list </%s> too if it is a tag", quoted(text), name)
 	}
 }
 

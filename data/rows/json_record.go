@@ -19,8 +19,8 @@ import (
 //	    "messages": [{"role": "user", "content": "<image>\n…" or [part, …]}, {"role": "assistant", …}, …]}
 //
 // readParts documents a part. An image may also be {"path": "…"}, as Hugging Face's tables have it. A key with null
-// counts as absent, as do images that are empty. Keys that would change what the row means are used or refused, see unsupportedKeys and readTrained;
-// others are listed in Record.Unused. Of a row that cannot be used it gives the id.
+// counts as absent, as do images that are empty. Keys that would change what the row means are used or refused, see
+// unsupportedKeys and readTrained; others are listed in Record.Unused. Of a row that cannot be used it gives the id.
 func parseRecord(text []byte) (Record, error) {
 	if err := checkJSON(text); err != nil {
 		return Record{}, err

@@ -33,7 +33,8 @@ func TestRowKeys(t *testing.T) {
 		{row("", `, "train": false`, `, "train": true`), Record{Turns: turns(false)}, ""},
 		{row(`, "weight": 1, "video": null, "audios": [], "objects": {"bbox": [], "ref": null}`, "", ""),
 			Record{Turns: turns(false)}, ""},
-		{row(`, "videos": [null, {"bytes": null, "path": null}]`, `, "weight": null`, ""), Record{Turns: turns(false)}, ""},
+		{row(`, "videos": [null, {"bytes": null, "path": null}]`, `, "weight": null`, ""),
+			Record{Turns: turns(false)}, ""},
 		{row(`, "model": "x", "tools": [1]`, `, "name": "a"`, `, "name": "b", "tool_calls": []`),
 			Record{Turns: turns(false), Unused: []string{"messages.name", "model", "tools"}}, ""},
 

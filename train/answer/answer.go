@@ -85,7 +85,7 @@ func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
 // Batch turns one question into a batch of one sample; images are those that it is about. system replaces the
 // template's own unless "".
 func (a *Answerer) Batch(system, question string, images ...picture.Picture) (data.Batch, error) {
-	sample, err := a.encoder.PromptWithSystem(system, question, images...)
+	sample, err := a.encoder.Prompt(system, question, images...)
 	if err != nil {
 		return data.Batch{}, err
 	}

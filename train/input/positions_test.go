@@ -163,8 +163,9 @@ func TestFolderOfAbsolutePaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"coco/train/1.jpg": "coco/train", dir + "/coco/train/1.jpg": "coco/train", dir + "/./coco/train/1.jpg": "coco/train",
-		dir + "/a.png": ".", "/elsewhere/b/c.png": "/elsewhere",
+		"coco/train/1.jpg": "coco/train", dir + "/coco/train/1.jpg": "coco/train",
+		dir + "/./coco/train/1.jpg": "coco/train",
+		dir + "/a.png":              ".", "/elsewhere/b/c.png": "/elsewhere",
 	} {
 		r := rows.Record{Images: []picture.Image{{Path: path}}}
 		if got := d.FolderOf(0, r); got != want {
