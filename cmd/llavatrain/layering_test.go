@@ -38,8 +38,8 @@ var doors = map[string]struct {
 
 	"train/check": {[]string{"train", "train/input", "train/score", "checkpoints", "data", "data/picture", "data/rows",
 		"model", "model/torch", "recipes", "runs"}, "it reads what a run reads, by the run's code"},
-	"train/answer": {[]string{"train", "train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model",
-		"recipes", "runs"}, "it asks a model and does not train"},
+	"train/answer": {[]string{"train", "train/input", "data", "data/picture", "data/rows", "data/tokenizer",
+		"checkpoints", "model", "recipes", "runs"}, "it asks a model and does not train"},
 	"train": {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data",
 		"data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"},
 		"it trains on any data and does not make data (synth)"},

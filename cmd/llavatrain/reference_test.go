@@ -141,7 +141,7 @@ func recordAnswers(t *testing.T, folder, path string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch, err := a.Batch(question, picture)
+		batch, err := a.Batch("", question, picture)
 		if err != nil {
 			t.Fatal(err)
 		}

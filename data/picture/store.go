@@ -28,7 +28,8 @@ func newRGB(w, h int) *RGB { return &RGB{W: w, H: h, Pix: make([]uint8, 3*w*h)} 
 
 // Images is the place that rows' image paths refer to: a folder, a zip file, or tar files. No path of a row names a
 // file outside: not by "..", nor by an absolute path. Symbolic links that stand in a folder are followed, since whoever
-// made the folder made them; those in an archive lead to its own files only. It is safe for concurrent use.
+// made the folder made them; those in an archive, and hard links of a tar, lead to its own files only. It is safe for
+// concurrent use.
 type Images struct {
 	store   imageStore
 	reading reading

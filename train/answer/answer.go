@@ -74,9 +74,10 @@ func (a *Answerer) OpenPicture(path string) (picture.Picture, error) {
 	return a.Picture(decoded, a.Notes.Aspect), nil
 }
 
-// Batch turns one question into a batch of one sample; images are those that it is about.
-func (a *Answerer) Batch(question string, images ...picture.Picture) (data.Batch, error) {
-	sample, err := a.encoder.Prompt(question, images...)
+// Batch turns one question into a batch of one sample; images are those that it is about. system replaces the
+// template's own unless "".
+func (a *Answerer) Batch(system, question string, images ...picture.Picture) (data.Batch, error) {
+	sample, err := a.encoder.Prompt(system, question, images...)
 	if err != nil {
 		return data.Batch{}, err
 	}
@@ -85,7 +86,7 @@ func (a *Answerer) Batch(question string, images ...picture.Picture) (data.Batch
 
 // Answer generates the answer to one question about images. emit gets the text as it is generated.
 func (a *Answerer) Answer(images []picture.Picture, question string, how model.Sampling, emit func(text string)) error {
-	batch, err := a.Batch(question, images...)
+	batch, err := a.Batch("", question, images...)
 	if err != nil {
 		return err
 	}

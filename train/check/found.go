@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/llavatrain/llavatrain/data"
-	"github.com/llavatrain/llavatrain/data/rows"
 )
 
 // DataChecked is the result for one data set.
@@ -85,8 +84,7 @@ type tally struct {
 
 func newTally() tally { return tally{folders: map[string]*FolderChecked{}, unused: map[string]int{}} }
 
-func (t *tally) folder(r rows.Record) *FolderChecked {
-	name := folderOf(r)
+func (t *tally) folder(name string) *FolderChecked {
 	if t.folders[name] == nil {
 		t.folders[name] = &FolderChecked{Folder: name}
 	}
