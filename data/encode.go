@@ -74,18 +74,21 @@ func (e *Encoder) Check(r rows.Record) error {
 
 // Prompt is a sample that asks question in a conversation's first round, about images, without supervised tokens. Its
 // ids are exactly those of a training sample up to the start of its answer. The images stand where question has
-// placeholders, or before it if it has none.
-func (e *Encoder) Prompt(question string, images ...picture.Picture) (Sample, error) {
+// placeholders, or before it if it has none. system replaces the template's own system message unless "".
+func (e *Encoder) Prompt(system, question string, images ...picture.Picture) (Sample, error) {
+	if !strings.Contains(question, rows.ImageMark) {
+		question = strings.Repeat(rows.ImageMark+"\n", len(images)) + question
+	}
 	r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: question}, {Role: "gpt", Text: "answer"}}}
 	r.Images = make([]picture.Image, len(images))
-	if !strings.Contains(question, rows.ImageMark) {
-		r.Turns[0].Text = strings.Repeat(rows.ImageMark+"\n", len(images)) + question
+	if system != "" {
+		r.Turns = append([]rows.Turn{{Role: "system", Text: system}}, r.Turns...)
 	}
 	conversation, err := e.converse(r)
 	if err != nil {
 		return Sample{}, fmt.Errorf("prompt: %w", err)
 	}
-	s, _, err := e.tokenize(e.template.question("", 0, conversation.rounds[0].question, true),
+	s, _, err := e.tokenize(e.template.question(conversation.system, 0, conversation.rounds[0].question, true),
 		func(i int) (width, height int, err error) { return images[i].Width, images[i].Height, nil })
 	if err != nil {
 		return Sample{}, fmt.Errorf("prompt: %w", err)

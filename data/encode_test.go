@@ -90,7 +90,7 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asked, err := e.Prompt("Hi?", picture.Picture{})
+			asked, err := e.Prompt("", "Hi?", picture.Picture{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,6 +107,24 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 	}
 }
 
+// A prompt's system message stands where that of a row does.
+func TestPromptWithSystem(t *testing.T) {
+	e := newEncoder(t, tinyTokenizer(t, true), "v1", 2048, 3)
+	r := rows.Record{Images: paths("x"), Turns: []rows.Turn{{Role: "system", Text: "Be brief."},
+		{Role: "human", Text: "<image>\nHi?"}, {Role: "gpt", Text: "A cat."}}}
+	sample, err := e.Encode(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, err := e.Prompt("Be brief.", "Hi?", picture.Picture{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sample.IDs[:len(asked.IDs)], asked.IDs); diff != "" {
+		t.Errorf("(-sample +prompt):\n%s", diff)
+	}
+}
+
 func TestPromptRefuses(t *testing.T) {
 	e := newEncoder(t, tinyTokenizer(t, true), "v1", 2048, 3)
 	for _, test := range []struct {
@@ -119,7 +137,8 @@ func TestPromptRefuses(t *testing.T) {
 		{"<image> or what", make([]picture.Picture, 2), "prompt: row has 2 image(s) but 1 <image>"},
 		{"a</s>", make([]picture.Picture, 1), `prompt: turn 1 (human) holds "</s>"`},
 	} {
-		if _, err := e.Prompt(test.question, test.images...); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+		if _, err := e.Prompt("", test.question, test.images...); err == nil ||
+			!strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("%q: error is %v, want %q", test.question, err, test.want)
 		}
 	}

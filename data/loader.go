@@ -29,6 +29,9 @@ type LoaderOptions struct {
 	Limit     int    // distinct rows that may be skipped, or Unlimited
 	Known     []Skip // what Skipped returned before step Start
 
+	// Key is what errors call the data sets of rows that belong to no step of training; "": data, and the step.
+	Key string
+
 	Workers int // goroutines that prepare samples; 0 = one for each processor
 	Ahead   int // steps prepared beyond the one last returned, at least 1
 	// Pixels allocates memory for the pixels of a batch, from another goroutine; nil = ordinary memory.
@@ -118,6 +121,14 @@ func (o LoaderOptions) withDefaults() LoaderOptions {
 		o.Pixels = func(n int) []uint8 { return make([]uint8, n) }
 	}
 	return o
+}
+
+// key is what an error of a step calls its data sets.
+func (o LoaderOptions) key(step int) string {
+	if o.Key != "" {
+		return o.Key
+	}
+	return fmt.Sprintf("step %d, data", step+1)
 }
 
 // Next returns the next step, and io.EOF after the last one. A step whose samples were all skipped has no
@@ -241,7 +252,7 @@ func (l *Loader) build(d draft, outcomes []outcome) (Step, error) {
 				Data: p.source, Row: p.row, ID: o.sample.ID, Step: d.step + 1, Reason: o.err.Error(),
 			})
 		default:
-			return Step{}, fmt.Errorf("step %d, data[%d] row %d: %w", d.step+1, p.source, p.row, o.err)
+			return Step{}, fmt.Errorf("%s[%d] row %d: %w", l.options.key(d.step), p.source, p.row, o.err)
 		}
 	}
 	for _, group := range l.split(samples) {

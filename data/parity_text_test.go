@@ -129,7 +129,7 @@ func (r trickyRow) encode(t *testing.T, tokenizer *tokenizer.Tokenizer, imageTok
 	defer source.Close()
 	record, err := source.Record(0)
 	if err != nil {
-		return Sample{}, picture.BadRow("%s", strings.TrimPrefix(err.Error(), "row 0: "))
+		return Sample{}, picture.BadRow("%s", err.Error())
 	}
 	return newEncoder(t, tokenizer, r.Template, r.MaxLength, imageTokens).Encode(record, nil)
 }
@@ -245,7 +245,7 @@ func TestPromptMatchesOriginal(t *testing.T) {
 		_, question, _ := strings.Cut(strings.TrimSuffix(want.Prompt, " ASSISTANT:"), "<image>\n")
 		tokenizer := llamaTokenizer(t, config.Legacy)
 		for patches, ids := range map[int][]int32{1: want.InputIDs, file.Patches: want.Expanded} {
-			got, err := newEncoder(t, tokenizer, "v1", 2048, patches).Prompt(question, picture.Picture{})
+			got, err := newEncoder(t, tokenizer, "v1", 2048, patches).Prompt("", question, picture.Picture{})
 			if err != nil {
 				t.Fatal(err)
 			}

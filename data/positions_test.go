@@ -221,7 +221,7 @@ func TestPromptHasThePositionsOfItsPicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := picture.Picture{Pixels: []uint8{1, 2, 3}, Width: 250, Height: 340}
-	got, err := e.Prompt("Hi?", asked)
+	got, err := e.Prompt("", "Hi?", asked)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -136,6 +136,10 @@ func (e *Encoder) checkText(turn rows.Turn, index int, text string) error {
 		return picture.BadRow("turn %d (%s) holds %q, which the tokenizer reads as a control token: "+
 			"remove or respell it", index+1, turn.Role, control)
 	}
+	if marker := e.template.markerIn(words); marker != "" {
+		return picture.BadRow("turn %d (%s) holds %q, which template %q writes around turns: remove or respell it",
+			index+1, turn.Role, marker, e.template.Name)
+	}
 	if missing := e.tokenizer.Missing(words); missing != "" {
 		r, _ := utf8.DecodeRuneInString(missing)
 		return picture.BadRow("turn %d (%s) holds %q (%U), for which the tokenizer has no token: remove or replace it",

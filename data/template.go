@@ -210,6 +210,22 @@ func tagged(t Template) Template {
 // markup finds control tokens such as <|im_start|> in a template's text.
 var markup = regexp.MustCompile(`<\|\w+\|>`)
 
+// markerIn returns a control token of the template that text holds, "" if there is none: the model would take it for
+// the start or the end of a turn, also where the tokenizer does not call it special.
+func (t *Template) markerIn(text string) string {
+	if !strings.Contains(text, "<|") { // of most texts
+		return ""
+	}
+	for _, found := range markup.FindAllString(text, -1) {
+		writes := func(s span) bool { return strings.Contains(s.text, found) }
+		if found == t.begin || writes(span{text: t.close}) ||
+			slices.ContainsFunc(slices.Concat(t.first, t.next, t.header), writes) {
+			return found
+		}
+	}
+	return ""
+}
+
 // check requires the control tokens in t to be special tokens of the tokenizer: the model does not know them as
 // ordinary text.
 func (t *Template) check(tokenizer *tokenizer.Tokenizer) error {

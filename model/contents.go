@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"regexp"
 	"strings"
 
@@ -68,24 +69,37 @@ func (c *Contents) open(o OpenOptions) error {
 	if err := c.sources.checkProjector(c.model.Params, o.AnyProjector); err != nil {
 		return err
 	}
-	c.addBehindTower()
-	return nil
+	behind, problems := c.sources.behindTower(c.model.Params)
+	c.list = append(c.list, behind...)
+	return errors.Join(problems...)
 }
 
-// addBehindTower adds the tensors of the tower's files that the model does not run.
-func (c *Contents) addBehindTower() {
-	s := c.sources.parts[recipes.PartVision]
+// behindTower lists the tensors of the tower's files that the model does not run, with what adapters change of them.
+func (ss *sources) behindTower(ps *nn.Params) (list []content, problems []error) {
+	s := ss.parts[recipes.PartVision]
 	if s == nil {
-		return
+		return nil, nil
 	}
-	for _, name := range s.weights.Names() {
-		rest, inTower := strings.CutPrefix(name, s.spelled.prefix())
-		_, declared := c.model.Params.Get(visionPrefix + rest)
-		if inTower && !declared && afterSelectedLayer.MatchString(rest) {
-			info, _ := s.weights.Info(name)
-			c.list = append(c.list, content{visionPrefix + rest, assignment{info: info, weights: s.weights}})
+	for _, stored := range s.weights.Names() {
+		rest, inTower := strings.CutPrefix(stored, s.spelled.prefix())
+		name := visionPrefix + rest
+		if _, declared := ps.Get(name); !inTower || declared || !afterSelectedLayer.MatchString(rest) {
+			continue
 		}
+		info, _ := s.weights.Info(stored)
+		a := assignment{info: info, weights: s.weights}
+		if ss.adapters != nil {
+			if trained, ok := ss.adapters.whole(s.part, name); ok {
+				a = trained
+			}
+			var err error
+			if a.change, err = ss.adapters.change(s.part, name, info.Shape); err != nil {
+				problems = append(problems, err)
+			}
+		}
+		list = append(list, content{name, a})
 	}
+	return list, problems
 }
 
 // Close closes the files.

@@ -69,6 +69,9 @@ var torchDtypes = map[checkpoints.Dtype]string{checkpoints.F32: "float32", check
 // adaptersAlone writes only the adapters, in PEFT's layout.
 func (e *Export) adaptersAlone(o ExportOptions) (err error) {
 	e.list = slices.DeleteFunc(e.list, func(t content) bool { return !t.isAdapter() })
+	if adapters := e.contents.sources.adapters; len(e.list) == 0 && adapters != nil {
+		return fmt.Errorf("%q holds adapters already, which PEFT reads as they are", adapters.where)
+	}
 	if len(e.list) == 0 {
 		return errors.New("the model was not trained with adapters (lora)")
 	}
@@ -211,7 +214,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 		"image_aspect_ratio": o.Notes.Aspect, "conversation_template": o.Notes.Template,
 		"tokenizer_model_max_length": recipe.Language.MaxLength,
 	}
-	o.Notes.turned(config)
+	o.Notes.addImages(config)
 	addSystem(config, recipe.Language)
 	processor := map[string]any{
 		"processor_class": "LlavaProcessor", "image_token": "<image>", "num_additional_image_tokens": classTokens,

@@ -145,7 +145,7 @@ func exportConfig(
 	if settings := m.Projector.Settings(); settings != nil {
 		config["mm_projector_config"] = settings
 	}
-	e.turned(config)
+	e.addImages(config)
 	addSystem(config, m.Language)
 	return json.MarshalIndent(config, "", "  ")
 }
@@ -157,19 +157,26 @@ func addSystem(config map[string]any, l recipes.Language) {
 	}
 }
 
-// turned adds our key for images that are turned.
-func (e ExportNotes) turned(config map[string]any) {
-	if e.Turn == recipes.TurnByEXIF {
+// addImages adds our keys for images that are turned, and for another limit on their pixels.
+func (e ExportNotes) addImages(config map[string]any) {
+	if e.Turns() {
 		config["image_orientation"] = e.Turn
+	}
+	if e.MaxPixels != 0 && e.MaxPixels != recipes.UsualMaxPixels {
+		config["image_max_pixels"] = e.MaxPixels
 	}
 }
 
 // ExportNotes is what a model's configuration records about its training.
 type ExportNotes struct {
-	Aspect   string // square or pad: how images are made square; anyres: they become tiles
-	Template string // the conversation template
-	Turn     string // exif: images are turned by their EXIF orientation; "" or ignore: they are not
+	Aspect    string // square or pad: how images are made square; anyres: they become tiles
+	Template  string // the conversation template
+	Turn      string // exif: images are turned by their EXIF orientation; "" or ignore: they are not
+	MaxPixels int    // the most pixels of an image; 0: the default
 }
+
+// Turns says whether images are turned by their EXIF orientation.
+func (e ExportNotes) Turns() bool { return e.Turn == recipes.TurnByEXIF }
 
 // Config is the config.json of the whole model with weights of dtype stored.
 func (m *LLaVA) Config(recipe recipes.Model, e ExportNotes, stored checkpoints.Dtype) ([]byte, error) {

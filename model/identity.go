@@ -102,11 +102,10 @@ func sameIdentity(a, b string) bool {
 // checkProjector refuses a projector whose file says that it belongs to a different language model or tower. Files
 // without identities pass, and so does any file if that is accepted.
 func (ss *sources) checkProjector(ps *nn.Params, accepted bool) error {
-	projector := ss.parts[recipes.PartProjector]
-	if projector == nil || accepted {
+	metadata, where := ss.projectorMetadata()
+	if accepted {
 		return nil
 	}
-	metadata := projector.weights.Metadata()
 	for _, row := range identified {
 		theirs := metadata[identityPrefix+row.part]
 		if theirs == "" {
@@ -120,7 +119,7 @@ func (ss *sources) checkProjector(ps *nn.Params, accepted bool) error {
 			return failure.Inputf("model.projector.weights: %s was trained with a different %s than %s: "+
 				"name the one it belongs to, pretrain a projector for this one, or accept it with "+
 				"--accept model.projector.weights",
-				projector.where, row.name, ss.parts[row.part].where)
+				where, row.name, ss.parts[row.part].where)
 		}
 	}
 	return nil
@@ -166,6 +165,20 @@ func settingsOf(p recipes.Projector) string {
 		panic(err) // settings hold text and numbers alone
 	}
 	return string(text)
+}
+
+// projectorMetadata are the metadata of the file that the projector comes from.
+func (ss *sources) projectorMetadata() (metadata map[string]string, where string) {
+	if s := ss.parts[recipes.PartProjector]; s != nil && ss.projectorIn == "" {
+		return s.weights.Metadata(), s.where
+	}
+	metadata = map[string]string{}
+	if ss.projectorIn != "" {
+		for _, w := range ss.adapters.opened {
+			maps.Copy(metadata, w.Metadata())
+		}
+	}
+	return metadata, ss.projectorIn
 }
 
 // identities are the identities of the opened parts, overlays included, as metadata of a projector's file.

@@ -23,6 +23,9 @@ type LLaVA struct {
 	// configuration.
 	Fingerprints map[string]string
 
+	// Settings are what the model computes apart from its weights: the fields of both configurations, by part and name.
+	Settings map[string]string
+
 	configs     folderConfigs
 	newline     *nn.Param         // [D], behind each row of an image's map; nil if there is none
 	identities  map[string]string // see identity.go

@@ -35,6 +35,7 @@ type wholeConfig struct {
 	Aspect    string `json:"image_aspect_ratio"`
 	Template  string `json:"conversation_template"` // ours
 	Turn      string `json:"image_orientation"`     // ours
+	MaxPixels int    `json:"image_max_pixels"`      // ours
 	System    string `json:"conversation_system"`   // ours
 
 	FeatureLayer any    `json:"vision_feature_layer"`
@@ -211,12 +212,21 @@ func towerName(weights, dir, towerDir string) (string, error) {
 	return c.Tower, nil
 }
 
+// What applies to a model that does not say it.
+const (
+	defaultLength   = 2048
+	defaultTemplate = "vicuna_v1"
+)
+
 // ReadLLaVA reads from a folder with a whole LLaVA, in any of the layouts, how to open and prompt it. The original's
 // defaults apply to whatever config.json does not say. base is the language model that adapters in the folder belong
 // to, "" for the one that they name.
 func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error) {
 	defer failure.MarkInput(&err)
 	from := dir // of the configuration: adapters alone have that of the LLaVA that they belong to
+	if projectorAlone(dir) {
+		return m, notes, errProjectorAlone(dir)
+	}
 	if HoldsAdapters(dir) && !checkpoints.Exists(filepath.Join(dir, "config.json")) {
 		if from, _, err = LanguageFolder(recipes.Language{Weights: dir, Base: base}); err != nil {
 			return m, notes, err
@@ -227,14 +237,14 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 		return m, notes, err
 	}
 	c, err := parseWhole(raw)
+	if err == nil && !c.isWhole() && HoldsAdapters(dir) {
+		return adaptersAndProjector(dir, from, base, c)
+	}
 	if err == nil && !c.isWhole() {
 		err = fmt.Errorf("not a LLaVA model: model_type is %q, and it has no mm_vision_select_layer", c.ModelType)
 	}
 	if err == nil {
 		err = c.refuse()
-	}
-	if err == nil && projectorAlone(dir) {
-		return m, notes, errProjectorAlone(dir)
 	}
 	if err == nil && c.nested() {
 		err = c.unnest()
@@ -259,10 +269,11 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 		Vision:    recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
 		Projector: projector,
 		Language: recipes.Language{Weights: dir, Base: base, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
-			MaxLength: cmp.Or(c.MaxLength, 2048), System: c.System},
+			MaxLength: cmp.Or(c.MaxLength, defaultLength), System: c.System},
 	}
 	return m, ExportNotes{
 		Aspect: aspect, Template: cmp.Or(c.Template, c.usualTemplate()), Turn: c.Turn,
+		MaxPixels: max(0, c.MaxPixels),
 	}, nil
 }
 
@@ -306,7 +317,7 @@ func projectorAlone(dir string) bool {
 		files, _ := filepath.Glob(filepath.Join(dir, pattern))
 		return len(files) > 0
 	}
-	return found("mm_projector.*") && !found("model*.safetensors*") && !found("pytorch_model*")
+	return found("mm_projector.*") && !found("model*.safetensors*") && !found("pytorch_model*") && !found(AdapterConfig)
 }
 
 func errProjectorAlone(dir string) error {

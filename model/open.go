@@ -27,6 +27,8 @@ type OpenOptions struct {
 	// Projector is the file or folder with model.mm_projector.*; if "", the recipe's, else the language model's
 	// folder if it has them, else random values.
 	Projector string
+	// NeedProjector refuses a model without a projector's weights, which would be random.
+	NeedProjector bool
 	// AnyProjector takes a projector whose file names another language model or tower, such as a sister model's.
 	AnyProjector bool
 }
@@ -84,7 +86,10 @@ func (m *LLaVA) rehearse(recipe recipes.Model, o OpenOptions) error {
 	if err := sources.checkProjector(m.Params, o.AnyProjector); err != nil {
 		return err
 	}
-	m.Fingerprints, err = sources.fingerprints()
+	if m.Fingerprints, err = sources.fingerprints(); err != nil {
+		return err
+	}
+	m.Settings, err = m.settings(sources)
 	return err
 }
 
@@ -182,6 +187,9 @@ func (m *LLaVA) fill(recipe recipes.Model, o OpenOptions) error {
 		return err
 	}
 	if m.Fingerprints, err = sources.fingerprints(); err != nil {
+		return err
+	}
+	if m.Settings, err = m.settings(sources); err != nil {
 		return err
 	}
 	return m.load(plan, o)

@@ -43,10 +43,29 @@ func RefuseOther(dir string) error {
 	if checkpoints.Exists(filepath.Join(dir, "config.json")) {
 		return nil
 	}
+	if checkpoints.Exists(filepath.Join(dir, AdapterConfig)) {
+		return fmt.Errorf("%q holds adapters (LoRA), which go on top of a language model: name it as "+
+			"model.language.weights, and here the folder of the part itself", dir)
+	}
+	if named := adaptersBelow(dir); len(named) > 0 {
+		return fmt.Errorf("%q holds adapters in a folder of their own, where PEFT saves those that have a name: "+
+			"name %s", dir, strings.Join(named, " or "))
+	}
 	for _, other := range otherFolders {
 		if checkpoints.Exists(filepath.Join(dir, filepath.FromSlash(other.mark))) {
 			return fmt.Errorf("%q %s", dir, strings.ReplaceAll(other.what, "THIS", strconv.Quote(dir)))
 		}
 	}
 	return nil
+}
+
+// adaptersBelow are the folders in dir that hold adapters.
+func adaptersBelow(dir string) (named []string) {
+	entries, _ := os.ReadDir(dir) // a folder that cannot be read is reported elsewhere
+	for _, e := range entries {
+		if below := filepath.Join(dir, e.Name()); checkpoints.Exists(filepath.Join(below, AdapterConfig)) {
+			named = append(named, strconv.Quote(below))
+		}
+	}
+	return named
 }

@@ -89,16 +89,7 @@ func TestAFolderOfAdaptersIsRead(t *testing.T) {
 		m := openModel(t, r, OpenOptions{})
 		want, got := values(t, source), values(t, m)
 		want["model.norm.weight"] = floats(t, norm)
-		down, up := floats(t, a), floats(t, b)
-		for i := range out {
-			for j := range in {
-				sum := 0.
-				for k := range int64(rank) {
-					sum += float64(up[i*rank+k]) * float64(down[k*in+j])
-				}
-				want[adaptedModule+".weight"][i*in+j] += float32(c.scale * sum)
-			}
-		}
+		addProduct(t, want[adaptedModule+".weight"], c.scale, b, a)
 		for parameter := range want {
 			for i, x := range want[parameter] {
 				if math.Abs(float64(x-got[parameter][i])) > 1e-6 {
@@ -148,8 +139,8 @@ func TestAdaptersThatAreRefused(t *testing.T) {
 		want   string
 	}{
 		"another kind": {object{"peft_type": "IA3"}, good, `peft_type "IA3"; only LORA is supported`},
-		"DoRA":         {object{"use_dora": true}, good, "use_dora, which is not supported"},
-		"biases":       {object{"bias": "all"}, good, `bias "all"; only none`},
+		"DoRA":         {object{"use_dora": true}, good, "use_dora true is not supported: merge"},
+		"biases":       {object{"bias": "all"}, good, `bias "all" is not supported`},
 		"another base": {object{"base_model_name_or_path": "/none"}, good, "name its folder with --base"},
 		"no file":      {object{}, nil, "but none of adapter_model.safetensors, adapter_model.bin"},
 		"another width": {object{}, map[string]checkpoints.Tensor{

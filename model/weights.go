@@ -33,10 +33,12 @@ type source struct {
 type sources struct {
 	overlays []source
 	parts    map[string]*source // without the parts that are initialised at random
-	adapters *peftAdapters      // on top of the language model; nil without
+	adapters *peftAdapters      // on top of the other parts; nil without
 	newRows  newRows            // of the embedding and the head
 	asked    recipes.Projector  // what the recipe asks for
-	opened   []*checkpoints.Weights
+	// projectorIn is the folder of adapters that holds the projector; "" if none does.
+	projectorIn string
+	opened      []*checkpoints.Weights
 }
 
 func (ss *sources) close() {
@@ -60,12 +62,22 @@ var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_mode
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
 	defer failure.MarkInput(&err)
 	ss = &sources{parts: map[string]*source{}, newRows: newRowsOf(o.NewTokens), asked: recipe.Projector}
+	for _, path := range o.Overlay {
+		w, err := ss.open(path)
+		if err != nil {
+			return ss, err
+		}
+		ss.overlays = append(ss.overlays, source{where: path, weights: w})
+	}
 	err = failure.Join(
 		failure.Under("model.vision.weights: ", m.openTower(ss)),
 		failure.Under("model.language.weights: ", m.openLanguage(ss)),
-		ss.openProjector(o, recipe),
+		m.openStart(ss, o, recipe),
 	)
 	if err != nil {
+		return ss, err
+	}
+	if err := m.findProjector(ss, o, recipe); err != nil {
 		return ss, err
 	}
 	for _, s := range ss.parts {
@@ -73,16 +85,7 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 	}
 	if s := ss.parts[recipes.PartProjector]; s != nil {
 		s.bare = s.spelled.bare() && !slices.ContainsFunc(s.weights.Names(), isProjector)
-		if err := cmp.Or(ss.checkSettings(s), s.checkConnector(m.projectorBuild(recipe.Projector))); err != nil {
-			return ss, err
-		}
-	}
-	for _, path := range o.Overlay {
-		w, err := ss.open(path)
-		if err != nil {
-			return ss, err
-		}
-		ss.overlays = append(ss.overlays, source{where: path, weights: w})
+		return ss, cmp.Or(ss.checkSettings(s), s.checkConnector(m.projectorBuild(recipe.Projector)))
 	}
 	return ss, nil
 }
@@ -96,6 +99,9 @@ func (m *LLaVA) openTower(ss *sources) error {
 	}
 	if HoldsAdapters(dir) { // whatever of the tower was trained is beside the adapters
 		dir = m.configs.towerDir
+	}
+	if dir == m.configs.adapterDir { // with the configuration of the whole LLaVA that they belong to
+		dir = m.configs.languageDir
 	}
 	w, err := ss.open(dir)
 	if err == nil && dir != m.configs.towerDir &&
@@ -218,17 +224,23 @@ func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 	for _, part := range []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage} {
 		if s := ss.parts[part]; s != nil {
 			problems = append(problems, s.leftOver(taken[part], !untied)...)
+			problems = append(problems, s.besideProjector(ss.asked.Type)...)
 		}
 	}
 	if s := ss.parts[recipes.PartLanguage]; s != nil && !untied {
-		if err := s.checkTie(); failure.IsStorage(err) {
+		err := s.checkTie()
+		if err == nil && ss.adapters != nil {
+			err = ss.adapters.checkHead()
+		}
+		if failure.IsStorage(err) {
 			return nil, err
 		} else if err != nil {
 			problems = append(problems, err)
 		}
 	}
 	if ss.adapters != nil {
-		problems = append(problems, ss.adapters.leftOver()...)
+		_, err := ss.behindTower(ps)
+		problems = append(append(problems, err...), ss.adapters.leftOver(!untied)...)
 	}
 	if len(problems) > 0 {
 		return nil, failure.Inputf("weights do not fit the model:\n%w", ss.tell(problems))
@@ -249,7 +261,7 @@ func (ss *sources) tell(problems []error) error {
 				part, s.where, s.examples(), projectorAdvice(part, s.weights.Names())))
 		}
 	}
-	return errors.Join(told...)
+	return errors.Join(append(slices.Clip(told), ss.otherProjector()...)...)
 }
 
 // examples are the first names in a source's files, with their shapes.
@@ -281,38 +293,6 @@ func (ss *sources) find(p *nn.Param) (assignment, error) {
 			ss.overlays[len(ss.overlays)-1].where)
 	}
 	return ss.base(p)
-}
-
-// base is where a parameter's value comes from before overlays.
-func (ss *sources) base(p *nn.Param) (assignment, error) {
-	s := ss.parts[p.Part]
-	if ss.adapters != nil && !p.Adapter {
-		if a, ok := ss.adapters.whole(p); ok {
-			return a, checkTensor(p, a.info, ss.adapters.where)
-		}
-	}
-	if s == nil || p.Adapter {
-		return assignment{param: p}, nil
-	}
-	name := s.nameOf(p)
-	info, ok := s.weights.Info(name)
-	if strings.HasPrefix(name, absent) || !ok && p.Name == newlineName { // most files have no newline
-		return assignment{param: p}, nil
-	}
-	if !ok {
-		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", name, p.Shape, s.where)
-	}
-	a := assignment{param: p, info: info, weights: s.weights}
-	if ss.newRows.fit(p, info) {
-		a.grows = ss.newRows
-		info.Shape = p.Shape
-	}
-	if err := checkTensor(p, info, s.where); err != nil || ss.adapters == nil || p.Part != recipes.PartLanguage {
-		return a, err
-	}
-	var err error
-	a.change, err = ss.adapters.change(p)
-	return a, err
 }
 
 // dtypeNames are the dtypes of safetensors that a parameter can be loaded from; files may mix them.

@@ -71,8 +71,8 @@ func TestAllThatDoesNotFitIsReportedTogether(t *testing.T) {
 			t.Errorf("the error does not say %q", text)
 		}
 	}
-	if lines := strings.Count(message, "\n"); lines != 5 {
-		t.Errorf("%d problems, want 5:\n%s", lines, message)
+	if lines := strings.Count(message, "\n"); lines != 6 || !strings.Contains(message, "type: mlp3x_gelu") {
+		t.Errorf("%d problems, want 5 and the projector's type:\n%s", lines, message)
 	}
 }
 

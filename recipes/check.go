@@ -55,8 +55,19 @@ func (d *decoder) checkNewTokens(texts []string) {
 	for i, text := range texts {
 		d.rule(at, strings.TrimSpace(text) != "", "must list texts with at least one visible character")
 		d.rule(at, !slices.Contains(texts[:i], text), "lists %s twice", quoted(text))
+		d.rule(at, !strings.Contains(text, imageMark), "lists %s, but %s stands for an image in rows and prompts, "+
+			"so the tokenizer never sees it: choose another text", quoted(text), imageMark)
+		name, placeholder := strings.CutPrefix(strings.TrimSuffix(text, ">"), "<")
+		placeholder = placeholder && slices.Contains(unfilled, name) && !slices.Contains(texts, "</"+name+">")
+		d.rule(at, !placeholder, "lists %s, but rows with it are refused, since nothing fills it: choose another "+
+			"text, or list </%s> too if it is a tag", quoted(text), name)
 	}
 }
+
+// imageMark and unfilled are what data refuses in a text or takes for an image, and so can be no tokens.
+const imageMark = "<image>"
+
+var unfilled = []string{"video", "audio", "bbox", "ref-object"}
 
 // checkNewRows refuses adapters beside new tokens: they hold no rows of the embedding, which would stay equal for all.
 func (d *decoder) checkNewRows(r *Recipe) {

@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,13 +31,20 @@ func (d *decoder) override(root *yaml.Node, assignment string) {
 	}
 	d.sets[leaf] = at
 	names := strings.Split(key, ".")
-	section := root
+	section, within := root, "" // the earlier --set that gave the section
 	for i, name := range names {
+		if earlier, ok := d.sets[section]; ok {
+			within = earlier.source
+		}
 		slot := d.slot(section, name, strings.Join(names[:i], "."), at)
 		switch {
 		case slot == nil:
 			return
 		case i == len(names)-1:
+			if earlier := cmp.Or(d.giver(*slot), within); *slot != nil && earlier != "" {
+				d.fail(key, at, "%s has given this already; leave one of the two out", earlier)
+				return
+			}
 			*slot = leaf
 			d.dropRival(section, name)
 		case *slot == nil:
@@ -45,6 +53,22 @@ func (d *decoder) override(root *yaml.Node, assignment string) {
 		}
 		section = *slot
 	}
+}
+
+// giver is the --set that gave a value or something within it, "" if none did.
+func (d *decoder) giver(n *yaml.Node) string {
+	if n == nil {
+		return ""
+	}
+	if at, ok := d.sets[n]; ok {
+		return at.source
+	}
+	for _, part := range n.Content {
+		if by := d.giver(part); by != "" {
+			return by
+		}
+	}
+	return ""
 }
 
 // slot points to a key's value in a section, which is added if missing, or to an entry of a list. It is nil after a

@@ -27,7 +27,10 @@ func TestSet(t *testing.T) {
 			func(r *Recipe) { r.Pretrain.Optimizer.Betas = [2]float64{0, 0.5} }},
 		{"a section", []string{"pretrain.train={language: {lr: 1}}"},
 			func(r *Recipe) { r.Pretrain.Train = map[string]Part{"language": {LR: 1}} }},
-		{"the last of two", []string{"seed=7", "seed=8"}, func(r *Recipe) { r.Seed = 8 }},
+		{"two values of one section", []string{"pretrain.optimizer={eps: 1}", "pretrain.optimizer.clip=2"},
+			func(r *Recipe) {
+				r.Pretrain.Optimizer = Optimizer{Betas: r.Pretrain.Optimizer.Betas, Eps: 1, Clip: 2, Moments: "auto"}
+			}},
 		{"an equals sign", []string{"name=a=b"}, func(r *Recipe) { r.Name = "a=b" }},
 		{"steps for epochs", []string{"pretrain.steps=20"}, func(r *Recipe) {
 			r.Pretrain.Epochs, r.Pretrain.Steps = 0, 20
@@ -78,6 +81,14 @@ func TestSetProblems(t *testing.T) {
 			`--set pretrain..global: pretrain."": unknown key; known here: bad_samples, batch, data, epochs, eval, ` +
 				`image, loss, max_pixels, optimizer, order, orientation, recompute, ` +
 				`save, schedule, steps, template, train`},
+		{[]string{"seed=7", "seed=8"}, "--set seed: --set seed has given this already; leave one of the two out"},
+		{[]string{"pretrain.data.0.path=b", "pretrain.data.00.path=c"},
+			"--set pretrain.data.00.path: --set pretrain.data.0.path has given this already; " +
+				"leave one of the two out"},
+		{[]string{"pretrain.eval.every=5", "pretrain.eval={data: [{path: a}], every: 6}"},
+			"--set pretrain.eval: --set pretrain.eval.every has given this already; leave one of the two out"},
+		{[]string{"pretrain.optimizer={eps: 1}", "pretrain.optimizer.eps=2"},
+			"--set pretrain.optimizer.eps: --set pretrain.optimizer has given this already; leave one of the two out"},
 		{[]string{"pretrain.steps=2", "pretrain.epochs=1"},
 			"--set pretrain.steps: cannot be combined with pretrain.epochs; give one of the two"},
 		{[]string{"finetune.template=v1"},

@@ -112,6 +112,17 @@ func TestProblems(t *testing.T) {
 			`2: model.vision.select_feature: must be one of patch, cls_patch, not "cls"`},
 		{"legacy", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, tokenizer: {legacy: no}}",
 			`3: model.language.tokenizer.legacy: must be one of auto, true, false, not "no"`},
+		{"placeholder as a token", "{weights: lmsys/vicuna-7b-v1.5}",
+			"{weights: w, tokenizer: {add: [<box>, <image>]}}",
+			`3: model.language.tokenizer.add: lists "<image>", but <image> stands for an image in rows and prompts, ` +
+				"so the tokenizer never sees it: choose another text"},
+		{"placeholder in a token", "{weights: lmsys/vicuna-7b-v1.5}", `{weights: w, tokenizer: {add: ["a <image>"]}}`,
+			`3: model.language.tokenizer.add: lists "a <image>", but <image> stands for an image in rows and ` +
+				"prompts, so the tokenizer never sees it: choose another text"},
+		{"unfilled placeholder as a token", "{weights: lmsys/vicuna-7b-v1.5}",
+			"{weights: w, tokenizer: {add: [<video>]}}",
+			`3: model.language.tokenizer.add: lists "<video>", but rows with it are refused, since nothing fills it: ` +
+				"choose another text, or list </video> too if it is a tag"},
 		{"length", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, max_length: 0}",
 			"3: model.language.max_length: must be at least 1"},
 		{"no data", "[{path: train.json}]", "[]", "5: pretrain.data: must list at least one data set"},
@@ -205,6 +216,15 @@ func TestProblems(t *testing.T) {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Texts that only resemble a placeholder may be tokens, and so may a tag with its end.
+func TestTagsAsTokens(t *testing.T) {
+	text := strings.Replace(minimal, "vicuna-7b-v1.5}",
+		"vicuna-7b-v1.5, tokenizer: {add: [<bbox>, </bbox>, <Image>, <ref-objects>, video]}}", 1)
+	if _, err := load("recipe.yaml", []byte(text), nil); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -88,6 +88,9 @@ const AnyResolution = "anyres"
 // TurnByEXIF is the Stage.Turn with which images are turned.
 const TurnByEXIF = "exif"
 
+// UsualMaxPixels is the limit that max_pixels: 0 stands for.
+const UsualMaxPixels = 50_000_000
+
 // Data is one data set of a stage.
 type Data struct {
 	Path   string `yaml:"path,omitempty"`   // file, or a pattern such as part-*.parquet

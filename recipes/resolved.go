@@ -41,9 +41,10 @@ func (r *Recipe) Digest(stage string) map[string]string {
 	maps.DeleteFunc(flat, func(key, _ string) bool { return strings.HasPrefix(key, stage+".eval.") })
 	delete(flat, stage+".save.every")
 	delete(flat, stage+".save.keep")
-	delete(flat, stage+".max_pixels")
-	if flat[stage+".orientation"] == "ignore" { // runs from before the key do not have it
-		delete(flat, stage+".orientation")
+	for key, usual := range map[string]string{"orientation": "ignore", "max_pixels": strconv.Itoa(UsualMaxPixels)} {
+		if key = stage + "." + key; flat[key] == usual { // runs from before the key do not have it
+			delete(flat, key)
+		}
 	}
 	if policy, ok := flat[stage+".bad_samples.policy"]; ok { // the limit changes no number: as without it
 		flat[stage+".bad_samples"] = policy

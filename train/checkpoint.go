@@ -114,10 +114,11 @@ func stem(file string) string { return file[:len(file)-len(filepath.Ext(file))] 
 
 // restore loads the optimizer's state from a checkpoint; the weights were loaded with the model.
 func (t *trainer) restore(from start) error {
+	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine()}
 	if from.dir == "" {
+		t.warnOfAccepted(now)
 		return nil
 	}
-	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine()}
 	if err := t.compatible(from.state, now); err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 func (t *trainer) scoreHeldOut(ctx context.Context, progress func(done, total int64)) (runs.Evaluation, error) {
 	scoring := score.Scoring{
 		Model: t.model, Data: t.eval.data, Micro: t.plan.micro, Tokens: t.plan.tokens,
-		Workers: t.eval.workers, FailOnBad: t.eval.failOnBad,
+		Workers: t.eval.workers, FailOnBad: t.eval.failOnBad, Key: "eval.data",
 	}
 	var all score.Total
 	skipped, modalities, sources := 0, map[string]score.Total{}, map[string]score.Total{}

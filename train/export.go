@@ -83,9 +83,14 @@ func (t *trainer) exportBytes() int64 {
 	return bytes
 }
 
+// notes are what the model's configuration records about the stage.
+func (t *trainer) notes() model.ExportNotes {
+	s := t.plan.stage
+	return model.ExportNotes{Aspect: s.Image, Template: s.Template, Turn: s.Turn, MaxPixels: s.MaxPixels}
+}
+
 func (t *trainer) config() ([]byte, error) {
-	notes := model.ExportNotes{Aspect: t.plan.stage.Image, Template: t.plan.stage.Template, Turn: t.plan.stage.Turn}
-	return t.model.Config(t.recipe.Model, notes, export.StoredDtype(t.plan.dtype))
+	return t.model.Config(t.recipe.Model, t.notes(), export.StoredDtype(t.plan.dtype))
 }
 
 // export writes the finished model.
@@ -106,6 +111,9 @@ func (t *trainer) export() error {
 	})
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
+	}
+	if exportsModel := len(t.outputs()) > 0; exportsModel && t.notes().Turns() {
+		t.report.Say(export.TurnedText)
 	}
 	t.report.Say("finished: " + t.exportDir())
 	return nil
@@ -143,7 +151,15 @@ func (t *trainer) writeBeside(dir, base string) error {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(dir, model.AdapterConfig), config, 0o666)
+		if err := os.WriteFile(filepath.Join(dir, model.AdapterConfig), config, 0o666); err != nil {
+			return err
+		}
+		// the template, the images and the tower's layer, for when the folder is copied
+		recipe, err := os.ReadFile(filepath.Join(t.run.Dir, runs.RecipeFile))
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, runs.RecipeFile), recipe, 0o666)
 	}
 	return nil
 }

@@ -22,6 +22,9 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 		return false, err
 	}
 	t.first, t.moved = from.step, from.state.Updates > 0
+	if t.began, err = t.vanishingFrom(); err != nil {
+		return false, err
+	}
 	loader := data.NewLoader(context.WithoutCancel(ctx), data.LoaderOptions{
 		Plan: t.data.Steps, Order: t.data.Order, Prepare: t.data.Prepare,
 		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, Known: from.skips,
@@ -130,8 +133,10 @@ func (t *trainer) finish(skips []data.Skip) error {
 	if err := t.checkLearned(); err != nil {
 		return err
 	}
-	if text := t.skippedAndCut(len(skips)); text != "" {
-		t.report.Say(text)
+	for _, text := range []string{t.skippedAndCut(len(skips)), t.notAppliedWarning()} {
+		if text != "" {
+			t.report.Say(text)
+		}
 	}
 	t.report.Say(t.memoryText())
 	return t.saveOnce(t.plan.total, skips)

@@ -36,13 +36,13 @@ func TestRunWithoutUsableRows(t *testing.T) {
 		set  []string
 		want string
 	}{
-		"few steps": {[]string{"finetune.steps=1"}, "none of the rows drawn in 1 steps can be used"},
-		"all rows":  {nil, "none of the rows of data[0] can be used"},
+		"few steps": {[]string{"finetune.data=[{path: bad.json}]", "finetune.steps=1"},
+			"none of the rows drawn in 1 steps can be used"},
+		"all rows": {[]string{"finetune.data=[{path: bad.json}]"}, "none of the rows of data[0] can be used"},
 		"a data set of a mix": {[]string{"finetune.data=[{path: data/finetune.json, images: data/images}, " +
 			"{path: bad.json, weight: 8}]", "finetune.steps=19"}, "none of the rows of data[1] can be used"},
 	} {
-		set := append([]string{"finetune.data=[{path: bad.json}]"}, test.set...)
-		w := newWorld(t, set...)
+		w := newWorld(t, test.set...)
 		w.write("bad.json", bad)
 		told, err := w.run(Options{})
 		if !errors.Is(err, failure.ErrInput) || !strings.Contains(fmt.Sprint(err), test.want) || w.exported() {
@@ -67,11 +67,50 @@ func TestRunThatChangesNoWeight(t *testing.T) {
 	}
 	// Rows of text do not reach the projector.
 	w = newWorld(t, "finetune.data=[{path: text.json}]", "finetune.train={projector: {lr: 1e-3}}", "finetune.steps=2")
-	w.write("text.json", "["+strings.TrimSuffix(strings.Repeat(`{"conversations": [{"from": "human", "value": "Hi?"},
-		{"from": "gpt", "value": "Yes."}]},`, 8), ",")+"]")
+	texts := "[" + strings.TrimSuffix(strings.Repeat(`{"conversations": [{"from": "human", "value": "Hi?"},
+		{"from": "gpt", "value": "Yes."}]},`, 8), ",") + "]"
+	w.write("text.json", texts)
+	const start = "warning: no weight will change: the rows are text alone"
 	told = w.must(Options{})
-	if n := told.count("warning: no weight was changed: the gradient was 0 in every step"); n != 1 {
+	if n := told.count("warning: no weight was changed: the gradient was 0 in every step"); n != 1 ||
+		told.count(start) != 1 {
 		t.Errorf("text alone: warned %d times: %q", n, told.said)
+	}
+	// More rows than are read at the start; one image among them; a part that learns from text.
+	const both = "finetune.data=[{path: text.json}, {path: data/finetune.json, images: data/images}]"
+	for want, set := range map[string][]string{
+		"warning: none of the first 1000 rows has an image": {"finetune.data=[{path: text.json}]",
+			"finetune.train={projector: {lr: 1e-3}}", "finetune.steps=300"},
+		"":  {both, "finetune.train={projector: {lr: 1e-3}}"},
+		" ": {"finetune.data=[{path: text.json}]"},
+	} {
+		w := newWorld(t, set...)
+		w.write("text.json", texts)
+		told := w.must(Options{StopAt: 1})
+		if want = strings.TrimSpace(want); want != "" && told.count(want) != 1 || want == "" && told.says("image") {
+			t.Errorf("%q: %q", set, told.said)
+		}
+	}
+}
+
+// A run whose updates all vanish in rounding says so at its end, and one whose last steps were not applied says how
+// many.
+func TestRunAtUselessRates(t *testing.T) {
+	run := func(rate, only string) *teller {
+		train := fmt.Sprintf(`{projector: {lr: %s, only: %s}, language: {lr: %[1]s, only: %[2]s}}`, rate, only)
+		w := newWorld(t, "finetune.steps=2", "finetune.schedule={type: constant, warmup: 0}", "finetune.train="+train)
+		return w.must(Options{})
+	}
+	const vanished = "warning: no weight was changed: the learning rate is so small that every update vanished"
+	matrices := `'2\.weight|layers\.3.*_proj'`
+	for rate, want := range map[string]int{"1e-30": 1, "1e-5": 0} {
+		if told := run(rate, matrices); told.count(vanished) != want || told.count("were not applied") != 0 {
+			t.Errorf("rate %s: %q", rate, told.said)
+		}
+	}
+	told := run("1e10", matrices)
+	if !told.says("warning: 1 of 2 steps were not applied", "the last step is among them") || !told.says("finished: ") {
+		t.Errorf("rate 1e10: %q", told.said)
 	}
 }
 

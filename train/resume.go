@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,8 +54,8 @@ func (t *trainer) findStart() (start, error) {
 // used says whether the run folder already holds a run.
 func (t *trainer) used() bool { return checkpoints.Exists(filepath.Join(t.run.Dir, runs.RecipeFile)) }
 
-// lockFolder locks the run folder; everything that the run needs has been found by then. For a new run it writes the
-// recipe, after moving an existing run that it replaces aside.
+// lockFolder locks the run folder; everything that the run needs has been found by then. It writes the recipe, after
+// moving an existing run that a new one replaces aside.
 func (t *trainer) lockFolder(from start) (release func(), err error) {
 	if release, err = t.run.Lock(); err != nil {
 		return nil, err
@@ -71,48 +70,10 @@ func (t *trainer) lockFolder(from start) (release func(), err error) {
 			return nil, err
 		}
 	}
-	if from.dir == "" {
-		if err = t.writeRecipe(); err != nil {
-			release()
-		}
+	if err = t.writeRecipe(from); err != nil {
+		release()
 	}
 	return release, err
-}
-
-// writeRecipe writes the resolved recipe, with the projector that the stage starts from, so that recipe and checkpoint
-// together are complete.
-func (t *trainer) writeRecipe() error {
-	projector, err := t.projectorFile()
-	if err != nil {
-		return err
-	}
-	recipe := *t.recipe
-	recipe.Model.Projector.Weights = projector
-	resolved, err := recipe.Resolved()
-	if err != nil {
-		return err
-	}
-	file := filepath.Join(t.run.Dir, runs.RecipeFile)
-	if err := os.WriteFile(file, resolved, 0o666); err != nil {
-		os.Remove(file) // half a recipe must not pass for a run
-		return fmt.Errorf("%w: %w", failure.ErrStorage, err)
-	}
-	return nil
-}
-
-// moveAside renames the existing run folder to the first free name.
-func (t *trainer) moveAside() error {
-	for i := 1; ; i++ {
-		aside := fmt.Sprintf("%s.old-%d", t.run.Dir, i)
-		if checkpoints.Exists(aside) {
-			continue
-		}
-		if err := os.Rename(t.run.Dir, aside); err != nil {
-			return fmt.Errorf("%w: %w", failure.ErrStorage, err)
-		}
-		t.report.Say("moved the old run to " + aside)
-		return nil
-	}
 }
 
 // resume finds the checkpoint to continue from.
@@ -181,17 +142,22 @@ func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	m, err := model.Rehearse(t.recipe.Model, model.OpenOptions{Projector: projector, LoRA: stage.Adapters(),
+	p, err := newPlan(t.recipe, stage, rows.Steps.Steps(), from.state.Engine)
+	if err != nil {
+		return false, err
+	}
+	m, err := model.Rehearse(t.recipe.Model, model.OpenOptions{Projector: projector, Trains: p.trains, LoRA: p.lora,
 		AnyProjector: true, NewTokens: preprocessor.NewTokens()})
 	if err != nil {
 		return false, err
 	}
 	defer m.Free()
+	p.fitMemory(sizeOf(m), int64(t.recipe.Model.Language.MaxLength), Memory(p.device))
 	digest, err := t.makeDigest(rows, m)
 	if err != nil {
 		return false, err
 	}
-	if err := t.compatible(from.state, checkpoints.State{Digest: digest, Engine: from.state.Engine}); err != nil {
+	if err := t.compatible(from.state, checkpoints.State{Digest: digest, Engine: p.engine()}); err != nil {
 		return false, err
 	}
 	return rows.Steps.Steps() > from.step, nil
@@ -209,7 +175,24 @@ func (t *trainer) makeDigest(rows *input.Dataset, m *model.LLaVA) (map[string]st
 	for part, print := range m.Fingerprints {
 		digest["weights."+part] = print
 	}
+	for field, value := range m.Settings {
+		digest[configKeys+field] = value
+	}
 	return digest, nil
+}
+
+// configKeys begins the digest's keys that come from the model's configurations, and not from the recipe.
+const configKeys = "config."
+
+// sharedFields removes the fields of configurations that only one of two digests has: older checkpoints have none, and
+// a version may read more fields than another.
+func sharedFields(a, b map[string]string) {
+	for _, pair := range [][2]map[string]string{{a, b}, {b, a}} {
+		maps.DeleteFunc(pair[0], func(key, _ string) bool {
+			_, shared := pair[1][key]
+			return !shared && strings.HasPrefix(key, configKeys)
+		})
+	}
 }
 
 // undigest removes the keys whose resolved values are in the engine's part of the state, and that of recomputation,
@@ -223,7 +206,10 @@ func (t *trainer) undigest(digest map[string]string) {
 
 // compatible refuses a checkpoint of a different recipe, data or engine, and names what differs.
 func (t *trainer) compatible(saved, now checkpoints.State) error {
+	t.warnOfAccepted(saved, now)
 	t.undigest(saved.Digest)
+	now.Digest = maps.Clone(now.Digest) // the next checkpoint has all of it
+	sharedFields(saved.Digest, now.Digest)
 	if saved.Engine["moments"] == "" && saved.Engine != nil { // older checkpoints do not have it
 		saved.Engine["moments"] = torch.Float32.String()
 	}
@@ -239,4 +225,29 @@ func (t *trainer) compatible(saved, now checkpoints.State) error {
 			strings.Join(refused, "\n"))
 	}
 	return nil
+}
+
+// warnOfAccepted warns, once, of an accepted key that is the name of nothing that is compared.
+func (t *trainer) warnOfAccepted(states ...checkpoints.State) {
+	if t.warnedOfAccepted {
+		return
+	}
+	t.warnedOfAccepted = true
+	// Of these a digest lacks those that the recipe leaves open.
+	known := map[string]string{"model.projector.weights": ""}
+	for _, key := range []string{"epochs", "steps", "orientation", "max_pixels", "batch.tokens"} {
+		known[t.options.Stage+"."+key] = ""
+	}
+	for _, s := range states {
+		digest := maps.Clone(s.Digest)
+		t.undigest(digest)
+		maps.Copy(known, digest)
+		maps.Copy(known, s.Engine)
+	}
+	for _, key := range t.options.Accept {
+		if _, ok := known[key]; !ok {
+			t.report.Say(fmt.Sprintf("warning: --accept %s accepts nothing: a resume compares nothing of this name; "+
+				"a refused resume names what differs", key))
+		}
+	}
 }

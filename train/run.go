@@ -52,10 +52,14 @@ type trainer struct {
 
 	queued         *queuedStep // whose numbers have not been read; nil if there is none
 	nonFiniteSteps int         // steps in a row whose update was not applied
+	notApplied     int         // all such steps of this process
+	began          string      // hash of the weights that train before the first step; "" if they surely change
 	first          int         // step that this process began with, from 0
 	moved          bool        // an update of this process changed weights: its rate and its gradient were not 0
 	cut            int         // samples cut to max_length by this process
 	lastSaved      int         // step of the newest checkpoint
+
+	warnedOfAccepted bool
 }
 
 // Run trains one stage of a recipe. The context ends it after the step in progress, with a checkpoint and
@@ -92,8 +96,10 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		t.report.Say(note)
 	}
 	t.report.Say(t.summary())
-	if warning := t.plan.rateWarning(start.step); warning != "" {
-		t.report.Say("warning: " + warning)
+	for _, warning := range []string{t.plan.rateWarning(start.step), t.textWarning(start.step)} {
+		if warning != "" {
+			t.report.Say("warning: " + warning)
+		}
 	}
 	if err := t.rehearseExport(); err != nil {
 		return err

@@ -215,6 +215,7 @@ func (t *trainer) countUpdate(finished finishedStep, learned bool) error {
 		return nil
 	}
 	t.nonFiniteSteps++
+	t.notApplied++
 	var names []string
 	for _, b := range finished.step.Micro {
 		names = append(names, b.Samples...)

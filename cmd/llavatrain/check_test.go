@@ -66,8 +66,8 @@ func plantedRows(picture string) []planted {
 		{"turn without value", turn(`"from": "gpt"`), "conversations[1].value is missing"},
 		{"turn of nothing", turn(``), "conversations[1].from is missing"},
 		{"from is a number", turn(`"from": 1, "value": "a"`), "conversations[1].from is a number; it must be a string"},
-		{"from is null", turn(`"from": null, "value": "a"`), "conversations[1].from is null"},
-		{"value is null", turn(`"from": "gpt", "value": null`), "conversations[1].value is null"},
+		{"from is null", turn(`"from": null, "value": "a"`), "conversations[1].from is missing or null"},
+		{"value is null", turn(`"from": "gpt", "value": null`), "conversations[1].value is missing or null"},
 		{"value is a number", turn(`"from": "gpt", "value": 3`), "conversations[1].value is a number"},
 		{"value is an object", turn(`"from": "gpt", "value": {}`), "conversations[1].value is an object"},
 		{"from twice", turn(`"from": "gpt", "from": "gpt", "value": "a"`), `"from" appears twice`},
@@ -112,8 +112,8 @@ func plantedRows(picture string) []planted {
 		{"no image in the list", pictures(`[]`), "turn 1 holds <image> but the row has no image"},
 		{"image is null", pictures(`null`), "turn 1 holds <image> but the row has no image"},
 		{"image is a number", pictures(`7`), "image is a number"},
-		{"image is an object", pictures(`{}`), "image has no path"},
-		{"image in the list is null", pictures(`[null]`), "image[0] is null; it must be a string"},
+		{"image is an object", pictures(`{"url": "a"}`), "image has no path"},
+		{"image in the list is null", pictures(`["a.png", null]`), "image[1] is null; it must be a string"},
 		{"image in the list is a list", pictures(`[["a"]]`), "image[0] is a list"},
 		{"image path is absolute", pictures(`"/etc/passwd"`),
 			"path is absolute and not in the image folder"},
@@ -401,6 +401,17 @@ func TestCheckCache(t *testing.T) {
 	expect("without it again", 1, 1)
 	rowsWorld(t, dir, turnsRow("", "human", "what", "gpt", "a"))
 	expect("with another row", 0, 2)
+
+	// A limit that was changed is not answered by the result for another one.
+	rowsWorld(t, dir, pictureRow("odd.png"))
+	write(t, odd, string(pictureFiles(t)["PNG"]))
+	if _, d := checked(t, 0, recipe); d.Skipped != 0 {
+		t.Errorf("%d rows skipped", d.Skipped)
+	}
+	if _, d := checked(t, 2, recipe, "--set=finetune.max_pixels=1"); d.Skipped != d.Rows {
+		t.Errorf("with a limit of one pixel %d rows of %d are skipped", d.Skipped, d.Rows)
+	}
+	rowsWorld(t, dir, turnsRow("", "human", "what", "gpt", "a"))
 
 	// A result comes from the cache: check reports what is written there.
 	kept, _ := filepath.Glob(filepath.Join(cache, "check", "*.json"))

@@ -180,8 +180,8 @@ func TestBadEvaluationData(t *testing.T) {
 	complain(t, 2, []string{"finetune.eval.data[0].path", "nope.json", "no such file"}, "finetune", recipe, projector,
 		set("finetune.eval.data.0.path", filepath.Join(dir, "nope.json")))
 	command(t, 0, "pretrain", recipe)
-	complain(t, 2, []string{"evaluation after step 6", "row 11", `image "gone.png": no such file`}, "finetune", recipe,
-		set("finetune.bad_samples", "fail"))
+	complain(t, 2, []string{"evaluation after step 6: eval.data[0] row 11: ", `image "gone.png": no such file`},
+		"finetune", recipe, set("finetune.bad_samples", "fail"))
 	if n := len(readMetrics(t, filepath.Join(dir, "runs", "eval", "finetune"))); n != 6 {
 		t.Errorf("%d steps before the evaluation that failed", n)
 	}

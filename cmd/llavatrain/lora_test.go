@@ -193,3 +193,33 @@ func recordLogits(t *testing.T, named answer.Named, path string) {
 func newScene(recipe string) string {
 	return filepath.Join(filepath.Dir(recipe), "data", "images", "new-00000.png")
 }
+
+// A folder that has lost its projector is not answered with a random one.
+func TestALLaVAWithoutItsProjectorIsRefused(t *testing.T) {
+	dir := world(t)
+	recipe, base := filepath.Join(dir, "world.yaml"), filepath.Join(dir, "whole")
+	command(t, 0, "pretrain", recipe, set("pretrain.steps", 1))
+	command(t, 0, "export", filepath.Join(dir, "runs", "world"), "--format", "llava", "--out", base)
+	file := filepath.Join(base, "model.safetensors")
+	w, rest := openWeights(t, file), []checkpoints.Tensor(nil)
+	for _, name := range w.Names() {
+		tensor, err := w.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tensor.Data = bytes.Clone(tensor.Data); !strings.Contains(name, "mm_projector") {
+			rest = append(rest, tensor)
+		}
+	}
+	if err := checkpoints.WriteSafetensors(file, nil, rest); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"generate", base, "--prompt", "x"}, {"score", base, filepath.Join(dir, "data", "finetune.json")},
+		{"export", base, "--format", "hf", "--out", filepath.Join(dir, "lost")},
+	} {
+		if message := command(t, 2, args...); !strings.Contains(message, "no projector in") {
+			t.Error(message)
+		}
+	}
+}

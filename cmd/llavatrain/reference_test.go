@@ -226,7 +226,7 @@ func record(t *testing.T, folder, path string, questions []asked) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch, err := a.Batch(q.text, picture)
+		batch, err := a.Batch("", q.text, picture)
 		if err != nil {
 			t.Fatal(err)
 		}

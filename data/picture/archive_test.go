@@ -16,14 +16,18 @@ import (
 	"github.com/llavatrain/llavatrain/data/datatest"
 )
 
-// archiveEntry is one entry of a test archive. Those with a link are symbolic links.
-type archiveEntry struct{ name, content, link string }
+// archiveEntry is one entry of a test archive. Those with a link are symbolic links, those with hard, hard links, which
+// only a tar has.
+type archiveEntry struct{ name, content, link, hard string }
 
 func writeZip(t testing.TB, path string, entries []archiveEntry) string {
 	t.Helper()
 	var content bytes.Buffer
 	w := zip.NewWriter(&content)
 	for i, e := range entries {
+		if e.hard != "" {
+			continue
+		}
 		header := &zip.FileHeader{Name: e.name, Method: [2]uint16{zip.Store, zip.Deflate}[i%2]}
 		header.SetMode(0o644)
 		if e.link != "" {
@@ -53,6 +57,9 @@ func writeTar(t testing.TB, path string, entries []archiveEntry) string {
 		if e.link != "" {
 			header.Typeflag, header.Linkname = tar.TypeSymlink, e.link
 		}
+		if e.hard != "" {
+			header.Typeflag, header.Linkname = tar.TypeLink, e.hard
+		}
 		if err := w.WriteHeader(header); err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +86,7 @@ func archiveEntries(t testing.TB) []archiveEntry {
 		{name: "train/empty.jpg"},
 		{name: "../escape.png", content: good},
 		{name: "/rooted.png", content: good},
-		{name: "train/link.png", link: "good.png"},
+		{name: "train/link.png", link: "none.png"},
 		{name: "large.png", content: good + strings.Repeat("\x00", MaxFileBytes)},
 	}
 }
@@ -112,7 +119,7 @@ func TestArchives(t *testing.T) {
 				"escape.png":           "no such file",
 				"train":                "no such file",
 				"train/none.png":       "no such file",
-				"train/link.png":       map[string]string{".zip": "not a regular file", ".tar": "no such file"}[kind],
+				"train/link.png":       `a link leads to "train/none.png"`,
 				"train/page.jpg":       "an HTML page",
 				"train/empty.jpg":      "file is empty",
 				"large.png":            "over the limit",
@@ -190,6 +197,21 @@ func TestSeveralTars(t *testing.T) {
 		!strings.Contains(err.Error(), "names must be unique") {
 		t.Errorf("one name in two archives: %v", err)
 	}
+	writeTar(t, filepath.Join(dir, "part-3.tar"), []archiveEntry{{name: "one.png", link: "1.png"}})
+	writeTar(t, filepath.Join(dir, "part-4.tar"), []archiveEntry{{name: "one.png", link: "1.png"}})
+	im, err = OpenImages(filepath.Join(dir, "part-*.tar"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	if _, err := im.Read("one.png"); err != nil {
+		t.Errorf("a link to a file of another tar: %v", err)
+	}
+	writeTar(t, filepath.Join(dir, "part-4.tar"), []archiveEntry{{name: "one.png", link: "2.png"}})
+	if _, err := OpenImages(filepath.Join(dir, "part-*.tar"), Options{}); err == nil ||
+		!strings.Contains(err.Error(), "names must be unique") {
+		t.Errorf("two links of one name: %v", err)
+	}
 }
 
 func TestOpenImagesRefuses(t *testing.T) {
@@ -209,7 +231,8 @@ func TestOpenImagesRefuses(t *testing.T) {
 
 // FuzzArchives: no content of an archive may do more than be refused.
 func FuzzArchives(f *testing.F) {
-	small := []archiveEntry{{name: "a.png", content: "12345"}, {name: "b/c.png", content: "678"}}
+	small := []archiveEntry{{name: "a.png", content: "12345"}, {name: "b/c.png", content: "678"},
+		{name: "x", link: "b/c.png"}, {name: "y", hard: "a.png"}}
 	for _, write := range []func(testing.TB, string, []archiveEntry) string{writeZip, writeTar} {
 		content, _ := os.ReadFile(write(f, filepath.Join(f.TempDir(), "x"), small))
 		f.Add(content)
@@ -220,7 +243,7 @@ func FuzzArchives(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			for _, name := range []string{"a.png", "b/c.png", "x"} {
+			for _, name := range []string{"a.png", "b/c.png", "x", "y"} {
 				im.Read(name)
 			}
 			im.Close()

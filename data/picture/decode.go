@@ -111,7 +111,7 @@ type reading struct {
 	turn   bool // images are turned as their EXIF orientation says
 }
 
-var usual = reading{pixels: maxPixels}
+var usual = reading{pixels: MaxPixels}
 
 func (r reading) decode(file []byte) (*RGB, error) {
 	format, header, err := r.size(file)
@@ -181,7 +181,8 @@ func (f imageFormat) checkSize(w, h, pixels int) error {
 		if pixels%1_000_000 == 0 {
 			limit = fmt.Sprintf("%d million", pixels/1_000_000)
 		}
-		return BadRow("%s of %dx%d is over the limit of %s pixels", f.name, w, h, limit)
+		return BadRow("%s of %dx%d is over the limit of %s pixels (max_pixels of a recipe's stage, "+
+			"image_max_pixels in the config.json of a model's folder)", f.name, w, h, limit)
 	}
 	return nil
 }

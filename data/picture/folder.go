@@ -1,6 +1,7 @@
 package picture
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -41,24 +42,37 @@ func openFolder(dir string) (im imageFolder, err error) {
 
 func (im imageFolder) Close() error { return nil }
 
-// within is where the file at name is. Only the path is checked, before links are followed.
-func (im imageFolder) within(name string) (string, error) {
-	relative := name
-	if filepath.IsAbs(name) {
-		relative = ""
-		for _, place := range im.places {
-			if below, err := filepath.Rel(place, name); err == nil && filepath.IsLocal(below) {
-				relative = below
-			}
-		}
-		if relative == "" {
-			return "", BadRow("path is absolute and not in the image folder %q: set images to a folder that holds it, "+
-				"or write the path relative to the folder", im.dir)
+// below is a path relative to the folder, "" for an absolute one that is not in it.
+func (im imageFolder) below(name string) (relative string) {
+	if !filepath.IsAbs(name) {
+		return name
+	}
+	for _, place := range im.places {
+		if below, err := filepath.Rel(place, name); err == nil && filepath.IsLocal(below) {
+			relative = below
 		}
 	}
+	return relative
+}
+
+// Local is the path of a row's image relative to its folder, however the row writes it. A path that is not in the
+// folder is unchanged.
+func (im *Images) Local(path string) string {
+	if folder, ok := im.store.(imageFolder); ok {
+		return cmp.Or(folder.below(path), path)
+	}
+	return path
+}
+
+// within is where the file at name is. Only the path is checked, before links are followed.
+func (im imageFolder) within(name string) (string, error) {
+	relative := im.below(name)
 	switch {
 	case name == "":
 		return "", BadRow("path is empty")
+	case relative == "":
+		return "", BadRow("path is absolute and not in the image folder %q: set images to a folder that holds it, "+
+			"or write the path relative to the folder", im.dir)
 	case !filepath.IsLocal(relative):
 		return "", BadRow("path leads out of the image folder %q", im.dir)
 	}

@@ -61,7 +61,7 @@ func TestFormatsEqualPillow(t *testing.T) {
 		if isNotExact(name) {
 			continue
 		}
-		how := reading{pixels: maxPixels, turn: len(field) > 3}
+		how := reading{pixels: MaxPixels, turn: len(field) > 3}
 		got, err := how.decode(files[name])
 		header, headerErr := how.inspect(bytes.NewReader(files[name]), int64(len(files[name])))
 		switch {

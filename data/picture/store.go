@@ -12,7 +12,7 @@ import (
 // GB for a moment (most for progressive JPEG without subsampling); a photo of 640x480 takes 1.5 MB.
 const (
 	MaxFileBytes = 64 << 20
-	maxPixels    = 50_000_000
+	MaxPixels    = 50_000_000
 	maxSide      = 65_535 // JPEG's own limit; longer images are strips that no tower can use
 )
 
@@ -28,7 +28,8 @@ func newRGB(w, h int) *RGB { return &RGB{W: w, H: h, Pix: make([]uint8, 3*w*h)} 
 
 // Images is the place that rows' image paths refer to: a folder, a zip file, or tar files. No path of a row names a
 // file outside: not by "..", nor by an absolute path. Symbolic links that stand in a folder are followed, since whoever
-// made the folder made them; those in an archive lead to its own files only. It is safe for concurrent use.
+// made the folder made them; those in an archive, and hard links of a tar, lead to its own files only. It is safe for
+// concurrent use.
 type Images struct {
 	store   imageStore
 	reading reading
@@ -62,7 +63,7 @@ func OpenImages(path string, options Options) (_ *Images, err error) {
 	}
 	how := reading{pixels: options.MaxPixels, turn: options.Orientation}
 	if how.pixels == 0 {
-		how.pixels = maxPixels
+		how.pixels = MaxPixels
 	}
 	return &Images{store, how}, nil
 }

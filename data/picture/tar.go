@@ -16,6 +16,13 @@ import (
 type imageTars struct {
 	files   []*os.File
 	members map[string]member // by cleaned name
+	links   map[string]link   // likewise
+}
+
+// link is a symbolic link in a tar.
+type link struct {
+	tar    int
+	target string // as it is written
 }
 
 // member is the position of a file in a tar.
@@ -26,7 +33,7 @@ type member struct {
 
 // openTars reads the headers of all members, and skips their contents.
 func openTars(paths []string, progress Progress) (*imageTars, error) {
-	t := &imageTars{members: map[string]member{}}
+	t := &imageTars{members: map[string]member{}, links: map[string]link{}}
 	for i, path := range paths {
 		file, err := os.Open(path)
 		if err == nil {
@@ -41,7 +48,7 @@ func openTars(paths []string, progress Progress) (*imageTars, error) {
 	return t, nil
 }
 
-// index adds the members of one archive. A member that is a link, a folder or sparse cannot be read and is left out.
+// index adds the members of one archive. A member that is a folder or sparse cannot be read and is left out.
 func (t *imageTars) index(number int, progress Progress) error {
 	file := t.files[number]
 	info, err := file.Stat()
@@ -86,14 +93,38 @@ func (t *imageTars) add(header *tar.Header, m member) error {
 			return nil
 		}
 	}
-	if header.Typeflag != tar.TypeReg || !filepath.IsLocal(name) {
+	if !filepath.IsLocal(name) {
 		return nil
 	}
 	if other, ok := t.members[name]; ok && other.tar != m.tar {
 		return fmt.Errorf("%q is also in %q: names must be unique", name, t.files[other.tar].Name())
 	}
-	t.members[name] = m
+	if other, ok := t.links[name]; ok && other.tar != m.tar && other.target != linkTarget(name, header) {
+		return fmt.Errorf("%q is also in %q: names must be unique", name, t.files[other.tar].Name())
+	}
+	first, earlier := t.members[path.Clean(header.Linkname)]
+	switch {
+	case header.Typeflag == tar.TypeReg:
+	case header.Typeflag == tar.TypeLink && earlier && first.tar == m.tar: // another name of a file
+		m = first
+	case header.Typeflag == tar.TypeLink || header.Typeflag == tar.TypeSymlink:
+		t.links[name] = link{m.tar, linkTarget(name, header)}
+		delete(t.members, name)
+		return nil
+	default:
+		return nil
+	}
+	t.members[name] = m // in place of an earlier one of the name, as when the archive is unpacked
+	delete(t.links, name)
 	return nil
+}
+
+// linkTarget is a link's target, relative to the link's folder. In a tar, that of a hard link starts from the top.
+func linkTarget(name string, header *tar.Header) string {
+	if header.Typeflag == tar.TypeSymlink || path.IsAbs(header.Linkname) {
+		return header.Linkname
+	}
+	return strings.Repeat("../", strings.Count(name, "/")) + header.Linkname
 }
 
 // checkTar describes a file that is not a tar.
@@ -125,14 +156,22 @@ func (t *imageTars) file(name string) ([]byte, error) {
 	if err := checkName(name, place); err != nil {
 		return nil, err
 	}
-	m, ok := t.members[path.Clean(name)]
-	if !ok {
-		return nil, BadRow("no such file in %s (of %d)", place, len(t.files))
+	if len(t.files) > 1 {
+		place += fmt.Sprintf(" (of %d)", len(t.files))
+	}
+	m, err := find(t.members, name, t.readLink, place)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkFileSize(m.size); err != nil {
 		return nil, err
 	}
 	file := make([]byte, m.size)
-	_, err := t.files[m.tar].ReadAt(file, m.offset)
+	_, err = t.files[m.tar].ReadAt(file, m.offset)
 	return file, err
+}
+
+func (t *imageTars) readLink(name string) (target string, ok bool, err error) {
+	l, ok := t.links[name]
+	return l.target, ok, nil
 }

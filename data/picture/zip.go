@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"path/filepath"
 )
@@ -15,6 +16,7 @@ type imageZip struct {
 	path  string
 	zip   *zip.ReadCloser
 	files map[string]*zip.File // by cleaned name
+	links map[string]*zip.File // symbolic links, likewise
 }
 
 // openZip reads only the directory at the end of the archive. (Its fs.FS is not used: that builds another index.)
@@ -26,10 +28,18 @@ func openZip(name string) (*imageZip, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image archive %q: %w", name, err)
 	}
-	z := &imageZip{path: name, zip: archive, files: make(map[string]*zip.File, len(archive.File))}
+	z := &imageZip{path: name, zip: archive, files: make(map[string]*zip.File, len(archive.File)),
+		links: map[string]*zip.File{}}
 	for _, f := range archive.File {
-		if filepath.IsLocal(f.Name) { // rows cannot ask for others
-			z.files[path.Clean(f.Name)] = f
+		name := path.Clean(f.Name)
+		switch {
+		case !filepath.IsLocal(f.Name): // rows cannot ask for it
+		case f.Mode().Type() == fs.ModeSymlink:
+			z.links[name] = f
+			delete(z.files, name)
+		default:
+			z.files[name] = f
+			delete(z.links, name)
 		}
 	}
 	return z, nil
@@ -38,12 +48,13 @@ func openZip(name string) (*imageZip, error) {
 func (z *imageZip) Close() error { return z.zip.Close() }
 
 func (z *imageZip) file(name string) ([]byte, error) {
-	if err := checkName(name, fmt.Sprintf("the archive %q", z.path)); err != nil {
+	place := fmt.Sprintf("the archive %q", z.path)
+	if err := checkName(name, place); err != nil {
 		return nil, err
 	}
-	f, ok := z.files[path.Clean(name)]
-	if !ok {
-		return nil, BadRow("no such file in the archive %q", z.path)
+	f, err := find(z.files, name, z.readLink, place)
+	if err != nil {
+		return nil, err
 	}
 	if !f.Mode().IsRegular() {
 		return nil, BadRow("not a regular file (%s)", f.Mode())
@@ -51,6 +62,25 @@ func (z *imageZip) file(name string) ([]byte, error) {
 	if err := checkFileSize(int64(min(f.UncompressedSize64, MaxFileBytes+1))); err != nil {
 		return nil, err
 	}
+	return unzip(f)
+}
+
+// readLink reads a link's target, which is the content of its entry.
+func (z *imageZip) readLink(name string) (target string, ok bool, err error) {
+	f, ok := z.links[name]
+	if !ok {
+		return "", false, nil
+	}
+	const longest = 4096 // path of Linux
+	if f.UncompressedSize64 > longest {
+		return "", true, BadRow("the link %q in the archive %q has a target of %d bytes; the longest path has %d",
+			name, z.path, f.UncompressedSize64, longest)
+	}
+	content, err := unzip(f)
+	return string(content), true, err
+}
+
+func unzip(f *zip.File) ([]byte, error) {
 	content, err := f.Open()
 	if err != nil {
 		return nil, zipError(err)

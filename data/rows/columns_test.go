@@ -2,6 +2,7 @@ package rows
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,27 +13,36 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// imageColumn is a table with one row for each form of image, and a conversation as JSON text.
-func imageColumn(kind arrow.DataType, rows int, fill func(b array.Builder, row int)) []arrow.Record {
+// imageColumn is a table with one row for each form of image, and a conversation as JSON text that begins with the
+// question.
+func imageColumn(kind arrow.DataType, questions []string, fill func(b array.Builder, row int)) []arrow.Record {
 	schema := arrow.NewSchema([]arrow.Field{
 		{Name: "image", Type: kind, Nullable: true},
 		{Name: "conversations", Type: arrow.BinaryTypes.String, Nullable: true},
 	}, nil)
 	row := 0
-	return buildTable(schema, make([]Record, rows), func(b *array.RecordBuilder, _ Record) {
+	return buildTable(schema, make([]Record, len(questions)), func(b *array.RecordBuilder, _ Record) {
 		fill(b.Field(0), row)
-		appendText(b.Field(1), `[{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Yes."}]`)
+		appendText(b.Field(1), fmt.Sprintf(`[{"from": "human", "value": %q}, {"from": "gpt", "value": "Yes."}]`,
+			questions[row]))
 		row++
 	})
 }
 
 // TestImageColumns: the forms in which tables hold images, nulls included.
 func TestImageColumns(t *testing.T) {
+	of := func(table string) (questions []string) {
+		for _, row := range map[string]string{"struct": "iititi", "binary": "it", "path": "iti"}[table] {
+			questions = append(questions, map[rune]string{'i': "<image> Hi?", 't': "Hi?"}[row])
+		}
+		return questions
+	}
 	file := []byte("\xff\xd8file")
 	tables := map[string][]arrow.Record{
-		"struct": imageColumn(imageStruct, 5, func(b array.Builder, row int) {
+		"struct": imageColumn(imageStruct, of("struct"), func(b array.Builder, row int) {
 			s := b.(*array.StructBuilder)
 			if row == 2 {
 				s.AppendNull()
@@ -45,20 +55,20 @@ func TestImageColumns(t *testing.T) {
 				s.FieldBuilder(0).AppendNull()
 			}
 			switch row {
-			case 1, 4:
+			case 1, 4, 5:
 				s.FieldBuilder(1).AppendNull()
 			default:
 				appendText(s.FieldBuilder(1), "a.jpg")
 			}
 		}),
-		"binary": imageColumn(arrow.BinaryTypes.Binary, 2, func(b array.Builder, row int) {
+		"binary": imageColumn(arrow.BinaryTypes.Binary, of("binary"), func(b array.Builder, row int) {
 			if row == 0 {
 				b.(*array.BinaryBuilder).Append(file)
 			} else {
 				b.AppendNull()
 			}
 		}),
-		"path": imageColumn(arrow.BinaryTypes.String, 3, func(b array.Builder, row int) {
+		"path": imageColumn(arrow.BinaryTypes.String, of("path"), func(b array.Builder, row int) {
 			switch row {
 			case 0:
 				appendText(b, "a.jpg")
@@ -76,12 +86,12 @@ func TestImageColumns(t *testing.T) {
 	}
 	wants := map[string][]want{
 		"struct": {
-			{[]picture.Image{{Path: "a.jpg", File: file}}, "", 2}, {[]picture.Image{{File: file}}, "", 2},
+			{[]picture.Image{{Path: "a.jpg", File: file}}, "", 3}, {[]picture.Image{{File: file}}, "", 3},
 			{nil, "", -2},
-			{[]picture.Image{{Path: "a.jpg"}}, "", 2}, {nil, "image 1: has neither bytes nor a path", 0},
+			{[]picture.Image{{Path: "a.jpg"}}, "", 3}, {nil, "", -2}, {nil, "", 0},
 		},
-		"binary": {{[]picture.Image{{File: file}}, "", 2}, {nil, "", -2}},
-		"path":   {{paths("a.jpg"), "", 2}, {nil, "", -2}, {nil, `image is "../a.jpg"; it must be a path within`, -1}},
+		"binary": {{[]picture.Image{{File: file}}, "", 3}, {nil, "", -2}},
+		"path":   {{paths("a.jpg"), "", 3}, {nil, "", -2}, {nil, `image is "../a.jpg"; it must be a path within`, -1}},
 	}
 	for name, batches := range tables {
 		for kind, path := range map[string]string{"arrow": writeArrow(t, t.TempDir(), batches, false),
@@ -147,6 +157,22 @@ func TestArrowFileShrinks(t *testing.T) {
 	}
 	_, err := s.Record(5)
 	requireStorage(t, "a row after the end of the file", err)
+}
+
+// A codec that is not supported is named when a file is opened, unless its columns are not read.
+func TestCodecsOfParquet(t *testing.T) {
+	const want = "lz4_needed.parquet: column id is compressed with LZ4_RAW, which is not supported: " +
+		"write the file again"
+	if _, err := Open("testdata/lz4_needed.parquet", nil); err == nil || !strings.Contains(err.Error(), want) ||
+		!errors.Is(err, failure.ErrInput) {
+		t.Errorf("error is %v, want %q", err, want)
+	}
+	s := openSource(t, "testdata/lz4_unused.parquet")
+	for row := range s.Len() {
+		if _, err := s.Record(row); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestTablesOfPyarrow reads what pyarrow writes (testdata/tables_make.py).

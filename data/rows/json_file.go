@@ -144,7 +144,7 @@ func (j *rowFile) Record(row int) (Record, error) {
 	}
 	r, err := parseRecord(text)
 	if err != nil {
-		return Record{}, picture.BadRow("row %d: %v", row, err)
+		return r, picture.BadRow("%v", err)
 	}
 	return r, nil
 }

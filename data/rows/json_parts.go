@@ -138,7 +138,7 @@ func unescape(path string) (string, error) {
 
 func innerURL(object []byte) (url []byte, err error) {
 	err = eachKey(object, func(key string, value []byte) error {
-		if key == "url" {
+		if key == "url" && kindOf(value) != "null" {
 			url = value
 		}
 		return nil

@@ -47,7 +47,7 @@ func TestParts(t *testing.T) {
 			"images and the parts of messages both have images"},
 		{message(`[{"type": "image", "image": "a.jpg"}, {"type": "image"}]`) + "}", "", nil,
 			"1 part(s) of type image without a path beside others"},
-		{message(`"a"`) + `, "image": "x", "images": []}`, "", nil, "image and images are both present"},
+		{message(`"a"`) + `, "image": "x", "images": ["y"]}`, "", nil, "image and images are both present"},
 		{message(`"a"`) + `, "conversations": []}`, "", nil, "conversations and messages are both present"},
 		{`{"messages": [{"role": "user", "from": "human", "content": "a"}]}`, "", nil,
 			"from and role are both present"},

@@ -19,8 +19,8 @@ import (
 //	    "messages": [{"role": "user", "content": "<image>\n…" or [part, …]}, {"role": "assistant", …}, …]}
 //
 // readParts documents a part. An image may also be {"path": "…"}, as Hugging Face's tables have it. A key with null
-// counts as absent. Keys that would change what the row means are used or refused, see unsupportedKeys and readTrained;
-// others are listed in Record.Unused.
+// counts as absent, as do images that are empty. Keys that would change what the row means are used or refused, see
+// unsupportedKeys and readTrained; others are listed in Record.Unused. Of a row that cannot be used it gives the id.
 func parseRecord(text []byte) (Record, error) {
 	if err := checkJSON(text); err != nil {
 		return Record{}, err
@@ -31,10 +31,23 @@ func parseRecord(text []byte) (Record, error) {
 	}
 	var row rowReader
 	err := eachKey(text, row.read)
-	if err != nil {
-		return row.record, err
+	if err == nil {
+		err = row.finish()
 	}
-	return row.finish()
+	if err != nil {
+		return Record{ID: idOf(text)}, err
+	}
+	return row.record, nil
+}
+
+// idOf is the id of a row in valid JSON, wherever it stands.
+func idOf(object []byte) string {
+	for name, value := range members(object) {
+		if string(name) == `"id"` {
+			return readID(value)
+		}
+	}
+	return ""
 }
 
 // rowReader collects a row while its keys are read, in any order.
@@ -55,6 +68,9 @@ func (r *rowReader) read(key string, value []byte) (err error) {
 	case "id":
 		r.record.ID = readID(value)
 	case "image", "images":
+		if isEmpty(value) { // what tables of text and images hold in the rows of text
+			return nil
+		}
 		if err := onlyOne(&r.imageKey, key); err != nil {
 			return err
 		}
@@ -65,6 +81,9 @@ func (r *rowReader) read(key string, value []byte) (err error) {
 		}
 		r.record.Turns, err = readTurns(key, value, r)
 	case "system", "system_prompt":
+		if string(value) == `""` {
+			return nil
+		}
 		if err := onlyOne(&r.systemKey, key); err != nil {
 			return err
 		}
@@ -94,17 +113,17 @@ func onlyOne(seen *string, key string) error {
 }
 
 // finish combines the row's system text and its turns, and the images of the row and those of its parts.
-func (r *rowReader) finish() (Record, error) {
+func (r *rowReader) finish() error {
 	turns := r.record.Turns
 	switch {
 	case r.turnsKey == "":
-		return r.record, errors.New("conversations (or messages) is missing")
+		return errors.New("conversations (or messages) is missing")
 	case len(r.inParts.images) == 0:
-	case r.imageKey != "" && len(r.record.Images) > 0:
-		return r.record, fmt.Errorf("%s and the parts of %s both have images; keep only one of the two",
+	case r.imageKey != "":
+		return fmt.Errorf("%s and the parts of %s both have images; keep only one of the two",
 			r.imageKey, r.turnsKey)
 	case r.inParts.open > 0:
-		return r.record, fmt.Errorf("%s has %d part(s) of type image without a path beside others with a path",
+		return fmt.Errorf("%s has %d part(s) of type image without a path beside others with a path",
 			r.turnsKey, r.inParts.open)
 	default:
 		r.record.Images = r.inParts.images
@@ -112,12 +131,12 @@ func (r *rowReader) finish() (Record, error) {
 	switch {
 	case r.system == "":
 	case len(turns) > 0 && turns[0].Role == "system":
-		return r.record, fmt.Errorf("%s and a turn of the role system are both present; keep only one of the two",
+		return fmt.Errorf("%s and a turn of the role system are both present; keep only one of the two",
 			r.systemKey)
 	default:
 		r.record.Turns = append([]Turn{{Role: "system", Text: r.system}}, turns...)
 	}
-	return r.record, nil
+	return nil
 }
 
 // readID is the row's id. Nothing depends on it, so that of another type is passed over.
@@ -134,8 +153,6 @@ func readID(value []byte) string {
 
 func readImages(key string, value []byte) ([]picture.Image, error) {
 	switch {
-	case string(value) == `""`: // what tables of text and images hold in the rows of text
-		return nil, nil
 	case value[0] == '"' || value[0] == '{':
 		image, err := readImage(value)
 		if err != nil {
@@ -226,6 +243,9 @@ func readTurn(object []byte, row *rowReader) (Turn, error) {
 }
 
 func (t *turnReader) read(key string, value []byte, row *rowReader) (err error) {
+	if kindOf(value) == "null" {
+		return nil
+	}
 	switch key {
 	case "from", "role":
 		if err := onlyOne(&t.speakerKey, key); err != nil {
@@ -238,9 +258,6 @@ func (t *turnReader) read(key string, value []byte, row *rowReader) (err error) 
 		}
 		t.turn.Text, err = readContent(value, &row.inParts)
 	case "weight", "loss", "train":
-		if kindOf(value) == "null" {
-			return nil
-		}
 		trained, err := readTrained(key, value)
 		if trained {
 			t.trainedKey = key
@@ -265,9 +282,9 @@ func (t *turnReader) finish() (Turn, error) {
 	role, known := roles[t.turn.Role]
 	switch {
 	case t.speakerKey == "":
-		return t.turn, fmt.Errorf("%s is missing", names[0])
+		return t.turn, fmt.Errorf("%s is missing or null", names[0])
 	case t.textKey == "":
-		return t.turn, fmt.Errorf("%s is missing", names[1])
+		return t.turn, fmt.Errorf("%s is missing or null", names[1])
 	case !known:
 		return t.turn, fmt.Errorf("%s is %q; it must be human or user, gpt or assistant, or system",
 			t.speakerKey, t.turn.Role)

@@ -57,7 +57,7 @@ func eachKey(object []byte, visit func(key string, value []byte) error) error {
 	return nil
 }
 
-// isEmpty reports whether a value says nothing: null, an empty text or list, or an object of such values, as tables
+// isEmpty reports whether a value says nothing: null, an empty text, or a list or an object of nothing else, as tables
 // have for rows without them.
 func isEmpty(value []byte) bool {
 	switch value[0] {
@@ -66,8 +66,10 @@ func isEmpty(value []byte) bool {
 	case '"':
 		return len(value) == 2
 	case '[':
-		for range elements(value) {
-			return false
+		for element := range elements(value) {
+			if !isEmpty(element) {
+				return false
+			}
 		}
 		return true
 	case '{':

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/parquet/compress"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/metadata"
 
@@ -93,6 +94,26 @@ func (p *parquetFile) check() error {
 				"write the file with row groups of 100 rows", g, checkpoints.Megabytes(size))
 		}
 	}
+	_, err := picture.Shield(func([]byte) (any, error) { return nil, p.checkCodecs() }, nil)
+	return err
+}
+
+// checkCodecs refuses what the library cannot decompress, in the columns that rows are made of.
+func (p *parquetFile) checkCodecs() error {
+	leaves := p.leaves(true)
+	for g := range p.ends {
+		group := p.meta.RowGroup(g)
+		for _, index := range leaves {
+			chunk, err := group.ColumnChunk(index)
+			if err != nil {
+				return fmt.Errorf("row group %d: column %s: %w", g, p.meta.Schema.Column(index).Path(), err)
+			}
+			if _, err := compress.GetCodec(chunk.Compression()); err != nil {
+				return fmt.Errorf("column %s is compressed with %s, which is not supported: "+
+					"write the file again with snappy or zstd", p.meta.Schema.Column(index).Path(), chunk.Compression())
+			}
+		}
+	}
 	return nil
 }
 
@@ -110,7 +131,7 @@ func (p *parquetFile) read(cache *groupCache, row int) (Record, error) {
 	group := sort.SearchInts(p.ends, row+1)
 	rows, err := cache.get(group)
 	if err != nil {
-		return Record{}, failure.Inputf("row %d: row group %d: %w", row, group, err)
+		return Record{}, failure.Inputf("row %d of %s: row group %d: %w", row, p.file.Name(), group, err)
 	}
 	within := row - p.ends[group] + len(rows)
 	return rows[within].record, atRow(row, rows[within].err)

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/data/picture"
 )
 
 // Keys that change what a row means are used or refused; null and empty values say nothing.
@@ -30,6 +32,8 @@ func TestRowKeys(t *testing.T) {
 		{row("", `, "loss": null`, `, "loss": false`), Record{Turns: turns(true)}, ""},
 		{row("", `, "train": false`, `, "train": true`), Record{Turns: turns(false)}, ""},
 		{row(`, "weight": 1, "video": null, "audios": [], "objects": {"bbox": [], "ref": null}`, "", ""),
+			Record{Turns: turns(false)}, ""},
+		{row(`, "videos": [null, {"bytes": null, "path": null}]`, `, "weight": null`, ""),
 			Record{Turns: turns(false)}, ""},
 		{row(`, "model": "x", "tools": [1]`, `, "name": "a"`, `, "name": "b", "tool_calls": []`),
 			Record{Turns: turns(false), Unused: []string{"messages.name", "model", "tools"}}, ""},
@@ -63,6 +67,46 @@ func TestRowKeys(t *testing.T) {
 	}
 }
 
+// Null counts as absent, as do images that are empty: data sets put together have the keys of all in every row.
+func TestNullCountsAsAbsent(t *testing.T) {
+	const turns = `"conversations": [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Yes."}]`
+	for _, test := range []struct {
+		row    string
+		images []picture.Image
+		err    string
+	}{
+		{row: `{"conversations": [{"from": "human", "value": "Hi?", "role": null, "content": null},
+			{"role": "assistant", "content": "Yes.", "from": null, "value": null, "train": null}]}`},
+		{row: `{"image": {"bytes": null, "path": null}, ` + turns + `}`},
+		{row: `{"images": [null], ` + turns + `}`},
+		{row: `{"images": [{"bytes": null, "path": null}, ""], ` + turns + `}`},
+		{row: `{"image": {}, "images": "", "system": "", "system_prompt": null, ` + turns + `}`},
+		{row: `{"images": [], "image": "a.jpg", ` + turns + `}`, images: paths("a.jpg")},
+		{row: `{"image": "", "images": ["a.jpg"], ` + turns + `}`, images: paths("a.jpg")},
+		{row: `{"images": ["a.jpg", null], ` + turns + `}`, err: "images[1] is null; it must be a string"},
+		{row: `{"conversations": [{"from": null, "role": null, "value": "Hi?"}]}`,
+			err: "conversations[0].from is missing or null"},
+		{row: `{"conversations": [{"role": "user", "value": null, "content": null}]}`,
+			err: "conversations[0].content is missing or null"},
+		{row: `{"conversations": [{"role": "user", "from": "human", "value": "Hi?"}]}`,
+			err: "from and role are both present"},
+	} {
+		got, err := parseRecord([]byte(test.row))
+		switch {
+		case test.err != "":
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%s: error is %v, want %q", test.row, err, test.err)
+			}
+		case err != nil || len(got.Turns) != 2 || got.Turns[0].Role != "human" || got.Turns[1].Role != "gpt":
+			t.Errorf("%s: %v, %+v", test.row, err, got)
+		default:
+			if diff := cmp.Diff(test.images, got.Images); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", test.row, diff)
+			}
+		}
+	}
+}
+
 // The keys mean the same in tables, whose values have types of their own.
 func TestRowKeysOfTables(t *testing.T) {
 	const turns = `[{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Yes."}]`
@@ -80,6 +124,12 @@ func TestRowKeysOfTables(t *testing.T) {
 		{fields{{"conversations", turns}, {"id", []byte{0xff}}, {"video", fields{{"bytes", []byte{}}, {"path", ""}}}},
 			false, ""},
 		{fields{{"conversations", []byte(turns)}, {"system", nil}, {"audios", []any{}}}, false, ""},
+		{fields{{"conversations", []any{append(fields{{"role", nil}, {"content", nil}}, question...), message(nil)}},
+			{"videos", []any{nil}}}, false, ""},
+		{fields{{"conversations", turns}, {"image", fields{{"bytes", nil}, {"path", nil}}}}, false, ""},
+		{fields{{"conversations", turns}, {"images", []any{nil, fields{{"bytes", nil}, {"path", ""}}}}}, false, ""},
+		{fields{{"conversations", turns}, {"images", []any{nil, fields{{"bytes", []byte{1}}}}}}, false,
+			"images 1: has neither bytes nor a path"},
 		{fields{{"conversations", turns}, {"video", fields{{"bytes", []byte{0xff}}}}}, false, "video is present"},
 		{fields{{"conversations", turns}, {"objects", fields{{"bbox", []any{1.5}}}}}, false, "objects holds boxes"},
 		{fields{{"conversations", []any{question, message(0.5)}}}, false, "conversations[1].train is 0.5"},

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -214,13 +215,16 @@ func (one *shard) record(row int) (Record, error) {
 	}
 	r, err := values.record()
 	if fault, ok := values.get(faultColumn).(string); ok {
-		return Record{ID: r.ID}, picture.BadRow("%s", fault)
+		return Record{ID: r.ID}, picture.BadRow("%s", numbered.ReplaceAllString(fault, ""))
 	}
 	return r, err
 }
 
 // faultColumn stores why a row cannot be used. It is null for usable rows.
 const faultColumn = "fault"
+
+// numbered is how faults begin in shards that llavatrain wrote when a row's error held its number.
+var numbered = regexp.MustCompile(`^row \d+: `)
 
 // lengths returns the Lengths computed when the shards were written.
 func (s *Shards) lengths() (all []int32) {

@@ -22,7 +22,7 @@ func suiteShards() iter.Seq2[ShardRow, error] {
 		for i, r := range held(suiteRows()) {
 			row := ShardRow{Record: r, DataSet: "rows.json", Tokens: i}
 			if i == suiteBad {
-				row.Record, row.Fault = Record{},
+				row.Record, row.Fault = Record{ID: row.Record.ID},
 					`row 3: conversations[0].from is "tool"; it must be human or user, gpt or assistant, or system`
 			}
 			if !yield(row, nil) {

@@ -31,8 +31,9 @@ type Turn struct {
 	Untrained bool // an answer without supervised tokens
 }
 
-// Source is a data set with random access to its rows. Record is safe for concurrent use, does not depend on the order
-// in which rows are read, and puts the row's number into errors that wrap ErrRow. Fingerprint is the same for files
+// Source is a data set with random access to its rows. Record is safe for concurrent use and does not depend on the
+// order in which rows are read. For an error that wraps ErrRow it gives the row's id, and the caller, who knows the
+// row's number, puts it before the error. Fingerprint is the same for files
 // with the same content, whatever their paths; it is meant to detect changes, not to withstand an adversary.
 //
 // Record's other errors are input errors too, such as a file that is damaged or has changed, unless the disk fails.
@@ -61,8 +62,8 @@ var formats = []format{
 
 const utf16 = "it is UTF-16 text: save it as UTF-8"
 
-// notRows are other files that users take for data sets. The longest beginning of several that fit comes first.
-var notRows = []struct{ begins, what string }{
+// notText are other files that users take for data sets. The longest beginning of several that fit comes first.
+var notText = []struct{ begins, what string }{
 	{"\xff\xfe\x00\x00", "it is UTF-32 text: save it as UTF-8"},
 	{"\xff\xfe", utf16},
 	{"\xfe\xff", utf16},
@@ -129,10 +130,11 @@ func openAs(file *os.File, progress picture.Progress) (Source, error) {
 		return nil, err
 	}
 	head = head[:n]
-	text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n")
-	if len(text) > 1 && text[1] == 0 {
-		return nil, errors.New(utf16)
+	text, err := PlainText(head)
+	if err != nil {
+		return nil, err
 	}
+	text = bytes.TrimLeft(text, blanks)
 	for _, f := range formats {
 		if bytes.HasPrefix(text, []byte(f.begins)) {
 			return f.open(file, progress)
@@ -141,13 +143,25 @@ func openAs(file *os.File, progress picture.Progress) (Source, error) {
 	if len(text) == 0 {
 		return nil, errors.New("it is empty")
 	}
-	for _, other := range notRows {
-		if bytes.HasPrefix(head, []byte(other.begins)) {
+	return nil, fmt.Errorf("it begins with %q, which is not a supported data set format; "+
+		"JSON (an array of rows), JSON Lines, parquet and Arrow are", head[:min(n, 12)])
+}
+
+const blanks = " \t\r\n"
+
+// PlainText is a file, or its beginning, without a byte order mark. What users take for text and is not, such as UTF-16
+// and gzip, is refused by name.
+func PlainText(file []byte) ([]byte, error) {
+	text := bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
+	for _, other := range notText {
+		if bytes.HasPrefix(file, []byte(other.begins)) {
 			return nil, errors.New(other.what)
 		}
 	}
-	return nil, fmt.Errorf("it begins with %q, which is not a supported data set format; "+
-		"JSON (an array of rows), JSON Lines, parquet and Arrow are", head[:min(n, 12)])
+	if begin := bytes.TrimLeft(text[:min(len(text), 512)], blanks); len(begin) > 1 && begin[1] == 0 {
+		return nil, errors.New(utf16)
+	}
+	return text, nil
 }
 
 // parts is several files as one data set.
@@ -177,7 +191,7 @@ func (p *parts) find(row int) (file, within int) {
 func (p *parts) Record(row int) (Record, error) {
 	file, within := p.find(row)
 	r, err := p.sources[file].Record(within)
-	return r, p.locate(err, file)
+	return r, p.locate(err, file, within)
 }
 
 // Verbatim is the text of a row; it is an error if the row's file is not JSON.
@@ -193,15 +207,19 @@ func (p *parts) Verbatim(row int) ([]byte, error) {
 func (p *parts) outline(row int) (Record, error) {
 	file, within := p.find(row)
 	r, err := outline(p.sources[file], within)
-	return r, p.locate(err, file)
+	return r, p.locate(err, file, within)
 }
 
-// locate adds the name of the file to a row's error.
-func (p *parts) locate(err error, file int) error {
-	if err == nil {
-		return nil
+// locate adds the name of the file to a row's error, and the row's number in it.
+func (p *parts) locate(err error, file, within int) error {
+	name := filepath.Base(p.paths[file])
+	switch {
+	case errors.Is(err, picture.ErrRow):
+		return picture.BadRow("row %d of %s: %v", within, name, err)
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	return fmt.Errorf("%s: %w", filepath.Base(p.paths[file]), err)
+	return nil
 }
 
 func (p *parts) Fingerprint() string {

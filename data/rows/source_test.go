@@ -126,7 +126,7 @@ func checkRecord(t testing.TB, s Source, row int, want Record) {
 	got, err := s.Record(row)
 	if row == suiteBad {
 		if !errors.Is(err, picture.ErrRow) || !strings.Contains(err.Error(), "is \"tool\"; it must be") ||
-			!strings.Contains(err.Error(), "row ") {
+			got.ID != "bad" || strings.HasPrefix(err.Error(), "row 3") {
 			t.Errorf("row %d: error is %v", row, err)
 		}
 		return
@@ -208,6 +208,21 @@ func TestSourcesRefuseCutFiles(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An error of a row in several files says where it is; that of a single file leaves the number to its callers.
+func TestRowErrorsSayWhere(t *testing.T) {
+	dir := t.TempDir()
+	one := datatest.WriteFile(t, dir, "part-1.jsonl", `{"id": "a", "messages": []}`)
+	datatest.WriteFile(t, dir, "part-2.jsonl", `{"id": "b", "messages": []}`+"\n"+`{"messages": 1, "id": "c"}`)
+	r, err := openSource(t, filepath.Join(dir, "part-*")).Record(2)
+	const want = "row 1 of part-2.jsonl: messages is a number; it must be a list of turns"
+	if r.ID != "c" || !errors.Is(err, picture.ErrRow) || err.Error() != want {
+		t.Errorf("%+v, error is %v, want %q", r, err, want)
+	}
+	if r, err := openSource(t, one).Record(0); err != nil || r.ID != "a" {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

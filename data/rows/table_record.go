@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/llavatrain/llavatrain/data/picture"
@@ -38,8 +39,17 @@ func (f fields) get(name string) any {
 	return nil
 }
 
-// record converts a row of a table to the record that the same row in JSON would give, apart from embedded images.
+// record converts a row of a table to the record that the same row in JSON would give, apart from embedded images. Of a
+// row that cannot be used it gives the id.
 func (f fields) record() (Record, error) {
+	r, err := f.read()
+	if err != nil {
+		return Record{ID: readID(appendJSON(nil, f.get("id")))}, err
+	}
+	return r, nil
+}
+
+func (f fields) read() (Record, error) {
 	text := []byte{'{'}
 	var held []picture.Image
 	for _, column := range f {
@@ -53,6 +63,9 @@ func (f fields) record() (Record, error) {
 			return Record{}, picture.BadRow("%s %s", column.name, why)
 		}
 		if imageColumns[column.name] && holdsImages(column.value) {
+			if noImage(column.value) {
+				continue
+			}
 			var err error
 			if held, err = readHeld(column.value); err != nil {
 				return Record{}, picture.BadRow("%s %v", column.name, err)
@@ -78,11 +91,20 @@ func (f fields) record() (Record, error) {
 		return Record{}, picture.BadRow("%v", err)
 	case len(held) > 0 && len(r.Images) > 0:
 		return Record{}, picture.BadRow("both a column and the messages have images; keep only one of the two")
+	case !slices.ContainsFunc(held, known) && !slices.ContainsFunc(r.Turns, marked):
 	case len(held) > 0:
 		r.Images = held
 	}
 	return r, nil
 }
+
+// known is false for an image of which an outline has only an empty path: whether there are bytes beside it was not
+// read, but a row with images has their placeholders.
+func known(image picture.Image) bool {
+	return image.Path != "" || image.File != nil || image.Prepared != nil
+}
+
+func marked(turn Turn) bool { return strings.Contains(turn.Text, ImageMark) }
 
 func asText(value any) (string, bool) {
 	if v, ok := value.([]byte); ok {
@@ -154,7 +176,7 @@ func holdsNothing(value any) bool {
 	case []byte:
 		return len(v) == 0
 	case []any:
-		return len(v) == 0
+		return !slices.ContainsFunc(v, func(element any) bool { return !holdsNothing(element) })
 	case fields:
 		return !slices.ContainsFunc(v, func(member field) bool { return !holdsNothing(member.value) })
 	}
@@ -167,10 +189,29 @@ func holdsImages(value any) bool {
 	case []byte, fields:
 		return true
 	case []any:
-		return len(v) > 0 && holdsImages(v[0])
+		return slices.ContainsFunc(v, holdsImages)
 	}
 	return false
 }
+
+// noImage reports whether a value is the struct of an image without bytes and path, or a list of them, as tables have
+// for rows of text.
+func noImage(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case []any:
+		return !slices.ContainsFunc(v, func(element any) bool { return !noImage(element) })
+	case fields:
+		return !isOutline(v) && !slices.ContainsFunc(v, func(member field) bool {
+			return member.value != nil && member.value != ""
+		})
+	}
+	return false
+}
+
+// isOutline reports whether the bytes of an image were not read.
+func isOutline(image fields) bool { return !image.has("bytes") && !image.has("pixels") }
 
 // readHeld reads one embedded image or a list of them.
 func readHeld(value any) (images []picture.Image, err error) {
@@ -195,7 +236,7 @@ func readHeldImage(value any) (picture.Image, error) {
 	case []byte:
 		image.File = v
 	case fields:
-		outlined = !v.has("bytes") && !v.has("pixels")
+		outlined = isOutline(v)
 		image.Path, _ = v.get("path").(string)
 		image.File, _ = v.get("bytes").([]byte)
 		image.Prepared = heldPicture(v)
@@ -224,13 +265,10 @@ func heldPicture(image fields) *picture.Picture {
 	return &picture.Picture{Pixels: pixels, Width: int(width), Height: int(height)}
 }
 
-// atRow adds a row's number to its error.
+// atRow adds a row's number to an error that is not the row's own.
 func atRow(row int, err error) error {
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, picture.ErrRow) {
-		return picture.BadRow("row %d: %v", row, err)
+	if err == nil || errors.Is(err, picture.ErrRow) {
+		return err
 	}
 	return failure.Inputf("row %d: %w", row, err)
 }

@@ -211,7 +211,7 @@ func FuzzByteLevelRoundTrip(f *testing.F) {
 				continue
 			}
 			checkOffsets(t, want, tokens)
-			if tokenizer.ControlIn(want) != "" || strings.Contains(want, "<|begin_of_text|>") {
+			if tokenizer.ControlIn(want) != "" {
 				continue // decoding leaves it out
 			}
 			if got := tokenizer.Decode(idsOf(tokens)); got != want {

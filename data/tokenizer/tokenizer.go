@@ -152,22 +152,27 @@ func (t *Tokenizer) Encode(text string) []Token {
 	return out
 }
 
-// ControlIn returns the first control token in text that would break a sample's mask, "" if there is none. The
-// beginning-of-sequence token is harmless in the middle of a text.
+// ControlIn returns the first control token in text that would break a sample's mask or that the model would take for
+// the start of something, "" if there is none. The <s> of Llama's and Vicuna's tokenizers passes: in texts it is HTML
+// that strikes something out, and the original trains such rows.
 func (t *Tokenizer) ControlIn(text string) string {
 	for at := 0; at < len(text); {
 		_, end, special := t.added.next(text, at)
-		if special.control && special.id != t.BOS {
+		if special.control && !t.harmless(special) {
 			return special.text
 		}
 		at = end
 	}
 	for _, s := range t.specials { // those that are searched for after the normalizer
-		if s.normalized && s.control && s.id != t.BOS && strings.Contains(text, s.text) {
+		if s.normalized && s.control && !t.harmless(s) && strings.Contains(text, s.text) {
 			return s.text
 		}
 	}
 	return ""
+}
+
+func (t *Tokenizer) harmless(s specialToken) bool {
+	return s.text == "<s>" && s.id == t.BOS && s.id != t.EOS
 }
 
 // Missing returns the first character of text that the vocabulary has no token for, "" if there is none. Encode leaves

@@ -3,14 +3,11 @@ package answer
 import (
 	"cmp"
 	"path/filepath"
-	"strings"
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
-	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
-	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
 	"github.com/llavatrain/llavatrain/train/input"
 )
@@ -61,16 +58,11 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 
 // Images says how images are read for the model.
 func (a *Answerer) Images() picture.Options {
-	return picture.Options{Orientation: a.Notes.Turn == recipes.TurnByEXIF}
+	return picture.Options{Orientation: a.Notes.Turns(), MaxPixels: a.Notes.MaxPixels}
 }
 
 // OpenPicture reads an image file and prepares it for the tower; several says that a question is about others too.
 func (a *Answerer) OpenPicture(path string, several bool) (picture.Picture, error) {
-	if strings.Contains(path, "://") {
-		return picture.Picture{}, failure.Inputf("image %q is an address; nothing is downloaded: "+
-			"download it and give its path",
-			path)
-	}
 	images, err := picture.OpenImages(filepath.Dir(path), a.Images())
 	if err != nil {
 		return picture.Picture{}, err
@@ -83,9 +75,10 @@ func (a *Answerer) OpenPicture(path string, several bool) (picture.Picture, erro
 	return a.Picture(decoded, a.Notes.Aspect, several), nil
 }
 
-// Batch turns one question into a batch of one sample; images are those that it is about.
-func (a *Answerer) Batch(question string, images ...picture.Picture) (data.Batch, error) {
-	sample, err := a.encoder.Prompt(question, images...)
+// Batch turns one question into a batch of one sample; images are those that it is about. system replaces the
+// template's own unless "".
+func (a *Answerer) Batch(system, question string, images ...picture.Picture) (data.Batch, error) {
+	sample, err := a.encoder.Prompt(system, question, images...)
 	if err != nil {
 		return data.Batch{}, err
 	}
@@ -94,7 +87,7 @@ func (a *Answerer) Batch(question string, images ...picture.Picture) (data.Batch
 
 // Answer generates the answer to one question about images. emit gets the text as it is generated.
 func (a *Answerer) Answer(images []picture.Picture, question string, how model.Sampling, emit func(text string)) error {
-	batch, err := a.Batch(question, images...)
+	batch, err := a.Batch("", question, images...)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,9 @@ func (b Questionnaire) Run(out io.Writer, report runs.Observer, named Named) err
 	if err != nil {
 		return err
 	}
+	if keys := unreadKeys(all); keys != "" {
+		report.Say("keys that are not read, and the questions that have them: " + keys)
+	}
 	open := all
 	if b.Out != "" {
 		if open, err = unanswered(all, b.Out); err != nil {
@@ -114,13 +117,13 @@ func (b Questionnaire) answer(
 // prompt reads a question's images and makes the model's input of both.
 func (b Questionnaire) prompt(a *Answerer, images *picture.Images, q question) (in model.Input, err error) {
 	var about []picture.Picture
-	for _, path := range q.Images {
-		decoded, err := images.Read(path)
+	for _, image := range q.Images {
+		decoded, err := images.Decode(image)
 		if err != nil {
 			return in, err
 		}
 		about = append(about, a.Picture(decoded, a.Notes.Aspect, len(q.Images) > 1))
 	}
-	batch, err := a.Batch(q.Text, about...)
+	batch, err := a.Batch(q.System, q.Text, about...)
 	return input.Input(batch), err
 }

@@ -26,7 +26,9 @@ type located struct {
 
 // Open says where the model's weights come from.
 func (l located) Open() model.OpenOptions {
-	return model.OpenOptions{Seed: l.seed, Overlay: l.overlay, LoRA: l.lora, AnyProjector: !l.folder}
+	return model.OpenOptions{
+		Seed: l.seed, Overlay: l.overlay, LoRA: l.lora, AnyProjector: !l.folder, NeedProjector: l.folder,
+	}
 }
 
 // Named is a MODEL argument, with folders that replace those that the model names.
@@ -44,15 +46,67 @@ func (n Named) Locate() (l located, err error) {
 	defer failure.MarkInput(&err)
 	l, err = n.locate(n.Path)
 	l.Notes.Template = cmp.Or(n.Template, l.Notes.Template)
-	if err != nil || n.Vision == "" {
+	if err != nil {
 		return l, err
 	}
-	if l.folder {
-		l.Model.Vision.Tower = n.Vision
-	} else {
-		l.Model.Vision.Weights, l.Model.Vision.Config = n.Vision, ""
+	if err := l.rebase(n); err != nil {
+		return l, err
 	}
-	return l, nil
+	tower := &l.Model.Vision
+	switch {
+	case n.Vision == "" && l.folder && tower.Weights == "":
+		return l, fmt.Errorf("%s has no config.json that names its vision tower: name its folder with --vision", n.Path)
+	case n.Vision == "":
+	case l.folder && tower.Weights != "":
+		tower.Tower = n.Vision
+	default:
+		tower.Weights, tower.Config = n.Vision, ""
+	}
+	return l, l.moved(n.Path)
+}
+
+// rebase puts --base in place of the language model that adapters belong to. In a folder that has been done as it was
+// read.
+func (l *located) rebase(n Named) error {
+	language := &l.Model.Language
+	before := language.Weights
+	switch inFolder := model.HoldsAdapters(before); {
+	case n.Base == "" || l.folder && inFolder:
+	case inFolder:
+		language.Base = n.Base
+	case len(l.lora) == 0:
+		return fmt.Errorf("%s has no adapters (LoRA): --base names the language model that adapters belong to", n.Path)
+	default:
+		language.Weights, language.Config = n.Base, ""
+		if language.Tokenizer.Path == before {
+			language.Tokenizer.Path = ""
+		}
+	}
+	return nil
+}
+
+// moved says how to name the folders of a run's recipe that are no longer there.
+func (l *located) moved(path string) error {
+	if l.folder {
+		return nil
+	}
+	missing := func(what, weights, remedy string) error {
+		if weights == "" {
+			return nil
+		}
+		if _, err := model.Resolve(weights); err != nil {
+			return fmt.Errorf("%s of %s: %w; %s", what, path, err, remedy)
+		}
+		return nil
+	}
+	base := "name its folder with --base"
+	if len(l.lora) == 0 {
+		base = "change model.language.weights in the run's " + runs.RecipeFile
+	}
+	return failure.Join(
+		missing("vision tower", l.Model.Vision.Weights, "name its folder with --vision"),
+		missing("language model", l.Model.Language.Weights, base),
+	)
 }
 
 func (n Named) locate(path string) (_ located, err error) {
@@ -60,14 +114,13 @@ func (n Named) locate(path string) (_ located, err error) {
 	switch {
 	case has("config.json"):
 		return n.locateFolder(path)
+	case has(model.AdapterConfig) && has(runs.RecipeFile): // the export of a run with adapters, wherever it is
+		return locateAdapters(path)
 	case checkpoints.Exists(model.ProjectorFile(path)):
-		overlay := []string{model.ProjectorFile(path)}
-		for _, file := range []string{model.AdapterFile, model.OthersFile} {
-			if has(file) {
-				overlay = append(overlay, filepath.Join(path, file))
-			}
+		if run := filepath.Dir(path); checkpoints.Exists(filepath.Join(run, runs.RecipeFile)) {
+			return locateInRun(run, exported(path)...)
 		}
-		return locateInRun(filepath.Dir(path), overlay...)
+		return n.locateFolder(path)
 	case has(checkpoints.StateFile):
 		return locateInRun(filepath.Dir(filepath.Dir(path)), filepath.Join(path, runs.WeightsFile))
 	case has(runs.ExportDir):
@@ -97,19 +150,48 @@ func (n Named) locate(path string) (_ located, err error) {
 		"or the Hugging Face id of one in the local hub cache", path)
 }
 
+// exported are the files of weights that a stage's export holds unless it is a whole model.
+func exported(dir string) (files []string) {
+	for _, file := range []string{model.ProjectorFile(""), model.AdapterFile, model.OthersFile} {
+		if path := filepath.Join(dir, file); checkpoints.Exists(path) {
+			files = append(files, path)
+		}
+	}
+	return files
+}
+
 // locateInRun is the model of a run folder's recipe, with the given weights in place of the recipe's.
 func locateInRun(runDir string, weights ...string) (located, error) {
 	r, err := recipes.Load(filepath.Join(runDir, runs.RecipeFile), nil)
 	if err != nil {
 		return located{}, err
 	}
-	stage, err := r.Stage(filepath.Base(runDir))
+	return locateStage(r, filepath.Base(runDir), weights...)
+}
+
+// locateAdapters is the model of an export that brings its recipe, which has the one stage that trained it.
+func locateAdapters(dir string) (located, error) {
+	r, err := recipes.Load(filepath.Join(dir, runs.RecipeFile), nil)
+	if err != nil {
+		return located{}, err
+	}
+	for _, name := range recipes.StageNames {
+		if stage, err := r.Stage(name); err == nil && len(stage.Adapters()) > 0 {
+			return locateStage(r, name, exported(dir)...)
+		}
+	}
+	return located{}, fmt.Errorf("%s has adapters, but no stage of its %s trains any (lora)", dir, runs.RecipeFile)
+}
+
+func locateStage(r *recipes.Recipe, name string, weights ...string) (located, error) {
+	stage, err := r.Stage(name)
 	if err != nil {
 		return located{}, err
 	}
 	return located{
 		Model: r.Model, overlay: weights, lora: stage.Adapters(), seed: r.Seed, Dtype: r.Dtype,
-		Notes: model.ExportNotes{Template: stage.Template, Aspect: stage.Image, Turn: stage.Turn},
+		Notes: model.ExportNotes{Template: stage.Template, Aspect: stage.Image, Turn: stage.Turn,
+			MaxPixels: stage.MaxPixels},
 	}, nil
 }
 

@@ -8,39 +8,20 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data/rows"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// question is a line of the original's question files (llava/eval/model_vqa.py). It may have no image, or a list.
+// question is a line of a question file. Its ID is a string or a number.
 type question struct {
-	ID     json.RawMessage `json:"question_id"` // a string or a number
-	Images imageList       `json:"image"`
-	Text   string          `json:"text"`
-
+	rows.Question
 	index, line int // among the questions, from 0; in the file, from 1
-}
-
-// imageList is one path or a list of them; null and "" are none.
-type imageList []string
-
-func (l *imageList) UnmarshalJSON(text []byte) error {
-	var one string
-	if json.Unmarshal(text, &one) != nil {
-		var all []string
-		if json.Unmarshal(text, &all) != nil || slices.Contains(all, "") {
-			return fmt.Errorf("image is %s; it must be a path or a list of paths", text)
-		}
-		*l = all
-		return nil
-	}
-	if *l = nil; one != "" {
-		*l = imageList{one}
-	}
-	return nil
 }
 
 // questionAnswer is a line of the original's answer files.
@@ -68,6 +49,9 @@ func readQuestions(path string) (questions []question, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("questions: %w", err)
 	}
+	if text, err = rows.PlainText(text); err != nil {
+		return nil, fmt.Errorf("questions: %s: %w", path, err)
+	}
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
@@ -86,9 +70,24 @@ func readQuestions(path string) (questions []question, err error) {
 	return questions, nil
 }
 
-func (q *question) parse(line []byte) error {
-	if err := json.Unmarshal(line, q); err != nil {
-		return fmt.Errorf(`it is not an object with question_id, image and text: %w`, err)
+// unreadKeys says which keys of the questions are not read, and how many questions have each; "" if there are none.
+func unreadKeys(questions []question) string {
+	counts := map[string]int{}
+	for _, q := range questions {
+		for _, key := range q.Unused {
+			counts[key]++
+		}
+	}
+	var said []string
+	for _, key := range slices.Sorted(maps.Keys(counts)) {
+		said = append(said, fmt.Sprintf("%s (%d)", key, counts[key]))
+	}
+	return strings.Join(said, ", ")
+}
+
+func (q *question) parse(line []byte) (err error) {
+	if q.Question, err = rows.ParseQuestion(line); err != nil {
+		return err
 	}
 	if q.Text == "" {
 		return errors.New("text is missing or empty")

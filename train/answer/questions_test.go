@@ -3,11 +3,15 @@ package answer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // Wherever the writing of an answer file was cut off, complete answers are kept and the rest is asked, even for ids
@@ -43,6 +47,37 @@ func TestUnansweredAtEveryByte(t *testing.T) {
 		complete := file[:bytes.LastIndexByte(file[:n], '\n')+1]
 		if kept, err := os.ReadFile(path); err != nil || !bytes.Equal(kept, complete) {
 			t.Fatalf("cut at byte %d: the file holds %q", n, kept)
+		}
+	}
+}
+
+// A question file may begin with a byte order mark; other kinds of file are named, as they are for data sets.
+func TestReadQuestions(t *testing.T) {
+	const two = `{"question_id":1,"text":"a","n":1}` + "\n\n" + `{"question_id":2,"text":"b","n":2,"category":"c"}`
+	path := filepath.Join(t.TempDir(), "questions.jsonl")
+	for text, want := range map[string]string{
+		two:                              "",
+		"\xef\xbb\xbf" + two:             "",
+		"\xff\xfe{\x00\"\x00":            "it is UTF-16 text: save it as UTF-8",
+		"{\x00\"\x00":                    "it is UTF-16 text: save it as UTF-8",
+		"\x1f\x8b\x08\x00":               "it is compressed by gzip: unpack it with gunzip",
+		"[" + two + "]":                  "line 1: it is not an object with question_id, image and text: ",
+		`[{"question_id":1}]`:            "line 1: it is not an object with question_id, image and text, but a list",
+		two + "\n" + two[:20]:            "line 4: it is not an object",
+		`{"text":"a"}`:                   "line 1: question_id is missing",
+		`{"question_id":NaN,"text":"a"}`: "line 1: question_id must be a string or a number",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readQuestions(path)
+		if want != "" {
+			if !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), "questions.jsonl") ||
+				!strings.Contains(err.Error(), want) {
+				t.Errorf("%q: error is %v, want %q", text, err, want)
+			}
+		} else if err != nil || len(got) != 2 || got[1].line != 3 || unreadKeys(got) != "category (1), n (2)" {
+			t.Errorf("%q: %v, %+v, unread %s", text, err, got, unreadKeys(got))
 		}
 	}
 }

@@ -37,7 +37,8 @@ func (c *rowCheck) cacheFile() (string, error) {
 	}
 	key := fmt.Sprintln(checkVersion, c.beside(), c.path(), entry.Images, archives(entry.Images),
 		c.Sources[c.source].Fingerprint(), prints["tokenizer"], prints["tokenizer.legacy"],
-		c.Stage.Template, c.Encoder.Settings(), c.options.Decode, c.options.NoTokens)
+		c.Stage.Template, c.Stage.Turn, c.Stage.MaxPixels, c.Encoder.Settings(), c.options.Decode,
+		c.options.NoTokens)
 	return filepath.Join(dir, "check", input.HashOf([]byte(key))+".json"), nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
 	"github.com/llavatrain/llavatrain/train/input"
+	"github.com/llavatrain/llavatrain/train/score"
 )
 
 // Options says how much of a recipe is checked.
@@ -121,7 +122,7 @@ func (s *stageCheck) run() error {
 	if d != nil {
 		defer d.Close()
 	}
-	if err := cmp.Or(s.fail(err), s.heldOut()); err != nil || d == nil {
+	if err := cmp.Or(s.fail(err), s.tryClean(d), s.heldOut()); err != nil || d == nil {
 		return err
 	}
 	s.found.Rows, s.found.Steps = d.Mixture.Rows(), d.Steps.Steps()
@@ -146,7 +147,7 @@ func (s *stageCheck) run() error {
 		}
 		if s.options.Clean != "" {
 			file := cleanFile(s.options.Clean, source, len(d.Sources))
-			if err := s.fail(s.writeClean(file, d.Sources[source], found.Skipped, source)); err != nil {
+			if err := s.writeClean(file, d.Sources[source], found.Skipped, source); err != nil {
 				return err
 			}
 		}
@@ -227,19 +228,19 @@ func (s *stageCheck) heldOut() error {
 	if s.stage.Eval == nil {
 		return nil
 	}
-	held := *s.stage
-	held.Data = s.stage.Eval.Data
+	held := score.StageOf(s.stage, s.stage.Eval.Data)
 	_, unknown := input.OpenTemplate(s.recipe.Model, held.Template)
 	if unknown != nil || s.preprocessor == nil { // said already
-		return s.fail(failure.Under("eval.", input.TryFiles(&held, s.preprocessor, s.options.Report)))
+		return s.fail(failure.Under("eval.", input.TryFiles(held, s.preprocessor, s.options.Report)))
 	}
-	d, err := input.OpenRows(s.recipe, &held, s.preprocessor, s.options.Report)
+	d, err := input.OpenRows(s.recipe, held, s.preprocessor, s.options.Report)
 	if d != nil {
 		defer d.Close()
 	}
 	if err := s.fail(failure.Under("eval.", err)); err != nil || d == nil {
 		return err
 	}
+	usable := 0
 	for source := range d.Sources {
 		found, err := s.goThrough(d, source)
 		if err != nil {
@@ -247,6 +248,7 @@ func (s *stageCheck) heldOut() error {
 		}
 		s.found.Eval = append(s.found.Eval, found.Found)
 		rows, skipped := found.Found.Rows, len(found.Skipped)
+		usable += rows - skipped
 		switch {
 		case skipped == 0:
 		case s.stage.BadSamples.Policy == "fail":
@@ -256,10 +258,13 @@ func (s *stageCheck) heldOut() error {
 				return err
 			}
 		case skipped == rows:
-			s.note("eval.data[%d]: none of its %s can be used: nothing will be evaluated", source, plural(rows, "row"))
+			s.note("eval.data[%d]: none of its %s can be used", source, plural(rows, "row"))
 		default:
 			s.note("eval.data[%d]: %s of %d cannot be used", source, plural(skipped, "row"), rows)
 		}
+	}
+	if usable == 0 && s.stage.BadSamples.Policy != "fail" {
+		s.note("nothing will be evaluated: no row of eval.data can be used")
 	}
 	return nil
 }

@@ -3,14 +3,17 @@ package check
 import (
 	"bufio"
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
-	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data/rows"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/input"
 )
 
 // cleanFile is where the usable rows of a data set are written: the file that the user named, with the number of the
@@ -23,27 +26,61 @@ func cleanFile(file string, source, sources int) string {
 	return fmt.Sprintf("%s-%d%s", strings.TrimSuffix(file, ending), source, ending)
 }
 
-// writeClean writes the rows of a data set that a run can use, as they stand in its file, as one JSON array. Nothing is
-// overwritten.
+// tryClean says, before any row is read, why the usable rows of the opened data, nil if it cannot be opened, cannot be
+// written.
+func (s *stageCheck) tryClean(d *input.Dataset) error {
+	if s.options.Clean == "" {
+		return nil
+	}
+	if d == nil {
+		s.note("--write-clean wrote nothing: the rows can be read when what is missing is there")
+		return nil
+	}
+	if s.options.NoTokens {
+		return failure.Inputf("--write-clean needs the lengths of the rows, by which a run leaves some out: " +
+			"leave out --no-tokens")
+	}
+	for i, source := range d.Sources {
+		if _, ok := source.(rows.Verbatim); !ok {
+			return failure.Inputf("--write-clean: data[%d] is not JSON, and only JSON is written; "+
+				"llavatrain shard writes the rows of any form", i)
+		}
+		file := cleanFile(s.options.Clean, i, len(d.Sources))
+		if _, err := os.Lstat(file); err == nil {
+			return failure.Inputf("--write-clean: %s exists; remove it, or name another file", file)
+		}
+		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
+			return failure.Inputf("--write-clean: there is no folder %s; make it, or name another file",
+				filepath.Dir(file))
+		}
+	}
+	return nil
+}
+
+// writeClean writes the rows of a data set that a run can use, as they stand in its file, as one JSON array.
 func (s *stageCheck) writeClean(file string, source rows.Source, skipped []int, at int) error {
-	text, ok := source.(rows.Verbatim)
-	if !ok {
-		return failure.Inputf("--write-clean: data[%d] is not JSON; llavatrain shard writes the rows of any form", at)
-	}
-	if checkpoints.Exists(file) {
-		return failure.Inputf("--write-clean: %s exists; remove it, or name another file", file)
-	}
+	text := source.(rows.Verbatim) // as tryClean has found
 	bad := map[int]bool{}
 	for _, row := range skipped {
 		bad[row] = true
 	}
 	if err := writeWhole(file, func(w *bufio.Writer) error { return copyRows(w, text, bad) }); err != nil {
+		return fmt.Errorf("--write-clean: %w", err)
+	}
+	path, err := filepath.Abs(file) // a path in a recipe starts at the recipe's folder
+	if err != nil {
 		return err
 	}
-	s.note("wrote %s: %d of %d rows; to train on them: --set %s.data.%d.path=%s", file, source.Len()-len(skipped),
-		source.Len(), s.found.Stage, at, file)
+	set := fmt.Sprintf("%s.data.%d.path=%s", s.found.Stage, at, path)
+	if !plainWord.MatchString(set) {
+		set = "'" + strings.ReplaceAll(set, "'", `'\''`) + "'"
+	}
+	s.note("wrote %s: %d of %d rows; to train on them: --set %s", file, source.Len()-len(skipped), source.Len(), set)
 	return nil
 }
+
+// plainWord matches what a shell takes as one word.
+var plainWord = regexp.MustCompile(`^[\w./=:@%+,-]+$`)
 
 // copyRows writes the rows that are not bad. A bufio.Writer keeps its first error for Flush.
 func copyRows(w *bufio.Writer, source rows.Verbatim, bad map[int]bool) error {
@@ -68,7 +105,10 @@ func copyRows(w *bufio.Writer, source rows.Verbatim, bad map[int]bool) error {
 func writeWhole(file string, fill func(w *bufio.Writer) error) error {
 	out, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*")
 	if err != nil {
-		return failure.Input(err) // the folder that was named
+		if path := new(fs.PathError); errors.As(err, &path) {
+			err = fmt.Errorf("%s: %w", filepath.Dir(file), path.Err) // not the temporary name
+		}
+		return failure.Input(err)
 	}
 	defer os.Remove(out.Name()) // unless it has been renamed
 	defer out.Close()

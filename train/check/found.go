@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/llavatrain/llavatrain/data"
-	"github.com/llavatrain/llavatrain/data/rows"
 )
 
 // DataChecked is the result for one data set.
@@ -85,8 +84,7 @@ type tally struct {
 
 func newTally() tally { return tally{folders: map[string]*FolderChecked{}, unused: map[string]int{}} }
 
-func (t *tally) folder(r rows.Record) *FolderChecked {
-	name := folderOf(r)
+func (t *tally) folder(name string) *FolderChecked {
 	if t.folders[name] == nil {
 		t.folders[name] = &FolderChecked{Folder: name}
 	}
@@ -214,7 +212,7 @@ var advices = []struct {
 	{regexp.MustCompile(`no such file`), "fetch the image, or set data.images to the folder that the paths start from"},
 	{regexp.MustCompile(`truncated|not enough pixel|unexpected EOF`),
 		"the file is incomplete: fetch or save the image again"},
-	{regexp.MustCompile(`million pixels`), "scale the image down, or raise max_pixels"},
+	{regexp.MustCompile(`max_pixels`), "scale the image down, or raise max_pixels"},
 	{regexp.MustCompile(`over the limit|too long`), "scale the image down, or give the file a shorter name"},
 	{regexp.MustCompile(`cannot be decoded|has no pixels`), "save the image again as JPEG or PNG"},
 	{regexp.MustCompile(`not a regular file|symbolic link`), "put the image file itself here"},

@@ -117,7 +117,7 @@ func (c *rowCheck) block(first, end int) blockFound {
 			b.unused[key]++
 		}
 		b.rows++
-		folder := b.folder(record)
+		folder := b.folder(c.folderOf(record))
 		folder.Rows++
 		if err != nil {
 			folder.Skipped++
@@ -229,9 +229,4 @@ func repeated(hashes []uint64) (rows []int, of []int) {
 const textAlone = "(text alone)"
 
 // folderOf is the part of the data that a row belongs to.
-func folderOf(r rows.Record) string {
-	if len(r.Images) == 0 {
-		return textAlone
-	}
-	return rows.FolderOf(r.Images[0].Path)
-}
+func (c *rowCheck) folderOf(r rows.Record) string { return cmp.Or(c.FolderOf(c.source, r), textAlone) }

@@ -68,10 +68,18 @@ func (c Conversion) Run() error {
 	if err := checkpoints.NeedSpace(c.Out, Size(export.Tensors)); err != nil {
 		return fmt.Errorf("model: %w", err)
 	}
-	return checkpoints.Publish(c.Out, func(dir string) error {
+	err = checkpoints.Publish(c.Out, func(dir string) error {
 		return c.write(dir, export, preprocessor, marks)
 	})
+	if err == nil && c.Notes.Turns() && c.Format != "projector" {
+		c.Report.Say(TurnedText)
+	}
+	return err
 }
+
+// TurnedText says what whoever reads an exported folder must do with images that were turned in training.
+const TurnedText = "note: in training, images were turned by their EXIF orientation (orientation: exif); " +
+	"other programs must turn them first, as PIL's ImageOps.exif_transpose does"
 
 func (c Conversion) write(dir string, export *model.Export, preprocessor *input.Preprocessor, marks marks) error {
 	switch c.Format {

@@ -76,10 +76,14 @@ func (m Merging) write(llava *model.LLaVA, preprocessor *input.Preprocessor) err
 	if err := checkpoints.NeedSpace(m.Out, Size(out.Infos())); err != nil {
 		return fmt.Errorf("model: %w", err)
 	}
-	return checkpoints.Publish(m.Out, func(dir string) error {
+	err = checkpoints.Publish(m.Out, func(dir string) error {
 		if err := WriteFolder(preprocessor, dir, config); err != nil {
 			return err
 		}
 		return out.Write(dir, m.Report)
 	})
+	if err == nil && m.Notes.Turns() {
+		m.Report.Say(TurnedText)
+	}
+	return err
 }

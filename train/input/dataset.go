@@ -437,9 +437,7 @@ func (d *Dataset) Read(source, row int, encode func(rows.Record, data.ImageSizes
 		return record, data.Sample{ID: record.ID}, err
 	}
 	sample.Data, sample.Row = source, row
-	if len(record.Images) > 0 {
-		sample.Folder = rows.FolderOf(record.Images[0].Path)
-	}
+	sample.Folder = d.FolderOf(source, record)
 	for i := range pictures {
 		picture, err := pictures[i]()
 		if err != nil {
@@ -449,6 +447,14 @@ func (d *Dataset) Read(source, row int, encode func(rows.Record, data.ImageSizes
 		sample.Images[i] = picture
 	}
 	return record, sample, nil
+}
+
+// FolderOf is rows.FolderOf for a row's first image, whether its path is relative or absolute; "" without an image.
+func (d *Dataset) FolderOf(source int, r rows.Record) string {
+	if len(r.Images) == 0 {
+		return ""
+	}
+	return rows.FolderOf(d.Images[source].Local(r.Images[0].Path))
 }
 
 // picture prepares one image of a row, read from images or held by the row itself.

@@ -55,3 +55,10 @@ func TestImageSettingsOfAFolder(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// The limit that a digest leaves out is the one that images have without the key.
+func TestUsualMaxPixels(t *testing.T) {
+	if recipes.UsualMaxPixels != picture.MaxPixels {
+		t.Errorf("recipes leave out %d, images may have %d pixels", recipes.UsualMaxPixels, picture.MaxPixels)
+	}
+}

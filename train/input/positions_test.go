@@ -14,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/datatest"
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
 	"github.com/llavatrain/llavatrain/data/tokenizer"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
@@ -158,6 +159,35 @@ func TestReadSeesEachPictureOnce(t *testing.T) {
 		if faults[3] == nil || faults[3].Error() == absent.Error() || !errors.Is(faults[3], picture.ErrRow) {
 			t.Errorf("%v: row 3 is refused for %v, not for its text", positions, faults[3])
 		}
+	}
+}
+
+// Rows are grouped by the folder of their images, however the path is written.
+func TestFolderOfAbsolutePaths(t *testing.T) {
+	d := openSized(t, columns{})
+	dir, err := filepath.Abs(d.Stage.Data[0].Images)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"coco/train/1.jpg": "coco/train", dir + "/coco/train/1.jpg": "coco/train",
+		dir + "/./coco/train/1.jpg": "coco/train",
+		dir + "/a.png":              ".", "/elsewhere/b/c.png": "/elsewhere",
+	} {
+		r := rows.Record{Images: []picture.Image{{Path: path}}}
+		if got := d.FolderOf(0, r); got != want {
+			t.Errorf("the folder of %s is %q, want %q", path, got, want)
+		}
+		if text := d.FolderOf(0, rows.Record{}); text != "" {
+			t.Errorf("the folder of a row of text is %q", text)
+		}
+	}
+	_, sample, err := d.Read(0, 0, func(r rows.Record, sizes data.ImageSizes) (data.Sample, error) {
+		r.Images[0].Path = filepath.Join(dir, "coco/a.png")
+		return data.Sample{Images: make([]picture.Picture, 2)}, nil
+	}, func(picture.Image, bool) (picture.Picture, error) { return picture.Picture{}, nil })
+	if err != nil || sample.Folder != "coco" {
+		t.Errorf("a sample's folder is %q, %v", sample.Folder, err)
 	}
 }
 

@@ -104,7 +104,7 @@ func (d *Dataset) find(o PreviewOptions) (source, row int, err error) {
 			if failure.IsStorage(err) {
 				return 0, 0, err
 			}
-			if err == nil && record.ID == o.ID {
+			if record.ID == o.ID && (err == nil || o.ID != "") {
 				return source, row, nil
 			}
 			if row%CheckBlock == 0 {

@@ -281,7 +281,8 @@ func (s *sharder) row(number int) (m madeRow) {
 		m.row.Tokens = sample.Length()
 	}
 	if fault := errors.Join(unread, unfit); fault != nil {
-		m.reason, _, _ = strings.Cut(fault.Error(), "\n")
+		reason, _, _ := strings.Cut(fault.Error(), "\n")
+		m.reason = fmt.Sprintf("row %d of %s: %s", number, m.row.DataSet, reason)
 	}
 	for _, err := range []error{unread, unfit} {
 		if err != nil && !errors.Is(err, picture.ErrRow) {
@@ -294,19 +295,20 @@ func (s *sharder) row(number int) (m madeRow) {
 // hold puts the content of a row's images into the row.
 func (s *sharder) hold(source int, images []picture.Image) error {
 	for k := range images {
+		local := s.Images[source].Local(images[k].Path) // shards are read beside another folder
 		if !s.options.Pixels {
 			file, err := s.Images[source].File(images[k])
 			if err != nil {
 				return err
 			}
-			images[k].File = file
+			images[k].File, images[k].Path = file, local
 			continue
 		}
 		picture, err := s.picture(s.Images[source], images[k], len(images) > 1)
 		if err != nil {
 			return err
 		}
-		images[k].File, images[k].Prepared = nil, &picture
+		images[k].File, images[k].Prepared, images[k].Path = nil, &picture, local
 	}
 	return nil
 }

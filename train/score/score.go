@@ -53,11 +53,12 @@ func (t Total) Mean() float64 { return t.Loss / float64(t.SupervisedTokens) }
 
 // Options says which rows to score and how to read them.
 type Options struct {
-	Model    recipes.Model // what the model was opened from
-	Data     recipes.Data
-	Template string
-	Image    string // square | pad
-	Turn     string // ignore | exif
+	Model     recipes.Model // what the model was opened from
+	Data      recipes.Data
+	Template  string
+	Image     string // square | pad
+	Turn      string // ignore | exif
+	MaxPixels int    // of one image; 0: the default
 }
 
 // Score calls emit with every row of a data set and the model's loss on it, in the order of the file. Rows that
@@ -68,13 +69,13 @@ func Score(
 ) error {
 	runtime.LockOSThread() // the engine's state belongs to the thread
 	defer runtime.UnlockOSThread()
-	stage := &recipes.Stage{Template: o.Template, Image: o.Image, Turn: o.Turn}
+	stage := &recipes.Stage{Template: o.Template, Image: o.Image, Turn: o.Turn, MaxPixels: o.MaxPixels}
 	d, err := OpenScored(&recipes.Recipe{Model: o.Model}, stage, []recipes.Data{o.Data}, preprocessor, report)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	s := Scoring{Model: m, Data: d, Micro: DefaultMicro(m.Params.Device())}
+	s := Scoring{Model: m, Data: d, Micro: DefaultMicro(m.Params.Device()), Key: "data"}
 	cut, err := s.Run(ctx, func(done, total int64) { report.Progress("scoring", done, total) }, emit)
 	if err == nil && cut > 0 {
 		report.Say(fmt.Sprintf("%d samples were cut to max_length %d", cut, o.Model.Language.MaxLength))
@@ -82,16 +83,20 @@ func Score(
 	return err
 }
 
-// OpenScored opens rows to be scored in the order of their files, with the template and image settings of the stage as.
+// OpenScored opens rows to be scored in the order of their files, read as the rows of the stage as.
 func OpenScored(
 	r *recipes.Recipe, as *recipes.Stage, rows []recipes.Data, preprocessor *input.Preprocessor, report runs.Observer,
 ) (*input.Dataset, error) {
+	return input.OpenDataset(r, StageOf(as, rows), preprocessor, report)
+}
+
+// StageOf is the stage as, with other rows, each of which is taken once and in the order of the files.
+func StageOf(as *recipes.Stage, rows []recipes.Data) *recipes.Stage {
 	const together = 64 // rows that are read at a time; it changes no number
-	stage := &recipes.Stage{
-		Data: rows, Template: as.Template, Image: as.Image,
-		Order: "sequential", Batch: recipes.Batch{Global: together}, Epochs: 1,
-	}
-	return input.OpenDataset(r, stage, preprocessor, report)
+	stage := *as        // a key that says how a row is read cannot be forgotten
+	stage.Data, stage.Order, stage.Batch = rows, "sequential", recipes.Batch{Global: together}
+	stage.Epochs, stage.Steps = 1, 0
+	return &stage
 }
 
 // Scoring scores a data set with a model, without gradients.
@@ -101,6 +106,7 @@ type Scoring struct {
 	Micro, Tokens int // samples, or else positions, in a micro-batch
 	Workers       int
 	FailOnBad     bool
+	Key           string // what errors call the data sets
 }
 
 // Run scores all rows and returns how many samples were cut to max_length. The number of bad rows is not limited.
@@ -109,7 +115,7 @@ func (c *Scoring) Run(
 ) (cut int, err error) {
 	loader := data.NewLoader(ctx, data.LoaderOptions{
 		Plan: c.Data.Steps, Order: c.Data.Order, Prepare: c.Data.Prepare, Micro: c.Micro, Tokens: c.Tokens,
-		FailOnBad: c.FailOnBad, Limit: data.Unlimited, Workers: c.Workers, Ahead: 2,
+		FailOnBad: c.FailOnBad, Limit: data.Unlimited, Key: c.Key, Workers: c.Workers, Ahead: 2,
 	})
 	defer loader.Close()
 	for done := 0; ; {

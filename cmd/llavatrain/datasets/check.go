@@ -57,7 +57,7 @@ func NewCheck(p *program.Program) *cobra.Command {
 	f.StringArrayVar(&o.Accept, "accept", nil,
 		"check a run that will be given the same --accept `KEY` (may be repeated)")
 	f.StringVar(&o.Clean, "write-clean", "", "write the rows that a run can use to `FILE`, as a JSON array "+
-		"(several data sets: FILE-0, FILE-1 …)")
+		"(several data sets: clean-0.json, clean-1.json … for clean.json)")
 	f.BoolVar(&asJSON, "json", false, "print the results as JSON")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.image=pad` (may be repeated)")
 	return c
@@ -86,7 +86,7 @@ func printChecked(out io.Writer, c check.Checked, asJSON bool) error {
 		printFails(out, s.Fails, said)
 	}
 	if !c.Failed() {
-		fmt.Fprintln(out, "no problems found")
+		fmt.Fprintln(out, "no problems found; of weights the headers alone were read, not the values")
 	}
 	return nil
 }

@@ -72,6 +72,13 @@ func NewGenerate(p *program.Program) *cobra.Command {
 
 // generate answers one question.
 func generate(p *program.Program, named answer.Named, images []string, prompt string, how model.Sampling) error {
+	paths := make([]string, len(images))
+	for i, image := range images { // before the model is loaded
+		var err error
+		if paths[i], err = answer.ImagePath(image); err != nil {
+			return err
+		}
+	}
 	terminal := program.NewTerminal(p.Err)
 	defer terminal.Close()
 	a, err := answer.OpenAnswerer(named, terminal)
@@ -80,8 +87,8 @@ func generate(p *program.Program, named answer.Named, images []string, prompt st
 	}
 	defer a.Close()
 	var about []picture.Picture
-	for _, image := range images {
-		loaded, err := a.OpenPicture(image, len(images) > 1)
+	for _, image := range paths {
+		loaded, err := a.OpenPicture(image, len(paths) > 1)
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func NewScore(p *program.Program) *cobra.Command {
 			}
 			o := score.Options{
 				Model: a.Model, Template: a.Notes.Template,
-				Image: cmp.Or(a.Notes.Aspect, "square"), Turn: a.Notes.Turn,
+				Image: cmp.Or(a.Notes.Aspect, "square"), Turn: a.Notes.Turn, MaxPixels: a.Notes.MaxPixels,
 				Data: recipes.Data{Path: args[1], Images: cmp.Or(images, filepath.Dir(args[1])), Weight: 1},
 			}
 			var table scoreTable

@@ -1,7 +1,9 @@
 package training
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +26,12 @@ func NewFinetune(p *program.Program) *cobra.Command {
 // newest is the value of --resume without a checkpoint.
 const newest = "newest"
 
+// isCheckpoint says whether an argument that should be a recipe is a folder, or is named as a checkpoint.
+func isCheckpoint(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir() || err != nil && strings.HasPrefix(filepath.Base(path), "step-")
+}
+
 // newStage returns one of the two training commands. They differ in the section that they run.
 func newStage(p *program.Program, stage, short string) *cobra.Command {
 	var set, accept []string
@@ -35,7 +43,12 @@ func newStage(p *program.Program, stage, short string) *cobra.Command {
 		Long: short +
 			".\n\nRECIPE is a YAML file; without one, recipe.yaml in the current folder. `llavatrain init` writes " +
 			"shipped ones.",
-		Args: cobra.MaximumNArgs(1),
+		Args: func(c *cobra.Command, args []string) error {
+			if last := len(args) - 1; resume == newest && last >= 0 && isCheckpoint(args[last]) {
+				return failure.Inputf("--resume takes a checkpoint behind an equals sign: --resume=%s", args[last])
+			}
+			return cobra.MaximumNArgs(1)(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.StopAt < 0 {
 				return failure.Inputf("--stop-at %d: steps count from 1", o.StopAt)

@@ -1,5 +1,5 @@
 """Writes tables_*.parquet and tables_*.arrow as Hugging Face's data sets have them, with pyarrow, which those use. TestTablesOfPyarrow has
-the same rows.
+the same rows. lz4_*.parquet have the codec LZ4_RAW in columns that are needed or in one that is not.
 
     pip install pyarrow==26.0.1
     python tables_make.py
@@ -44,3 +44,5 @@ for name, table in [("single", single), ("several", several)]:
         writer.write_table(table, max_chunksize=3)
     with ipc.new_file(f"tables_{name}_file.arrow", table.schema) as writer:
         writer.write_table(table)
+for name, codecs in [("needed", "lz4"), ("unused", {"score": "lz4"})]:
+    parquet.write_table(single, f"lz4_{name}.parquet", compression=codecs)
