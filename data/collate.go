@@ -50,7 +50,8 @@ func (b *Batch) appendViews(s Sample) {
 			return
 		}
 		last, end = end, end+int64(image.Layout.Tiles())
-		view := View{From: start + int64(s.Before[i]), To: start + int64(len(s.IDs)), First: first, Last: last, End: end}
+		view := View{From: start + int64(s.Before[i]), To: start + int64(len(s.IDs)), First: first, Last: last,
+			End: end}
 		if i+1 < len(s.Images) {
 			view.To = start + int64(s.Before[i+1])
 		}

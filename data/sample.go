@@ -41,8 +41,8 @@ type Map struct {
 	ToRows, ToColumns int
 }
 
-// View says that positions [From, To) see images of their sample: of its tiles, which begin with First, those up to End,
-// of which Last is the first of the last image.
+// View says that positions [From, To) see images of their sample: of its tiles, which begin with First, those up to
+// End, of which Last is the first of the last image.
 type View struct {
 	From, To         int64 // positions of the batch
 	First, Last, End int64 // tiles of the batch

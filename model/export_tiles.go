@@ -39,8 +39,8 @@ func nestedTiles(t *recipes.Tiles, o ExportOptions, config, processor map[string
 		return nil
 	}
 	if t.Merge != recipes.MergeSpatialUnpad {
-		return fmt.Errorf("transformers' LLaVA-NeXT merges tiles only by %s, not by this model's %s: use --format llava",
-			recipes.MergeSpatialUnpad, t.Merge)
+		return fmt.Errorf("transformers' LLaVA-NeXT merges tiles only by %s, not by this model's %s: "+
+			"use --format llava", recipes.MergeSpatialUnpad, t.Merge)
 	}
 	swapped := make([][2]int, len(o.Pinpoints))
 	for i, pair := range o.Pinpoints {

@@ -133,8 +133,8 @@ func (ss *sources) checkSettings(projector *source) error {
 		return nil
 	}
 	was, is := differing(recorded, asked)
-	return failure.Inputf("%s: %s was trained with %s, and the recipe has %s: set model.projector to the former, or name "+
-		"other weights", projector.key, projector.where, was, is)
+	return failure.Inputf("%s: %s was trained with %s, and the recipe has %s: set model.projector to the former, or "+
+		"name other weights", projector.key, projector.where, was, is)
 }
 
 // differing lists the settings that two texts of settingsOf have differently, as the first has them and as the second.
@@ -147,7 +147,8 @@ func differing(a, b string) (first, second string) {
 	var here, there []string
 	for _, key := range slices.Sorted(maps.Keys(x)) {
 		if !reflect.DeepEqual(x[key], y[key]) {
-			here, there = append(here, fmt.Sprintf("%s %v", key, x[key])), append(there, fmt.Sprintf("%s %v", key, y[key]))
+			here = append(here, fmt.Sprintf("%s %v", key, x[key]))
+			there = append(there, fmt.Sprintf("%s %v", key, y[key]))
 		}
 	}
 	return strings.Join(here, ", "), strings.Join(there, ", ")

@@ -115,8 +115,9 @@ func (s sighting) otherwise(asked sighting) (has, wants []trait) {
 }
 
 // connectorMarks begin, behind a prefix, the names of projectors that are not numbered layers.
-var connectorMarks = regexp.MustCompile(`(^|\.|_)(query_tokens$|gated_cross_attn_layers\.|qformer\.|Qformer\.|language_projection\.|` +
-	`(opt|t5|llm)_proj\.|ln_vision\.|vision_resampler\.|perceiver_resampler\.|connector\.)|^mlp1\.`)
+var connectorMarks = regexp.MustCompile(`(^|\.|_)(query_tokens$|gated_cross_attn_layers\.|qformer\.|Qformer\.|` +
+	`language_projection\.|(opt|t5|llm)_proj\.|ln_vision\.|vision_resampler\.|perceiver_resampler\.|` +
+	`connector\.)|^mlp1\.`)
 
 // textBranch matches the tensors of a Q-Former that work on text or choose among texts.
 var textBranch = regexp.MustCompile(`\.layer\.[0-9]+\.(intermediate|output)\.|` +

@@ -34,7 +34,8 @@ func (m *qformer) kept() (tile, position int64) {
 func (r *resampler) kept(rows int64) int64 {
 	c := r.settings
 	n, d, width := c.queries, c.width, c.heads*c.headWidth
-	attention := rows*d + (rows+n)*d + 3*n*d + 2*n*width + 2*(rows+n)*width // norms, their sum, q, output, keys and values
+	// norms and what they are joined to, q, the output, keys and values
+	attention := rows*d + (rows+n)*d + 3*n*d + 2*n*width + 2*(rows+n)*width
 	if c.kvHeads < c.heads {
 		attention += 2 * (rows + n) * c.kvHeads * c.headWidth // before they are repeated
 	}

@@ -55,7 +55,8 @@ func (ss *sources) otherProjector() []error {
 func (s *source) besideProjector(kind string) (problems []error) {
 	names := s.weights.Names()
 	isLayer := func(name string) bool { return strings.Contains(name, "layers.") }
-	if s.part != recipes.PartProjector || s.foreign || !numbered.MatchString(kind) || slices.ContainsFunc(names, isLayer) {
+	if s.part != recipes.PartProjector || s.foreign || !numbered.MatchString(kind) ||
+		slices.ContainsFunc(names, isLayer) {
 		return nil
 	}
 	for _, name := range names {

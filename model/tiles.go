@@ -41,7 +41,8 @@ func (m *LLaVA) noteNewline(plan []assignment, ss *sources) {
 	projector := ss.parts[recipes.PartProjector]
 	for _, a := range plan {
 		if a.param == m.newline && a.weights == nil && projector != nil {
-			m.Notes = append(m.Notes, fmt.Sprintf("%s has no image_newline: it is drawn from the seed", projector.where))
+			m.Notes = append(m.Notes,
+				fmt.Sprintf("%s has no image_newline: it is drawn from the seed", projector.where))
 		}
 	}
 }

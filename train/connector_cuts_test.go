@@ -18,8 +18,10 @@ var tinyConnectors = map[string]string{
 	"pooler":        "projector: {type: pooler}",
 	"qformer":       "projector: {type: qformer, queries: 5, layers: 3, width: 32, heads: 4, mlp: 48}",
 	"flamingo":      "projector: {type: resampler, queries: 5, layers: 2, heads: 4, head_width: 8}",
-	"idefics":       "projector: {type: resampler, style: idefics, queries: 5, layers: 2, heads: 4, head_width: 8, qk_norm: true}",
-	"idefics2":      "projector: {type: resampler, style: idefics2, queries: 5, layers: 2, heads: 4, head_width: 8, kv_heads: 2}",
+	"idefics": "projector: {type: resampler, style: idefics, queries: 5, layers: 2, heads: 4, head_width: 8, " +
+		"qk_norm: true}",
+	"idefics2": "projector: {type: resampler, style: idefics2, queries: 5, layers: 2, heads: 4, head_width: 8, " +
+		"kv_heads: 2}",
 	"gated": "projector: {type: gated_cross_attention, every: 2, gate: vector, qk_norm: true, " +
 		"resampler: {queries: 5, layers: 2, heads: 4, head_width: 8}}",
 	"tiles":        `tiles: {pinpoints: "(1x1),(2x1),(2x2)"}`,
@@ -53,7 +55,8 @@ func TestConnectorGradientsDoNotDependOnCuts(t *testing.T) {
 	const tolerance = 1e-5 // relative, over each flat buffer
 	lora := strings.Replace(trains("projector", "language"), "language: {lr: 1e-3}",
 		"language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}", 1)
-	lora = strings.Replace(lora, "projector: {lr: 1e-3}", "projector: {lr: 1e-3, lora: {r: 2, alpha: 4, dropout: 0.2}}", 1)
+	lora = strings.Replace(lora, "projector: {lr: 1e-3}",
+		"projector: {lr: 1e-3, lora: {r: 2, alpha: 4, dropout: 0.2}}", 1)
 	for name, model := range tinyConnectors {
 		for stage, text := range map[string]string{
 			"projector": trains("projector"), "both": trains("projector", "language"),
@@ -73,8 +76,8 @@ func TestConnectorGradientsDoNotDependOnCuts(t *testing.T) {
 					tr.plan.recompute = recompute
 					for i, got := range gradients(t, tr, groups) {
 						if d := distance(got, want[i]); !(d <= tolerance) {
-							t.Errorf("%s, %s trained, %s, recompute %s: the gradient differs by %.2g relative", name, stage,
-								cut, recompute, d)
+							t.Errorf("%s, %s trained, %s, recompute %s: the gradient differs by %.2g relative", name,
+								stage, cut, recompute, d)
 						}
 					}
 				}

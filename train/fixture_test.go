@@ -52,7 +52,8 @@ func openTinyModel(t *testing.T, keys, stage string) *trainer {
 	torchtest.NoLeaks(t)
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"tower.json": tinyTower, "language.json": tinyLanguage, "tiny.yaml": strings.Replace(tinyRecipe, "finetune:", keys+"finetune:", 1) + stage,
+		"tower.json": tinyTower, "language.json": tinyLanguage,
+		"tiny.yaml": strings.Replace(tinyRecipe, "finetune:", keys+"finetune:", 1) + stage,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
 			t.Fatal(err)

@@ -207,7 +207,8 @@ func (r recordedRun) checkCurve(t *testing.T, recorded recordedSteps) {
 		worstLoss = max(worstLoss, math.Abs(float64(got.Loss)-want.Loss)/want.Loss)
 		worstNorm = max(worstNorm, math.Abs(float64(got.GradNorm)-want.GradNorm)/want.GradNorm)
 	}
-	t.Logf("%d steps, largest relative difference: loss %.2g, gradient norm %.2g", len(recorded.Curve), worstLoss, worstNorm)
+	t.Logf("%d steps, largest relative difference: loss %.2g, gradient norm %.2g", len(recorded.Curve), worstLoss,
+		worstNorm)
 	if len(recorded.Curve) == 0 || worstLoss > connectorCurve {
 		t.Errorf("loss differs by %.2g", worstLoss)
 	}

@@ -106,7 +106,7 @@ func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	values := l.positions * d // input embeddings
 	values += l.positions * (size.language.Layers - 1) * (attention + mlp)
 	values += l.positions*attention + size.behind(l)*mlp - size.spared(recompute, l)*2*size.language.QuerySize
-	values += l.supervised * 3 * d                      // supervised rows before and after the last norm, their gradient
+	values += l.supervised * 3 * d                      // supervised rows before and after the last norm, and gradient
 	values += l.positions * 2 * size.headSize()         // cosines and sines
 	values += features*size.tower.HiddenSize + rows*2*d // output of tower and projector, and the latter by slots
 	if size.trains[recipes.PartProjector] && size.projectorTile > 0 {

@@ -44,8 +44,8 @@ type group struct {
 // itself.)
 func groups() []group {
 	return []group{
-		{"Training", []newCommand{training.NewPretrain, training.NewFinetune, training.NewSweep, training.NewPlan, training.NewInit,
-			training.NewDemo}},
+		{"Training", []newCommand{training.NewPretrain, training.NewFinetune, training.NewSweep, training.NewPlan,
+			training.NewInit, training.NewDemo}},
 		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger}},
 		{"Models", []newCommand{models.NewGenerate, models.NewScore, models.NewExport, models.NewMerge}},
 		{"This machine", []newCommand{looking.NewDoctor, looking.NewBench, looking.NewVersion}},

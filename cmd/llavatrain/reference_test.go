@@ -117,8 +117,8 @@ finetune:
   steps: 3
 `
 
-// TestTilesAreReadByTransformers trains the models of ../../../shared/parity-connectors on and loads their exports, with
-// pictures of odd sizes: smaller than a tile, very wide and very tall ones among them.
+// TestTilesAreReadByTransformers trains the models of ../../../shared/parity-connectors on and loads their exports,
+// with pictures of odd sizes: smaller than a tile, very wide and very tall ones among them.
 func TestTilesAreReadByTransformers(t *testing.T) {
 	python := os.Getenv("REFERENCE_PYTHON")
 	if python == "" {
@@ -143,7 +143,8 @@ func TestTilesAreReadByTransformers(t *testing.T) {
 			"{vision: {lr: 1e-3}, projector: {lr: 1e-3}, language: {lr: 1e-3}}",
 		} {
 			dir := t.TempDir()
-			write(t, filepath.Join(dir, "trained.yaml"), m.recipe(t, shared(t, "parity-connectors", "rows.json"), train, 2, 3))
+			rows := shared(t, "parity-connectors", "rows.json")
+			write(t, filepath.Join(dir, "trained.yaml"), m.recipe(t, rows, train, 2, 3))
 			command(t, 0, "finetune", filepath.Join(dir, "trained.yaml"))
 			add(filepath.Join(dir, "runs", "trained"))
 		}

@@ -154,12 +154,14 @@ func TestStopAndResumeConnectors(t *testing.T) {
 			}
 			for _, stage := range []string{"pretrain", "finetune"} {
 				run := func(parent string, more ...string) {
-					command(t, 0, append(append([]string{stage, recipe, "--runs", filepath.Join(dir, parent)}, args...), more...)...)
+					line := append([]string{stage, recipe, "--runs", filepath.Join(dir, parent)}, args...)
+					command(t, 0, append(line, more...)...)
 				}
 				run("runs")
 				if stage == "finetune" { // which starts from the other run's first stage
-					args = append(args, "--set", "model.projector.weights="+filepath.Join(dir, "runs", "world", "pretrain",
-						"export", "mm_projector.safetensors"))
+					export := filepath.Join(dir, "runs", "world", "pretrain", "export")
+					file := filepath.Join(export, "mm_projector.safetensors")
+					args = append(args, "--set", "model.projector.weights="+file)
 				}
 				for step := 1; step <= worldSteps; step++ {
 					run("stopped", "--resume", fmt.Sprintf("--stop-at=%d", step))

@@ -123,16 +123,6 @@ func PairPinpoints(pairs [][]int, edge int) ([]Pinpoint, error) {
 	return list, CheckPinpoints(list, edge)
 }
 
-// SwapPinpoints returns the list with width and height of each pinpoint exchanged, in the same order: transformers
-// reads (height, width) where LLaVA-NeXT reads (width, height).
-func SwapPinpoints(list []Pinpoint) []Pinpoint {
-	swapped := make([]Pinpoint, len(list))
-	for i, p := range list {
-		swapped[i] = Pinpoint{p.Height, p.Width}
-	}
-	return swapped
-}
-
 // CheckPinpoints returns an error that says what to set unless the list has pinpoints and each is made of whole tiles
 // of edge pixels a side. Pinpoints may repeat.
 func CheckPinpoints(list []Pinpoint, edge int) error {

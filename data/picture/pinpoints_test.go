@@ -75,7 +75,7 @@ func TestPairPinpoints(t *testing.T) {
 	if diff := cmp.Diff([]Pinpoint{{336, 672}, {672, 336}, {336, 672}}, list); diff != "" || err != nil {
 		t.Errorf("error %v (-want +got):\n%s", err, diff)
 	}
-	if diff := cmp.Diff([]Pinpoint{{672, 336}, {336, 672}, {672, 336}}, SwapPinpoints(list)); diff != "" {
+	if diff := cmp.Diff([]Pinpoint{{672, 336}, {336, 672}, {672, 336}}, swapPinpoints(list)); diff != "" {
 		t.Errorf("swapped (-want +got):\n%s", diff)
 	}
 	for _, test := range []struct {

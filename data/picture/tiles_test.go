@@ -81,7 +81,7 @@ func (c constants) open(t *testing.T) (*Tiling, *Processor) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tiling := &Tiling{Edge: c.Tile, Side: c.Side, Pinpoints: SwapPinpoints(list), Max: c.Max,
+	tiling := &Tiling{Edge: c.Tile, Side: c.Side, Pinpoints: swapPinpoints(list), Max: c.Max,
 		Merge: MergeSpatialUnpad, Features: c.Side * c.Side}
 	if err := tiling.Check(); err != nil {
 		t.Fatal(err)

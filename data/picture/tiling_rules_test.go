@@ -217,7 +217,7 @@ func TestTilingString(t *testing.T) {
 		func(t *Tiling) { t.Edge = 16 },
 		func(t *Tiling) { t.Side = 3 },
 		func(t *Tiling) { t.Pinpoints = t.Pinpoints[:1] },
-		func(t *Tiling) { t.Pinpoints = SwapPinpoints(t.Pinpoints) },
+		func(t *Tiling) { t.Pinpoints = swapPinpoints(t.Pinpoints) },
 		func(t *Tiling) { t.Max = 9 },
 		func(t *Tiling) { t.Merge = MergeFlat },
 		func(t *Tiling) { t.Features = 5 },

@@ -32,7 +32,7 @@ func newTiling(t testing.TB, edge, side int, pinpoints string, most int) *Tiling
 // swapped is the tiling with the list of pinpoints read the other way round.
 func swapped(t *Tiling) *Tiling {
 	other := *t
-	other.Pinpoints = SwapPinpoints(t.Pinpoints)
+	other.Pinpoints = swapPinpoints(t.Pinpoints)
 	return &other
 }
 
@@ -174,4 +174,14 @@ func number(t *testing.T, text string) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// swapPinpoints returns the list with width and height of each pinpoint exchanged, in the same order: transformers
+// reads (height, width) where LLaVA-NeXT reads (width, height).
+func swapPinpoints(list []Pinpoint) []Pinpoint {
+	swapped := make([]Pinpoint, len(list))
+	for i, p := range list {
+		swapped[i] = Pinpoint{p.Height, p.Width}
+	}
+	return swapped
 }

@@ -189,7 +189,8 @@ func writePage(path string, p input.Preview) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "<figure><img src=\"%s\" alt=\"\"><figcaption>%s, %d×%d, prepared as %s</figcaption></figure>\n",
+		fmt.Fprintf(&b, "<figure><img src=\"%s\" alt=\"\">"+
+			"<figcaption>%s, %d×%d, prepared as %s</figcaption></figure>\n",
 			source, html.EscapeString(p.Images[i]), picture.Width, picture.Height, preparation(picture.Layout, p.Side))
 	}
 	b.WriteString("</body></html>\n")

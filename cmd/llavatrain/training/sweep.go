@@ -23,9 +23,9 @@ func NewSweep(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sweep RECIPE --vary KEY=VALUE,VALUE",
 		Short: "Train a recipe with all combinations of some settings, one after another",
-		Long: "Train a recipe's stages with all combinations of some settings, one after another. Each is an ordinary " +
-			"run in RUNS/NAME/sweep/KEY=VALUE,…; the same command line goes on where it ended. sweep.jsonl in " +
-			"RUNS/NAME/sweep holds settings and results, which are printed as a table at the end.\n\n" +
+		Long: "Train a recipe's stages with all combinations of some settings, one after another. Each is an " +
+			"ordinary run in RUNS/NAME/sweep/KEY=VALUE,…; the same command line goes on where it ended. " +
+			"sweep.jsonl in RUNS/NAME/sweep holds settings and results, which are printed as a table at the end.\n\n" +
 			"Values are split at commas outside brackets: --vary 'finetune.optimizer.betas=[0.9,0.95],[0.9,0.999]'.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -39,8 +39,10 @@ func NewSweep(p *program.Program) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&vary, "vary", nil, "`KEY=VALUE,VALUE`: the values that a recipe key takes in turn (may be repeated)")
-	f.StringArrayVar(&set, "set", nil, "change a recipe key in all runs, such as `finetune.steps=100` (may be repeated)")
+	f.StringArrayVar(&vary, "vary", nil,
+		"`KEY=VALUE,VALUE`: the values that a recipe key takes in turn (may be repeated)")
+	f.StringArrayVar(&set, "set", nil,
+		"change a recipe key in all runs, such as `finetune.steps=100` (may be repeated)")
 	f.StringVar(&parent, "runs", "", "parent `FOLDER` of run folders, instead of the recipe's")
 	if err := c.MarkFlagRequired("vary"); err != nil {
 		panic(err) // the flag exists

@@ -18,7 +18,8 @@ type variation struct {
 func parseVariation(text string) (v variation, err error) {
 	key, list, ok := strings.Cut(text, "=")
 	if !ok || key == "" || list == "" {
-		return v, failure.Inputf("--vary %q: give KEY=VALUE,VALUE, such as model.projector.type=linear,mlp2x_gelu", text)
+		return v, failure.Inputf("--vary %q: give KEY=VALUE,VALUE, such as model.projector.type=linear,mlp2x_gelu",
+			text)
 	}
 	v = variation{key, splitValues(list)}
 	for i, value := range v.values {
