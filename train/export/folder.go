@@ -74,8 +74,16 @@ func (c Conversion) Run() error {
 	if err == nil && c.Notes.Turns() && c.Format != "projector" {
 		c.Report.Say(TurnedText)
 	}
+	if err == nil && c.Format == "hf" && preprocessor.Tiling != nil && !preprocessor.Tiling.TileAll &&
+		!isOneVision(preprocessor.Tiling) {
+		c.Report.Say(severalText)
+	}
 	return err
 }
+
+// severalText says what whoever reads an exported folder must know of a question about several images.
+const severalText = "note: in training, each of several images of a row was one padded tile (model.tiles.several); " +
+	"transformers' LLaVA-NeXT tiles each of them"
 
 // TurnedText says what whoever reads an exported folder must do with images that were turned in training.
 const TurnedText = "note: in training, images were turned by their EXIF orientation (orientation: exif); " +
