@@ -11,7 +11,7 @@ import (
 
 // Losses are split by samples with and without an image; a step without one of them has no value for it.
 func TestLossSums(t *testing.T) {
-	mixed := data.Batch{Samples: []string{"a", "b"}, IDs: make([]int64, 9), Tiles: make([]data.Tile, 1),
+	mixed := data.Batch{Samples: []string{"a", "b"}, IDs: make([]int64, 9), Tiles: make([]data.Tile, 1), Images: 1,
 		FromImage: []bool{true, false, false, false}}
 	image := data.Batch{
 		Samples:   []string{"c"},

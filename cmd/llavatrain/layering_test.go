@@ -101,6 +101,7 @@ var owners = map[string]string{
 	"model/nn/rotary.go": "the table of angles",
 	"model/language.go":  "the cache of keys and values",
 	"model/llava.go":     "the table of normalised pixel levels",
+	"model/sight.go":     "the keys and values of images, for generation",
 	"train/optimizer.go": "moments",
 	"train/step.go":      "the losses of a step's tokens, until its end",
 }
