@@ -77,6 +77,9 @@ func (d *decoder) decode(r *Recipe, text []byte, set []string) {
 		d.fail("", at.on(n.Line), "nested deeper than %d levels", maxDepth)
 		return
 	}
+	if d.secrets(root, at) {
+		return
+	}
 	d.value(root, reflect.ValueOf(r).Elem(), "", at)
 	d.check(r)
 }

@@ -34,6 +34,27 @@ func (r *Recipe) paths() []namedPath {
 			paths = append(paths, dataPaths(s.name+".eval.data.", s.stage.Eval.Data)...)
 		}
 	}
+	if r.Synth != nil {
+		paths = append(paths, synthPaths(r.Synth)...)
+	}
+	return paths
+}
+
+func synthPaths(s *Synth) (paths []namedPath) {
+	paths = append(paths, namedPath{"synth.prompts", &s.Prompts, false})
+	for i := range s.Exclude {
+		paths = append(paths, namedPath{"synth.exclude." + strconv.Itoa(i), &s.Exclude[i], false})
+	}
+	for i := range s.Scenes {
+		at, scenes := "synth.scenes."+strconv.Itoa(i), &s.Scenes[i]
+		paths = append(paths,
+			namedPath{at + ".captions", &scenes.Captions, false},
+			namedPath{at + ".instances", &scenes.Instances, false},
+			namedPath{at + ".file", &scenes.File, false},
+			namedPath{at + ".regions", &scenes.Regions, false},
+			namedPath{at + ".image_data", &scenes.ImageData, false},
+			namedPath{at + ".images", &scenes.Images, false})
+	}
 	return paths
 }
 

@@ -25,7 +25,7 @@ func TestProblems(t *testing.T) {
 			`8: pretrain.train.projectr: unknown key; did you mean "projector"?`},
 		{"strange key", "", "\"a\\e\\nb\": 1",
 			`10: "a\x1b\nb": unknown key; known here: device, dtype, finetune, model, ` +
-				`name, pretrain, runs, seed, threads, workers`},
+				`name, pretrain, runs, seed, synth, threads, workers`},
 		{"list as a key", "", "[a, b]: 1", `10: "": a key must be a plain word`},
 		{"duplicate", "", "model: {}", "10: model: duplicate key; the first is on line 1"},
 		{"duplicate in a flow", "{global: 64}", "{global: 64, global: 1}",

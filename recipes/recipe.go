@@ -21,6 +21,7 @@ type Recipe struct {
 	Model    Model  `yaml:"model"`
 	Pretrain *Stage `yaml:"pretrain,omitempty"` // nil if the recipe has no such section
 	Finetune *Stage `yaml:"finetune,omitempty"`
+	Synth    *Synth `yaml:"synth,omitempty"` // data to be made, which no stage looks at
 
 	Path string `yaml:"-"` // the recipe file, absolute
 }
@@ -191,7 +192,17 @@ var defaults = map[reflect.Type]any{
 	reflect.TypeFor[Tiles](): Tiles{Merge: "spatial_unpad", Several: "pad"},
 	reflect.TypeFor[Data]():  Data{Images: ".", Weight: 1},
 	reflect.TypeFor[LoRA]():  LoRA{Targets: "."}, // every linear map
+	reflect.TypeFor[Synth](): Synth{Language: "en", Untrusted: "drop", Seed: 42,
+		Endpoint: usualEndpoint, Sampling: usualSampling},
+	reflect.TypeFor[Endpoint](): usualEndpoint,
+	reflect.TypeFor[Sampling](): usualSampling,
+	reflect.TypeFor[Prices]():   Prices{BatchFactor: 0.5},
 }
+
+var (
+	usualEndpoint = Endpoint{Dialect: "auto", Concurrency: 16, Timeout: "120s", Patience: "30m"}
+	usualSampling = Sampling{MaxTokens: 1500}
+)
 
 // The stages of training: the recipe's keys, the commands, and the folders of a run.
 const (
@@ -238,6 +249,9 @@ func (r *Recipe) Stage(name string) (*Stage, error) {
 			return s.stage, nil
 		}
 		names = append(names, strconv.Quote(s.name))
+	}
+	if len(names) == 0 {
+		return nil, failure.Inputf("recipe %q trains nothing: it has only a section synth, for `llavatrain synth`", r.Path)
 	}
 	return nil, failure.Inputf("recipe %q has no section %q; it has %s", r.Path, name, strings.Join(names, " and "))
 }

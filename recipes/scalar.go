@@ -22,6 +22,8 @@ func scalar(n *yaml.Node, v reflect.Value) (problem string) {
 		return text(n, v)
 	case v.Type() == reflect.TypeFor[Micro]():
 		return micro(n, v)
+	case v.Kind() == reflect.Bool:
+		return truth(n, v)
 	case v.Kind() == reflect.Float64:
 		return float(n, v)
 	default:
@@ -39,6 +41,14 @@ func text(n *yaml.Node, v reflect.Value) string {
 		return "holds control characters or line breaks: " + quoted(n.Value)
 	}
 	v.SetString(n.Value)
+	return ""
+}
+
+func truth(n *yaml.Node, v reflect.Value) string {
+	if !isPlain(n) || n.Value != "true" && n.Value != "false" {
+		return "expected true or false, found " + kind(n)
+	}
+	v.SetBool(n.Value == "true")
 	return ""
 }
 
