@@ -1,8 +1,8 @@
 // Package failure says whose fault an error is, for the exit code that it ends the program with.
 //
-// An error counts as the program's fault until a package marks it as the user's (ErrInput) or the disk's (ErrStorage).
-// Packages mark errors where they return them, once in each exported function, by MarkInput. ErrInput does not show in
-// the message.
+// An error counts as the program's fault until a package marks it as the user's (ErrInput), the disk's (ErrStorage) or
+// that of a server (ErrRemote). Packages mark errors where they return them, once in each exported function, by
+// MarkInput. ErrInput and ErrRemote do not show in the message.
 package failure
 
 import (
@@ -21,10 +21,17 @@ var ErrInput = errors.New("input")
 // the operating system counts even if nobody wrapped it: see IsStorage.
 var ErrStorage = errors.New("storage")
 
-// input is an error marked with ErrInput. The mark does not show in its message.
-type input struct{ error }
+// ErrRemote is wrapped by errors that end the work with a server: it refuses the key, its quota or the budget of the run
+// is used up, or it does not answer.
+var ErrRemote = errors.New("remote end")
 
-func (i input) Unwrap() []error { return []error{i.error, ErrInput} }
+// marked is an error with a mark, ErrInput or ErrRemote, that does not show in its message.
+type marked struct {
+	error
+	mark error
+}
+
+func (m marked) Unwrap() []error { return []error{m.error, m.mark} }
 
 // Input marks an error as the user's. An error that is already marked, or is the disk's, stays as it is; nil stays nil.
 func Input(err error) error {
@@ -35,14 +42,17 @@ func Input(err error) error {
 		}
 		return Join(marked...)
 	}
-	if err == nil || errors.Is(err, ErrInput) || IsStorage(err) {
+	if err == nil || errors.Is(err, ErrInput) || errors.Is(err, ErrRemote) || IsStorage(err) {
 		return err
 	}
-	return input{err}
+	return marked{err, ErrInput}
 }
 
 // Inputf formats an error, as fmt.Errorf does, and marks it as the user's.
 func Inputf(format string, args ...any) error { return Input(fmt.Errorf(format, args...)) }
+
+// Remotef formats an error, as fmt.Errorf does, and marks it as a server's.
+func Remotef(format string, args ...any) error { return marked{fmt.Errorf(format, args...), ErrRemote} }
 
 // MarkInput marks the error that a function returns: defer failure.MarkInput(&err), in functions that can fail only
 // because of what they were given.
@@ -54,7 +64,7 @@ func MarkInput(err *error) { *err = Input(*err) }
 func Storage(err error) error {
 	var errno syscall.Errno
 	switch {
-	case errors.Is(err, ErrStorage), errors.Is(err, ErrInput):
+	case errors.Is(err, ErrStorage), errors.Is(err, ErrInput), errors.Is(err, ErrRemote):
 		return err
 	case errors.As(err, &errno), errors.Is(err, io.ErrShortWrite):
 		return fmt.Errorf("%w: %w", ErrStorage, err)
@@ -76,6 +86,9 @@ func IsStorage(err error) bool {
 		return !slices.Contains(aboutPath, errno)
 	}
 	switch err := err.(type) {
+	case marked:
+		// A connection that is refused or reset is an error of the operating system, too.
+		return err.mark != ErrRemote && IsStorage(err.error)
 	case interface{ Unwrap() error }:
 		return IsStorage(err.Unwrap())
 	case interface{ Unwrap() []error }:

@@ -17,8 +17,8 @@ func pathError(errno syscall.Errno) error { return &fs.PathError{Op: "read", Pat
 
 // Whose fault an error is: before a package marks it, and after it is marked as the user's or as one of writing.
 func TestMarks(t *testing.T) {
-	type marks struct{ input, storage bool }
-	unmarked, users, disks := marks{}, marks{input: true}, marks{storage: true}
+	type marks struct{ input, storage, remote bool }
+	unmarked, users, disks, servers := marks{}, marks{input: true}, marks{storage: true}, marks{remote: true}
 	for _, c := range []struct {
 		name                     string
 		err                      error
@@ -38,12 +38,16 @@ func TestMarks(t *testing.T) {
 		{"the user's", Inputf("a: %w", io.EOF), users, users, users},
 		{"the user's by a missing file", Input(pathError(syscall.ENOENT)), users, users, users},
 		{"the disk's", fmt.Errorf("%w: a", ErrStorage), disks, disks, disks},
+		{"a server's", Remotef("a: %w", io.EOF), servers, servers, servers},
+		{"a server's by a lost connection", fmt.Errorf("b: %w", Remotef("a: %w", syscall.ECONNREFUSED)), servers,
+			servers, servers},
 	} {
 		for what, pair := range map[string]struct {
 			err  error
 			want marks
 		}{"bare": {c.err, c.bare}, "Input": {Input(c.err), c.asInput}, "Storage": {Storage(c.err), c.asStorage}} {
-			if got := (marks{errors.Is(pair.err, ErrInput), IsStorage(pair.err)}); got != pair.want {
+			if got := (marks{errors.Is(pair.err, ErrInput), IsStorage(pair.err),
+				errors.Is(pair.err, ErrRemote)}); got != pair.want {
 				t.Errorf("%s, %s: %+v, want %+v", c.name, what, got, pair.want)
 			}
 			if !errors.Is(pair.err, c.err) {
@@ -53,11 +57,12 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// The mark of input does not show; that of storage does, once.
+// The marks of input and of servers do not show; that of storage does, once.
 func TestMessages(t *testing.T) {
 	for want, err := range map[string]error{
 		"a: EOF":                              Inputf("a: %w", io.EOF),
 		"EOF":                                 Input(Input(io.EOF)),
+		"b: EOF":                              Input(Remotef("b: %w", io.EOF)),
 		"storage: short write":                Storage(Storage(io.ErrShortWrite)),
 		"storage: read a: input/output error": Storage(pathError(syscall.EIO)),
 	} {
