@@ -12,9 +12,9 @@ import (
 
 func TestShippedNames(t *testing.T) {
 	want := []string{"llava-flamingo", "llava-onevision-qwen2-7b", "llava-qformer", "llava-small", "llava-v1-7b",
-		"llava-v1.5-13b", "llava-v1.5-7b", "llava-v1.5-7b-lora", "llava-v1.6-vicuna-7b", "shapes", "shapes-base",
-		"shapes-gated_cross_attention", "shapes-pixel_shuffle", "shapes-pool", "shapes-qformer", "shapes-resampler",
-		"synth-coco"}
+		"llava-v1-scienceqa", "llava-v1.5-13b", "llava-v1.5-7b", "llava-v1.5-7b-lora", "llava-v1.6-vicuna-7b",
+		"shapes", "shapes-base", "shapes-gated_cross_attention", "shapes-pixel_shuffle", "shapes-pool",
+		"shapes-qformer", "shapes-resampler", "synth-coco"}
 	if diff := cmp.Diff(want, Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
@@ -67,6 +67,11 @@ func TestShippedNumbers(t *testing.T) {
 			model{"openai/clip-vit-large-patch14", "linear", "lmsys/vicuna-7b-v1.3"},
 			stage{2e-3, 0, 0, 128, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
 			stage{2e-5, 2e-5, 0, 128, 0, 3, 0.03, 0, "vicuna_v1", "square", "shuffled"},
+		},
+		"llava-v1-scienceqa": {
+			model{"openai/clip-vit-large-patch14", "linear", "lmsys/vicuna-13b-v1.3"},
+			stage{2e-3, 0, 0, 128, 0, 1, 0.03, 0, "plain", "square", "shuffled"},
+			stage{2e-5, 2e-5, 0, 128, 0, 12, 0.03, 0, "vicuna_v1", "square", "shuffled"},
 		},
 		"llava-v1.5-7b": {
 			model{"openai/clip-vit-large-patch14-336", "mlp2x_gelu", "lmsys/vicuna-7b-v1.5"},
