@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"container/heap"
 	"encoding/json"
 	"io"
 	"slices"
@@ -35,19 +34,11 @@ func (a candidate) compare(b candidate) int {
 	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.order, b.order))
 }
 
-// candidates is a heap with the first to go at its top.
-type candidates []candidate
-
-func (c candidates) Len() int           { return len(c) }
-func (c candidates) Less(i, j int) bool { return c[i].compare(c[j]) > 0 }
-func (c candidates) Swap(i, j int)      { c[i], c[j] = c[j], c[i] }
-func (c *candidates) Push(x any)        { *c = append(*c, x.(candidate)) }
-func (c *candidates) Pop() any          { panic("nothing is popped") }
-
 // output writes rows as a JSON array, one a line. With a limit it holds back the pictures that may still go.
 type output struct {
 	limit int // pictures, 0: no limit
-	held  candidates
+	held  []candidate
+	order int // of the next picture
 	left  int // pictures that did not stay
 
 	pictures, rows, pairs int
@@ -69,17 +60,21 @@ func (o *output) add(rank uint64, rows []row) error {
 	if o.limit == 0 {
 		return o.write(rows)
 	}
-	c := candidate{rank, len(o.held) + o.left, rows}
-	if len(o.held) < o.limit {
-		heap.Push(&o.held, c)
-		return nil
-	}
-	o.left++
-	if c.compare(o.held[0]) < 0 {
-		o.held[0] = c
-		heap.Fix(&o.held, 0)
+	o.held = append(o.held, candidate{rank, o.order, rows})
+	o.order++
+	if len(o.held)/2 >= o.limit {
+		o.trim()
 	}
 	return nil
+}
+
+// trim lets the pictures beyond the limit go. add calls it only now and then, because it sorts.
+func (o *output) trim() {
+	slices.SortFunc(o.held, candidate.compare)
+	keep := min(o.limit, len(o.held))
+	o.left += len(o.held) - keep
+	clear(o.held[keep:])
+	o.held = o.held[:keep]
 }
 
 // write appends the rows of one picture.
@@ -106,6 +101,7 @@ func (o *output) write(rows []row) error {
 
 // close writes what was held back, in the order of arrival, and the end of the array.
 func (o *output) close() error {
+	o.trim()
 	slices.SortFunc(o.held, func(a, b candidate) int { return cmp.Compare(a.order, b.order) })
 	for _, c := range o.held {
 		if err := o.write(c.rows); err != nil {
