@@ -61,19 +61,22 @@ func readAOKVQA(c *conversion) error {
 	if err != nil {
 		return err
 	}
-	return pictures.each(func(picture int64, questions []choice) error {
-		id, most := strconv.FormatInt(picture, 10), 0
-		for _, q := range questions {
-			most = max(most, len(q.options))
+	return pictures.each(c.emitRotations)
+}
+
+// emitRotations passes the rows of one picture on.
+func (c *conversion) emitRotations(picture int64, questions []choice) error {
+	id, most := strconv.FormatInt(picture, 10), 0
+	for _, q := range questions {
+		most = max(most, len(q.options))
+	}
+	rows := make([]row, most)
+	for k := range rows {
+		pairs := make([]pair, len(questions))
+		for i, q := range questions {
+			pairs[i] = q.rotated(k)
 		}
-		rows := make([]row, most)
-		for k := range rows {
-			pairs := make([]pair, len(questions))
-			for i, q := range questions {
-				pairs[i] = q.rotated(k)
-			}
-			rows[k] = c.row(id, coco(picture), letterLine, pairs)
-		}
-		return c.emit(id, rows...)
-	})
+		rows[k] = c.row(id, coco(picture), letterLine, pairs)
+	}
+	return c.emit(id, rows...)
 }

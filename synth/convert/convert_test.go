@@ -67,6 +67,24 @@ func written(t testing.TB, texts ...string) (paths []string) {
 	return paths
 }
 
+// recordings are the recorded rows by name, with the files that they were made of.
+var recordings = map[string]struct {
+	format  string
+	files   []string
+	limited bool
+	frame   string
+}{
+	"vqa":                    {"vqa", []string{"vqa-questions", "vqa-annotations"}, false, ""},
+	"okvqa":                  {"vqa", []string{"okvqa-questions", "okvqa-annotations"}, false, ""},
+	"gqa":                    {"gqa", []string{"gqa"}, false, ""},
+	"aokvqa":                 {"aokvqa", []string{"aokvqa"}, false, ""},
+	"textcaps":               {"textcaps", []string{"textcaps", "textcaps-ocr"}, false, ""},
+	"ocrvqa":                 {"ocrvqa", []string{"ocrvqa"}, true, ""},
+	"refcoco":                {"refcoco", []string{"refcoco"}, false, "padded"},
+	"refcoco_original_frame": {"refcoco", []string{"refcoco"}, false, "original"},
+	"vg":                     {"visual-genome", []string{"vg-regions", "vg-images"}, false, "padded"},
+}
+
 // The recorded rows were made by another program, from the rules alone.
 func TestRecordedRows(t *testing.T) {
 	dir := recorded(t, "parity-synth/convert")
@@ -75,26 +93,9 @@ func TestRecordedRows(t *testing.T) {
 		Rows    []row `json:"rows"`
 	}
 	readJSON(t, filepath.Join(dir, "expected.json"), &expected)
-	type set struct {
-		format  string
-		files   []string
-		limited bool
-		frame   string
-	}
-	sets := map[string]set{
-		"vqa":                    {"vqa", []string{"vqa-questions", "vqa-annotations"}, false, ""},
-		"okvqa":                  {"vqa", []string{"okvqa-questions", "okvqa-annotations"}, false, ""},
-		"gqa":                    {"gqa", []string{"gqa"}, false, ""},
-		"aokvqa":                 {"aokvqa", []string{"aokvqa"}, false, ""},
-		"textcaps":               {"textcaps", []string{"textcaps", "textcaps-ocr"}, false, ""},
-		"ocrvqa":                 {"ocrvqa", []string{"ocrvqa"}, true, ""},
-		"refcoco":                {"refcoco", []string{"refcoco"}, false, "padded"},
-		"refcoco_original_frame": {"refcoco", []string{"refcoco"}, false, "original"},
-		"vg":                     {"visual-genome", []string{"vg-regions", "vg-images"}, false, "padded"},
-	}
 	for name, want := range expected {
 		t.Run(name, func(t *testing.T) {
-			s, ok := sets[name]
+			s, ok := recordings[name]
 			if !ok {
 				t.Fatal("the test does not know these recorded rows")
 			}
@@ -122,8 +123,8 @@ func TestRecordedRows(t *testing.T) {
 			}
 		})
 	}
-	if len(expected) != len(sets) {
-		t.Errorf("%d sets are recorded, %d known", len(expected), len(sets))
+	if len(expected) != len(recordings) {
+		t.Errorf("%d sets are recorded, %d known", len(expected), len(recordings))
 	}
 }
 
@@ -148,7 +149,12 @@ func TestRecordedScienceQA(t *testing.T) {
 	if len(report.Dropped) > 0 || report.Rows != len(questions) {
 		t.Errorf("report %+v of %d questions", report, len(questions))
 	}
+	checkAsked(t, dir, asked)
+}
 
+// checkAsked compares the questions with those that the recorded answers name, and those that reached the model.
+func checkAsked(t *testing.T, dir string, asked map[string]string) {
+	t.Helper()
 	answers, err := os.ReadFile(filepath.Join(dir, "answers.jsonl"))
 	if err != nil {
 		t.Fatal(err)

@@ -71,27 +71,7 @@ func TestGrouping(t *testing.T) {
 		if report.Pairs != n || report.Pictures != report.Rows {
 			r.Fatalf("report %+v of %d questions", report, n)
 		}
-		next := map[string]int{} // number of the last question, by picture
-		last := -1               // number of the last picture's first question
-		for _, one := range all {
-			for i := 0; i < len(one.Turns); i += 2 {
-				var number, picture int
-				text := strings.TrimPrefix(one.Turns[i].Value, imageMark+"\n")
-				if _, err := fmt.Sscanf(text, "Q%d of %d?", &number, &picture); err != nil {
-					r.Fatal(err)
-				}
-				if fmt.Sprint(picture) != one.ID || fmt.Sprint("A", number) != one.Turns[i+1].Value {
-					r.Fatalf("row %s has %q, %q", one.ID, text, one.Turns[i+1].Value)
-				}
-				if i == 0 && number <= last || i > 0 && number <= next[one.ID] {
-					r.Fatalf("question %d comes too late", number)
-				}
-				if i == 0 {
-					last = number
-				}
-				next[one.ID] = number
-			}
-		}
+		checkOrder(r, all)
 
 		limit := rapid.IntRange(1, 10).Draw(r, "limit")
 		limited, report := converted(t, "vqa", files, Options{Seed: seed, Limit: limit})
@@ -112,6 +92,31 @@ func TestGrouping(t *testing.T) {
 			r.Fatalf("limit %d of %d: %+v", limit, len(all), report)
 		}
 	})
+}
+
+// checkOrder checks that questions "Q3 of 7?" stand under their picture, with their answer and in order.
+func checkOrder(r *rapid.T, all []row) {
+	next := map[string]int{} // number of the last question, by picture
+	last := -1               // number of the last picture's first question
+	for _, one := range all {
+		for i := 0; i < len(one.Turns); i += 2 {
+			var number, picture int
+			text := strings.TrimPrefix(one.Turns[i].Value, imageMark+"\n")
+			if _, err := fmt.Sscanf(text, "Q%d of %d?", &number, &picture); err != nil {
+				r.Fatal(err)
+			}
+			if fmt.Sprint(picture) != one.ID || fmt.Sprint("A", number) != one.Turns[i+1].Value {
+				r.Fatalf("row %s has %q, %q", one.ID, text, one.Turns[i+1].Value)
+			}
+			if i == 0 && number <= last || i > 0 && number <= next[one.ID] {
+				r.Fatalf("question %d comes too late", number)
+			}
+			if i == 0 {
+				last = number
+			}
+			next[one.ID] = number
+		}
+	}
 }
 
 func sameRow(a, b row) bool { return fmt.Sprint(a) == fmt.Sprint(b) }
