@@ -25,6 +25,10 @@ func ReplaceFile(path string, content []byte) error {
 	})
 }
 
+// WriteFile is ReplaceFile for content that is written piece by piece. An error of write is returned as it is, and
+// leaves the old content.
+func WriteFile(path string, write func(io.Writer) error) error { return replaceFile(path, write) }
+
 // Exists reports whether a file or folder exists at path and is accessible.
 func Exists(path string) bool {
 	_, err := os.Stat(path)

@@ -2,6 +2,7 @@ package picture
 
 import (
 	"fmt"
+	"image"
 	"os"
 	"path/filepath"
 
@@ -22,6 +23,16 @@ const (
 type RGB struct {
 	W, H int
 	Pix  []uint8 // [H,W,3]
+}
+
+// Image is the picture for packages of the standard library.
+func (p *RGB) Image() image.Image {
+	img := image.NewNRGBA(image.Rect(0, 0, p.W, p.H))
+	for i := range p.W * p.H {
+		copy(img.Pix[4*i:], p.Pix[3*i:3*i+3])
+		img.Pix[4*i+3] = 255
+	}
+	return img
 }
 
 func newRGB(w, h int) *RGB { return &RGB{W: w, H: h, Pix: make([]uint8, 3*w*h)} }

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html"
-	"image"
 	"image/png"
 	"io"
 	"os"
@@ -199,14 +198,8 @@ func writePage(path string, p input.Preview) error {
 
 // pictureSource returns a prepared image as a data URL.
 func pictureSource(picture picture.Picture, side int) (string, error) {
-	sheet := tileSheet(picture, side)
-	img := image.NewNRGBA(image.Rect(0, 0, sheet.W, sheet.H))
-	for i := range sheet.W * sheet.H {
-		copy(img.Pix[4*i:], sheet.Pix[3*i:3*i+3])
-		img.Pix[4*i+3] = 255
-	}
 	var file bytes.Buffer
-	if err := png.Encode(&file, img); err != nil {
+	if err := png.Encode(&file, tileSheet(picture, side).Image()); err != nil {
 		return "", err
 	}
 	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(file.Bytes()), nil

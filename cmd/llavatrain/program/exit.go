@@ -21,6 +21,7 @@ const (
 	codeEngine      = 4
 	codeNumerics    = 5
 	codeDistributed = 6
+	codeRemote      = 7
 	codeInterrupted = 130
 	codeTerminated  = 143
 )
@@ -36,6 +37,7 @@ var exitCodes = []struct {
 	{codeEngine, "device, engine or out of memory"},
 	{codeNumerics, "numerics (diverged)"},
 	{codeDistributed, "distributed peer"},
+	{codeRemote, "remote end: key, quota, budget, outage"},
 	{codeInterrupted, "interrupted and saved"},
 	{codeTerminated, "terminated and saved"},
 }
@@ -66,6 +68,8 @@ func (p *Program) ExitCode(err error) int {
 		return codeNumerics
 	case failure.IsStorage(err):
 		return codeStorage
+	case errors.Is(err, failure.ErrRemote):
+		return codeRemote
 	case errors.Is(err, torch.ErrEngine), errors.As(err, &engine):
 		return codeEngine
 	case errors.Is(err, failure.ErrInput):

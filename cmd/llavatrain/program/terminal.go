@@ -48,7 +48,7 @@ func (t *Terminal) Say(line string) {
 // Progress shows long work other than steps.
 func (t *Terminal) Progress(what string, done, total int64) {
 	if !t.watched {
-		t.tell(what, done, total)
+		t.tell(what, what, done, total)
 		return
 	}
 	t.count(what, total)
@@ -58,10 +58,21 @@ func (t *Terminal) Progress(what string, done, total int64) {
 	}
 }
 
-// tell prints an occasional line, with the time that is left.
-func (t *Terminal) tell(what string, done, total int64) {
-	if now := time.Now(); t.work != what {
-		t.work, t.told, t.began = what, now, now
+// Status is Progress with more to say than numbers, which may change each time.
+func (t *Terminal) Status(what, text string, done, total int64) {
+	if t.watched {
+		t.count(what, total)
+		t.bar.Describe(text)
+		t.bar.Set64(done)
+		return
+	}
+	t.tell(what+": "+text, what, done, total)
+}
+
+// tell prints an occasional line about work, with the time that is left.
+func (t *Terminal) tell(what, work string, done, total int64) {
+	if now := time.Now(); t.work != work {
+		t.work, t.told, t.began = work, now, now
 	}
 	if time.Since(t.told) > quiet {
 		left := time.Duration(float64(time.Since(t.began)) * float64(total-done) / float64(max(done, 1)))
