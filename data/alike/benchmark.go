@@ -40,7 +40,6 @@ const (
 	ByNumber By = iota // its COCO number
 	ByName             // the end of its path
 	ByHash             // its pixels
-	Ways               // how many there are
 )
 
 // Match is a picture that was recognised.

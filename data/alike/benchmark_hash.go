@@ -1,6 +1,7 @@
 package alike
 
 import (
+	"cmp"
 	"errors"
 	"path/filepath"
 	"runtime"
@@ -17,8 +18,9 @@ type placedImage struct {
 }
 
 // Hash finds the benchmark's pictures and hashes them: those in the file itself, and those whose paths start from the
-// file's folder or from the folder images in it. A list may also name files anywhere by absolute paths. Pictures that are not
-// there or cannot be decoded are left out. options are those of the pictures to compare with; an error is the disk's.
+// file's folder or from the folder images in it. A list may also name files anywhere by absolute paths. Pictures that
+// are not there or cannot be decoded are left out. options are those of the pictures to compare with; an error is the
+// disk's.
 func (b *Benchmark) Hash(options picture.Options, progress picture.Progress) error {
 	folder, err := filepath.Abs(filepath.Dir(b.Path))
 	if err != nil {
@@ -82,27 +84,30 @@ func (b *Benchmark) find(images *picture.Images, folder string, image picture.Im
 	return image, false
 }
 
-// each calls work for 0 to n-1, on all cores, until one fails.
-func each(n int, progress picture.Progress, work func(i int) error) error {
-	var next, done atomic.Int64
-	var failed atomic.Pointer[error]
+// each calls work for 0 to n-1, on all cores, until one fails, and progress from the caller's goroutine.
+func each(n int, progress picture.Progress, work func(i int) error) (failed error) {
+	var next atomic.Int64
+	results := make(chan error)
 	var working sync.WaitGroup
-	var saying sync.Mutex
 	for range runtime.GOMAXPROCS(0) {
 		working.Go(func() {
-			for i := next.Add(1) - 1; i < int64(n) && failed.Load() == nil; i = next.Add(1) - 1 {
-				if err := work(int(i)); err != nil {
-					failed.CompareAndSwap(nil, &err)
-				}
-				saying.Lock()
-				progress(done.Add(1), int64(n))
-				saying.Unlock()
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				results <- work(int(i))
 			}
 		})
 	}
-	working.Wait()
-	if err := failed.Load(); err != nil {
-		return *err
+	go func() {
+		working.Wait()
+		close(results)
+	}()
+	done := int64(0)
+	for err := range results {
+		if err != nil {
+			failed = cmp.Or(failed, err)
+			next.Store(int64(n)) // no more work
+		}
+		done++
+		progress(done, int64(n))
 	}
-	return nil
+	return failed
 }

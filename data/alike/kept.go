@@ -53,6 +53,12 @@ func OpenHashes(images *picture.Images, path string, options picture.Options) *H
 	return h
 }
 
+// Name is the same for images that are the same file: its path from the folder, or a digest of a file in the row itself.
+func (h *Hashes) Name(image picture.Image) string {
+	name, _ := h.nameOf(image)
+	return name
+}
+
 // Of is the hash of a row's image, which must not be prepared. Errors are those of [picture.Images.Decode].
 func (h *Hashes) Of(image picture.Image) (Hash, error) {
 	name, stamp := h.nameOf(image)
@@ -79,8 +85,8 @@ func (h *Hashes) Decode(image picture.Image) (*picture.RGB, error) {
 	return img, nil
 }
 
-// nameOf is what an image is kept by, and its stamp, which is taken before the file is read: a change in between makes
-// the next run read it again.
+// nameOf is an image's name and stamp. The stamp is taken before the file is read: a change in between makes the next
+// run read it again.
 func (h *Hashes) nameOf(image picture.Image) (string, int64) {
 	if image.File != nil {
 		sum := sha256.Sum256(image.File)
