@@ -36,8 +36,8 @@ var doors = map[string]struct {
 	"cmd/llavatrain/program": {[]string{"train", "data/picture", "model/torch", "recipes", "runs"},
 		"what commands share: terminal, signals, exit codes"},
 
-	"train/check": {[]string{"train", "train/input", "train/score", "checkpoints", "data", "data/picture", "data/rows",
-		"model", "model/torch", "recipes", "runs"}, "it reads what a run reads, by the run's code"},
+	"train/check": {[]string{"train", "train/input", "train/score", "checkpoints", "data", "data/alike", "data/picture",
+		"data/rows", "model", "model/torch", "recipes", "runs"}, "it reads what a run reads, by the run's code"},
 	"train/answer": {[]string{"train", "train/input", "data", "data/picture", "data/rows", "data/tokenizer",
 		"checkpoints", "model", "recipes", "runs"}, "it asks a model and does not train"},
 	"train": {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data",
@@ -64,6 +64,8 @@ var doors = map[string]struct {
 		"the contents of a run folder, for whatever writes or reads them"},
 	"data": {[]string{"data/picture", "data/rows", "data/tokenizer"},
 		"data is prepared without libtorch, so that it builds and is tested without it"},
+	"data/alike": {[]string{"data/picture", "data/rows", "checkpoints"},
+		"it compares what any data set or benchmark holds, and does not judge it"},
 	"data/rows": {[]string{"data/picture", "checkpoints"}, "file formats, whatever their rows are used for"},
 	"data/picture": {[]string{"data/picture/bmp", "data/picture/gif", "data/picture/tiff"},
 		"bytes become pixels, wherever the bytes came from"},
@@ -87,8 +89,8 @@ var doors = map[string]struct {
 const everywhere = "runs/failure"
 
 // pure packages build without C, so in seconds and anywhere.
-var pure = []string{"recipes", "checkpoints", "data", "data/rows", "data/picture", "data/picture/bmp",
-	"data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure", "synth/shapes"}
+var pure = []string{"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
+	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure", "synth/shapes"}
 
 // forbidden packages are gotch's upper layers: they leak, lose errors and end the process (log.Fatal).
 var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/ts", "github.com/sugarme/gotch/nn",

@@ -3,7 +3,10 @@ package picture
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -167,4 +170,16 @@ func (im *Images) Stamp(name string) int64 {
 		return 0
 	}
 	return info.ModTime().UnixNano()*31 + info.Size()
+}
+
+// ArchiveStamps lists the sizes and modification times of the archives that a path or pattern of images names: all
+// images in one have the same Stamp. It is empty for a folder.
+func ArchiveStamps(path string) (stamps []string) {
+	files, _ := filepath.Glob(path) // an invalid pattern is a path
+	for _, file := range append(files, path) {
+		if info, err := os.Stat(file); err == nil && !info.IsDir() {
+			stamps = append(stamps, fmt.Sprint(file, info.Size(), info.ModTime().UnixNano()))
+		}
+	}
+	return stamps
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -35,22 +36,11 @@ func (c *rowCheck) cacheFile() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key := fmt.Sprintln(checkVersion, c.beside(), c.path(), entry.Images, archives(entry.Images),
+	key := fmt.Sprintln(checkVersion, c.beside(), c.path(), entry.Images, picture.ArchiveStamps(entry.Images),
 		c.Sources[c.source].Fingerprint(), prints["tokenizer"], prints["tokenizer.legacy"],
 		c.Stage.Template, c.Stage.Turn, c.Stage.MaxPixels, c.Encoder.Settings(), c.options.Decode,
 		c.options.NoTokens)
 	return filepath.Join(dir, "check", input.HashOf([]byte(key))+".json"), nil
-}
-
-// archives lists the sizes and modification times of image archives; each image in a folder has its own stamp.
-func archives(path string) (stamps []string) {
-	files, _ := filepath.Glob(path) // an invalid pattern is a path, which was opened before
-	for _, file := range append(files, path) {
-		if info, err := os.Stat(file); err == nil && !info.IsDir() {
-			stamps = append(stamps, fmt.Sprint(file, info.Size(), info.ModTime().UnixNano()))
-		}
-	}
-	return stamps
 }
 
 // beside hashes the files that say how to read the tokenizer's file.

@@ -24,6 +24,9 @@ type Options struct {
 	NoTokens bool     // do not count lengths and supervised tokens
 	Accept   []string // keys that the run will accept, as train.Options
 	Clean    string   // file for the usable rows of a stage's data; "" to write none
+	Alike    bool     // look for pictures and captions that the data holds twice; decodes every image
+	Against  []string // files, or patterns, of benchmarks whose pictures and questions to look for
+	Drop     []string // kinds of such rows that Clean leaves out: see DropCaptions
 	Report   runs.Observer
 }
 
@@ -42,6 +45,9 @@ type StageChecked struct {
 	Steps int           `json:"steps"`
 	Data  []DataChecked `json:"data"`
 	Eval  []DataChecked `json:"eval,omitempty"` // held-out rows
+
+	Alike   *AlikeChecked    `json:"alike,omitempty"`
+	Against []AgainstChecked `json:"against,omitempty"`
 }
 
 // Failed says whether a run would fail.
@@ -122,18 +128,44 @@ func (s *stageCheck) run() error {
 	if d != nil {
 		defer d.Close()
 	}
-	if err := cmp.Or(s.fail(err), s.tryClean(d), s.heldOut()); err != nil || d == nil {
+	if err := cmp.Or(s.fail(err), s.tryClean(d)); err != nil {
+		return err
+	}
+	like, err := s.openLike(d)
+	if err := cmp.Or(err, s.heldOut()); err != nil || d == nil {
 		return err
 	}
 	s.found.Rows, s.found.Steps = d.Mixture.Rows(), d.Steps.Steps()
 	if warning := train.RateWarning(s.stage, s.found.Steps); warning != "" {
 		s.note("%s", warning)
 	}
-	var skipped []input.SkippedRow
-	for source := range d.Sources {
-		found, err := s.goThrough(d, source)
-		if err != nil {
+	skipped, err := s.allRows(d, like)
+	if err != nil {
+		return err
+	}
+	if like != nil {
+		if err := like.run(skipped); err != nil {
 			return err
+		}
+		s.found.Against = like.against
+		if s.options.Alike {
+			s.found.Alike = &like.found
+		}
+	}
+	if err := s.writeAllClean(d, skipped, like); err != nil {
+		return err
+	}
+	s.noteTextAlone()
+	return s.judge(d, skipped)
+}
+
+// allRows checks the rows of every data set, and returns those that a run leaves out.
+func (s *stageCheck) allRows(d *input.Dataset, like *likeCheck) (skipped []input.SkippedRow, err error) {
+	for source := range d.Sources {
+		c := rowCheck{Dataset: d, source: source, options: s.options, hashes: like.hashesOf(source)}
+		found, err := c.run()
+		if err != nil {
+			return nil, err
 		}
 		s.found.Data = append(s.found.Data, found.Found)
 		for _, row := range found.Skipped {
@@ -142,24 +174,11 @@ func (s *stageCheck) run() error {
 		if rows := found.Found.Rows; rows > 0 && len(found.Skipped) == rows {
 			err := failure.Inputf("data[%d]: none of its %s can be used", source, plural(rows, "row"))
 			if err := s.fail(err); err != nil {
-				return err
-			}
-		}
-		if s.options.Clean != "" {
-			file := cleanFile(s.options.Clean, source, len(d.Sources))
-			if err := s.writeClean(file, d.Sources[source], found.Skipped, source); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	s.noteTextAlone()
-	return s.judge(d, skipped)
-}
-
-// goThrough checks the rows of one data set.
-func (s *stageCheck) goThrough(d *input.Dataset, source int) (sourceChecked, error) {
-	c := rowCheck{Dataset: d, source: source, options: s.options}
-	return c.run()
+	return skipped, nil
 }
 
 // noteTextAlone warns of a stage whose rows do not reach what it trains.
@@ -242,7 +261,8 @@ func (s *stageCheck) heldOut() error {
 	}
 	usable := 0
 	for source := range d.Sources {
-		found, err := s.goThrough(d, source)
+		c := rowCheck{Dataset: d, source: source, options: s.options}
+		found, err := c.run()
 		if err != nil {
 			return err
 		}

@@ -57,13 +57,34 @@ func (s *stageCheck) tryClean(d *input.Dataset) error {
 	return nil
 }
 
-// writeClean writes the rows of a data set that a run can use, as they stand in its file, as one JSON array.
-func (s *stageCheck) writeClean(file string, source rows.Source, skipped []int, at int) error {
-	text := source.(rows.Verbatim) // as tryClean has found
-	bad := map[int]bool{}
-	for _, row := range skipped {
-		bad[row] = true
+// writeAllClean writes the rows of each data set that a run can use and that like, which may be nil, does not drop.
+func (s *stageCheck) writeAllClean(d *input.Dataset, skipped []input.SkippedRow, like *likeCheck) error {
+	if s.options.Clean == "" {
+		return nil
 	}
+	bad := make([]map[int]bool, len(d.Sources))
+	for source := range bad {
+		bad[source] = map[int]bool{}
+	}
+	for _, row := range skipped {
+		bad[row.Data][row.Row] = true
+	}
+	if like != nil {
+		for row := range like.dropped { // none that a run skips: those are not compared
+			bad[row.Data][row.Row] = true
+		}
+	}
+	for i, source := range d.Sources {
+		if err := s.writeClean(cleanFile(s.options.Clean, i, len(d.Sources)), source, bad[i], i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeClean writes the rows of a data set that are not bad, as they stand in its file, as one JSON array.
+func (s *stageCheck) writeClean(file string, source rows.Source, bad map[int]bool, at int) error {
+	text := source.(rows.Verbatim) // as tryClean has found
 	if err := writeWhole(file, func(w *bufio.Writer) error { return copyRows(w, text, bad) }); err != nil {
 		return fmt.Errorf("--write-clean: %w", err)
 	}
@@ -75,7 +96,7 @@ func (s *stageCheck) writeClean(file string, source rows.Source, skipped []int, 
 	if !plainWord.MatchString(set) {
 		set = "'" + strings.ReplaceAll(set, "'", `'\''`) + "'"
 	}
-	s.note("wrote %s: %d of %d rows; to train on them: --set %s", file, source.Len()-len(skipped), source.Len(), set)
+	s.note("wrote %s: %d of %d rows; to train on them: --set %s", file, source.Len()-len(bad), source.Len(), set)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/alike"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/data/rows"
 	"github.com/llavatrain/llavatrain/train/input"
@@ -19,6 +20,7 @@ type rowCheck struct {
 	*input.Dataset
 	source  int
 	options Options
+	hashes  *alike.Hashes // keeps those of images that are decoded; may be nil
 
 	mu     sync.Mutex
 	images map[string]lookedAt // by path
@@ -174,7 +176,11 @@ func (c *rowCheck) look(image picture.Image) (at lookedAt) {
 		at.stamp = folder.Stamp(image.Path) // taken before reading, so that a change in between is noticed
 		header, _ := folder.Inspect(image)
 		at.orientation = header.Orientation
-		picture, err := folder.Decode(image)
+		decode := folder.Decode
+		if c.hashes != nil {
+			decode = c.hashes.Decode
+		}
+		picture, err := decode(image)
 		if at.err = err; err == nil {
 			at.width, at.height = picture.W, picture.H
 		}

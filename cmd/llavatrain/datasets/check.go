@@ -58,6 +58,12 @@ func NewCheck(p *program.Program) *cobra.Command {
 		"check a run that will be given the same --accept `KEY` (may be repeated)")
 	f.StringVar(&o.Clean, "write-clean", "", "write the rows that a run can use to `FILE`, as a JSON array "+
 		"(several data sets: clean-0.json, clean-1.json … for clean.json)")
+	f.BoolVar(&o.Alike, "alike", false,
+		"find pictures and captions that the data holds twice: decodes every image, slow the first time")
+	f.StringArrayVar(&o.Against, "against", nil, "find pictures and questions of a benchmark: `FILE` of questions, "+
+		"list of pictures or data set (may be repeated; with --alike pictures are compared by their looks too)")
+	f.StringSliceVar(&o.Drop, "drop", nil, "with --write-clean, leave out `KINDS` of rows that --alike and --against "+
+		"find: captions, pictures, against, questions")
 	f.BoolVar(&asJSON, "json", false, "print the results as JSON")
 	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.image=pad` (may be repeated)")
 	return c
@@ -80,6 +86,7 @@ func printChecked(out io.Writer, c check.Checked, asJSON bool) error {
 		for i, d := range s.Eval {
 			printData(out, "eval.data", i, d)
 		}
+		printAlike(out, s)
 		for _, note := range s.Notes {
 			fmt.Fprintf(out, "  note   %s\n", note)
 		}
