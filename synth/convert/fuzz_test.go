@@ -26,8 +26,8 @@ func fuzzFormat(f *testing.F, format string, o Options) {
 	for _, c := range refusals {
 		seed(c.format, c.files)
 	}
+	dir := f.TempDir() // inputs run one after the other
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		dir := t.TempDir()
 		files := []string{filepath.Join(dir, "first"), filepath.Join(dir, "second")}
 		for i, text := range [][]byte{first, second} {
 			if err := os.WriteFile(files[i], text, 0o666); err != nil {
