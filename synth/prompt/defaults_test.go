@@ -76,7 +76,8 @@ func rewritten(t *testing.T, context string) scene.Scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := scene.ReadJSONL(datatest.WriteFile(t, t.TempDir(), "row.jsonl", string(text)), scene.Options{})
+	path := datatest.WriteFile(t, t.TempDir(), "row.jsonl", string(text))
+	set, err := scene.ReadJSONL(t.Context(), path, scene.Options{})
 	if err != nil || len(set.Scenes) != 1 || len(set.Dropped()) > 0 {
 		t.Fatalf("%v, %+v", err, set)
 	}

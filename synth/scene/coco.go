@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,13 +20,13 @@ const (
 //
 // A file that is incomplete or has another form is an error that says where and what is expected. So is one whose
 // annotations all belong to images that the captions do not list. A scene without captions is skipped.
-func ReadCOCO(captions, instances string, o Options) (*Set, error) {
+func ReadCOCO(ctx context.Context, captions, instances string, o Options) (*Set, error) {
 	c := newCOCO(o)
-	if err := readFile(captions, c.readCaptions); err != nil {
+	if err := readFile(ctx, captions, c.readCaptions); err != nil {
 		return nil, err
 	}
 	if instances != "" {
-		if err := readFile(instances, c.readInstances); err != nil {
+		if err := readFile(ctx, instances, c.readInstances); err != nil {
 			return nil, err
 		}
 	}
@@ -145,10 +146,10 @@ func (c *coco) readImage(s *stream, n int) error {
 
 // captionElement is an annotation of a file of captions. The last keys show that it is another file.
 type captionElement struct {
-	ImageID  label           `json:"image_id"`
-	Caption  *string         `json:"caption"`
-	Box      json.RawMessage `json:"bbox"`
-	Segments json.RawMessage `json:"segments_info"`
+	ImageID  label            `json:"image_id"`
+	Caption  *string          `json:"caption"`
+	Box      *json.RawMessage `json:"bbox"`
+	Segments *json.RawMessage `json:"segments_info"`
 }
 
 func (c *coco) readCaption(s *stream, a *captionElement) error {

@@ -86,12 +86,12 @@ func (c *coco) category(id label) *cocoCategory {
 
 // instanceElement is an annotation of a file of instances. The last keys show that it is another file.
 type instanceElement struct {
-	ImageID    label           `json:"image_id"`
-	CategoryID label           `json:"category_id"`
-	Box        []number        `json:"bbox"`
-	Crowd      flag            `json:"iscrowd"`
-	Caption    json.RawMessage `json:"caption"`
-	Segments   json.RawMessage `json:"segments_info"`
+	ImageID    label            `json:"image_id"`
+	CategoryID label            `json:"category_id"`
+	Box        []number         `json:"bbox"`
+	Crowd      flag             `json:"iscrowd"`
+	Caption    *json.RawMessage `json:"caption"`
+	Segments   *json.RawMessage `json:"segments_info"`
 }
 
 // readInstance reads a box, and reports whether its image is listed.

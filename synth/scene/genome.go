@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -18,13 +19,15 @@ const (
 // describes a region is the name of its box; there are no captions. The image's path is FOLDER/ID.jpg, as the archives
 // of the images have it. Scenes have the order of the regions; one without objects, or without image data, is skipped.
 // Errors are those of [ReadCOCO].
-func ReadVisualGenome(regions, imageData string, o Options) (*Set, error) {
+func ReadVisualGenome(ctx context.Context, regions, imageData string, o Options) (*Set, error) {
 	g := &genome{Options: o, images: map[string]genomeImage{}}
-	if err := readFile(imageData, g.readImages); err != nil {
+	if err := readFile(ctx, imageData, g.readImages); err != nil {
 		return nil, err
 	}
-	err := readFile(regions, g.readRegions)
-	return &g.set, err
+	if err := readFile(ctx, regions, g.readRegions); err != nil {
+		return nil, err
+	}
+	return &g.set, nil
 }
 
 type genome struct {

@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,10 +19,12 @@ const rowForm = `a row is {"id", "image", "captions": ["…"], ` +
 // Boxes are left, top, right and bottom in fractions of width and height. In place of objects a row may have the form
 // of LLaVA's file of evaluation images, "instances": [{"category", "bbox"}, …]. Either may be missing, as may width
 // and height. Errors are those of [ReadCOCO], and a second row with the same id.
-func ReadJSONL(file string, o Options) (*Set, error) {
+func ReadJSONL(ctx context.Context, file string, o Options) (*Set, error) {
 	r := &rowsReader{Options: o, rows: map[string]int{}}
-	err := readFile(file, r.read)
-	return &r.set, err
+	if err := readFile(ctx, file, r.read); err != nil {
+		return nil, err
+	}
+	return &r.set, nil
 }
 
 type rowsReader struct {

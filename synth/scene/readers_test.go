@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -356,20 +357,21 @@ func TestReadFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string { return datatest.WriteFile(t, dir, name, text) }
 	captions, instances := write("captions.json", captionsText), write("instances.json", instancesText)
-	if set, err := ReadCOCO(captions, instances, Options{}); err != nil || len(set.Scenes) != 2 {
+	if set, err := ReadCOCO(t.Context(), captions, instances, Options{}); err != nil || len(set.Scenes) != 2 {
 		t.Errorf("%+v, %v", set, err)
 	}
-	if set, err := ReadJSONL(write("rows.jsonl", rowsText), Options{}); err != nil || len(set.Scenes) != 2 {
+	rows := write("rows.jsonl", rowsText)
+	if set, err := ReadJSONL(t.Context(), rows, Options{}); err != nil || len(set.Scenes) != 2 {
 		t.Errorf("%+v, %v", set, err)
 	}
 	regions, data := write("regions.json", regionsText), write("image_data.json", imageDataText)
-	if set, err := ReadVisualGenome(regions, data, Options{}); err != nil || len(set.Scenes) != 1 {
+	if set, err := ReadVisualGenome(t.Context(), regions, data, Options{}); err != nil || len(set.Scenes) != 1 {
 		t.Errorf("%+v, %v", set, err)
 	}
 	for name, read := range map[string]func(string) (*Set, error){
-		"coco":   func(path string) (*Set, error) { return ReadCOCO(captions, path, Options{}) },
-		"jsonl":  func(path string) (*Set, error) { return ReadJSONL(path, Options{}) },
-		"genome": func(path string) (*Set, error) { return ReadVisualGenome(regions, path, Options{}) },
+		"coco":   func(path string) (*Set, error) { return ReadCOCO(t.Context(), captions, path, Options{}) },
+		"jsonl":  func(path string) (*Set, error) { return ReadJSONL(t.Context(), path, Options{}) },
+		"genome": func(path string) (*Set, error) { return ReadVisualGenome(t.Context(), regions, path, Options{}) },
 	} {
 		if _, err := read(dir + "/none"); !errors.Is(err, failure.ErrInput) {
 			t.Errorf("%s: a missing file: %v", name, err)
@@ -377,9 +379,40 @@ func TestReadFiles(t *testing.T) {
 		if _, err := read(dir); !errors.Is(err, failure.ErrInput) {
 			t.Errorf("%s: a folder: %v", name, err)
 		}
+		if _, err := read(dir + "/\x00"); !errors.Is(err, failure.ErrInput) {
+			t.Errorf("%s: a name that is none: %v", name, err)
+		}
 		if _, err := read(datatest.Unreadable); !failure.IsStorage(err) || errors.Is(err, failure.ErrInput) {
 			t.Errorf("%s: a failing disk: %v", name, err)
 		}
+	}
+}
+
+// Reading ends with its context, and does not blame the file.
+func TestReadEnds(t *testing.T) {
+	path := datatest.WriteFile(t, t.TempDir(), "rows.jsonl", rowsText)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if _, err := ReadJSONL(ctx, path, Options{}); err != context.Canceled {
+		t.Errorf("%v", err)
+	}
+	if _, err := Missing(ctx, ".", make([]Scene, 1)); err != context.Canceled {
+		t.Errorf("%v", err)
+	}
+}
+
+// Null counts as absent.
+func TestCOCONull(t *testing.T) {
+	want, err := read("coco", captionsText, instancesText, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	captions := strings.Replace(captionsText, `"caption": "A dog."`, `"caption": "A dog.", "bbox": null`, 1)
+	instances := strings.Replace(instancesText, `"iscrowd": 0`,
+		`"iscrowd": null, "caption": null, "segments_info": null`, 1)
+	got, err := read("coco", captions, instances, Options{})
+	if err != nil || !cmp.Equal(want, got) {
+		t.Errorf("%v (-want +got):\n%s", err, cmp.Diff(want, got))
 	}
 }
 

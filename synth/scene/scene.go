@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -111,12 +112,16 @@ func (s *Set) add(one Scene, annotations int, reason Reason) {
 	s.Scenes = append(s.Scenes, one)
 }
 
-// Missing returns the places in scenes of those whose image is not a file. Relative paths are below folder.
-func Missing(folder string, scenes []Scene) (places []int, err error) {
+// Missing returns the places in scenes of those whose image is not a file. Relative paths are below folder. It looks
+// until ctx ends.
+func Missing(ctx context.Context, folder string, scenes []Scene) (places []int, err error) {
 	if _, err := os.Stat(folder); err != nil {
 		return nil, failure.Inputf("folder of the images: %w", err)
 	}
 	for i, one := range scenes {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		path := one.Image
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(folder, path)

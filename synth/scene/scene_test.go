@@ -26,7 +26,8 @@ type recorded struct {
 // The contexts and what was dropped equal the recordings, byte for byte.
 func TestContextParity(t *testing.T) {
 	dir := datatest.Shared(t, "parity-synth", "context")
-	set, err := ReadCOCO(filepath.Join(dir, "captions.json"), filepath.Join(dir, "instances.json"), Options{})
+	captions, instances := filepath.Join(dir, "captions.json"), filepath.Join(dir, "instances.json")
+	set, err := ReadCOCO(t.Context(), captions, instances, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,11 +118,11 @@ func TestMissing(t *testing.T) {
 	}
 	scenes := []Scene{{Image: "a.jpg"}, {Image: "b.jpg"}, {Image: "folder.jpg"}, {Image: there},
 		{Image: filepath.Join(dir, "c.jpg")}, {Image: "a\x00.jpg"}}
-	places, err := Missing(dir, scenes)
+	places, err := Missing(t.Context(), dir, scenes)
 	if diff := cmp.Diff([]int{1, 2, 4, 5}, places); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if _, err := Missing(filepath.Join(dir, "none"), scenes); !errors.Is(err, failure.ErrInput) {
+	if _, err := Missing(t.Context(), filepath.Join(dir, "none"), scenes); !errors.Is(err, failure.ErrInput) {
 		t.Errorf("a missing folder: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package scene
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,15 +21,28 @@ type stream struct {
 	json *json.Decoder
 }
 
-// readFile reads a JSON file; its name stands before every error.
-func readFile(path string, read func(*stream) error) error {
+// readFile reads a JSON file, until ctx ends; its name stands before every error.
+func readFile(ctx context.Context, path string, read func(*stream) error) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return failure.Input(err)
 	}
 	defer file.Close()
-	return readNamed(path, file, read)
+	err = readNamed(path, reader(func(p []byte) (int, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		return file.Read(p)
+	}), read)
+	if ctx.Err() != nil {
+		return ctx.Err() // nothing is wrong with the file
+	}
+	return err
 }
+
+type reader func(p []byte) (int, error)
+
+func (r reader) Read(p []byte) (int, error) { return r(p) }
 
 func readNamed(name string, from io.Reader, read func(*stream) error) error {
 	text, err := newTextReader(from)
