@@ -178,7 +178,7 @@ func TestMessages(t *testing.T) {
 	if fault.Param != "max_tokens" || fault.Code != "unsupported_parameter" {
 		t.Errorf("%+v", fault)
 	}
-	_, fault = Read(500, nil, []byte(strings.Repeat("\xff", 10_000)))
+	_, fault = Read(500, nil, []byte(strings.Repeat("\xffa", 10_000)))
 	if n := len([]rune(fault.Message)); n != maxMessage+1 {
 		t.Errorf("a message of %d characters", n)
 	}
