@@ -69,7 +69,8 @@ type Options struct {
 	Limit  int    // pictures at most, of ScienceQA problems: those with the smallest hashes. 0: all
 	Split  string // of ScienceQA, as pid_splits.json names it; "": train
 	// Size gives width and height in pixels of the picture with a row's path. It is asked where the files do not say it
-	// and boxes need it. nil: there are no picture files.
+	// and boxes need it. Pictures for which it fails are dropped, unless the disk failed. nil: there are no picture
+	// files, and such data is refused.
 	Size func(image string) (width, height int, err error)
 }
 

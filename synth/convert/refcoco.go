@@ -2,6 +2,7 @@ package convert
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 )
 
@@ -49,7 +50,7 @@ func readRefCOCO(c *conversion) error {
 		return err
 	}
 	if err := captioned.each(c, take); err != nil {
-		return err
+		return fmt.Errorf("%s: %w", c.files[0], err)
 	}
 	return pictures.each(func(picture int64, pairs []pair) error {
 		id := strconv.FormatInt(picture, 10)

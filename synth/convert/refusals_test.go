@@ -144,6 +144,10 @@ var refusals = []struct {
 		`a: images 0 (byte 12): it lacks "original_id"; it has "caption", "id"`},
 	{"refcoco", []string{`{"images": [{"id": 1, "caption": "a", "original_id": -2}], "annotations": []}`},
 		`a: images 0 (byte 12): original_id is -2`},
+	{"refcoco", []string{`{"images": [{"id": 1, "caption": "a", "original_id": 1}],
+		"annotations": [{"id": 1, "image_id": 1, "bbox": [0, 0, 1, 1]}]}`},
+		`a: images 0 (byte 12): the size of ` + photo1 +
+			` is not in the files, and boxes need it: give the folder of the pictures`},
 	{"refcoco", []string{`{"images": [{}], "annotations": []}`},
 		`a: images 0 (byte 12): it lacks "id"; it has no members`},
 	{"refcoco", []string{`{"images": [], "annotations": [{"id": 1, "image_id": 1, "bbox": [0, 0, 1, 1]},
