@@ -12,7 +12,7 @@
 // rules. The time is in proportion to the length of an answer, whatever is in it.
 //
 // The asked forms, and the names and the purpose of the three kinds, are those of LLaVA's instruction data (Liu et al.
-// 2023, Visual Instruction Tuning). How its makers read and filtered their answers was not published; the rules are ours.
+// 2023, Visual Instruction Tuning). How its makers read and filtered answers was not published; the rules are ours.
 package answer
 
 import (
@@ -59,7 +59,8 @@ type Result struct {
 	Turns   []Turn   // of what is accepted
 }
 
-// Read reads a reply as an answer of a kind. With nil filters it is compared with no prompt, and may be in any language.
+// Read reads a reply as an answer of a kind. With nil filters it is compared with no prompt, and may be in any
+// language. A kind that is none of the constants gives the zero Result.
 func Read(kind Kind, r reply.Reply, against *Filters) Result {
 	switch {
 	case r.Refusal != "":
@@ -70,7 +71,8 @@ func Read(kind Kind, r reply.Reply, against *Filters) Result {
 	return ReadText(kind, r.Content, r.Finish == reply.Length, against)
 }
 
-// ReadText reads a text as an answer of a kind; cut says that it ended at the limit of tokens. The rest is as in [Read].
+// ReadText reads a text as an answer of a kind; cut says that it ended at the limit of tokens. The rest is as in
+// [Read].
 func ReadText(kind Kind, text string, cut bool, against *Filters) Result {
 	if against == nil {
 		against = &Filters{}

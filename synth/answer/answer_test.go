@@ -116,7 +116,8 @@ func TestUnwrapping(t *testing.T) {
 	for _, c := range []reads{
 		{"fence", "```text\n" + scene + "\n```", false, accepted("fence", Turn{"", scene})},
 		{"one fence", "```", false, reject("too_short")},
-		{"fence with words", "```two words\n" + scene + "\n```", false, accepted("", Turn{"", "```two words\n" + scene + "\n```"})},
+		{"fence with words", "```two words\n" + scene + "\n```", false,
+			accepted("", Turn{"", "```two words\n" + scene + "\n```"})},
 		{"only the first fence", "```\n" + scene, false, accepted("", Turn{"", "```\n" + scene})},
 	} {
 		c.test(t, Detail)
@@ -127,7 +128,8 @@ func TestReasoning(t *testing.T) {
 	ask := func(answer string) string { return "Question:\nWhat may happen?\n===\nAnswer:\n" + answer }
 	for _, c := range []reads{
 		{"asked form", ask(thought), false, accepted("", Turn{"What may happen?", thought})},
-		{"first pair", ask(thought) + "\n===\n" + bus, false, accepted("extra_turns", Turn{"What may happen?", thought})},
+		{"first pair", ask(thought) + "\n===\n" + bus, false,
+			accepted("extra_turns", Turn{"What may happen?", thought})},
 		{"first pair whatever comes", bus + "\n===\n" + ask(thought), false, reject("too_short")},
 		{"20 words", ask(numbers(20)), false, accepted("", Turn{"What may happen?", numbers(20)})},
 		{"19 words", ask(numbers(19)), false, reject("too_short")},
@@ -147,7 +149,11 @@ func TestReasoning(t *testing.T) {
 func numbers(n int) string {
 	var list []string
 	for i := range n {
-		list = append(list, map[bool]string{true: "the", false: "w" + strings.Repeat("x", i/40) + string(rune('a'+i%26))}[i%3 == 0])
+		word := "the"
+		if i%3 > 0 {
+			word = "w" + strings.Repeat("x", i/40) + string(rune('a'+i%26))
+		}
+		list = append(list, word)
 	}
 	return strings.Join(list, " ")
 }

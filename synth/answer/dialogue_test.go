@@ -8,7 +8,8 @@ import (
 func TestJSONForms(t *testing.T) {
 	const (
 		pairs = `[{"question": "Which bus?", "answer": "The red one."}, {"q": "Who waits?", "A": "Three people."}]`
-		lines = `{"QUESTION": "Which bus?", "Answer": "The red one.", "id": 1}` + "\n" + `{"q": "Who waits?", "a": "Three people."}`
+		lines = `{"QUESTION": "Which bus?", "Answer": "The red one.", "id": 1}` + "\n" +
+			`{"q": "Who waits?", "a": "Three people."}`
 		turns = `[{"from": "human", "value": "Which bus?"}, {"from": "GPT", "value": "The red one."},
 			{"role": "user", "content": "Who waits?"}, {"role": " assistant ", "content": "Three people."}]`
 	)
@@ -35,10 +36,12 @@ func TestJSONForms(t *testing.T) {
 		{"answer first", strings.Replace(turns, "[", `[{"from": "ai", "value": "Hello."},`, 1), false,
 			accepted("json stray_answer", busTurns...)},
 		{"nothing but empty halves", `{"q": "", "a": ""}`, false, retried("shape")},
-		{"another role", strings.Replace(turns, "[", `[{"from": "tool", "value": "Hello."},`, 1), false, retried("shape")},
+		{"another role", strings.Replace(turns, "[", `[{"from": "tool", "value": "Hello."},`, 1), false,
+			retried("shape")},
 		{"another element", strings.Replace(pairs, "]", `, 5]`, 1), false, retried("shape")},
 		{"half a pair", strings.Replace(pairs, "]", `, {"q": "Why?"}]`, 1), false, retried("shape")},
-		{"pairs and turns", strings.Replace(pairs, "]", `, {"role": "user", "content": "Why?"}]`, 1), false, retried("shape")},
+		{"pairs and turns", strings.Replace(pairs, "]", `, {"role": "user", "content": "Why?"}]`, 1), false,
+			retried("shape")},
 		{"turns without a list", `{"role": "user", "content": "Why?"}{"role": "ai", "content": "So."}`, false,
 			retried("shape")},
 		{"numbers", `[{"q": 1, "a": 2}]`, false, retried("shape")},
@@ -59,9 +62,10 @@ func TestMarkers(t *testing.T) {
 	swap := strings.NewReplacer("Question", "Q", "Answer", "A")
 	for _, c := range []reads{
 		{"asked form", twice, false, plain},
-		{"same line", "question: Which bus?\nANSWER: The red one.\nQuestion: Who waits?\nAnswer: Three people.", false, plain},
-		{"numbered", "1. **Question:** Which bus?\n**Answer:** The red one.\n2) Question 2: Who waits?\n- Answer 2： Three people.",
-			false, plain},
+		{"same line", "question: Which bus?\nANSWER: The red one.\nQuestion: Who waits?\nAnswer: Three people.", false,
+			plain},
+		{"numbered", "1. **Question:** Which bus?\n**Answer:** The red one.\n" +
+			"2) Question 2: Who waits?\n- Answer 2： Three people.", false, plain},
 		{"several lines", bus + "\n" + strings.Replace(stop, "people.", "people.\n\n- one\n- two\n\n\n", 1), false,
 			accepted("", busTurns[0], Turn{"Who waits?", "Three people.\n\n- one\n- two"})},
 		{"Q and A", swap.Replace(twice), false, accepted("markers", busTurns...)},
@@ -98,7 +102,8 @@ func TestAroundTurns(t *testing.T) {
 	plain := accepted("", busTurns...)
 	for _, c := range []reads{
 		{"preamble", "Here you are.\n===\n" + twice, false, accepted("preamble", busTurns...)},
-		{"separators", "===\n=====\n" + strings.ReplaceAll(twice, "===", "===\n\n  ====\n===") + "\n===\n===", false, plain},
+		{"separators", "===\n=====\n" + strings.ReplaceAll(twice, "===", "===\n\n  ====\n===") + "\n===\n===", false,
+			plain},
 		{"heading", "Question: Hm?\nAnswer: Things to do\n=====\nOne can sit.\n" + bus, false,
 			accepted("", Turn{"Hm?", heading}, busTurns[0])},
 		{"two signs", bus + "\n==\n" + stop, false, accepted("", Turn{"Which bus?", "The red one.\n=="}, busTurns[1])},
@@ -106,14 +111,17 @@ func TestAroundTurns(t *testing.T) {
 		{"trailer in two parts", twice + "\n===\nBye!\n===\nBye!", false, accepted("trailer", busTurns...)},
 		{"200 characters", twice + "\n===\n" + farewell, false, accepted("trailer", busTurns...)},
 		{"201 characters", twice + "\n===\n" + farewell + "!", false, retried("shape")},
-		{"201 characters in lines", twice + "\n===\n" + farewell[:200] + "\n" + farewell[:200], false, retried("shape")},
+		{"201 characters in lines", twice + "\n===\n" + farewell[:200] + "\n" + farewell[:200], false,
+			retried("shape")},
 		{"text without separator", twice + "\nBye!", false,
 			accepted("", busTurns[0], Turn{"Who waits?", "Three people.\nBye!"})},
 		{"rulers", "---\n" + bus + "\n\n***\n---\n\n" + stop + "\n___", false, plain},
 		{"ruler in an answer", bus + "\n---\nIt is.\n" + stop, false,
 			accepted("", Turn{"Which bus?", "The red one.\n---\nIt is."}, busTurns[1])},
-		{"short ruler", bus + "\n--\n" + stop, false, accepted("", Turn{"Which bus?", "The red one.\n--"}, busTurns[1])},
-		{"mixed ruler", bus + "\n-*-\n" + stop, false, accepted("", Turn{"Which bus?", "The red one.\n-*-"}, busTurns[1])},
+		{"short ruler", bus + "\n--\n" + stop, false,
+			accepted("", Turn{"Which bus?", "The red one.\n--"}, busTurns[1])},
+		{"mixed ruler", bus + "\n-*-\n" + stop, false,
+			accepted("", Turn{"Which bus?", "The red one.\n-*-"}, busTurns[1])},
 		{"ruler before the trailer", twice + "\n---\n===\nBye!", false, accepted("trailer", busTurns...)},
 		{"ruler after a separator", twice + "\n===\n---", false, plain},
 		{"ruler before a fence in an answer", bus + "\n---\n```\n" + stop, false,

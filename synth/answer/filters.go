@@ -59,7 +59,7 @@ var filters = []struct {
 	questions bool
 	finds     func(*Filters, checked) bool
 }{
-	{"encoding", false, func(_ *Filters, c checked) bool { return strings.ContainsRune(c.text, unicode.ReplacementChar) }},
+	{"encoding", false, func(_ *Filters, c checked) bool { return strings.Contains(c.text, "\ufffd") }},
 	{refusal, false, func(_ *Filters, c checked) bool { return lists().refusal.MatchString(c.text) }},
 	{"markup", true, (*Filters).markup},
 	{"source", true, (*Filters).source},
@@ -100,8 +100,8 @@ func (*Filters) coordinates(c checked) bool {
 	return strings.ContainsAny(c.text, "[(") && lists().coordinates.MatchString(c.text)
 }
 
-// sourceStems are parts of words of which at least one is in all that the pattern finds. They are without s and k, which
-// stand for two more letters (ſ and the Kelvin sign) where case is ignored.
+// sourceStems are parts of words of which at least one is in all that the pattern finds. They are without s and k,
+// which stand for two more letters (ſ and the Kelvin sign) where case is ignored.
 var sourceStems = []string{"bounding", "coordinate", "caption", "provided", "given", "upplied", "entence", "according"}
 
 func (*Filters) source(c checked) bool {

@@ -148,8 +148,8 @@ func TestRows(t *testing.T) {
 }
 
 func TestInvented(t *testing.T) {
-	names := NewNames([]string{"person", "dog", "hot dog", "bus", "knife", "cherry", "traffic light", "light", "car", "couch",
-		"Teddy Bear", "teddy bear", "", "--"})
+	names := NewNames([]string{"person", "dog", "hot dog", "bus", "knife", "cherry", "traffic light", "light", "car",
+		"couch", "Teddy Bear", "teddy bear", "", "--"})
 	for _, c := range []struct {
 		answer string
 		known  []string

@@ -37,8 +37,8 @@ func NewNames(names []string) *Names {
 }
 
 // Invented are the names that the answers of an accepted result speak of and no known text does: captions, and the
-// names of boxes. They are a cheap sign of things that are not in the picture, and no more than a sign, as a caption may
-// use another word for the same thing. They are in the order of their bytes.
+// names of boxes. They are a cheap sign of things that are not in the picture, and no more than a sign, as a caption
+// may use another word for the same thing. They are in the order of their bytes.
 func (n *Names) Invented(turns []Turn, known []string) []string {
 	said := map[string]bool{}
 	for _, turn := range turns {
@@ -81,7 +81,9 @@ func (n *Names) find(text string, found map[string]bool) {
 var plurals = [][2]string{{"s", ""}, {"es", ""}, {"ies", "y"}, {"ves", "f"}, {"ves", "fe"}}
 
 // irregular are plurals of things that pictures show often.
-var irregular = map[string]string{"people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse"}
+var irregular = map[string]string{
+	"people": "person", "men": "man", "women": "woman", "children": "child", "mice": "mouse",
+}
 
 // after is the place after one more word, in the plural perhaps; nil if no name goes on like that.
 func (n *nameNode) after(word string) *nameNode {

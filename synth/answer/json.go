@@ -15,7 +15,10 @@ type jsonTurn struct {
 }
 
 // speakers are the names of roles: true asks.
-var speakers = map[string]bool{"human": true, "user": true, "gpt": false, "assistant": false, "ai": false, "model": false}
+var speakers = map[string]bool{
+	"human": true, "user": true,
+	"gpt": false, "assistant": false, "ai": false, "model": false,
+}
 
 // halves are the question and the answer of a pair, or the one of them that a turn is.
 func (t jsonTurn) halves() (list []half) {

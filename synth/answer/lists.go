@@ -30,7 +30,7 @@ var lists = sync.OnceValue(func() *patterns {
 })
 
 type patterns struct {
-	marker      *regexp.Regexp  // of a line that begins a question or an answer; its groups are markerNames and the rest
+	marker      *regexp.Regexp  // of a line that begins a half; its groups are markerNames and what follows in the line
 	label       *regexp.Regexp  // a start like "Description:"
 	chatter     *regexp.Regexp  // a first line like "Sure! Here is the description:"
 	refusal     *regexp.Regexp  // a start that declines

@@ -78,10 +78,10 @@ type Fault struct {
 	Class  Class
 	Status int // of HTTP, or the code of an error that came with status 200; 0 if there was no answer
 	Paid   Paid
-	Wait   time.Duration // before any request is sent again, 0 to 24 hours; NoWait if none was asked for, or no retry is due
+	Wait   time.Duration // before any request is sent again, 0 to 24 hours; NoWait: none asked for, or no retry due
 
-	// What the endpoint says, cut to a few hundred characters and otherwise as it came: Message may repeat the prompt or
-	// the key.
+	// What the endpoint says, cut to a few hundred characters and otherwise as it came: Message may repeat the prompt
+	// or the key.
 	Message, Code, Param string
 }
 
@@ -104,7 +104,8 @@ func (f *Fault) Error() string {
 
 // unreadable is the fault of an answer that says it is a completion and is none.
 func unreadable(status int, message string, headers map[string][]string) *Fault {
-	return &Fault{Class: BadBody, Status: status, Paid: MaybePaid, Wait: wait(headers), Message: clip(message, maxMessage)}
+	return &Fault{Class: BadBody, Status: status, Paid: MaybePaid, Wait: wait(headers),
+		Message: clip(message, maxMessage)}
 }
 
 // faultOf classifies an answer that says it is a fault.

@@ -31,7 +31,8 @@ func TestClasses(t *testing.T) {
 		{413, "", ContextLength, NotPaid},
 		{400, openAI("", "", `"context_length_exceeded"`), ContextLength, NotPaid},
 		{422, openAI("The maximum Context Length is 8", "", `null`), ContextLength, NotPaid},
-		{400, openAI("it exceeds the available context size", "exceed_context_size_error", `400`), ContextLength, NotPaid},
+		{400, openAI("it exceeds the available context size", "exceed_context_size_error", `400`), ContextLength,
+			NotPaid},
 		{400, `{"object": "error", "message": "the model's context length is 8", "code": 400}`, ContextLength, NotPaid},
 		{400, `{"error": "the context length is 8"}`, ContextLength, NotPaid},
 		{422, `{"detail": [{"msg": "longer than the context length"}]}`, ContextLength, NotPaid},
@@ -65,8 +66,9 @@ func TestClasses(t *testing.T) {
 
 func TestUnreadableBodies(t *testing.T) {
 	for _, body := range []string{
-		"", "null", "[]", "{}", `"text"`, "<html>", "data: {}", `{"choices": null}`, `{"choices": []}`, `{"choices": {}}`,
-		`{"choices": [null]}`, `{"choices": ["text"]}`, `{"choices": [{}]}`, `{"choices": [{"message": null}]}`,
+		"", "null", "[]", "{}", `"text"`, "<html>", "data: {}",
+		`{"choices": null}`, `{"choices": []}`, `{"choices": {}}`, `{"choices": [null]}`,
+		`{"choices": ["text"]}`, `{"choices": [{}]}`, `{"choices": [{"message": null}]}`,
 		`{"choices": [{"message": "text"}]}`, `{"choices": [{"message": {"content": 5}}]}`,
 		`{"choices": [{"message": {"content": {"text": "a"}}}]}`, `{"choices": [{"message": {"content": true}}]}`,
 		`{"choices": [{"message": {"content": "a"}}]} and more`, `{"choices": [{"message": {"content": "a"}}]`,

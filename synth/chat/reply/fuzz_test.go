@@ -7,8 +7,8 @@ import (
 
 // FuzzRead: whatever an endpoint sends is either a reply or a fault that says what to do, of limited length.
 func FuzzRead(f *testing.F) {
-	f.Add(200, "", "", []byte(`{"id": "i", "model": "m", "choices": [{"message": {"content": [{"type": "text", "text": "a"}]},
-		"finish_reason": "length"}], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}`))
+	f.Add(200, "", "", []byte(`{"id": "i", "model": "m", "choices": [{"message": {"content": [{"type": "text",
+		"text": "a"}]}, "finish_reason": "length"}], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}`))
 	f.Add(200, "", "", []byte(`{"error": {"code": 502, "message": "m"}}`))
 	f.Add(429, "7", "1500", []byte(`{"error": {"message": "m", "type": "insufficient_quota", "code": null}}`))
 	f.Add(503, "Tue, 03 Nov 2026 10:00:20 GMT", "", []byte(`{"detail": ["m"]}`))

@@ -3,8 +3,9 @@
 //
 //  1. The status says whether the body may be a completion ([Read]).
 //  2. A completion gives a [Reply]; its text is passed on as it came.
-//  3. Anything else is a [Fault]: a [Class], found by a table of statuses and of what the body says (fault_rules.go), with
-//     the wait that the endpoint asks for (wait.go). What follows from a class is in another table ([Class.Treatment]).
+//  3. Anything else is a [Fault]: a [Class], found by a table of statuses and of what the body says (fault_rules.go),
+//     with the wait that the endpoint asks for (wait.go). What follows from a class is in another table
+//     ([Class.Treatment]).
 //
 // The form of a completion is that of OpenAI's chat completions, which vLLM, SGLang, llama.cpp, Ollama and the gateways
 // follow.

@@ -61,8 +61,8 @@ func date(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// header is the first value of a header, whose name is given in lower case and stands in any. Of two spellings of it the
-// first in the order of bytes counts, so that the result does not depend on the map.
+// header is the first value of a header, whose name may stand in any case. Of two spellings of it the first in the
+// order of bytes counts, so that the result does not depend on the map.
 func header(headers map[string][]string, name string) string {
 	for _, key := range slices.Sorted(maps.Keys(headers)) {
 		if values := headers[key]; len(values) > 0 && strings.EqualFold(key, name) {
