@@ -7,9 +7,11 @@
 //
 // How captions become rows, in the order of the files:
 //
-//  1. read.go: files of captions, in three forms, as a stream.
-//  2. phrases.go: the phrases of each caption, from a file or found here ([phrase.Chunker]), by all processors.
-//  3. index.go: captions and the normal forms of their phrases, in little memory: 3 million captions take about 0.5 GB.
+//  1. read.go, coco.go: files of captions, in three forms, as a stream.
+//  2. phrases.go, in_order.go: the phrases of each caption, from a file or found here ([phrase.Chunker]), by all
+//     processors.
+//  3. index.go, texts.go: captions and the normal forms of their phrases, in little memory: 3 million captions with 3.4
+//     million different phrases take 0.8 GB.
 //  4. rule.go: the captions that are kept.
-//  5. filter.go: the files are read again, and the rows of kept captions written.
+//  5. filter.go: the files are read again, and the rows of kept captions written; report.go: what was kept.
 package caption

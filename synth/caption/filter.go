@@ -37,7 +37,8 @@ func (o Options) check(files []string) error {
 //
 // Phrases of a file belong to the caption with their id; where several captions have the same, the first line with it
 // to the first of them, and so on. Captions without phrases are not kept. Captions that can make no row are counted and
-// passed over; a line, row or element that is no caption at all is an error that says where it stands.
+// passed over; a line, row or element that is no caption at all is an error that says where it stands. After an error,
+// what was written is not complete.
 func Filter(ctx context.Context, paths []string, o Options, out io.Writer) (*Report, error) {
 	if err := o.check(paths); err != nil {
 		return nil, err
@@ -54,9 +55,12 @@ func Filter(ctx context.Context, paths []string, o Options, out io.Writer) (*Rep
 	if err != nil {
 		return nil, err
 	}
-	kept := x.choose(o.Rule)
+	kept := x.group().choose(o.Rule)
+	if err := f.write(ctx, kept, out); err != nil {
+		return nil, err
+	}
 	f.report.count(kept)
-	return f.report, f.write(ctx, kept, out)
+	return f.report, nil
 }
 
 type filter struct {
@@ -69,9 +73,12 @@ type filter struct {
 func (f *filter) each(ctx context.Context, visit func(Caption) error, skip func(Reason)) error {
 	for _, file := range f.files {
 		err := file.each(func(c Caption) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			if reason := c.usable(); reason != "" {
 				skip(reason)
-				return ctx.Err()
+				return nil
 			}
 			return visit(c)
 		})
@@ -104,21 +111,21 @@ func (f *filter) index(ctx context.Context) (*index, error) {
 	}
 	f.report.Unmatched, f.report.Strangers = x.captions()-found, strangers
 	if found == 0 && strangers > 0 {
-		return nil, failure.Inputf("%s: none of its %d ids is that of a caption; they must be the ids of the captions, "+
-			"and for COCO's files those of the annotations", f.Phrases, strangers)
+		return nil, failure.Inputf("%s: none of its %d ids is that of a caption; they must be the ids of the captions, and "+
+			"for COCO's files those of the annotations", f.Phrases, strangers)
 	}
 	return x, nil
 }
 
-var errChanged = failure.Inputf("the captions are not those of the first reading: let nothing write to the files, and " +
-	"start again")
+var errChanged = failure.Inputf("the captions are not those of the first reading: let nothing write to the files, " +
+	"and start again")
 
 // write is the second reading.
 func (f *filter) write(ctx context.Context, kept *choice, out io.Writer) error {
 	rows := newRows(out)
 	number := uint32(0)
 	err := f.each(ctx, func(c Caption) error {
-		if int(number) >= kept.captions() || kept.ids.at(number) != c.ID {
+		if int(number) >= len(kept.kept) || string(kept.ids.bytes(number)) != c.ID {
 			return errChanged
 		}
 		number++
@@ -127,7 +134,7 @@ func (f *filter) write(ctx context.Context, kept *choice, out io.Writer) error {
 		}
 		return rows.add(c, f.request(c.ID))
 	}, func(Reason) {})
-	if err == nil && int(number) < kept.captions() {
+	if err == nil && int(number) < len(kept.kept) {
 		err = errChanged
 	}
 	if err != nil {

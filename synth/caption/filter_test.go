@@ -99,13 +99,14 @@ func TestRefusedOptions(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"no files":             {nil, func(*Options) {}, "captions"},
-		"no phrases":           {captions, func(o *Options) { o.Phrases = "" }, `"auto"`},
-		"no requests":          {captions, func(o *Options) { o.Requests = nil }, "request"},
-		"a bad rule":           {captions, func(o *Options) { o.Min = 0 }, "min"},
-		"no such file":         {captions, func(o *Options) { o.Phrases = "none.jsonl" }, "none.jsonl"},
-		"no such captions":     {[]string{"none.json"}, func(*Options) {}, "none.json"},
-		"captions for phrases": {captions, func(o *Options) { o.Phrases = captions[0] }, `one.jsonl: line 1: it has no "id" or`},
+		"no files":         {nil, func(*Options) {}, "captions"},
+		"no phrases":       {captions, func(o *Options) { o.Phrases = "" }, `"auto"`},
+		"no requests":      {captions, func(o *Options) { o.Requests = nil }, "request"},
+		"a bad rule":       {captions, func(o *Options) { o.Min = 0 }, "min"},
+		"no such file":     {captions, func(o *Options) { o.Phrases = "none.jsonl" }, "none.jsonl"},
+		"no such captions": {[]string{"none.json"}, func(*Options) {}, "none.json"},
+		"captions for phrases": {captions, func(o *Options) { o.Phrases = captions[0] },
+			`one.jsonl: line 1: it has no "id" or`},
 		"phrases of other captions": {captions[1:], func(o *Options) {
 			o.Phrases = datatest.WriteFile(t, t.TempDir(), "p", `{"id": "9", "phrases": []}`)
 		}, "none of its 1 ids"},
@@ -166,7 +167,8 @@ func TestChangedCaptions(t *testing.T) {
 		if err := os.WriteFile(captions[1], []byte(change), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.write(context.Background(), x.choose(f.Rule), new(bytes.Buffer)); !errors.Is(err, errChanged) {
+		err = f.write(context.Background(), x.group().choose(f.Rule), new(bytes.Buffer))
+		if !errors.Is(err, errChanged) {
 			t.Errorf("%s: error %v", change, err)
 		}
 	}

@@ -1,40 +1,40 @@
 package caption
 
-import (
-	"cmp"
-	"encoding/binary"
-	"hash/maphash"
-	"slices"
-)
+import "slices"
 
-// index holds the ids of captions and the normal forms of their phrases, both numbered in the order of their arrival.
+// index collects the ids of captions and the normal forms of their phrases, both numbered in the order of their
+// arrival.
 type index struct {
 	ids     texts
 	phrases texts
-	numbers map[uint64]uint32 // of phrases, by their hash, or a number above it where texts share one
-	counts  []uint32          // by phrase: in how many captions it is
-	pairs   [][]pair          // each full but the last, so that none is ever copied
-	seed    maphash.Seed
+	table   table    // of phrases
+	counts  []uint32 // by phrase: in how many captions it is
+	latest  []uint32 // by phrase: the caption that it was last added for
+	pairs   [][]pair // each full but the last, so that none is ever copied
 }
 
 type pair struct{ caption, phrase uint32 }
 
 const pairsInBlock = 1 << 17
 
-func newIndex() *index { return &index{numbers: map[uint64]uint32{}, seed: maphash.MakeSeed()} }
+func newIndex() *index { return &index{table: newTable(0)} }
 
 // captions is their number.
 func (x *index) captions() int { return len(x.ids.places) }
 
-// addPhrases notes the phrases of a caption, given as normal forms. One that is "" does not count, and one that comes
+// addPhrases notes all phrases of a caption, given as normal forms. One that is "" does not count, and one that comes
 // twice counts once.
 func (x *index) addPhrases(caption uint32, forms []string) {
-	for i, form := range forms {
-		if form == "" || slices.Contains(forms[:i], form) {
+	for _, form := range forms {
+		if form == "" {
 			continue
 		}
 		phrase := x.number(form)
+		if x.counts[phrase] > 0 && x.latest[phrase] == caption {
+			continue
+		}
 		x.counts[phrase]++
+		x.latest[phrase] = caption
 		last := len(x.pairs) - 1
 		if last < 0 || len(x.pairs[last]) == pairsInBlock {
 			x.pairs = append(x.pairs, make([]pair, 0, pairsInBlock))
@@ -44,90 +44,55 @@ func (x *index) addPhrases(caption uint32, forms []string) {
 	}
 }
 
+// number is that of a phrase, a new one if it is new.
 func (x *index) number(form string) uint32 {
-	for hash := maphash.String(x.seed, form); ; hash++ {
-		number, ok := x.numbers[hash]
-		if !ok {
-			number = x.phrases.add(form)
-			x.numbers[hash], x.counts = number, append(x.counts, 0)
-			return number
-		}
-		if x.phrases.at(number) == form {
-			return number
+	if n := len(x.counts); n == x.table.room() {
+		x.table = newTable(2 * n)
+		for i := range n {
+			*x.table.slot(&x.phrases, x.phrases.at(uint32(i))) = uint32(i + 1)
 		}
 	}
-}
-
-// texts is a list of strings in few large blocks, so that millions cost little and are never copied.
-type texts struct {
-	blocks [][]byte
-	places []uint64 // the block and the byte in it: there the length stands, then the text
-}
-
-const textBlock = 1 << 20
-
-func (t *texts) add(text string) (number uint32) {
-	last := len(t.blocks) - 1
-	if need := binary.MaxVarintLen64 + len(text); last < 0 || cap(t.blocks[last])-len(t.blocks[last]) < need {
-		t.blocks = append(t.blocks, make([]byte, 0, max(textBlock, need)))
-		last++
+	slot := x.table.slot(&x.phrases, form)
+	if *slot == 0 {
+		*slot = x.phrases.add(form) + 1
+		x.counts, x.latest = append(x.counts, 0), append(x.latest, 0)
 	}
-	block := t.blocks[last]
-	t.places = append(t.places, uint64(last)<<32|uint64(len(block)))
-	t.blocks[last] = append(binary.AppendUvarint(block, uint64(len(text))), text...)
-	return uint32(len(t.places) - 1)
+	return *slot - 1
 }
 
-func (t *texts) at(number uint32) string {
-	place := t.places[number]
-	text := t.blocks[place>>32][uint32(place):]
-	length, n := binary.Uvarint(text)
-	return string(text[n : n+int(length)])
+// groups are the captions of an index by their phrases.
+type groups struct {
+	ids     texts
+	phrases texts
+	counts  []uint32 // by phrase: in how many captions it is
+	starts  []int    // by phrase: where its captions stand in places; and the end of the last
+	places  []uint32 // captions, of each phrase in the order of the files
 }
 
-// finder finds captions by their id. Of several with the same id it finds each once, in their order.
-type finder struct {
-	ids     *texts
-	entries []idEntry // sorted
-	taken   []uint32  // by the first entry of an id: how many have been found
-	seed    maphash.Seed
-}
-
-type idEntry struct {
-	hash    uint64
-	caption uint32
-}
-
-func newFinder(ids *texts) *finder {
-	f := &finder{ids: ids, entries: make([]idEntry, len(ids.places)), taken: make([]uint32, len(ids.places)),
-		seed: maphash.MakeSeed()}
-	for i := range f.entries {
-		f.entries[i] = idEntry{maphash.String(f.seed, ids.at(uint32(i))), uint32(i)}
+// group uses the index up, to free the memory that only adding needs.
+func (x *index) group() *groups {
+	g := &groups{ids: x.ids, phrases: x.phrases, counts: x.counts, starts: make([]int, len(x.counts)+1)}
+	blocks := x.pairs
+	*x = index{}
+	for phrase, n := range g.counts {
+		g.starts[phrase+1] = g.starts[phrase] + int(n)
 	}
-	slices.SortFunc(f.entries, func(a, b idEntry) int {
-		if c := cmp.Compare(a.hash, b.hash); c != 0 {
-			return c
+	g.places = make([]uint32, g.starts[len(g.counts)])
+	for _, block := range blocks {
+		for _, p := range block {
+			g.places[g.starts[p.phrase]] = p.caption
+			g.starts[p.phrase]++ // at the end it is the start of the next
 		}
-		return cmp.Or(cmp.Compare(ids.at(a.caption), ids.at(b.caption)), cmp.Compare(a.caption, b.caption))
-	})
-	return f
+	}
+	copy(g.starts[1:], g.starts)
+	g.starts[0] = 0
+	for phrase := range g.counts {
+		slices.Sort(g.captions(uint32(phrase)))
+	}
+	return g
 }
 
-func (f *finder) find(id string) (caption uint32, ok bool) {
-	hash := maphash.String(f.seed, id)
-	first, ok := slices.BinarySearchFunc(f.entries, hash, func(e idEntry, hash uint64) int {
-		if c := cmp.Compare(e.hash, hash); c != 0 {
-			return c
-		}
-		return cmp.Compare(f.ids.at(e.caption), id)
-	})
-	if !ok {
-		return 0, false
-	}
-	next := first + int(f.taken[first])
-	if next == len(f.entries) || f.ids.at(f.entries[next].caption) != id {
-		return 0, false
-	}
-	f.taken[first]++
-	return f.entries[next].caption, true
+// captions are those of a phrase.
+func (g *groups) captions(phrase uint32) []uint32 {
+	return g.places[g.starts[phrase]:g.starts[phrase+1]]
 }

@@ -1,6 +1,7 @@
 package caption
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -39,18 +40,33 @@ func TestPhrasesCountOnceACaption(t *testing.T) {
 	}
 }
 
-// Two phrases of one hash would be one: they take the next free number.
-func TestEqualHashes(t *testing.T) {
+func TestNumbers(t *testing.T) {
 	x := newIndex()
-	first := x.number("cat")
-	for hash := range x.numbers {
-		x.numbers = map[uint64]uint32{hash: first}
-		dog := x.phrases.add("dog") // as if its hash were that of cat
-		x.counts = append(x.counts, 0)
-		x.numbers[hash], x.numbers[hash+1] = dog, first
+	for range 2 {
+		for i := range uint32(5000) {
+			if got := x.number(fmt.Sprint("phrase ", i)); got != i {
+				t.Fatalf("phrase %d is number %d", i, got)
+			}
+		}
 	}
-	if got := x.number("cat"); got != first {
-		t.Errorf("cat is number %d, want %d", got, first)
+}
+
+// All texts of a table may have the same hash but for its last bits.
+func TestTableIsExact(t *testing.T) {
+	var list texts
+	small := newTable(3)
+	for i, text := range []string{"cat", "dog", "cow"} {
+		slot := small.slot(&list, text)
+		if *slot != 0 {
+			t.Fatalf("%s is in the table as %d", text, *slot)
+		}
+		*slot = list.add(text) + 1
+		if got := small.slot(&list, text); *got != uint32(i+1) {
+			t.Errorf("%s is in the table as %d", text, *got)
+		}
+	}
+	if small.room() < 3 {
+		t.Errorf("room for %d texts", small.room())
 	}
 }
 

@@ -25,7 +25,7 @@ const (
 	NoImage   Reason = "no_image"   // the row names none, or COCO's list of images lacks it
 	NoCaption Reason = "no_caption" // it is empty, or the row has no turn of the model
 	Encoding  Reason = "encoding"   // it was damaged: it has U+FFFD, which stands for bytes that are no text
-	Markup    Reason = "markup"     // it has LLaVA's placeholder for an image, for which training would want another image
+	Markup    Reason = "markup"     // it has LLaVA's placeholder, for which training would want another image
 )
 
 // usable is the reason to pass a caption over, or "".
@@ -100,6 +100,9 @@ func (f *file) open(read func(*bufio.Reader) error) error {
 		return failure.Input(err)
 	}
 	defer opened.Close()
+	if info, err := opened.Stat(); err != nil || !info.Mode().IsRegular() {
+		return failure.Inputf("%s is not a regular file; it is read more than once", f.path)
+	}
 	text := bufio.NewReaderSize(opened, sniffed)
 	if mark, _ := text.Peek(3); string(mark) == "\ufeff" {
 		text.Discard(3)

@@ -64,21 +64,24 @@ func TestBadFiles(t *testing.T) {
 		text string
 		want []string // words of the error
 	}{
-		"empty":                  {" \n", []string{"empty", "known forms"}},
-		"text":                   {"A cat\n", []string{"invalid character"}},
-		"no id":                  {row + "\n" + `{"caption": "A cat"}`, []string{"line 2", `"id"`}},
-		"id of a wrong type":     {"[" + row + `, {"id": [1]}]`, []string{"row 1", "id"}},
-		"no caption":             {"[" + row + `, {"id": 2}]`, []string{"row 1", `"caption"`}},
-		"cut array":              {"[" + row + ",", []string{"incomplete"}},
-		"cut row":                {"[" + row + "," + row[:20], []string{"row 1", "incomplete"}},
-		"more after the array":   {"[" + row + "]]", []string{"invalid character"}},
-		"two arrays":             {"[" + row + "] []", []string{"follows"}},
-		"bad line":               {row + "\n{\n", []string{"line 2"}},
-		"two rows on a line":     {row + "\n" + row + row, []string{"line 2"}},
-		"wrong type":             {row + "\n" + `{"id": 2, "image": ["b"]}`, []string{"line 2", `"image" must be a string, not a JSON list`}},
-		"no object":              {`["a"]`, []string{"row 0", "must be an object, not a JSON string"}},
-		"turns":                  {`{"id": 1, "conversations": {}}`, []string{`"conversations" must be a list, not a JSON object`}},
-		"instances":              {`{"images": [], "annotations": [{"id": 1, "bbox": []}]}`, []string{"element 0", "instances"}},
+		"empty":                {" \n", []string{"empty", "known forms"}},
+		"text":                 {"A cat\n", []string{"invalid character"}},
+		"no id":                {row + "\n" + `{"caption": "A cat"}`, []string{"line 2", `"id"`}},
+		"id of a wrong type":   {"[" + row + `, {"id": [1]}]`, []string{"row 1", "id"}},
+		"no caption":           {"[" + row + `, {"id": 2}]`, []string{"row 1", `"caption"`}},
+		"cut array":            {"[" + row + ",", []string{"incomplete"}},
+		"cut row":              {"[" + row + "," + row[:20], []string{"row 1", "incomplete"}},
+		"more after the array": {"[" + row + "]]", []string{"invalid character"}},
+		"two arrays":           {"[" + row + "] []", []string{"follows"}},
+		"bad line":             {row + "\n{\n", []string{"line 2"}},
+		"two rows on a line":   {row + "\n" + row + row, []string{"line 2"}},
+		"wrong type": {row + "\n" + `{"id": 2, "image": ["b"]}`,
+			[]string{"line 2", `"image" must be a string, not a JSON list`}},
+		"no object": {`["a"]`, []string{"row 0", "must be an object, not a JSON string"}},
+		"turns": {`{"id": 1, "conversations": {}}`,
+			[]string{`"conversations" must be a list, not a JSON object`}},
+		"instances": {`{"images": [], "annotations": [{"id": 1, "bbox": []}]}`,
+			[]string{"element 0", "instances"}},
 		"no images":              {`{"annotations": []}`, []string{`no "images"`}},
 		"no annotations":         {`{"images": []}`, []string{`no "annotations"`}},
 		"images of a wrong type": {`{"images": {}}`, []string{`"images"`, "{"}},
@@ -97,8 +100,10 @@ func TestBadFiles(t *testing.T) {
 			}
 		}
 	}
-	if _, err := readAll(filepath.Join(t.TempDir(), "none")); !errors.Is(err, failure.ErrInput) {
-		t.Errorf("no file: error %v", err)
+	for _, path := range []string{filepath.Join(t.TempDir(), "none"), t.TempDir()} {
+		if _, err := readAll(path); !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: error %v", path, err)
+		}
 	}
 }
 
@@ -152,7 +157,8 @@ func TestVisitorsErrorsComeBackAsTheyAre(t *testing.T) {
 
 func FuzzCaptions(f *testing.F) {
 	for _, seed := range []string{cocoText, `[{"id": 1, "image": "a", "caption": "A cat"}]`,
-		`{"id": "x", "image": "a", "conversations": [{"from": "gpt", "value": "A cat"}]}` + "\n", "\ufeff[]", `{"images":[`} {
+		`{"id": "x", "image": "a", "conversations": [{"from": "gpt", "value": "A cat"}]}` + "\n", "\ufeff[]",
+		`{"images":[`} {
 		f.Add([]byte(seed))
 	}
 	path := filepath.Join(f.TempDir(), "captions")

@@ -1,5 +1,7 @@
 package caption
 
+import "slices"
+
 // Report says what Filter did.
 type Report struct {
 	Captions  int            `json:"captions"` // read, without the skipped
@@ -29,23 +31,18 @@ type Count struct {
 const shown = 10
 
 func (r *Report) count(c *choice) {
-	r.Captions, r.Kept = c.captions(), c.count
+	r.Captions, r.Kept = len(c.kept), c.count
 	r.Phrases, r.Enough = len(c.counts), len(c.order)
-	covered := make([]bool, len(c.counts))
-	for _, block := range c.pairs {
-		for _, p := range block {
-			covered[p.phrase] = covered[p.phrase] || c.kept[p.caption]
-		}
-	}
 	for phrase, n := range c.counts {
-		if int(n) > c.rule.Cap && int(n) >= c.rule.Min {
+		enough := int(n) >= c.rule.Min
+		if enough && int(n) > c.rule.Cap {
 			r.Above++
 		}
-		if covered[phrase] {
+		if slices.ContainsFunc(c.captions(uint32(phrase)), func(caption uint32) bool { return c.kept[caption] }) {
 			r.Covered++
-		}
-		if covered[phrase] && int(n) >= c.rule.Min {
-			r.EnoughCovered++
+			if enough {
+				r.EnoughCovered++
+			}
 		}
 	}
 	for i := range min(shown, len(c.order)) {
@@ -56,7 +53,7 @@ func (r *Report) count(c *choice) {
 
 func (c *choice) tell(phrase uint32) Count {
 	count := Count{Phrase: c.phrases.at(phrase), Captions: int(c.counts[phrase])}
-	for _, caption := range c.all(phrase) {
+	for _, caption := range c.captions(phrase) {
 		if c.kept[caption] {
 			count.Kept++
 		}

@@ -1,6 +1,7 @@
 package caption
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
@@ -30,24 +31,26 @@ func (r Rule) check() error {
 	return nil
 }
 
-// choice is what a rule keeps of an index.
+// choice is what a rule keeps.
 type choice struct {
-	*index
-	rule   Rule
-	starts []int    // of each phrase's captions, and the end of the last
-	places []uint32 // the captions of phrases in at least Min of them, phrase by phrase, ascending
-	order  []uint32 // those phrases, from the rarest to the commonest, equally common ones by their bytes
-	kept   []bool   // by caption
-	count  int      // of kept ones
+	*groups
+	rule  Rule
+	order []uint32 // phrases in at least Min captions, from the rarest on, equally common ones by their bytes
+	kept  []bool   // by caption
+	count int      // of kept ones
 }
 
-// choose applies a rule. The result depends on neither the order in which phrases were added nor that of their
-// captions' phrases.
-func (x *index) choose(rule Rule) *choice {
-	c := &choice{index: x, rule: rule, kept: make([]bool, x.captions())}
-	c.group()
+// choose applies a rule. The result depends on neither the order in which phrases were added nor that of a caption's
+// phrases.
+func (g *groups) choose(rule Rule) *choice {
+	c := &choice{groups: g, rule: rule, kept: make([]bool, len(g.ids.places))}
+	for phrase, n := range g.counts {
+		if int(n) >= rule.Min {
+			c.order = append(c.order, uint32(phrase))
+		}
+	}
 	slices.SortFunc(c.order, func(a, b uint32) int {
-		return cmp.Or(cmp.Compare(x.counts[a], x.counts[b]), cmp.Compare(x.phrases.at(a), x.phrases.at(b)))
+		return cmp.Or(cmp.Compare(g.counts[a], g.counts[b]), bytes.Compare(g.phrases.bytes(a), g.phrases.bytes(b)))
 	})
 	for _, phrase := range c.order {
 		for _, caption := range c.chosen(phrase) {
@@ -64,42 +67,17 @@ func (x *index) choose(rule Rule) *choice {
 	return c
 }
 
-// group collects the captions of every phrase that is in enough of them.
-func (c *choice) group() {
-	c.starts = make([]int, len(c.counts)+1)
-	for phrase, n := range c.counts {
-		c.starts[phrase+1] = c.starts[phrase]
-		if int(n) >= c.rule.Min {
-			c.starts[phrase+1] += int(n)
-			c.order = append(c.order, uint32(phrase))
-		}
-	}
-	c.places = make([]uint32, c.starts[len(c.counts)])
-	next := make([]uint32, len(c.counts)) // how many of each phrase are in place
-	for _, block := range c.pairs {
-		for _, p := range block {
-			if int(c.counts[p.phrase]) >= c.rule.Min {
-				c.places[c.starts[p.phrase]+int(next[p.phrase])] = p.caption
-				next[p.phrase]++
-			}
-		}
-	}
-	for _, phrase := range c.order {
-		slices.Sort(c.all(phrase))
-	}
-}
-
-// all are the captions of a phrase, in the order of the files; none if they are too few.
-func (c *choice) all(phrase uint32) []uint32 { return c.places[c.starts[phrase]:c.starts[phrase+1]] }
-
-// chosen are the captions that a phrase chooses, in the order of the files: all, or the Cap with the smallest first
-// eight bytes of
+// chosen are the captions that a phrase chooses, in the order of the files: none of fewer than Min, all, or the Cap
+// with the smallest first eight bytes of
 //
 //	SHA-256(seed 0 phrase 0 id)
 //
 // with the seed in decimal, and equal ones by their ids.
 func (c *choice) chosen(phrase uint32) []uint32 {
-	all := c.all(phrase)
+	all := c.captions(phrase)
+	if len(all) < c.rule.Min {
+		return nil
+	}
 	if len(all) <= c.rule.Cap {
 		return all
 	}
@@ -111,14 +89,14 @@ func (c *choice) chosen(phrase uint32) []uint32 {
 	text = append(append(text, c.phrases.at(phrase)...), 0)
 	ranks := make([]ranked, len(all))
 	for i, caption := range all {
-		sum := sha256.Sum256(append(text, c.ids.at(caption)...))
+		sum := sha256.Sum256(append(text, c.ids.bytes(caption)...))
 		ranks[i] = ranked{binary.BigEndian.Uint64(sum[:]), caption}
 	}
 	slices.SortFunc(ranks, func(a, b ranked) int {
 		if order := cmp.Compare(a.hash, b.hash); order != 0 {
 			return order
 		}
-		return cmp.Or(cmp.Compare(c.ids.at(a.caption), c.ids.at(b.caption)), cmp.Compare(a.caption, b.caption))
+		return cmp.Or(bytes.Compare(c.ids.bytes(a.caption), c.ids.bytes(b.caption)), cmp.Compare(a.caption, b.caption))
 	})
 	chosen := make([]uint32, c.rule.Cap)
 	for i := range chosen {

@@ -17,8 +17,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// plainRule is the rule in the simplest words, for captions whose phrases are normal forms. It returns the places of the
-// kept ones.
+// plainRule is the rule in the simplest words, for captions whose phrases are normal forms. It returns the places of
+// the kept ones.
 func plainRule(captions []recordedCaption, r Rule) []int {
 	where := map[string][]int{}
 	for i, c := range captions {
@@ -96,7 +96,7 @@ func keptPlaces(c *choice) []int {
 func TestRule(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		captions, rule := drawCaptions(t), drawRule(t)
-		c := indexOf(captions).choose(rule)
+		c := indexOf(captions).group().choose(rule)
 		if diff := gocmp.Diff(plainRule(captions, rule), keptPlaces(c)); diff != "" {
 			t.Fatalf("-want +got\n%s", diff)
 		}
@@ -111,7 +111,7 @@ func TestOrderOfWork(t *testing.T) {
 	_, path := recordedFilter(t)
 	captions := recordedCaptions(t, path)
 	for _, rule := range []Rule{{Seed: 42, Min: 3, Cap: 100}, {Seed: 42, Min: 3, Cap: 10, Limit: 3000}} {
-		want := indexOf(captions).choose(rule).keptIDs()
+		want := indexOf(captions).group().choose(rule).keptIDs()
 		for seed := range uint64(3) {
 			random := rand.New(rand.NewPCG(seed, 0))
 			x := newIndex()
@@ -123,7 +123,7 @@ func TestOrderOfWork(t *testing.T) {
 				random.Shuffle(len(forms), func(i, j int) { forms[i], forms[j] = forms[j], forms[i] })
 				x.addPhrases(uint32(i), forms)
 			}
-			if got := x.choose(rule).keptIDs(); !slices.Equal(got, want) {
+			if got := x.group().choose(rule).keptIDs(); !slices.Equal(got, want) {
 				t.Errorf("%+v, order %d: %d captions kept, want %d", rule, seed, len(got), len(want))
 			}
 		}
@@ -142,7 +142,7 @@ func TestRuleIsMonotone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		captions, rule := drawCaptions(t), drawRule(t)
 		rule.Limit = 0
-		x := indexOf(captions)
+		x := indexOf(captions).group()
 		kept := keptPlaces(x.choose(rule))
 
 		more := rule
@@ -170,7 +170,7 @@ func TestEveryPhraseIsKept(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		captions, rule := drawCaptions(t), drawRule(t)
 		rule.Limit = 0
-		c := indexOf(captions).choose(rule)
+		c := indexOf(captions).group().choose(rule)
 		for _, phrase := range c.order {
 			if count := c.tell(phrase); count.Kept < min(count.Captions, rule.Cap) {
 				t.Fatalf("%+v with %+v", count, rule)

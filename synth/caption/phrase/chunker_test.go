@@ -49,7 +49,8 @@ func TestFindInGoroutines(t *testing.T) {
 }
 
 func FuzzFind(f *testing.F) {
-	for _, seed := range []string{"A man's T-shirt.", "the 3-year-old’s “toy”", "\xff-\xff", "0 *-1 -LRB-", "'s n't '", "É"} {
+	for _, seed := range []string{"A man's T-shirt.", "the 3-year-old’s “toy”", "\xff-\xff", "0 *-1 -LRB-", "'s n't '",
+		"É"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, caption string) {

@@ -36,7 +36,8 @@ func checkSplit(t *testing.T, text string) {
 		if s.start < end || strings.ContainsFunc(text[end:s.start], func(r rune) bool { return !unicode.IsSpace(r) }) {
 			t.Fatalf("%q: %q is in no word, or in two", text, text[min(end, s.start):s.start])
 		}
-		if word := text[s.start:s.end]; s.start < len(text) && (word == "" || strings.ContainsFunc(word, unicode.IsSpace)) {
+		word := text[s.start:s.end]
+		if s.start < len(text) && (word == "" || strings.ContainsFunc(word, unicode.IsSpace)) {
 			t.Fatalf("%q: %q is no word", text, word)
 		}
 		end = s.end
