@@ -30,7 +30,7 @@ func openExclusion(patterns []string, say func(string)) (*exclusion, error) {
 			if err != nil {
 				return nil, fmt.Errorf("synth.exclude.%d: %w", i, err)
 			}
-			if err := b.Hash(picture.Options{}, nil); err != nil {
+			if err := b.Hash(picture.Options{}, func(int64, int64) {}); err != nil {
 				return nil, err
 			}
 			say(fmt.Sprintf("%s: %d images are left out, %d of them also by their pixels", path, b.Pictures, b.Hashed))

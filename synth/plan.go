@@ -2,6 +2,7 @@ package synth
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"path/filepath"
@@ -39,11 +40,11 @@ type annotations struct {
 }
 
 // readAnnotations reads all sets of a recipe.
-func readAnnotations(s *recipes.Synth, exclude *exclusion, say func(string)) (*annotations, error) {
+func readAnnotations(ctx context.Context, s *recipes.Synth, exclude *exclusion, say func(string)) (*annotations, error) {
 	all := &annotations{dropped: scene.Counts{}, images: commonFolder(s.Scenes)}
 	ids := map[string]int{}
 	for i, files := range s.Scenes {
-		set, err := readSet(files, scene.Options{KeepSuspect: s.Untrusted == "keep"})
+		set, err := readSet(ctx, files, scene.Options{KeepSuspect: s.Untrusted == "keep"})
 		if err != nil {
 			return nil, fmt.Errorf("synth.scenes.%d: %w", i, err)
 		}
@@ -53,7 +54,7 @@ func readAnnotations(s *recipes.Synth, exclude *exclusion, say func(string)) (*a
 		for _, skipped := range set.Skipped {
 			all.skip(skipped.Scene, string(skipped.Reason))
 		}
-		if err := all.add(files, set.Scenes, ids, i, exclude); err != nil {
+		if err := all.add(ctx, files, set.Scenes, ids, i, exclude); err != nil {
 			return nil, fmt.Errorf("synth.scenes.%d: %w", i, err)
 		}
 		say(fmt.Sprintf("%s: %d scenes", name(files), len(set.Scenes)))
@@ -64,14 +65,14 @@ func readAnnotations(s *recipes.Synth, exclude *exclusion, say func(string)) (*a
 	return all, nil
 }
 
-func readSet(files recipes.Scenes, o scene.Options) (*scene.Set, error) {
+func readSet(ctx context.Context, files recipes.Scenes, o scene.Options) (*scene.Set, error) {
 	switch files.Format {
 	case recipes.SceneJSONL:
-		return scene.ReadJSONL(files.File, o)
+		return scene.ReadJSONL(ctx, files.File, o)
 	case recipes.SceneVisualGenome:
-		return scene.ReadVisualGenome(files.Regions, files.ImageData, o)
+		return scene.ReadVisualGenome(ctx, files.Regions, files.ImageData, o)
 	}
-	return scene.ReadCOCO(files.Captions, files.Instances, o)
+	return scene.ReadCOCO(ctx, files.Captions, files.Instances, o)
 }
 
 func name(files recipes.Scenes) string {
@@ -83,9 +84,9 @@ func (a *annotations) skip(one scene.Scene, reason string) {
 }
 
 // add takes the scenes of set number i that can be used. An id that an earlier set has gets the set's number in front.
-func (a *annotations) add(files recipes.Scenes, scenes []scene.Scene, ids map[string]int, i int,
+func (a *annotations) add(ctx context.Context, files recipes.Scenes, scenes []scene.Scene, ids map[string]int, i int,
 	exclude *exclusion) error {
-	missing, err := scene.Missing(files.Images, scenes)
+	missing, err := scene.Missing(ctx, files.Images, scenes)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 package synth
 
 import (
-	"path/filepath"
+	"context"
 
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
@@ -25,7 +25,7 @@ type Run struct {
 }
 
 // Read reads what a recipe's section synth names: prompts and annotations. Rows, unless 0, replaces the recipe's number.
-func Read(recipe *recipes.Recipe, rows int, o Observer) (*Run, error) {
+func Read(ctx context.Context, recipe *recipes.Recipe, rows int, o Observer) (*Run, error) {
 	s := recipe.Synth
 	if s == nil {
 		return nil, failure.Inputf("recipe %q has no section synth, which says what to make; `llavatrain init synth-coco` "+
@@ -49,7 +49,10 @@ func Read(recipe *recipes.Recipe, rows int, o Observer) (*Run, error) {
 	if r.exclude, err = openExclusion(s.Exclude, o.Say); err != nil {
 		return nil, err
 	}
-	if r.annotations, err = readAnnotations(s, r.exclude, o.Say); err != nil {
+	if r.annotations, err = readAnnotations(ctx, s, r.exclude, o.Say); err != nil {
+		return nil, err
+	}
+	if err := r.exclude.look(r.images); err != nil {
 		return nil, err
 	}
 	for _, name := range kinds {
@@ -81,10 +84,5 @@ func (r *Run) request(k *kind, context string) chat.Request {
 		Sampling: chat.Sampling{Temperature: how.Temperature, TopP: how.TopP, Seed: how.Seed}}
 }
 
-// absolute is the path of a scene's image.
-func (r *Run) absolute(image string) string {
-	if filepath.IsAbs(image) {
-		return image
-	}
-	return filepath.Join(r.images, image)
-}
+// Close releases the images.
+func (r *Run) Close() error { return r.exclude.close() }

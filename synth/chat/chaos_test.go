@@ -53,6 +53,7 @@ func child(t testing.TB, folder, url string, n, concurrency int, out *bytes.Buff
 
 // runChild prints a line for each answer, and the summary.
 func runChild(args []string) {
+	limitFiles()
 	n, _ := strconv.Atoi(args[2])
 	concurrency, _ := strconv.Atoi(args[3])
 	s := settings(args[1])
@@ -65,6 +66,7 @@ func runChild(args []string) {
 	}
 	who := ask(keys(n))
 	err = c.Run(context.Background(), who.next, who.done)
+	printMemory()
 	text, _ := json.Marshal(childResult{c.Summary(), who.outcomes(), fmt.Sprint(err)})
 	fmt.Printf("\n%s\n", text)
 	c.Close()

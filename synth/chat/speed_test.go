@@ -1,0 +1,120 @@
+package chat
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/llavatrain/llavatrain/synth/chat/chattest"
+)
+
+// long is how many requests the tests of size make: those of LLaVA's 158K rows with LLAVATRAIN_LONG=1.
+func long() int {
+	if os.Getenv("LLAVATRAIN_LONG") != "" {
+		return 158_000
+	}
+	return 3000
+}
+
+// All requests of LLaVA's instruction data against an endpoint without latency, as a process of its own, whose memory
+// must not grow with the answers; then its ledger is opened.
+func TestManyRequests(t *testing.T) {
+	e, folder, out := &chattest.Endpoint{}, t.TempDir(), &bytes.Buffer{}
+	url, n := serve(t, e), long()
+	began := time.Now()
+	must(t, child(t, folder, url, n, 32, out).Run())
+	took := time.Since(began)
+	if r := lastLine(t, out); r.Outcomes[Answered] != n {
+		t.Fatalf("%+v", r)
+	}
+	megabytes := peakMemory(t, out.String())
+	t.Logf("%d answers in %v, %.0f a second, %d MB resident", n, took.Round(time.Millisecond), float64(n)/took.Seconds(),
+		megabytes)
+	if megabytes > 200 {
+		t.Errorf("%d MB resident", megabytes)
+	}
+}
+
+// peakMemory is what a child printed of its memory, in megabytes.
+func peakMemory(t *testing.T, printed string) int {
+	t.Helper()
+	found := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindStringSubmatch(printed)
+	if found == nil {
+		t.Fatal("no memory was printed")
+	}
+	kilobytes, err := strconv.Atoi(found[1])
+	must(t, err)
+	return kilobytes / 1000
+}
+
+// printMemory prints the largest size that this process had in memory.
+func printMemory() {
+	text, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "VmHWM") {
+			fmt.Print(line)
+		}
+	}
+}
+
+// A ledger of that many answers, each of 2,500 bytes and some with faults before, opens without reading the bodies.
+func TestOpenLargeLedger(t *testing.T) {
+	n := long()
+	folder := t.TempDir()
+	file, err := os.Create(filepath.Join(folder, LedgerFile))
+	must(t, err)
+	file.Write(encode(record{Record: recordLedger, Version: ledgerVersion}))
+	body := []byte(fmt.Sprintf(`{"id":"c","choices":[{"message":{"content":%q},"finish_reason":"stop"}]}`,
+		strings.Repeat("A sentence of an answer, as long as it is.\n", 55)))
+	var lines bytes.Buffer
+	for i := range n {
+		key := fmt.Sprintf("%064x", i*7919)
+		at := int64(1790000000000 + i)
+		lines.Write(encode(record{Record: recordClaim, Key: key, Attempt: 1, At: at, Prompt: 1900, Completion: 300}))
+		if i%20 == 0 {
+			lines.Write(encode(record{Record: recordFault, Key: key, Attempt: 1, At: at, Class: "server", Paid: "maybe", Status: 500}))
+			lines.Write(encode(record{Record: recordClaim, Key: key, Attempt: 2, At: at, Prompt: 1900, Completion: 300}))
+		}
+		lines.Write(encode(record{Record: recordAnswer, Key: key, Attempt: 1, At: at, Prompt: 1950, Cached: 1700, Completion: 310,
+			Expected: 1900, Status: 200, Finish: "stop", Request: "req_0123456789abcdef", MS: 2100, Body: body}))
+		if lines.Len() > 1<<20 {
+			lines.WriteTo(file)
+		}
+	}
+	lines.WriteTo(file)
+	must(t, file.Close())
+
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	began := time.Now()
+	c, err := Open(folder, Settings{})
+	must(t, err)
+	took := time.Since(began)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	s := c.Summary()
+	if s.Answers != n || s.Spent.Prompt != int64(1950*n) || s.Faults["server"] != (n+19)/20 || s.Lost != 0 {
+		t.Errorf("%+v", s)
+	}
+	perKey := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / int64(n)
+	began = time.Now()
+	read := 0
+	for a, err := range c.Answers() {
+		must(t, err)
+		read += len(a.Reply.Content)
+	}
+	t.Logf("a ledger of %d answers and %d MB: opened in %v, %d bytes of memory a key; all answers read in %v", n,
+		c.ledger.size/1e6, took.Round(time.Millisecond), perKey, time.Since(began).Round(time.Millisecond))
+	if perKey > 500 || read != n*43*55 {
+		t.Errorf("%d bytes of memory a key, %d bytes read", perKey, read)
+	}
+	must(t, c.Close())
+}
