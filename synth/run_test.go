@@ -16,6 +16,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/synth/answer"
 	"github.com/llavatrain/llavatrain/synth/chat"
+	"github.com/llavatrain/llavatrain/synth/synthtest"
 )
 
 func TestShares(t *testing.T) {
@@ -52,13 +53,13 @@ const mixed = "  rows: 40\n"
 
 // troubled refuses some contexts, and writes nonsense the first time for others.
 func troubled(kind, about string, nth int) string {
-	switch n := hashOf(kind+about) % 10; {
+	switch n := synthtest.Hash(kind+about) % 10; {
 	case n == 0:
 		return "I'm sorry, but I cannot help with that."
 	case n == 1 && nth == 1:
 		return "no form at all"
 	case n == 2 && kind == "detail":
-		return strings.Repeat("The same words for all of them, one after the other. ", 1) + usual("detail", "")
+		return strings.Repeat("The same words for all of them, one after the other. ", 1) + synthtest.Usual("detail", "")
 	}
 	return ""
 }
@@ -67,16 +68,16 @@ func troubled(kind, about string, nth int) string {
 // run was stopped in between.
 func TestRowsDoNotDependOnTheOrderOfAnswers(t *testing.T) {
 	w := newWorld(t, 60, mixed)
-	w.writer.says, w.writer.delay = troubled, 3*time.Millisecond
+	w.writer.Says, w.writer.Delay = troubled, 3*time.Millisecond
 	first, err := w.make(t.Context(), "one", "synth.endpoint.concurrency=1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.writer.asked = map[string]int{}
+	w.writer.Forget()
 	if _, err := w.make(t.Context(), "many", "synth.endpoint.concurrency=32"); err != nil {
 		t.Fatal(err)
 	}
-	w.writer.asked = map[string]int{}
+	w.writer.Forget()
 	for stops := 0; ; stops++ {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Millisecond)
 		_, err := w.make(ctx, "stopped", "synth.endpoint.concurrency=4")
@@ -114,45 +115,43 @@ func TestAnswersAreAskedForOnce(t *testing.T) {
 	if _, err := w.make(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
-	few, calls := w.rows("a"), w.writer.calls
-	if _, err := w.make(t.Context(), "a", "synth.language=any"); err != nil || w.writer.calls != calls {
-		t.Errorf("%v, %d calls after %d", err, w.writer.calls, calls)
+	few, calls := w.rows("a"), w.writer.Calls()
+	if _, err := w.make(t.Context(), "a", "synth.language=any"); err != nil || w.writer.Calls() != calls {
+		t.Errorf("%v, %d calls after %d", err, w.writer.Calls(), calls)
 	}
 	if _, err := w.make(t.Context(), "a", "synth.rows=60"); err != nil {
 		t.Fatal(err)
 	}
 	many := w.rows("a")
-	if w.writer.calls < calls+20 || w.writer.calls > calls+20+16 || len(many) != 60 {
-		t.Errorf("20 rows more took %d calls; %d rows", w.writer.calls-calls, len(many))
+	if w.writer.Calls() < calls+20 || w.writer.Calls() > calls+20+16 || len(many) != 60 {
+		t.Errorf("20 rows more took %d calls; %d rows", w.writer.Calls()-calls, len(many))
 	}
 	for id, text := range few {
 		if many[id] != text {
 			t.Errorf("row %s of the smaller set is %q in the larger", id, many[id])
 		}
 	}
-	for about, n := range w.writer.asked {
-		if n > 1 {
-			t.Errorf("asked %d times: %s", n, about)
-		}
+	if n := w.writer.Most(); n > 1 {
+		t.Errorf("the same was asked %d times", n)
 	}
 }
 
 // Paid requests beyond the rows are at most those that were in flight.
 func TestOvershoot(t *testing.T) {
 	w := newWorld(t, 200, "  rows: 50\n  kinds: {reasoning: 1}\n")
-	w.writer.delay = time.Millisecond
+	w.writer.Delay = time.Millisecond
 	if _, err := w.make(t.Context(), "a", "synth.endpoint.concurrency=8"); err != nil {
 		t.Fatal(err)
 	}
-	if w.writer.calls > 50+8 {
-		t.Errorf("%d calls for 50 rows", w.writer.calls)
+	if w.writer.Calls() > 50+8 {
+		t.Errorf("%d calls for 50 rows", w.writer.Calls())
 	}
 }
 
 func TestFirstAnswersOfNoUseEndTheRun(t *testing.T) {
 	w := newWorld(t, 60, mixed)
-	w.writer.says = func(kind, about string, _ int) string {
-		if kind == "detail" && hashOf(about)%4 > 0 {
+	w.writer.Says = func(kind, about string, _ int) string {
+		if kind == "detail" && synthtest.Hash(about)%4 > 0 {
 			return "I'm sorry, but no."
 		}
 		return ""
@@ -162,8 +161,8 @@ func TestFirstAnswersOfNoUseEndTheRun(t *testing.T) {
 		!strings.Contains(err.Error(), "refusal") || !strings.Contains(err.Error(), "--yes") {
 		t.Fatalf("error: %v", err)
 	}
-	if w.writer.calls > 30+16 || summary.Kinds[answer.Detail].Rejected["refusal"] < 6 {
-		t.Errorf("%d calls, %+v", w.writer.calls, summary.Kinds[answer.Detail])
+	if w.writer.Calls() > 30+16 || summary.Kinds[answer.Detail].Rejected["refusal"] < 6 {
+		t.Errorf("%d calls, %+v", w.writer.Calls(), summary.Kinds[answer.Detail])
 	}
 	run := w.open("a")
 	client, err := chat.Open(run.Folder, run.Settings(nil))
@@ -225,8 +224,8 @@ func TestReadRefuses(t *testing.T) {
 			t.Errorf("%s: %v", set, err)
 		}
 	}
-	if w.writer.calls != 0 {
-		t.Errorf("%d calls", w.writer.calls)
+	if w.writer.Calls() != 0 {
+		t.Errorf("%d calls", w.writer.Calls())
 	}
 }
 
@@ -247,7 +246,7 @@ func TestDryRunSendsAndWritesNothing(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
 	}
-	if _, err := os.Stat(filepath.Join(w.dir, "x")); err == nil || w.writer.calls > 0 {
-		t.Errorf("%d calls, folder: %v", w.writer.calls, err)
+	if _, err := os.Stat(filepath.Join(w.dir, "x")); err == nil || w.writer.Calls() > 0 {
+		t.Errorf("%d calls, folder: %v", w.writer.Calls(), err)
 	}
 }

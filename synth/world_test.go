@@ -2,24 +2,19 @@ package synth
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
-	"math/rand/v2"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/synth/chat"
+	"github.com/llavatrain/llavatrain/synth/synthtest"
 )
 
 // world is a folder with annotated images, an endpoint, and a recipe.
@@ -27,74 +22,13 @@ type world struct {
 	t      *testing.T
 	dir    string
 	recipe string
-	writer *writer
-}
-
-// writer is an endpoint that writes answers which depend on the context alone.
-type writer struct {
-	says  func(kind, about string, nth int) string // "" for its usual answer
-	delay time.Duration                            // at most
-
-	mu    sync.Mutex
-	asked map[string]int // contexts with their kinds
-	calls int
-}
-
-func (w *writer) ServeHTTP(out http.ResponseWriter, r *http.Request) {
-	var asked struct{ Messages []struct{ Content string } }
-	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || len(asked.Messages) < 4 {
-		out.WriteHeader(http.StatusBadRequest)
-		return
-	}
-	kind, about := "detail", asked.Messages[len(asked.Messages)-1].Content
-	switch n := strings.Count(asked.Messages[2].Content, "Question:"); {
-	case n > 1:
-		kind = "conversation"
-	case n == 1:
-		kind = "reasoning"
-	}
-	w.mu.Lock()
-	w.calls++
-	w.asked[kind+about]++
-	nth := w.asked[kind+about]
-	w.mu.Unlock()
-	if w.delay > 0 {
-		time.Sleep(rand.N(w.delay))
-	}
-	text := w.says(kind, about, nth)
-	if text == "" {
-		text = usual(kind, about)
-	}
-	json.NewEncoder(out).Encode(map[string]any{"model": "m", "choices": []any{map[string]any{
-		"message": map[string]any{"role": "assistant", "content": text}, "finish_reason": "stop"}},
-		"usage": map[string]any{"prompt_tokens": 2000, "completion_tokens": len(text) / 4}})
-}
-
-// usual is an answer that is accepted, and no other's.
-func usual(kind, about string) string {
-	n := number(int(hashOf(about) % 100_000_000))
-	switch kind {
-	case "conversation":
-		return "Question:\nWhat is on the wall?\n===\nAnswer:\nThe number " + n + " is painted on the wall in white.\n===\n" +
-			"Question:\nWho stands beside it?\n===\nAnswer:\nA man with a hat stands beside it and waits for the bus.\n"
-	case "reasoning":
-		return "Question:\nWhy is the number there?\n===\nAnswer:\nThe number " + n + " is likely that of the house, and it is " +
-			"painted large so that the people who bring letters can see it from the other side of the street.\n"
-	}
-	return "The photo shows a wall with the number " + n + " on it. A man with a hat stands in front of it, and he looks to the " +
-		"left as if he waits for a bus. There is a tree behind the wall, and the sky is clear and blue over the roofs."
-}
-
-func hashOf(text string) uint32 {
-	sum := sha256.Sum256([]byte(text))
-	return binary.BigEndian.Uint32(sum[:])
+	writer *synthtest.Writer
 }
 
 // newWorld has n scenes, each with an image, two captions and a box.
 func newWorld(t *testing.T, n int, rest string) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), writer: &writer{asked: map[string]int{}}}
-	w.writer.says = func(string, string, int) string { return "" }
+	w := &world{t: t, dir: t.TempDir(), writer: &synthtest.Writer{}}
 	server := httptest.NewServer(w.writer)
 	t.Cleanup(server.Close)
 	w.annotate("a", n)

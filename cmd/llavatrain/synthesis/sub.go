@@ -36,10 +36,13 @@ func newBuild(p *program.Program) *cobra.Command {
 			}
 			terminal := program.NewTerminal(p.Err)
 			defer terminal.Close()
-			run, err := synth.Read(recipe, limit, &shown{Terminal: terminal})
+			ctx, done := p.Interruptible(c.Context())
+			defer done()
+			run, err := synth.Read(ctx, recipe, limit, &shown{Terminal: terminal})
 			if err != nil {
 				return err
 			}
+			defer run.Close()
 			if !checkpoints.Exists(run.Folder) {
 				return failure.Inputf("%s does not exist: `llavatrain synth %s` asks for answers", run.Folder, recipe.Path)
 			}

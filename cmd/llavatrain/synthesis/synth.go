@@ -62,10 +62,13 @@ func (o *synthOptions) run(p *program.Program, c *cobra.Command, args []string) 
 	}
 	terminal := program.NewTerminal(p.Err)
 	defer terminal.Close()
-	run, err := synth.Read(recipe, o.limit, &shown{Terminal: terminal})
+	ctx, done := p.Interruptible(c.Context())
+	defer done()
+	run, err := synth.Read(ctx, recipe, o.limit, &shown{Terminal: terminal})
 	if err != nil {
 		return err
 	}
+	defer run.Close()
 	if o.dryRun {
 		client, err := chat.Look(run.Folder, run.Settings(nil))
 		if err != nil {
@@ -77,15 +80,13 @@ func (o *synthOptions) run(p *program.Program, c *cobra.Command, args []string) 
 	if err != nil {
 		return err
 	}
-	err = o.make(p, c, run, client, terminal)
+	err = o.make(ctx, p, run, client, terminal)
 	return errors.Join(err, client.Close())
 }
 
 // make gets the answers, and then makes the rows from whatever is there, also if something stopped it.
-func (o *synthOptions) make(p *program.Program, c *cobra.Command, run *synth.Run, client *chat.Client,
+func (o *synthOptions) make(ctx context.Context, p *program.Program, run *synth.Run, client *chat.Client,
 	terminal *program.Terminal) error {
-	ctx, done := p.Interruptible(c.Context())
-	defer done()
 	view := &shown{Terminal: terminal, began: time.Now()}
 	var err error
 	switch {
