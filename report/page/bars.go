@@ -1,7 +1,5 @@
 package page
 
-import "math"
-
 // Bars compares amounts, such as the rejected answers by reason: a row each, with a bar as long as its value.
 type Bars struct {
 	Title string
@@ -35,7 +33,7 @@ func (b Bars) write(w *writer) error {
 			rows[i].Text = compact(one.Value)
 		}
 		if drawable(one.Value, false) && one.Value > 0 {
-			rows[i].Length = percent(math.Max(one.Value/longest, 0.006)) // a short bar is seen
+			rows[i].Length = percent(max(one.Value/longest, 0.006)) // a short bar is seen
 		}
 	}
 	return w.execute("bars", struct {

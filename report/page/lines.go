@@ -14,12 +14,12 @@ type Lines struct {
 	Note   string // below the title; may be empty
 	X, Y   string // what the axes show, with the unit
 	Log    bool   // the y axis is logarithmic; values of 0 and less are not drawn
-	Smooth int    // over each line a bold one: the mean of so many points around; 0 for none
+	Smooth int    // a bold line over each: the mean, or with Log the geometric mean, of so many points; 0: none
 	Series []Series
 }
 
 // Series is a line of a chart. Its points may stand in any order; those that are not finite leave a gap and are counted
-// below the chart. However many there are, at most 4,000 are drawn, and no spike is lost.
+// below the chart. However many there are, about 4,000 are drawn, and no spike is lost.
 type Series struct {
 	Name   string
 	Points []Point

@@ -41,9 +41,9 @@ func Thumbnail(img image.Image, alt string, budget int) (Picture, error) {
 		return Picture{}, fmt.Errorf("thumbnail of %q: the picture has no pixels", alt)
 	}
 	var encoded bytes.Buffer
-	small := scaled(img, maxSide)
 	for side := maxSide; side > 0; side = side * 3 / 4 {
-		small = scaled(small, side)
+		small := scaled(img, side)
+		img = small // the next one is made from it
 		for _, quality := range []int{85, 75, 60, 45} {
 			encoded.Reset()
 			if err := jpeg.Encode(&encoded, small, &jpeg.Options{Quality: quality}); err != nil {

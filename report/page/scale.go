@@ -157,7 +157,7 @@ func compact(v float64) string {
 	case math.IsNaN(v):
 		return "not a number"
 	case math.IsInf(v, 0):
-		return strings.Replace(strconv.FormatFloat(v, 'g', -1, 64), "Inf", "infinite", 1)
+		return strings.ReplaceAll(strconv.FormatFloat(v, 'g', -1, 64), "Inf", "infinite")
 	case size >= 1e15 || size < 1e-3 && v != 0:
 		mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(v, 'e', 3, 64), "e")
 		power, _ := strconv.Atoi(exponent) // of FormatFloat: a number

@@ -105,3 +105,21 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 }
+
+// The longest label of the y axis decides how much room there is for all.
+func TestGutters(t *testing.T) {
+	for _, test := range []struct {
+		label, want string
+	}{
+		{"", "g4"}, {"1234", "g4"}, {"12345", "g7"}, {"ééééééé", "g7"}, {"12345678", "g11"}, {"12345678901", "g11"},
+		{"123456789012", "g16"},
+	} {
+		y := scale{low: 0, high: 1, ticks: []tick{{0, "0"}, {1, test.label}, {0.5, ""}}}
+		if got := newFrame(100, scale{low: 0, high: 1}, y).Gutter; got != test.want {
+			t.Errorf("label %q: %s, want %s", test.label, got, test.want)
+		}
+		if !strings.Contains(styleText, "."+test.want+" {") {
+			t.Errorf("the style sheet lacks %s", test.want)
+		}
+	}
+}
