@@ -111,8 +111,8 @@ func (f *filter) index(ctx context.Context) (*index, error) {
 	}
 	f.report.Unmatched, f.report.Strangers = x.captions()-found, strangers
 	if found == 0 && strangers > 0 {
-		return nil, failure.Inputf("%s: none of its %d ids is that of a caption; they must be equal, and for COCO's files "+
-			"be those of the annotations", f.Phrases, strangers)
+		return nil, failure.Inputf("%s: none of its %d ids is that of a caption; they must be equal, and for COCO's "+
+			"files be those of the annotations", f.Phrases, strangers)
 	}
 	return x, nil
 }

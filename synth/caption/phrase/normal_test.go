@@ -92,7 +92,7 @@ func checkNormal(t interface{ Errorf(string, ...any) }, phrase string) {
 		t.Errorf("Normal(%q) is %q, and its normal form %q", phrase, form, again)
 	}
 	first, _ := utf8.DecodeRuneInString(phrase)
-	if dressed := Normal("  The " + phrase + " ,"); dressed != form && unicode.IsLetter(first) {
+	if dressed := Normal("  The " + phrase + " ,"); dressed != form && unicode.IsLetter(first) && plain(first) != '\'' {
 		t.Errorf("Normal(%q) is %q, but %q with an article and a comma", phrase, form, dressed)
 	}
 	for _, word := range strings.Split(form, " ") {
