@@ -72,6 +72,3 @@ func Read(file []byte) (*Chunker, error) {
 	}
 	return c, nil
 }
-
-// LearnedFrom reports whether the chunker has learned from these sentences, in this order.
-func (c *Chunker) LearnedFrom(sentences []Sentence) bool { return c.digest == digest(sentences) }
