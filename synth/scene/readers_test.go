@@ -248,6 +248,9 @@ func TestReaderErrors(t *testing.T) {
 		{"coco", change(captionsText, `"image_id": 2`, `"image": 2`), "", `it has no "image_id"`},
 		{"coco", strings.ReplaceAll(captionsText, `"image_id": `, `"image_id": 7`), "",
 			"the image_id of all 4 annotations is that of an image which the captions' 2 images do not list"},
+		{"coco", captionsText,
+			`{"annotations": [{"image_id": 9, "category_id": 4, "bbox": [0, 0, 1, 1]}], "categories": []}`,
+			"the image_id of all 1 annotations"},
 
 		{"coco", captionsText, captionsText,
 			`instances.json: "annotations": element 0, ` + after(captionsText, `{"id": 7`) +
@@ -300,6 +303,7 @@ func TestReaderErrors(t *testing.T) {
 		{"jsonl", change(rowsText, `"category": "tie", `, ``), "", `"instances" 0: it has no name; their form is`},
 		{"jsonl", strings.ReplaceAll(rowsText, "0.3, ", "30, "), "",
 			"rows.jsonl: 2 of its 3 boxes reach beyond the image"},
+		{"jsonl", strings.ReplaceAll(rowsText, "0.3, ", "2.1, "), "", "rows.jsonl: 2 of its 3 boxes reach beyond"},
 		{"jsonl", rowsText[:len(rowsText)-20], "",
 			"row 3, " + after(rowsText, `{"id": "c"`) + ": the file ends here; it is incomplete"},
 
