@@ -37,7 +37,7 @@ func (b *breaker) good() (closed bool) {
 	return false
 }
 
-// bad counts a fault. It says whether the breaker is open and there is a new time for the next probe.
+// bad counts a fault. It says whether there is a new time before which nothing is sent.
 func (b *breaker) bad(now time.Time, probe bool, patience time.Duration) (waits bool) {
 	b.row++
 	b.record(true)
@@ -50,7 +50,7 @@ func (b *breaker) bad(now time.Time, probe bool, patience time.Duration) (waits 
 		b.open, b.since, b.pause = true, now, firstPause
 	case b.row >= cautiousRow:
 		b.next = now.Add(2 * time.Second << (b.row - cautiousRow))
-		return false
+		return true
 	default:
 		return false
 	}

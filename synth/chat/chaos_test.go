@@ -64,10 +64,16 @@ func runChild(args []string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	who := ask(keys(n))
-	err = c.Run(context.Background(), who.next, who.done)
+	asked, outcomes := 0, map[Outcome]int{}
+	err = c.Run(context.Background(), func() (Request, bool) {
+		asked++
+		return request(fmt.Sprint("k", asked-1)), asked <= n
+	}, func(a Answer) Verdict {
+		outcomes[a.Outcome]++
+		return Done
+	})
 	printMemory()
-	text, _ := json.Marshal(childResult{c.Summary(), who.outcomes(), fmt.Sprint(err)})
+	text, _ := json.Marshal(childResult{c.Summary(), outcomes, fmt.Sprint(err)})
 	fmt.Printf("\n%s\n", text)
 	c.Close()
 }

@@ -98,7 +98,7 @@ func (r *run) retry(it *item, now time.Time) {
 	b, patience := &r.breaker, r.c.settings.Patience
 	outage := b.open
 	if b.bad(now, it.probe, patience) {
-		r.c.settings.Say(fmt.Sprintf("%s is out of order (%v): the next try is in %v", r.c.endpoint.host, it.fault,
+		r.c.settings.Say(fmt.Sprintf("%s does not work (%v): the next try is in %v", r.c.endpoint.host, it.fault,
 			b.next.Sub(now).Round(time.Second)))
 	}
 	if b.over(now, patience) {

@@ -265,6 +265,37 @@ func TestNothingIsSentDuringAPause(t *testing.T) {
 	}
 }
 
+// A wait that is longer than patience ends a run, and does not keep the next from asking; a shorter one does.
+func TestWaitsOfEarlierRuns(t *testing.T) {
+	e, folder := &chattest.Endpoint{Script: script(chattest.LimitDay)}, t.TempDir()
+	virtual(t, e, nil, func(t *testing.T, s Settings) {
+		_, err := runKeys(t, folder, s, ask(keys(1)))
+		wantError(t, err, failure.ErrRemote, "24h0m0s")
+		began := time.Now()
+		_, err = runKeys(t, folder, s, ask(keys(1)))
+		if must(t, err); time.Since(began) > 0 || len(e.Calls()) != 2 {
+			t.Errorf("took %v, %d calls", time.Since(began), len(e.Calls()))
+		}
+		// The endpoint is too busy for one item, which waits; others do not.
+		e.Script = func(c chattest.Call) chattest.Behaviour {
+			return map[bool]chattest.Behaviour{true: chattest.Busy, false: chattest.Answer}[c.Key == "k2" && c.Nth == 1]
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		c := open(t, folder, s)
+		wantError(t, c.Run(ctx, ask([]string{"k2"}).next, ask(nil).done), context.DeadlineExceeded)
+		must(t, c.Close())
+		began = time.Now()
+		_, err = runKeys(t, folder, s, ask(keys(6)))
+		must(t, err)
+		for _, c := range e.Calls()[3:] {
+			if (c.Key == "k2") != (c.At.Sub(began) == 40*time.Millisecond) {
+				t.Errorf("%s was sent after %v", c.Key, c.At.Sub(began))
+			}
+		}
+	})
+}
+
 // Concurrency begins with one request and rises by one with each answer. After a limit it is halved.
 func TestConcurrencyRises(t *testing.T) {
 	e, folder := &chattest.Endpoint{Latency: time.Second}, t.TempDir()
@@ -374,7 +405,7 @@ func TestProbes(t *testing.T) {
 	var b breaker
 	began := time.Now()
 	for row, wait := range []time.Duration{0, 0, 0, 0, 2, 4, 8, 16, 32} {
-		if b.bad(began, false, time.Hour) || b.room() != max(1, 4-row) || wait > 0 && b.next.Sub(began) != wait*time.Second ||
+		if b.bad(began, false, time.Hour) != (wait > 0) || b.open || b.room() != max(1, 4-row) || wait > 0 && b.next.Sub(began) != wait*time.Second ||
 			wait == 0 && !b.next.IsZero() {
 			t.Fatalf("%d faults: room for %d, %+v", row+1, b.room(), b)
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/llavatrain/llavatrain/synth/chat/reply"
@@ -116,6 +117,10 @@ func (e *endpoint) fetch(ctx context.Context, body []byte, id string, x *exchang
 func unanswered(err error) *reply.Fault {
 	var network net.Error
 	var operation *net.OpError
+	var outer *url.Error // repeats the address
+	if errors.As(err, &outer) {
+		err = outer.Err
+	}
 	class := reply.Network
 	if errors.As(err, &network) && network.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		class = reply.Timeout

@@ -3,12 +3,15 @@ package chat
 import (
 	"bytes"
 	"fmt"
+	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,10 +97,10 @@ func TestOpenLargeLedger(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	began := time.Now()
+	began, busy := time.Now(), cpu(t)
 	c, err := Open(folder, Settings{})
 	must(t, err)
-	took := time.Since(began)
+	took, computed := time.Since(began), cpu(t)-busy
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	s := c.Summary()
@@ -111,10 +114,63 @@ func TestOpenLargeLedger(t *testing.T) {
 		must(t, err)
 		read += len(a.Reply.Content)
 	}
-	t.Logf("a ledger of %d answers and %d MB: opened in %v, %d bytes of memory a key; all answers read in %v", n,
-		c.ledger.size/1e6, took.Round(time.Millisecond), perKey, time.Since(began).Round(time.Millisecond))
+	t.Logf("a ledger of %d answers and %d MB: opened in %v (%v of processors), %d bytes of memory a key; all "+
+		"answers read in %v", n, c.ledger.size/1e6, took.Round(time.Millisecond), computed.Round(time.Millisecond), perKey,
+		time.Since(began).Round(time.Millisecond))
 	if perKey > 500 || read != n*43*55 {
 		t.Errorf("%d bytes of memory a key, %d bytes read", perKey, read)
 	}
 	must(t, c.Close())
+}
+
+// cpu is the time that processors have spent on this process.
+func cpu(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	must(t, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// An outage of a real minute: the server is gone, with all connections, and comes back at the same address.
+func TestRealOutage(t *testing.T) {
+	if os.Getenv("LLAVATRAIN_LONG") == "" {
+		t.Skip("takes more than a minute: set LLAVATRAIN_LONG=1")
+	}
+	e, folder := &chattest.Endpoint{Latency: 20 * time.Millisecond}, t.TempDir()
+	server := httptest.NewServer(e)
+	address := server.Listener.Addr().String()
+	var from, to time.Time
+	go func() {
+		time.Sleep(3 * time.Second)
+		from = time.Now()
+		server.CloseClientConnections()
+		server.Listener.Close()
+		time.Sleep(time.Minute)
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			panic(err)
+		}
+		server = httptest.NewUnstartedServer(e)
+		server.Listener.Close()
+		server.Listener = listener
+		to = time.Now()
+		server.Start()
+	}()
+	s := settings("http://" + address + "/v1")
+	s.Say = func(text string) { t.Log(text) }
+	n := 3000
+	who := ask(keys(n))
+	_, err := runKeys(t, folder, s, who)
+	must(t, err)
+	during := 0
+	for _, r := range readLedger(t, folder) {
+		if at := time.UnixMilli(r.At); r.Record == recordClaim && at.After(from) && at.Before(to) {
+			during++
+		}
+	}
+	t.Logf("%d requests during the outage, done %v after it", during, time.Since(to).Round(time.Second))
+	if during > 12 || during == 0 || who.outcomes()[Answered] != n {
+		t.Errorf("%d requests during the outage, %v", during, who.outcomes())
+	}
+	server.Close()
 }
