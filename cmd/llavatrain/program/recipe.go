@@ -9,8 +9,20 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// LoadRecipe reads the recipe given on the command line and applies --set.
+// LoadRecipe reads the recipe given on the command line, which must train something, and applies --set.
 func LoadRecipe(args, set []string) (*recipes.Recipe, error) {
+	r, err := LoadAnyRecipe(args, set)
+	if err != nil {
+		return nil, err
+	}
+	if r.Pretrain == nil && r.Finetune == nil {
+		_, err = r.Stage(recipes.StagePretrain) // says so
+	}
+	return r, err
+}
+
+// LoadAnyRecipe is LoadRecipe for a recipe that may be for data alone.
+func LoadAnyRecipe(args, set []string) (*recipes.Recipe, error) {
 	path, err := recipePath(args)
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func newBuild(p *program.Program) *cobra.Command {
 			"rows or exclude, or by a newer program's rules. Nothing is sent.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			recipe, err := program.LoadRecipe(args, set)
+			recipe, err := program.LoadAnyRecipe(args, set)
 			if err != nil {
 				return err
 			}

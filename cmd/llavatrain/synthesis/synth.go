@@ -56,7 +56,7 @@ func (o *synthOptions) run(p *program.Program, c *cobra.Command, args []string) 
 	if o.limit < 0 {
 		return failure.Inputf("--limit must be at least 1")
 	}
-	recipe, err := program.LoadRecipe(args, o.set)
+	recipe, err := program.LoadAnyRecipe(args, o.set)
 	if err != nil {
 		return err
 	}
