@@ -55,7 +55,7 @@ func (c *conversion) text(b box, s size) (string, bool) {
 	width, height := float64(s.width), float64(s.height)
 	left, right = max(0, left), min(width, right)
 	top, bottom = max(0, top), min(height, bottom)
-	if !(b[2] > 0 && b[3] > 0 && left < right && top < bottom) {
+	if left >= right || top >= bottom {
 		return "", false
 	}
 	if c.Frame != "original" {

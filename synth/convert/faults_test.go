@@ -57,6 +57,16 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// Sizes that no picture has are as good as none.
+func TestKnownSizes(t *testing.T) {
+	for s, want := range map[size]bool{{1, 1}: true, {largest, largest}: true, {0, 1}: false, {1, 0}: false,
+		{-1, 1}: false, {1, -1}: false, {largest + 1, 1}: false, {1, largest + 1}: false} {
+		if s.known() != want {
+			t.Errorf("size %v is known: %v", s, s.known())
+		}
+	}
+}
+
 // fullDisk fails after some bytes.
 type fullDisk struct{ left int }
 
