@@ -132,9 +132,11 @@ func TestRows(t *testing.T) {
 	}{
 		{Conversation, busTurns, true},
 		{Conversation, []Turn{{"which BUS", "The red one!"}, {"Who waits?", "\nthree people"}}, false},
+		{Conversation, []Turn{{"Which car?", "The red one."}, busTurns[1]}, true},
 		{Conversation, busTurns[:1], true},
 		{Conversation, []Turn{{"Which bus? The", "red one."}, busTurns[1]}, true},
 		{Conversation, []Turn{{"Which bus?", "The red one. Who waits? Three people."}}, true},
+		{Conversation, []Turn{{"Which bus?", "The red one. Who"}, {"waits?", "Three people."}}, true},
 		{Reasoning, busTurns[:1], true},
 		{Reasoning, busTurns[:1], false},
 		{Detail, []Turn{{"", scene}}, true},
