@@ -316,6 +316,8 @@ func TestReaderErrors(t *testing.T) {
 			`its id "1" is that of an element before it`},
 		{"genome", regionsText, change(imageDataText, `"VG_100K_2"`, `"../.."`), `it must be a path within the folder`},
 		{"genome", "[]", imageDataText, "regions.json: it has no images"},
+		{"genome", regionsText + "[]", imageDataText, "regions.json: more follows after byte"},
+		{"genome", regionsText, imageDataText + "7", "image_data.json: more follows after byte"},
 		{"genome", imageDataText, imageDataText,
 			`regions.json: element 0, after byte 1: it has no "id" or no "regions"`},
 		{"genome", change(regionsText, `"y": 20, `, ``), imageDataText, `"regions" 0: a key is missing; the form`},
@@ -402,6 +404,16 @@ func TestReadEnds(t *testing.T) {
 	}
 	if _, err := Missing(ctx, ".", make([]Scene, 1)); err != context.Canceled {
 		t.Errorf("%v", err)
+	}
+}
+
+// The folder of an image is the last one of its address.
+func TestLastTwo(t *testing.T) {
+	for address, want := range map[string]string{"https://x/y/VG_100K/1.jpg": "VG_100K/1.jpg",
+		"VG_100K/1.jpg": "VG_100K/1.jpg", "1.jpg": "otherwise", "": "otherwise"} {
+		if got := lastTwo(address, "otherwise"); got != want {
+			t.Errorf("%q: %q, want %q", address, got, want)
+		}
 	}
 }
 

@@ -88,6 +88,19 @@ func TestTextBlocks(t *testing.T) {
 	})
 }
 
+// A block may end anywhere in an escape.
+func TestTextEscapes(t *testing.T) {
+	for n := range 40 {
+		for text, want := range map[string]string{`\"" NaN`: `\"" [0]`, `\"a" NaN`: `\"a" [0]`, `\\" NaN`: `\\" [0]`} {
+			head := `"` + strings.Repeat("a", n)
+			r := &textReader{from: strings.NewReader(head + text), buffer: make([]byte, 16), limit: maxValue}
+			if got, err := io.ReadAll(r); err != nil || string(got) != head+want {
+				t.Errorf("%s: %s, %v", head+text, got, err)
+			}
+		}
+	}
+}
+
 // What is not UTF-8 is found wherever it stands, and named.
 func TestTextNotUTF8(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
