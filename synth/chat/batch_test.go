@@ -51,18 +51,31 @@ func result(key, id string) string {
 }
 
 func failed(key, id string, status int, body string) string {
-	return fmt.Sprintf(`{"id":%q,"custom_id":%q,"response":{"status_code":%d,"body":%s},"error":null}`, id, key, status, body)
+	return fmt.Sprintf(`{"id":%q,"custom_id":%q,"response":{"status_code":%d,"body":%s},"error":null}`, id, key, status,
+		body)
 }
 
 func expired(key, id string) string {
-	return fmt.Sprintf(`{"id":%q,"custom_id":%q,"response":null,"error":{"code":"batch_expired","message":"too late"}}`, id, key)
+	return fmt.Sprintf(`{"id":%q,"custom_id":%q,"response":null,"error":{"code":"batch_expired","message":"late"}}`, id,
+		key)
 }
 
+// writeLines writes a file of results. Its last line has no end, as some services write it.
 func writeLines(t testing.TB, lines ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "results.jsonl")
-	must(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o666)) // the last line has no end, as some services write
+	must(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o666))
 	return path
+}
+
+// againOnce wants a second answer to a key.
+func againOnce(key string) func(Answer) Verdict {
+	return func(a Answer) Verdict {
+		if a.Key == key && a.Try == 1 {
+			return Again
+		}
+		return Done
+	}
 }
 
 // Batches from the beginning to the end: what is open is written, is left alone, comes back in any order, and only what
@@ -75,7 +88,7 @@ func TestBatches(t *testing.T) {
 	must(t, err)
 
 	c, who := open(t, folder, s), ask(keys(15))
-	who.verdict = func(a Answer) Verdict { return map[bool]Verdict{true: Again, false: Done}[a.Key == "k3" && a.Try == 1] }
+	who.verdict = againOnce("k3")
 	files, err := c.BatchOut(out, who.next, who.done)
 	must(t, err)
 	written, bodies := batchRequests(t, files)
@@ -138,10 +151,11 @@ func TestBatches(t *testing.T) {
 	// The rest goes online, and the results of the first batch are read once more, to no effect.
 	before := len(e.Calls())
 	who = ask(keys(20))
-	who.verdict = func(a Answer) Verdict { return map[bool]Verdict{true: Again, false: Done}[a.Key == "k3" && a.Try == 1] }
+	who.verdict = againOnce("k3")
 	_, err = runKeys(t, folder, s, who)
 	must(t, err)
-	if got := who.outcomes(); len(e.Calls()) != before+3 || got[Answered] != 18 || got[Refused] != 2 || len(who.all["k3"]) != 2 {
+	if got := who.outcomes(); len(e.Calls()) != before+3 || got[Answered] != 18 || got[Refused] != 2 ||
+		len(who.all["k3"]) != 2 {
 		t.Errorf("%d requests, %v", len(e.Calls())-before, got)
 	}
 	c = open(t, folder, s)
@@ -177,7 +191,8 @@ func TestOldResultsOfANewBatch(t *testing.T) {
 	if got, err = c.BatchIn(old); err != nil || got != (BatchResult{Repeated: 2}) {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if got, err = c.BatchIn(writeLines(t, result("k0", "c"), result("k1", "d"))); err != nil || got != (BatchResult{Answers: 2}) {
+	got, err = c.BatchIn(writeLines(t, result("k0", "c"), result("k1", "d")))
+	if err != nil || got != (BatchResult{Answers: 2}) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	found, err := c.Find("k0")
@@ -208,10 +223,10 @@ func TestBatchLimits(t *testing.T) {
 	}
 	s := settings("http://localhost/v1")
 	r := request("k0")
-	must(t, r.check())
 	for name, budget := range map[string]Budget{
 		"tokens": {Tokens: 10 * int64(r.PromptTokens+210)},
-		"money":  {Money: 5 * (float64(r.PromptTokens) + 210*2) / 1e6, Prices: Prices{Prompt: 1, Completion: 2, BatchFactor: 0.5}},
+		"money": {Money: 5 * (float64(r.PromptTokens) + 210*2) / 1e6,
+			Prices: Prices{Prompt: 1, Completion: 2, BatchFactor: 0.5}},
 	} {
 		s.Budget = budget
 		folder := t.TempDir()
@@ -273,7 +288,8 @@ func TestLongLine(t *testing.T) {
 	c := open(t, t.TempDir(), settings("http://localhost/v1"))
 	_, err := c.BatchOut(t.TempDir(), ask(keys(3)).next, ask(nil).done)
 	must(t, err)
-	path := writeLines(t, result("k0", "a"), `{"custom_id":"k1","x":"`+strings.Repeat("x", maxLine)+`"}`, result("k2", "c"))
+	long := `{"custom_id":"k1","x":"` + strings.Repeat("x", maxLine) + `"}`
+	path := writeLines(t, result("k0", "a"), long, result("k2", "c"))
 	got, err := c.BatchIn(path)
 	if must(t, err); got != (BatchResult{Answers: 2, Damaged: 1}) {
 		t.Errorf("%+v", got)
@@ -285,7 +301,7 @@ func TestLongLine(t *testing.T) {
 // Whatever a file of results holds, the ledger stays sound.
 func FuzzBatchIn(f *testing.F) {
 	f.Add([]byte(result("k0", "a") + "\n" + expired("k1", "b")))
-	f.Add([]byte(failed("k0", "a", 429, `{"error":{"message":"slow"}}`) + "\n" + failed("k1", "", 400, `"context length"`)))
+	f.Add([]byte(failed("k0", "a", 429, `{"error":"slow"}`) + "\n" + failed("k1", "", 400, `"context length"`)))
 	f.Add([]byte(`{"custom_id":"k0","response":{"status_code":200,"body":"text"},"error":"x"}`))
 	f.Add([]byte(`{"custom_id":"k0","response":{"status_code":413},"error":{"code":5}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {

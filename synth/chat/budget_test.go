@@ -35,13 +35,15 @@ func TestMoney(t *testing.T) {
 func TestEstimator(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var e estimator
-		r := &Request{PromptTokens: rapid.IntRange(1, 5000).Draw(t, "prompt"), MaxTokens: rapid.IntRange(1, 5000).Draw(t, "limit")}
+		size := rapid.IntRange(1, 5000)
+		r := &Request{PromptTokens: size.Draw(t, "prompt"), MaxTokens: size.Draw(t, "limit")}
 		if u := e.mean(r); u.Prompt != int64(r.PromptTokens) || u.Completion != int64(r.MaxTokens) || e.most(r) != u {
 			t.Fatalf("knowing nothing: %+v, %+v", u, e.most(r))
 		}
 		token := rapid.Int64Range(0, 5000)
 		for range rapid.IntRange(1, 20).Draw(t, "answers") {
-			e.learn(token.Draw(t, "expected"), Usage{Prompt: token.Draw(t, "counted"), Completion: token.Draw(t, "answer")})
+			used := Usage{Prompt: token.Draw(t, "counted"), Completion: token.Draw(t, "answer")}
+			e.learn(token.Draw(t, "expected"), used)
 		}
 		mean, most := e.mean(r), e.most(r)
 		if mean.Prompt > most.Prompt || mean.Completion > most.Completion || most.Completion < int64(r.MaxTokens) {
@@ -61,70 +63,78 @@ func TestEstimator(t *testing.T) {
 // No request is sent that could exceed the budget, whatever goes wrong; what is left when a run ends would not suffice
 // for another.
 func TestBudgetIsKept(t *testing.T) {
-	one := request("k0")
-	prompt, _ := chattest.Tokens(string(one.Messages), "k0")
-	cached := 0.05
-	for name, budget := range map[string]Budget{
-		"tokens":     {Tokens: 40 * int64(prompt+30)},
-		"one":        {Tokens: int64(prompt) + 220},
-		"none":       {Tokens: int64(prompt) + 100},
-		"money":      {Money: 0.005, Prices: Prices{Prompt: 0.5, Completion: 2}},
-		"cached":     {Money: 0.005, Prices: Prices{Prompt: 0.5, Completion: 2, Cached: &cached}},
-		"both":       {Money: 1, Tokens: 20 * int64(prompt+30), Prices: Prices{Prompt: 0.5, Completion: 2}},
-		"the faults": {Tokens: 40 * int64(prompt+30)},
+	r := request("k0")
+	usual, most := int64(r.PromptTokens+30), Usage{Prompt: int64(r.PromptTokens), Completion: int64(r.MaxTokens)}
+	cached, prices := 0.05, Prices{Prompt: 0.5, Completion: 2}
+	faults := []chattest.Behaviour{chattest.Lost, chattest.Half, chattest.Down, chattest.LimitMS, chattest.NoUsage}
+	n := 0
+	faulty := func(chattest.Call) chattest.Behaviour {
+		if n++; n%4 == 0 {
+			return faults[n/4%len(faults)]
+		}
+		return chattest.Answer
+	}
+	for name, c := range map[string]struct {
+		budget Budget
+		script func(chattest.Call) chattest.Behaviour
+		least  int // answers
+	}{
+		"tokens": {Budget{Tokens: 40 * usual}, nil, 30},
+		"faults": {Budget{Tokens: 40 * usual}, faulty, 20},
+		"one":    {Budget{Tokens: most.Total() + 20}, nil, 1},
+		"none":   {Budget{Tokens: most.Total() - 20}, nil, 0},
+		"money":  {Budget{Money: 0.005, Prices: prices}, nil, 20},
+		"cached": {Budget{Money: 0.005, Prices: Prices{Prompt: 0.5, Completion: 2, Cached: &cached}}, nil, 30},
+		"both":   {Budget{Money: 1, Tokens: 20 * usual, Prices: prices}, nil, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, folder := &chattest.Endpoint{}, t.TempDir()
-			faults := []chattest.Behaviour{chattest.Lost, chattest.Half, chattest.Down, chattest.LimitMS, chattest.NoUsage}
-			if name == "the faults" {
-				n := 0
-				e.Script = func(chattest.Call) chattest.Behaviour {
-					if n++; n%4 == 0 {
-						return faults[n/4%len(faults)]
-					}
-					return chattest.Answer
-				}
-			}
+			e, folder := &chattest.Endpoint{Script: c.script}, t.TempDir()
 			virtual(t, e, nil, func(t *testing.T, s Settings) {
-				s.Budget = budget
-				for run := range 2 { // the second knows from the ledger that nothing is left
-					before := len(e.Calls())
-					summary, err := runKeys(t, folder, s, ask(keys(1000)))
-					wantError(t, err, failure.ErrRemote, "the budget of", "raise it")
-					if run > 0 && len(e.Calls()) > before+1 {
-						t.Errorf("the second run sent %d", len(e.Calls())-before)
-					}
-					total := func(u Usage) float64 { return float64(u.Total()) }
-					used, limit, most := total(summary.Spent.Usage)+total(summary.MaybePaid.Usage), float64(budget.Tokens), float64(prompt+200)
-					if budget.Tokens == 0 {
-						used, limit = summary.Spent.Money+summary.MaybePaid.Money, budget.Money
-						most = budget.Prices.Money(Usage{Prompt: int64(prompt), Completion: 200})
-					}
-					if used > limit || limit-used > most*1.1 {
-						t.Errorf("used %v of %v; another request may cost %v", used, limit, most)
-					}
+				s.Budget = c.budget
+				_, err := runKeys(t, folder, s, ask(keys(1000)))
+				wantError(t, err, failure.ErrRemote, "the budget of", "raise it")
+				before := len(e.Calls())
+				summary, err := runKeys(t, folder, s, ask(keys(1000)))
+				wantError(t, err, failure.ErrRemote, "the budget of")
+				if prompt, answers := e.Paid(); int64(prompt+answers) > c.budget.Tokens && c.budget.Tokens > 0 {
+					t.Errorf("the endpoint was paid %d tokens", prompt+answers)
 				}
-				p, c := e.Paid()
-				if limit := budget.Tokens; limit > 0 && int64(p+c) > limit {
-					t.Errorf("the endpoint was paid %d tokens of %d", p+c, limit)
+				checkSpent(t, c.budget, summary, most)
+				// A second run knows from the ledger what the first has spent.
+				if summary.Answers < c.least || len(e.Calls()) > before+1 {
+					t.Errorf("%d answers; the second run sent %d", summary.Answers, len(e.Calls())-before)
 				}
-				// More of it goes on where it stopped.
-				looked, err := Look(folder, s)
-				must(t, err)
-				answers, before := looked.Summary().Answers, len(e.Calls())
-				must(t, looked.Close())
-				e.Script = nil
-				s.Budget.Tokens, s.Budget.Money = 0, 0
-				s.Concurrency = 1
-				who := ask(keys(answers + 3))
-				summary, err := runKeys(t, folder, s, who)
-				must(t, err)
-				// Some of those before were left over.
-				if summary.Answers < answers+3 || len(e.Calls()) != before+summary.Answers-answers || name != "none" && answers == 0 {
-					t.Errorf("%d answers after %d, %d requests", summary.Answers, answers, len(e.Calls())-before)
-				}
+				goesOn(t, e, folder, s)
 			})
 		})
+	}
+}
+
+// checkSpent: a budget is kept, and what is left of it would not suffice for another request.
+func checkSpent(t *testing.T, b Budget, s Summary, most Usage) {
+	t.Helper()
+	used, limit := float64(s.Spent.Total()+s.MaybePaid.Total()), float64(b.Tokens)
+	next := float64(most.Total())
+	if b.Tokens == 0 {
+		used, limit, next = s.Spent.Money+s.MaybePaid.Money, b.Money, b.Prices.Money(most)
+	}
+	if used > limit || limit-used > next*1.1 { // the longest key has more tokens
+		t.Errorf("used %v of %v; another request may cost %v", used, limit, next)
+	}
+}
+
+// goesOn: without the limit a run goes on where it stopped.
+func goesOn(t *testing.T, e *chattest.Endpoint, folder string, s Settings) {
+	t.Helper()
+	e.Script, s.Budget = nil, Budget{}
+	looked, err := Look(folder, s)
+	must(t, err)
+	answers, before := looked.Summary().Answers, len(e.Calls())
+	must(t, looked.Close())
+	summary, err := runKeys(t, folder, s, ask(keys(answers+3)))
+	must(t, err)
+	if summary.Answers < answers+3 || len(e.Calls()) != before+summary.Answers-answers {
+		t.Errorf("%d answers after %d, %d requests", summary.Answers, answers, len(e.Calls())-before)
 	}
 }
 
@@ -138,7 +148,6 @@ func TestMaybePaid(t *testing.T) {
 		summary, err := runKeys(t, folder, s, who)
 		must(t, err)
 		r := request("k0")
-		must(t, r.check())
 		want := Usage{Prompt: 2 * int64(r.PromptTokens), Completion: int64(r.MaxTokens) + firstAnswer(e.Calls())}
 		if diff := cmp.Diff(Cost{want, s.Budget.Prices.Money(want)}, summary.MaybePaid); diff != "" {
 			t.Errorf("maybe paid (-want +got):\n%s", diff)

@@ -35,7 +35,8 @@ var mixed = []struct {
 func mixedFaults(c chattest.Call) chattest.Behaviour {
 	item, _ := strconv.Atoi(strings.TrimPrefix(c.Key, "k"))
 	for i, row := range mixed {
-		if item%row.every == (3*i+11)%row.every && (c.Nth == 1 || row.behaviour == chattest.Prompt || row.behaviour == chattest.Context) {
+		refusal := row.behaviour == chattest.Prompt || row.behaviour == chattest.Context
+		if item%row.every == (3*i+11)%row.every && (c.Nth == 1 || refusal) {
 			return row.behaviour
 		}
 	}

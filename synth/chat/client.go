@@ -46,8 +46,8 @@ func Open(folder string, s Settings) (*Client, error) {
 	return c, nil
 }
 
-// Look reads the ledger of a folder without taking the folder or writing anything. A missing one is empty. Where another
-// process is at work, its requests in flight look lost.
+// Look reads the ledger of a folder without taking the folder or writing anything. A missing one is empty. Where
+// another process is at work, its requests in flight look lost.
 func Look(folder string, s Settings) (*Client, error) {
 	c, err := newClient(s)
 	if err != nil {
@@ -194,7 +194,8 @@ func (c *Client) afford(most bill) error {
 	if budget.allows(x.spent, x.maybe, x.waiting, c.flight, most) {
 		return nil
 	}
-	return failure.Remotef("the budget of %s does not suffice: %s spent, %s maybe paid, %s in batch files, %s in flight, "+
-		"and the next request may cost %s; raise it and run again, nothing is lost", budget, budget.amount(x.spent),
-		budget.amount(x.maybe), budget.amount(x.waiting), budget.amount(c.flight), budget.amount(most))
+	return failure.Remotef("the budget of %s does not suffice: %s spent, %s maybe paid, %s in batch files, %s in "+
+		"flight, and the next request may cost %s; raise it and run again, nothing is lost", budget,
+		budget.amount(x.spent), budget.amount(x.maybe), budget.amount(x.waiting), budget.amount(c.flight),
+		budget.amount(most))
 }

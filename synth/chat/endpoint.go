@@ -100,7 +100,8 @@ func keyIn(variable string) (string, error) {
 	}
 	key := strings.TrimSpace(os.Getenv(variable))
 	if key == "" {
-		return "", failure.Inputf("the environment variable %s, which key_env names, is empty: set it to the key", variable)
+		return "", failure.Inputf("the environment variable %s, which key_env names, is empty: set it to the key",
+			variable)
 	}
 	if strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return "", failure.Inputf("the environment variable %s holds characters that no key has", variable)

@@ -82,13 +82,14 @@ func (r *run) pause(it *item, now time.Time) {
 	if until := now.Add(wait); until.After(r.pausedUntil) {
 		r.pausedUntil = until
 		if wait >= time.Second {
-			r.c.settings.Say(fmt.Sprintf("%s limits the rate: nothing is sent for %v", r.c.endpoint.host,
-				wait.Round(time.Second)))
+			r.c.settings.Say(fmt.Sprintf("%s holds requests back (%v): nothing is sent for %v", r.c.endpoint.host,
+				it.fault, wait.Round(time.Second)))
 		}
 	}
 	if patience := r.c.settings.Patience; r.pausedUntil.Sub(r.limitedFrom) > patience {
-		r.end(failure.Remotef("%s would let nothing pass for %v, and patience ends after %v (%w); run again later, all "+
-			"answers are kept", r.c.endpoint.host, r.pausedUntil.Sub(r.limitedFrom).Round(time.Second), patience, it.fault))
+		r.end(failure.Remotef("%s would let nothing pass for %v, and patience ends after %v (%w); run again later, "+
+			"all answers are kept", r.c.endpoint.host, r.pausedUntil.Sub(r.limitedFrom).Round(time.Second), patience,
+			it.fault))
 	}
 }
 
@@ -130,9 +131,9 @@ func backoff(n int) time.Duration {
 // advice is what to do about the faults that end a run.
 var advice = map[reply.Class]string{
 	reply.Quota:            "add credit to the account and run again",
-	reply.NotFound:         "see that the endpoint's url ends with /v1 and that it has the model",
-	reply.BadRequest:       "see that the model takes the sampling parameters, and a dialect that fits the server",
-	reply.UnexpectedStatus: "see that the endpoint's url is the one that the server itself uses: nothing is followed elsewhere",
+	reply.NotFound:         "check the endpoint's url, which should end with /v1, and the model's name",
+	reply.BadRequest:       "check the sampling parameters, which not every model takes, and the dialect",
+	reply.UnexpectedStatus: "check the endpoint's url: redirections are not followed",
 }
 
 // stopped is the error of a run that a fault ends.

@@ -9,8 +9,8 @@ import (
 	"github.com/llavatrain/llavatrain/synth/chat/reply"
 )
 
-// index is what is kept of a ledger in memory: a few hundred bytes a key. Records are applied to it as they are read, and
-// as they are written.
+// index is what is kept of a ledger in memory: a few hundred bytes a key. Records are applied to it as they are read,
+// and as they are written.
 type index struct {
 	keys    map[string]*entry
 	batches []string // names; entries count from 1
@@ -75,8 +75,8 @@ func (x *index) next(r record, at span) error {
 	case first != (r.Record == recordLedger):
 		return failure.Inputf("it is not a ledger of requests, which begins with its version")
 	case first && r.Version != ledgerVersion:
-		return failure.Inputf("the ledger has version %d, this llavatrain reads and writes version %d: go on with the one "+
-			"that wrote it, or choose another name", r.Version, ledgerVersion)
+		return failure.Inputf("the ledger has version %d, this llavatrain reads and writes version %d: go on with the "+
+			"one that wrote it, or choose another name", r.Version, ledgerVersion)
 	case first:
 		return nil
 	case r.Prompt < 0 || r.Cached < 0 || r.Completion < 0 || r.Expected < 0 || len(r.Prompts) != len(r.Keys):

@@ -54,7 +54,7 @@ func (c *Client) otherModel(r *record) {
 		r.Served = ""
 	}
 	if r.Served != "" && c.index.served[r.Served] == 0 {
-		c.settings.Say(fmt.Sprintf("the model %q was asked for, and answers call theirs %q", c.settings.Model, r.Served))
+		c.settings.Say(fmt.Sprintf("the model %q was asked for, and %q answers", c.settings.Model, r.Served))
 	}
 }
 
@@ -80,7 +80,7 @@ const classCutPrompt reply.Class = "cut_prompt"
 // and each answer is paid with time for nothing.
 func (c *Client) cutPrompt(it *item) error {
 	const least = 0.6 // of the expected tokens: tokenizers differ by less
-	if c.measured || it.fault != nil || !it.reply.Usage.Known || it.reply.Usage.Prompt == 0 {
+	if c.measured || it.request.guessed || it.fault != nil || !it.reply.Usage.Known || it.reply.Usage.Prompt == 0 {
 		return nil
 	}
 	c.measured = true
@@ -88,7 +88,7 @@ func (c *Client) cutPrompt(it *item) error {
 	if float64(counted) >= least*float64(expected) {
 		return nil
 	}
-	return failure.Remotef("%s read %d tokens of a prompt of about %d: it cuts prompts to its context; give the model a "+
-		"larger one (Ollama: OLLAMA_CONTEXT_LENGTH, or num_ctx in a Modelfile) and run again", c.endpoint.host, counted,
-		expected)
+	return failure.Remotef("%s read %d tokens of a prompt of about %d: it cuts prompts to its context; give the model "+
+		"a larger one (Ollama: OLLAMA_CONTEXT_LENGTH, or num_ctx in a Modelfile) and run again", c.endpoint.host,
+		counted, expected)
 }

@@ -80,8 +80,8 @@ func syncFolder(path string) error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// scan visits the complete lines and returns where they end. What follows the last of them is torn: a process was killed
-// while it wrote, or is still writing.
+// scan visits the complete lines and returns where they end. What follows the last of them is torn: a process was
+// killed while it wrote, or is still writing.
 func (l *ledger) scan(visit func(line []byte, at span) error) (end int64, err error) {
 	lines := bufio.NewReaderSize(io.NewSectionReader(l.file, 0, 1<<62), 1<<20)
 	for number := 1; ; number++ {

@@ -71,7 +71,8 @@ func TestTornLine(t *testing.T) {
 		if complete > 0 && !bytes.HasPrefix(got, text[:complete]) {
 			t.Fatalf("%d bytes: %s", end, got)
 		}
-		if records := readLedger(t, folder); records[0].Version != ledgerVersion || records[len(records)-1].Key != "more" ||
+		records := readLedger(t, folder)
+		if records[0].Version != ledgerVersion || records[len(records)-1].Key != "more" ||
 			len(records) != max(1, bytes.Count(text[:end], []byte("\n")))+1 {
 			t.Fatalf("%d bytes: %d records", end, len(records))
 		}
@@ -101,7 +102,8 @@ func TestRefusedLedgers(t *testing.T) {
 		"no end":         {damaged(2, "}\n", "\n"), []string{"line 2", "does not end"}},
 		"a new record":   {damaged(2, `"claim"`, `"clam"`), []string{"line 2", `"clam"`}},
 		"tokens below 0": {damaged(2, `"prompt":`, `"prompt":-`), []string{"line 2", "cannot be"}},
-		"keys":           {append(bytes.Clone(text), `{"record":"batch","keys":["a"],"prompts":[1,2]}`+"\n"...), []string{"cannot be"}},
+		"keys": {append(bytes.Clone(text), `{"record":"batch","keys":["a"],"prompts":[1,2]}`+"\n"...),
+			[]string{"cannot be"}},
 	} {
 		folder := writeLedger(t, c.text)
 		_, err := Open(folder, Settings{})

@@ -52,7 +52,8 @@ func request(key string) Request {
 	messages, _ := json.Marshal([]map[string]string{
 		{"role": "system", "content": strings.Repeat("Always the same. ", 40)}, {"role": "user", "content": key},
 	})
-	return Request{Key: key, Messages: messages, MaxTokens: 200}
+	prompt, _ := chattest.Tokens(string(messages), key)
+	return Request{Key: key, Messages: messages, PromptTokens: prompt, MaxTokens: 200}
 }
 
 // keys are the keys k0, k1, ….

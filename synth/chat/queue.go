@@ -72,8 +72,8 @@ func (q *queue) delay(it *item, until time.Time) {
 }
 
 // ready takes a request that can be sent: one that was put, one whose time has come, or a new one. New ones come first
-// while the endpoint may be out of order, which it would otherwise be asked for the same until that is given up. Without
-// any it says when there will be one; zero if there is none at all.
+// while the endpoint may be out of order, which it would otherwise be asked for the same until that is given up.
+// Without any it says when there will be one; zero if there is none at all.
 func (q *queue) ready(now time.Time, newFirst bool, fresh func() *item) (*item, time.Time) {
 	if it := q.held; it != nil {
 		q.held = nil

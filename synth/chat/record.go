@@ -79,8 +79,8 @@ func head(line []byte) (r record, err error) {
 // whole is a record with its body.
 func whole(line []byte) (r record, err error) {
 	if err := json.Unmarshal(line, &r); err != nil {
-		return r, failure.Inputf("it is damaged: %w; restore the file from a copy, or remove the line (an answer in it is "+
-			"then paid for again)", err)
+		return r, failure.Inputf("it is damaged: %w; restore the file from a copy, or remove the line (an answer in "+
+			"it is then paid for again)", err)
 	}
 	return r, nil
 }

@@ -10,14 +10,16 @@ import (
 
 // Request asks for one answer.
 type Request struct {
-	// Key names the content: requests with equal keys have the same messages, model, limit and sampling, and share their
-	// answers. It is 1 to 64 letters, digits, - and _, as it travels in headers and batch files.
+	// Key names the content: requests with equal keys have the same messages, model, limit and sampling, and share
+	// their answers. It is 1 to 64 letters, digits, - and _, as it travels in headers and batch files.
 	Key string
 
 	Messages     json.RawMessage // the list of messages
-	PromptTokens int             // how many tokens they should be; 0: one for four bytes
+	PromptTokens int             // how many tokens they should be; 0: unknown, which counts as one for four bytes
 	MaxTokens    int             // limit of the answer, which reasoning counts towards
 	Sampling     Sampling
+
+	guessed bool // PromptTokens was 0
 }
 
 // Sampling holds what is sent only if it is set: some models refuse it.
@@ -42,7 +44,7 @@ func (r *Request) check() error {
 		return fmt.Errorf("request %s: it needs a limit of tokens, or its cost would have none", r.Key)
 	}
 	if r.PromptTokens <= 0 {
-		r.PromptTokens = len(text)/4 + 1
+		r.PromptTokens, r.guessed = len(text)/4+1, true
 	}
 	return nil
 }

@@ -156,8 +156,8 @@ func (r *run) fresh() *item {
 	return nil
 }
 
-// open says whether a request needs an answer from the endpoint. One with an answer in the ledger does not, nor one in a
-// batch file: done is told of them.
+// open says whether a request needs an answer from the endpoint. One with an answer in the ledger does not, nor one in
+// a batch file: done is told of them.
 func (r *run) open(it *item) bool {
 	key := it.request.Key
 	if e := r.c.index.keys[key]; e != nil && e.batch != 0 {

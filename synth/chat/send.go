@@ -27,8 +27,8 @@ const (
 // dial is replaced by tests.
 var dial = (&net.Dialer{Timeout: connecting}).DialContext
 
-// newHTTP makes a client with a time limit for each part of an exchange: for connecting, for the first byte, and by send
-// for all. It follows no redirection: the key and the prompts go where they were meant to, or nowhere.
+// newHTTP makes a client with a time limit for each part of an exchange: for connecting, for the first byte, and by
+// send for all. It follows no redirection: the key and the prompts go where they were meant to, or nowhere.
 func newHTTP(s Settings) *http.Client {
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,

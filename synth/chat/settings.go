@@ -64,8 +64,8 @@ func (s Settings) check() error {
 		return failure.Inputf("the endpoint's address must have the form https://HOST/v1")
 	}
 	if address.User != nil || hasSecret(address.Query()) {
-		return failure.Inputf("the endpoint's address holds a password or a key: put it into an environment variable, " +
-			"and the variable's name into key_env")
+		return failure.Inputf("the endpoint's address holds a password or a key: put it into an environment " +
+			"variable, and the variable's name into key_env")
 	}
 	if address.Scheme == "http" && !s.Insecure && !isLoopback(address.Hostname()) {
 		return failure.Inputf("http to %q would send key and prompts unencrypted: use https, or set insecure: true",

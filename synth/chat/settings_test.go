@@ -22,18 +22,18 @@ func TestSettings(t *testing.T) {
 		"loopback 6":       {func(s *Settings) { s.URL = "http://[::1]:8000/v1" }, ""},
 		"insecure":         {func(s *Settings) { s.URL, s.Insecure = "http://10.0.0.1/v1", true }, ""},
 		"only read":        {func(s *Settings) { *s = Settings{} }, ""},
-		"version":          {func(s *Settings) { s.URL = "https://x.openai.azure.com/openai/deployments/d?api-version=1" }, ""},
+		"version":          {func(s *Settings) { s.URL = "https://x.openai.azure.com/openai?api-version=1" }, ""},
 		"plain":            {func(s *Settings) { s.URL = "http://example.com/v1" }, `http to "example.com"`},
 		"looks like local": {func(s *Settings) { s.URL = "http://localhost.example.com/v1" }, "unencrypted"},
 		"private":          {func(s *Settings) { s.URL = "http://10.0.0.1/v1" }, "unencrypted"},
 		"scheme":           {func(s *Settings) { s.URL = "ftp://localhost/v1" }, "https://HOST/v1"},
 		"no scheme":        {func(s *Settings) { s.URL = "localhost:8000" }, "https://HOST/v1"},
 		"not an address":   {func(s *Settings) { s.URL = "https://u:" + secret + "@[/v1" }, "https://HOST/v1"},
-		"password":         {func(s *Settings) { s.URL = "https://u:" + secret[:12] + "@example.com/v1" }, "password or a key"},
-		"key":              {func(s *Settings) { s.URL = "https://example.com/v1?key=" + secret }, "password or a key"},
-		"token":            {func(s *Settings) { s.URL = "https://example.com/v1?access_Token=" + secret }, "password or a key"},
+		"password":         {func(s *Settings) { s.URL = "https://u:" + secret[:12] + "@x.com" }, "password or a key"},
+		"key":              {func(s *Settings) { s.URL = "https://x.com/v1?key=" + secret }, "password or a key"},
+		"token":            {func(s *Settings) { s.URL = "https://x.com?a_Token=" + secret }, "password or a key"},
 		"model":            {func(s *Settings) { s.Model = "" }, "no model"},
-		"dialect":          {func(s *Settings) { s.Dialect = "klingon" }, "auto, azure, llama.cpp, ollama, openai, sglang, vllm"},
+		"dialect":          {func(s *Settings) { s.Dialect = "klingon" }, "auto, azure, llama.cpp, ollama, openai,"},
 		"concurrency":      {func(s *Settings) { s.Concurrency = -1 }, "at least 1"},
 		"rpm":              {func(s *Settings) { s.RPM = -1 }, "at least 0"},
 		"prices":           {func(s *Settings) { s.Budget.Money = 5 }, "needs prices"},
@@ -91,16 +91,18 @@ func TestKeyIsReadWhenNeeded(t *testing.T) {
 // Where requests go, with which key, and how their limit is called.
 func TestDialects(t *testing.T) {
 	t.Setenv(keyVariable, secret)
-	for _, c := range []struct{ dialect, url, address, limit, header, value string }{
-		{"", "https://api.openai.com/v1", "https://api.openai.com/v1/chat/completions", limitCompletion, "Authorization", "Bearer " + secret},
-		{"auto", "https://eu.api.openai.com/v1/", "https://eu.api.openai.com/v1/chat/completions", limitCompletion, "Authorization", "Bearer " + secret},
-		{"", "https://api.openai.com.example.com/v1", "https://api.openai.com.example.com/v1/chat/completions", limitTokens, "Authorization", "Bearer " + secret},
-		{"", "https://r.openai.azure.com/openai/deployments/d?api-version=2024-10-21",
-			"https://r.openai.azure.com/openai/deployments/d/chat/completions?api-version=2024-10-21", limitCompletion, "Api-Key", secret},
-		{"azure", "https://proxy.example.com/a", "https://proxy.example.com/a/chat/completions", limitCompletion, "Api-Key", secret},
-		{"", "http://localhost:11434/v1", "http://localhost:11434/v1/chat/completions", limitTokens, "Authorization", "Bearer " + secret},
-		{"vllm", "http://localhost:8000/v1/chat/completions", "http://localhost:8000/v1/chat/completions", limitTokens, "Authorization", "Bearer " + secret},
-		{"openai", "http://localhost:4000", "http://localhost:4000/chat/completions", limitCompletion, "Authorization", "Bearer " + secret},
+	const version = "?api-version=2024-10-21"
+	bearer, plain := "Bearer "+secret, secret
+	for _, c := range []struct{ dialect, url, path, limit, authorization, apiKey string }{
+		{"", "https://api.openai.com/v1", "/chat/completions", limitCompletion, bearer, ""},
+		{"auto", "https://eu.api.openai.com/v1", "/chat/completions", limitCompletion, bearer, ""},
+		{"", "https://api.openai.com.example.com/v1", "/chat/completions", limitTokens, bearer, ""},
+		{"", "https://r.openai.azure.com/openai/a" + version, "/chat/completions" + version, limitCompletion,
+			"", plain},
+		{"azure", "https://proxy.example.com/a", "/chat/completions", limitCompletion, "", plain},
+		{"", "http://localhost:11434/v1", "/chat/completions", limitTokens, bearer, ""},
+		{"vllm", "http://localhost:8000/v1/chat/completions", "", limitTokens, bearer, ""},
+		{"openai", "http://localhost:4000", "/chat/completions", limitCompletion, bearer, ""},
 	} {
 		s := settings(c.url)
 		s.Dialect, s.KeyEnv = c.dialect, keyVariable
@@ -108,7 +110,9 @@ func TestDialects(t *testing.T) {
 		must(t, err)
 		headers := http.Header{}
 		e.authorize(headers)
-		if e.address != c.address || e.limit != c.limit || headers.Get(c.header) != c.value || len(headers) != 1 {
+		address := strings.TrimSuffix(c.url, version) + c.path
+		if e.address != address || e.limit != c.limit || headers.Get("Authorization") != c.authorization ||
+			headers.Get("Api-Key") != c.apiKey || len(headers) != 1 {
 			t.Errorf("%s: %s, %s, %v", c.url, e.address, e.limit, headers)
 		}
 	}
@@ -130,12 +134,13 @@ func TestBody(t *testing.T) {
 		limit    string
 		sampling Sampling
 	}{
-		`{"model":"m","messages":[{"role":"user","content":"<image> & more"}],"max_tokens":9}`: {limitTokens, Sampling{}},
-		`{"model":"m","messages":[{"role":"user","content":"<image> & more"}],"max_completion_tokens":9,` +
-			`"temperature":0.5,"top_p":1,"seed":7}`: {limitCompletion, Sampling{&warm, &top, &seed}},
+		`"max_tokens":9}`: {limitTokens, Sampling{}},
+		`"max_completion_tokens":9,"temperature":0.5,"top_p":1,"seed":7}`: {limitCompletion,
+			Sampling{&warm, &top, &seed}},
 	} {
+		want = `{"model":"m","messages":[{"role":"user","content":"<image> & more"}],` + want + "\n"
 		r.Sampling = c.sampling
-		if got := string(r.body("m", c.limit)); got != want+"\n" {
+		if got := string(r.body("m", c.limit)); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}

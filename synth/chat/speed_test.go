@@ -38,8 +38,8 @@ func TestManyRequests(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	megabytes := peakMemory(t, out.String())
-	t.Logf("%d answers in %v, %.0f a second, %d MB resident", n, took.Round(time.Millisecond), float64(n)/took.Seconds(),
-		megabytes)
+	t.Logf("%d answers in %v, %.0f a second, %d MB resident", n, took.Round(time.Millisecond),
+		float64(n)/took.Seconds(), megabytes)
 	if megabytes > 200 {
 		t.Errorf("%d MB resident", megabytes)
 	}
@@ -78,15 +78,17 @@ func TestOpenLargeLedger(t *testing.T) {
 		strings.Repeat("A sentence of an answer, as long as it is.\n", 55)))
 	var lines bytes.Buffer
 	for i := range n {
-		key := fmt.Sprintf("%064x", i*7919)
-		at := int64(1790000000000 + i)
-		lines.Write(encode(record{Record: recordClaim, Key: key, Attempt: 1, At: at, Prompt: 1900, Completion: 300}))
+		claim := record{Record: recordClaim, Key: fmt.Sprintf("%064x", i*7919), Attempt: 1,
+			At: int64(1790000000000 + i), Prompt: 1900, Completion: 300}
+		lines.Write(encode(claim))
 		if i%20 == 0 {
-			lines.Write(encode(record{Record: recordFault, Key: key, Attempt: 1, At: at, Class: "server", Paid: "maybe", Status: 500}))
-			lines.Write(encode(record{Record: recordClaim, Key: key, Attempt: 2, At: at, Prompt: 1900, Completion: 300}))
+			lines.Write(encode(record{Record: recordFault, Key: claim.Key, Attempt: 1, At: claim.At, Class: "server",
+				Paid: "maybe", Status: 500}))
+			lines.Write(encode(claim))
 		}
-		lines.Write(encode(record{Record: recordAnswer, Key: key, Attempt: 1, At: at, Prompt: 1950, Cached: 1700, Completion: 310,
-			Expected: 1900, Status: 200, Finish: "stop", Request: "req_0123456789abcdef", MS: 2100, Body: body}))
+		lines.Write(encode(record{Record: recordAnswer, Key: claim.Key, Attempt: 1, At: claim.At, Prompt: 1950,
+			Cached: 1700, Completion: 310, Expected: 1900, Status: 200, Finish: "stop", Request: "req_0123456789abcdef",
+			MS: 2100, Body: body}))
 		if lines.Len() > 1<<20 {
 			lines.WriteTo(file)
 		}
@@ -115,8 +117,8 @@ func TestOpenLargeLedger(t *testing.T) {
 		read += len(a.Reply.Content)
 	}
 	t.Logf("a ledger of %d answers and %d MB: opened in %v (%v of processors), %d bytes of memory a key; all "+
-		"answers read in %v", n, c.ledger.size/1e6, took.Round(time.Millisecond), computed.Round(time.Millisecond), perKey,
-		time.Since(began).Round(time.Millisecond))
+		"answers read in %v", n, c.ledger.size/1e6, took.Round(time.Millisecond), computed.Round(time.Millisecond),
+		perKey, time.Since(began).Round(time.Millisecond))
 	if perKey > 500 || read != n*43*55 {
 		t.Errorf("%d bytes of memory a key, %d bytes read", perKey, read)
 	}
