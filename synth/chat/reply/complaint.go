@@ -9,7 +9,7 @@ import (
 // complaint is what the body of a fault says. The forms are
 //
 //	{"error": {"message", "type", "param", "code"}}   OpenAI and most others
-//	{"error": "message"}                              Ollama, text-generation-inference
+//	{"error": "message"}                              Ollama, text-generation-inference; some with a message beside it
 //	{"message", "type", "param", "code"}              vLLM before 0.10, Mistral
 //	{"detail": "message"}                             servers made with FastAPI
 //	anything else                                     proxies
@@ -43,9 +43,8 @@ func complaintIn(body []byte) complaint {
 	}
 	said := outer.complaint
 	if !isNothing(outer.Error) {
-		said = complaint{}
 		if json.Unmarshal(outer.Error, &said) != nil {
-			said.Message = loose(text(outer.Error))
+			said.Message = loose(strings.Trim(text(outer.Error)+": "+string(said.Message), ": "))
 		}
 	}
 	if said.Message == "" {

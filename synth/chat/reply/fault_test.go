@@ -25,6 +25,10 @@ func TestClasses(t *testing.T) {
 		{403, "", Auth, NotPaid},
 		{404, "", NotFound, NotPaid},
 		{402, "", BadRequest, NotPaid},
+		{410, "", BadRequest, NotPaid},
+		{414, "", BadRequest, NotPaid},
+		{430, "", BadRequest, NotPaid},
+		{401, "context length", Auth, NotPaid},
 		{405, "", BadRequest, NotPaid},
 		{400, "", BadRequest, NotPaid},
 		{422, "", BadRequest, NotPaid},
@@ -35,6 +39,8 @@ func TestClasses(t *testing.T) {
 			NotPaid},
 		{400, `{"object": "error", "message": "the model's context length is 8", "code": 400}`, ContextLength, NotPaid},
 		{400, `{"error": "the context length is 8"}`, ContextLength, NotPaid},
+		{400, `{"error": "Bad Request", "message": "the context length is 8"}`, ContextLength, NotPaid},
+		{400, `{"error": {"code": "content_filter"}, "message": "m", "code": 400}`, FilteredPrompt, NotPaid},
 		{422, `{"detail": [{"msg": "longer than the context length"}]}`, ContextLength, NotPaid},
 		{400, "longer than the context length", ContextLength, NotPaid},
 		{400, openAI("Filtered, whatever its context length", "", `"content_filter"`), FilteredPrompt, NotPaid},
@@ -49,6 +55,7 @@ func TestClasses(t *testing.T) {
 		{504, "", Server, MaybePaid},
 		{529, "", Server, NotPaid},
 		{100, "", UnexpectedStatus, NotPaid},
+		{300, "", UnexpectedStatus, NotPaid},
 		{301, "", UnexpectedStatus, NotPaid},
 		{308, "", UnexpectedStatus, NotPaid},
 		{600, "", UnexpectedStatus, NotPaid},
@@ -96,6 +103,8 @@ func TestErrorsWithinStatus200(t *testing.T) {
 		{`{"message": "m"}`, Server, 502},
 		{`{"code": "server_error"}`, Server, 502},
 		{`{"code": 200}`, Server, 502},
+		{`{"code": 599}`, Server, 599},
+		{`{"code": 399}`, Server, 502},
 		{`{"code": 600}`, Server, 502},
 		{`"m"`, Server, 502},
 		{`true`, Server, 502},
@@ -178,6 +187,10 @@ func TestMessages(t *testing.T) {
 		t.Errorf("%s, want %s", fault.Error(), want)
 	}
 	if fault.Param != "max_tokens" || fault.Code != "unsupported_parameter" {
+		t.Errorf("%+v", fault)
+	}
+	_, fault = Read(400, nil, []byte(`{"error": "Bad Request", "message": "no prompt"}`))
+	if fault.Message != "Bad Request: no prompt" {
 		t.Errorf("%+v", fault)
 	}
 	_, fault = Read(500, nil, []byte(strings.Repeat("\xffa", 10_000)))

@@ -102,7 +102,7 @@ func TestReplies(t *testing.T) {
 		{"long names", `{"model": "` + strings.Repeat(long, 30) + `", "choices": [{"message": {"content": "a"}}]}`,
 			Reply{Content: "a", Finish: Stop, Served: strings.Repeat(long, 20) + "…"}},
 	} {
-		for _, status := range []int{200, 201} {
+		for _, status := range []int{200, 299} {
 			got, fault := Read(status, nil, []byte(c.body))
 			if diff := cmp.Diff(c.want, got); diff != "" || fault != nil {
 				t.Errorf("%s: %v, %s", c.name, fault, diff)
