@@ -33,11 +33,17 @@ type lesson struct {
 // ones grow by one and those of the others shrink by one; the result is the mean over all steps, and over several
 // learners that see the sentences in different orders. The same sentences give the same weights, on any machine.
 func Learn(sentences []Sentence) (*Chunker, error) {
-	lessons := make([]lesson, len(sentences))
+	var lessons []lesson
 	for i, s := range sentences {
-		var err error
-		if lessons[i], err = makeLesson(s); err != nil {
+		text := prepare(s.Caption)
+		spans := split(text)
+		is, err := labelsOf(s, text, spans)
+		if err != nil {
 			return nil, failure.Inputf("sentence %d: %w", i+1, err)
+		}
+		lessons = append(lessons, newLesson(text, spans, is))
+		if other, ok := variant(text, spans, is); ok {
+			lessons = append(lessons, other)
 		}
 	}
 	sum := newLearner()
@@ -51,13 +57,15 @@ func Learn(sentences []Sentence) (*Chunker, error) {
 	return c, nil
 }
 
-// makeLesson labels the words of a sentence. A word that is partly in a phrase counts as in it.
-func makeLesson(s Sentence) (lesson, error) {
-	text := prepare(s.Caption)
-	spans := split(text)
-	l := lesson{features: features(loadTagger().tag(texts(text, spans))), labels: make([]label, len(spans))}
-	for i := range l.labels {
-		l.labels[i] = apart
+func newLesson(text string, spans []span, is []label) lesson {
+	return lesson{features(loadTagger().tag(texts(text, spans))), is}
+}
+
+// labelsOf are the right labels of a sentence's words. A word that is partly in a phrase counts as in it.
+func labelsOf(s Sentence, text string, spans []span) ([]label, error) {
+	is := make([]label, len(spans))
+	for i := range is {
+		is[i] = apart
 	}
 	end := 0
 	for _, phrase := range s.Phrases {
@@ -67,7 +75,7 @@ func makeLesson(s Sentence) (lesson, error) {
 		}
 		at := strings.Index(text[end:], phrase)
 		if at < 0 || phrase == "" {
-			return l, fmt.Errorf("the phrase %q does not stand in the caption %q, after the phrases before it", phrase,
+			return nil, fmt.Errorf("the phrase %q does not stand in the caption %q, after the phrases before it", phrase,
 				s.Caption)
 		}
 		start := end + at
@@ -75,11 +83,11 @@ func makeLesson(s Sentence) (lesson, error) {
 		next := begins
 		for i, span := range spans {
 			if span.start < end && span.end > start {
-				l.labels[i], next = next, continues
+				is[i], next = next, continues
 			}
 		}
 	}
-	return l, nil
+	return is, nil
 }
 
 // digest is a SHA-256 of sentences, each part preceded by its length.
