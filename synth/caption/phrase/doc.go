@@ -10,8 +10,8 @@
 //     outside, and the best sequence of labels is found.
 //  5. chunker.go: the words with these labels are the phrases.
 //  6. weights.go: the file of the weights. The ones that Open uses are in chunker.bin; scripts/chunker has learned
-//     them, by learn.go and variants.go, from captions of COCO val2014 (COCO Consortium, CC BY 4.0) in which spaCy's model
-//     en_core_web_sm had found the phrases.
+//     them, by learn.go and variants.go, from captions of COCO val2014 (COCO Consortium, CC BY 4.0) in which spaCy's
+//     model en_core_web_sm had found the phrases.
 //
 // All scores are integers: the phrases of a caption do not depend on the machine, the number of processors or the order
 // of work, and learning again from the same sentences gives the same bytes.

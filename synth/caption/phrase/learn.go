@@ -75,8 +75,8 @@ func labelsOf(s Sentence, text string, spans []span) ([]label, error) {
 		}
 		at := strings.Index(text[end:], phrase)
 		if at < 0 || phrase == "" {
-			return nil, fmt.Errorf("the phrase %q does not stand in the caption %q, after the phrases before it", phrase,
-				s.Caption)
+			return nil, fmt.Errorf("the phrase %q does not stand in the caption %q, after the phrases before it",
+				phrase, s.Caption)
 		}
 		start := end + at
 		end = start + len(phrase)
