@@ -31,7 +31,8 @@ type content struct {
 
 // afterSelectedLayer matches the tensors of published towers after the selected layer: not needed to run, but
 // expected by other programs.
-var afterSelectedLayer = regexp.MustCompile(`^(encoder\.layers|post_layernorm|head)\.`)
+var afterSelectedLayer = regexp.MustCompile(`^((encoder\.layers?|post_layernorm|layernorm|head)\.|` +
+	`embeddings\.mask_token$)`)
 
 // Inspect opens a model's files as Open does, but stops before loading them. The caller must call Close.
 func Inspect(m recipes.Model, o OpenOptions) (*Contents, error) {

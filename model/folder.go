@@ -15,13 +15,21 @@ import (
 // folderConfigs are the raw config.json files of a model's two halves. If a folder holds a whole LLaVA, language is
 // its language half with defaults filled in.
 type folderConfigs struct {
-	vision, language       []byte
-	visionDir, languageDir string // as the recipe names them; "" for a part made from its configuration
-	tiles                  *recipes.Tiles
-	towerDir               string // where vision comes from: visionDir, or the tower's folder that a whole LLaVA names
-	adapterDir             string // adapters on top of languageDir; "" without
+	visionFiles
+	language    []byte
+	languageDir string // as the recipe names it; "" for a part made from its configuration
+	tiles       *recipes.Tiles
+	adapterDir  string // adapters on top of languageDir; "" without
 	// tower is the name for mm_vision_tower: the recipe's, or that in the LLaVA it comes with; "" if none is known.
 	tower string
+}
+
+// visionFiles is what a tower is described by.
+type visionFiles struct {
+	vision    []byte // its config.json
+	visionDir string // as the recipe names it; "" for a tower made from its configuration
+	towerDir  string // where vision comes from: visionDir, or the tower's folder that a whole LLaVA names
+	imageSize int64  // that the whole LLaVA, or else the image processor beside the tower, asks for; 0: neither does
 }
 
 func readConfigs(m recipes.Model) (c folderConfigs, err error) {
@@ -32,7 +40,7 @@ func readConfigs(m recipes.Model) (c folderConfigs, err error) {
 }
 
 func (c *folderConfigs) readVision(v recipes.Vision) (err error) {
-	if c.vision, c.visionDir, c.towerDir, err = readVisionConfig(v); err != nil {
+	if c.visionFiles, err = readVisionConfig(v); err != nil {
 		return err
 	}
 	c.tower, err = towerName(v.Weights, c.visionDir, c.towerDir)
@@ -64,32 +72,37 @@ func (c *folderConfigs) readLanguage(l recipes.Language) (err error) {
 
 // readVisionConfig reads a tower's configuration from its own folder, from inside a LLaVA's, or from the folder that
 // a LLaVA's configuration names.
-func readVisionConfig(v recipes.Vision) (raw []byte, dir, towerDir string, err error) {
+func readVisionConfig(v recipes.Vision) (f visionFiles, err error) {
 	defer failure.MarkInput(&err)
-	if raw, dir, err = readConfig("model.vision", v.Weights, v.Config); err != nil {
-		return nil, "", "", err
+	if f.vision, f.visionDir, err = readConfig("model.vision", v.Weights, v.Config); err != nil {
+		return visionFiles{}, err
 	}
-	if dir != "" {
-		if towerDir, err = towerFolderOf(dir, v.Tower, raw); err != nil {
-			return nil, "", "", fmt.Errorf("model.vision.weights: %w", err)
+	whole, err := parseWhole(f.vision)
+	if err == nil {
+		f.imageSize = whole.ImageSize
+	}
+	if f.visionDir != "" {
+		if f.towerDir, err = towerFolderOf(f.visionDir, v.Tower, f.vision); err != nil {
+			return visionFiles{}, fmt.Errorf("model.vision.weights: %w", err)
+		}
+		f.imageSize = orDefault(f.imageSize, preparedSize(f.towerDir))
+	}
+	if f.towerDir != f.visionDir {
+		if f.vision, _, err = readConfig("model.vision", f.towerDir, ""); err != nil {
+			return visionFiles{}, err
 		}
 	}
-	if towerDir != dir {
-		if raw, _, err = readConfig("model.vision", towerDir, ""); err != nil {
-			return nil, "", "", err
-		}
+	if f.vision, err = visionHalf(f.vision); err != nil {
+		return visionFiles{}, fmt.Errorf("model.vision: %w", err)
 	}
-	if raw, err = visionHalf(raw); err != nil {
-		return nil, "", "", fmt.Errorf("model.vision: %w", err)
-	}
-	return raw, dir, towerDir, nil
+	return f, nil
 }
 
 // TowerFolder is the folder with a tower's config.json and image processor settings; "" for a tower that is built
 // from its configuration.
 func TowerFolder(v recipes.Vision) (string, error) {
-	_, _, dir, err := readVisionConfig(v)
-	return dir, err
+	f, err := readVisionConfig(v)
+	return f.towerDir, err
 }
 
 // readConfig reads the config.json of a weights folder, or a configuration file for random weights.
@@ -147,6 +160,7 @@ func exportConfig(
 	}
 	e.addImages(config)
 	addSystem(config, m.Language)
+	addSize(config, tower)
 	return json.MarshalIndent(config, "", "  ")
 }
 
@@ -154,6 +168,13 @@ func exportConfig(
 func addSystem(config map[string]any, l recipes.Language) {
 	if l.System != "" {
 		config["conversation_system"] = l.System
+	}
+}
+
+// addSize adds our key for the images of a tower that can run at several sizes.
+func addSize(config map[string]any, tower TowerShape) {
+	if tower.Resizes {
+		config["mm_vision_image_size"] = tower.ImageSize
 	}
 }
 

@@ -33,11 +33,16 @@ var identified = []struct{ part, name string }{
 	{recipes.PartVision, "vision tower"},
 }
 
+// isLayers says whether a parameter belongs to a layer of a list: layers, or layer in DINOv2.
+func isLayers(name string) bool {
+	return strings.Contains(name, ".layers.") || strings.Contains(name, ".layer.")
+}
+
 // identity reads the identity of a part from the tensors that at finds; "" for a part without files.
 func identity(ps *nn.Params, part string, at func(p *nn.Param) (assignment, error)) (string, error) {
 	var matrices []*nn.Param
 	for _, p := range ps.All() {
-		if p.Part == part && !p.Adapter && len(p.Shape) == 2 && strings.Contains(p.Name, ".layers.") {
+		if p.Part == part && !p.Adapter && len(p.Shape) == 2 && isLayers(p.Name) {
 			matrices = append(matrices, p)
 		}
 	}

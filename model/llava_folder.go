@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -29,6 +28,7 @@ type wholeConfig struct {
 	Tower     string          `json:"mm_vision_tower"`
 	Layer     *int            `json:"mm_vision_select_layer"`
 	Feature   string          `json:"mm_vision_select_feature"`
+	ImageSize int64           `json:"mm_vision_image_size"` // ours
 	tilesConfig
 	StartEnd  bool   `json:"mm_use_im_start_end"`
 	MaxLength int    `json:"tokenizer_model_max_length"`
@@ -342,12 +342,6 @@ func (c *wholeConfig) unnest() error {
 	number := int(layer)
 	c.Layer, c.Feature, c.Projector = &number, feature, "mlp2x_gelu"
 	return nil
-}
-
-// hasClassToken says whether a tower's first row is a class token. Of the towers that LLaVA uses, only CLIP has one.
-func hasClassToken(vision map[string]any) bool {
-	kind, _ := vision["model_type"].(string)
-	return kind == "" || strings.HasPrefix(kind, "clip")
 }
 
 // Names and README sentences of folders whose weights are differences from another model's.

@@ -130,7 +130,7 @@ func (m *LLaVA) declare(recipe recipes.Model, device torch.Device) (err error) {
 	if m.Language, err = newLanguage(m.configs.language, m.Params, device); err != nil {
 		return fmt.Errorf("model.language: %w", err)
 	}
-	selected := TowerSelect{Layer: recipe.Vision.SelectLayer, Feature: recipe.Vision.SelectFeature}
+	selected := selectedBy(recipe.Vision, m.configs.imageSize)
 	if m.Tower, err = newTower(m.configs.vision, m.Params, selected); err != nil {
 		return fmt.Errorf("model.vision: %w", err)
 	}
@@ -154,18 +154,6 @@ func newLanguage(config []byte, ps *nn.Params, device torch.Device) (Language, e
 		return nil, err
 	}
 	return family.build(config, ps, device)
-}
-
-func newTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
-	kind, err := modelType(config)
-	if err != nil {
-		return nil, err
-	}
-	build, err := failure.LookUp("model_type", kind, towers)
-	if err != nil {
-		return nil, err
-	}
-	return build(config, ps, selected)
 }
 
 // fill gives every parameter its value.
@@ -227,11 +215,11 @@ func (m *LLaVA) Trainable() []*nn.Param {
 // DescribeTower reads a tower's sizes from its configuration, without its weights.
 func DescribeTower(v recipes.Vision) (_ TowerShape, err error) {
 	defer failure.MarkInput(&err)
-	config, _, _, err := readVisionConfig(v)
+	files, err := readVisionConfig(v)
 	if err != nil {
 		return TowerShape{}, err
 	}
-	tower, err := newTower(config, nn.NewParams(), TowerSelect{Layer: v.SelectLayer, Feature: v.SelectFeature})
+	tower, err := newTower(files.vision, nn.NewParams(), selectedBy(v, files.imageSize))
 	if err != nil {
 		return TowerShape{}, fmt.Errorf("model.vision: %w", err)
 	}

@@ -53,7 +53,10 @@ var (
 	bareTowerOnDisk = layout{recipes.PartVision: {{visionPrefix, "vision_tower."}}} // transformers 5
 	clipAlone       = layout{recipes.PartVision: {{visionPrefix, "vision_model."}}}
 	clipBare        = layout{recipes.PartVision: {{visionPrefix, ""}}}
-	layouts         = []layout{original, onDisk, inModule, bareTower, bareTowerOnDisk, clipAlone, clipBare}
+	dinov2Alone     = layout{recipes.PartVision: {{visionPrefix, "dinov2."}}} // of its image classifier
+	registersAlone  = layout{recipes.PartVision: {{visionPrefix, "dinov2_with_registers."}}}
+	layouts         = []layout{original, onDisk, inModule, bareTower, bareTowerOnDisk, clipAlone, clipBare, dinov2Alone,
+		registersAlone}
 )
 
 // Words that mark the tensors of the parts other than the language model, whatever stands before them: module. of

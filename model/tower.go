@@ -5,6 +5,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -25,7 +26,9 @@ type TowerShape struct {
 	Rows             int64 // rows in the layers for each image
 	Layers           int64 // that run
 	IntermediateSize int64
-	Processor        string // clip or siglip: whose image processor settings apply if the folder has none
+	LayerScales      int64  // outputs in each layer that are scaled and so kept for backward
+	Processor        string // clip, siglip or dinov2: whose image processor settings apply if the folder has none
+	Resizes          bool   // whether S may be other than config.json's image_size
 }
 
 // side is the side of the square grid that the features form; 0 with a class token.
@@ -37,10 +40,20 @@ func (t TowerShape) side() int64 {
 }
 
 // TowerSelect says which of a tower's hidden states are the features, like LLaVA's mm_vision_select_layer and
-// mm_vision_select_feature.
+// mm_vision_select_feature, and of images of which size.
 type TowerSelect struct {
 	Layer   int    // index into the n+1 hidden_states of a tower of n layers; negative counts from the end
 	Feature string // patch: without the class token; cls_patch: with it
+
+	// The side of the images in pixels, for a tower that can run at several sizes: as the recipe asks, else as the files
+	// say. 0: config.json's image_size.
+	ImageSize, FilesSize int64
+}
+
+// selectedBy is what a recipe and the tower's files select.
+func selectedBy(v recipes.Vision, filesSize int64) TowerSelect {
+	return TowerSelect{Layer: v.SelectLayer, Feature: v.SelectFeature, ImageSize: int64(v.ImageSize),
+		FilesSize: filesSize}
 }
 
 // layers is how many of a tower's n layers must run.

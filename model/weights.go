@@ -57,7 +57,7 @@ func (ss *sources) open(path string) (*checkpoints.Weights, error) {
 
 // unused matches tensors in published files that no part needs; names in a tower are without their prefix.
 var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|` +
-	`visual_projection|logit_scale|logit_bias|post_layernorm|head|encoder\.layers)\b`)
+	`visual_projection|logit_scale|logit_bias|post_layernorm|head|encoder\.layers?|layernorm|embeddings\.mask_token)\b`)
 
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
 	defer failure.MarkInput(&err)

@@ -40,6 +40,8 @@ type Vision struct {
 	Tower         string `yaml:"tower,omitempty"`   // folder or id in place of mm_vision_tower of a LLaVA in Weights
 	SelectLayer   int    `yaml:"select_layer"`      // index of the hidden state; negative counts from the end
 	SelectFeature string `yaml:"select_feature"`    // patch | cls_patch
+	// Side of the images in pixels, for a tower that can run at several; 0: as its files say.
+	ImageSize int `yaml:"image_size,omitempty"`
 }
 
 // Language is the language model. Exactly one of Weights and Config is set.

@@ -119,7 +119,7 @@ func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	}
 	if size.trains[recipes.PartVision] {
 		values += l.tiles * size.tower.Rows * size.tower.Layers *
-			(8*size.tower.HiddenSize + 2*size.tower.IntermediateSize)
+			((8+size.tower.LayerScales)*size.tower.HiddenSize + 2*size.tower.IntermediateSize)
 	}
 	return values
 }
