@@ -140,6 +140,7 @@ func TestShippedIsComplete(t *testing.T) {
 		"model.language.tokenizer.path": true, "model.vision.tower": true, "model.language.base": true,
 		"model.language.system": true, "model.tiles.pinpoints": true, "model.tiles.max": true,
 		"model.tiles.merge": true, "model.tiles.several": true, "model.language.tokenizer.add.0": true,
+		"model.vision.image_size": true,
 	}
 	for _, stage := range []string{"pretrain", "finetune"} {
 		absent[stage+".steps"], absent[stage+".batch.tokens"] = true, true

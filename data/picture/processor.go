@@ -13,7 +13,8 @@ import (
 )
 
 // Processor turns images into the input of a vision tower, as Hugging Face's CLIPImageProcessor does (transformers
-// 4.37, image_processing_clip.py) and, with Edge 0, SiglipImageProcessor (5.17, image_processing_pil_siglip.py). It is
+// 4.37, image_processing_clip.py), BitImageProcessor (5.17, image_processing_pil_bit.py) and, with Edge 0,
+// SiglipImageProcessor (5.17, image_processing_pil_siglip.py). It is
 // read-only once made and safe for concurrent use.
 type Processor struct {
 	Size    int        // S, side of the prepared square in pixels
@@ -47,8 +48,28 @@ func SigLIPProcessor(size int) *Processor {
 	return &Processor{Size: size, Filter: bicubic, Rescale: 1.0 / 255, Mean: half, Std: half}
 }
 
+// DINOv2Processor returns the processor of Meta's DINOv2 models (BitImageProcessor) for images of size × size: the
+// shorter side becomes an eighth longer before the crop, as in the published 256 to 224.
+func DINOv2Processor(size int) *Processor {
+	p := &Processor{
+		Size: 224, Edge: 256, Filter: bicubic, Rescale: 1.0 / 255,
+		Mean: [3]float64{0.485, 0.456, 0.406}, Std: [3]float64{0.229, 0.224, 0.225},
+	}
+	return p.Resized(size)
+}
+
+// Resized is p for images of another size, of which it keeps the same part.
+func (p *Processor) Resized(size int) *Processor {
+	resized := *p
+	resized.Size = size
+	if p.Edge > 0 {
+		resized.Edge = max(size, min((p.Edge*size+p.Size/2)/p.Size, maxImageSize))
+	}
+	return &resized
+}
+
 // OpenProcessor reads the preprocessor_config.json of a folder or, if it has none, the image settings in its
-// processor_config.json. The error wraps fs.ErrNotExist if neither exists: CLIPProcessor or SigLIPProcessor may then be
+// processor_config.json. The error wraps fs.ErrNotExist if neither exists: the tower's usual processor may then be
 // suitable. Settings that would change the result and are not implemented are refused by key.
 func OpenProcessor(dir string) (_ *Processor, err error) {
 	defer failure.MarkInput(&err)

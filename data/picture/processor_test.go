@@ -84,6 +84,56 @@ func TestPrepareSigLIP(t *testing.T) {
 	}
 }
 
+// TestPrepareDINOv2 compares with transformers' BitImageProcessor; testdata/processor_make.py printed the table. Its
+// shorter side becomes longer than the crop.
+func TestPrepareDINOv2(t *testing.T) {
+	for _, test := range []struct {
+		w, h, size   int
+		aspect, hash string
+	}{
+		{640, 480, 224, "square", "bd7780ebd485"}, {640, 480, 224, "pad", "57ba7f003a44"},
+		{481, 640, 224, "square", "fb2664580ed9"}, {481, 640, 224, "pad", "62f8c2950813"},
+		{100, 37, 224, "square", "e994aa19587b"}, {100, 37, 224, "pad", "281d3afe2f6d"},
+		{640, 480, 336, "square", "c67450c64dd4"}, {640, 480, 336, "pad", "d37f94c37b69"},
+	} {
+		p := DINOv2Processor(test.size)
+		if hash := hashPrepared(p, test.w, test.h, test.aspect); hash != test.hash {
+			t.Errorf("%dx%d to %d %s: hash %s, want %s", test.w, test.h, test.size, test.aspect, hash, test.hash)
+		}
+	}
+}
+
+// A processor for images of another size keeps the same part of them.
+func TestResizedProcessors(t *testing.T) {
+	wide := DINOv2Processor(224)
+	wide.Edge = 4096
+	for _, c := range []struct {
+		p          *Processor
+		size, edge int
+	}{
+		{DINOv2Processor(224), 336, 384}, {DINOv2Processor(224), 14, 16}, {DINOv2Processor(224), 224, 256},
+		{CLIPProcessor(224), 336, 336}, {SigLIPProcessor(224), 336, 0}, {wide, 448, 4096}, {wide, 4096, 4096},
+	} {
+		want := *c.p
+		want.Size, want.Edge = c.size, c.edge
+		if got := c.p.Resized(c.size); *got != want {
+			t.Errorf("%+v for %d becomes %+v, want %+v", *c.p, c.size, *got, want)
+		}
+	}
+}
+
+// The file of facebook/dinov2-base.
+func TestOpenProcessorOfDINOv2(t *testing.T) {
+	p, err := parseProcessor([]byte(`{"crop_size": {"height": 224, "width": 224}, "do_center_crop": true,
+		"do_convert_rgb": true, "do_normalize": true, "do_rescale": true, "do_resize": true,
+		"image_mean": [0.485, 0.456, 0.406], "image_processor_type": "BitImageProcessor",
+		"image_std": [0.229, 0.224, 0.225], "resample": 3, "rescale_factor": 0.00392156862745098,
+		"size": {"shortest_edge": 256}}`))
+	if diff := cmp.Diff(DINOv2Processor(224), p); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
 func synthetic(w, h int) *RGB {
 	img := newRGB(w, h)
 	for y := range h {

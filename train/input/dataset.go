@@ -146,8 +146,8 @@ func Input(b data.Batch) model.Input {
 	return in
 }
 
-// openProcessor reads the image processor's constants from the tower's folder, or takes CLIP's or SigLIP's if the
-// folder has none.
+// openProcessor reads the image processor's constants from the tower's folder, or takes the tower's usual ones if the
+// folder has none. A tower that can run at several sizes may make it make others than its file says.
 func openProcessor(v recipes.Vision, tower model.TowerShape) (*picture.Processor, error) {
 	if v.Weights != "" {
 		dir, err := model.TowerFolder(v)
@@ -155,6 +155,9 @@ func openProcessor(v recipes.Vision, tower model.TowerShape) (*picture.Processor
 			return nil, err
 		}
 		p, err := picture.OpenProcessor(dir)
+		if err == nil && tower.Resizes {
+			p = p.Resized(int(tower.ImageSize))
+		}
 		if err == nil && int64(p.Size) != tower.ImageSize {
 			err = fmt.Errorf("the image processor of %q makes images of %d pixels a side, config.json wants %d",
 				dir, p.Size, tower.ImageSize)
@@ -163,10 +166,9 @@ func openProcessor(v recipes.Vision, tower model.TowerShape) (*picture.Processor
 			return p, err
 		}
 	}
-	if tower.Processor == "siglip" {
-		return picture.SigLIPProcessor(int(tower.ImageSize)), nil
-	}
-	return picture.CLIPProcessor(int(tower.ImageSize)), nil
+	usual := map[string]func(size int) *picture.Processor{"clip": picture.CLIPProcessor,
+		"siglip": picture.SigLIPProcessor, "dinov2": picture.DINOv2Processor}
+	return usual[tower.Processor](int(tower.ImageSize)), nil
 }
 
 func tokenizerPath(l recipes.Language) (string, error) {

@@ -17,6 +17,7 @@ import (
 func TestTowersHaveTheirOwnImageConstants(t *testing.T) {
 	for kind, want := range map[string]*picture.Processor{
 		"clip": picture.CLIPProcessor(28), "siglip": picture.SigLIPProcessor(28),
+		"dinov2": picture.DINOv2Processor(28),
 	} {
 		dir := t.TempDir()
 		config := []byte(`{"model_type": "` + kind + `"}`)
@@ -53,6 +54,11 @@ func TestImageSettingsOfAFolder(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "makes images of 28 pixels a side, config.json wants 56") ||
 		!strings.Contains(err.Error(), dir) {
 		t.Errorf("error %v", err)
+	}
+	got, err = openProcessor(recipes.Vision{Weights: dir},
+		model.TowerShape{ImageSize: 56, Processor: "dinov2", Resizes: true})
+	if diff := cmp.Diff(picture.SigLIPProcessor(56), got); err != nil || diff != "" {
+		t.Errorf("resized: %v (-want +got):\n%s", err, diff)
 	}
 }
 
