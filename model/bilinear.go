@@ -13,8 +13,8 @@ func (p Map) interpolate(s *torch.Scope, grid *torch.Tensor) *torch.Tensor {
 }
 
 // resample changes the size of a map: grid [Rows*Columns,D] -> [ToRows*ToColumns,D]. weights(from, to) is the matrix
-// [to,from] that does it to a line. Written as two products with matrices in fp32, it has a gradient that always adds in
-// one order; that of torch's own interpolate does not on a GPU.
+// [to,from] that does it to a line. Written as two products with matrices in fp32, it has a gradient that always adds
+// in one order; that of torch's own interpolate does not on a GPU.
 func (p Map) resample(s *torch.Scope, grid *torch.Tensor, weights func(from, to int64) []float32) *torch.Tensor {
 	d, dtype := grid.Size(1), grid.Dtype()
 	return s.Sub(func(s *torch.Scope) *torch.Tensor {

@@ -67,8 +67,8 @@ func (c *dinov2Config) inner() int64 {
 }
 
 // dinov2 is the image encoder of Oquab et al. 2023 (DINOv2), and of Darcet et al. 2023 with register tokens, up to the
-// selected layer, as transformers 5.17 has them (modeling_dinov2.py, modeling_dinov2_with_registers.py). The norm behind
-// the last layer is not part of the hidden states.
+// selected layer, as transformers 5.17 has them (modeling_dinov2.py, modeling_dinov2_with_registers.py). The norm
+// behind the last layer is not part of the hidden states.
 type dinov2 struct {
 	config          dinov2Config
 	size            int64     // S, of the images

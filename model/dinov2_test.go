@@ -68,8 +68,9 @@ func TestDINOv2MatchesTransformers(t *testing.T) {
 					within(t, fmt.Sprintf("%s, layer %d, %s", name, layer, feature), torch.Read[float32](x),
 						features(recorded[state*size:][:size], rows, c.registers, feature), familyTolerance.states)
 				})
-				want := TowerShape{HiddenSize: 16, ImageSize: int64(c.size), PatchSize: 4, Tokens: c.patches, Rows: rows,
-					Layers: int64(state), IntermediateSize: c.inner, LayerScales: 2, Processor: "dinov2", Resizes: true}
+				want := TowerShape{HiddenSize: 16, ImageSize: int64(c.size), PatchSize: 4, Tokens: c.patches,
+					Rows: rows, Layers: int64(state), IntermediateSize: c.inner, LayerScales: 2, Processor: "dinov2",
+					Resizes: true}
 				if feature == "cls_patch" {
 					want.Tokens++
 				}
@@ -150,13 +151,15 @@ func TestTheSizeOfImages(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		shape, err := DescribeTower(recipes.Vision{Weights: dir, SelectLayer: -2, SelectFeature: "patch", ImageSize: c.asked})
+		shape, err := DescribeTower(recipes.Vision{Weights: dir, SelectLayer: -2, SelectFeature: "patch",
+			ImageSize: c.asked})
 		if c.refused != "" {
 			if err == nil || !strings.Contains(err.Error(), c.refused) {
 				t.Errorf("%s: error %v, want %q", name, err, c.refused)
 			}
 		} else if err != nil || shape.ImageSize != c.want || shape.Tokens != c.want/4*c.want/4 {
-			t.Errorf("%s: %v, %d pixels and %d features, want %d pixels", name, err, shape.ImageSize, shape.Tokens, c.want)
+			t.Errorf("%s: %v, %d pixels and %d features, want %d pixels", name, err, shape.ImageSize, shape.Tokens,
+				c.want)
 		}
 	}
 }
@@ -218,12 +221,13 @@ func TestExportedDINOv2HasWhatTransformersLoads(t *testing.T) {
 		r.Vision = recipes.Vision{Weights: openGolden(t, name).dir, SelectLayer: -2, SelectFeature: "patch"}
 		dir, config := exportTo(t, r, tinyExport)
 		vision, list := config["vision_config"].(map[string]any), names(t, dir)
+		strategy := config["vision_feature_select_strategy"]
 		if vision["use_mask_token"] != masked ||
 			slices.Contains(list, "vision_tower.embeddings.mask_token") != masked ||
 			!slices.Contains(list, "vision_tower.layernorm.weight") || vision["num_hidden_layers"] != 3. ||
 			!slices.Contains(list, "vision_tower.encoder.layer.2.layer_scale2.lambda1") ||
-			vision["vision_use_head"] != nil || vision["out_features"] != nil || config["vision_feature_select_strategy"] != "default" {
-			t.Errorf("%s: strategy %v, tower %v, tensors %v", name, config["vision_feature_select_strategy"], vision, list)
+			vision["vision_use_head"] != nil || vision["out_features"] != nil || strategy != "default" {
+			t.Errorf("%s: strategy %v, tower %v, tensors %v", name, strategy, vision, list)
 		}
 	}
 }

@@ -336,8 +336,15 @@ func (c *wholeConfig) unnest() error {
 		return fmt.Errorf("config.json has vision_feature_select_strategy %q; it must be default or full", c.Strategy)
 	}
 	var vision map[string]any
-	if json.Unmarshal(c.Vision, &vision) == nil && !hasClassToken(vision) {
-		feature = "patch" // full keeps the class token, and there is none
+	if json.Unmarshal(c.Vision, &vision) == nil {
+		kind, _ := kindOf(c.Vision) // what is not known is reported where the tower is opened
+		if kind.noNested != "" {
+			return fmt.Errorf("config.json has a vision_config of %v: %s, which is not supported", vision["model_type"],
+				kind.noNested)
+		}
+		if !hasClassToken(vision) {
+			feature = "patch" // full keeps the class token, and there is none
+		}
 	}
 	number := int(layer)
 	c.Layer, c.Feature, c.Projector = &number, feature, "mlp2x_gelu"

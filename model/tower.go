@@ -45,8 +45,8 @@ type TowerSelect struct {
 	Layer   int    // index into the n+1 hidden_states of a tower of n layers; negative counts from the end
 	Feature string // patch: without the class token; cls_patch: with it
 
-	// The side of the images in pixels, for a tower that can run at several sizes: as the recipe asks, else as the files
-	// say. 0: config.json's image_size.
+	// The side of the images in pixels, for a tower that can run at several sizes: as the recipe asks, else as the
+	// files say. 0: config.json's image_size.
 	ImageSize, FilesSize int64
 }
 

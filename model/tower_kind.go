@@ -58,8 +58,8 @@ func newTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error)
 	}
 	if selected.ImageSize > 0 && !kind.resizes {
 		name, _ := modelType(config)
-		return nil, fmt.Errorf("image_size %d: a tower of model_type %s runs only at the image_size of its config.json: "+
-			"leave model.vision.image_size out", selected.ImageSize, name)
+		return nil, fmt.Errorf("image_size %d: a tower of model_type %s runs only at the image_size of its "+
+			"config.json: leave model.vision.image_size out", selected.ImageSize, name)
 	}
 	return kind.build(config, ps, selected)
 }

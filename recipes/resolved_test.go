@@ -110,7 +110,7 @@ var (
 			Model: Model{
 				Vision: Vision{SelectLayer: rapid.Int().Draw(t, "layer"),
 					SelectFeature: either("patch", "cls_patch").Draw(t, "feature"),
-					ImageSize: rapid.IntRange(0, 4096).Draw(t, "size")},
+					ImageSize:     rapid.IntRange(0, 4096).Draw(t, "size")},
 				Projector: Projector{Type: anyText.Draw(t, "type"), Weights: optional(anyPath).Draw(t, "projector")},
 				Language: Language{
 					Tokenizer: Tokenizer{Path: optional(anyPath).Draw(t, "tokenizer"),

@@ -75,7 +75,8 @@ func TestExportsOfEveryFamilyAreCompared(t *testing.T) {
 	for _, entry := range recorded {
 		name, _, _ := strings.Cut(entry.Name(), "_")
 		if name != filepath.Base(sigLIP) &&
-			!slices.ContainsFunc(families, func(f family) bool { return f.name == name || f.tower["model_type"] == name }) {
+			!slices.ContainsFunc(families,
+				func(f family) bool { return f.name == name || f.tower["model_type"] == name }) {
 			t.Errorf("no export of a %s", name)
 		}
 	}

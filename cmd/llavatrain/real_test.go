@@ -13,6 +13,10 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/train/input"
@@ -87,6 +91,72 @@ func TestRealModels(t *testing.T) {
 	command(t, 0, "export", filepath.Join(parts, "real"), "--format", "hf", "--dtype", "fp32", "--out", folder)
 	recordAnswers(t, folder, record)
 	script("exported.py", "--train", folder, record)
+}
+
+// TestRealTower compares the features that DINOv2-small, as it is published, has for two photos with transformers'. Its
+// position embeddings are for 518 pixels a side, its image processor makes 224.
+func TestRealTower(t *testing.T) {
+	real, python := os.Getenv("LLAVATRAIN_REAL"), os.Getenv("REFERENCE_PYTHON")
+	if real == "" || python == "" {
+		t.Skip("LLAVATRAIN_REAL or REFERENCE_PYTHON is not set: see scripts/real-check.sh")
+	}
+	r := recipes.Model{
+		Vision: recipes.Vision{Weights: filepath.Join(real, "dinov2-small"), SelectLayer: -2,
+			SelectFeature: "cls_patch"},
+		Projector: recipes.Projector{Type: "linear"},
+		Language: recipes.Language{Weights: filepath.Join(real, "smollm2-135m"), MaxLength: 512,
+			Tokenizer: recipes.Tokenizer{Legacy: "auto"}},
+	}
+	record := filepath.Join(t.TempDir(), "record.safetensors")
+	recordFeatures(t, r, record)
+	script := filepath.Join("..", "..", "scripts", "reference", "tower.py")
+	out, err := exec.Command(python, script, r.Vision.Weights, record).CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Error(err)
+	}
+}
+
+// recordFeatures writes two photos, as decoded and as prepared, and the tower's features of them, for tower.py.
+func recordFeatures(t *testing.T, r recipes.Model, path string) {
+	t.Helper()
+	preprocessor, err := input.OpenPreprocessor(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := preprocessor.Processor.Table()
+	m, err := model.Open(r, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table[:]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Free()
+	var tensors []checkpoints.Tensor
+	for k, question := range recordedAnswers(t)[:2] {
+		photo, err := decodedPhoto(shared(t, "coco-mini", "images"), question.Image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		levels := preprocessor.Processor.Prepare(&picture.RGB{W: int(photo.Shape[1]), H: int(photo.Shape[0]),
+			Pix: photo.Data}, "square")
+		pixels := make([]float32, len(levels))
+		for i, level := range levels {
+			pixels[i] = table[i/(len(levels)/3)*256+int(level)]
+		}
+		var features checkpoints.Tensor
+		if err := torch.Do(func(s *torch.Scope) {
+			x := m.Features(s, levels, nn.DropoutKeys{}) // [1+P,Dv]
+			features = checkpoints.Float32Tensor(fmt.Sprintf("%d.features", k), torch.Read[float32](x))
+			features.Shape = x.Shape()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		photo.Name = fmt.Sprintf("%d.photo", k)
+		prepared := checkpoints.Float32Tensor(fmt.Sprintf("%d.pixels", k), pixels)
+		prepared.Shape = squareOf(len(pixels))
+		tensors = append(tensors, photo, prepared, features)
+	}
+	if err := checkpoints.WriteSafetensors(path, nil, tensors); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // recordSteps writes the samples of a run's first two steps, and their losses, for steps.py.
