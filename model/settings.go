@@ -41,6 +41,8 @@ func (m *LLaVA) settings(sources *sources) (map[string]string, error) {
 		return list, addFields(list, "vision.", tower.config)
 	case *siglip:
 		return list, addFields(list, "vision.", tower.config)
+	case *dinov2:
+		return list, addFields(list, "vision.", tower.config)
 	}
 	return list, nil
 }
