@@ -12,20 +12,20 @@ func (p Map) interpolate(s *torch.Scope, grid *torch.Tensor) *torch.Tensor {
 	return p.resample(s, grid, bilinear)
 }
 
-// resample changes the size of a map: grid [Rows*Columns,D] -> [ToRows*ToColumns,D]. weights(from, to) is the matrix
-// [to,from] that does it to a line. Written as two products with matrices in fp32, it has a gradient that always adds
-// in one order; that of torch's own interpolate does not on a GPU.
+// resample changes the size of n maps: grid [n*Rows*Columns,D] -> [n*ToRows*ToColumns,D]. weights(from, to) is the
+// matrix [to,from] that does it to a line. Written as two products with matrices in fp32, it has a gradient that always
+// adds in one order; that of torch's own interpolate does not on a GPU, where training refuses it.
 func (p Map) resample(s *torch.Scope, grid *torch.Tensor, weights func(from, to int64) []float32) *torch.Tensor {
 	d, dtype := grid.Size(1), grid.Dtype()
 	return s.Sub(func(s *torch.Scope) *torch.Tensor {
 		matrix := func(from, to int64) *torch.Tensor { // [to,from]
 			return torch.From(s, weights(from, to), []int64{to, from}, grid.Device())
 		}
-		x := torch.Reshape(s, torch.To(s, grid, torch.Float32), p.Rows, p.Columns*d) // [R,C*D]
-		x = torch.MatMul(s, matrix(p.Rows, p.ToRows), x)                             // [R',C*D]
-		x = torch.Reshape(s, x, p.ToRows, p.Columns, d)                              // [R',C,D]
-		x = torch.MatMul(s, matrix(p.Columns, p.ToColumns), x)                       // [R',C',D]
-		return torch.To(s, torch.Reshape(s, x, p.ToRows*p.ToColumns, d), dtype)
+		x := torch.Reshape(s, torch.To(s, grid, torch.Float32), -1, p.Rows, p.Columns*d) // [n,R,C*D]
+		x = torch.MatMul(s, matrix(p.Rows, p.ToRows), x)                                 // [n,R',C*D]
+		x = torch.Reshape(s, x, -1, p.Columns, d)                                        // [n*R',C,D]
+		x = torch.MatMul(s, matrix(p.Columns, p.ToColumns), x)                           // [n*R',C',D]
+		return torch.To(s, torch.Reshape(s, x, -1, d), dtype)
 	})
 }
 
