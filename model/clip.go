@@ -6,7 +6,6 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -81,7 +80,7 @@ type towerAttention struct {
 	q, k, v, o *nn.Linear // [Dv,Dv]
 }
 
-func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
+func newCLIP(raw []byte, root nn.Path, selected TowerSelect) (Tower, error) {
 	m := &clip{withClass: selected.Feature == "cls_patch"}
 	if err := parseConfig(raw, &m.config, m.config.complete); err != nil {
 		return nil, err
@@ -92,7 +91,6 @@ func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 		return nil, err
 	}
 	m.activation = activations[c.Activation]
-	root := ps.Root(recipes.PartVision, visionPrefix)
 	embeddings := root.Sub("embeddings")
 	init := normal(c.Range * c.Factor)
 	m.class = embeddings.Param("class_embedding", normal(c.Factor/math.Sqrt(float64(c.HiddenSize))), c.HiddenSize)

@@ -5,7 +5,6 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -80,7 +79,7 @@ type dinov2 struct {
 	withClass       bool
 }
 
-func newDINOv2(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
+func newDINOv2(raw []byte, root nn.Path, selected TowerSelect) (Tower, error) {
 	m := &dinov2{config: dinov2Config{Biased: true, Scale: 1}, withClass: selected.Feature == "cls_patch"}
 	if err := parseConfig(raw, &m.config, m.config.complete, "qkv_bias"); err != nil {
 		return nil, err
@@ -93,7 +92,7 @@ func newDINOv2(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 	if m.size, err = selected.size(c.ImageSize, c.PatchSize); err != nil {
 		return nil, err
 	}
-	root, init, zeros := ps.Root(recipes.PartVision, visionPrefix), normal(c.Range), nn.Init{Kind: "zeros"}
+	init, zeros := normal(c.Range), nn.Init{Kind: "zeros"}
 	embeddings := root.Sub("embeddings")
 	m.class = embeddings.Param("cls_token", init, 1, 1, c.HiddenSize)
 	if c.registered {

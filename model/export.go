@@ -131,6 +131,9 @@ func (e *Export) nested(o ExportOptions) error {
 		return err
 	}
 	m, recipe := e.contents.model, e.contents.recipe
+	if err := m.configs.oneTower(); err != nil {
+		return err
+	}
 	if kind := recipe.Projector.Type; kind != "mlp2x_gelu" {
 		return fmt.Errorf("transformers' LLaVA supports only a two-layer projector (mlp2x_gelu), "+
 			"not this model's (%s): use --format llava", kind)
@@ -139,7 +142,7 @@ func (e *Export) nested(o ExportOptions) error {
 	if last := max(o.SpecialTokens.Image, o.SpecialTokens.Pad, o.SpecialTokens.Video); last >= rows {
 		rows = (last + 1 + 63) / 64 * 64 // as the conversion of llava-hf's models does
 	}
-	kind, err := kindOf(m.configs.vision)
+	kind, err := kindOf(m.configs.towers[0].config)
 	if err != nil {
 		return err
 	}
@@ -184,7 +187,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	m, recipe, dtype := e.contents.model, e.contents.recipe, torchDtypes[o.Dtype]
 	var text, vision map[string]any
 	if err := errors.Join(decodeNumbers(m.configs.language, &text),
-		decodeNumbers(m.configs.vision, &vision)); err != nil {
+		decodeNumbers(m.configs.towers[0].config, &vision)); err != nil {
 		return fmt.Errorf("config.json: %w", err)
 	}
 	maps.DeleteFunc(text, func(key string, _ any) bool { return isOriginals(key) })
@@ -229,7 +232,9 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	}
 	o.Notes.addImages(config)
 	addSystem(config, recipe.Language)
-	addSize(config, tower)
+	if tower.Resizes {
+		config["mm_vision_image_size"] = tower.ImageSize // ours
+	}
 	processor := map[string]any{
 		"processor_class": "LlavaProcessor", "image_token": "<image>", "num_additional_image_tokens": classTokens,
 		"patch_size": tower.PatchSize, "vision_feature_select_strategy": strategy,

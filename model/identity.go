@@ -124,10 +124,19 @@ func (ss *sources) checkProjector(ps *nn.Params, accepted bool) error {
 			return failure.Inputf("model.projector.weights: %s was trained with a different %s than %s: "+
 				"name the one it belongs to, pretrain a projector for this one, or accept it with "+
 				"--accept model.projector.weights",
-				where, row.name, ss.parts[row.part].where)
+				where, row.name, ss.named(row.part))
 		}
 	}
 	return nil
+}
+
+// named are the files of a part, as messages name them.
+func (ss *sources) named(part string) string {
+	name := ss.parts[part].where
+	if part == recipes.PartVision && ss.second != nil && ss.second.where != name {
+		name += " and " + ss.second.where
+	}
+	return name
 }
 
 // checkSettings refuses a projector whose file records other settings than the recipe's: not all of them show in the

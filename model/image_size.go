@@ -16,7 +16,7 @@ func (t TowerSelect) size(configured, patch int64) (int64, error) {
 		return 0, fmt.Errorf("images of %d pixels a side: it must be from patch_size %d to %d", size, patch, maxSize)
 	case size%patch != 0:
 		return 0, fmt.Errorf("images of %d pixels a side are not a multiple of patch_size %d: "+
-			"set model.vision.image_size to %d or %d", size, patch, size/patch*patch, (size/patch+1)*patch)
+			"set %s.image_size to %d or %d", size, patch, t.Key, size/patch*patch, (size/patch+1)*patch)
 	}
 	return size, nil
 }

@@ -45,7 +45,11 @@ type wholeConfig struct {
 	Tied         bool   `json:"tie_word_embeddings"`
 }
 
+// parseWhole reads a configuration; of a LLaVA with two towers, as if it had the first alone (see ofTower).
 func parseWhole(raw []byte) (c wholeConfig, err error) {
+	if raw, _, err = ofTower(raw, 0); err != nil {
+		return c, err
+	}
 	if err = json.Unmarshal(raw, &c); err != nil {
 		return c, fmt.Errorf("config.json: %w", err)
 	}
@@ -187,9 +191,9 @@ func towerFolderOf(dir, instead string, raw []byte) (string, error) {
 	return tower, nil
 }
 
-// towerName is the value of mm_vision_tower for the tower in a recipe's weights: an id stays as it is, a folder
-// becomes absolute.
-func towerName(weights, dir, towerDir string) (string, error) {
+// towerName is the value of mm_vision_tower for the tower in a recipe's weights, by its place in a LLaVA that has two:
+// an id stays as it is, a folder becomes absolute.
+func towerName(weights, dir, towerDir string, tower int) (string, error) {
 	if dir == "" {
 		return "", nil
 	}
@@ -197,7 +201,10 @@ func towerName(weights, dir, towerDir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c, err := parseWhole(raw)
+	var c wholeConfig
+	if raw, _, err = ofTower(raw, tower); err == nil {
+		c, err = parseWhole(raw)
+	}
 	switch {
 	case err != nil:
 		return "", err
@@ -264,9 +271,13 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 	if err != nil {
 		return m, notes, fmt.Errorf("%s: config.json: %w", dir, err)
 	}
+	vision := recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")}
+	if vision.Second, err = secondTower(raw, vision); err != nil {
+		return m, notes, fmt.Errorf("%s: %w", dir, err)
+	}
 	m = recipes.Model{
 		Tiles:     tiles,
-		Vision:    recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
+		Vision:    vision,
 		Projector: projector,
 		Language: recipes.Language{Weights: dir, Base: base, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
 			MaxLength: cmp.Or(c.MaxLength, defaultLength), System: c.System},

@@ -10,7 +10,7 @@ import (
 
 // towerKind is a kind of vision tower.
 type towerKind struct {
-	build      func(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error)
+	build      func(config []byte, root nn.Path, selected TowerSelect) (Tower, error)
 	resizes    bool     // runs at any multiple of the patch, not only at config.json's image_size
 	classToken bool     // the first row is a class token, which transformers' LLaVA drops by the strategy default
 	layer      string   // a parameter of each layer; %d is the layer's number
@@ -51,7 +51,8 @@ func kindOf(config []byte) (kind towerKind, err error) {
 	return failure.LookUp("model_type", name, towers)
 }
 
-func newTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
+// newTower declares a tower's parameters under root.
+func newTower(config []byte, root nn.Path, selected TowerSelect) (Tower, error) {
 	kind, err := kindOf(config)
 	if err != nil {
 		return nil, err
@@ -59,9 +60,9 @@ func newTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error)
 	if selected.ImageSize > 0 && !kind.resizes {
 		name, _ := modelType(config)
 		return nil, fmt.Errorf("image_size %d: a tower of model_type %s runs only at the image_size of its "+
-			"config.json: leave model.vision.image_size out", selected.ImageSize, name)
+			"config.json: leave %s.image_size out", selected.ImageSize, name, selected.Key)
 	}
-	return kind.build(config, ps, selected)
+	return kind.build(config, root, selected)
 }
 
 // hasClassToken says whether the first row of the tower that a vision_config describes is a class token.

@@ -19,7 +19,8 @@ type modelSize struct {
 	projector         model.ProjectorShape
 	frozen, trainable int64           // parameters
 	trains            map[string]bool // parts of which any weight trains
-	head              bool            // whether the output embedding trains
+	trainedTowers     []model.TowerShape
+	head              bool // whether the output embedding trains
 	projectorLayers   int64
 	// values that training keeps of the projector for each tile and for each position; 0 for maps and GELUs alone
 	projectorTile, projectorPosition int64
@@ -29,7 +30,8 @@ type modelSize struct {
 func sizeOf(m *model.LLaVA) modelSize {
 	size := modelSize{
 		language: m.Language.Describe(), tower: m.Tower.Describe(), projector: m.ProjectorShape,
-		trains: map[string]bool{}, head: m.Language.Head().Trainable, adapters: adaptersOf(m),
+		trains: map[string]bool{}, trainedTowers: m.TrainedTowers(), head: m.Language.Head().Trainable,
+		adapters: adaptersOf(m),
 	}
 	size.projectorTile, size.projectorPosition, _ = m.ProjectorMemory()
 	for _, p := range m.Params.All() {
@@ -117,9 +119,8 @@ func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	if recompute != nn.RecomputeLayers {
 		values += l.positions * size.projectorPosition
 	}
-	if size.trains[recipes.PartVision] {
-		values += l.tiles * size.tower.Rows * size.tower.Layers *
-			((8+size.tower.LayerScales)*size.tower.HiddenSize + 2*size.tower.IntermediateSize)
+	for _, t := range size.trainedTowers {
+		values += l.tiles * t.Rows * t.Layers * ((8+t.LayerScales)*t.HiddenSize + 2*t.IntermediateSize)
 	}
 	return values
 }
@@ -217,12 +218,19 @@ func (size modelSize) backwardSpace(width int64, recompute nn.Recompute, l load)
 }
 
 // towerSpace is a frozen tower's whole pass, before any layer of the language model runs: each layer's output, one
-// layer's inner values, and the pixels in their successive forms.
-func (size modelSize) towerSpace(width int64, l load) int64 {
-	t := size.tower
-	rows := l.tiles * t.Rows
-	values := rows * (t.HiddenSize*(t.Layers+4+9) + 2*t.IntermediateSize)
-	return width*(values+l.positions*size.language.HiddenSize) + l.tiles*3*t.ImageSize*t.ImageSize*(1+4+2*4+2*width)
+// layer's inner values, and the pixels in their successive forms. Two towers run one after the other, beside the pixels
+// and the features of both.
+func (size modelSize) towerSpace(width int64, l load) (bytes int64) {
+	const forms = 1 + 4 + 2*4
+	towers := size.tower.Each()
+	for _, t := range towers {
+		values := l.tiles * t.Rows * (t.HiddenSize*(t.Layers+4+9) + 2*t.IntermediateSize)
+		bytes = max(bytes, width*values+l.tiles*t.Pixels()*(forms+2*width))
+	}
+	if len(towers) > 1 {
+		bytes += l.tiles * (size.tower.Pixels()*2*width + size.tower.Tokens*size.tower.HiddenSize*width)
+	}
+	return bytes + width*l.positions*size.language.HiddenSize
 }
 
 // worst is the largest micro-batch that a recipe allows: samples of max_length in which every token is supervised, each

@@ -123,8 +123,8 @@ func recordFeatures(t *testing.T, r recipes.Model, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := preprocessor.Processor.Table()
-	m, err := model.Open(r, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table[:]})
+	table := preprocessor.Normalization()
+	m, err := model.Open(r, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func recordFeatures(t *testing.T, r recipes.Model, path string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		levels := preprocessor.Processor.Prepare(&picture.RGB{W: int(photo.Shape[1]), H: int(photo.Shape[0]),
+		levels := preprocessor.Processors[0].Prepare(&picture.RGB{W: int(photo.Shape[1]), H: int(photo.Shape[0]),
 			Pix: photo.Data}, "square")
 		pixels := make([]float32, len(levels))
 		for i, level := range levels {
@@ -191,7 +191,7 @@ func recordSteps(t *testing.T, run, stage, folder, path string) {
 		t.Fatal(err)
 	}
 	var tensors []checkpoints.Tensor
-	losses, table := map[string]string{}, preprocessor.Processor.Table()
+	losses, table := map[string]string{}, preprocessor.Normalization()
 	for _, m := range readMetrics(t, run)[:2] {
 		losses[fmt.Sprintf("loss.%d", m.Step)] = strconv.FormatFloat(float64(m.Loss), 'g', -1, 64)
 		step, err := ledger.Step(m.Step, terminal)
@@ -212,7 +212,7 @@ func recordSteps(t *testing.T, run, stage, folder, path string) {
 }
 
 // sampleTensors are a sample's ids and labels, and the normalised pixels of its image.
-func sampleTensors(prefix string, s data.Sample, image int64, table [3 * 256]float32) (list []checkpoints.Tensor) {
+func sampleTensors(prefix string, s data.Sample, image int64, table []float32) (list []checkpoints.Tensor) {
 	ids, labels := make([]int64, len(s.IDs)), make([]int64, len(s.IDs))
 	for i, id := range s.IDs {
 		if ids[i], labels[i] = int64(id), int64(s.Labels[i]); id == data.ImageToken {

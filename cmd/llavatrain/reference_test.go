@@ -209,8 +209,8 @@ func record(t *testing.T, folder, path string, questions []asked) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	table := a.Processor.Table()
-	m, err := model.Open(a.Model, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table[:]})
+	table := a.Normalization()
+	m, err := model.Open(a.Model, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table})
 	if err != nil {
 		t.Fatal(err)
 	}

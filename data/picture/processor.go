@@ -27,11 +27,18 @@ type Processor struct {
 
 const (
 	processorFile = "preprocessor_config.json"
-	nestedFile    = "processor_config.json" // since transformers 5: the same under image_processor
-	bilinear      = 2                       // PIL.Image.Resampling.BILINEAR
-	bicubic       = 3                       // PIL.Image.Resampling.BICUBIC
+	secondFile    = "preprocessor_config_2.json" // ours: of the second of a model's two towers
+	nestedFile    = "processor_config.json"      // since transformers 5: the same under image_processor
+	bilinear      = 2                            // PIL.Image.Resampling.BILINEAR
+	bicubic       = 3                            // PIL.Image.Resampling.BICUBIC
 	maxImageSize  = 4096
 )
+
+// ProcessorFile names the file with the settings of a tower's processor; place is that of the tower among those of the
+// folder, 0 or 1.
+func ProcessorFile(place int) string {
+	return [...]string{processorFile, secondFile}[place]
+}
 
 // CLIPProcessor returns the processor of OpenAI's CLIP models for images of size × size.
 func CLIPProcessor(size int) *Processor {
@@ -70,12 +77,13 @@ func (p *Processor) Resized(size int) *Processor {
 
 // OpenProcessor reads the preprocessor_config.json of a folder or, if it has none, the image settings in its
 // processor_config.json. The error wraps fs.ErrNotExist if neither exists: the tower's usual processor may then be
-// suitable. Settings that would change the result and are not implemented are refused by key.
-func OpenProcessor(dir string) (_ *Processor, err error) {
+// suitable. Settings that would change the result and are not implemented are refused by key. In the folder of a model
+// with two towers, place 1 is the second one's.
+func OpenProcessor(dir string, place int) (_ *Processor, err error) {
 	defer failure.MarkInput(&err)
-	path := filepath.Join(dir, processorFile)
+	path := filepath.Join(dir, ProcessorFile(place))
 	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && place == 0 {
 		path = filepath.Join(dir, nestedFile)
 		text, err = readNested(path)
 	}
@@ -312,7 +320,7 @@ func (p *Processor) resized(width, height int) (columns, rows axis) {
 
 // Picture is an image as one or more tiles of the tower's size, before normalisation.
 type Picture struct {
-	Pixels        []uint8 // [tiles,3,S,S], channel first
+	Pixels        []uint8 // [tiles,3,S,S], channel first; for two towers [tiles,3*S1*S1+3*S2*S2], both tower by tower
 	Width, Height int     // of the decoded image, before any resizing
 	Layout        Layout  // zero until the sample is encoded
 }

@@ -163,7 +163,7 @@ func TestPrepareTiny(t *testing.T) {
 // bit.
 func TestPrepareEqualsReference(t *testing.T) {
 	parity, photos := datatest.Shared(t, "parity"), datatest.Shared(t, "coco-mini", "images")
-	p, err := OpenProcessor(filepath.Join(parity, "clip"))
+	p, err := OpenProcessor(filepath.Join(parity, "clip"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestOpenProcessor(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := OpenProcessor(filepath.Dir(path))
+		got, err := OpenProcessor(filepath.Dir(path), 0)
 		if test.problem != "" {
 			if err == nil || !strings.Contains(err.Error(), test.problem) || !strings.Contains(err.Error(), path) {
 				t.Errorf("%s: error %v, want %q and the path", name, err, test.problem)
@@ -321,7 +321,7 @@ func TestOpenProcessorOfSigLIP(t *testing.T) {
 
 func TestOpenProcessorMissing(t *testing.T) {
 	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "none")} {
-		if _, err := OpenProcessor(dir); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := OpenProcessor(dir, 0); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: error %v", dir, err)
 		}
 	}
@@ -362,7 +362,7 @@ func TestOpenProcessorOfTransformers5(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := OpenProcessor(dir)
+		got, err := OpenProcessor(dir, 0)
 		if c.problem == "" {
 			if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
 				t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
@@ -383,7 +383,7 @@ func TestProcessorJSON(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, processorFile), p.JSON(), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := OpenProcessor(dir)
+		got, err := OpenProcessor(dir, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

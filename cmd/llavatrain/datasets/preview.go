@@ -118,9 +118,11 @@ func showPreview(out io.Writer, p input.Preview, watched, ids bool) error {
 	fmt.Fprintln(out)
 	for i, picture := range p.Sample.Images {
 		fmt.Fprintf(out, "image %d: %q, %dx%d, prepared as %s\n", i+1, p.Images[i], picture.Width, picture.Height,
-			preparation(picture.Layout, p.Side))
+			preparation(picture.Layout, p.Sides))
 		if watched {
-			program.DrawBlocks(out, tileSheet(picture, p.Side))
+			for _, sheet := range tileSheets(picture, p.Sides) {
+				program.DrawBlocks(out, sheet)
+			}
 		}
 	}
 	if ids {
@@ -185,21 +187,23 @@ func writePage(path string, p input.Preview) error {
 	}
 	b.WriteString("</pre>\n")
 	for i, picture := range p.Sample.Images {
-		source, err := pictureSource(picture, p.Side)
-		if err != nil {
-			return err
+		b.WriteString("<figure>")
+		for _, sheet := range tileSheets(picture, p.Sides) {
+			source, err := pictureSource(sheet)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&b, "<img src=\"%s\" alt=\"\">", source)
 		}
-		fmt.Fprintf(&b, "<figure><img src=\"%s\" alt=\"\">"+
-			"<figcaption>%s, %d×%d, prepared as %s</figcaption></figure>\n",
-			source, html.EscapeString(p.Images[i]), picture.Width, picture.Height, preparation(picture.Layout, p.Side))
+		fmt.Fprintf(&b, "<figcaption>%s, %d×%d, prepared as %s</figcaption></figure>\n",
+			html.EscapeString(p.Images[i]), picture.Width, picture.Height, preparation(picture.Layout, p.Sides))
 	}
 	b.WriteString("</body></html>\n")
 	return failure.Storage(os.WriteFile(path, b.Bytes(), 0o666))
 }
 
 // pictureSource returns a prepared image as a data URL.
-func pictureSource(picture picture.Picture, side int) (string, error) {
-	sheet := tileSheet(picture, side)
+func pictureSource(sheet *picture.RGB) (string, error) {
 	img := image.NewNRGBA(image.Rect(0, 0, sheet.W, sheet.H))
 	for i := range sheet.W * sheet.H {
 		copy(img.Pix[4*i:], sheet.Pix[3*i:3*i+3])
