@@ -78,15 +78,15 @@ func TestAListOfOneTowerIsAMapping(t *testing.T) {
 func TestBadTowers(t *testing.T) {
 	for vision, want := range map[string]string{
 		`[]`: "model.vision: lists 0 towers; a model has one, or two whose features are joined",
-		`[{weights: a/b}, {weights: a/b}, {weights: a/b}]`:                    "model.vision: lists 3 towers; a model has one, or two",
-		`[[{weights: a/b}], {weights: a/b}]`:                                  "model.vision.0: expected a section with keys, found a list",
-		`[{weights: a/b}, c/d]`:                                               "model.vision.1: expected a section with keys, found",
-		`[{weights: a/b}, {select_layer: -1}]`:                                "model.vision.1: required: weights",
-		`[{weights: a/b}, {weights: c/d, config: e}]`:                         "model.vision.1.config: cannot be combined with model.vision.1.weights",
-		`[{weights: a/b, select_feature: cls_patch}, {weights: c/d}]`:         "model.vision.0.select_feature: must be patch for each of two",
-		`[{weights: a/b}, {weights: c/d, select_feature: cls_patch}]`:         "model.vision.1.select_feature: must be patch for each of two",
-		`[{weights: a/b}, {weights: c/d, image_size: 5000}]`:                  "model.vision.1.image_size: must be from 1 to 4096",
-		`[{weights: a/b}, {weights: c/d, second: {weights: e/f}}]`:            "model.vision.1.second: unknown key",
+		`[{weights: a/b}, {weights: a/b}, {weights: a/b}]`:            "model.vision: lists 3 towers; a model has one, or two",
+		`[[{weights: a/b}], {weights: a/b}]`:                          "model.vision.0: expected a section with keys, found a list",
+		`[{weights: a/b}, c/d]`:                                       "model.vision.1: expected a section with keys, found",
+		`[{weights: a/b}, {select_layer: -1}]`:                        "model.vision.1: required: weights",
+		`[{weights: a/b}, {weights: c/d, config: e}]`:                 "model.vision.1.config: cannot be combined with model.vision.1.weights",
+		`[{weights: a/b, select_feature: cls_patch}, {weights: c/d}]`: "model.vision.0.select_feature: must be patch for each of two",
+		`[{weights: a/b}, {weights: c/d, select_feature: cls_patch}]`: "model.vision.1.select_feature: must be patch for each of two",
+		`[{weights: a/b}, {weights: c/d, image_size: 5000}]`:          "model.vision.1.image_size: must be from 1 to 4096",
+		`[{weights: a/b}, {weights: c/d, second: {weights: e/f}}]`:    "model.vision.1.second: unknown key",
 	} {
 		if _, err := load("/here/r.yaml", []byte(withVision(vision)), nil); err == nil ||
 			!strings.Contains(err.Error(), want) {
