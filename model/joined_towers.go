@@ -74,9 +74,9 @@ func (m *joinedTowers) Describe() TowerShape {
 // Forward runs both towers over n images, each at both sizes end to end: [n,3*S1*S1+3*S2*S2] -> [n*P,Dv1+Dv2].
 func (m *joinedTowers) Forward(s *torch.Scope, pixels *torch.Tensor, keys nn.DropoutKeys) *torch.Tensor {
 	var features []*torch.Tensor
-	for i, images := range m.Describe().cut(s, pixels) { // [n,3,S,S] each
+	for i, tower := range m.towers {
 		features = append(features, s.Sub(func(s *torch.Scope) *torch.Tensor { // without what the other tower made
-			return m.towers[i].Forward(s, images, keys) // [n*P,Dv] each
+			return tower.Forward(s, m.Describe().cut(s, pixels, i), keys) // [n*P,Dv]
 		}))
 	}
 	return torch.Cat(s, 1, features...) // [n*P,Dv1+Dv2]
@@ -108,15 +108,14 @@ func (t TowerShape) Pixels() (values int64) {
 	return values
 }
 
-// cut takes the images of each tower out of those of all, [n,Pixels]: [n,3,S,S] each.
-func (t TowerShape) cut(s *torch.Scope, images *torch.Tensor) (list []*torch.Tensor) {
-	at := int64(0)
-	for _, one := range t.Each() {
-		own := torch.Narrow(s, images, 1, at, one.Pixels()) // [n,3*S*S]
-		list = append(list, torch.Reshape(s, own, images.Size(0), 3, one.ImageSize, one.ImageSize))
-		at += one.Pixels()
+// cut takes the images of one tower, [n,3,S,S], out of those of both, [n,Pixels].
+func (t TowerShape) cut(s *torch.Scope, images *torch.Tensor, tower int) *torch.Tensor {
+	each, at := t.Each(), int64(0)
+	for _, before := range each[:tower] {
+		at += before.Pixels()
 	}
-	return list
+	own := torch.Narrow(s, images, 1, at, each[tower].Pixels()) // [n,3*S*S]
+	return torch.Reshape(s, own, images.Size(0), 3, each[tower].ImageSize, each[tower].ImageSize)
 }
 
 // TrainedTowers are the shapes of the single towers of which any weight trains.

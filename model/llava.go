@@ -197,9 +197,10 @@ func (m *LLaVA) normalized(s *torch.Scope, pixels []uint8) *torch.Tensor {
 	}
 	return s.Sub(func(s *torch.Scope) *torch.Tensor {
 		var each []*torch.Tensor
-		for i, levels := range tower.cut(s, torch.From(s, pixels, []int64{n, tower.Pixels()}, m.Params.Device())) {
-			values := torch.Normalize(s, levels, m.tables[i], m.Params.Dtype()) // [n,3,S,S]
-			each = append(each, torch.Reshape(s, values, n, -1))                // [n,3*S*S]
+		levels := torch.From(s, pixels, []int64{n, tower.Pixels()}, m.Params.Device())
+		for i, table := range m.tables {
+			values := torch.Normalize(s, tower.cut(s, levels, i), table, m.Params.Dtype()) // [n,3,S,S]
+			each = append(each, torch.Reshape(s, values, n, -1))                           // [n,3*S*S]
 		}
 		return torch.Cat(s, 1, each...)
 	})

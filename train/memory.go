@@ -121,6 +121,9 @@ func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	}
 	for _, t := range size.trainedTowers {
 		values += l.tiles * t.Rows * t.Layers * ((8+t.LayerScales)*t.HiddenSize + 2*t.IntermediateSize)
+		if size.tower.Second != nil { // with one tower auto chooses as it did before these were counted
+			values += l.tiles * t.Pixels() // patches, which the first map keeps
+		}
 	}
 	return values
 }
@@ -218,19 +221,18 @@ func (size modelSize) backwardSpace(width int64, recompute nn.Recompute, l load)
 }
 
 // towerSpace is a frozen tower's whole pass, before any layer of the language model runs: each layer's output, one
-// layer's inner values, and the pixels in their successive forms. Two towers run one after the other, beside the pixels
-// and the features of both.
-func (size modelSize) towerSpace(width int64, l load) (bytes int64) {
-	const forms = 1 + 4 + 2*4
-	towers := size.tower.Each()
-	for _, t := range towers {
-		values := l.tiles * t.Rows * (t.HiddenSize*(t.Layers+4+9) + 2*t.IntermediateSize)
-		bytes = max(bytes, width*values+l.tiles*t.Pixels()*(forms+2*width))
+// layer's inner values, and the pixels in their successive forms. Of two towers, one runs after the other beside the
+// pixels for both, normalised, and takes its own and cuts them into patches.
+func (size modelSize) towerSpace(width int64, l load) int64 {
+	most, before := int64(0), width*l.positions*size.language.HiddenSize
+	for _, t := range size.tower.Each() {
+		own := width * t.Rows * (t.HiddenSize*(t.Layers+4+9) + 2*t.IntermediateSize)
+		if size.tower.Second == nil {
+			return l.tiles*(own+t.Pixels()*(1+4+2*4+2*width)) + before
+		}
+		most = max(most, own+2*width*t.Pixels())
 	}
-	if len(towers) > 1 {
-		bytes += l.tiles * (size.tower.Pixels()*2*width + size.tower.Tokens*size.tower.HiddenSize*width)
-	}
-	return bytes + width*l.positions*size.language.HiddenSize
+	return l.tiles*(most+width*size.tower.Pixels()) + before
 }
 
 // worst is the largest micro-batch that a recipe allows: samples of max_length in which every token is supervised, each
