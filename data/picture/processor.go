@@ -75,6 +75,16 @@ func (p *Processor) Resized(size int) *Processor {
 	return &resized
 }
 
+// Showing is p for images that show the same part of a picture as another processor's, at p's own size: squeezed or
+// cropped as those are.
+func (p *Processor) Showing(other *Processor) *Processor {
+	same := *p
+	if same.Edge = 0; other.Edge > 0 {
+		same.Edge = max(p.Size, min((other.Edge*p.Size+other.Size/2)/other.Size, maxImageSize))
+	}
+	return &same
+}
+
 // OpenProcessor reads the preprocessor_config.json of a folder or, if it has none, the image settings in its
 // processor_config.json. The error wraps fs.ErrNotExist if neither exists: the tower's usual processor may then be
 // suitable. Settings that would change the result and are not implemented are refused by key. In the folder of a model

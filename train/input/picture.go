@@ -10,7 +10,9 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
-// openProcessors opens the image processor of each tower.
+// openProcessors opens the image processor of each tower. Patch by patch the features of two towers stand side by side,
+// so the second tower sees what the first does: its processor keeps its size, filter and normalisation, and squeezes or
+// crops a picture as the first one's does.
 func openProcessors(v recipes.Vision, tower model.TowerShape) (list []*picture.Processor, err error) {
 	places, err := model.ProcessorPlaces(v)
 	if err != nil {
@@ -20,6 +22,9 @@ func openProcessors(v recipes.Vision, tower model.TowerShape) (list []*picture.P
 		p, err := openProcessor(places[i], shape)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", recipes.TowerKey(i, len(places)), err)
+		}
+		if i > 0 {
+			p = p.Showing(list[0])
 		}
 		list = append(list, p)
 	}
@@ -77,11 +82,12 @@ func (p *Preprocessor) Picture(decoded *picture.RGB, aspect string, several bool
 	return picture.Picture{Width: decoded.W, Height: decoded.H, Pixels: byTile(each, layout.Tiles())}
 }
 
-// byTile puts the pixels of several towers behind each other tile by tile.
+// byTile puts the pixels of two towers behind each other tile by tile.
 func byTile(each [][]uint8, tiles int) (pixels []uint8) {
 	if len(each) == 1 {
 		return each[0]
 	}
+	pixels = make([]uint8, 0, len(each[0])+len(each[1]))
 	for tile := range tiles {
 		for _, own := range each {
 			size := len(own) / tiles

@@ -2,10 +2,14 @@ package input
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 )
 
@@ -46,6 +50,49 @@ func TestPicturesForTwoTowers(t *testing.T) {
 						len(got.Pixels), got.Width, got.Height, len(want))
 				}
 			}
+		}
+	}
+}
+
+// A patch of the second tower is of the same part of the picture as that of the first.
+func TestTwoTowersSeeTheSame(t *testing.T) {
+	dir := t.TempDir()
+	config := func(text string) recipes.Vision {
+		path := filepath.Join(dir, fmt.Sprint(len(text))+".json")
+		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return recipes.Vision{Config: path, SelectLayer: -1, SelectFeature: "patch"}
+	}
+	dino := config(`{"model_type": "dinov2", "hidden_size": 12, "image_size": 56, "patch_size": 14}`)
+	siglip := config(`{"model_type": "siglip_vision_model", "hidden_size": 12, "image_size": 64, "patch_size": 16}`)
+	clip := config(`{"model_type": "clip_vision_model", "hidden_size": 12, "image_size": 48, "patch_size": 12}`)
+	for name, c := range map[string]struct {
+		first, second recipes.Vision
+		edge          [2]int
+	}{
+		"squeezed": {siglip, dino, [2]int{0, 0}}, "the centre": {clip, dino, [2]int{48, 56}},
+		"seven eighths": {dino, clip, [2]int{64, 55}},
+	} {
+		v := c.first
+		v.Second = &c.second
+		tower, err := model.DescribeTower(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := openProcessors(v, tower)
+		if err != nil || len(list) != 2 {
+			t.Fatal(err, len(list))
+		}
+		if got := [2]int{list[0].Edge, list[1].Edge}; got != c.edge {
+			t.Errorf("%s: shorter sides of %v, want %v", name, got, c.edge)
+		}
+		alone, err := openProcessors(c.second, *tower.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if own := *alone[0]; own.Mean != list[1].Mean || own.Std != list[1].Std || own.Size != list[1].Size {
+			t.Errorf("%s: prepared as %+v, alone as %+v", name, *list[1], own)
 		}
 	}
 }
