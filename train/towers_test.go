@@ -46,7 +46,11 @@ func withVision(settings string) string {
 // How a step is cut, and what backward recomputes, changes no gradient of either tower beyond rounding.
 func TestGradientsOfTwoTowersDoNotDependOnCuts(t *testing.T) {
 	const tolerance = 1e-5 // relative, over each flat buffer
-	for _, keys := range []string{"", `  tiles: {pinpoints: "(1x1),(2x1),(2x2)"}` + "\n"} {
+	keyLines := []string{"", `  tiles: {pinpoints: "(1x1),(2x1),(2x2)"}` + "\n"}
+	for _, name := range []string{"qformer", "gated", "tiles, pixel shuffle"} {
+		keyLines = append(keyLines, "  "+tinyConnectors[name]+"\n")
+	}
+	for _, keys := range keyLines {
 		for _, settings := range []string{"", ", only: vision_tower_2", ", lora: {r: 2, alpha: 4, dropout: 0.2}"} {
 			tr := openTwoTowers(t, keys, withVision(settings))
 			samples := tinySamples(tr, 3, 8)
