@@ -12,8 +12,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// folderConfigs are the raw config.json files of a model's towers and language model. If a folder holds a whole LLaVA, language is
-// its language half with defaults filled in.
+// folderConfigs are the raw config.json files of a model's towers and language model. If a folder holds a whole LLaVA,
+// language is its language half with defaults filled in.
 type folderConfigs struct {
 	towers      []towerFiles // one or two
 	language    []byte

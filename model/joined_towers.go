@@ -58,9 +58,9 @@ func (m *joinedTowers) check() error {
 	case first.Resizes:
 		remedy = fmt.Sprintf("set %s.image_size to %d", recipes.TowerKey(0, 2), b*first.PatchSize)
 	}
-	return fmt.Errorf("model.vision: the first tower makes %dx%d patches of an image (%d pixels a side, patches of %d), "+
-		"the second %dx%d (%d pixels, patches of %d), and joined features need equal grids: %s", a, a, first.ImageSize,
-		first.PatchSize, b, b, second.ImageSize, second.PatchSize, remedy)
+	return fmt.Errorf("model.vision: the first tower makes %dx%d patches of an image (%d pixels a side, "+
+		"patches of %d), the second %dx%d (%d pixels, patches of %d), and joined features need equal grids: %s",
+		a, a, first.ImageSize, first.PatchSize, b, b, second.ImageSize, second.PatchSize, remedy)
 }
 
 // Describe implements Tower.

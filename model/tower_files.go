@@ -44,8 +44,8 @@ func (f *towerFiles) read(v recipes.Vision, tower, of int) (err error) {
 	case err != nil:
 		return fmt.Errorf("%s: %w", f.key, err)
 	case holds > of:
-		return fmt.Errorf("%s.weights: %q has two towers: name it for both, as a list of two entries with these weights",
-			f.key, v.Weights)
+		return fmt.Errorf("%s.weights: %q has two towers: name it for both, as a list of two entries with these "+
+			"weights", f.key, v.Weights)
 	}
 	f.config = raw
 	whole, err := parseWhole(raw)
@@ -112,8 +112,8 @@ func ofTower(raw []byte, tower int) (one []byte, of int, err error) {
 		}
 		list = nil
 		if err := json.Unmarshal(value, &list); err != nil || len(list) != 2 {
-			return nil, 0, fmt.Errorf("config.json has %s %.100s: where mm_vision_select_layer is a list, it must be a "+
-				"list of two, an entry for each tower", key, value)
+			return nil, 0, fmt.Errorf("config.json has %s %.100s: where mm_vision_select_layer is a list, it must be "+
+				"a list of two, an entry for each tower", key, value)
 		}
 		fields[key] = list[tower]
 	}

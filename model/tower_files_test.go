@@ -133,8 +133,8 @@ func TestTowersThatDoNotFit(t *testing.T) {
 		first, second recipes.Vision
 		want          []string
 	}{
-		"the second can be set": {clip(6), dino, []string{"model.vision: the first tower makes 3x3 patches of an image " +
-			"(6 pixels a side, patches of 2), the second 5x5 (20 pixels, patches of 4)",
+		"the second can be set": {clip(6), dino, []string{"model.vision: the first tower makes 3x3 patches of an " +
+			"image (6 pixels a side, patches of 2), the second 5x5 (20 pixels, patches of 4)",
 			"set model.vision.1.image_size to 12"}},
 		"the first can be set": {dino, clip(6), []string{"set model.vision.0.image_size to 12"}},
 		"neither can":          {clip(4), clip(6), []string{"take towers with equal grids, or a DINOv2"}},
@@ -181,10 +181,11 @@ func TestBadListsOfTowers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key, values := range map[string][]any{
-		"mm_vision_select_layer": {[]int{}, []int{-2}, []int{-2, -2, -2}, []any{-2, nil}, []any{-2, "x"}, []any{nil, -2}},
-		"mm_vision_tower":        {"a/b", []string{"a/b"}, 3},
-		"vision_config":          {object{}, []object{{}, {}, {}}},
-		"mm_vision_image_size":   {4, []int{4}},
+		"mm_vision_select_layer": {[]int{}, []int{-2}, []int{-2, -2, -2}, []any{-2, nil}, []any{-2, "x"},
+			[]any{nil, -2}},
+		"mm_vision_tower":      {"a/b", []string{"a/b"}, 3},
+		"vision_config":        {object{}, []object{{}, {}, {}}},
+		"mm_vision_image_size": {4, []int{4}},
 	} {
 		for _, value := range values {
 			writeConfig(t, dir, config.with(object{key: value}))

@@ -43,7 +43,8 @@ type Vision struct {
 	// Side of the images in pixels, for a tower that can run at several; 0: as its files say.
 	ImageSize int `yaml:"image_size,omitempty"`
 
-	Second *Vision `yaml:"-"` // the second of a list of two towers, without a Second of its own; nil: there is one tower
+	// The second of a list of two towers, without a Second of its own; nil: there is one tower.
+	Second *Vision `yaml:"-"`
 }
 
 // Language is the language model. Exactly one of Weights and Config is set.

@@ -76,24 +76,29 @@ func TestAListOfOneTowerIsAMapping(t *testing.T) {
 }
 
 func TestBadTowers(t *testing.T) {
-	for vision, want := range map[string]string{
-		`[]`: "model.vision: lists 0 towers; a model has one, or two whose features are joined",
-		`[{weights: a/b}, {weights: a/b}, {weights: a/b}]`:            "model.vision: lists 3 towers; a model has one, or two",
-		`[[{weights: a/b}], {weights: a/b}]`:                          "model.vision.0: expected a section with keys, found a list",
-		`[{weights: a/b}, c/d]`:                                       "model.vision.1: expected a section with keys, found",
-		`[{weights: a/b}, {select_layer: -1}]`:                        "model.vision.1: required: weights",
-		`[{weights: a/b}, {weights: c/d, config: e}]`:                 "model.vision.1.config: cannot be combined with model.vision.1.weights",
-		`[{weights: a/b, select_feature: cls_patch}, {weights: c/d}]`: "model.vision.0.select_feature: must be patch for each of two",
-		`[{weights: a/b}, {weights: c/d, select_feature: cls_patch}]`: "model.vision.1.select_feature: must be patch for each of two",
-		`[{weights: a/b}, {weights: c/d, image_size: 5000}]`:          "model.vision.1.image_size: must be from 1 to 4096",
-		`[{weights: a/b}, {weights: c/d, second: {weights: e/f}}]`:    "model.vision.1.second: unknown key",
+	const one = "{weights: a/b}"
+	for _, c := range [][2]string{
+		{`[]`, "model.vision: lists 0 towers; a model has one, or two whose features are joined"},
+		{`[` + one + `, ` + one + `, ` + one + `]`, "model.vision: lists 3 towers; a model has one, or two"},
+		{`[[` + one + `], ` + one + `]`, "model.vision.0: expected a section with keys, found a list"},
+		{`[` + one + `, c/d]`, "model.vision.1: expected a section with keys, found"},
+		{`[` + one + `, {select_layer: -1}]`, "model.vision.1: required: weights"},
+		{`[` + one + `, {weights: c/d, config: e}]`,
+			"model.vision.1.config: cannot be combined with model.vision.1.weights"},
+		{`[{weights: a/b, select_feature: cls_patch}, ` + one + `]`,
+			"model.vision.0.select_feature: must be patch for each of two"},
+		{`[` + one + `, {weights: c/d, select_feature: cls_patch}]`,
+			"model.vision.1.select_feature: must be patch for each of two"},
+		{`[` + one + `, {weights: c/d, image_size: 5000}]`, "model.vision.1.image_size: must be from 1 to 4096"},
+		{`[` + one + `, {weights: c/d, second: {weights: e/f}}]`, "model.vision.1.second: unknown key"},
 	} {
-		if _, err := load("/here/r.yaml", []byte(withVision(vision)), nil); err == nil ||
-			!strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v, want %q", vision, err, want)
+		_, err := load("/here/r.yaml", []byte(withVision(c[0])), nil)
+		if err == nil || !strings.Contains(err.Error(), c[1]) {
+			t.Errorf("%s: error %v, want %q", c[0], err, c[1])
 		}
 	}
-	if _, err := load("/here/r.yaml", []byte(withVision(`[{weights: a/b, select_feature: cls_patch}]`)), nil); err != nil {
+	_, err := load("/here/r.yaml", []byte(withVision(`[{weights: a/b, select_feature: cls_patch}]`)), nil)
+	if err != nil {
 		t.Errorf("the class token of one tower: %v", err)
 	}
 }

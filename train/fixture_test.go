@@ -51,7 +51,8 @@ func openTiny(t *testing.T, stage string) *trainer {
 // openTinyModel is openTiny with further keys of model, indented by two.
 func openTinyModel(t *testing.T, keys, stage string) *trainer {
 	t.Helper()
-	return openTinyRecipe(t, strings.Replace(tinyRecipe, "finetune:", keys+"finetune:", 1)+stage, make([]float32, 3*256))
+	recipe := strings.Replace(tinyRecipe, "finetune:", keys+"finetune:", 1) + stage
+	return openTinyRecipe(t, recipe, make([]float32, 3*256))
 }
 
 // openTinyRecipe is openTiny for another recipe with a stage finetune, and with the given normalisation.

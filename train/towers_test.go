@@ -61,8 +61,8 @@ func TestGradientsOfTwoTowersDoNotDependOnCuts(t *testing.T) {
 					tr.plan.recompute = recompute
 					for i, got := range gradients(t, tr, groups) {
 						if d := distance(got, want[i]); !(d <= tolerance) {
-							t.Errorf("%s%s, %d micro-batches, recompute %s: the gradient differs by %.2g relative", keys,
-								settings, len(groups), recompute, d)
+							t.Errorf("%s%s, %d micro-batches, recompute %s: the gradient differs by %.2g relative",
+								keys, settings, len(groups), recompute, d)
 						}
 					}
 				}

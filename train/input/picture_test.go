@@ -17,7 +17,8 @@ import (
 func TestPicturesForTwoTowers(t *testing.T) {
 	first, second := picture.CLIPProcessor(28), picture.DINOv2Processor(24)
 	tiling := func(edge int, pinpoints ...picture.Pinpoint) *picture.Tiling {
-		return &picture.Tiling{Edge: edge, Side: 4, Features: 16, Merge: picture.MergeSpatialUnpad, Pinpoints: pinpoints}
+		return &picture.Tiling{Edge: edge, Side: 4, Features: 16, Merge: picture.MergeSpatialUnpad,
+			Pinpoints: pinpoints}
 	}
 	tiles := tiling(28, picture.Pinpoint{Width: 28, Height: 56}, picture.Pinpoint{Width: 84, Height: 28})
 	random := rand.New(rand.NewPCG(1, 2))

@@ -99,8 +99,8 @@ func (s *sharder) open(r *recipes.Recipe) error {
 		return err
 	}
 	if s.options.Pixels && len(preprocessor.Processors) > 1 {
-		return failure.Inputf("shards hold an image as one tower takes it, and the model has two: leave --pixels out, " +
-			"so that they hold the images' files")
+		return failure.Inputf("shards hold an image as one tower takes it, and the model has two: " +
+			"leave --pixels out, so that they hold the images' files")
 	}
 	if s.Dataset, err = OpenDataset(r, &stage, preprocessor, s.options.Report); err != nil {
 		return err
