@@ -54,7 +54,7 @@ type Batch struct {
 	Labels    []int64 // [T] Labels[t] is the token that position t predicts (already shifted by one), or Ignore
 	Positions []int64 // [T] position within the sample, from 0
 	Starts    []int64 // [n+1] sample k is positions Starts[k] to Starts[k+1]
-	Pixels    []uint8 // [tiles,3,S,S]
+	Pixels    []uint8 // [tiles,3,S,S], or as picture.Picture has them for two towers
 	Tiles     []Tile  // [tiles]
 	Slots     []int64 // positions that receive a row of features, ascending
 	Rows      []int64 // row that each of Slots receives: of the tiles' concatenated features, then of Maps

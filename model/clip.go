@@ -6,7 +6,6 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -69,14 +68,19 @@ type clip struct {
 }
 
 type clipLayer struct {
-	heads        int64
 	norm1, norm2 *nn.LayerNorm
-	q, k, v, o   *nn.Linear
+	attention    towerAttention
 	fc1, fc2     *nn.Linear
 	activation   func(s *torch.Scope, x *torch.Tensor) *torch.Tensor
 }
 
-func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
+// towerAttention is the attention of all rows of an image to each other.
+type towerAttention struct {
+	heads      int64
+	q, k, v, o *nn.Linear // [Dv,Dv]
+}
+
+func newCLIP(raw []byte, root nn.Path, selected TowerSelect) (Tower, error) {
 	m := &clip{withClass: selected.Feature == "cls_patch"}
 	if err := parseConfig(raw, &m.config, m.config.complete); err != nil {
 		return nil, err
@@ -87,7 +91,6 @@ func newCLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 		return nil, err
 	}
 	m.activation = activations[c.Activation]
-	root := ps.Root(recipes.PartVision, visionPrefix)
 	embeddings := root.Sub("embeddings")
 	init := normal(c.Range * c.Factor)
 	m.class = embeddings.Param("class_embedding", normal(c.Factor/math.Sqrt(float64(c.HiddenSize))), c.HiddenSize)
@@ -119,12 +122,14 @@ func newCLIPLayer(p nn.Path, c clipConfig, init layerInit) *clipLayer {
 	linear := func(p nn.Path, in, out int64, init nn.Init) *nn.Linear { return nn.NewLinear(p, in, out, true, init) }
 	attention, mlp, d := p.Sub("self_attn"), p.Sub("mlp"), c.HiddenSize
 	return &clipLayer{
-		heads:      c.Heads,
-		norm1:      nn.NewLayerNorm(p.Sub("layer_norm1"), d, c.Eps),
-		q:          linear(attention.Sub("q_proj"), d, d, init.qkv),
-		k:          linear(attention.Sub("k_proj"), d, d, init.qkv),
-		v:          linear(attention.Sub("v_proj"), d, d, init.qkv),
-		o:          linear(attention.Sub("out_proj"), d, d, init.o),
+		norm1: nn.NewLayerNorm(p.Sub("layer_norm1"), d, c.Eps),
+		attention: towerAttention{
+			heads: c.Heads,
+			q:     linear(attention.Sub("q_proj"), d, d, init.qkv),
+			k:     linear(attention.Sub("k_proj"), d, d, init.qkv),
+			v:     linear(attention.Sub("v_proj"), d, d, init.qkv),
+			o:     linear(attention.Sub("out_proj"), d, d, init.o),
+		},
 		norm2:      nn.NewLayerNorm(p.Sub("layer_norm2"), d, c.Eps),
 		fc1:        linear(mlp.Sub("fc1"), d, c.IntermediateSize, init.fc1),
 		fc2:        linear(mlp.Sub("fc2"), c.IntermediateSize, d, init.fc2),
@@ -157,7 +162,7 @@ func (m *clip) Forward(s *torch.Scope, pixels *torch.Tensor, keys nn.DropoutKeys
 }
 
 // runPictures runs layers over the rows of n images, each of which attends only to itself: [n*rows,Dv] -> [n*rows,Dv].
-func runPictures(s *torch.Scope, list []*clipLayer, x *torch.Tensor, n int64, keys nn.DropoutKeys) *torch.Tensor {
+func runPictures[L towerLayer](s *torch.Scope, list []L, x *torch.Tensor, n int64, keys nn.DropoutKeys) *torch.Tensor {
 	starts := make([]int64, n+1)
 	for i := range starts {
 		starts[i] = int64(i) * x.Size(0) / n
@@ -167,6 +172,11 @@ func runPictures(s *torch.Scope, list []*clipLayer, x *torch.Tensor, n int64, ke
 		layers[i] = func(s *torch.Scope, x *torch.Tensor) *torch.Tensor { return layer.forward(s, x, starts, keys) }
 	}
 	return nn.Run(s, layers, x, false).Out
+}
+
+// towerLayer is a layer of a tower: [R,Dv] -> [R,Dv]. starts [n+1] are the images' first rows, and R.
+type towerLayer interface {
+	forward(s *torch.Scope, x *torch.Tensor, starts []int64, keys nn.DropoutKeys) *torch.Tensor
 }
 
 func (m *clip) embed(s *torch.Scope, pixels *torch.Tensor, n int64) *torch.Tensor { // [n,3,S,S] -> [n,P+1,Dv]
@@ -180,17 +190,17 @@ func (m *clip) embed(s *torch.Scope, pixels *torch.Tensor, n int64) *torch.Tenso
 
 // forward is [R,Dv] -> [R,Dv].
 func (l *clipLayer) forward(s *torch.Scope, x *torch.Tensor, starts []int64, keys nn.DropoutKeys) *torch.Tensor {
-	x = torch.Add(s, x, l.attention(s, l.norm1.Forward(s, x), starts, keys))
+	x = torch.Add(s, x, l.attention.forward(s, l.norm1.Forward(s, x), starts, keys))
 	h := l.activation(s, l.fc1.Forward(s, l.norm2.Forward(s, x), keys))
 	return torch.Add(s, x, l.fc2.Forward(s, h, keys))
 }
 
-// attention is [R,Dv] -> [R,Dv].
-func (l *clipLayer) attention(s *torch.Scope, x *torch.Tensor, starts []int64, keys nn.DropoutKeys) *torch.Tensor {
-	d := l.q.Weight().Shape[0]
-	heads := func(linear *nn.Linear) *torch.Tensor {
-		return torch.Reshape(s, linear.Forward(s, x, keys), -1, l.heads, d/l.heads)
+// forward is [R,Dv] -> [R,Dv].
+func (a *towerAttention) forward(s *torch.Scope, x *torch.Tensor, starts []int64, keys nn.DropoutKeys) *torch.Tensor {
+	d := a.q.Weight().Shape[0]
+	heads := func(linear *nn.Linear) *torch.Tensor { // [R,H,d]
+		return torch.Reshape(s, linear.Forward(s, x, keys), -1, a.heads, d/a.heads)
 	}
-	y := torch.Attention(s, heads(l.q), heads(l.k), heads(l.v), starts, false) // [R,H,d]
-	return l.o.Forward(s, torch.Reshape(s, y, -1, d), keys)
+	y := torch.Attention(s, heads(a.q), heads(a.k), heads(a.v), starts, false) // [R,H,d]
+	return a.o.Forward(s, torch.Reshape(s, y, -1, d), keys)
 }

@@ -100,8 +100,8 @@ func TestTheTowersActivationIsTheConfigured(t *testing.T) {
 	}
 }
 
-// A tower without weights starts as transformers 5.17 starts it: standard deviations of CLIPVisionModel and
-// SiglipVisionModel made from these configurations, after torch.manual_seed(0).
+// A tower without weights starts as transformers 5.17 starts it: standard deviations of CLIPVisionModel,
+// SiglipVisionModel and Dinov2WithRegistersModel made from these configurations, after torch.manual_seed(0).
 func TestTowersStartAsInTransformers(t *testing.T) {
 	shape := object{"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 8, "num_attention_heads": 4,
 		"image_size": 32, "patch_size": 4}
@@ -118,15 +118,24 @@ func TestTowersStartAsInTransformers(t *testing.T) {
 			"self_attn.v_proj.weight":   0.1249,
 			"self_attn.out_proj.weight": 0.1227,
 			"self_attn.q_proj.bias":     0, "mlp.fc1.weight": 0.0946, "mlp.fc2.weight": 0.0946},
+		"dinov2_with_registers": {"embeddings.cls_token": 0.0562, "embeddings.register_tokens": 0,
+			"embeddings.position_embeddings":                0.0497,
+			"embeddings.patch_embeddings.projection.weight": 0.0506, "embeddings.patch_embeddings.projection.bias": 0,
+			"attention.attention.query.weight": 0.0501, "attention.output.dense.weight": 0.0501,
+			"layer_scale1.lambda1": 0.7, "mlp.fc1.weight": 0.0498, "mlp.fc2.weight": 0.05, "mlp.fc2.bias": 0},
 	} {
 		vision := shape.with(object{"model_type": kind})
 		if kind == "clip_vision_model" {
 			vision = vision.with(object{"initializer_range": 0.05, "initializer_factor": 2})
 		}
+		list := "encoder.layers.0."
+		if kind == "dinov2_with_registers" {
+			vision, list = vision.with(object{"initializer_range": 0.05, "layerscale_value": 0.7}), "encoder.layer.0."
+		}
 		m := openModel(t, tinyRecipe(t, tinyLanguage, vision), OpenOptions{Seed: 1})
 		for name, deviation := range want {
 			if !strings.HasPrefix(name, "embeddings.") {
-				name = "encoder.layers.0." + name
+				name = list + name
 			}
 			param, ok := m.Params.Get(visionPrefix + name)
 			if !ok {

@@ -36,7 +36,7 @@ var neutral = map[string]any{
 	"parallel_attn": false, "use_parallel_residual": false,
 	// training
 	"attention_dropout": 0., "attn_pdrop": 0., "dropout": 0., "embd_pdrop": 0., "hidden_dropout": 0., "resid_pdrop": 0.,
-	"quantization_config": nil,
+	"attention_probs_dropout_prob": 0., "hidden_dropout_prob": 0., "drop_path_rate": 0., "quantization_config": nil,
 }
 
 // parseConfig decodes config.json over the defaults in config, then calls complete; implemented lists the fields of

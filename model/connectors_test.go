@@ -316,7 +316,9 @@ func (set *connectorSet) compareConnectorGradients(t *testing.T, m *LLaVA, name,
 		t.Fatal(err)
 	}
 	defer files.Close()
-	spelled, _ := findSpelling(recipes.PartProjector, m.Params, files)
+	found := &source{part: recipes.PartProjector, weights: files}
+	found.findSpelling(m.Params)
+	spelled := found.spelled
 	elements, worst, around := int64(0), 0., 0.
 	gradients := map[string][2][]float32{}
 	for _, p := range m.Trainable() {

@@ -31,7 +31,8 @@ type content struct {
 
 // afterSelectedLayer matches the tensors of published towers after the selected layer: not needed to run, but
 // expected by other programs.
-var afterSelectedLayer = regexp.MustCompile(`^(encoder\.layers|post_layernorm|head)\.`)
+var afterSelectedLayer = regexp.MustCompile(`^((encoder\.layers?|post_layernorm|layernorm|head)\.|` +
+	`embeddings\.mask_token$)`)
 
 // Inspect opens a model's files as Open does, but stops before loading them. The caller must call Close.
 func Inspect(m recipes.Model, o OpenOptions) (*Contents, error) {
@@ -74,15 +75,22 @@ func (c *Contents) open(o OpenOptions) error {
 	return errors.Join(problems...)
 }
 
-// behindTower lists the tensors of the tower's files that the model does not run, with what adapters change of them.
+// behindTower lists the tensors of the towers' files that the model does not run, with what adapters change of them.
 func (ss *sources) behindTower(ps *nn.Params) (list []content, problems []error) {
-	s := ss.parts[recipes.PartVision]
-	if s == nil {
-		return nil, nil
+	for _, s := range []*source{ss.parts[recipes.PartVision], ss.second} {
+		if s != nil {
+			more, wrong := ss.behind(s, ps)
+			list, problems = append(list, more...), append(problems, wrong...)
+		}
 	}
+	return list, problems
+}
+
+// behind is behindTower for the files of one tower.
+func (ss *sources) behind(s *source, ps *nn.Params) (list []content, problems []error) {
 	for _, stored := range s.weights.Names() {
-		rest, inTower := strings.CutPrefix(stored, s.spelled.prefix())
-		name := visionPrefix + rest
+		rest, inTower := strings.CutPrefix(stored, s.prefix())
+		name := s.root() + rest
 		if _, declared := ps.Get(name); !inTower || declared || !afterSelectedLayer.MatchString(rest) {
 			continue
 		}

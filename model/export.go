@@ -131,6 +131,9 @@ func (e *Export) nested(o ExportOptions) error {
 		return err
 	}
 	m, recipe := e.contents.model, e.contents.recipe
+	if err := m.configs.oneTower(); err != nil {
+		return err
+	}
 	if kind := recipe.Projector.Type; kind != "mlp2x_gelu" {
 		return fmt.Errorf("transformers' LLaVA supports only a two-layer projector (mlp2x_gelu), "+
 			"not this model's (%s): use --format llava", kind)
@@ -139,30 +142,37 @@ func (e *Export) nested(o ExportOptions) error {
 	if last := max(o.SpecialTokens.Image, o.SpecialTokens.Pad, o.SpecialTokens.Video); last >= rows {
 		rows = (last + 1 + 63) / 64 * 64 // as the conversion of llava-hf's models does
 	}
-	layers := e.completeTower()
+	kind, err := kindOf(m.configs.towers[0].config)
+	if err != nil {
+		return err
+	}
+	if kind.noNested != "" {
+		return fmt.Errorf("%s: use --format llava", kind.noNested)
+	}
+	layers := e.completeTower(kind)
 	for _, t := range e.list {
 		shape := slices.Clone(t.shape())
 		if t.param != nil && hasTokenRows(t.param) {
 			shape[0] = rows
 		}
-		part := recipes.PartVision
-		if t.param != nil {
-			part = t.param.Part
+		spelled := kind.nested
+		if t.param != nil && t.param.Part != recipes.PartVision {
+			spelled = onDisk[t.param.Part]
 		}
-		e.add(onDisk[part].of(t.name), o.Dtype, shape)
+		e.add(spelled.of(t.name), o.Dtype, shape)
 	}
 	return e.nestedConfigs(layers, rows, o)
 }
 
 // completeTower adds the norm after the tower's last layer, as transformers would initialise it, if the files have
 // none: transformers loads it, but the features do not depend on it. It returns the number of layers.
-func (e *Export) completeTower() (layers int) {
-	for e.contents.has(fmt.Sprintf("%sencoder.layers.%d.layer_norm1.weight", visionPrefix, layers)) {
+func (e *Export) completeTower(kind towerKind) (layers int) {
+	for e.contents.has(visionPrefix + fmt.Sprintf(kind.layer, layers)) {
 		layers++
 	}
 	width := []int64{e.contents.model.Tower.Describe().HiddenSize}
 	for _, norm := range []struct{ name, kind string }{{"weight", "ones"}, {"bias", "zeros"}} {
-		name := visionPrefix + "post_layernorm." + norm.name
+		name := visionPrefix + kind.norm + "." + norm.name
 		if !e.contents.has(name) {
 			p := &nn.Param{Name: name, Part: recipes.PartVision, Shape: width, Init: nn.Init{Kind: norm.kind}}
 			e.list = append(e.list, content{name, assignment{param: p}})
@@ -177,7 +187,7 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	m, recipe, dtype := e.contents.model, e.contents.recipe, torchDtypes[o.Dtype]
 	var text, vision map[string]any
 	if err := errors.Join(decodeNumbers(m.configs.language, &text),
-		decodeNumbers(m.configs.vision, &vision)); err != nil {
+		decodeNumbers(m.configs.towers[0].config, &vision)); err != nil {
 		return fmt.Errorf("config.json: %w", err)
 	}
 	maps.DeleteFunc(text, func(key string, _ any) bool { return isOriginals(key) })
@@ -197,8 +207,14 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 		// SigLIP's pooling, which the features do not use
 		vision["vision_use_head"] = e.contents.has(visionPrefix + "head.probe")
 	}
+	if tower.Resizes { // DINOv2's token for masked patches, which the features do not use either
+		vision["use_mask_token"] = e.contents.has(visionPrefix + "embeddings.mask_token")
+	}
 	delete(text, "dtype") // transformers 5's name of torch_dtype
 	delete(vision, "dtype")
+	for _, key := range []string{"out_features", "out_indices", "stage_names"} { // name layers that may be cut off
+		delete(vision, key)
+	}
 	tied, _ := text["tie_word_embeddings"].(bool)
 	strategy, classTokens := "full", 0
 	if hasClassToken(vision) {
@@ -216,11 +232,14 @@ func (e *Export) nestedConfigs(layers int, rows int64, o ExportOptions) error {
 	}
 	o.Notes.addImages(config)
 	addSystem(config, recipe.Language)
+	if tower.Resizes {
+		config["mm_vision_image_size"] = tower.ImageSize // ours
+	}
 	processor := map[string]any{
 		"processor_class": "LlavaProcessor", "image_token": "<image>", "num_additional_image_tokens": classTokens,
 		"patch_size": tower.PatchSize, "vision_feature_select_strategy": strategy,
 	}
-	if err := nestedTiles(m.configs.tiles, o, config, processor); err != nil {
+	if err := nestedTiles(m.configs.tiles, o, tower, config, processor); err != nil {
 		return err
 	}
 	if e.Config, err = json.MarshalIndent(config, "", "  "); err != nil {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -34,13 +35,16 @@ func tilesKeys(t *recipes.Tiles, aspect string) map[string]any {
 
 // nestedTiles changes the configurations of transformers' LLaVA to those of its classes for tiles: LLaVA-NeXT, or
 // LLaVA-OneVision where maps are limited. pinpoints are pairs of width and height.
-func nestedTiles(t *recipes.Tiles, o ExportOptions, config, processor map[string]any) error {
+func nestedTiles(t *recipes.Tiles, o ExportOptions, tower TowerShape, config, processor map[string]any) error {
 	if t == nil || o.Notes.Aspect != recipes.AnyResolution {
 		return nil
 	}
 	if t.Merge != recipes.MergeSpatialUnpad {
 		return fmt.Errorf("transformers' LLaVA-NeXT merges tiles only by %s, not by this model's %s: "+
 			"use --format llava", recipes.MergeSpatialUnpad, t.Merge)
+	}
+	if err := sameGrid(config["vision_config"].(map[string]any), tower); err != nil {
+		return err
 	}
 	swapped := make([][2]int, len(o.Pinpoints))
 	for i, pair := range o.Pinpoints {
@@ -64,5 +68,16 @@ func nestedTiles(t *recipes.Tiles, o ExportOptions, config, processor map[string
 	processor["num_image_tokens"], processor["video_token"] = config["image_seq_length"], "<video>"
 	delete(processor, "patch_size")
 	delete(processor, "num_additional_image_tokens")
+	return nil
+}
+
+// sameGrid refuses tiles for a tower that runs at another size than its vision_config says: transformers' LLaVA-NeXT
+// lays out the patches of a tile by image_size there.
+func sameGrid(vision map[string]any, tower TowerShape) error {
+	number, _ := vision["image_size"].(json.Number)
+	if size, err := number.Int64(); err == nil && size != tower.ImageSize {
+		return fmt.Errorf("transformers' LLaVA-NeXT takes tiles to be of %d pixels, the image_size of vision_config, "+
+			"not of this model's %d: use --format llava", size, tower.ImageSize)
+	}
 	return nil
 }

@@ -223,9 +223,7 @@ func TestFamiliesGenerateAsTransformers(t *testing.T) {
 // sigLIP opens the recorded tower beside a random language model.
 func (g golden) sigLIP(t *testing.T, selectLayer int) *LLaVA {
 	t.Helper()
-	r := tinyRecipe(t, tinyLanguage, tinyVision)
-	r.Vision = recipes.Vision{Weights: g.dir, SelectLayer: selectLayer, SelectFeature: "patch"}
-	return openModel(t, r, OpenOptions{Trains: func(part, _ string) bool { return part == recipes.PartVision }})
+	return g.tower(t, recipes.Vision{SelectLayer: selectLayer, SelectFeature: "patch"})
 }
 
 // pixels are the recorded pictures, normalised as SigLIP's are.

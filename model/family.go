@@ -32,11 +32,13 @@ var (
 		"qwen2":   {newQwen2, "Qwen", "Qwen2ForCausalLM"},
 		"qwen3":   {newQwen3, "Qwen3", "Qwen3ForCausalLM"},
 	}
-	towers = map[string]func(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error){
-		"clip_vision_model":   newCLIP,
-		"clip":                newCLIP, // both halves in one folder
-		"siglip_vision_model": newSigLIP,
-		"siglip":              newSigLIP,
+	towers = map[string]towerKind{
+		"clip_vision_model":     clipKind,
+		"clip":                  clipKind, // both halves in one folder
+		"siglip_vision_model":   sigLIPKind,
+		"siglip":                sigLIPKind,
+		"dinov2":                dinov2Kind,
+		"dinov2_with_registers": registersKind,
 	}
 )
 

@@ -12,31 +12,23 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// folderConfigs are the raw config.json files of a model's two halves. If a folder holds a whole LLaVA, language is
-// its language half with defaults filled in.
+// folderConfigs are the raw config.json files of a model's towers and language model. If a folder holds a whole LLaVA,
+// language is its language half with defaults filled in.
 type folderConfigs struct {
-	vision, language       []byte
-	visionDir, languageDir string // as the recipe names them; "" for a part made from its configuration
-	tiles                  *recipes.Tiles
-	towerDir               string // where vision comes from: visionDir, or the tower's folder that a whole LLaVA names
-	adapterDir             string // adapters on top of languageDir; "" without
-	// tower is the name for mm_vision_tower: the recipe's, or that in the LLaVA it comes with; "" if none is known.
-	tower string
+	towers      []towerFiles // one or two
+	language    []byte
+	languageDir string // as the recipe names it; "" for a part made from its configuration
+	tiles       *recipes.Tiles
+	adapterDir  string // adapters on top of languageDir; "" without
 }
 
 func readConfigs(m recipes.Model) (c folderConfigs, err error) {
 	defer failure.MarkInput(&err)
 	tiles, err := TilesOf(m)
 	c.tiles = tiles
-	return c, failure.Join(c.readVision(m.Vision), c.readLanguage(m.Language), err)
-}
-
-func (c *folderConfigs) readVision(v recipes.Vision) (err error) {
-	if c.vision, c.visionDir, c.towerDir, err = readVisionConfig(v); err != nil {
-		return err
-	}
-	c.tower, err = towerName(v.Weights, c.visionDir, c.towerDir)
-	return err
+	towers, visionErr := readTowers(m.Vision)
+	c.towers = towers
+	return c, failure.Join(visionErr, c.readLanguage(m.Language), err)
 }
 
 func (c *folderConfigs) readLanguage(l recipes.Language) (err error) {
@@ -60,36 +52,6 @@ func (c *folderConfigs) readLanguage(l recipes.Language) (err error) {
 		return fmt.Errorf("model.language: %w", err)
 	}
 	return nil
-}
-
-// readVisionConfig reads a tower's configuration from its own folder, from inside a LLaVA's, or from the folder that
-// a LLaVA's configuration names.
-func readVisionConfig(v recipes.Vision) (raw []byte, dir, towerDir string, err error) {
-	defer failure.MarkInput(&err)
-	if raw, dir, err = readConfig("model.vision", v.Weights, v.Config); err != nil {
-		return nil, "", "", err
-	}
-	if dir != "" {
-		if towerDir, err = towerFolderOf(dir, v.Tower, raw); err != nil {
-			return nil, "", "", fmt.Errorf("model.vision.weights: %w", err)
-		}
-	}
-	if towerDir != dir {
-		if raw, _, err = readConfig("model.vision", towerDir, ""); err != nil {
-			return nil, "", "", err
-		}
-	}
-	if raw, err = visionHalf(raw); err != nil {
-		return nil, "", "", fmt.Errorf("model.vision: %w", err)
-	}
-	return raw, dir, towerDir, nil
-}
-
-// TowerFolder is the folder with a tower's config.json and image processor settings; "" for a tower that is built
-// from its configuration.
-func TowerFolder(v recipes.Vision) (string, error) {
-	_, _, dir, err := readVisionConfig(v)
-	return dir, err
 }
 
 // readConfig reads the config.json of a weights folder, or a configuration file for random weights.
@@ -120,27 +82,25 @@ func exportConfig(
 	if err := decodeNumbers(c.language, &config); err != nil {
 		return nil, fmt.Errorf("config.json of the language model: %w", err)
 	}
-	var vision map[string]any
-	if err := decodeNumbers(c.vision, &vision); err != nil {
-		return nil, fmt.Errorf("config.json of the tower: %w", err)
+	towerKeys, err := c.towerKeys(m.Vision, tower)
+	if err != nil {
+		return nil, err
 	}
 	kind, err := languageType(c.language)
 	if err != nil {
 		return nil, err
 	}
-	delete(config, "dtype") // transformers 5's name of torch_dtype
+	delete(config, "dtype")                // transformers 5's name of torch_dtype
+	delete(config, "mm_vision_image_size") // of the tower of a LLaVA that the language model comes from
 	for key, value := range map[string]any{
 		"architectures": []string{languages[kind].wholeClass()}, "model_type": languages[kind].wholeType(),
-		"torch_dtype":     dtype,
-		"mm_vision_tower": c.tower, "vision_config": vision, "mm_hidden_size": tower.HiddenSize,
-		"mm_projector_type": m.Projector.Type, "mm_vision_select_layer": m.Vision.SelectLayer,
-		"mm_vision_select_feature": m.Vision.SelectFeature,
-		"conversation_template":    e.Template,
-		"mm_use_im_start_end":      false, "mm_use_im_patch_token": false,
+		"torch_dtype": dtype, "mm_projector_type": m.Projector.Type, "conversation_template": e.Template,
+		"mm_use_im_start_end": false, "mm_use_im_patch_token": false,
 		"use_mm_proj": true, "tokenizer_model_max_length": m.Language.MaxLength, "tokenizer_padding_side": "right",
 	} {
 		config[key] = value
 	}
+	maps.Copy(config, towerKeys)
 	maps.Copy(config, tilesKeys(c.tiles, e.Aspect))
 	if settings := m.Projector.Settings(); settings != nil {
 		config["mm_projector_config"] = settings

@@ -33,11 +33,16 @@ var identified = []struct{ part, name string }{
 	{recipes.PartVision, "vision tower"},
 }
 
+// isLayers says whether a parameter belongs to a layer of a list: layers, or layer in DINOv2.
+func isLayers(name string) bool {
+	return strings.Contains(name, ".layers.") || strings.Contains(name, ".layer.")
+}
+
 // identity reads the identity of a part from the tensors that at finds; "" for a part without files.
 func identity(ps *nn.Params, part string, at func(p *nn.Param) (assignment, error)) (string, error) {
 	var matrices []*nn.Param
 	for _, p := range ps.All() {
-		if p.Part == part && !p.Adapter && len(p.Shape) == 2 && strings.Contains(p.Name, ".layers.") {
+		if p.Part == part && !p.Adapter && len(p.Shape) == 2 && isLayers(p.Name) {
 			matrices = append(matrices, p)
 		}
 	}
@@ -119,10 +124,19 @@ func (ss *sources) checkProjector(ps *nn.Params, accepted bool) error {
 			return failure.Inputf("model.projector.weights: %s was trained with a different %s than %s: "+
 				"name the one it belongs to, pretrain a projector for this one, or accept it with "+
 				"--accept model.projector.weights",
-				where, row.name, ss.parts[row.part].where)
+				where, row.name, ss.named(row.part))
 		}
 	}
 	return nil
+}
+
+// named are the files of a part, as messages name them.
+func (ss *sources) named(part string) string {
+	name := ss.parts[part].where
+	if part == recipes.PartVision && ss.second != nil && ss.second.where != name {
+		name += " and " + ss.second.where
+	}
+	return name
 }
 
 // checkSettings refuses a projector whose file records other settings than the recipe's: not all of them show in the

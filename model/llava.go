@@ -1,6 +1,9 @@
 package model
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -29,7 +32,7 @@ type LLaVA struct {
 	configs     folderConfigs
 	newline     *nn.Param         // [D], behind each row of an image's map; nil if there is none
 	identities  map[string]string // see identity.go
-	table       *torch.Tensor     // [3,256] fp32: normalised value of each pixel level of each channel, owned
+	tables      []*torch.Tensor   // [3,256] fp32, owned, of each tower: normalised value of each channel's pixel levels
 	trainsTower bool
 }
 
@@ -38,7 +41,7 @@ type Input struct {
 	IDs       []int64      // [T] token ids; any valid id in the positions that receive features
 	Positions []int64      // [T]
 	Starts    []int64      // [n+1] offsets of the samples, and T
-	Pixels    []uint8      // [tiles,3,S,S]
+	Pixels    []uint8      // [tiles,3,S,S]; with two towers [tiles,3*S1*S1+3*S2*S2]
 	Slots     []int64      // positions that receive features
 	Rows      []int64      // which row each slot receives: of the projector's output [tiles*N,D], then of Maps
 	Maps      []Map        // maps of features that are interpolated to fewer rows and columns
@@ -171,16 +174,11 @@ func (m *LLaVA) shrink(s *torch.Scope, features *torch.Tensor, maps []Map) *torc
 	return torch.Cat(s, 0, parts...)
 }
 
-// Features runs the tower over images [n,3,S,S]: [n*P,Dv]. keys has one key for each image. A frozen tower builds no
-// graph.
+// Features runs the tower over images [n,3,S,S], or over those of two towers end to end: [n*P,Dv]. keys has one key for
+// each image. A frozen tower builds no graph.
 func (m *LLaVA) Features(s *torch.Scope, pixels []uint8, keys nn.DropoutKeys) *torch.Tensor {
-	size := m.Tower.Describe().ImageSize
-	shape := []int64{m.pictures(pixels), 3, size, size}
 	return s.Sub(func(s *torch.Scope) (features *torch.Tensor) {
-		run := func() {
-			levels := torch.From(s, pixels, shape, m.Params.Device())
-			features = m.Tower.Forward(s, torch.Normalize(s, levels, m.table, m.Params.Dtype()), keys)
-		}
+		run := func() { features = m.Tower.Forward(s, m.normalized(s, pixels), keys) }
 		if m.trainsTower {
 			run()
 		} else {
@@ -190,10 +188,27 @@ func (m *LLaVA) Features(s *torch.Scope, pixels []uint8, keys nn.DropoutKeys) *t
 	})
 }
 
-// pictures is the number of images n in pixels [n,3,S,S].
+// normalized is n images in the model's dtype, [n,3,S,S]; those of two towers end to end, [n,3*S1*S1+3*S2*S2].
+func (m *LLaVA) normalized(s *torch.Scope, pixels []uint8) *torch.Tensor {
+	n, tower := m.pictures(pixels), m.Tower.Describe()
+	if tower.Second == nil {
+		levels := torch.From(s, pixels, []int64{n, 3, tower.ImageSize, tower.ImageSize}, m.Params.Device())
+		return torch.Normalize(s, levels, m.tables[0], m.Params.Dtype())
+	}
+	return s.Sub(func(s *torch.Scope) *torch.Tensor {
+		var each []*torch.Tensor
+		levels := torch.From(s, pixels, []int64{n, tower.Pixels()}, m.Params.Device())
+		for i, table := range m.tables {
+			values := torch.Normalize(s, tower.cut(s, levels, i), table, m.Params.Dtype()) // [n,3,S,S]
+			each = append(each, torch.Reshape(s, values, n, -1))                           // [n,3*S*S]
+		}
+		return torch.Cat(s, 1, each...)
+	})
+}
+
+// pictures is the number of images n in pixels.
 func (m *LLaVA) pictures(pixels []uint8) int64 {
-	size := m.Tower.Describe().ImageSize
-	return int64(len(pixels)) / (3 * size * size)
+	return int64(len(pixels)) / m.Tower.Describe().Pixels()
 }
 
 func (m *LLaVA) indices(s *torch.Scope, index []int64) *torch.Tensor {
@@ -208,19 +223,25 @@ func indices(s *torch.Scope, index []int64, device torch.Device) *torch.Tensor {
 	return torch.From(s, index, []int64{int64(len(index))}, device)
 }
 
-// SetNormalization sets the tower's normalisation: table [3*256] holds the normalised value of each pixel level of
-// each channel.
+// SetNormalization sets the normalisation of each tower: table [towers*3*256] holds the normalised value of each pixel
+// level of each channel.
 func (m *LLaVA) SetNormalization(table []float32) error {
+	const size = 3 * 256
+	if towers := len(towersOf(m.Tower)); len(table) != towers*size {
+		return fmt.Errorf("%d values of normalisation for %d tower(s), which take %d each", len(table), towers, size)
+	}
 	return torch.Do(func(s *torch.Scope) {
-		m.table = torch.Own(torch.From(s, table, []int64{3, 256}, m.Params.Device()))
+		for own := range slices.Chunk(table, size) {
+			m.tables = append(m.tables, torch.Own(torch.From(s, own, []int64{3, 256}, m.Params.Device())))
+		}
 	})
 }
 
 // Free releases everything that the model holds.
 func (m *LLaVA) Free() {
 	m.Params.Free()
-	if m.table != nil {
-		m.table.Free()
+	for _, table := range m.tables {
+		table.Free()
 	}
 	if owner, ok := m.Language.(interface{ Free() }); ok {
 		owner.Free()

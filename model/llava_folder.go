@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/recipes"
@@ -29,6 +28,7 @@ type wholeConfig struct {
 	Tower     string          `json:"mm_vision_tower"`
 	Layer     *int            `json:"mm_vision_select_layer"`
 	Feature   string          `json:"mm_vision_select_feature"`
+	ImageSize int64           `json:"mm_vision_image_size"` // ours
 	tilesConfig
 	StartEnd  bool   `json:"mm_use_im_start_end"`
 	MaxLength int    `json:"tokenizer_model_max_length"`
@@ -45,7 +45,11 @@ type wholeConfig struct {
 	Tied         bool   `json:"tie_word_embeddings"`
 }
 
+// parseWhole reads a configuration; of a LLaVA with two towers, as if it had the first alone (see ofTower).
 func parseWhole(raw []byte) (c wholeConfig, err error) {
+	if raw, _, err = ofTower(raw, 0); err != nil {
+		return c, err
+	}
 	if err = json.Unmarshal(raw, &c); err != nil {
 		return c, fmt.Errorf("config.json: %w", err)
 	}
@@ -187,9 +191,9 @@ func towerFolderOf(dir, instead string, raw []byte) (string, error) {
 	return tower, nil
 }
 
-// towerName is the value of mm_vision_tower for the tower in a recipe's weights: an id stays as it is, a folder
-// becomes absolute.
-func towerName(weights, dir, towerDir string) (string, error) {
+// towerName is the value of mm_vision_tower for the tower in a recipe's weights, by its place in a LLaVA that has two:
+// an id stays as it is, a folder becomes absolute.
+func towerName(weights, dir, towerDir string, tower int) (string, error) {
 	if dir == "" {
 		return "", nil
 	}
@@ -197,7 +201,10 @@ func towerName(weights, dir, towerDir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c, err := parseWhole(raw)
+	var c wholeConfig
+	if raw, _, err = ofTower(raw, tower); err == nil {
+		c, err = parseWhole(raw)
+	}
 	switch {
 	case err != nil:
 		return "", err
@@ -264,9 +271,13 @@ func ReadLLaVA(dir, base string) (m recipes.Model, notes ExportNotes, err error)
 	if err != nil {
 		return m, notes, fmt.Errorf("%s: config.json: %w", dir, err)
 	}
+	vision := recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")}
+	if vision.Second, err = secondTower(raw, vision); err != nil {
+		return m, notes, fmt.Errorf("%s: %w", dir, err)
+	}
 	m = recipes.Model{
 		Tiles:     tiles,
-		Vision:    recipes.Vision{Weights: from, SelectLayer: *c.Layer, SelectFeature: cmp.Or(c.Feature, "patch")},
+		Vision:    vision,
 		Projector: projector,
 		Language: recipes.Language{Weights: dir, Base: base, Tokenizer: recipes.Tokenizer{Legacy: "auto"},
 			MaxLength: cmp.Or(c.MaxLength, defaultLength), System: c.System},
@@ -336,18 +347,19 @@ func (c *wholeConfig) unnest() error {
 		return fmt.Errorf("config.json has vision_feature_select_strategy %q; it must be default or full", c.Strategy)
 	}
 	var vision map[string]any
-	if json.Unmarshal(c.Vision, &vision) == nil && !hasClassToken(vision) {
-		feature = "patch" // full keeps the class token, and there is none
+	if json.Unmarshal(c.Vision, &vision) == nil {
+		kind, _ := kindOf(c.Vision) // what is not known is reported where the tower is opened
+		if kind.noNested != "" {
+			return fmt.Errorf("config.json has a vision_config of %v: %s, which is not supported", vision["model_type"],
+				kind.noNested)
+		}
+		if !hasClassToken(vision) {
+			feature = "patch" // full keeps the class token, and there is none
+		}
 	}
 	number := int(layer)
 	c.Layer, c.Feature, c.Projector = &number, feature, "mlp2x_gelu"
 	return nil
-}
-
-// hasClassToken says whether a tower's first row is a class token. Of the towers that LLaVA uses, only CLIP has one.
-func hasClassToken(vision map[string]any) bool {
-	kind, _ := vision["model_type"].(string)
-	return kind == "" || strings.HasPrefix(kind, "clip")
 }
 
 // Names and README sentences of folders whose weights are differences from another model's.

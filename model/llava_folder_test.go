@@ -159,6 +159,9 @@ func TestWholeFoldersThatCannotBeUsedSayWhy(t *testing.T) {
 			`projector_hidden_act "relu"`},
 		"without biases": {object{"model_type": "llava", "multimodal_projector_bias": false},
 			"multimodal_projector_bias false"},
+		"registers for features": {object{"model_type": "llava", "vision_config": object{
+			"model_type": "dinov2_with_registers"}}, "vision_config of dinov2_with_registers: transformers' LLaVA " +
+			"drops only the first row of a tower, the class token, so that the register tokens would be features"},
 		"text for a number": {object{"model_type": "llava", "mm_vision_select_layer": "-2"}, "config.json: json:"},
 	} {
 		dir := t.TempDir()

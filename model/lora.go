@@ -152,8 +152,8 @@ func abs(x float32) float64 { return max(float64(x), -float64(x)) }
 // the vocabulary.
 func (m *LLaVA) probe() (logits []float32, err error) {
 	const words = 16
-	tower, language := m.Tower.Describe(), m.Language.Describe()
-	in := Input{Pixels: make([]uint8, 3*tower.ImageSize*tower.ImageSize)}
+	language := m.Language.Describe()
+	in := Input{Pixels: make([]uint8, m.Tower.Describe().Pixels())}
 	for i := range in.Pixels {
 		in.Pixels[i] = uint8(i * 37 >> 3)
 	}

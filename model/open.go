@@ -17,7 +17,7 @@ type OpenOptions struct {
 	Trains        func(part, name string) bool // nil: nothing trains
 	LoRA          map[string]recipes.LoRA      // adapters by part; in a part that has them, nothing else trains
 	Overlay       []string                     // files whose tensors replace any others, by name
-	Normalization []float32                    // [3*256] normalised value of each pixel level of each channel
+	Normalization []float32                    // [towers*3*256] normalised value of each pixel level of each channel
 	Progress      func(loaded, total int64)    // in bytes; nil for none
 
 	// NewTokens are the ids that the recipe adds to the tokenizer. The embedding and the head get a row for each, the
@@ -130,9 +130,8 @@ func (m *LLaVA) declare(recipe recipes.Model, device torch.Device) (err error) {
 	if m.Language, err = newLanguage(m.configs.language, m.Params, device); err != nil {
 		return fmt.Errorf("model.language: %w", err)
 	}
-	selected := TowerSelect{Layer: recipe.Vision.SelectLayer, Feature: recipe.Vision.SelectFeature}
-	if m.Tower, err = newTower(m.configs.vision, m.Params, selected); err != nil {
-		return fmt.Errorf("model.vision: %w", err)
+	if m.Tower, err = newTowers(recipe.Vision, m.configs.towers, m.Params); err != nil {
+		return err
 	}
 	if m.ProjectorShape, err = DescribeProjector(recipe.Projector, m.Tower.Describe()); err != nil {
 		return err
@@ -154,18 +153,6 @@ func newLanguage(config []byte, ps *nn.Params, device torch.Device) (Language, e
 		return nil, err
 	}
 	return family.build(config, ps, device)
-}
-
-func newTower(config []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
-	kind, err := modelType(config)
-	if err != nil {
-		return nil, err
-	}
-	build, err := failure.LookUp("model_type", kind, towers)
-	if err != nil {
-		return nil, err
-	}
-	return build(config, ps, selected)
 }
 
 // fill gives every parameter its value.
@@ -224,16 +211,16 @@ func (m *LLaVA) Trainable() []*nn.Param {
 	return list
 }
 
-// DescribeTower reads a tower's sizes from its configuration, without its weights.
+// DescribeTower reads the sizes of a model's tower, or of its two, from the configuration, without the weights.
 func DescribeTower(v recipes.Vision) (_ TowerShape, err error) {
 	defer failure.MarkInput(&err)
-	config, _, _, err := readVisionConfig(v)
+	files, err := readTowers(v)
 	if err != nil {
 		return TowerShape{}, err
 	}
-	tower, err := newTower(config, nn.NewParams(), TowerSelect{Layer: v.SelectLayer, Feature: v.SelectFeature})
+	tower, err := newTowers(v, files, nn.NewParams())
 	if err != nil {
-		return TowerShape{}, fmt.Errorf("model.vision: %w", err)
+		return TowerShape{}, err
 	}
 	return tower.Describe(), nil
 }

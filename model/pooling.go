@@ -74,8 +74,12 @@ func (m *pool) Forward(s *torch.Scope, x *torch.Tensor, keys nn.DropoutKeys) *to
 // shrink is [n*P,d] -> [n*t*t,d].
 func (m *pool) shrink(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 	d := x.Size(1)
-	if m.mode == "conv" {
+	switch m.mode {
+	case "conv":
 		return m.conv.Forward(s, x)
+	case "bilinear":
+		t := (m.side + m.stride - 1) / m.stride
+		return Map{Rows: m.side, Columns: m.side, ToRows: t, ToColumns: t}.interpolate(s, x)
 	}
 	x = torch.Permute(s, torch.Reshape(s, x, -1, m.side, m.side, d), 0, 3, 1, 2) // [n,d,side,side]
 	switch m.mode {                                                              // [n,d,t,t]
@@ -83,9 +87,6 @@ func (m *pool) shrink(s *torch.Scope, x *torch.Tensor) *torch.Tensor {
 		x = torch.AveragePool(s, x, m.stride)
 	case "max":
 		x = torch.MaxPool(s, x, m.stride)
-	case "bilinear":
-		t := (m.side + m.stride - 1) / m.stride
-		x = torch.Bilinear(s, x, t, t)
 	}
 	return torch.Reshape(s, torch.Permute(s, x, 0, 2, 3, 1), -1, d)
 }

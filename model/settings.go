@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // settings list what a model computes apart from its weights: each field of both configurations with its default
@@ -36,13 +39,27 @@ func (m *LLaVA) settings(sources *sources) (map[string]string, error) {
 			return nil, err
 		}
 	}
-	switch tower := m.Tower.(type) {
-	case *clip:
-		return list, addFields(list, "vision.", tower.config)
-	case *siglip:
-		return list, addFields(list, "vision.", tower.config)
+	towers := towersOf(m.Tower)
+	for i, tower := range towers {
+		prefix := strings.TrimPrefix(recipes.TowerKey(i, len(towers)), "model.") + "."
+		if err := addTower(list, prefix, tower); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
+}
+
+// addTower adds the fields of a tower's configuration.
+func addTower(list map[string]string, prefix string, tower Tower) error {
+	switch tower := tower.(type) {
+	case *clip:
+		return addFields(list, prefix, tower.config)
+	case *siglip:
+		return addFields(list, prefix, tower.config)
+	case *dinov2:
+		return addFields(list, prefix, tower.config)
+	}
+	return nil
 }
 
 // resolved is the configuration in one spelling, whichever its file has.

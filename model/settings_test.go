@@ -54,3 +54,16 @@ func TestSettingsFollowTheConfigurations(t *testing.T) {
 		}
 	}
 }
+
+// A tower of every kind has its fields in the settings, so that a resume compares them.
+func TestSettingsOfEveryTower(t *testing.T) {
+	for kind := range towers {
+		r := tinyRecipe(t, tinyLanguage, tinyVision.with(object{"model_type": kind, "hidden_size": 8}))
+		m := openModel(t, r, OpenOptions{Seed: 1})
+		for field, want := range map[string]string{"vision.hidden_size": "8", "vision.patch_size": "2"} {
+			if got := m.Settings[field]; got != want {
+				t.Errorf("%s: %s is %q, want %s", kind, field, got, want)
+			}
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // siglip is the image encoder of Zhai et al. 2023 (SigLIP), and of Tschannen et al. 2025 (SigLIP 2) for images of one
@@ -19,7 +18,7 @@ type siglip struct {
 	layers          []*clipLayer
 }
 
-func newSigLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
+func newSigLIP(raw []byte, root nn.Path, selected TowerSelect) (Tower, error) {
 	m := &siglip{config: clipConfig{PatchSize: 16, Activation: "gelu_pytorch_tanh", Eps: 1e-6}}
 	if err := parseConfig(raw, &m.config, m.config.complete); err != nil {
 		return nil, err
@@ -33,7 +32,6 @@ func newSigLIP(raw []byte, ps *nn.Params, selected TowerSelect) (Tower, error) {
 		return nil, errors.New("select_feature cls_patch needs a class token, which SigLIP does not have; " +
 			"it must be patch")
 	}
-	root := ps.Root(recipes.PartVision, visionPrefix)
 	embeddings := root.Sub("embeddings")
 	convolution := embeddings.Sub("patch_embedding")
 	m.patches = convolution.Param("weight", normal(1/lecunScale/math.Sqrt(float64(c.Channels*c.PatchSize*c.PatchSize))),

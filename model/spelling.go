@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/recipes"
 )
@@ -53,7 +52,10 @@ var (
 	bareTowerOnDisk = layout{recipes.PartVision: {{visionPrefix, "vision_tower."}}} // transformers 5
 	clipAlone       = layout{recipes.PartVision: {{visionPrefix, "vision_model."}}}
 	clipBare        = layout{recipes.PartVision: {{visionPrefix, ""}}}
-	layouts         = []layout{original, onDisk, inModule, bareTower, bareTowerOnDisk, clipAlone, clipBare}
+	dinov2Alone     = layout{recipes.PartVision: {{visionPrefix, "dinov2."}}} // of its image classifier
+	registersAlone  = layout{recipes.PartVision: {{visionPrefix, "dinov2_with_registers."}}}
+	layouts         = []layout{original, onDisk, inModule, bareTower, bareTowerOnDisk, clipAlone, clipBare, dinov2Alone,
+		registersAlone}
 )
 
 // Words that mark the tensors of the parts other than the language model, whatever stands before them: module. of
@@ -121,6 +123,16 @@ func (sp spelling) of(name string) string {
 // prefix begins the names of a tower's tensors in files.
 func (sp spelling) prefix() string { return sp.of(visionPrefix) }
 
+// seconds are the spellings of the second tower in files that spell the first in one of these ways: our exports, which
+// hold both, have their own names, and any other file holds only one tower.
+func seconds(list []spelling) []spelling {
+	second := []spelling{{{secondPrefix, secondPrefix}}}
+	for _, sp := range list {
+		second = append(second, spelling{{secondPrefix, sp.prefix()}})
+	}
+	return second
+}
+
 // spellings are those that a part may have in files with these names.
 func spellings(part string, names []string) (list []spelling) {
 	for _, l := range layouts {
@@ -135,24 +147,27 @@ func spellings(part string, names []string) (list []spelling) {
 	return list
 }
 
-// findSpelling is the spelling under which the files hold the most of a part's parameters; foreign says that they hold
+// findSpelling sets the spelling under which the files hold the most of the source's parameters, and whether they hold
 // none of them.
-func findSpelling(part string, ps *nn.Params, w *checkpoints.Weights) (best spelling, foreign bool) {
-	declared := slices.DeleteFunc(slices.Clone(ps.All()), func(p *nn.Param) bool { return p.Part != part || p.Adapter })
-	best = original[part]
-	most := 0
-	for _, spelled := range spellings(part, w.Names()) {
+func (s *source) findSpelling(ps *nn.Params) {
+	declared := slices.DeleteFunc(slices.Clone(ps.All()), func(p *nn.Param) bool { return !s.holds(p) || p.Adapter })
+	list, most := spellings(s.part, s.weights.Names()), 0
+	if s.second {
+		list = seconds(list)
+	}
+	s.spelled = list[0]
+	for _, spelled := range list {
 		held := 0
 		for _, p := range declared {
-			if _, ok := w.Info(spelled.of(p.Name)); ok {
+			if _, ok := s.weights.Info(spelled.of(p.Name)); ok {
 				held++
 			}
 		}
 		if held > most {
-			best, most = spelled, held
+			s.spelled, most = spelled, held
 		}
 	}
-	return best, len(declared) > 0 && most == 0
+	s.foreign = len(declared) > 0 && most == 0
 }
 
 // projectorAdvice names the type of the projector that files hold, where a part's names do not fit.

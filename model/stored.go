@@ -31,7 +31,7 @@ func (ss *sources) stored(p *nn.Param) (assignment, error) {
 			return a, checkTensor(p, a.info, ss.adapters.where)
 		}
 	}
-	s := ss.parts[p.Part]
+	s := ss.of(p)
 	if s == nil && p.Part == recipes.PartProjector && ss.projectorIn != "" {
 		return assignment{param: p}, fmt.Errorf("  missing: %s %v (in %s)", p.Name, p.Shape, ss.projectorIn)
 	}

@@ -79,7 +79,10 @@ func openModel(t *testing.T, r recipes.Model, o OpenOptions) *LLaVA {
 }
 
 func onCPU(o OpenOptions) OpenOptions {
-	o.Device, o.Dtype, o.Normalization = torch.CPU, orDefault(o.Dtype, torch.Float32), clipTable()
+	o.Device, o.Dtype = torch.CPU, orDefault(o.Dtype, torch.Float32)
+	if o.Normalization == nil {
+		o.Normalization = clipTable()
+	}
 	return o
 }
 

@@ -22,6 +22,7 @@ import (
 // source is an opened set of files with the values of one part.
 type source struct {
 	part    string // which must be complete; "" for an overlay, which may hold any tensors
+	second  bool   // of the part it is the second tower
 	where   string // as the user named it
 	key     string // of the recipe under which it was named
 	weights *checkpoints.Weights
@@ -32,7 +33,8 @@ type source struct {
 
 type sources struct {
 	overlays []source
-	parts    map[string]*source // without the parts that are initialised at random
+	parts    map[string]*source // without the parts that are initialised at random; of the tower, the first
+	second   *source            // of the second tower; nil without files of one
 	adapters *peftAdapters      // on top of the other parts; nil without
 	newRows  newRows            // of the embedding and the head
 	asked    recipes.Projector  // what the recipe asks for
@@ -57,7 +59,7 @@ func (ss *sources) open(path string) (*checkpoints.Weights, error) {
 
 // unused matches tensors in published files that no part needs; names in a tower are without their prefix.
 var unused = regexp.MustCompile(`rotary_emb\.inv_freq$|position_ids$|^(text_model|text_projection|` +
-	`visual_projection|logit_scale|logit_bias|post_layernorm|head|encoder\.layers)\b`)
+	`visual_projection|logit_scale|logit_bias|post_layernorm|head|encoder\.layers?|layernorm|embeddings\.mask_token)\b`)
 
 func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, err error) {
 	defer failure.MarkInput(&err)
@@ -70,7 +72,7 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 		ss.overlays = append(ss.overlays, source{where: path, weights: w})
 	}
 	err = failure.Join(
-		failure.Under("model.vision.weights: ", m.openTower(ss)),
+		m.openTowers(ss),
 		failure.Under("model.language.weights: ", m.openLanguage(ss)),
 		m.openStart(ss, o, recipe),
 	)
@@ -80,8 +82,8 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 	if err := m.findProjector(ss, o, recipe); err != nil {
 		return ss, err
 	}
-	for _, s := range ss.parts {
-		s.spelled, s.foreign = findSpelling(s.part, m.Params, s.weights)
+	for _, s := range ss.inOrder() {
+		s.findSpelling(m.Params)
 	}
 	if s := ss.parts[recipes.PartProjector]; s != nil {
 		s.bare = s.spelled.bare() && !slices.ContainsFunc(s.weights.Names(), isProjector)
@@ -90,30 +92,68 @@ func (m *LLaVA) openSources(recipe recipes.Model, o OpenOptions) (ss *sources, e
 	return ss, nil
 }
 
-// openTower takes the tower from the folder that the recipe names. Most of the original's LLaVA folders contain no
+// inOrder lists the sources of the parts, as messages show them.
+func (ss *sources) inOrder() (list []*source) {
+	for _, s := range []*source{ss.parts[recipes.PartVision], ss.second, ss.parts[recipes.PartProjector],
+		ss.parts[recipes.PartLanguage]} {
+		if s != nil {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// holds says whether a parameter's value is in the source.
+func (s *source) holds(p *nn.Param) bool { return p.Part == s.part && isSecond(p.Name) == s.second }
+
+// of is the source of a parameter; nil if it is initialised at random.
+func (ss *sources) of(p *nn.Param) *source {
+	if isSecond(p.Name) {
+		return ss.second
+	}
+	return ss.parts[p.Part]
+}
+
+// openTowers opens the files of each tower.
+func (m *LLaVA) openTowers(ss *sources) error {
+	var problems []error
+	for i, files := range m.configs.towers {
+		s, err := m.openTower(ss, files)
+		problems = append(problems, failure.Under(files.key+".weights: ", err))
+		switch {
+		case s == nil:
+		case i == 0:
+			ss.parts[recipes.PartVision] = s
+		default:
+			s.second, ss.second = true, s
+		}
+	}
+	return failure.Join(problems...)
+}
+
+// openTower takes a tower from the folder that the recipe names. Most of the original's LLaVA folders contain no
 // tower: then it is in the folder that their configuration names.
-func (m *LLaVA) openTower(ss *sources) error {
-	dir := m.configs.visionDir
+func (m *LLaVA) openTower(ss *sources, files towerFiles) (*source, error) {
+	dir := files.dir
 	if dir == "" {
-		return nil
+		return nil, nil
 	}
 	if HoldsAdapters(dir) { // whatever of the tower was trained is beside the adapters
-		dir = m.configs.towerDir
+		dir = files.towerDir
 	}
 	if dir == m.configs.adapterDir { // with the configuration of the whole LLaVA that they belong to
 		dir = m.configs.languageDir
 	}
 	w, err := ss.open(dir)
-	if err == nil && dir != m.configs.towerDir &&
+	if err == nil && dir != files.towerDir &&
 		!slices.ContainsFunc(w.Names(), isTower) {
-		dir = m.configs.towerDir
+		dir = files.towerDir
 		w, err = ss.open(dir)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ss.parts[recipes.PartVision] = &source{part: recipes.PartVision, where: dir, weights: w}
-	return nil
+	return &source{part: recipes.PartVision, where: dir, weights: w}, nil
 }
 
 func (m *LLaVA) openLanguage(ss *sources) error {
@@ -159,6 +199,17 @@ func (ss *sources) openProjector(o OpenOptions, recipe recipes.Model) error {
 
 // nameOf is a parameter's name in the source.
 func (s *source) nameOf(p *nn.Param) string { return s.spelled.of(p.Name) }
+
+// root begins our names of the tower's tensors.
+func (s *source) root() string {
+	if s.second {
+		return secondPrefix
+	}
+	return visionPrefix
+}
+
+// prefix begins the names of the tower's tensors in the source.
+func (s *source) prefix() string { return s.spelled.of(s.root()) }
 
 // assignment is a parameter and the tensor it takes, if any.
 type assignment struct {
@@ -209,23 +260,24 @@ func (a assignment) tensor() (checkpoints.Tensor, error) {
 func (ss *sources) match(ps *nn.Params) ([]assignment, error) {
 	var plan []assignment
 	var problems []error
-	taken := map[string]map[string]bool{recipes.PartVision: {}, recipes.PartProjector: {}, recipes.PartLanguage: {}}
+	taken := map[*source]map[string]bool{}
 	for _, p := range ps.All() {
 		a, err := ss.find(p)
 		if err != nil {
 			problems = append(problems, err)
 		}
-		if s := ss.parts[p.Part]; s != nil && !p.Adapter {
-			taken[p.Part][s.nameOf(p)] = true
+		if s := ss.of(p); s != nil && !p.Adapter {
+			if taken[s] == nil {
+				taken[s] = map[string]bool{}
+			}
+			taken[s][s.nameOf(p)] = true
 		}
 		plan = append(plan, a)
 	}
 	_, untied := ps.Get("lm_head.weight")
-	for _, part := range []string{recipes.PartVision, recipes.PartProjector, recipes.PartLanguage} {
-		if s := ss.parts[part]; s != nil {
-			problems = append(problems, s.leftOver(taken[part], !untied)...)
-			problems = append(problems, s.besideProjector(ss.asked.Type)...)
-		}
+	for _, s := range ss.inOrder() {
+		problems = append(problems, s.leftOver(taken[s], !untied)...)
+		problems = append(problems, s.besideProjector(ss.asked.Type)...)
 	}
 	if s := ss.parts[recipes.PartLanguage]; s != nil && !untied {
 		err := s.checkTie()
@@ -255,10 +307,10 @@ func (ss *sources) tell(problems []error) error {
 	if more := len(problems) - len(told); more > 0 {
 		told = append(slices.Clip(told), fmt.Errorf("  and %d more", more))
 	}
-	for _, part := range parts {
-		if s := ss.parts[part]; s != nil && s.foreign {
+	for _, s := range ss.inOrder() {
+		if s.foreign {
 			told = append(slices.Clip(told), fmt.Errorf("  no tensor of the %s has the expected name; %s holds %s%s",
-				part, s.where, s.examples(), projectorAdvice(part, s.weights.Names())))
+				s.part, s.where, s.examples(), projectorAdvice(s.part, s.weights.Names())))
 		}
 	}
 	return errors.Join(append(slices.Clip(told), ss.otherProjector()...)...)
@@ -316,7 +368,7 @@ func (s *source) belongs(name string) bool {
 	case recipes.PartProjector:
 		return isProjector(name) && !textBranch.MatchString(name) || s.bare
 	case recipes.PartVision:
-		return strings.HasPrefix(name, s.spelled.prefix())
+		return strings.HasPrefix(name, s.prefix())
 	default:
 		return !isProjector(name) && !isTower(name)
 	}
@@ -325,7 +377,7 @@ func (s *source) belongs(name string) bool {
 // leftOver reports the tensors of a source that belong to its part but were taken by no parameter.
 func (s *source) leftOver(taken map[string]bool, tied bool) (problems []error) {
 	for _, name := range s.weights.Names() {
-		if taken[name] || !s.belongs(name) || unused.MatchString(strings.TrimPrefix(name, s.spelled.prefix())) ||
+		if taken[name] || !s.belongs(name) || unused.MatchString(strings.TrimPrefix(name, s.prefix())) ||
 			tied && name == s.spelled.of("lm_head.weight") {
 			continue
 		}
@@ -365,6 +417,13 @@ func (ss *sources) fingerprints() (prints map[string]string, err error) {
 				prints[part] += "+" + adapters
 			}
 		}
+	}
+	if ss.second != nil {
+		second, err := fingerprint(ss.second.weights)
+		if err != nil {
+			return nil, err
+		}
+		prints[recipes.PartVision] += "+" + second
 	}
 	return prints, nil
 }

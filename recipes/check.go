@@ -41,8 +41,7 @@ func (d *decoder) check(r *Recipe) {
 }
 
 func (d *decoder) checkModel(m *Model) {
-	d.start("model.vision")
-	d.oneOf("model.vision.select_feature", m.Vision.SelectFeature, "patch", "cls_patch")
+	d.checkTowers(m.Vision)
 	d.checkProjector(&m.Projector)
 	d.start("model.language")
 	d.oneOf("model.language.tokenizer.legacy", m.Language.Tokenizer.Legacy, "auto", "true", "false")

@@ -133,6 +133,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string, at location)
 		}
 		return
 	}
+	if v.Type() == reflect.TypeFor[Vision]() && n.Kind == yaml.SequenceNode {
+		d.towers(n, v.Addr().Interface().(*Vision), path, at)
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))

@@ -81,7 +81,7 @@ threads: 3
 workers: 4
 seed: 18446744073709551615
 model:
-  vision: {config: tower.json, select_layer: -1, select_feature: cls_patch}
+  vision: {config: tower.json, select_layer: -1, select_feature: cls_patch, image_size: 336}
   projector: {type: linear, weights: sub/../projector.bin}
   language: {config: /language.json, tokenizer: {path: tok, legacy: true}, max_length: 512}
 finetune:
@@ -109,7 +109,7 @@ finetune:
 	want := &Recipe{
 		Name: "yes", Runs: "/runs", Device: "cuda", Dtype: "bf16", Threads: 3, Workers: 4, Seed: 1<<64 - 1, Path: path,
 		Model: Model{
-			Vision:    Vision{Config: in("tower.json"), SelectLayer: -1, SelectFeature: "cls_patch"},
+			Vision:    Vision{Config: in("tower.json"), SelectLayer: -1, SelectFeature: "cls_patch", ImageSize: 336},
 			Projector: Projector{Type: "linear", Weights: in("projector.bin")},
 			Language: Language{Config: "/language.json", Tokenizer: Tokenizer{Path: in("tok"), Legacy: "true"},
 				MaxLength: 512},

@@ -19,14 +19,15 @@ func (r *Recipe) paths() []namedPath {
 	m := &r.Model
 	paths := []namedPath{
 		{"runs", &r.Runs, false},
-		{"model.vision.weights", &m.Vision.Weights, true},
-		{"model.vision.tower", &m.Vision.Tower, true},
-		{"model.vision.config", &m.Vision.Config, false},
 		{"model.projector.weights", &m.Projector.Weights, false},
 		{"model.language.weights", &m.Language.Weights, true},
 		{"model.language.base", &m.Language.Base, true},
 		{"model.language.config", &m.Language.Config, false},
 		{"model.language.tokenizer.path", &m.Language.Tokenizer.Path, false},
+	}
+	for at, v := range m.Vision.each() {
+		paths = append(paths, namedPath{at + ".weights", &v.Weights, true}, namedPath{at + ".tower", &v.Tower, true},
+			namedPath{at + ".config", &v.Config, false})
 	}
 	for _, s := range r.sections() {
 		paths = append(paths, dataPaths(s.name+".data.", s.stage.Data)...)

@@ -110,6 +110,8 @@ func TestProblems(t *testing.T) {
 		{"workers", "", "workers: -1", "10: workers: must be 0 (one for each core) or more"},
 		{"feature", "{weights: tower}", "{weights: tower, select_feature: cls}",
 			`2: model.vision.select_feature: must be one of patch, cls_patch, not "cls"`},
+		{"image size", "{weights: tower}", "{weights: tower, image_size: 0}",
+			"2: model.vision.image_size: must be from 1 to 4096"},
 		{"legacy", "{weights: lmsys/vicuna-7b-v1.5}", "{weights: w, tokenizer: {legacy: no}}",
 			`3: model.language.tokenizer.legacy: must be one of auto, true, false, not "no"`},
 		{"placeholder as a token", "{weights: lmsys/vicuna-7b-v1.5}",

@@ -34,13 +34,18 @@ type Model struct {
 	Tiles     *Tiles    `yaml:"tiles,omitempty"` // nil if the section is missing
 }
 
-// Vision is the vision tower. Exactly one of Weights and Config is set.
+// Vision is a vision tower. Exactly one of Weights and Config is set.
 type Vision struct {
 	Weights       string `yaml:"weights,omitempty"` // absolute folder, or a Hugging Face id (owner/name)
 	Config        string `yaml:"config,omitempty"`  // file: that architecture, weights random from the seed
 	Tower         string `yaml:"tower,omitempty"`   // folder or id in place of mm_vision_tower of a LLaVA in Weights
 	SelectLayer   int    `yaml:"select_layer"`      // index of the hidden state; negative counts from the end
 	SelectFeature string `yaml:"select_feature"`    // patch | cls_patch
+	// Side of the images in pixels, for a tower that can run at several; 0: as its files say.
+	ImageSize int `yaml:"image_size,omitempty"`
+
+	// The second of a list of two towers, without a Second of its own; nil: there is one tower.
+	Second *Vision `yaml:"-"`
 }
 
 // Language is the language model. Exactly one of Weights and Config is set.
@@ -172,7 +177,6 @@ func newRecipe(path string) *Recipe {
 		Path: path, Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)),
 		Runs: "runs", Device: "auto", Dtype: "auto", Seed: 42,
 		Model: Model{
-			Vision:    Vision{SelectLayer: -2, SelectFeature: "patch"},
 			Projector: Projector{Type: "mlp2x_gelu"},
 			Language:  Language{Tokenizer: Tokenizer{Legacy: "auto"}, MaxLength: 2048},
 		},
@@ -188,10 +192,11 @@ var defaults = map[reflect.Type]any{
 		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"},
 		Recompute: "auto",
 	},
-	reflect.TypeFor[Eval]():  Eval{Every: 500},
-	reflect.TypeFor[Tiles](): Tiles{Merge: "spatial_unpad", Several: "pad"},
-	reflect.TypeFor[Data]():  Data{Images: ".", Weight: 1},
-	reflect.TypeFor[LoRA]():  LoRA{Targets: "."}, // every linear map
+	reflect.TypeFor[Vision](): Vision{SelectLayer: -2, SelectFeature: "patch"},
+	reflect.TypeFor[Eval]():   Eval{Every: 500},
+	reflect.TypeFor[Tiles]():  Tiles{Merge: "spatial_unpad", Several: "pad"},
+	reflect.TypeFor[Data]():   Data{Images: ".", Weight: 1},
+	reflect.TypeFor[LoRA]():   LoRA{Targets: "."}, // every linear map
 	reflect.TypeFor[Synth](): Synth{Language: "en", Untrusted: "drop", Seed: 42,
 		Endpoint: usualEndpoint, Sampling: usualSampling},
 	reflect.TypeFor[Endpoint](): usualEndpoint,

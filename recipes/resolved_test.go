@@ -109,7 +109,8 @@ var (
 			Seed: rapid.Uint64().Draw(t, "seed"),
 			Model: Model{
 				Vision: Vision{SelectLayer: rapid.Int().Draw(t, "layer"),
-					SelectFeature: either("patch", "cls_patch").Draw(t, "feature")},
+					SelectFeature: either("patch", "cls_patch").Draw(t, "feature"),
+					ImageSize:     rapid.IntRange(0, 4096).Draw(t, "size")},
 				Projector: Projector{Type: anyText.Draw(t, "type"), Weights: optional(anyPath).Draw(t, "projector")},
 				Language: Language{
 					Tokenizer: Tokenizer{Path: optional(anyPath).Draw(t, "tokenizer"),
@@ -227,6 +228,7 @@ func TestDigest(t *testing.T) {
 		{"seed=1", []string{"seed"}},
 		{"dtype=fp32", []string{"dtype"}},
 		{"model.vision.select_layer=-1", []string{"model.vision.select_layer"}},
+		{"model.vision.image_size=336", []string{"model.vision.image_size"}},
 		{"model.language.tokenizer.legacy=true", []string{"model.language.tokenizer.legacy"}},
 		{"pretrain.data=[{path: a, weight: 2}, {path: b}]",
 			[]string{"pretrain.data.0.weight", "pretrain.data.1.weight"}},

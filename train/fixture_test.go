@@ -22,6 +22,8 @@ import (
 const (
 	tinyTower = `{"model_type": "clip_vision_model", "hidden_size": 32, "num_hidden_layers": 4,
 		"num_attention_heads": 4, "intermediate_size": 64, "image_size": 56, "patch_size": 14}`
+	tinySecondTower = `{"model_type": "dinov2", "hidden_size": 96, "num_hidden_layers": 4,
+		"num_attention_heads": 3, "mlp_ratio": 3, "image_size": 21, "patch_size": 7}`
 	tinyLanguage = `{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 3,
 		"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96,
 		"vocab_size": 200, "max_position_embeddings": 512}`
@@ -49,11 +51,17 @@ func openTiny(t *testing.T, stage string) *trainer {
 // openTinyModel is openTiny with further keys of model, indented by two.
 func openTinyModel(t *testing.T, keys, stage string) *trainer {
 	t.Helper()
+	recipe := strings.Replace(tinyRecipe, "finetune:", keys+"finetune:", 1) + stage
+	return openTinyRecipe(t, recipe, make([]float32, 3*256))
+}
+
+// openTinyRecipe is openTiny for another recipe with a stage finetune, and with the given normalisation.
+func openTinyRecipe(t *testing.T, recipe string, normalization []float32) *trainer {
+	t.Helper()
 	torchtest.NoLeaks(t)
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"tower.json": tinyTower, "language.json": tinyLanguage,
-		"tiny.yaml": strings.Replace(tinyRecipe, "finetune:", keys+"finetune:", 1) + stage,
+		"tower.json": tinyTower, "second.json": tinySecondTower, "language.json": tinyLanguage, "tiny.yaml": recipe,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
 			t.Fatal(err)
@@ -68,7 +76,7 @@ func openTinyModel(t *testing.T, keys, stage string) *trainer {
 		t.Fatal(err)
 	}
 	tr.startEngine()
-	if err := tr.openModel(model.OpenOptions{Normalization: make([]float32, 3*256)}); err != nil {
+	if err := tr.openModel(model.OpenOptions{Normalization: normalization}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(tr.close)
@@ -107,7 +115,7 @@ func tinySamples(tr *trainer, seed uint64, n int) (list []data.Sample) {
 		}
 		if random.IntN(4) > 0 {
 			layout := tinyLayout(tr, random)
-			pixels := make([]uint8, 3*tower.ImageSize*tower.ImageSize*int64(layout.Tiles()))
+			pixels := make([]uint8, tower.Pixels()*int64(layout.Tiles()))
 			for k := range pixels {
 				pixels[k] = uint8(random.Uint32())
 			}

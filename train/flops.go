@@ -19,7 +19,7 @@ type amounts struct {
 // tower. The scores of causal attention are added, whose backward costs twice the forward. The head counts only at
 // supervised positions. Recomputation does not count.
 func flops(m *model.LLaVA, trains map[string]bool, a amounts) float64 {
-	l, t := m.Language.Describe(), m.Tower.Describe()
+	l := m.Language.Describe()
 	h, q, k, inner := float64(l.HiddenSize), float64(l.QuerySize), float64(l.KeySize), float64(l.IntermediateSize)
 	layer := h*(2*q+2*k) + 3*h*inner
 	passes := 4.0
@@ -29,19 +29,27 @@ func flops(m *model.LLaVA, trains map[string]bool, a amounts) float64 {
 	language := passes * (a.tokens*float64(l.Layers)*layer + a.supervised*h*float64(l.VocabSize))
 	language += 3 * 2 * a.squaredLengths * q * float64(l.Layers)
 
-	v, rows := float64(t.HiddenSize), a.tiles*float64(t.Rows)
-	tower := 2*rows*float64(t.Layers)*(4*v*v+2*v*float64(t.IntermediateSize)) +
-		4*rows*float64(t.Rows)*v*float64(t.Layers)
-	if trains[recipes.PartVision] {
-		tower *= 3
+	tower := 0.0
+	for _, t := range m.Tower.Describe().Each() {
+		tower += towerFLOPs(t, a.tiles)
+	}
+	for _, t := range m.TrainedTowers() {
+		tower += 2 * towerFLOPs(t, a.tiles)
 	}
 	projector := 0.0
 	for _, p := range m.Params.All() {
 		if p.Part == recipes.PartProjector && len(p.Shape) == 2 {
-			projector += 6 * a.tiles * float64(t.Tokens) * float64(p.Elements())
+			projector += 6 * a.tiles * float64(m.Tower.Describe().Tokens) * float64(p.Elements())
 		}
 	}
 	return language + tower + projector
+}
+
+// towerFLOPs are those of one tower's forward pass.
+func towerFLOPs(t model.TowerShape, tiles float64) float64 {
+	v, rows := float64(t.HiddenSize), tiles*float64(t.Rows)
+	return 2*rows*float64(t.Layers)*(4*v*v+2*v*float64(t.IntermediateSize)) +
+		4*rows*float64(t.Rows)*v*float64(t.Layers)
 }
 
 // peaks are the data sheets' dense bf16 rates, 10^12 operations a second, by the driver's name of the GPU.

@@ -19,7 +19,8 @@ type modelSize struct {
 	projector         model.ProjectorShape
 	frozen, trainable int64           // parameters
 	trains            map[string]bool // parts of which any weight trains
-	head              bool            // whether the output embedding trains
+	trainedTowers     []model.TowerShape
+	head              bool // whether the output embedding trains
 	projectorLayers   int64
 	// values that training keeps of the projector for each tile and for each position; 0 for maps and GELUs alone
 	projectorTile, projectorPosition int64
@@ -29,7 +30,8 @@ type modelSize struct {
 func sizeOf(m *model.LLaVA) modelSize {
 	size := modelSize{
 		language: m.Language.Describe(), tower: m.Tower.Describe(), projector: m.ProjectorShape,
-		trains: map[string]bool{}, head: m.Language.Head().Trainable, adapters: adaptersOf(m),
+		trains: map[string]bool{}, trainedTowers: m.TrainedTowers(), head: m.Language.Head().Trainable,
+		adapters: adaptersOf(m),
 	}
 	size.projectorTile, size.projectorPosition, _ = m.ProjectorMemory()
 	for _, p := range m.Params.All() {
@@ -117,9 +119,11 @@ func (size modelSize) kept(recompute nn.Recompute, l load) int64 {
 	if recompute != nn.RecomputeLayers {
 		values += l.positions * size.projectorPosition
 	}
-	if size.trains[recipes.PartVision] {
-		values += l.tiles * size.tower.Rows * size.tower.Layers *
-			(8*size.tower.HiddenSize + 2*size.tower.IntermediateSize)
+	for _, t := range size.trainedTowers {
+		values += l.tiles * t.Rows * t.Layers * ((8+t.LayerScales)*t.HiddenSize + 2*t.IntermediateSize)
+		if size.tower.Second != nil { // with one tower auto chooses as it did before these were counted
+			values += l.tiles * t.Pixels() // patches, which the first map keeps
+		}
 	}
 	return values
 }
@@ -217,12 +221,18 @@ func (size modelSize) backwardSpace(width int64, recompute nn.Recompute, l load)
 }
 
 // towerSpace is a frozen tower's whole pass, before any layer of the language model runs: each layer's output, one
-// layer's inner values, and the pixels in their successive forms.
+// layer's inner values, and the pixels in their successive forms. Of two towers, one runs after the other beside the
+// pixels for both, normalised, and takes its own and cuts them into patches.
 func (size modelSize) towerSpace(width int64, l load) int64 {
-	t := size.tower
-	rows := l.tiles * t.Rows
-	values := rows * (t.HiddenSize*(t.Layers+4+9) + 2*t.IntermediateSize)
-	return width*(values+l.positions*size.language.HiddenSize) + l.tiles*3*t.ImageSize*t.ImageSize*(1+4+2*4+2*width)
+	most, before := int64(0), width*l.positions*size.language.HiddenSize
+	for _, t := range size.tower.Each() {
+		own := width * t.Rows * (t.HiddenSize*(t.Layers+4+9) + 2*t.IntermediateSize)
+		if size.tower.Second == nil {
+			return l.tiles*(own+t.Pixels()*(1+4+2*4+2*width)) + before
+		}
+		most = max(most, own+2*width*t.Pixels())
+	}
+	return l.tiles*(most+width*size.tower.Pixels()) + before
 }
 
 // worst is the largest micro-batch that a recipe allows: samples of max_length in which every token is supervised, each

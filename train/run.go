@@ -147,9 +147,9 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if err != nil {
 		return err
 	}
-	table := t.data.Processor.Table()
 	options := model.OpenOptions{
-		Projector: projector, Overlay: from.weights(), Normalization: table[:], NewTokens: preprocessor.NewTokens(),
+		Projector: projector, Overlay: from.weights(), Normalization: t.data.Normalization(),
+		NewTokens: preprocessor.NewTokens(),
 		// A resumed run began with it.
 		AnyProjector: from.dir != "" || slices.Contains(t.options.Accept, "model.projector.weights"),
 	}

@@ -203,8 +203,8 @@ func scoreFile(t *testing.T, m recipes.Model, rows recipes.Data) (scores []score
 	if err != nil {
 		t.Fatal(err)
 	}
-	table := preprocessor.Processor.Table()
-	llava, err := model.Open(m, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table[:]})
+	table := preprocessor.Normalization()
+	llava, err := model.Open(m, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,8 +113,8 @@ func TestExportedFamiliesRoundTrip(t *testing.T) {
 				if pads := folder == hf; same == pads { // which transformers has in a processor of its own
 					t.Errorf("%s: %s is that of the source: %v", folder, name, same)
 				}
-				processor, err := picture.OpenProcessor(folder)
-				original, sourceErr := picture.OpenProcessor(source)
+				processor, err := picture.OpenProcessor(folder, 0)
+				original, sourceErr := picture.OpenProcessor(source, 0)
 				if err != nil || sourceErr != nil || *processor != *original {
 					t.Errorf("%s: image processor %+v, %v, want %+v, %v", folder, processor, err, original, sourceErr)
 				}

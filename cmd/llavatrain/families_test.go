@@ -30,23 +30,26 @@ type family struct {
 	tokenizer object // tokenizer_config.json
 	template  string
 	tower     object // random weights, cut after the selected layer; nil: the folder sigLIP
+	size      int    // of images, if not config.json's
 }
 
 var families = []family{
-	{"llama", object{"attention_bias": true}, "", object{}, "vicuna_v1", clipTower},
+	{"llama", object{"attention_bias": true}, "", object{}, "vicuna_v1", clipTower, 0},
+	{"llama", object{}, "", object{}, "vicuna_v1", dinov2Tower, 0},
+	{"llama", object{}, "", object{}, "llava_v1", dinov2Tower, 28},
 	{"llama", object{"rope_theta": 5e5, "rope_scaling": llama3Scaling}, "llama3",
 		object{"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>",
-			"tokenizer_class": "PreTrainedTokenizerFast"}, "llama_3_1", clipTower},
+			"tokenizer_class": "PreTrainedTokenizerFast"}, "llama_3_1", clipTower, 0},
 	{"mistral", object{"sliding_window": 9}, "mistral",
 		object{"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "tokenizer_class": "LlamaTokenizer"},
-		"mistral_instruct", clipTower},
+		"mistral_instruct", clipTower, 0},
 	{"qwen2", object{"tie_word_embeddings": true}, "qwen2",
-		object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"}, "qwen_2", nil},
+		object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"}, "qwen_2", nil, 0},
 	{"qwen3", object{"head_dim": 16}, "qwen2", object{"eos_token": "<|im_end|>", "tokenizer_class": "Qwen2Tokenizer"},
-		"qwen_3", sigLIPTower},
+		"qwen_3", sigLIPTower, 0},
 	{"phi3", object{"sliding_window": 40, "eos_token_id": 900}, "phi3",
 		object{"bos_token": "<s>", "eos_token": "<|endoftext|>", "unk_token": "<unk>",
-			"tokenizer_class": "LlamaTokenizer"}, "phi_3", clipTower},
+			"tokenizer_class": "LlamaTokenizer"}, "phi_3", clipTower, 0},
 }
 
 var (
@@ -57,6 +60,8 @@ var (
 	// patches of 16
 	sigLIPTower = object{"model_type": "siglip_vision_model", "hidden_size": 16, "intermediate_size": 24,
 		"num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32}
+	dinov2Tower = object{"model_type": "dinov2", "hidden_size": 16, "mlp_ratio": 2, "num_hidden_layers": 3,
+		"num_attention_heads": 2, "image_size": 42, "patch_size": 7}
 )
 
 const sigLIP = "../../model/testdata/families/siglip" // published with both halves and its pooling head
@@ -70,7 +75,8 @@ func TestExportsOfEveryFamilyAreCompared(t *testing.T) {
 	for _, entry := range recorded {
 		name, _, _ := strings.Cut(entry.Name(), "_")
 		if name != filepath.Base(sigLIP) &&
-			!slices.ContainsFunc(families, func(f family) bool { return f.name == name }) {
+			!slices.ContainsFunc(families,
+				func(f family) bool { return f.name == name || f.tower["model_type"] == name }) {
 			t.Errorf("no export of a %s", name)
 		}
 	}
@@ -94,7 +100,7 @@ func (f family) folder(t *testing.T) string {
 		"num_attention_heads": 4,
 		"num_key_value_heads": 2, "max_position_embeddings": 512, "vocab_size": 960}
 	maps.Copy(language, f.language)
-	vision := recipes.Vision{Weights: sigLIP, SelectLayer: -2, SelectFeature: "patch"}
+	vision := recipes.Vision{Weights: sigLIP, SelectLayer: -2, SelectFeature: "patch", ImageSize: f.size}
 	if f.tower != nil {
 		vision.Weights, vision.Config = "", writeObject(t, filepath.Join(base, "tower.json"), f.tower)
 	}

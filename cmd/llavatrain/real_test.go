@@ -13,6 +13,10 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/train/input"
@@ -89,6 +93,72 @@ func TestRealModels(t *testing.T) {
 	script("exported.py", "--train", folder, record)
 }
 
+// TestRealTower compares the features that DINOv2-small, as it is published, has for two photos with transformers'. Its
+// position embeddings are for 518 pixels a side, its image processor makes 224.
+func TestRealTower(t *testing.T) {
+	real, python := os.Getenv("LLAVATRAIN_REAL"), os.Getenv("REFERENCE_PYTHON")
+	if real == "" || python == "" {
+		t.Skip("LLAVATRAIN_REAL or REFERENCE_PYTHON is not set: see scripts/real-check.sh")
+	}
+	r := recipes.Model{
+		Vision: recipes.Vision{Weights: filepath.Join(real, "dinov2-small"), SelectLayer: -2,
+			SelectFeature: "cls_patch"},
+		Projector: recipes.Projector{Type: "linear"},
+		Language: recipes.Language{Weights: filepath.Join(real, "smollm2-135m"), MaxLength: 512,
+			Tokenizer: recipes.Tokenizer{Legacy: "auto"}},
+	}
+	record := filepath.Join(t.TempDir(), "record.safetensors")
+	recordFeatures(t, r, record)
+	script := filepath.Join("..", "..", "scripts", "reference", "tower.py")
+	out, err := exec.Command(python, script, r.Vision.Weights, record).CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Error(err)
+	}
+}
+
+// recordFeatures writes two photos, as decoded and as prepared, and the tower's features of them, for tower.py.
+func recordFeatures(t *testing.T, r recipes.Model, path string) {
+	t.Helper()
+	preprocessor, err := input.OpenPreprocessor(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := preprocessor.Normalization()
+	m, err := model.Open(r, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Free()
+	var tensors []checkpoints.Tensor
+	for k, question := range recordedAnswers(t)[:2] {
+		photo, err := decodedPhoto(shared(t, "coco-mini", "images"), question.Image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		levels := preprocessor.Processors[0].Prepare(&picture.RGB{W: int(photo.Shape[1]), H: int(photo.Shape[0]),
+			Pix: photo.Data}, "square")
+		pixels := make([]float32, len(levels))
+		for i, level := range levels {
+			pixels[i] = table[i/(len(levels)/3)*256+int(level)]
+		}
+		var features checkpoints.Tensor
+		if err := torch.Do(func(s *torch.Scope) {
+			x := m.Features(s, levels, nn.DropoutKeys{}) // [1+P,Dv]
+			features = checkpoints.Float32Tensor(fmt.Sprintf("%d.features", k), torch.Read[float32](x))
+			features.Shape = x.Shape()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		photo.Name = fmt.Sprintf("%d.photo", k)
+		prepared := checkpoints.Float32Tensor(fmt.Sprintf("%d.pixels", k), pixels)
+		prepared.Shape = squareOf(len(pixels))
+		tensors = append(tensors, photo, prepared, features)
+	}
+	if err := checkpoints.WriteSafetensors(path, nil, tensors); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // recordSteps writes the samples of a run's first two steps, and their losses, for steps.py.
 func recordSteps(t *testing.T, run, stage, folder, path string) {
 	t.Helper()
@@ -121,7 +191,7 @@ func recordSteps(t *testing.T, run, stage, folder, path string) {
 		t.Fatal(err)
 	}
 	var tensors []checkpoints.Tensor
-	losses, table := map[string]string{}, preprocessor.Processor.Table()
+	losses, table := map[string]string{}, preprocessor.Normalization()
 	for _, m := range readMetrics(t, run)[:2] {
 		losses[fmt.Sprintf("loss.%d", m.Step)] = strconv.FormatFloat(float64(m.Loss), 'g', -1, 64)
 		step, err := ledger.Step(m.Step, terminal)
@@ -142,7 +212,7 @@ func recordSteps(t *testing.T, run, stage, folder, path string) {
 }
 
 // sampleTensors are a sample's ids and labels, and the normalised pixels of its image.
-func sampleTensors(prefix string, s data.Sample, image int64, table [3 * 256]float32) (list []checkpoints.Tensor) {
+func sampleTensors(prefix string, s data.Sample, image int64, table []float32) (list []checkpoints.Tensor) {
 	ids, labels := make([]int64, len(s.IDs)), make([]int64, len(s.IDs))
 	for i, id := range s.IDs {
 		if ids[i], labels[i] = int64(id), int64(s.Labels[i]); id == data.ImageToken {

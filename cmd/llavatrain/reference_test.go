@@ -70,12 +70,14 @@ func TestTrainedRunsAreReadByTransformers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	dinov2 := filepath.Join(filepath.Dir(siglip), "dinov2_smaller") // positions for 20 pixels a side
 	for _, run := range []struct{ name, tower, image, train, more string }{
 		{"full, pad", clip, "pad", "{projector: {lr: 1e-3}, language: {lr: 1e-3}}", ""},
 		{"full, square", clip, "square", "{projector: {lr: 1e-3}, language: {lr: 1e-3}}", ""},
 		{"tower", clip, "pad", "{vision: {lr: 1e-3}, projector: {lr: 1e-3}, language: {lr: 1e-3}}", ""},
 		{"merged", clip, "pad", "{projector: {lr: 1e-3}, language: {lr: 1e-3, lora: {r: 4, alpha: 8}}}", "merge"},
 		{"SigLIP", siglip, "pad", "{projector: {lr: 1e-3}, language: {lr: 1e-3}}", ""},
+		{"DINOv2", dinov2 + ", image_size: 12", "pad", "{vision: {lr: 1e-3}, projector: {lr: 1e-3}}", ""},
 	} {
 		dir := t.TempDir()
 		recipe := filepath.Join(dir, "trained.yaml")
@@ -207,8 +209,8 @@ func record(t *testing.T, folder, path string, questions []asked) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	table := a.Processor.Table()
-	m, err := model.Open(a.Model, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table[:]})
+	table := a.Normalization()
+	m, err := model.Open(a.Model, model.OpenOptions{Device: torch.CPU, Dtype: torch.Float32, Normalization: table})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestProcessorOnAFailingDisk(t *testing.T) {
 		if err := os.Symlink(datatest.Unreadable, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
-		_, err := OpenProcessor(dir)
+		_, err := OpenProcessor(dir, 0)
 		requireStorage(t, name, err)
 	}
 }
@@ -108,10 +108,10 @@ func TestRefusalsAreTheUsers(t *testing.T) {
 	requireInput(t, "no zip", err)
 	_, err = Matches("[")
 	requireInput(t, "no pattern", err)
-	_, err = OpenProcessor(dir)
+	_, err = OpenProcessor(dir, 0)
 	requireInput(t, "no processor", err)
 	datatest.WriteFile(t, dir, processorFile, "{}")
-	_, err = OpenProcessor(dir)
+	_, err = OpenProcessor(dir, 0)
 	requireInput(t, "a bad processor", err)
 	closed := &Images{failing{syscall.EACCES}, usual}
 	_, err = closed.Read("a.png")

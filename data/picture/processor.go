@@ -13,7 +13,8 @@ import (
 )
 
 // Processor turns images into the input of a vision tower, as Hugging Face's CLIPImageProcessor does (transformers
-// 4.37, image_processing_clip.py) and, with Edge 0, SiglipImageProcessor (5.17, image_processing_pil_siglip.py). It is
+// 4.37, image_processing_clip.py), BitImageProcessor (5.17, image_processing_pil_bit.py) and, with Edge 0,
+// SiglipImageProcessor (5.17, image_processing_pil_siglip.py). It is
 // read-only once made and safe for concurrent use.
 type Processor struct {
 	Size    int        // S, side of the prepared square in pixels
@@ -26,11 +27,18 @@ type Processor struct {
 
 const (
 	processorFile = "preprocessor_config.json"
-	nestedFile    = "processor_config.json" // since transformers 5: the same under image_processor
-	bilinear      = 2                       // PIL.Image.Resampling.BILINEAR
-	bicubic       = 3                       // PIL.Image.Resampling.BICUBIC
+	secondFile    = "preprocessor_config_2.json" // ours: of the second of a model's two towers
+	nestedFile    = "processor_config.json"      // since transformers 5: the same under image_processor
+	bilinear      = 2                            // PIL.Image.Resampling.BILINEAR
+	bicubic       = 3                            // PIL.Image.Resampling.BICUBIC
 	maxImageSize  = 4096
 )
+
+// ProcessorFile names the file with the settings of a tower's processor; place is that of the tower among those of the
+// folder, 0 or 1.
+func ProcessorFile(place int) string {
+	return [...]string{processorFile, secondFile}[place]
+}
 
 // CLIPProcessor returns the processor of OpenAI's CLIP models for images of size × size.
 func CLIPProcessor(size int) *Processor {
@@ -47,14 +55,45 @@ func SigLIPProcessor(size int) *Processor {
 	return &Processor{Size: size, Filter: bicubic, Rescale: 1.0 / 255, Mean: half, Std: half}
 }
 
+// DINOv2Processor returns the processor of Meta's DINOv2 models (BitImageProcessor) for images of size × size: the
+// shorter side becomes an eighth longer before the crop, as in the published 256 to 224.
+func DINOv2Processor(size int) *Processor {
+	p := &Processor{
+		Size: 224, Edge: 256, Filter: bicubic, Rescale: 1.0 / 255,
+		Mean: [3]float64{0.485, 0.456, 0.406}, Std: [3]float64{0.229, 0.224, 0.225},
+	}
+	return p.Resized(size)
+}
+
+// Resized is p for images of another size, of which it keeps the same part.
+func (p *Processor) Resized(size int) *Processor {
+	resized := *p
+	resized.Size = size
+	if p.Edge > 0 {
+		resized.Edge = max(size, min((p.Edge*size+p.Size/2)/p.Size, maxImageSize))
+	}
+	return &resized
+}
+
+// Showing is p for images that show the same part of a picture as another processor's, at p's own size: squeezed or
+// cropped as those are.
+func (p *Processor) Showing(other *Processor) *Processor {
+	same := *p
+	if same.Edge = 0; other.Edge > 0 {
+		same.Edge = max(p.Size, min((other.Edge*p.Size+other.Size/2)/other.Size, maxImageSize))
+	}
+	return &same
+}
+
 // OpenProcessor reads the preprocessor_config.json of a folder or, if it has none, the image settings in its
-// processor_config.json. The error wraps fs.ErrNotExist if neither exists: CLIPProcessor or SigLIPProcessor may then be
-// suitable. Settings that would change the result and are not implemented are refused by key.
-func OpenProcessor(dir string) (_ *Processor, err error) {
+// processor_config.json. The error wraps fs.ErrNotExist if neither exists: the tower's usual processor may then be
+// suitable. Settings that would change the result and are not implemented are refused by key. In the folder of a model
+// with two towers, place 1 is the second one's.
+func OpenProcessor(dir string, place int) (_ *Processor, err error) {
 	defer failure.MarkInput(&err)
-	path := filepath.Join(dir, processorFile)
+	path := filepath.Join(dir, ProcessorFile(place))
 	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && place == 0 {
 		path = filepath.Join(dir, nestedFile)
 		text, err = readNested(path)
 	}
@@ -291,7 +330,7 @@ func (p *Processor) resized(width, height int) (columns, rows axis) {
 
 // Picture is an image as one or more tiles of the tower's size, before normalisation.
 type Picture struct {
-	Pixels        []uint8 // [tiles,3,S,S], channel first
+	Pixels        []uint8 // [tiles,3,S,S], channel first; for two towers [tiles,3*S1*S1+3*S2*S2], both tower by tower
 	Width, Height int     // of the decoded image, before any resizing
 	Layout        Layout  // zero until the sample is encoded
 }

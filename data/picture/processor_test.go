@@ -84,6 +84,56 @@ func TestPrepareSigLIP(t *testing.T) {
 	}
 }
 
+// TestPrepareDINOv2 compares with transformers' BitImageProcessor; testdata/processor_make.py printed the table. Its
+// shorter side becomes longer than the crop.
+func TestPrepareDINOv2(t *testing.T) {
+	for _, test := range []struct {
+		w, h, size   int
+		aspect, hash string
+	}{
+		{640, 480, 224, "square", "bd7780ebd485"}, {640, 480, 224, "pad", "57ba7f003a44"},
+		{481, 640, 224, "square", "fb2664580ed9"}, {481, 640, 224, "pad", "62f8c2950813"},
+		{100, 37, 224, "square", "e994aa19587b"}, {100, 37, 224, "pad", "281d3afe2f6d"},
+		{640, 480, 336, "square", "c67450c64dd4"}, {640, 480, 336, "pad", "d37f94c37b69"},
+	} {
+		p := DINOv2Processor(test.size)
+		if hash := hashPrepared(p, test.w, test.h, test.aspect); hash != test.hash {
+			t.Errorf("%dx%d to %d %s: hash %s, want %s", test.w, test.h, test.size, test.aspect, hash, test.hash)
+		}
+	}
+}
+
+// A processor for images of another size keeps the same part of them.
+func TestResizedProcessors(t *testing.T) {
+	wide := DINOv2Processor(224)
+	wide.Edge = 4096
+	for _, c := range []struct {
+		p          *Processor
+		size, edge int
+	}{
+		{DINOv2Processor(224), 336, 384}, {DINOv2Processor(224), 14, 16}, {DINOv2Processor(224), 224, 256},
+		{CLIPProcessor(224), 336, 336}, {SigLIPProcessor(224), 336, 0}, {wide, 448, 4096}, {wide, 4096, 4096},
+	} {
+		want := *c.p
+		want.Size, want.Edge = c.size, c.edge
+		if got := c.p.Resized(c.size); *got != want {
+			t.Errorf("%+v for %d becomes %+v, want %+v", *c.p, c.size, *got, want)
+		}
+	}
+}
+
+// The file of facebook/dinov2-base.
+func TestOpenProcessorOfDINOv2(t *testing.T) {
+	p, err := parseProcessor([]byte(`{"crop_size": {"height": 224, "width": 224}, "do_center_crop": true,
+		"do_convert_rgb": true, "do_normalize": true, "do_rescale": true, "do_resize": true,
+		"image_mean": [0.485, 0.456, 0.406], "image_processor_type": "BitImageProcessor",
+		"image_std": [0.229, 0.224, 0.225], "resample": 3, "rescale_factor": 0.00392156862745098,
+		"size": {"shortest_edge": 256}}`))
+	if diff := cmp.Diff(DINOv2Processor(224), p); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
 func synthetic(w, h int) *RGB {
 	img := newRGB(w, h)
 	for y := range h {
@@ -113,7 +163,7 @@ func TestPrepareTiny(t *testing.T) {
 // bit.
 func TestPrepareEqualsReference(t *testing.T) {
 	parity, photos := datatest.Shared(t, "parity"), datatest.Shared(t, "coco-mini", "images")
-	p, err := OpenProcessor(filepath.Join(parity, "clip"))
+	p, err := OpenProcessor(filepath.Join(parity, "clip"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +285,7 @@ func TestOpenProcessor(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := OpenProcessor(filepath.Dir(path))
+		got, err := OpenProcessor(filepath.Dir(path), 0)
 		if test.problem != "" {
 			if err == nil || !strings.Contains(err.Error(), test.problem) || !strings.Contains(err.Error(), path) {
 				t.Errorf("%s: error %v, want %q and the path", name, err, test.problem)
@@ -271,7 +321,7 @@ func TestOpenProcessorOfSigLIP(t *testing.T) {
 
 func TestOpenProcessorMissing(t *testing.T) {
 	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "none")} {
-		if _, err := OpenProcessor(dir); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := OpenProcessor(dir, 0); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: error %v", dir, err)
 		}
 	}
@@ -312,7 +362,7 @@ func TestOpenProcessorOfTransformers5(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := OpenProcessor(dir)
+		got, err := OpenProcessor(dir, 0)
 		if c.problem == "" {
 			if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
 				t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
@@ -333,7 +383,7 @@ func TestProcessorJSON(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, processorFile), p.JSON(), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := OpenProcessor(dir)
+		got, err := OpenProcessor(dir, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

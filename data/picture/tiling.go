@@ -103,8 +103,7 @@ func (t *Tiling) Layout(width, height int) Layout {
 	l := t.Single()
 	l.Pinpoint = choose(t.Pinpoints, width, height)
 	l.Columns, l.Rows = l.Pinpoint.Width/t.Edge, l.Pinpoint.Height/t.Edge
-	l.Width, l.Height = l.Pinpoint.fit(width, height)
-	l.Left, l.Top = (l.Pinpoint.Width-l.Width)/2, (l.Pinpoint.Height-l.Height)/2
+	l = l.WithEdge(t.Edge, width, height)
 	if t.Merge == MergeFlat {
 		return l
 	}
@@ -113,6 +112,20 @@ func (t *Tiling) Layout(width, height int) Layout {
 		l.Kept = l.Kept.unpad(width, height)
 		l.ShrunkRows, l.ShrunkColumns = t.shrink(l.Kept)
 	}
+	return l
+}
+
+// WithEdge is the layout of the same picture, width × height, in as many tiles of another size: the canvas has the same
+// grid of tiles, and the picture lies on it as a tiling of that size would place it. What is kept of a map of as many
+// patches is the same, since it follows from the grid.
+func (l Layout) WithEdge(edge, width, height int) Layout {
+	l.Edge = edge
+	if l.Columns == 0 {
+		return l
+	}
+	l.Pinpoint = Pinpoint{Width: l.Columns * edge, Height: l.Rows * edge}
+	l.Width, l.Height = l.Pinpoint.fit(width, height)
+	l.Left, l.Top = (l.Pinpoint.Width-l.Width)/2, (l.Pinpoint.Height-l.Height)/2
 	return l
 }
 

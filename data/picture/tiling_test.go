@@ -185,3 +185,24 @@ func swapPinpoints(list []Pinpoint) []Pinpoint {
 	}
 	return swapped
 }
+
+// Tiles of another size have the same grid, map and positions, and the picture lies on them as a tiling of that size
+// with the same canvas would place it.
+func TestALayoutWithAnotherEdge(t *testing.T) {
+	tiling, twice := newTiling(t, 64, 4, "(1x1),...,(3x3)", 2), newTiling(t, 56, 4, "(1x1)", 2)
+	for _, size := range [][2]int{{640, 480}, {100, 300}, {57, 1000}, {1000, 19}, {1, 1}, {64, 64}, {333, 334}} {
+		l := tiling.Layout(size[0], size[1])
+		twice.Pinpoints = []Pinpoint{{Width: 56 * l.Columns, Height: 56 * l.Rows}}
+		if got, want := l.WithEdge(56, size[0], size[1]), twice.Layout(size[0], size[1]); got != want {
+			t.Errorf("%v: %+v, want %+v", size, got, want)
+		}
+		if got := l.WithEdge(64, size[0], size[1]); got != l {
+			t.Errorf("%v: the same edge gives %+v, want %+v", size, got, l)
+		}
+	}
+	single := twice.Single()
+	single.Edge = 64
+	if got := single.WithEdge(56, 10, 20); got != twice.Single() {
+		t.Errorf("one tile: %+v", got)
+	}
+}

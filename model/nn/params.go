@@ -19,8 +19,8 @@ import (
 
 // Init is how a parameter is initialised if its value is in no file.
 type Init struct {
-	Kind  string  // "normal", "uniform", "xavier" (uniform, but biases are zero), "ones" or "zeros"
-	Scale float64 // standard deviation, or bound
+	Kind  string  // "normal", "uniform", "xavier" (uniform, but biases are zero), "constant", "ones" or "zeros"
+	Scale float64 // standard deviation, bound, or value
 }
 
 // Param is a named leaf: the unit of loading, freezing and saving.
@@ -228,6 +228,8 @@ func (p *Param) Initial(s *torch.Scope, seed uint64) *torch.Tensor {
 		value.FillNormal(p.Init.Scale, seed^hash(p.Name))
 	case "uniform", "xavier":
 		value.FillUniform(p.Init.Scale, seed^hash(p.Name))
+	case "constant":
+		value = torch.Scale(s, torch.Ones(s, p.Shape, torch.Float32, torch.CPU), p.Init.Scale)
 	case "ones":
 		value = torch.Ones(s, p.Shape, torch.Float32, torch.CPU)
 	}

@@ -39,10 +39,20 @@ LANGUAGES = {
     "qwen3": ("Qwen3", dict(head_dim=8, rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), True),
     "phi3": ("Phi3", dict(original_max_position_embeddings=64, sliding_window=9), True),
 }
+SMALL_DINO = dict(hidden_size=16, num_hidden_layers=3, num_attention_heads=2, mlp_ratio=2, image_size=20, patch_size=4)
+# name: class prefix, config, side of the images.
 TOWERS = {
-    "siglip": dict(
-        hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2, image_size=18, patch_size=4  # 18 is no multiple
+    "siglip": (
+        "Siglip",
+        dict(hidden_size=16, intermediate_size=24, num_hidden_layers=3, num_attention_heads=2, image_size=18, patch_size=4),
+        18,  # is no multiple
     ),
+    "dinov2": ("Dinov2", dict(qkv_bias=False, use_mask_token=False), 20),
+    "dinov2_swiglu": ("Dinov2", dict(use_swiglu_ffn=True), 28),  # larger than configured
+    "dinov2_smaller": ("Dinov2", dict(mlp_ratio=3, layerscale_value=0.1), 12),
+    "dinov2_with_registers": ("Dinov2WithRegisters", dict(num_register_tokens=3), 20),
+    "dinov2_with_registers_smaller": ("Dinov2WithRegisters", dict(num_register_tokens=2), 12),
+    "dinov2_with_registers_larger": ("Dinov2WithRegisters", dict(num_register_tokens=2, use_swiglu_ffn=True), 28),
 }
 
 
@@ -114,17 +124,21 @@ def language(name):
 
 def tower(name):
     torch.manual_seed(7)
-    config = transformers.SiglipConfig(
-        vision_config=TOWERS[name], text_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, vocab_size=8)
-    )
-    whole = transformers.SiglipModel(config).eval()
+    prefix, extra, side = TOWERS[name]
+    if prefix == "Siglip":
+        config = transformers.SiglipConfig(
+            vision_config=extra, text_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, vocab_size=8)
+        )
+        whole = transformers.SiglipModel(config).eval()
+    else:
+        config = getattr(transformers, prefix + "Config")(**{**SMALL_DINO, **extra}, attn_implementation="eager")
+        whole = getattr(transformers, prefix + "Model")(config).eval()
     randomise(whole)
-    save(whole, f"families/{name}")  # with the text half and the pooling head, as published
+    save(whole, f"families/{name}")  # SigLIP with the text half and the pooling head, as published
 
-    side = TOWERS[name]["image_size"]
     levels = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8)
     pixels = ((levels.double() / 255).float() - 0.5) / 0.5
-    vision = whole.vision_model
+    vision = whole.vision_model if prefix == "Siglip" else whole
     states = vision(pixel_values=pixels, output_hidden_states=True).hidden_states
     weights = torch.randn(states[-2].shape)
     (states[-2] * weights).sum().backward()

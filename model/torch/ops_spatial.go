@@ -64,12 +64,3 @@ func MaxPool(s *Scope, x *Tensor, stride int64) *Tensor {
 		libtch.AtgMaxPool2d(out, x.g(), size, 2, size, 2, none, 2, each, 2, 0)
 	})
 }
-
-// Bilinear samples a grid at height x width points, as torch.nn.functional.interpolate does with align_corners false
-// and without antialiasing. [n,D,h,w] -> [n,D,height,width]
-func Bilinear(s *Scope, x *Tensor, height, width int64) *Tensor {
-	size := []int64{height, width}
-	return gotch(s, "bilinear", func(out *libtch.Ctensor) {
-		libtch.AtgUpsampleBilinear2d(out, x.g(), size, 2, 0, 0, 1, 0, 1)
-	})
-}

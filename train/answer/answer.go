@@ -42,8 +42,8 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, options := a.Processor.Table(), where.Open()
-	options.Device, options.Dtype, options.Normalization = device, dtype, table[:]
+	options := where.Open()
+	options.Device, options.Dtype, options.Normalization = device, dtype, a.Normalization()
 	options.NewTokens = a.NewTokens()
 	options.Progress = func(done, total int64) { report.Progress("loading weights", done, total) }
 	if a.LLaVA, err = model.Open(where.Model, options); err != nil {

@@ -57,12 +57,23 @@ func (n Named) Locate() (l located, err error) {
 	case n.Vision == "" && l.folder && tower.Weights == "":
 		return l, fmt.Errorf("%s has no config.json that names its vision tower: name its folder with --vision", n.Path)
 	case n.Vision == "":
+	case tower.Second != nil:
+		return l, fmt.Errorf("%s has two towers, and --vision names one folder: name the folders in %s", n.Path,
+			l.towersNamed())
 	case l.folder && tower.Weights != "":
 		tower.Tower = n.Vision
 	default:
 		tower.Weights, tower.Config = n.Vision, ""
 	}
 	return l, l.moved(n.Path)
+}
+
+// towersNamed says where the folders of two towers are named.
+func (l *located) towersNamed() string {
+	if l.folder {
+		return "mm_vision_tower of its config.json"
+	}
+	return "model.vision of the run's " + runs.RecipeFile
 }
 
 // rebase puts --base in place of the language model that adapters belong to. In a folder that has been done as it was
@@ -103,10 +114,15 @@ func (l *located) moved(path string) error {
 	if len(l.lora) == 0 {
 		base = "change model.language.weights in the run's " + runs.RecipeFile
 	}
-	return failure.Join(
-		missing("vision tower", l.Model.Vision.Weights, "name its folder with --vision"),
-		missing("language model", l.Model.Language.Weights, base),
-	)
+	tower := "name its folder with --vision"
+	if l.Model.Vision.Second != nil {
+		tower = "name its folder in " + l.towersNamed()
+	}
+	var problems []error
+	for _, v := range l.Model.Vision.Towers() {
+		problems = append(problems, missing("vision tower", v.Weights, tower))
+	}
+	return failure.Join(append(problems, missing("language model", l.Model.Language.Weights, base))...)
 }
 
 func (n Named) locate(path string) (_ located, err error) {

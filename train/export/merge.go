@@ -48,8 +48,7 @@ func (m Merging) Run() error {
 	if err != nil {
 		return err
 	}
-	table := preprocessor.Processor.Table()
-	m.Open.Device, m.Open.Dtype, m.Open.Normalization = m.Device, torch.Float32, table[:]
+	m.Open.Device, m.Open.Dtype, m.Open.Normalization = m.Device, torch.Float32, preprocessor.Normalization()
 	m.Open.NewTokens = preprocessor.NewTokens()
 	m.Open.Progress = func(done, total int64) { m.Report.Progress("loading weights", done, total) }
 	llava, err := model.Open(m.Model, m.Open)

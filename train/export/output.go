@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/data/tokenizer"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -70,8 +71,10 @@ func WriteFolder(p *input.Preprocessor, dir string, config []byte) error {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "preprocessor_config.json"), p.Processor.JSON(), 0o666); err != nil {
-		return err
+	for place, processor := range p.Processors {
+		if err := os.WriteFile(filepath.Join(dir, picture.ProcessorFile(place)), processor.JSON(), 0o666); err != nil {
+			return err
+		}
 	}
 	file, fileName := p.Tokenizer.File()
 	from := filepath.Dir(file)

@@ -24,9 +24,9 @@ func processorOf(t *picture.Tiling) string {
 func (c Conversion) imageSettings(p *input.Preprocessor) []byte {
 	switch {
 	case p.Tiling != nil:
-		return p.Processor.TilesJSON(processorOf(p.Tiling)+"ImageProcessor", p.Tiling)
+		return p.Processors[0].TilesJSON(processorOf(p.Tiling)+"ImageProcessor", p.Tiling)
 	case c.Notes.Aspect == "pad":
-		return p.Processor.PaddingJSON()
+		return p.Processors[0].PaddingJSON()
 	}
 	return nil
 }

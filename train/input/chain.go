@@ -32,7 +32,7 @@ func Chained(r *recipes.Recipe, stage string) (*recipes.Recipe, error) {
 		return r, nil
 	}
 	next := *r
-	next.Model.Vision.Weights, next.Model.Vision.Config = export, ""
+	next.Model.Vision = next.Model.Vision.From(export)
 	next.Model.Language.Weights, next.Model.Language.Config = export, ""
 	return &next, nil
 }

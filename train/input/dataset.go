@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -30,11 +29,11 @@ import (
 
 // Preprocessor turns text and images into a model's input, in training, scoring and generation.
 type Preprocessor struct {
-	Tokenizer *tokenizer.Tokenizer
-	Processor *picture.Processor
-	Tower     model.TowerShape
-	Projector model.ProjectorShape
-	Tiling    *picture.Tiling // how images of any resolution are laid out; nil: the model has no tiles
+	Tokenizer  *tokenizer.Tokenizer
+	Processors []*picture.Processor // of each tower
+	Tower      model.TowerShape
+	Projector  model.ProjectorShape
+	Tiling     *picture.Tiling // how images of any resolution are laid out; nil: the model has no tiles
 }
 
 // OpenPreprocessor opens the tokenizer and the image processor that belong to a model. Where both fail the error says
@@ -62,10 +61,8 @@ func (r *Preprocessor) openVision(m recipes.Model) (err error) {
 	if r.Tiling, err = newTiling(tiles, r.Tower, r.Projector); err != nil {
 		return err
 	}
-	if r.Processor, err = openProcessor(m.Vision, r.Tower); err != nil {
-		return fmt.Errorf("model.vision: %w", err)
-	}
-	return nil
+	r.Processors, err = openProcessors(m.Vision, r.Tower)
+	return err
 }
 
 // Positions says how images of an aspect, square, pad or anyres, are laid out. With square and pad an image is one tile
@@ -113,20 +110,6 @@ func (p *Preprocessor) NewTokens() (ids []int32) {
 	return ids
 }
 
-// Picture prepares a decoded image for the tower. aspect is square, pad or anyres; with anyres the image becomes the
-// tiles of its size or, if it is one of several images of a row, perhaps one.
-func (p *Preprocessor) Picture(decoded *picture.RGB, aspect string, several bool) picture.Picture {
-	made := picture.Picture{Width: decoded.W, Height: decoded.H}
-	if aspect != recipes.AnyResolution || p.Tiling == nil {
-		made.Pixels = p.Processor.Prepare(decoded, aspect)
-		return made
-	}
-	size := func() (width, height int, err error) { return decoded.W, decoded.H, nil }
-	layout, _ := p.Tiling.Of(several, size) // which returns only size's error
-	made.Pixels = p.Processor.PrepareTiles(decoded, layout)
-	return made
-}
-
 // Input turns a batch into the model's input.
 func Input(b data.Batch) model.Input {
 	in := model.Input{
@@ -144,29 +127,6 @@ func Input(b data.Batch) model.Input {
 		in.PictureSamples = append(in.PictureSamples, tile.Sample)
 	}
 	return in
-}
-
-// openProcessor reads the image processor's constants from the tower's folder, or takes CLIP's or SigLIP's if the
-// folder has none.
-func openProcessor(v recipes.Vision, tower model.TowerShape) (*picture.Processor, error) {
-	if v.Weights != "" {
-		dir, err := model.TowerFolder(v)
-		if err != nil {
-			return nil, err
-		}
-		p, err := picture.OpenProcessor(dir)
-		if err == nil && int64(p.Size) != tower.ImageSize {
-			err = fmt.Errorf("the image processor of %q makes images of %d pixels a side, config.json wants %d",
-				dir, p.Size, tower.ImageSize)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return p, err
-		}
-	}
-	if tower.Processor == "siglip" {
-		return picture.SigLIPProcessor(int(tower.ImageSize)), nil
-	}
-	return picture.CLIPProcessor(int(tower.ImageSize)), nil
 }
 
 func tokenizerPath(l recipes.Language) (string, error) {
@@ -472,7 +432,10 @@ func (d *Dataset) picture(images *picture.Images, image picture.Image, several b
 // Fingerprints identify, by content, the files that the numbers depend on in addition to the recipe.
 func (d *Dataset) Fingerprints() (_ map[string]string, err error) {
 	defer failure.MarkInput(&err)
-	prints := map[string]string{"processor": HashOf(d.Processor.JSON())}
+	prints := map[string]string{"processor": HashOf(d.Processors[0].JSON())}
+	if len(d.Processors) > 1 {
+		prints["processor.1"] = HashOf(d.Processors[1].JSON())
+	}
 	file, _ := d.Tokenizer.File()
 	tokenizer, err := os.ReadFile(file)
 	if err != nil {

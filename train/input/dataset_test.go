@@ -17,13 +17,14 @@ import (
 func TestTowersHaveTheirOwnImageConstants(t *testing.T) {
 	for kind, want := range map[string]*picture.Processor{
 		"clip": picture.CLIPProcessor(28), "siglip": picture.SigLIPProcessor(28),
+		"dinov2": picture.DINOv2Processor(28),
 	} {
 		dir := t.TempDir()
 		config := []byte(`{"model_type": "` + kind + `"}`)
 		if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		got, err := openProcessor(recipes.Vision{Weights: dir}, model.TowerShape{ImageSize: 28, Processor: kind})
+		got, err := openProcessor(model.ProcessorPlace{Dir: dir}, model.TowerShape{ImageSize: 28, Processor: kind})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,14 +46,19 @@ func TestImageSettingsOfAFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := openProcessor(recipes.Vision{Weights: dir}, model.TowerShape{ImageSize: 28, Processor: "clip"})
+	got, err := openProcessor(model.ProcessorPlace{Dir: dir}, model.TowerShape{ImageSize: 28, Processor: "clip"})
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	_, err = openProcessor(recipes.Vision{Weights: dir}, model.TowerShape{ImageSize: 56, Processor: "clip"})
+	_, err = openProcessor(model.ProcessorPlace{Dir: dir}, model.TowerShape{ImageSize: 56, Processor: "clip"})
 	if err == nil || !strings.Contains(err.Error(), "makes images of 28 pixels a side, config.json wants 56") ||
 		!strings.Contains(err.Error(), dir) {
 		t.Errorf("error %v", err)
+	}
+	got, err = openProcessor(model.ProcessorPlace{Dir: dir},
+		model.TowerShape{ImageSize: 56, Processor: "dinov2", Resizes: true})
+	if diff := cmp.Diff(picture.SigLIPProcessor(56), got); err != nil || diff != "" {
+		t.Errorf("resized: %v (-want +got):\n%s", err, diff)
 	}
 }
 

@@ -62,7 +62,7 @@ func openSized(t *testing.T, positions picture.Positions) *Dataset {
 		Template: "v1", Image: "square", Order: "sequential", Epochs: 1, Batch: recipes.Batch{Global: 2},
 		Data: []recipes.Data{{Path: path, Images: dir, Weight: 1}},
 	}
-	preprocessor := &Preprocessor{Tokenizer: opened, Processor: picture.CLIPProcessor(28)}
+	preprocessor := &Preprocessor{Tokenizer: opened, Processors: []*picture.Processor{picture.CLIPProcessor(28)}}
 	r := &recipes.Recipe{Model: recipes.Model{Language: recipes.Language{MaxLength: 512}}}
 	d, err := OpenDataset(r, stage, preprocessor, runs.Silent{})
 	if err != nil {

@@ -33,7 +33,7 @@ type Preview struct {
 	Sample      data.Sample
 	Stretches   []data.Stretch
 	Images      []string // paths, as the row has them
-	Side        int      // of the prepared images, in pixels
+	Sides       []int    // of the prepared images, in pixels, for each tower
 	Tokenizer   *tokenizer.Tokenizer
 	Skipped     error // why a run would leave the row out; nil if it would not
 	Record      rows.Record
@@ -64,7 +64,7 @@ func OpenPreview(r *recipes.Recipe, o PreviewOptions) (Preview, error) {
 func (d *Dataset) preview(stage string, source, row int) (Preview, error) {
 	p := Preview{
 		Stage: stage, Path: cmp.Or(d.Stage.Data[source].Path, d.Stage.Data[source].Shards),
-		Data: source, Row: row, Side: d.Processor.Size, Tokenizer: d.Tokenizer,
+		Data: source, Row: row, Sides: d.sides(), Tokenizer: d.Tokenizer,
 	}
 	var err error
 	if p.Record, err = d.Sources[source].Record(row); err == nil {
@@ -82,6 +82,14 @@ func (d *Dataset) preview(stage string, source, row int) (Preview, error) {
 	}
 	p.Stretches = data.Stretches(d.Tokenizer, p.Sample)
 	return p, nil
+}
+
+// sides are the sizes of each tower's images in pixels.
+func (d *Dataset) sides() (list []int) {
+	for _, processor := range d.Processors {
+		list = append(list, processor.Size)
+	}
+	return list
 }
 
 // find looks up the row that was asked for.

@@ -98,6 +98,10 @@ func (s *sharder) open(r *recipes.Recipe) error {
 	if err != nil {
 		return err
 	}
+	if s.options.Pixels && len(preprocessor.Processors) > 1 {
+		return failure.Inputf("shards hold an image as one tower takes it, and the model has two: " +
+			"leave --pixels out, so that they hold the images' files")
+	}
 	if s.Dataset, err = OpenDataset(r, &stage, preprocessor, s.options.Report); err != nil {
 		return err
 	}
@@ -136,7 +140,8 @@ func (s *sharder) target() (rows.ShardOptions, error) {
 
 // pixels says how this stage prepares images.
 func (d *Dataset) pixels() *rows.Pixels {
-	p := &rows.Pixels{Processor: string(d.Processor.JSON()), Size: d.Processor.Size, Aspect: d.Stage.Image}
+	processor := d.Processors[0]
+	p := &rows.Pixels{Processor: string(processor.JSON()), Size: processor.Size, Aspect: d.Stage.Image}
 	if d.Stage.Turn == recipes.TurnByEXIF {
 		p.Orientation = d.Stage.Turn
 	}
@@ -150,7 +155,12 @@ func (d *Dataset) pixels() *rows.Pixels {
 func (d *Dataset) suits(stored *rows.Pixels) error {
 	want := d.pixels()
 	switch {
-	case stored == nil || *stored == *want:
+	case stored == nil:
+		return nil
+	case len(d.Processors) > 1:
+		return failure.Inputf("its images were prepared for one tower, and the model has two: " +
+			"write the shards again without --pixels")
+	case *stored == *want:
 		return nil
 	case stored.Size != want.Size:
 		return failure.Inputf("its images have %d pixels a side, the tower takes %d: "+

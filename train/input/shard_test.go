@@ -10,7 +10,7 @@ import (
 )
 
 func TestPixelsSuitOneProcessor(t *testing.T) {
-	preprocessor := &Preprocessor{Processor: picture.CLIPProcessor(28)}
+	preprocessor := &Preprocessor{Processors: []*picture.Processor{picture.CLIPProcessor(28)}}
 	d := &Dataset{Preprocessor: preprocessor, Stage: &recipes.Stage{Image: "pad"}}
 	if err := d.suits(nil); err != nil {
 		t.Error(err)

@@ -117,9 +117,11 @@ func showPreview(out io.Writer, p input.Preview, watched, ids bool) error {
 	fmt.Fprintln(out)
 	for i, picture := range p.Sample.Images {
 		fmt.Fprintf(out, "image %d: %q, %dx%d, prepared as %s\n", i+1, p.Images[i], picture.Width, picture.Height,
-			preparation(picture.Layout, p.Side))
+			preparation(picture.Layout, p.Sides))
 		if watched {
-			program.DrawBlocks(out, tileSheet(picture, p.Side))
+			for _, sheet := range tileSheets(picture, p.Sides) {
+				program.DrawBlocks(out, sheet)
+			}
 		}
 	}
 	if ids {
@@ -184,22 +186,25 @@ func writePage(path string, p input.Preview) error {
 	}
 	b.WriteString("</pre>\n")
 	for i, picture := range p.Sample.Images {
-		source, err := pictureSource(picture, p.Side)
-		if err != nil {
-			return err
+		b.WriteString("<figure>")
+		for _, sheet := range tileSheets(picture, p.Sides) {
+			source, err := pictureSource(sheet)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&b, "<img src=\"%s\" alt=\"\">", source)
 		}
-		fmt.Fprintf(&b, "<figure><img src=\"%s\" alt=\"\">"+
-			"<figcaption>%s, %d×%d, prepared as %s</figcaption></figure>\n",
-			source, html.EscapeString(p.Images[i]), picture.Width, picture.Height, preparation(picture.Layout, p.Side))
+		fmt.Fprintf(&b, "<figcaption>%s, %d×%d, prepared as %s</figcaption></figure>\n",
+			html.EscapeString(p.Images[i]), picture.Width, picture.Height, preparation(picture.Layout, p.Sides))
 	}
 	b.WriteString("</body></html>\n")
 	return failure.Storage(os.WriteFile(path, b.Bytes(), 0o666))
 }
 
 // pictureSource returns a prepared image as a data URL.
-func pictureSource(picture picture.Picture, side int) (string, error) {
+func pictureSource(sheet *picture.RGB) (string, error) {
 	var file bytes.Buffer
-	if err := png.Encode(&file, tileSheet(picture, side).Image()); err != nil {
+	if err := png.Encode(&file, sheet.Image()); err != nil {
 		return "", err
 	}
 	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(file.Bytes()), nil

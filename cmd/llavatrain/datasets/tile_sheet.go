@@ -6,8 +6,16 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// preparation says what an image became: one square, or the whole image and tiles of it.
-func preparation(l picture.Layout, side int) string {
+// preparation says what an image became for each tower: one square, or the whole image and tiles of it.
+func preparation(l picture.Layout, sides []int) string {
+	text := prepared(l, sides[0])
+	for _, side := range sides[1:] {
+		text += fmt.Sprintf("; for the second tower in the same way at %dx%d", side, side)
+	}
+	return text
+}
+
+func prepared(l picture.Layout, side int) string {
 	if l.Columns == 0 {
 		return fmt.Sprintf("%dx%d", side, side)
 	}
@@ -22,10 +30,29 @@ func preparation(l picture.Layout, side int) string {
 	return text
 }
 
-// tileSheet is a prepared image to look at: its squeezed whole, and to the right its tiles as they lie, with gaps.
-func tileSheet(prepared picture.Picture, side int) *picture.RGB {
+// tileSheets are a prepared image to look at, for each tower.
+func tileSheets(prepared picture.Picture, sides []int) (sheets []*picture.RGB) {
+	all := 0 // values of a tile for all towers
+	for _, side := range sides {
+		all += 3 * side * side
+	}
+	at := 0
+	for _, side := range sides {
+		size := 3 * side * side
+		var own []uint8 // [tiles,3,S,S]
+		for tile := range len(prepared.Pixels) / all {
+			own = append(own, prepared.Pixels[tile*all+at:][:size]...)
+		}
+		sheets = append(sheets, tileSheet(own, prepared.Layout, side))
+		at += size
+	}
+	return sheets
+}
+
+// tileSheet is an image's tiles [tiles,3,S,S] to look at: its squeezed whole, and to the right its tiles as they lie,
+// with gaps.
+func tileSheet(tiles []uint8, l picture.Layout, side int) *picture.RGB {
 	const gap, grey = 4, 128
-	l := prepared.Layout
 	sheet := &picture.RGB{W: side, H: side}
 	if l.Columns > 0 {
 		sheet.W, sheet.H = (1+l.Columns)*(side+gap), l.Rows*(side+gap)-gap
@@ -35,13 +62,13 @@ func tileSheet(prepared picture.Picture, side int) *picture.RGB {
 		sheet.Pix[i] = grey
 	}
 	size := 3 * side * side
-	for tile := range len(prepared.Pixels) / size {
+	for tile := range len(tiles) / size {
 		left, top := 0, 0
 		if tile > 0 {
 			left = side + 2*gap + (tile-1)%l.Columns*(side+gap)
 			top = (tile - 1) / l.Columns * (side + gap)
 		}
-		paste(sheet, prepared.Pixels[tile*size:][:size], side, left, top)
+		paste(sheet, tiles[tile*size:][:size], side, left, top)
 	}
 	return sheet
 }
