@@ -295,27 +295,27 @@ func TestIndexFindsAnyFourBits(t *testing.T) {
 	}
 }
 
-// What Place keeps has no two alike, and what it does not keep is near something that it kept.
-func TestPlaceKeepsOneOfEach(t *testing.T) {
+// One of each is kept if only what is near nothing is added: what is kept has no two alike, and what is not kept is near
+// something that is.
+func TestIndexKeepsOneOfEach(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var x Index
 		var kept []Hash
 		for _, h := range rapid.SliceOf(anyHash()).Draw(t, "hashes") {
-			number, distance, earlier := x.Place(h)
-			if !earlier {
-				for _, other := range kept {
-					if h.Distance(other) <= Near {
-						t.Fatalf("%v and %v are both kept", h, other)
-					}
+			number, distance, ok := x.Nearest(h)
+			if ok {
+				if number >= len(kept) || h.Distance(kept[number]) != distance || distance > Near {
+					t.Fatalf("%v is counted with number %d of %d, at %d", h, number, len(kept), distance)
 				}
-				kept = append(kept, h)
+				continue
 			}
-			if number >= len(kept) || h.Distance(kept[number]) != distance || distance > Near {
-				t.Fatalf("%v is counted with number %d of %d, at %d", h, number, len(kept), distance)
+			for _, other := range kept {
+				if h.Distance(other) <= Near {
+					t.Fatalf("%v and %v are both kept", h, other)
+				}
 			}
-		}
-		if x.Len() != len(kept) {
-			t.Fatalf("%d kept, %d counted", len(kept), x.Len())
+			kept = append(kept, h)
+			x.Add(h)
 		}
 	})
 }
