@@ -159,7 +159,8 @@ func TestBenchmarks(t *testing.T) {
 // Files that are none of these are refused with a reason.
 func TestBenchmarkRefusals(t *testing.T) {
 	for content, want := range map[string]string{
-		"": "it is empty", " \n\n": "it is empty", "\x1f\x8b\x08": "compressed by gzip", "a\tb\tc\n1\t2\t3": "it begins with",
+		"": "it is empty", " \n\n": "it is empty", "\x1f\x8b\x08": "compressed by gzip",
+		"a\tb\tc\n1\t2\t3": "it begins with",
 		`{"question_id": 1, "image": 5, "text": "a"}`: "line 1: image is a number",
 		`{"question_id": 1, "text": ""}`:              "it has no pictures and no questions",
 		`{"questions": [{"question": "What?"}]}`:      "row 0: conversations (or messages) is missing",

@@ -7,7 +7,8 @@ package alike
 // and every other one is near the one that it is counted with, which chains of near pictures would not give.
 //
 // The 64 bits are cut into 5 bands. Hashes that differ in at most 4 bits are equal in at least one band, so only
-// pictures with an equal band are compared (Manku, Jain, Das Sarma, "Detecting Near-Duplicates for Web Crawling", 2007).
+// pictures with an equal band are compared (Manku, Jain, Das Sarma, "Detecting Near-Duplicates for Web Crawling",
+// 2007).
 type Index struct {
 	hashes []Hash
 	bands  [Near + 1]map[uint16][]int32 // pictures, by the band's bits
@@ -19,9 +20,6 @@ const bandBits = 13
 
 // band is the bits of band i.
 func (h Hash) band(i int) uint16 { return uint16(h.Bits >> (bandBits * i) & (1<<bandBits - 1)) }
-
-// Len is how many pictures have been added.
-func (x *Index) Len() int { return len(x.hashes) }
 
 // Add takes a picture, which gets the next number, from 0.
 func (x *Index) Add(h Hash) (number int) {

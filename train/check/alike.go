@@ -139,8 +139,9 @@ func (c *likeCheck) compare(source int) error {
 	return nil
 }
 
-// take compares a row with the benchmarks and with earlier rows, and keeps what later rows are compared with. A row that
-// is dropped is nobody's earlier row: of each group of like ones the first that is not dropped for another reason stays.
+// take compares a row with the benchmarks and with earlier rows, and keeps what later rows are compared with. A row
+// that is dropped is nobody's earlier row: of each group of like ones the first that is not dropped for another reason
+// stays.
 func (c *likeCheck) take(r rowSeen) {
 	for i, b := range c.benchmarks {
 		c.takeBenchmark(r, b, &c.against[i], c.shared[i])
