@@ -90,7 +90,8 @@ const everywhere = "runs/failure"
 
 // pure packages build without C, so in seconds and anywhere.
 var pure = []string{"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
-	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure", "synth/shapes"}
+	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure",
+	"synth/shapes"}
 
 // forbidden packages are gotch's upper layers: they leak, lose errors and end the process (log.Fatal).
 var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/ts", "github.com/sugarme/gotch/nn",

@@ -1,9 +1,5 @@
 package alike
 
-import (
-	"fmt"
-)
-
 // Benchmark is what one file says of the pictures and questions of a benchmark. Picture and Question are safe for
 // concurrent use.
 type Benchmark struct {
@@ -76,16 +72,4 @@ func (b *Benchmark) Picture(path string, hash *Hash) (Match, bool) {
 func (b *Benchmark) Question(text string) (Place, bool) {
 	place, ok := b.questions[Key(Question(text))]
 	return place, ok
-}
-
-// Text is a place in the words of a message.
-func (b *Benchmark) Text(p Place) string {
-	kind := "row"
-	if b.Lines {
-		kind = "line"
-	}
-	if p.Picture == "" {
-		return fmt.Sprintf("%s %d", kind, p.At)
-	}
-	return fmt.Sprintf("%s %d (%q)", kind, p.At, p.Picture)
 }

@@ -80,6 +80,15 @@ func falling(w, h int) *picture.RGB {
 	return p
 }
 
+// said is a place in words.
+func said(b *Benchmark, p Place) string {
+	kind := map[bool]string{true: "line", false: "row"}[b.Lines]
+	if p.Picture == "" {
+		return fmt.Sprintf("%s %d", kind, p.At)
+	}
+	return fmt.Sprintf("%s %d (%q)", kind, p.At, p.Picture)
+}
+
 // The three kinds of files, what is counted of them, and what they recognise.
 func TestBenchmarks(t *testing.T) {
 	rise, fall := HashOf(rising(45, 80)), HashOf(falling(45, 80))
@@ -135,7 +144,7 @@ func TestBenchmarks(t *testing.T) {
 			{"fall", hash, &fall, ByHash}, {"none", none, nil, 0}, {"bare name", "set/far.png", nil, 0},
 		} {
 			if m, ok := b.Picture(ask.path, ask.hash); ok && m.By == ask.by {
-				found += ask.name + ": " + b.Text(m.Place) + "; "
+				found += ask.name + ": " + said(b, m.Place) + "; "
 			} else if ok {
 				t.Errorf("%s: %s is found by %d", test.kind, ask.name, m.By)
 			}
@@ -145,7 +154,7 @@ func TestBenchmarks(t *testing.T) {
 		}
 		asked := ""
 		if place, ok := b.Question("<image>\nIs there a dog?\nAnswer the question using a single word or phrase."); ok {
-			asked = b.Text(place)
+			asked = said(b, place)
 		}
 		if asked != test.asked {
 			t.Errorf("%s: the question is found at %q, want %q", test.kind, asked, test.asked)
@@ -159,7 +168,8 @@ func TestBenchmarks(t *testing.T) {
 // Files that are none of these are refused with a reason.
 func TestBenchmarkRefusals(t *testing.T) {
 	for content, want := range map[string]string{
-		"": "it is empty", " \n\n": "it is empty", "\x1f\x8b\x08": "compressed by gzip", "a\tb\tc\n1\t2\t3": "it begins with",
+		"": "it is empty", " \n\n": "it is empty", "\x1f\x8b\x08": "compressed by gzip",
+		"a\tb\tc\n1\t2\t3": "it begins with",
 		`{"question_id": 1, "image": 5, "text": "a"}`: "line 1: image is a number",
 		`{"question_id": 1, "text": ""}`:              "it has no pictures and no questions",
 		`{"questions": [{"question": "What?"}]}`:      "row 0: conversations (or messages) is missing",

@@ -3,8 +3,12 @@ package alike
 // Index holds the hashes of pictures and finds those near another. It takes about 30 bytes a picture. Use is not safe
 // while another goroutine adds; Nearest alone is safe for concurrent use.
 //
+// A caller that adds only what is near nothing yet keeps one picture of each kind: no two of those are near each other,
+// and every other one is near the one that it is counted with, which chains of near pictures would not give.
+//
 // The 64 bits are cut into 5 bands. Hashes that differ in at most 4 bits are equal in at least one band, so only
-// pictures with an equal band are compared (Manku, Jain, Das Sarma, "Detecting Near-Duplicates for Web Crawling", 2007).
+// pictures with an equal band are compared (Manku, Jain, Das Sarma, "Detecting Near-Duplicates for Web Crawling",
+// 2007).
 type Index struct {
 	hashes []Hash
 	bands  [Near + 1]map[uint16][]int32 // pictures, by the band's bits
@@ -16,9 +20,6 @@ const bandBits = 13
 
 // band is the bits of band i.
 func (h Hash) band(i int) uint16 { return uint16(h.Bits >> (bandBits * i) & (1<<bandBits - 1)) }
-
-// Len is how many pictures have been added.
-func (x *Index) Len() int { return len(x.hashes) }
 
 // Add takes a picture, which gets the next number, from 0.
 func (x *Index) Add(h Hash) (number int) {
@@ -61,14 +62,4 @@ func (x *Index) Nearest(h Hash) (number, distance int, ok bool) {
 		}
 	}
 	return number, distance, number >= 0
-}
-
-// Place says which earlier picture a picture is near, or else adds it. Pictures that were added by Place alone are never
-// near each other, so that what remains after the others are left out has no two alike; and a picture is always near
-// the one that it is counted with, which chains of near pictures would not give.
-func (x *Index) Place(h Hash) (number, distance int, earlier bool) {
-	if number, distance, earlier = x.Nearest(h); earlier {
-		return number, distance, true
-	}
-	return x.Add(h), 0, false
 }

@@ -53,7 +53,8 @@ func OpenHashes(images *picture.Images, path string, options picture.Options) *H
 	return h
 }
 
-// Name is the same for images that are the same file: its path from the folder, or a digest of a file in the row itself.
+// Name is the same for images that are the same file: its path from the folder, or a digest of a file that is in the
+// row itself.
 func (h *Hashes) Name(image picture.Image) string {
 	name, _ := h.nameOf(image)
 	return name

@@ -31,6 +31,8 @@ const endMarks = ".,;:!?…\"'()[]{}<>*_`«»¿¡。，、；：！？「」『�
 // plainRune is a character as the normal form has it; -1 for one that has no width.
 func plainRune(r rune) rune {
 	switch {
+	case 'a' <= r && r <= 'z' || r == ' ': // most are
+		return r
 	case unicode.Is(unicode.Cf, r):
 		return -1
 	case unicode.IsControl(r):

@@ -101,7 +101,7 @@ func TestCaption(t *testing.T) {
 		row  rows.Record
 		want string
 	}{
-		{"caption", rows.Record{Images: one, Turns: turns("Describe.\n<image>", "A dog on a sofa.")}, "a dog on a sofa"},
+		{"caption", rows.Record{Images: one, Turns: turns("Describe.\n<image>", "A cat on a bed.")}, "a cat on a bed"},
 		{"system message", rows.Record{Images: one, Turns: system}, "a dog on a sofa"},
 		{"Chinese", rows.Record{Images: one, Turns: turns("<image>", "一只狗。")}, ""},
 		{"Chinese of four", rows.Record{Images: one, Turns: turns("<image>", "沙发上的狗。")}, "沙发上的狗"},

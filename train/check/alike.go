@@ -41,7 +41,7 @@ type pictureAt struct {
 type pictureFile struct {
 	number   int // in pictures; none if no row with it or its like was kept
 	distance int
-	earlier  bool // number is another file's
+	like     bool // number is another file's, of an earlier row
 	counted  bool // as such
 }
 
@@ -139,8 +139,9 @@ func (c *likeCheck) compare(source int) error {
 	return nil
 }
 
-// take compares a row with the benchmarks and with earlier rows, and keeps what later rows are compared with. A row that
-// is dropped is nobody's earlier row: of each group of like ones the first that is not dropped for another reason stays.
+// take compares a row with the benchmarks and with earlier rows, and keeps what later rows are compared with. A row
+// that is dropped is nobody's earlier row: of each group of like ones the first that is not dropped for another reason
+// stays.
 func (c *likeCheck) take(r rowSeen) {
 	for i, b := range c.benchmarks {
 		c.takeBenchmark(r, b, &c.against[i], c.shared[i])
@@ -183,13 +184,12 @@ func (c *likeCheck) takePictures(r rowSeen) {
 			continue
 		}
 		f := c.seek(image)
-		like := f.earlier && c.firsts[f.number].SkippedRow != r.at
-		if like && !f.counted {
+		if f.like && !f.counted {
 			f.counted = true
 			c.found.Near.Files++
 		}
 		c.files[image.file] = f
-		if said || !like {
+		if said || !f.like {
 			continue
 		}
 		first := c.firsts[f.number]
@@ -219,7 +219,7 @@ func (c *likeCheck) seek(image imageSeen) pictureFile {
 	}
 	if f.number == none && image.hash != nil {
 		if number, distance, ok := c.pictures.Nearest(*image.hash); ok {
-			f.number, f.distance, f.earlier = number, distance, true
+			f.number, f.distance, f.like = number, distance, true
 		}
 	}
 	return f
@@ -229,13 +229,11 @@ func (c *likeCheck) seek(image imageSeen) pictureFile {
 func (c *likeCheck) keepPictures(r rowSeen) {
 	for _, image := range r.images {
 		f := c.files[image.file]
-		if image.prepared || image.hash == nil || f.number != none {
+		if image.hash == nil || f.number != none {
 			continue
 		}
-		f.number, f.distance, f.earlier = c.pictures.Place(*image.hash)
-		if !f.earlier { // else it is like another one of this row
-			c.firsts = append(c.firsts, pictureAt{r.at, image.path})
-		}
+		f.number = c.pictures.Add(*image.hash)
+		c.firsts = append(c.firsts, pictureAt{r.at, image.path})
 		c.files[image.file] = f
 	}
 }

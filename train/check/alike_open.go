@@ -43,7 +43,8 @@ func checkDrop(o Options) error {
 		case at < 0:
 			return failure.NotOneOf("--drop", kind, known)
 		case o.Clean == "":
-			return failure.Inputf("--drop leaves rows out of the file that --write-clean writes: add --write-clean FILE")
+			return failure.Inputf("--drop leaves rows out of the file that --write-clean writes: " +
+				"add --write-clean FILE")
 		case !drops[at].found(o):
 			return failure.Inputf("--drop %s needs %s, which finds such rows", kind, drops[at].flag)
 		}

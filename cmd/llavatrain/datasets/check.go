@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -50,7 +51,13 @@ func NewCheck(p *program.Program) *cobra.Command {
 			return nil
 		},
 	}
-	f := c.Flags()
+	addCheckFlags(c.Flags(), &o)
+	c.Flags().BoolVar(&asJSON, "json", false, "print the results as JSON")
+	c.Flags().StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.image=pad` (may be repeated)")
+	return c
+}
+
+func addCheckFlags(f *pflag.FlagSet, o *check.Options) {
 	f.StringVar(&o.Stage, "stage", "", "check only stage `NAME`: pretrain or finetune")
 	f.BoolVar(&o.Decode, "decode", false, "decode every image in full, not only its header")
 	f.BoolVar(&o.NoTokens, "no-tokens", false, "do not count lengths and supervised tokens: faster")
@@ -64,9 +71,6 @@ func NewCheck(p *program.Program) *cobra.Command {
 		"list of pictures or data set (may be repeated; with --alike pictures are compared by their looks too)")
 	f.StringSliceVar(&o.Drop, "drop", nil, "with --write-clean, leave out `KINDS` of rows that --alike and --against "+
 		"find: captions, pictures, against, questions")
-	f.BoolVar(&asJSON, "json", false, "print the results as JSON")
-	f.StringArrayVar(&set, "set", nil, "change a recipe key, such as `pretrain.image=pad` (may be repeated)")
-	return c
 }
 
 func printChecked(out io.Writer, c check.Checked, asJSON bool) error {
