@@ -3,7 +3,7 @@
 # headers are installed; then everything else. Called by `make test` with cgo's flags set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-pure=(./recipes ./checkpoints ./data/... ./runs/... ./synth/... ./scripts/mutate)
+pure=(./recipes ./checkpoints ./data/... ./runs/... ./synth/... ./report/... ./scripts/mutate ./scripts/chunker)
 echo "pure Go packages, without cgo"
 CGO_ENABLED=0 go test "${pure[@]}"
 if printf '#include <stdio.h>\n#include <jpeglib.h>\n' | ${CC:-cc} -E - >/dev/null 2>&1; then

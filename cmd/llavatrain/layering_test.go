@@ -24,7 +24,7 @@ var doors = map[string]struct {
 	why     string
 }{
 	"cmd/llavatrain": {[]string{"cmd/llavatrain/program", "cmd/llavatrain/training", "cmd/llavatrain/datasets",
-		"cmd/llavatrain/models", "cmd/llavatrain/looking"}, "it assembles the commands"},
+		"cmd/llavatrain/models", "cmd/llavatrain/looking", "cmd/llavatrain/synthesis"}, "it assembles the commands"},
 	"cmd/llavatrain/training": {[]string{"cmd/llavatrain/program", "train", "train/answer", "data/picture", "model",
 		"recipes", "runs", "synth/shapes"}, "commands that train"},
 	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "checkpoints", "data",
@@ -33,6 +33,8 @@ var doors = map[string]struct {
 		"train/score", "checkpoints", "data/picture", "model", "recipes"}, "commands that use a trained model"},
 	"cmd/llavatrain/looking": {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"},
 		"commands that inspect the machine"},
+	"cmd/llavatrain/synthesis": {[]string{"cmd/llavatrain/program", "checkpoints", "data/picture", "runs", "synth",
+		"synth/caption", "synth/chat", "synth/convert", "synth/prompt"}, "commands that make data, and train nothing"},
 	"cmd/llavatrain/program": {[]string{"train", "data/picture", "model/torch", "recipes", "runs"},
 		"what commands share: terminal, signals, exit codes"},
 
@@ -77,8 +79,25 @@ var doors = map[string]struct {
 	"runs/failure":      {nil, "every package classifies its errors"},
 	"recipes":           {nil, "what a recipe may contain does not depend on who reads it"},
 	"checkpoints":       {nil, "files and folders, whatever they hold"},
-	"synth/shapes":      {nil, "it writes files that other packages read"},
 
+	"synth": {[]string{"synth/answer", "synth/chat", "synth/chat/reply", "synth/prompt", "synth/scene", "checkpoints",
+		"data/alike", "data/picture", "recipes", "report/page", "runs"},
+		"it writes files that other packages read, and knows nothing of models and training"},
+	"synth/answer":         {[]string{"synth/chat/reply"}, "a reply becomes turns, whoever wrote it"},
+	"synth/caption":        {[]string{"synth/caption/phrase"}, "captions are chosen by their phrases, whatever they show"},
+	"synth/caption/phrase": {nil, "noun phrases of a sentence, whatever it is for"},
+	"synth/chat": {[]string{"synth/chat/reply", "checkpoints"},
+		"it asks a server and pays once, whatever the questions are: judges will use it too"},
+	"synth/chat/chattest": {nil, "a server of replies, for tests of the client"},
+	"synth/chat/reply":    {nil, "what a server's bytes say, however they came"},
+	"synth/convert":       {nil, "files of others become rows, whatever is done with them"},
+	"synth/prompt":        {[]string{"synth/answer"}, "it checks its examples as answers are checked"},
+	"synth/scene":         {nil, "annotations in words, whoever reads them"},
+	"synth/shapes":        {nil, "it writes files that other packages read"},
+	"synth/synthtest":     {nil, "a server that writes conversations, for tests of commands"},
+	"report/page":         {nil, "a page of tables and charts, whatever they show"},
+
+	"scripts/chunker": {[]string{"synth/caption/phrase"}, "it learns the weights that the package embeds"},
 	"scripts/mutate": {[]string{"checkpoints"},
 		"it changes the sources of packages and runs their tests, by go test"},
 	"scripts/shapes-base": {[]string{"checkpoints"},
@@ -91,7 +110,18 @@ const everywhere = "runs/failure"
 // pure packages build without C, so in seconds and anywhere.
 var pure = []string{"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
 	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure",
-	"synth/shapes"}
+	"report/page", "synth", "synth/answer", "synth/caption", "synth/caption/phrase", "synth/chat", "synth/chat/reply",
+	"synth/convert", "synth/prompt", "synth/scene", "synth/shapes"}
+
+// connecting are the packages that may open a connection or accept one, and why. The trainer depends on none of them.
+var connecting = map[string]string{
+	"synth/chat":          "it asks the endpoint of a recipe",
+	"synth/chat/chattest": "tests ask it instead of an endpoint",
+	"synth/synthtest":     "tests ask it instead of an endpoint",
+}
+
+// addresses are packages of net that only parse.
+var addresses = []string{"net/url", "net/netip"}
 
 // forbidden packages are gotch's upper layers: they leak, lose errors and end the process (log.Fatal).
 var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/ts", "github.com/sugarme/gotch/nn",
@@ -228,13 +258,28 @@ func TestGotchIsUsedForItsBindingsAlone(t *testing.T) {
 	}
 }
 
-// Models and data come from disk: our code never opens a connection, not even to look up a Hugging Face id.
+// Models and data come from disk: training opens no connection, not even to look up a Hugging Face id.
 func TestNothingOpensAConnection(t *testing.T) {
+	used := map[string]bool{}
 	for _, p := range goList(t, nil, "./...") {
 		for _, imported := range p.Imports {
-			if imported == "net" || strings.HasPrefix(imported, "net/") {
+			if imported != "net" && !strings.HasPrefix(imported, "net/") || slices.Contains(addresses, imported) {
+				continue
+			}
+			if used[p.name()] = true; connecting[p.name()] == "" {
 				t.Errorf("%s imports %s", p.name(), imported)
 			}
+		}
+		for _, dependency := range p.Deps {
+			name := strings.TrimPrefix(dependency, module+"/")
+			if connecting[name] != "" && (p.name() == "train" || p.name() == "cmd/llavatrain/training") {
+				t.Errorf("%s depends on %s, which opens connections", p.name(), name)
+			}
+		}
+	}
+	for name := range connecting {
+		if !used[name] {
+			t.Errorf("%s may open connections and does not: close the door", name)
 		}
 	}
 }
