@@ -2,6 +2,7 @@ package synth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -145,6 +146,25 @@ func TestOvershoot(t *testing.T) {
 	}
 	if w.writer.Calls() > 50+8 {
 		t.Errorf("%d calls for 50 rows", w.writer.Calls())
+	}
+}
+
+// Programs read summary.json: each cost has its money under that name.
+func TestSummaryHasMoney(t *testing.T) {
+	w := newWorld(t, 20, "  rows: 4\n  budget: {prices: {prompt: 2, completion: 8}}\n")
+	made, err := w.make(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var summary struct {
+		Spent map[string]float64 `json:"spent"`
+		Maybe map[string]float64 `json:"maybe_paid"`
+	}
+	if err := json.Unmarshal([]byte(w.file("a", summaryFile)), &summary); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := summary.Maybe["money"]; !ok || summary.Spent["money"] != made.Spent.Money || made.Spent.Money == 0 {
+		t.Errorf("summary.json says %v and maybe %v of %v", summary.Spent, summary.Maybe, made.Spent.Money)
 	}
 }
 
