@@ -31,6 +31,7 @@ func (r *Run) DryRun(w io.Writer, client *chat.Client) error {
 	fmt.Fprintln(table, "kind\trows\tto ask\tanswered\tprompt tokens\tanswer tokens\t")
 	var low, high chat.Usage
 	var shown []chat.Request
+	var short []string
 	for _, k := range r.kinds {
 		e, err := r.estimate(k, client)
 		if err != nil {
@@ -38,12 +39,18 @@ func (r *Run) DryRun(w io.Writer, client *chat.Client) error {
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s to %s\t\n", k.name, number(k.target), number(e.asks), number(e.answered),
 			runs.Grouped(e.low.Prompt), runs.Grouped(e.low.Completion), runs.Grouped(e.high.Completion))
+		if e.asks+e.answered < k.target {
+			short = append(short, fmt.Sprintf("%s: there are scenes for %s rows only", k.name, number(e.asks+e.answered)))
+		}
 		low, high = plus(low, e.low), plus(high, e.high)
 		if e.first != nil && len(shown) < shownRequests {
 			shown = append(shown, *e.first)
 		}
 	}
 	table.Flush()
+	for _, line := range short {
+		fmt.Fprintln(w, line)
+	}
 	r.printCost(w, low, high)
 	for _, request := range shown {
 		if err := printRequest(w, request); err != nil {

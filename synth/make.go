@@ -37,6 +37,9 @@ func (r *Run) Make(ctx context.Context, client *chat.Client, unchecked bool, o O
 	if m.stop != nil {
 		return m.stop
 	}
+	if err == nil {
+		m.tellShort()
+	}
 	return err
 }
 
@@ -80,6 +83,16 @@ func (r *Run) maker(client *chat.Client, o Observer) *maker {
 		m.kinds = append(m.kinds, &making{candidates: r.candidates(k), rejected: map[string]int{}})
 	}
 	return m
+}
+
+// tellShort says which kinds have fewer rows than they should, although every scene was asked about.
+func (m *maker) tellShort() {
+	for _, k := range m.kinds {
+		if k.empty && k.open == 0 && k.accepted < k.target {
+			m.observer.Say(fmt.Sprintf("%s: %d of %d rows, and all scenes were asked about (answers of no use: %s)", k.name,
+				k.accepted, k.target, listed(k.rejected)))
+		}
+	}
 }
 
 // next is the request that is asked next: of the kind that is furthest behind.
@@ -200,5 +213,10 @@ func (s State) String() string {
 	for _, n := range s.Rejected {
 		rejected += n
 	}
-	return fmt.Sprintf("%d of %d rows, %d rejected", s.Rows, s.Target, rejected)
+	text := fmt.Sprintf("%d of %d rows, %d rejected", s.Rows, s.Target, rejected)
+	if rejected > 0 {
+		most := byCount(s.Rejected)[0]
+		text += fmt.Sprintf(" (%d %s)", s.Rejected[most], most)
+	}
+	return text
 }

@@ -144,7 +144,10 @@ func (r *Run) cost(s *Summary) []page.Block {
 	for _, row := range []struct {
 		what string
 		cost chat.Cost
-	}{{"answers", s.Spent}, {"faults and lost requests, perhaps", s.Maybe}} {
+	}{{"answers", s.Spent}, {"faults and lost requests, perhaps", s.Maybe}, {"requests in batch files, about", s.Waiting}} {
+		if row.cost.Total() == 0 && row.what != "answers" {
+			continue
+		}
 		t.Rows = append(t.Rows, []string{row.what, runs.Grouped(row.cost.Prompt), runs.Grouped(row.cost.Cached),
 			runs.Grouped(row.cost.Completion), fmt.Sprintf("%.2f", row.cost.Money)})
 	}

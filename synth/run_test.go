@@ -166,6 +166,10 @@ func TestSummaryHasMoney(t *testing.T) {
 	if _, ok := summary.Maybe["money"]; !ok || summary.Spent["money"] != made.Spent.Money || made.Spent.Money == 0 {
 		t.Errorf("summary.json says %v and maybe %v of %v", summary.Spent, summary.Maybe, made.Spent.Money)
 	}
+	if text := (State{Rows: 3, Target: 9, Rejected: map[string]int{"shape": 1, "refusal": 4}}).String(); text !=
+		"3 of 9 rows, 5 rejected (4 refusal)" {
+		t.Error(text)
+	}
 }
 
 func TestFirstAnswersOfNoUseEndTheRun(t *testing.T) {
@@ -217,6 +221,48 @@ func TestScenesThatAreLeftOut(t *testing.T) {
 	if len(rows) != 29 || rows["2:0-conversation"] == "" || !strings.HasPrefix(rows["2:0-conversation"], "b/b-0.png") ||
 		!strings.HasPrefix(rows["0-conversation"], "a/a-0.png") {
 		t.Errorf("%d rows: %v", len(rows), rows)
+	}
+}
+
+// Whoever wants more rows than there are scenes is told: before the run, and at its end.
+func TestTooFewScenes(t *testing.T) {
+	w := newWorld(t, 6, "  rows: 9\n  kinds: {conversation: 8, detail: 1}\n")
+	if err := os.Remove(filepath.Join(w.dir, "a", "a-5.png")); err != nil {
+		t.Fatal(err)
+	}
+	w.writer.Says = func(kind, about string, _ int) string {
+		if strings.Contains(about, "number 4") {
+			return "I'm sorry, but no."
+		}
+		return ""
+	}
+	recipe, err := recipes.Load(w.recipe, []string{"runs=a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &quiet{}
+	run, err := Read(t.Context(), recipe, 0, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	client, err := chat.Open(run.Folder, run.Settings(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var text strings.Builder
+	if err := run.DryRun(&text, client); err != nil || !strings.Contains(text.String(),
+		"\nconversation: there are scenes for 5 rows only\n") || strings.Contains(text.String(), "\ndetail: ") {
+		t.Errorf("%v:\n%s", err, text.String())
+	}
+	if err := run.Make(t.Context(), client, true, o); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a.json: 5 scenes, 1 left out (1 missing_image)",
+		"conversation: 4 of 8 rows, and all scenes were asked about (answers of no use: 1 refusal)"}
+	if diff := cmp.Diff(want, o.said); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
 	}
 }
 
