@@ -3,12 +3,17 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/synth/synthtest"
 )
 
@@ -125,6 +130,71 @@ func TestSynthRefuses(t *testing.T) {
 	if text := command(t, 7, "synth", recipe, set("synth.endpoint.url", "http://127.0.0.1:1/v1"),
 		set("synth.endpoint.key_env", "HOME"), set("synth.endpoint.patience", "1s")); !strings.Contains(text, "127.0.0.1") {
 		t.Errorf("a dead endpoint: synth says:\n%s", text)
+	}
+}
+
+// What ends a run says so, with its code; a run that asked for nothing leaves nothing.
+func TestSynthEnds(t *testing.T) {
+	dir := world(t)
+	recipe, writer := annotated(t, dir)
+	made := filepath.Join(dir, "runs", "made", "synth")
+	os.Unsetenv("SYNTH_TEST_KEY")
+	if text := command(t, 2, "synth", recipe); strings.Contains(text, "rows.json") || exists(made, "rows.json") {
+		t.Errorf("without a key there are rows:\n%s", text)
+	}
+	t.Setenv("SYNTH_TEST_KEY", "k-0123456789abcdef")
+	writer.Delay = 300 * time.Millisecond
+	code, text := signalled(t, []string{"scenes"}, []syscall.Signal{syscall.SIGINT}, "synth", recipe)
+	if code != 130 || !strings.Contains(text, "waiting for the answers") || strings.Contains(text, "step") {
+		t.Errorf("after Ctrl-C code %d:\n%s", code, text)
+	}
+	writer.Delay = 0
+	text = command(t, 0, "synth", recipe, "--batch-out", filepath.Join(dir, "out"))
+	if !strings.Contains(text, "1 files; about ") {
+		t.Errorf("batch files:\n%s", text)
+	}
+	if text := command(t, 0, "synth", recipe); !strings.Contains(text, "in batch files, whose results --batch-in reads") {
+		t.Errorf("while a batch is away:\n%s", text)
+	}
+	lock, err := checkpoints.Run{Dir: made}.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock()
+	for _, args := range [][]string{{"synth", recipe}, {"synth", "build", recipe}} {
+		if text := command(t, 2, args...); !strings.Contains(text, "in use") || strings.Contains(text, "--help") {
+			t.Errorf("%v while another process is at work:\n%s", args, text)
+		}
+	}
+	if text := command(t, 2, "synth", "build", recipe, "--limit=1", "--limit=2"); !strings.Contains(text, "limit") {
+		t.Errorf("a flag twice:\n%s", text)
+	}
+}
+
+// A server that sends more than it said does not reach the terminal.
+func TestSynthUnasked(t *testing.T) {
+	dir := world(t)
+	recipe, writer := annotated(t, dir)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		recorded := httptest.NewRecorder()
+		writer.ServeHTTP(recorded, r)
+		conn, buffer, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		fmt.Fprintf(buffer, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s unasked", recorded.Body.Len(), recorded.Body)
+		buffer.Flush()
+		time.Sleep(10 * time.Millisecond)
+		conn.Close()
+	}))
+	defer server.Close()
+	var logged strings.Builder
+	log.SetOutput(&logged)
+	defer log.SetOutput(os.Stderr)
+	text := command(t, 0, "synth", recipe, set("synth.endpoint.url", server.URL+"/v1"), "--limit=3")
+	if strings.Contains(text+logged.String(), "nsolicited") || !strings.Contains(text, "3 of 3 rows") {
+		t.Errorf("synth says:\n%s%s", text, logged.String())
 	}
 }
 

@@ -36,11 +36,11 @@ func newBuild(p *program.Program) *cobra.Command {
 			}
 			terminal := program.NewTerminal(p.Err)
 			defer terminal.Close()
-			ctx, done := p.Interruptible(c.Context())
+			ctx, done := p.InterruptibleWhile(c.Context(), "ending")
 			defer done()
 			run, err := synth.Read(ctx, recipe, limit, &shown{Terminal: terminal})
 			if err != nil {
-				return err
+				return interrupted(err)
 			}
 			defer run.Close()
 			if !checkpoints.Exists(run.Folder) {
@@ -93,7 +93,7 @@ func newCaptions(p *program.Program) *cobra.Command {
 			if o.Requests, err = prompt.Brief(""); err != nil {
 				return err
 			}
-			ctx, done := p.Interruptible(c.Context())
+			ctx, done := p.InterruptibleWhile(c.Context(), "ending")
 			defer done()
 			var found *caption.Report
 			err = checkpoints.WriteFile(out, func(w io.Writer) (err error) {
@@ -101,7 +101,7 @@ func newCaptions(p *program.Program) *cobra.Command {
 				return err
 			})
 			if err != nil {
-				return err
+				return interrupted(err)
 			}
 			printCaptions(p.Out, found, out)
 			return nil

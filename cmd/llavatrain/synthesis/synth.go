@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,11 +64,12 @@ func (o *synthOptions) run(p *program.Program, c *cobra.Command, args []string) 
 	}
 	terminal := program.NewTerminal(p.Err)
 	defer terminal.Close()
-	ctx, done := p.Interruptible(c.Context())
+	ctx, done := p.InterruptibleWhile(c.Context(), "waiting for the answers that are on their way")
 	defer done()
+	log.SetOutput(io.Discard) // net/http tells it what servers send unasked
 	run, err := synth.Read(ctx, recipe, o.limit, &shown{Terminal: terminal})
 	if err != nil {
-		return err
+		return interrupted(err)
 	}
 	defer run.Close()
 	if o.dryRun {
@@ -102,18 +105,25 @@ func (o *synthOptions) make(ctx context.Context, p *program.Program, run *synth.
 		for _, file := range files {
 			fmt.Fprintln(p.Out, file)
 		}
+		terminal.Say(fmt.Sprintf("%d files; about %s tokens wait in batch files for --batch-in", len(files),
+			runs.Grouped(client.Summary().Waiting.Total())))
 		return err
 	default:
 		err = run.Make(ctx, client, o.unchecked, view)
 	}
 	terminal.Close()
-	if errors.Is(err, context.Canceled) {
-		err = runs.ErrInterrupted
-	}
-	if failure.IsStorage(err) {
+	if err = interrupted(err); failure.IsStorage(err) || err != nil && client.Summary().Answers == 0 {
 		return err
 	}
 	return errors.Join(err, build(p, run, client))
+}
+
+// interrupted is the error of a command that a signal ended in place of the context's.
+func interrupted(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return runs.ErrInterrupted
+	}
+	return err
 }
 
 // build makes the files and says what is in them.
@@ -140,7 +150,14 @@ func spent(s *synth.Summary) string {
 		text += fmt.Sprintf(", %.2f in money", s.Spent.Money)
 	}
 	if maybe := s.Maybe; maybe.Total() > 0 {
-		text += fmt.Sprintf("; maybe %s more for faults and %d requests that were lost", runs.Grouped(maybe.Total()), s.Lost)
+		text += fmt.Sprintf("; maybe %s more for faults", runs.Grouped(maybe.Total()))
+		if s.Lost > 0 {
+			text += fmt.Sprintf(" and %d requests that were lost", s.Lost)
+		}
+	}
+	if s.Waiting.Total() > 0 {
+		text += fmt.Sprintf("; about %s for requests in batch files, whose results --batch-in reads",
+			runs.Grouped(s.Waiting.Total()))
 	}
 	return text
 }
