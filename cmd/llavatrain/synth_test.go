@@ -224,6 +224,13 @@ func TestSynthPrompts(t *testing.T) {
 	if text := command(t, 2, "synth", recipe, set("synth.prompts", prompts)); !strings.Contains(text, "conversation/examples/"+filepath.Base(answers[0])) {
 		t.Errorf("a bad example: synth says:\n%s", text)
 	}
+	write(t, filepath.Join(prompts, "brief.txt"), "In short, please?\n")
+	chosen := filepath.Join(dir, "chosen.json")
+	command(t, 0, "synth", "captions", filepath.Join(dir, "captions.json"), "--phrases", "auto", "--prompts", prompts,
+		"--out", chosen)
+	if text := string(read(t, chosen)); strings.Count(text, "In short, please?") != strings.Count(text, `"id"`) {
+		t.Errorf("other requests than those of brief.txt:\n%.500s", text)
+	}
 	if writer.Calls() > 0 {
 		t.Errorf("%d calls", writer.Calls())
 	}

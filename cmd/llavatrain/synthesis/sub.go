@@ -64,7 +64,8 @@ func newPrompts(p *program.Program) *cobra.Command {
 		Use:   "prompts FOLDER",
 		Short: "Write the program's prompts into a folder, for editing",
 		Long: "Write the program's own prompts into a new folder: for each kind a system message, examples and, for " +
-			"descriptions, requests. Edited, they are used by a recipe with synth.prompts: FOLDER.",
+			"descriptions, requests; and brief.txt, the requests of captions. Edited, they are used by a recipe with " +
+			"synth.prompts: FOLDER, and by `synth captions --prompts FOLDER`.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := prompt.Write(args[0]); err != nil {
@@ -78,7 +79,7 @@ func newPrompts(p *program.Program) *cobra.Command {
 
 func newCaptions(p *program.Program) *cobra.Command {
 	var o caption.Options
-	var out string
+	var out, prompts string
 	c := &cobra.Command{
 		Use:   "captions FILE… --phrases FILE|auto --out ROWS",
 		Short: "Choose captions for stage 1 by their noun phrases",
@@ -90,7 +91,7 @@ func newCaptions(p *program.Program) *cobra.Command {
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var err error
-			if o.Requests, err = prompt.Brief(""); err != nil {
+			if o.Requests, err = prompt.Brief(prompts); err != nil {
 				return err
 			}
 			ctx, done := p.InterruptibleWhile(c.Context(), "ending")
@@ -114,6 +115,7 @@ func newCaptions(p *program.Program) *cobra.Command {
 	f.IntVar(&o.Limit, "limit", 0, "keep `N` captions at most, from the rarest phrases on")
 	f.Uint64Var(&o.Seed, "seed", 42, "`SEED` of the choice")
 	f.StringVar(&out, "out", "", "`FILE` of the rows")
+	f.StringVar(&prompts, "prompts", "", "`FOLDER` with the requests in brief.txt; default: the program's own")
 	c.MarkFlagRequired("phrases")
 	c.MarkFlagRequired("out")
 	return c
