@@ -207,13 +207,13 @@ func (m *maker) state() State {
 	return s
 }
 
-// String is the state in one line.
+// String is what became of the answers, in one line. How many rows there are is shown beside it.
 func (s State) String() string {
 	rejected := 0
 	for _, n := range s.Rejected {
 		rejected += n
 	}
-	text := fmt.Sprintf("%d of %d rows, %d rejected", s.Rows, s.Target, rejected)
+	text := fmt.Sprintf("%d rejected", rejected)
 	if rejected > 0 {
 		most := byCount(s.Rejected)[0]
 		text += fmt.Sprintf(" (%d %s)", s.Rejected[most], most)

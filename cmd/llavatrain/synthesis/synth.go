@@ -172,8 +172,8 @@ type shown struct {
 func (v *shown) Progress(s synth.State) {
 	text := s.String()
 	if s.Spent.Money > 0 && s.Rows > 0 {
-		text += fmt.Sprintf(", %.2f so far, about %.2f at the end", s.Spent.Money,
-			s.Spent.Money*float64(s.Target)/float64(s.Rows))
+		text = fmt.Sprintf("cost %.2f, at the end %.2f, ", s.Spent.Money,
+			s.Spent.Money*float64(s.Target)/float64(s.Rows)) + text
 	}
 	v.Terminal.Status("synth", text, int64(s.Rows), int64(s.Target))
 }
