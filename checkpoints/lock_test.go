@@ -22,7 +22,7 @@ func TestLock(t *testing.T) {
 			t.Fatalf("%s gives %v, want ErrBusy", what, err)
 		}
 		wantError(t, err, fmt.Sprintf(
-			"run folder is in use: process %d trains in %s; wait for it to end, or choose another",
+			"run folder is in use: process %d works in %s; wait for it to end, or choose another",
 			os.Getpid(), run.Dir))
 	}
 	release()
