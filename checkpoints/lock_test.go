@@ -39,8 +39,8 @@ func TestLockSigned(t *testing.T) {
 	must(t, err)
 	defer release()
 	for text, want := range map[string]string{
-		"": "another llavatrain trains", "?\n": "another llavatrain trains", "12": "process 12 trains",
-		"12 far\n": `process 12 on "far" trains`,
+		"": "another llavatrain works", "?\n": "another llavatrain trains", "12": "process 12 trains",
+		"12 far\n": `process 12 on "far" works`,
 	} {
 		write(t, run.lockFile(), []byte(text))
 		wantError(t, run.Busy(), want)
