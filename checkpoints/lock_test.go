@@ -39,7 +39,7 @@ func TestLockSigned(t *testing.T) {
 	must(t, err)
 	defer release()
 	for text, want := range map[string]string{
-		"": "another llavatrain works", "?\n": "another llavatrain trains", "12": "process 12 trains",
+		"": "another llavatrain works", "?\n": "another llavatrain works", "12": "process 12 works",
 		"12 far\n": `process 12 on "far" works`,
 	} {
 		write(t, run.lockFile(), []byte(text))
