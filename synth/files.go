@@ -128,7 +128,8 @@ func (r *Run) Path(name string) string { return filepath.Join(r.Folder, name) }
 func (r *Run) summary(client *chat.Client, b *built) *Summary {
 	paid := client.Summary()
 	s := &Summary{Images: r.images, Scenes: len(r.scenes), Skipped: map[string]int{}, Dropped: map[string]int{},
-		Kinds: b.kinds, Spent: paid.Spent, Maybe: paid.MaybePaid, Waiting: paid.Waiting, Lost: paid.Lost, Faults: paid.Faults,
+		Kinds: b.kinds, Spent: paid.Spent, Maybe: paid.MaybePaid, Waiting: paid.Waiting, Lost: paid.Lost,
+		Faults: paid.Faults,
 		Served: paid.Served, Invented: Invented{b.strange, b.invents}}
 	for _, skip := range b.skipped {
 		s.Skipped[skip.Reason]++

@@ -89,7 +89,8 @@ func (r *Run) maker(client *chat.Client, o Observer) *maker {
 func (m *maker) tellShort() {
 	for _, k := range m.kinds {
 		if k.empty && k.open == 0 && k.accepted < k.target {
-			m.observer.Say(fmt.Sprintf("%s: %d of %d rows, and all scenes were asked about (answers of no use: %s)", k.name,
+			m.observer.Say(fmt.Sprintf("%s: %d of %d rows, and all scenes were asked about (answers of no use: %s)",
+				k.name,
 				k.accepted, k.target, listed(k.rejected)))
 		}
 	}
@@ -147,8 +148,9 @@ func (m *maker) tried() bool {
 	}
 	for _, k := range m.kinds {
 		if k.accepted*2 < min(k.asked, trial) && m.stop == nil {
-			m.stop = failure.Inputf("of the first %d answers for %s %d are of use (the others: %s); rejected.jsonl shows "+
-				"them. Look at the prompts and the model; --yes goes on all the same", k.asked, k.name, k.accepted,
+			m.stop = failure.Inputf("of the first %d answers for %s %d are of use (the others: %s); rejected.jsonl "+
+				"shows them. Look at the prompts and the model; --yes goes on all the same", k.asked, k.name,
+				k.accepted,
 				listed(k.rejected))
 		}
 	}

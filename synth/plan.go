@@ -40,7 +40,8 @@ type annotations struct {
 }
 
 // readAnnotations reads all sets of a recipe.
-func readAnnotations(ctx context.Context, s *recipes.Synth, exclude *exclusion, say func(string)) (*annotations, error) {
+func readAnnotations(ctx context.Context, s *recipes.Synth, exclude *exclusion,
+	say func(string)) (*annotations, error) {
 	all := &annotations{dropped: scene.Counts{}, images: commonFolder(s.Scenes)}
 	ids := map[string]int{}
 	for i, files := range s.Scenes {

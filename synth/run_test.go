@@ -60,7 +60,7 @@ func troubled(kind, about string, nth int) string {
 	case n == 1 && nth == 1:
 		return "no form at all"
 	case n == 2 && kind == "detail":
-		return strings.Repeat("The same words for all of them, one after the other. ", 1) + synthtest.Usual("detail", "")
+		return "The same words for all of them, one after the other. " + synthtest.Usual("detail", "")
 	}
 	return ""
 }
@@ -100,7 +100,8 @@ func TestRowsDoNotDependOnTheOrderOfAnswers(t *testing.T) {
 			}
 		}
 	}
-	if len(w.rows("one")) != 40 || first.Kinds[answer.Detail].Rows != 6 || len(first.Kinds[answer.Reasoning].Rejected) == 0 {
+	if len(w.rows("one")) != 40 || first.Kinds[answer.Detail].Rows != 6 ||
+		len(first.Kinds[answer.Reasoning].Rejected) == 0 {
 		t.Errorf("%d rows, %+v", len(w.rows("one")), first.Kinds[answer.Detail])
 	}
 	if rejected := w.file("one", rejectedFile); !strings.Contains(rejected, `"reason":"refusal"`) ||
@@ -307,7 +308,8 @@ func TestDryRunSendsAndWritesNothing(t *testing.T) {
 	if err := run.DryRun(&out, client); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"30 to ask about", "127.0.0.1", "reasoning", "cost", "budget", "caption 0 of picture a"} {
+	for _, want := range []string{"30 to ask about", "127.0.0.1", "reasoning", "cost", "budget",
+		"caption 0 of picture a"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

@@ -32,7 +32,8 @@ func annotated(t *testing.T, dir string) (recipe string, writer *synthtest.Write
 			captions = append(captions, object{"id": 3*i + j, "image_id": i,
 				"caption": fmt.Sprintf("Some shapes on a plain ground, view %d of picture %d.", j, i)})
 		}
-		boxes = append(boxes, object{"id": i, "image_id": i, "category_id": 1, "bbox": []int{4, 4, 20, 20}, "iscrowd": 0})
+		boxes = append(boxes, object{"id": i, "image_id": i, "category_id": 1, "bbox": []int{4, 4, 20, 20},
+			"iscrowd": 0})
 	}
 	for name, content := range map[string]object{
 		"captions.json": {"images": images, "annotations": captions},
@@ -60,7 +61,8 @@ func annotated(t *testing.T, dir string) (recipe string, writer *synthtest.Write
 func TestMadeDataTrains(t *testing.T) {
 	dir := world(t)
 	recipe, writer := annotated(t, dir)
-	if text := command(t, 0, "synth", recipe, "--dry-run"); writer.Calls() > 0 || !strings.Contains(text, "to ask about") {
+	if text := command(t, 0, "synth", recipe, "--dry-run"); writer.Calls() > 0 ||
+		!strings.Contains(text, "to ask about") {
 		t.Errorf("%d calls by the dry run:\n%s", writer.Calls(), text)
 	}
 	text := command(t, 0, "synth", recipe)
@@ -82,7 +84,8 @@ func TestMadeDataTrains(t *testing.T) {
 		"--set", "finetune.data=[{path: runs/made/synth/rows.json, images: data/images}]",
 	}
 	world := filepath.Join(dir, "world.yaml")
-	if text := command(t, 0, append([]string{"check", world}, data...)...); !strings.Contains(text, "no problems found") {
+	text = command(t, 0, append([]string{"check", world}, data...)...)
+	if !strings.Contains(text, "no problems found") {
 		t.Errorf("check says:\n%s", text)
 	}
 	command(t, 0, append([]string{"pretrain", world}, data...)...)
@@ -114,7 +117,8 @@ func TestSynthRefuses(t *testing.T) {
 		{[]string{"synth", "build", recipe}, "does not exist"},
 		{[]string{"synth", recipe, "--batch-in", filepath.Join(dir, "none.jsonl")}, "none.jsonl"},
 		{[]string{"synth", "convert", "none", "x", "--out", filepath.Join(dir, "x")}, "format must be one of"},
-		{[]string{"synth", "captions", filepath.Join(dir, "none.json"), "--phrases", "auto", "--out", "x"}, "none.json"},
+		{[]string{"synth", "captions", filepath.Join(dir, "none.json"), "--phrases", "auto", "--out", "x"},
+			"none.json"},
 	} {
 		if text := command(t, 2, c.args...); !strings.Contains(text, c.want) {
 			t.Errorf("%v says, without %q:\n%s", c.args, c.want, text)
@@ -127,8 +131,9 @@ func TestSynthRefuses(t *testing.T) {
 	if writer.Calls() > 0 {
 		t.Errorf("%d calls", writer.Calls())
 	}
-	if text := command(t, 7, "synth", recipe, set("synth.endpoint.url", "http://127.0.0.1:1/v1"),
-		set("synth.endpoint.key_env", "HOME"), set("synth.endpoint.patience", "1s")); !strings.Contains(text, "127.0.0.1") {
+	text := command(t, 7, "synth", recipe, set("synth.endpoint.url", "http://127.0.0.1:1/v1"),
+		set("synth.endpoint.key_env", "HOME"), set("synth.endpoint.patience", "1s"))
+	if !strings.Contains(text, "127.0.0.1") {
 		t.Errorf("a dead endpoint: synth says:\n%s", text)
 	}
 }
@@ -153,7 +158,8 @@ func TestSynthEnds(t *testing.T) {
 	if !strings.Contains(text, "1 files; about ") {
 		t.Errorf("batch files:\n%s", text)
 	}
-	if text := command(t, 0, "synth", recipe); !strings.Contains(text, "in batch files, whose results --batch-in reads") {
+	text = command(t, 0, "synth", recipe)
+	if !strings.Contains(text, "in batch files, whose results --batch-in reads") {
 		t.Errorf("while a batch is away:\n%s", text)
 	}
 	lock, err := checkpoints.Run{Dir: made}.Lock()
@@ -183,7 +189,8 @@ func TestSynthUnasked(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		fmt.Fprintf(buffer, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s unasked", recorded.Body.Len(), recorded.Body)
+		fmt.Fprintf(buffer, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s unasked", recorded.Body.Len(),
+			recorded.Body)
 		buffer.Flush()
 		time.Sleep(10 * time.Millisecond)
 		conn.Close()
@@ -213,7 +220,8 @@ func TestSynthPrompts(t *testing.T) {
 		t.Errorf("writing them again says:\n%s", text)
 	}
 	write(t, system, "Describe it.")
-	if text := command(t, 0, "synth", recipe, set("synth.prompts", prompts), "--dry-run", set("synth.kinds", "{detail: 1}")); !strings.Contains(text, "[system]\nDescribe it.") {
+	text = command(t, 0, "synth", recipe, set("synth.prompts", prompts), "--dry-run", set("synth.kinds", "{detail: 1}"))
+	if !strings.Contains(text, "[system]\nDescribe it.") {
 		t.Errorf("the changed prompt is not used:\n%s", text)
 	}
 	answers, err := filepath.Glob(filepath.Join(prompts, "conversation", "examples", "*.answer.txt"))
@@ -221,7 +229,8 @@ func TestSynthPrompts(t *testing.T) {
 		t.Fatalf("%v, %v", answers, err)
 	}
 	write(t, answers[0], "no form at all")
-	if text := command(t, 2, "synth", recipe, set("synth.prompts", prompts)); !strings.Contains(text, "conversation/examples/"+filepath.Base(answers[0])) {
+	text = command(t, 2, "synth", recipe, set("synth.prompts", prompts))
+	if !strings.Contains(text, "conversation/examples/"+filepath.Base(answers[0])) {
 		t.Errorf("a bad example: synth says:\n%s", text)
 	}
 	write(t, filepath.Join(prompts, "brief.txt"), "In short, please?\n")
@@ -256,19 +265,20 @@ func TestSynthBatches(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(expired) < 5 {
-			expired = append(expired, fmt.Sprintf(`{"custom_id": %q, "response": null, "error": {"code": "batch_expired"}}`,
-				asked.ID))
+			const late = `{"custom_id": %q, "response": null, "error": {"code": "batch_expired"}}`
+			expired = append(expired, fmt.Sprintf(late, asked.ID))
 			continue
 		}
 		m := asked.Body.Messages
 		body, err := json.Marshal(map[string]any{"model": "m", "choices": []any{map[string]any{"finish_reason": "stop",
-			"message": map[string]any{"content": synthtest.Usual(synthtest.KindOf(m[2].Content), m[len(m)-1].Content)}}},
+			"message": map[string]any{"content": synthtest.Usual(synthtest.KindOf(m[2].Content),
+				m[len(m)-1].Content)}}},
 			"usage": map[string]any{"prompt_tokens": 2000, "completion_tokens": 50}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		answers = append([]string{fmt.Sprintf(`{"custom_id": %q, "response": {"status_code": 200, "body": %s}, "error": null}`,
-			asked.ID, body)}, answers...)
+		const line = `{"custom_id": %q, "response": {"status_code": 200, "body": %s}, "error": null}`
+		answers = append([]string{fmt.Sprintf(line, asked.ID, body)}, answers...)
 	}
 	results, errors := filepath.Join(dir, "results.jsonl"), filepath.Join(dir, "errors.jsonl")
 	write(t, results, strings.Join(answers, "\n")+"\nno JSON\n")

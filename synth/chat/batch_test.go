@@ -213,7 +213,8 @@ func TestRequestsAreNoResults(t *testing.T) {
 	must(t, err)
 	for range 2 {
 		got, err := c.BatchIn(sent...)
-		if !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), "holds requests") || got != (BatchResult{}) {
+		if !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), "holds requests") ||
+			got != (BatchResult{}) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	}

@@ -16,7 +16,8 @@ const (
 	maxFaults   = 5 // of a request that is tried again
 	maxRepeated = 3 // faults in a row of the kind that is not the request's alone
 
-	// Of shorter pauses the user is told once a minute: an endpoint that limits the rate asks for one every few seconds.
+	// Of shorter pauses the user is told once a minute: an endpoint that limits the rate asks for one every few
+	// seconds.
 	longPause = 30 * time.Second
 )
 

@@ -30,7 +30,8 @@ func TestPausesAreToldNowAndThen(t *testing.T) {
 		said int
 	}{{time.Second, 1}, {2 * time.Second, 1}, {29 * time.Second, 1}, {30 * time.Second, 2}, {30 * time.Second, 3},
 		{time.Second, 3}, {time.Second, 4}, {time.Hour, 5}} {
-		it := &item{exchange: exchange{sent: now, fault: &reply.Fault{Class: reply.RateLimit, Status: 429, Wait: want.wait}}}
+		it := &item{exchange: exchange{sent: now, fault: &reply.Fault{Class: reply.RateLimit, Status: 429,
+			Wait: want.wait}}}
 		if r.pause(it, now); said != want.said {
 			t.Errorf("pause %d, of %v: %d messages", i+1, want.wait, said)
 		}

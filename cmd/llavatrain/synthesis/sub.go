@@ -44,7 +44,8 @@ func newBuild(p *program.Program) *cobra.Command {
 			}
 			defer run.Close()
 			if !checkpoints.Exists(run.Folder) {
-				return failure.Inputf("%s does not exist: `llavatrain synth %s` asks for answers", run.Folder, recipe.Path)
+				return failure.Inputf("%s does not exist: `llavatrain synth %s` asks for answers", run.Folder,
+					recipe.Path)
 			}
 			client, err := chat.Open(run.Folder, run.Settings(terminal.Say))
 			if err != nil {
@@ -86,8 +87,8 @@ func newCaptions(p *program.Program) *cobra.Command {
 		Long: "Choose captions for stage 1 as LLaVA's makers chose 595K of CC3M's: rare noun phrases keep all their " +
 			"captions, common ones only some, and phrases below --min count for nothing. The answer of a row is the " +
 			"caption, its question asks for a brief description.\n\n" +
-			"Captions may be LLaVA's JSON, JSON lines with id, image and caption, or COCO's. --phrases names a file with " +
-			`{"id": …, "phrases": […]} a line, from any tagger, or is auto for the program's own.`,
+			"Captions may be LLaVA's JSON, JSON lines with id, image and caption, or COCO's. --phrases names a file " +
+			`with {"id": …, "phrases": […]} a line, from any tagger, or is auto for the program's own.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var err error
@@ -124,7 +125,8 @@ func newCaptions(p *program.Program) *cobra.Command {
 func printCaptions(w io.Writer, r *caption.Report, out string) {
 	count := func(n int) string { return runs.Grouped(int64(n)) }
 	fmt.Fprintf(w, "%s of %s captions: %s\n", count(r.Kept), count(r.Captions), out)
-	fmt.Fprintf(w, "phrases: %s, of which %s in enough captions; the kept ones have %s and %s of them\n", count(r.Phrases),
+	fmt.Fprintf(w, "phrases: %s, of which %s in enough captions; the kept ones have %s and %s of them\n",
+		count(r.Phrases),
 		count(r.Enough), count(r.Covered), count(r.EnoughCovered))
 	for reason, n := range r.Skipped {
 		fmt.Fprintf(w, "passed over: %s, %s\n", count(n), reason)
@@ -177,8 +179,10 @@ func newConvert(p *program.Program) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&out, "out", "", "`FILE` of the rows")
 	f.StringVar(&images, "images", "", "`FOLDER` of the images, for their sizes where the files do not have them")
-	f.StringVar(&o.Frame, "frame", "padded", "what boxes refer to: the `FRAME` padded, for a stage with image: pad, or original")
-	f.StringVar(&o.Prompt, "prompt", "first", "`WHICH` questions end with the line that names the answer's form: first or every")
+	f.StringVar(&o.Frame, "frame", "padded", "what boxes refer to: the `FRAME` padded, for a stage with image: pad, "+
+		"or original")
+	f.StringVar(&o.Prompt, "prompt", "first", "`WHICH` questions end with the line that names the answer's form: "+
+		"first or every")
 	f.StringVar(&o.Split, "split", "", "`SPLIT` of ScienceQA (default train)")
 	f.IntVar(&o.Limit, "limit", 0, "take `N` images at most, chosen by the seed")
 	f.Uint64Var(&o.Seed, "seed", 42, "`SEED` of the choices")
@@ -205,7 +209,8 @@ func formats() string {
 
 func printConverted(w io.Writer, r convert.Report, out string) {
 	count := func(n int) string { return runs.Grouped(int64(n)) }
-	fmt.Fprintf(w, "%s rows with %s questions about %s images: %s\n", count(r.Rows), count(r.Pairs), count(r.Pictures), out)
+	fmt.Fprintf(w, "%s rows with %s questions about %s images: %s\n", count(r.Rows), count(r.Pairs), count(r.Pictures),
+		out)
 	if r.Dropped.Total() > 0 {
 		fmt.Fprintf(w, "dropped: %s\n", r.Dropped)
 	}

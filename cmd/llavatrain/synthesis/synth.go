@@ -34,11 +34,11 @@ func NewSynth(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "synth [RECIPE]",
 		Short: "Let a chat model write instruction data from captions and boxes",
-		Long: "Let a chat model that reads text only write conversations, descriptions and reasoning about images, from " +
-			"their captions and boxes, as LLaVA's makers did. The recipe's section synth says what, by which endpoint, " +
-			"and for how much.\n\n" +
-			"Every answer is kept as soon as it arrives. Run again, it goes on where it was and pays for nothing twice, " +
-			"whatever stopped it. The rows are in RUNS/NAME/synth/rows.json, with a report beside them.",
+		Long: "Let a chat model that reads text only write conversations, descriptions and reasoning about images, " +
+			"from their captions and boxes, as LLaVA's makers did. The recipe's section synth says what, by which " +
+			"endpoint, and for how much.\n\n" +
+			"Every answer is kept as soon as it arrives. Run again, it goes on where it was and pays for nothing " +
+			"twice, whatever stopped it. The rows are in RUNS/NAME/synth/rows.json, with a report beside them.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return o.run(p, c, args) },
 	}
@@ -47,7 +47,8 @@ func NewSynth(p *program.Program) *cobra.Command {
 	f.IntVar(&o.limit, "limit", 0, "make `N` rows in place of the recipe's number, of all kinds together")
 	f.BoolVar(&o.unchecked, "yes", false, "go on even if the first ten answers of a kind are of no use")
 	f.StringVar(&o.batchOut, "batch-out", "", "write the open requests into batch files in `FOLDER`, and send nothing")
-	f.StringArrayVar(&o.batchIn, "batch-in", nil, "read a batch's output or error `FILE` (may be repeated); send nothing")
+	f.StringArrayVar(&o.batchIn, "batch-in", nil, "read a batch's output or error `FILE` (may be repeated); send "+
+		"nothing")
 	f.StringArrayVar(&o.set, "set", nil, "change a recipe key (may be repeated)")
 	c.MarkFlagsMutuallyExclusive("dry-run", "batch-out", "batch-in")
 	c.AddCommand(newBuild(p), newPrompts(p), newCaptions(p), newConvert(p))
@@ -96,8 +97,9 @@ func (o *synthOptions) make(ctx context.Context, p *program.Program, run *synth.
 	case len(o.batchIn) > 0:
 		var found chat.BatchResult
 		found, err = client.BatchIn(o.batchIn...)
-		terminal.Say(fmt.Sprintf("%d answers read; %d faults and %d expired lines, whose requests are open again; %d read "+
-			"before, %d of unknown requests, %d damaged", found.Answers, found.Faults, found.Expired, found.Repeated,
+		terminal.Say(fmt.Sprintf("%d answers read; %d faults and %d expired lines, whose requests are open again; %d "+
+			"read before, %d of unknown requests, %d damaged", found.Answers, found.Faults, found.Expired,
+			found.Repeated,
 			found.Unknown, found.Damaged))
 	case o.batchOut != "":
 		var files []string
@@ -136,7 +138,8 @@ func build(p *program.Program, run *synth.Run, client *chat.Client) error {
 	for _, k := range s.Kinds {
 		rows, target = rows+k.Rows, target+k.Target
 	}
-	fmt.Fprintf(p.Out, "%s of %s rows: %s\n", runs.Grouped(int64(rows)), runs.Grouped(int64(target)), run.Path(synth.RowsFile))
+	fmt.Fprintf(p.Out, "%s of %s rows: %s\n", runs.Grouped(int64(rows)), runs.Grouped(int64(target)),
+		run.Path(synth.RowsFile))
 	fmt.Fprintf(p.Out, "for training: images: %s\n", s.Images)
 	fmt.Fprintf(p.Out, "%s\n", spent(s))
 	fmt.Fprintf(p.Out, "report: %s\n", run.Path(synth.ReportFile))

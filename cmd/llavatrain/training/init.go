@@ -73,7 +73,8 @@ func NewInit(p *program.Program) *cobra.Command {
 			if strings.HasPrefix(args[0], "synth-") {
 				what, next = "annotations and endpoint", "synth"
 			}
-			fmt.Fprintf(p.Out, "wrote %s: set its paths to your %s, then run llavatrain %s %s\n", path, what, next, path)
+			fmt.Fprintf(p.Out, "wrote %s: set its paths to your %s, then run llavatrain %s %s\n", path, what, next,
+				path)
 			return nil
 		},
 	}
