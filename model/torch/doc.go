@@ -6,6 +6,7 @@
 //  3. Every operation takes the scope first, and its result belongs to that scope. Scope.Sub frees all but one result
 //     early.
 //  4. Own takes a tensor out of its scope, for the few that live longer: parameters, optimizer state, named caches.
+//  5. Several processes share a Store, a table by which they find each other, and compute together as a Comm.
 //
 // Engine state (gradient mode, errors, threads) belongs to an OS thread, so one goroutine makes all the calls of a
 // run: lock it with runtime.LockOSThread before the first Do. Operations that gotch offers are called through

@@ -20,6 +20,8 @@ import (
 type Error struct {
 	Op  string // the operation that failed
 	Msg string // the engine's message, without its stack trace
+
+	Peers bool // other processes took part: one of them may be the cause
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("engine: %s: %s", e.Op, e.Msg) }

@@ -13,7 +13,8 @@ import "C"
 import "embed"
 
 // Sources are the GPU kernels, which NVRTC compiles at run time, and the headers. Embedding the headers also makes
-// this package change with them, so that packages that include a header, and import this one, are recompiled.
+// this package change with them, so that packages that include a header, and import this one, are recompiled. The
+// folder gloo holds stand-ins for headers that libtorch's include and its wheel lacks.
 //
-//go:embed *.h *.cu
+//go:embed *.h *.cu gloo
 var Sources embed.FS

@@ -10,6 +10,9 @@ extern "C" {
 #endif
 
 typedef void *lt_tensor;
+typedef void *lt_store;
+typedef void *lt_comm;
+typedef void *lt_work;
 
 // engine.cpp: the library, threads, devices, memory.
 char *lt_open_cuda(const char *path, int *devices);
@@ -98,6 +101,30 @@ char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m
                uint64_t seed);
 char *lt_merge_master(lt_tensor param, lt_tensor remainder, lt_tensor *out);
 char *lt_split_master(lt_tensor master, lt_tensor param, lt_tensor remainder);
+
+// store.cpp: a table that all processes of a job see. A value that is not there is NULL; what is there, the caller
+// frees. One call at a time.
+char *lt_store_open(const char *host, int port, int serve, int timeout_ms, lt_store *out, int *bound);
+void lt_free_store(lt_store store);
+char *lt_store_set(lt_store store, const char *key, const void *value, size_t size);
+char *lt_store_look(lt_store store, const char *key, char **value, size_t *size);
+char *lt_store_wait(lt_store store, const char *key, int timeout_ms, char **value, size_t *size);
+char *lt_store_compare_set(lt_store store, const char *key, const void *expected, size_t expected_size,
+                           const void *desired, size_t desired_size, char **value, size_t *size);
+char *lt_store_add(lt_store store, const char *key, int64_t n, int64_t *sum);
+char *lt_store_delete(lt_store store, const char *key, int *existed);
+
+// comm_gloo.cpp: collectives. lt_wait frees the work.
+char *lt_comm_gloo(lt_store store, const char *name, int rank, int world, const char *address, int connect_ms,
+                   int timeout_ms, int stage, lt_comm *out);
+void lt_free_comm(lt_comm comm);
+char *lt_all_reduce(lt_comm comm, lt_tensor t, lt_work *work);
+char *lt_broadcast(lt_comm comm, lt_tensor t, int root, lt_work *work);
+char *lt_all_gather(lt_comm comm, lt_tensor out, lt_tensor in, lt_work *work);
+char *lt_reduce_scatter(lt_comm comm, lt_tensor out, lt_tensor in, lt_work *work);
+char *lt_barrier(lt_comm comm, lt_work *work);
+char *lt_wait(lt_work work);
+char *lt_local_address(const char *towards, int port, char **out);
 
 // profile.cpp: the time of single operations. The names are in the events' block: one free releases both.
 typedef struct {

@@ -1,0 +1,227 @@
+// Gloo, through c10d::Backend: collectives between processors, and between cards by way of the host's memory.
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define USE_C10D_GLOO 1
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+
+#include "comm.h"
+
+// The stand-in headers must agree with the gloo inside libtorch. If ProcessGroupGloo's size is another one, a newer
+// libtorch has changed it: 488 is what libtorch_python.so of 2.11 allocates for the class.
+static_assert(sizeof(c10d::ProcessGroupGloo) == 488, "compare model/torch/shim/gloo with the gloo of this libtorch");
+
+namespace {
+
+using c10d::ProcessGroupGloo;
+
+struct GlooWork final : lt::Work {
+  c10::intrusive_ptr<c10d::Work> work;
+  // Of a collective through the host's memory: where its result is, and where it belongs.
+  at::Tensor result, target;
+
+  void wait() override {
+    work->wait();
+    if (target.defined()) {
+      target.copy_(result, /*non_blocking=*/true);  // the allocator of pinned memory waits before it gives it away
+    }
+  }
+};
+
+// Collectives that only move values see bytes, because Gloo does not know every dtype.
+at::Tensor as_bytes(const at::Tensor &t) { return t.view({-1}).view(at::kByte); }
+
+void require_contiguous(const at::Tensor &t) {
+  TORCH_CHECK(t.is_contiguous(), "a collective needs contiguous memory, not strides ", t.strides());
+}
+
+void require_pair(const at::Tensor &whole, const at::Tensor &part, int world) {
+  require_contiguous(whole);
+  require_contiguous(part);
+  TORCH_CHECK(whole.scalar_type() == part.scalar_type(), whole.scalar_type(), " and ", part.scalar_type(),
+              " in one collective");
+  TORCH_CHECK(whole.numel() == part.numel() * world, whole.numel(), " elements are not ", world, " times ",
+              part.numel());
+}
+
+void require_sums(const at::Tensor &t) {
+  switch (t.scalar_type()) {
+    case at::kFloat: case at::kDouble: case at::kHalf: case at::kBFloat16: case at::kInt: case at::kLong: case at::kByte:
+      return;
+    default:
+      TORCH_CHECK(false, "no sums of ", t.scalar_type(), " over processes");
+  }
+}
+
+struct Gloo final : lt::Comm {
+  c10::intrusive_ptr<c10d::Backend> backend;
+  std::chrono::milliseconds timeout{0};  // of a collective
+  bool stage = false;                    // even tensors of the CPU: for tests
+
+  bool direct(const at::Tensor &t) const { return t.is_cpu() && !stage; }
+
+  // The host's copy of a tensor, or its own memory.
+  at::Tensor host(const at::Tensor &t, bool values) const {
+    if (direct(t)) {
+      return t;
+    }
+    auto copy = at::empty(t.sizes(), t.options().device(at::kCPU).pinned_memory(!t.is_cpu()));
+    if (values) {
+      copy.copy_(t);
+    }
+    return copy;
+  }
+
+  std::unique_ptr<lt::Work> begun(c10::intrusive_ptr<c10d::Work> work, const at::Tensor &t,
+                                  const at::Tensor &on_host) const {
+    auto begun = std::make_unique<GlooWork>();
+    begun->work = std::move(work);
+    if (!direct(t)) {
+      begun->result = on_host;
+      begun->target = t;
+    }
+    return begun;
+  }
+
+  std::unique_ptr<lt::Work> all_reduce(at::Tensor t) override {
+    require_contiguous(t);
+    require_sums(t);
+    auto on_host = host(t, true);
+    std::vector<at::Tensor> list{on_host};
+    c10d::AllreduceOptions options;
+    options.timeout = timeout;
+    return begun(backend->allreduce(list, options), t, on_host);
+  }
+
+  std::unique_ptr<lt::Work> broadcast(at::Tensor t, int root) override {
+    require_contiguous(t);
+    auto on_host = host(t, true);
+    std::vector<at::Tensor> list{as_bytes(on_host)};
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    options.timeout = timeout;
+    return begun(backend->broadcast(list, options), t, on_host);
+  }
+
+  std::unique_ptr<lt::Work> all_gather(at::Tensor out, at::Tensor in) override {
+    require_pair(out, in, backend->getSize());
+    auto on_host = host(out, false);
+    auto all = as_bytes(on_host), mine = as_bytes(host(in, true));
+    c10d::AllgatherOptions options;
+    options.timeout = timeout;
+    return begun(backend->_allgather_base(all, mine, options), out, on_host);
+  }
+
+  std::unique_ptr<lt::Work> reduce_scatter(at::Tensor out, at::Tensor in) override {
+    require_pair(in, out, backend->getSize());
+    require_sums(in);
+    auto on_host = host(out, false);
+    auto part = on_host.view({-1}), whole = host(in, true).view({-1});
+    c10d::ReduceScatterOptions options;
+    options.timeout = timeout;
+    return begun(backend->_reduce_scatter_base(part, whole, options), out, on_host);
+  }
+
+  std::unique_ptr<lt::Work> barrier() override {
+    c10d::BarrierOptions options;
+    options.timeout = timeout;
+    auto begun = std::make_unique<GlooWork>();
+    begun->work = backend->barrier(options);
+    return begun;
+  }
+};
+
+lt::Comm *comm_of(lt_comm comm) { return static_cast<lt::Comm *>(comm); }
+
+// The engine's tensors may be leaves that train; what a collective writes into them is no operation of theirs.
+template <typename Begin>
+char *begin(lt_work *work, const Begin &begin) {
+  LT_PROTECT({
+    at::NoGradGuard no_grad;
+    *work = begin().release();
+  })
+}
+
+}  // namespace
+
+char *lt_comm_gloo(lt_store store, const char *name, int rank, int world, const char *address, int connect_ms,
+                   int timeout_ms, int stage, lt_comm *out) {
+  LT_PROTECT({
+    auto options = ProcessGroupGloo::Options::create(std::chrono::milliseconds(connect_ms));
+    if (getenv("GLOO_SOCKET_IFNAME") || !*address) {
+      options = ProcessGroupGloo::Options::create_default(std::chrono::milliseconds(connect_ms));
+    } else {
+      options->devices.push_back(ProcessGroupGloo::createDeviceForHostname(address));
+    }
+    auto keys = c10::make_intrusive<c10d::PrefixStore>(name, *static_cast<c10::intrusive_ptr<c10d::Store> *>(store));
+    auto gloo = std::make_unique<Gloo>();
+    gloo->backend = c10::make_intrusive<ProcessGroupGloo>(keys, rank, world, options);
+    gloo->timeout = std::chrono::milliseconds(timeout_ms);
+    gloo->stage = stage != 0;
+    *out = static_cast<lt::Comm *>(gloo.release());
+  })
+}
+
+// Waits for what is under way.
+void lt_free_comm(lt_comm comm) { delete comm_of(comm); }
+
+char *lt_all_reduce(lt_comm comm, lt_tensor t, lt_work *work) {
+  return begin(work, [&] { return comm_of(comm)->all_reduce(ref(t).detach()); });
+}
+
+char *lt_broadcast(lt_comm comm, lt_tensor t, int root, lt_work *work) {
+  return begin(work, [&] { return comm_of(comm)->broadcast(ref(t).detach(), root); });
+}
+
+char *lt_all_gather(lt_comm comm, lt_tensor out, lt_tensor in, lt_work *work) {
+  return begin(work, [&] { return comm_of(comm)->all_gather(ref(out).detach(), ref(in).detach()); });
+}
+
+char *lt_reduce_scatter(lt_comm comm, lt_tensor out, lt_tensor in, lt_work *work) {
+  return begin(work, [&] { return comm_of(comm)->reduce_scatter(ref(out).detach(), ref(in).detach()); });
+}
+
+char *lt_barrier(lt_comm comm, lt_work *work) {
+  return begin(work, [&] { return comm_of(comm)->barrier(); });
+}
+
+char *lt_wait(lt_work work) {
+  std::unique_ptr<lt::Work> waited(static_cast<lt::Work *>(work));
+  LT_PROTECT({
+    at::NoGradGuard no_grad;
+    waited->wait();
+  })
+}
+
+// A connected datagram socket sends nothing, and has the address that a packet would leave from.
+char *lt_local_address(const char *towards, int port, char **out) {
+  LT_PROTECT({
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_DGRAM;
+    addrinfo *found = nullptr;
+    int failed = getaddrinfo(towards, std::to_string(port).c_str(), &hints, &found);
+    TORCH_CHECK(failed == 0, "the host ", towards, " is not known: ", gai_strerror(failed));
+    std::unique_ptr<addrinfo, void (*)(addrinfo *)> list(found, freeaddrinfo);
+    for (auto *a = list.get(); a; a = a->ai_next) {
+      int s = socket(a->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+      if (s < 0) {
+        continue;
+      }
+      sockaddr_storage mine{};
+      socklen_t size = sizeof mine;
+      bool routed = connect(s, a->ai_addr, a->ai_addrlen) == 0 &&
+                    getsockname(s, reinterpret_cast<sockaddr *>(&mine), &size) == 0;
+      close(s);
+      char text[NI_MAXHOST];
+      if (routed && getnameinfo(reinterpret_cast<sockaddr *>(&mine), size, text, sizeof text, nullptr, 0,
+                                NI_NUMERICHOST) == 0) {
+        *out = strdup(text);
+        return nullptr;
+      }
+    }
+    TORCH_CHECK(false, "there is no route to ", towards);
+  })
+}
