@@ -43,7 +43,7 @@ const (
 )
 
 // ServeStore starts a store at a port of this host, 0 for any that is free, and connects to it. It lives as long as
-// this connection.
+// this connection. Ports are those of TCP.
 func ServeStore(port int) (*Store, error) { return openStore("127.0.0.1", port, 1) }
 
 // ConnectStore connects to a store. It tries for as long as within: whoever serves it may start later.
@@ -56,9 +56,6 @@ func ConnectStore(host string, port int, within time.Duration) (*Store, error) {
 }
 
 func openStore(host string, port int, serve C.int) (*Store, error) {
-	if port < 0 || port > 65535 {
-		return nil, &Error{Op: "store", Msg: fmt.Sprintf("%d is no port", port)}
-	}
 	type opening struct {
 		link  *link
 		bound C.int
