@@ -1,0 +1,152 @@
+package ranks
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
+
+const (
+	beatEvery = 500 * time.Millisecond
+	silence   = 5 * time.Second // without a beat, after which a rank is gone
+	linger    = 3 * beatEvery   // of the store's host, so that the others read why
+	faultKey  = "fault"
+)
+
+// watch tells the others that this rank lives, and sees when another does not. Each rank watches the next one, so that
+// the store's work grows with their number; what one sees, all read. It has a connection and a goroutine of its own,
+// for the one that trains may be inside a collective.
+type watch struct {
+	store   *torch.Store
+	place   Place
+	members []Member
+	fault   func(error)
+
+	word  atomic.Value  // a string: what this rank is doing
+	over  atomic.Bool   // nothing more is said or believed
+	ended chan struct{} // closed once this rank ends because of another, before fault is called
+	why   string        // it does; written before
+	done  chan struct{} // closed when the goroutine is through
+}
+
+func startWatch(group *torch.Store, p Place, members []Member, fault func(error)) (*watch, error) {
+	own, err := group.Another(silence)
+	if err != nil {
+		return nil, err
+	}
+	w := &watch{store: own, place: p, members: members, fault: fault, ended: make(chan struct{}),
+		done: make(chan struct{})}
+	w.word.Store("starting")
+	go w.run()
+	return w, nil
+}
+
+func beatKey(rank int) string { return fmt.Sprintf("beat/%d", rank) }
+
+// name is a rank as messages name it.
+func (w *watch) name(rank int) string { return fmt.Sprintf("rank %d (%s)", rank, w.members[rank]) }
+
+func (w *watch) run() {
+	defer close(w.done)
+	next := (w.place.Rank + 1) % w.place.World
+	heard, silent, last := "", time.Duration(0), time.Now()
+	for n := 0; !w.over.Load(); n++ {
+		fault, beat, err := w.round(n, next)
+		// A process that was itself stopped has not listened meanwhile, and accuses nobody of it.
+		silent += min(time.Since(last), 2*beatEvery)
+		last = time.Now()
+		if beat != heard {
+			heard, silent = beat, 0
+		}
+		switch {
+		case w.over.Load():
+		case err != nil:
+			w.end(fmt.Sprintf("the store at %s:%d, which %s serves, is gone: %v", w.place.Host, w.place.Port,
+				w.storeHost(), reason(err)))
+		case fault != "":
+			w.end(fault)
+		case silent > silence:
+			_, word, _ := strings.Cut(heard, " ")
+			claimed, err := w.store.CompareSet(faultKey, "", fmt.Sprintf("%s has not been heard of for %.1f s; it was at: %s",
+				w.name(next), silent.Seconds(), word))
+			if err == nil {
+				w.end(claimed)
+			}
+		default:
+			time.Sleep(beatEvery)
+		}
+	}
+}
+
+// round says that this rank lives, and reads what it must know.
+func (w *watch) round(n, next int) (fault, beat string, err error) {
+	if err := w.store.Set(beatKey(w.place.Rank), fmt.Sprintf("%d %s", n, w.word.Load())); err != nil {
+		return "", "", err
+	}
+	if fault, _, err = w.store.Look(faultKey); err != nil || fault != "" {
+		return fault, "", err
+	}
+	beat, _, err = w.store.Look(beatKey(next))
+	return "", beat, err
+}
+
+func (w *watch) storeHost() string {
+	if w.place.Served {
+		return "the launcher"
+	}
+	return w.name(0)
+}
+
+// end ends this rank because of another.
+func (w *watch) end(why string) {
+	if w.over.Swap(true) {
+		return
+	}
+	w.why = why
+	close(w.ended)
+	writeErrorFile(why)
+	w.linger()
+	w.fault(&PeerError{why})
+}
+
+// tell makes all end because of this rank, and returns what they end by: something else if that came first.
+func (w *watch) tell(why string) string {
+	if claimed, err := w.store.CompareSet(faultKey, "", why); err == nil {
+		why = claimed
+	}
+	return why
+}
+
+// linger lets the others read what this rank knows where the store ends with it.
+func (w *watch) linger() {
+	if w.place.Rank == 0 && !w.place.Served {
+		time.Sleep(linger)
+	}
+}
+
+// words are what all ranks said last.
+func (w *watch) words() string {
+	var list []string
+	for rank := range w.place.World {
+		beat, _, err := w.store.Look(beatKey(rank))
+		if err != nil {
+			return err.Error()
+		}
+		_, word, _ := strings.Cut(beat, " ")
+		list = append(list, fmt.Sprintf("rank %d: %s", rank, word))
+	}
+	return strings.Join(list, "; ")
+}
+
+// stop ends the watch without a fault.
+func (w *watch) stop() {
+	w.over.Store(true)
+	select {
+	case <-w.done:
+		w.store.Close()
+	case <-time.After(silence):
+	}
+}
