@@ -26,7 +26,7 @@ var doors = map[string]struct {
 	"cmd/llavatrain": {[]string{"cmd/llavatrain/program", "cmd/llavatrain/training", "cmd/llavatrain/datasets",
 		"cmd/llavatrain/models", "cmd/llavatrain/looking", "cmd/llavatrain/synthesis"}, "it assembles the commands"},
 	"cmd/llavatrain/training": {[]string{"cmd/llavatrain/program", "train", "train/answer", "data/picture", "model",
-		"recipes", "runs", "synth/shapes"}, "commands that train"},
+		"ranks", "recipes", "runs", "synth/shapes"}, "commands that train, and that launch several processes"},
 	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "checkpoints", "data",
 		"data/picture", "recipes", "runs"}, "commands on data"},
 	"cmd/llavatrain/models": {[]string{"cmd/llavatrain/program", "train", "train/answer", "train/export",
@@ -35,7 +35,7 @@ var doors = map[string]struct {
 		"commands that inspect the machine"},
 	"cmd/llavatrain/synthesis": {[]string{"cmd/llavatrain/program", "checkpoints", "data/picture", "runs", "synth",
 		"synth/caption", "synth/chat", "synth/convert", "synth/prompt"}, "commands that make data, and train nothing"},
-	"cmd/llavatrain/program": {[]string{"train", "data/picture", "model/torch", "recipes", "runs"},
+	"cmd/llavatrain/program": {[]string{"train", "data/picture", "model/torch", "ranks", "recipes", "runs"},
 		"what commands share: terminal, signals, exit codes"},
 
 	"train/check": {[]string{"train", "train/input", "train/score", "checkpoints", "data", "data/alike", "data/picture",
@@ -57,6 +57,7 @@ var doors = map[string]struct {
 		"a model does not know how samples are made or how it is trained"},
 	"loss":     {[]string{"model/torch"}, "a loss sees hidden states and labels, whatever made them"},
 	"model/nn": {[]string{"model/torch"}, "layers do not know families or files"},
+	"ranks": {[]string{"model/torch"}, "processes of one job, whatever they compute together"},
 	"model/torch": {[]string{"model/torch/shim", "checkpoints"},
 		"the interface to libtorch does not know what is computed with it"},
 	"model/torch/shim":      {nil, "only C++, so that an edit of Go compiles none"},
@@ -114,11 +115,18 @@ var pure = []string{"recipes", "checkpoints", "data", "data/alike", "data/rows",
 	"report/page", "synth", "synth/answer", "synth/caption", "synth/caption/phrase", "synth/chat", "synth/chat/reply",
 	"synth/convert", "synth/prompt", "synth/scene", "synth/shapes"}
 
-// connecting are the packages that may open a connection or accept one, and why. The trainer depends on none of them.
+// connecting are the packages that may open a connection or accept one by package net, and why. The trainer depends on
+// none of them. Its own connections, between the processes of a job, are c10d's: see callers.
 var connecting = map[string]string{
 	"synth/chat":          "it asks the endpoint of a recipe",
 	"synth/chat/chattest": "tests ask it instead of an endpoint",
 	"synth/synthtest":     "tests ask it instead of an endpoint",
+}
+
+// callers are the packages that may use the engine's connections between processes, and why.
+var callers = map[string]string{
+	"model/torch": "it is the interface to c10d, which opens them",
+	"ranks":       "it brings the processes of one job together, and reaches no other",
 }
 
 // addresses are packages of net that only parse.
@@ -259,7 +267,8 @@ func TestGotchIsUsedForItsBindingsAlone(t *testing.T) {
 	}
 }
 
-// Models and data come from disk: training opens no connection, not even to look up a Hugging Face id.
+// Models and data come from disk: training opens no connection but those between its own processes, not even to look
+// up a Hugging Face id.
 func TestNothingOpensAConnection(t *testing.T) {
 	used := map[string]bool{}
 	for _, p := range goList(t, nil, "./...") {
@@ -281,6 +290,25 @@ func TestNothingOpensAConnection(t *testing.T) {
 	for name := range connecting {
 		if !used[name] {
 			t.Errorf("%s may open connections and does not: close the door", name)
+		}
+	}
+}
+
+// The engine's connections lead to the processes of a job alone: whoever uses them is named, with a reason.
+func TestOnlyRanksConnectsProcesses(t *testing.T) {
+	used := map[string]bool{"model/torch": true}
+	for _, s := range sources(t) {
+		for _, function := range []string{"ServeStore", "ConnectStore", "NewGloo", "LocalAddress"} {
+			s.calls("torch."+function, func(line int) {
+				if used[path.Dir(s.name)] = true; callers[path.Dir(s.name)] == "" {
+					t.Errorf("%s:%d calls torch.%s: only %v connect processes", s.name, line, function, callers)
+				}
+			})
+		}
+	}
+	for name := range callers {
+		if !used[name] {
+			t.Errorf("%s may connect processes and does not: close the door", name)
 		}
 	}
 }

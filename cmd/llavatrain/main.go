@@ -46,7 +46,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"Training", []newCommand{training.NewPretrain, training.NewFinetune, training.NewSweep, training.NewPlan,
-			training.NewInit, training.NewDemo}},
+			training.NewInit, training.NewDemo, training.NewLaunch}},
 		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger,
 			synthesis.NewSynth}},
 		{"Models", []newCommand{models.NewGenerate, models.NewScore, models.NewExport, models.NewMerge}},
@@ -103,7 +103,7 @@ func wantsJSON(args []string) (wanted bool) {
 // object, on the last line of standard error.
 func report(stderr io.Writer, code int, fault any, asJSON bool) {
 	message, after := fmt.Sprint(fault), ""
-	if code == program.CodeInternal {
+	if code == program.CodeInternal && !program.PassedOn(fault) {
 		message, after = "internal fault: "+message, "Please report this with the command that you ran.\n"
 	}
 	if asJSON {

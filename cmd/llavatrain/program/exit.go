@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/ranks"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
@@ -36,7 +37,7 @@ var exitCodes = []struct {
 	{codeStorage, "storage"},
 	{codeEngine, "device, engine or out of memory"},
 	{codeNumerics, "numerics (diverged)"},
-	{codeDistributed, "distributed peer"},
+	{codeDistributed, "another process of the job"},
 	{codeRemote, "remote end: key, quota, budget, outage"},
 	{codeInterrupted, "interrupted and saved"},
 	{codeTerminated, "terminated and saved"},
@@ -56,12 +57,18 @@ func ExitCodeHelp() string {
 
 // ExitCode returns the code of a command that ended with err. If an error wraps several, the first row counts: a disk
 // that fails while a run with bad input is saved is a storage failure, and a model that does not fit the engine's
-// memory is an engine failure.
+// memory is an engine failure. What a launched program ended with is passed on.
 func (p *Program) ExitCode(err error) int {
 	var engine *torch.Error
+	var peer *ranks.PeerError
+	var ended *ranks.Ended
 	switch {
 	case err == nil:
 		return codeDone
+	case errors.As(err, &ended):
+		return ended.Code
+	case errors.As(err, &peer):
+		return codeDistributed
 	case errors.Is(err, runs.ErrInterrupted):
 		return signalCode(p.signal)
 	case errors.Is(err, train.ErrDiverged):
@@ -77,6 +84,13 @@ func (p *Program) ExitCode(err error) int {
 	default:
 		return CodeInternal
 	}
+}
+
+// PassedOn says whether a fault is that of a program that a command has launched, and not this one's.
+func PassedOn(fault any) bool {
+	err, _ := fault.(error)
+	var ended *ranks.Ended
+	return errors.As(err, &ended)
 }
 
 func signalCode(s syscall.Signal) int {

@@ -11,6 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/ranks"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
@@ -39,6 +40,8 @@ func TestExitCode(t *testing.T) {
 		{"no device", fmt.Errorf("%w: a", torch.ErrEngine), 4},
 		{"numbers", fmt.Errorf("%w: a", train.ErrDiverged), 5},
 		{"numerics and a full disk", errors.Join(fmt.Errorf("%w: a", train.ErrDiverged), read(syscall.ENOSPC)), 5},
+		{"a peer", fmt.Errorf("a: %w", &ranks.PeerError{Why: "b"}), 6},
+		{"a launched program", fmt.Errorf("a: %w", &ranks.Ended{Rank: 1, Code: 137}), 137},
 		{"a signal", fmt.Errorf("%w after step 1", runs.ErrInterrupted), 130},
 	} {
 		if got := new(Program).ExitCode(c.err); got != c.want {
