@@ -65,8 +65,8 @@ func (g *Group) exchange(step int64, text []byte) ([][]byte, error) {
 	longest, lengths := 0, make([]int, g.World)
 	for rank, one := range all {
 		if other := int64(binary.LittleEndian.Uint64(one)); other != step {
-			return nil, fmt.Errorf("rank %d (%s) is at step %d and rank %d at step %d", rank, g.Members[rank], other, g.Rank,
-				step)
+			return nil, fmt.Errorf("rank %d (%s) is at step %d and rank %d at step %d", rank, g.Members[rank], other,
+				g.Rank, step)
 		}
 		lengths[rank] = int(binary.LittleEndian.Uint32(one[8:]))
 		longest = max(longest, lengths[rank])

@@ -11,8 +11,8 @@ import (
 func notices(g *Group) error {
 	for step, length := range []int{0, 100, 2000, 1} {
 		text := func(rank int) string { return strings.Repeat(fmt.Sprint(rank), length*(rank+1)) }
-		all, err := g.Agree(int64(step), Notice{Stop: g.Rank == 1, Failed: text(g.Rank), Counts: []int64{int64(g.Rank), 7},
-			Took: time.Duration(g.Rank)})
+		all, err := g.Agree(int64(step), Notice{Stop: g.Rank == 1, Failed: text(g.Rank),
+			Counts: []int64{int64(g.Rank), 7}, Took: time.Duration(g.Rank)})
 		if err != nil {
 			return err
 		}

@@ -5,8 +5,8 @@
 //     launcher of our own.
 //  2. Join brings the processes of one start together, whatever an earlier start left in the store, and says who is
 //     missing or differs.
-//  3. From then on each rank's watch says twice a second that it lives, and looks whether the next one does. A rank that
-//     is gone, or fails, is named to all, and all end: Options.Fault is called within seconds.
+//  3. From then on each rank's watch says twice a second that it lives, and looks whether the next one does. A rank
+//     that is gone, or fails, is named to all, and all end: Options.Fault is called within seconds.
 //  4. Agree exchanges a notice once a step: what a rank must tell the others before they go on.
 //  5. Leave ends the job once all have reached it; Fail ends it because of this rank.
 //

@@ -3,7 +3,9 @@ package ranks
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -24,14 +26,23 @@ func reason(err error) string {
 	return err.Error()
 }
 
+// reported is done once this process has written why it ends: the first reason counts, and who has a second one waits.
+var reported sync.Once
+
 // writeErrorFile leaves the reason of a failure where torchrun looks for it, to show it in its summary.
 func writeErrorFile(why string) {
-	path := os.Getenv("TORCHELASTIC_ERROR_FILE")
-	if path == "" {
-		return
+	if path := os.Getenv("TORCHELASTIC_ERROR_FILE"); path != "" {
+		reported.Do(func() { writeReason(path, why) })
 	}
+}
+
+func writeReason(path, why string) {
 	report, err := json.Marshal(map[string]any{"message": why, "timestamp": time.Now().Unix()})
+	whole := fmt.Sprintf("%s.%d", path, os.Getpid())
 	if err == nil {
-		_ = os.WriteFile(path, report, 0o666) // a summary without a reason is no further failure
+		err = os.WriteFile(whole, report, 0o666)
+	}
+	if err == nil {
+		_ = os.Rename(whole, path) // torchrun fails if it reads half a file; without one it has no reason to show
 	}
 }

@@ -38,8 +38,8 @@ const (
 	goodbye       = 5 * time.Second     // for all to say that they are done
 )
 
-// Join brings the processes of a job together. Who is missing, came twice or differs is a *PeerError of all; a port that
-// is taken is an error of input.
+// Join brings the processes of a job together. Who is missing, came twice or differs is a *PeerError of all; a port
+// that is taken is an error of input.
 func Join(p Place, o Options) (*Group, error) {
 	if p.World == 1 {
 		return &Group{Place: p, Members: []Member{newMember(p, o.Facts)}, notice: o.Notice}, nil
@@ -50,8 +50,10 @@ func Join(p Place, o Options) (*Group, error) {
 	}
 	j := &joining{store: base, place: p, me: newMember(p, o.Facts), patience: o.Patience, notice: o.Notice}
 	g := &Group{Place: p, notice: o.Notice}
-	if g.store, g.Members, err = j.join(); err == nil {
-		g.watch, err = startWatch(g.store, p, g.Members, o.Fault)
+	own, err := base.Another(connectWithin) // before the others can wait for a sign of life
+	prefix := ""
+	if err == nil {
+		prefix, g.Members, err = j.join()
 	}
 	if err != nil {
 		err = inJoin(p, err)
@@ -62,6 +64,8 @@ func Join(p Place, o Options) (*Group, error) {
 		base.Close()
 		return nil, err
 	}
+	g.store = base.Prefixed(prefix)
+	g.watch = startWatch(own.Prefixed(prefix), p, g.Members, o.Fault)
 	if g.control, err = g.Gloo("control", noLimit); err != nil {
 		return nil, g.Fail(err)
 	}
@@ -79,8 +83,8 @@ func openStore(p Place, patience time.Duration) (*torch.Store, error) {
 	}
 	s, err := torch.ServeStore(p.Port)
 	if err != nil && strings.Contains(err.Error(), "EADDRINUSE") {
-		return nil, failure.Inputf("port %d of this host, at which rank 0 serves the store of the job, is taken, by another "+
-			"job or by another process that says it is rank 0: set MASTER_PORT, to the same for all", p.Port)
+		return nil, failure.Inputf("port %d of this host, at which rank 0 serves the store of the job, is taken, by "+
+			"another job or by another process that says it is rank 0: set MASTER_PORT, to the same for all", p.Port)
 	}
 	return s, err
 }

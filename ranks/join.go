@@ -42,23 +42,23 @@ func goKey(list string) string               { return "go/" + list }
 func refusedKey(nonce string) string         { return "refused/" + nonce } // said to rank 0, by its own number
 func overKey(nonce string) string            { return "over/" + nonce }    // said by rank 0, to each by its own
 
-// join returns the part of the store that only this group has, and who is in it.
-func (j *joining) join() (*torch.Store, []Member, error) {
+// join returns the prefix of keys that only this group has, and who is in it.
+func (j *joining) join() (prefix string, members []Member, err error) {
 	card, err := json.Marshal(j.me)
 	if err == nil {
 		err = j.store.Set(cardKey(j.place.Rank), string(card))
 	}
 	if err != nil {
-		return nil, nil, err
+		return "", nil, err
 	}
 	began, pause, told := time.Now(), firstPause, time.Now()
 	for {
 		list, members, err := j.look()
 		if err != nil || members != nil {
-			return j.store.Prefixed(list + "/"), members, err
+			return list + "/", members, err
 		}
 		if time.Since(began) >= j.patience {
-			return nil, nil, j.refuse(j.missing())
+			return "", nil, j.refuse(j.missing())
 		}
 		if j.place.Rank == 0 && time.Since(told) >= lateNotice {
 			j.notice("starting: " + j.missing())
@@ -87,8 +87,7 @@ func (j *joining) look() (list string, members []Member, err error) {
 	if len(members) != j.place.World || members[j.place.Rank].Nonce != j.me.Nonce {
 		return "", nil, nil
 	}
-	hash := sha256.Sum256([]byte(text))
-	list = hex.EncodeToString(hash[:8])
+	list = listName(text)
 	if j.answered != list {
 		if err := j.store.Set(answerKey(list, j.place.Rank), "yes"); err != nil {
 			return "", nil, err
@@ -161,6 +160,12 @@ func (j *joining) member(rank int) (m Member, there bool, err error) {
 	return m, there, err
 }
 
+// listName is the hash of a list, by which keys name it.
+func listName(text string) string {
+	hash := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(hash[:8])
+}
+
 func parseMembers(text string) (members []Member) {
 	if json.Unmarshal([]byte(text), &members) != nil {
 		return nil
@@ -215,13 +220,14 @@ func (j *joining) missing() string {
 			absent = append(absent, fmt.Sprint(rank))
 			continue
 		case rank == 0 && j.place.Rank > 0 && m.world() != j.me.world():
-			return fmt.Sprintf("rank 0 (%s) is one of %s processes, and rank %d (%s) one of %s: start all with the same "+
-				"number", m, m.world(), j.place.Rank, j.me, j.me.world())
+			return fmt.Sprintf("rank 0 (%s) is one of %s processes, and rank %d (%s) one of %s: start all with the "+
+				"same number", m, m.world(), j.place.Rank, j.me, j.me.world())
 		}
 		text, _, err := j.store.Look("cards")
-		list := sha256.Sum256([]byte(text))
-		if _, answered, err2 := j.store.Look(answerKey(hex.EncodeToString(list[:8]), rank)); err == nil && err2 == nil &&
-			!answered {
+		if err != nil {
+			return err.Error()
+		}
+		if _, answered, err := j.store.Look(answerKey(listName(text), rank)); err == nil && !answered {
 			silent, last = append(silent, fmt.Sprint(rank)), m
 		}
 	}

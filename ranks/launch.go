@@ -24,8 +24,8 @@ type Launch struct {
 	Host        string   // of the store: the first host
 	Port        int      // of the store; 0 with one host is any free one
 	Out, Err    io.Writer
-	// Grace is how long the others may take to end by themselves after one has failed; then they are asked to, and after
-	// as long again killed.
+	// Grace is how long the others may take to end by themselves after one has failed; then they are asked to, and
+	// after as long again killed.
 	Grace time.Duration
 }
 

@@ -82,8 +82,8 @@ func alive(pid string) bool {
 // shell launches a script on two processes.
 func shell(script string, grace time.Duration) (out, messages string, err error) {
 	var stdout, stderr bytes.Buffer
-	err = Launch{Program: []string{"/bin/sh", "-c", script}, Procs: 2, Nodes: 2, Node: 1, Host: "host", Port: 7, Out: &stdout,
-		Err: &stderr, Grace: grace}.Run()
+	err = Launch{Program: []string{"/bin/sh", "-c", script}, Procs: 2, Nodes: 2, Node: 1, Host: "host", Port: 7,
+		Out: &stdout, Err: &stderr, Grace: grace}.Run()
 	return stdout.String(), stderr.String(), err
 }
 

@@ -78,8 +78,8 @@ func torchrun(e *environment) *Place {
 		return nil
 	}
 	if rank != world {
-		e.err = failure.Inputf("of RANK and WORLD_SIZE the environment has only one: set both, or neither for a process " +
-			"alone")
+		e.err = failure.Inputf("of RANK and WORLD_SIZE the environment has only one: set both, or neither for a " +
+			"process alone")
 	}
 	p := e.place("the environment", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 	if e.has("TORCHELASTIC_RUN_ID") {
@@ -175,8 +175,8 @@ func (p *Place) checked(e *environment) (Place, error) {
 		return Place{}, failure.Inputf("%s says that this is rank %d of %d processes: ranks count from 0", p.Launcher,
 			p.Rank, p.World)
 	case p.Local >= p.Locals || p.Locals > p.World:
-		return Place{}, failure.Inputf("%s says that this is process %d of %d on its host, of %d in all: they count from 0",
-			p.Launcher, p.Local, p.Locals, p.World)
+		return Place{}, failure.Inputf("%s says that this is process %d of %d on its host, of %d in all: they count "+
+			"from 0", p.Launcher, p.Local, p.Locals, p.World)
 	case p.Port < 1 || p.Port > 65535:
 		return Place{}, failure.Inputf("the environment's MASTER_PORT is %d, which is no port", p.Port)
 	case p.World > 1 && p.Host == "":
@@ -184,8 +184,8 @@ func (p *Place) checked(e *environment) (Place, error) {
 		if p.Launcher == "mpirun" {
 			how = "start with `mpirun -x MASTER_ADDR=HOST`, the host of rank 0"
 		}
-		return Place{}, failure.Inputf("%s started %d processes, and the environment has no MASTER_ADDR: %s", p.Launcher,
-			p.World, how)
+		return Place{}, failure.Inputf("%s started %d processes, and the environment has no MASTER_ADDR: %s",
+			p.Launcher, p.World, how)
 	}
 	return *p, nil
 }
@@ -196,9 +196,9 @@ func (p Place) Card(visible int) (int, error) {
 	case visible <= 1:
 		return 0, nil // without any, the engine says why
 	case p.PerPod:
-		return 0, failure.Inputf("%s counts hosts, not GPUs: rank %d of %d sees %d GPUs, and LOCAL_RANK is not set; run "+
-			"`llavatrain launch --nproc %d -- llavatrain …` there, which starts a process for each", p.Launcher, p.Rank,
-			p.World, visible, visible)
+		return 0, failure.Inputf("%s counts hosts, not GPUs: rank %d of %d sees %d GPUs, and LOCAL_RANK is not set; "+
+			"run `llavatrain launch --nproc %d -- llavatrain …` there, which starts a process for each", p.Launcher,
+			p.Rank, p.World, visible, visible)
 	case p.Locals > visible:
 		return 0, fmt.Errorf("%w: %s started %d processes on this host, which has %d GPUs: start one for each",
 			torch.ErrEngine, p.Launcher, p.Locals, visible)

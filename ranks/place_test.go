@@ -62,8 +62,10 @@ func TestFind(t *testing.T) {
 			Place{"srun", 5, 7, 1, 3, "gpu03", 20009, false, false}},
 		"mpirun on two hosts of Slurm": {env(slurmEnv, ompiEnv),
 			Place{"mpirun", 1, 4, 1, 2, "h", 29500, false, false}},
-		"mpiexec on two hosts of Slurm": {env(slurmEnv, pmiEnv), Place{"mpiexec", 2, 4, 0, 2, "h", 29500, false, false}},
-		"torchrun started by srun":      {env(slurmEnv, torchrunEnv), Place{"torchrun", 3, 4, 1, 2, "a", 5, true, false}},
+		"mpiexec on two hosts of Slurm": {env(slurmEnv, pmiEnv),
+			Place{"mpiexec", 2, 4, 0, 2, "h", 29500, false, false}},
+		"torchrun started by srun": {env(slurmEnv, torchrunEnv),
+			Place{"torchrun", 3, 4, 1, 2, "a", 5, true, false}},
 		"a batch script without srun": {[]string{"SLURM_PROCID=0", "SLURM_NTASKS=8", "SLURM_STEP_NUM_TASKS=1"},
 			Place{World: 1, Locals: 1}},
 	} {
@@ -75,19 +77,22 @@ func TestFind(t *testing.T) {
 
 func TestFindRefuses(t *testing.T) {
 	for words, env := range map[string][]string{
-		"set both, or neither":             {"RANK=0"},
-		"has only one":                     {"WORLD_SIZE=4", "MASTER_ADDR=a"},
-		`RANK must be a whole number`:      {"RANK=x\x1b[2J", "WORLD_SIZE=4", "MASTER_ADDR=a"},
-		"LOCAL_RANK must be a whole":       {"RANK=0", "WORLD_SIZE=4", "LOCAL_RANK=-1", "MASTER_ADDR=a"},
-		"rank 4 of 4 processes":            {"RANK=4", "WORLD_SIZE=4", "MASTER_ADDR=a"},
-		"rank 0 of 0 processes":            {"RANK=0", "WORLD_SIZE=0", "MASTER_ADDR=a"},
-		"process 2 of 2 on its host":       {"RANK=3", "WORLD_SIZE=4", "LOCAL_RANK=2", "LOCAL_WORLD_SIZE=2", "MASTER_ADDR=a"},
-		"process 0 of 8 on its host":       {"RANK=3", "WORLD_SIZE=4", "LOCAL_WORLD_SIZE=8", "MASTER_ADDR=a"},
-		"MASTER_PORT is 65536":             {"RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=a", "MASTER_PORT=65536"},
-		"no MASTER_ADDR: set it":           {"RANK=0", "WORLD_SIZE=2"},
-		"mpirun -x MASTER_ADDR=HOST":       {"OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_LOCAL_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK=1"},
-		"SLURM_STEP_NUM_TASKS must be a":   {"SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=many"},
-		"srun says that this is process 0": {"SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_STEP_TASKS_PER_NODE=(x"},
+		"set both, or neither":        {"RANK=0"},
+		"has only one":                {"WORLD_SIZE=4", "MASTER_ADDR=a"},
+		`RANK must be a whole number`: {"RANK=x\x1b[2J", "WORLD_SIZE=4", "MASTER_ADDR=a"},
+		"LOCAL_RANK must be a whole":  {"RANK=0", "WORLD_SIZE=4", "LOCAL_RANK=-1", "MASTER_ADDR=a"},
+		"rank 4 of 4 processes":       {"RANK=4", "WORLD_SIZE=4", "MASTER_ADDR=a"},
+		"rank 0 of 0 processes":       {"RANK=0", "WORLD_SIZE=0", "MASTER_ADDR=a"},
+		"process 2 of 2 on its host": {"RANK=3", "WORLD_SIZE=4", "LOCAL_RANK=2", "LOCAL_WORLD_SIZE=2",
+			"MASTER_ADDR=a"},
+		"process 0 of 8 on its host": {"RANK=3", "WORLD_SIZE=4", "LOCAL_WORLD_SIZE=8", "MASTER_ADDR=a"},
+		"MASTER_PORT is 65536":       {"RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=a", "MASTER_PORT=65536"},
+		"no MASTER_ADDR: set it":     {"RANK=0", "WORLD_SIZE=2"},
+		"mpirun -x MASTER_ADDR=HOST": {"OMPI_COMM_WORLD_RANK=1", "OMPI_COMM_WORLD_SIZE=2",
+			"OMPI_COMM_WORLD_LOCAL_SIZE=2", "OMPI_COMM_WORLD_LOCAL_RANK=1"},
+		"SLURM_STEP_NUM_TASKS must be a": {"SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=many"},
+		"srun says that this is process 0": {"SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=2",
+			"SLURM_STEP_TASKS_PER_NODE=(x"},
 	} {
 		p, err := find(variables(env...))
 		if err == nil || !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), words) ||
@@ -129,7 +134,8 @@ func TestSlurmLists(t *testing.T) {
 	for _, c := range []struct {
 		list       string
 		node, want int
-	}{{"4(x2),3", 0, 4}, {"4(x2),3", 1, 4}, {"4(x2),3", 2, 3}, {"4(x2),3", 3, 0}, {"2", 0, 2}, {"", 0, 0}, {"4(xa)", 0, 0}} {
+	}{{"4(x2),3", 0, 4}, {"4(x2),3", 1, 4}, {"4(x2),3", 2, 3}, {"4(x2),3", 3, 0}, {"2", 0, 2}, {"", 0, 0},
+		{"4(xa)", 0, 0}} {
 		if got := slurmLocals(c.list, c.node); got != c.want {
 			t.Errorf("tasks of node %d of %q: %d, want %d", c.node, c.list, got, c.want)
 		}
@@ -146,7 +152,8 @@ func TestCard(t *testing.T) {
 		words         string
 	}{
 		{place, 2, 1, nil, ""}, {place, 8, 1, nil, ""}, {place, 1, 0, nil, ""}, {place, 0, 0, nil, ""},
-		{Place{Launcher: "srun", World: 4, Local: 2, Locals: 3}, 2, 0, torch.ErrEngine, "3 processes on this host, which has 2 GPUs"},
+		{Place{Launcher: "srun", World: 4, Local: 2, Locals: 3}, 2, 0, torch.ErrEngine,
+			"3 processes on this host, which has 2 GPUs"},
 		{perPod, 1, 0, nil, ""}, {perPod, 8, 0, failure.ErrInput, "llavatrain launch --nproc 8"},
 		{Place{World: 1, Locals: 1}, 4, 0, nil, ""},
 	} {

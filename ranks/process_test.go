@@ -100,7 +100,8 @@ type interrupted struct{ step int64 }
 
 func (i interrupted) Error() string { return fmt.Sprintf("stopped after step %d", i.step) }
 
-// work is a run: an agreement and a collective a step. TEST_FAULT is "RANK KIND", what befalls a rank at its third step.
+// work is a run: an agreement and a collective a step. TEST_FAULT is "RANK KIND", what befalls a rank at its third
+// step.
 func work(g *Group) error {
 	data, err := g.Gloo("data", 4*time.Second)
 	if err != nil {
@@ -280,15 +281,21 @@ func (p *process) waitFor(t *testing.T, text string) {
 	}
 }
 
-// freePort is a port that is free now.
+var ports atomic.Int64
+
+// freePort is a port that is free, below those that the system gives to connections: it is still free when a rank comes
+// to serve there.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 20000 + (int64(os.Getpid())*101+ports.Add(1))%12000
+		if l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)); err == nil {
+			l.Close()
+			return int(port)
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port")
+	return 0
 }
 
 // agent serves a store as torchrun's agent does: it outlives the ranks.

@@ -32,16 +32,13 @@ type watch struct {
 	done  chan struct{} // closed when the goroutine is through
 }
 
-func startWatch(group *torch.Store, p Place, members []Member, fault func(error)) (*watch, error) {
-	own, err := group.Another(silence)
-	if err != nil {
-		return nil, err
-	}
+// startWatch starts a watch over a connection that no one else uses.
+func startWatch(own *torch.Store, p Place, members []Member, fault func(error)) *watch {
 	w := &watch{store: own, place: p, members: members, fault: fault, ended: make(chan struct{}),
 		done: make(chan struct{})}
 	w.word.Store("starting")
 	go w.run()
-	return w, nil
+	return w
 }
 
 func beatKey(rank int) string { return fmt.Sprintf("beat/%d", rank) }
@@ -70,9 +67,9 @@ func (w *watch) run() {
 			w.end(fault)
 		case silent > silence:
 			_, word, _ := strings.Cut(heard, " ")
-			claimed, err := w.store.CompareSet(faultKey, "", fmt.Sprintf("%s has not been heard of for %.1f s; it was at: %s",
-				w.name(next), silent.Seconds(), word))
-			if err == nil {
+			claimed, err := w.store.CompareSet(faultKey, "", fmt.Sprintf("%s has not been heard of for %.1f s; "+
+				"it was at: %s", w.name(next), silent.Seconds(), word))
+			if err == nil { // else the next round meets it
 				w.end(claimed)
 			}
 		default:
@@ -105,9 +102,9 @@ func (w *watch) end(why string) {
 	if w.over.Swap(true) {
 		return
 	}
+	writeErrorFile(why)
 	w.why = why
 	close(w.ended)
-	writeErrorFile(why)
 	w.linger()
 	w.fault(&PeerError{why})
 }

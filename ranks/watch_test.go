@@ -35,8 +35,10 @@ func TestFaults(t *testing.T) {
 		{1, "fails", 1, []string{"rank 1 (", "): no memory, for example"}},
 		{0, "fails", 1, []string{"rank 0 (", "): no memory, for example"}}, // it serves the store
 		{0, "killed", 137, []string{"the store at 127.0.0.1:", "which rank 0 (", ") serves, is gone: "}},
-		{0, "stopped", -1, []string{"the store at 127.0.0.1:", "which rank 0 (", ") serves, is gone: ", "has not answered"}},
-		{1, "behind", 6, []string{"where all are: rank 0: step 3, computing; rank 1: step 3, lost in a loop; rank 2: "}},
+		{0, "stopped", -1, []string{"the store at 127.0.0.1:", "which rank 0 (", ") serves, is gone: ",
+			"has not answered"}},
+		{1, "behind", 6, []string{"where all are: rank 0: step 3, computing; rank 1: step 3, lost in a loop; " +
+			"rank 2: "}},
 	} {
 		t.Run(fmt.Sprintf("rank %d %s", c.rank, c.kind), func(t *testing.T) {
 			t.Parallel()

@@ -57,7 +57,7 @@ var doors = map[string]struct {
 		"a model does not know how samples are made or how it is trained"},
 	"loss":     {[]string{"model/torch"}, "a loss sees hidden states and labels, whatever made them"},
 	"model/nn": {[]string{"model/torch"}, "layers do not know families or files"},
-	"ranks": {[]string{"model/torch"}, "processes of one job, whatever they compute together"},
+	"ranks":    {[]string{"model/torch"}, "processes of one job, whatever they compute together"},
 	"model/torch": {[]string{"model/torch/shim", "checkpoints"},
 		"the interface to libtorch does not know what is computed with it"},
 	"model/torch/shim":      {nil, "only C++, so that an edit of Go compiles none"},

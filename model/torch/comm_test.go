@@ -3,9 +3,13 @@ package torch_test
 import (
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,8 +28,8 @@ func together(t *testing.T, world int, timeout time.Duration, group newGroup,
 	var all sync.WaitGroup
 	for rank := range world {
 		all.Go(func() {
-			c, err := group(store, torch.Gloo{Rank: rank, World: world, Name: "test/", Address: "127.0.0.1", Connect: long,
-				Timeout: timeout})
+			c, err := group(store, torch.Gloo{Rank: rank, World: world, Name: "test/", Address: "127.0.0.1",
+				Connect: long, Timeout: timeout})
 			if err != nil {
 				results[rank] = err
 				return
@@ -71,13 +75,15 @@ func TestCollectives(t *testing.T) {
 			}
 			same := func(what string, dtype torch.Dtype, rank int, got, want []float32) {
 				if !slices.Equal(got, want) {
-					t.Errorf("%s of %v, %s, rank %d of %d: %v…, want %v…", what, dtype, name, rank, world, got[:5], want[:5])
+					t.Errorf("%s of %v, %s, rank %d of %d: %v…, want %v…", what, dtype, name, rank, world, got[:5],
+						want[:5])
 				}
 			}
 			for _, err := range together(t, world, long, group, func(s *torch.Scope, rank int, c *torch.Comm) {
 				for _, dtype := range []torch.Dtype{torch.Float32, torch.Float64, torch.BFloat16, torch.Float16,
 					torch.Int64, torch.Int32, torch.Uint8, torch.Int16} {
-					all, root := torch.Zeros(s, []int64{int64(n * world)}, dtype, torch.CPU), of(s, values(n, rank), dtype)
+					all := torch.Zeros(s, []int64{int64(n * world)}, dtype, torch.CPU)
+					root := of(s, values(n, rank), dtype)
 					gathered := c.AllGather(all, root)
 					gathered.Wait()
 					same("all-gather", dtype, rank, inFp32(s, all), list)
@@ -224,6 +230,63 @@ func TestCollectiveWithoutAPeerIsAnError(t *testing.T) {
 	if left[1] != nil || silent[1] != nil {
 		t.Error(left[1], silent[1])
 	}
+}
+
+// quietThreads is how many threads of this process have SIGPIPE blocked.
+func quietThreads(t *testing.T) (n int) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/task/*/status")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		status, _ := os.ReadFile(file) // a thread may have ended
+		_, mask, _ := strings.Cut(string(status), "SigBlk:")
+		mask, _, _ = strings.Cut(strings.TrimSpace(mask), "\n")
+		if bits, err := strconv.ParseUint(mask, 16, 64); err == nil && bits>>(syscall.SIGPIPE-1)&1 == 1 {
+			n++
+		}
+	}
+	return n
+}
+
+// Writing to a peer that has just gone is an error for the engine's threads, not SIGPIPE, which would end the process
+// without a word. The moment cannot be chosen by a test: the threads are looked at.
+func TestEngineThreadsIgnoreBrokenPipes(t *testing.T) {
+	torchtest.NoLeaks(t)
+	before := quietThreads(t)
+	store := serve(t)
+	if after := quietThreads(t); after < before+1 {
+		t.Errorf("the store's thread: %d of them after %d", after, before)
+	}
+	before = quietThreads(t)
+	c, err := torch.NewGloo(store, torch.Gloo{World: 1, Name: "test/", Address: "127.0.0.1", Connect: long,
+		Timeout: long})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if after := quietThreads(t); after < before+2 {
+		t.Errorf("the group's threads: %d of them after %d", after, before)
+	}
+}
+
+func TestGroupWaitsForALateRank(t *testing.T) {
+	store := serve(t)
+	var all sync.WaitGroup
+	for rank := range 2 {
+		all.Go(func() {
+			time.Sleep(time.Duration(rank) * 3 * time.Second)
+			c, err := torch.NewGloo(store, torch.Gloo{Rank: rank, World: 2, Name: "test/", Address: "127.0.0.1",
+				Connect: long, Timeout: long})
+			if err != nil {
+				t.Errorf("rank %d: %v", rank, err)
+				return
+			}
+			c.Close()
+		})
+	}
+	all.Wait()
 }
 
 func TestGroupThatIsNotCompleteIsAnError(t *testing.T) {

@@ -37,25 +37,32 @@ type link struct {
 var storePatience = 5 * time.Second
 
 const (
-	lastChance  = time.Second            // more, for a process that was itself stopped meanwhile
-	openTimeout = time.Second            // for one attempt to connect, which takes up to twice as long
-	openPause   = 200 * time.Millisecond // between two attempts
+	lastChance = time.Second            // more, for a process that was itself stopped meanwhile
+	openPause  = 200 * time.Millisecond // between two attempts to connect
+
+	// One attempt gets as long, and takes up to twice as long. The first are short, for a store that is not there yet;
+	// then each gets double, because c10d asks a name server four times for each connection, which may be slow.
+	firstAttempt, longAttempt = time.Second, 30 * time.Second
 )
 
 // ServeStore starts a store at a port of this host, 0 for any that is free, and connects to it. It lives as long as
 // this connection. Ports are those of TCP.
-func ServeStore(port int) (*Store, error) { return openStore("127.0.0.1", port, 1) }
+func ServeStore(port int) (*Store, error) { return openStore("127.0.0.1", port, 1, longAttempt, 0) }
 
 // ConnectStore connects to a store. It tries for as long as within: whoever serves it may start later.
 func ConnectStore(host string, port int, within time.Duration) (*Store, error) {
-	for began := time.Now(); ; time.Sleep(openPause) {
-		if s, err := openStore(host, port, 0); err == nil || time.Since(began) >= within {
+	began := time.Now()
+	for attempt := firstAttempt; ; attempt = min(2*attempt, longAttempt) {
+		s, err := openStore(host, port, 0, attempt, within-time.Since(began))
+		if err == nil || time.Since(began) >= within {
 			return s, err
 		}
+		time.Sleep(openPause)
 	}
 }
 
-func openStore(host string, port int, serve C.int) (*Store, error) {
+// openStore makes one attempt, and waits for it for as long as it takes, or within if that is longer.
+func openStore(host string, port int, serve C.int, attempt, within time.Duration) (*Store, error) {
 	type opening struct {
 		link  *link
 		bound C.int
@@ -66,18 +73,19 @@ func openStore(host string, port int, serve C.int) (*Store, error) {
 		o := opening{link: &link{}}
 		name := C.CString(host)
 		defer C.free(unsafe.Pointer(name))
-		o.err = ofPeers("store", C.lt_store_open(name, C.int(port), serve, milliseconds(openTimeout), &o.link.handle,
+		o.err = ofPeers("store", C.lt_store_open(name, C.int(port), serve, milliseconds(attempt), &o.link.handle,
 			&o.bound))
 		done <- o
 	}()
+	limit := max(2*attempt, within) + storePatience
 	select {
 	case o := <-done:
 		if o.err != nil {
 			return nil, o.err
 		}
 		return &Store{host: host, port: int(o.bound), link: o.link}, nil
-	case <-time.After(2*openTimeout + storePatience): // its host took the connection and says nothing
-		return nil, silent("store", host, port, 2*openTimeout+storePatience)
+	case <-time.After(limit): // its host took the connection and says nothing
+		return nil, silent("store", host, port, limit)
 	}
 }
 
@@ -179,11 +187,22 @@ func (s *Store) find(op, key string, within time.Duration, f func(C.lt_store, *C
 	return *own, nil
 }
 
-// Set gives a key a value.
+// nobodys is a key that never has a value.
+var nobodys = C.CString("nobody's")
+
+// Set gives a key a value. When it returns, all see it.
 func (s *Store) Set(key, value string) error {
 	_, err := s.find("set", key, storePatience, func(h C.lt_store, name *C.char, _ *found) *C.char {
 		data, size := bytesOf(value)
-		return C.lt_store_set(h, name, data, size)
+		if message := C.lt_store_set(h, name, data, size); message != nil {
+			return message
+		}
+		// TCPStore does not answer to this. An answer to what is asked next says that it has arrived.
+		var nothing *C.char
+		var none C.size_t
+		message := C.lt_store_look(h, nobodys, &nothing, &none)
+		taken(nothing, none)
+		return message
 	})
 	return err
 }

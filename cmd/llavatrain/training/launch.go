@@ -2,10 +2,10 @@ package training
 
 import (
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/ranks"
@@ -21,43 +21,49 @@ func NewLaunch(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "launch --nproc N -- PROGRAM ARGUMENT…",
 		Short: "Start a program several times, as the processes of one job",
-		Long: "Start a program several times, as the processes of one job: one for each GPU. It gets the variables that\n" +
-			"`torchrun --no-python` sets. On several hosts, start one launch on each, with the same --nproc, --nnodes and\n" +
-			"--master. A rank that fails ends all; launch ends with its exit code. SIGINT and SIGTERM are passed on.",
+		Long: "Start a program several times, as the processes of one job: one for each GPU. It gets the variables\n" +
+			"that `torchrun --no-python` sets. On several hosts, start one launch on each, with the same --nproc,\n" +
+			"--nnodes and --master. A rank that fails ends all; launch ends with its exit code. SIGINT and SIGTERM\n" +
+			"are passed on.",
 		Example: "  llavatrain launch --nproc 8 -- llavatrain finetune recipe.yaml\n" +
 			"  llavatrain launch --nproc 8 --nnodes 2 --node-rank 1 --master gpu01 -- llavatrain finetune recipe.yaml",
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			l.Program = args
+			if err := fromKubeflow(c.Flags()); err != nil {
+				return err
+			}
 			if err := checkLaunch(&l); err != nil {
 				return err
 			}
 			return l.Run()
 		},
 	}
-	// Kubeflow's TrainJob sets the variables.
-	nodes, node, port := number("PET_NNODES", 1), number("PET_NODE_RANK", 0), number("PET_MASTER_PORT", 0)
 	c.Flags().IntVar(&l.Procs, "nproc", 1, "processes on each host")
-	c.Flags().IntVar(&l.Nodes, "nnodes", nodes, "hosts; default $PET_NNODES, or 1")
-	c.Flags().IntVar(&l.Node, "node-rank", node, "which of the hosts this is, from 0; default $PET_NODE_RANK, or 0")
-	c.Flags().StringVar(&l.Host, "master", os.Getenv("PET_MASTER_ADDR"),
-		"name or address of host 0, for several; default $PET_MASTER_ADDR")
-	c.Flags().IntVar(&l.Port, "port", port,
-		"port on host 0 by which processes find each other; default $PET_MASTER_PORT, or 29500, or with one host any")
+	c.Flags().IntVar(&l.Nodes, "nnodes", 1, "hosts; PET_NNODES if not given")
+	c.Flags().IntVar(&l.Node, "node-rank", 0, "which of the hosts this is, from 0; PET_NODE_RANK if not given")
+	c.Flags().StringVar(&l.Host, "master", "", "host 0, for several; PET_MASTER_ADDR if not given")
+	c.Flags().IntVar(&l.Port, "port", 0, "port on host 0 by which the processes find each other; PET_MASTER_PORT if "+
+		"not given, else any, or 29500 for several hosts")
 	return c
 }
 
-// number is a variable's value; -1, which is refused, if it is none.
-func number(key string, fallback int) int {
-	text := os.Getenv(key)
-	if text == "" {
-		return fallback
+// kubeflow are the variables that Kubeflow's TrainJob sets, by the flags that they stand for.
+var kubeflow = map[string]string{"nnodes": "PET_NNODES", "node-rank": "PET_NODE_RANK", "master": "PET_MASTER_ADDR",
+	"port": "PET_MASTER_PORT"}
+
+// fromKubeflow sets flags that are not given from the environment.
+func fromKubeflow(flags *pflag.FlagSet) error {
+	for flag, key := range kubeflow {
+		text := os.Getenv(key)
+		if text == "" || flags.Changed(flag) {
+			continue
+		}
+		if err := flags.Set(flag, text); err != nil {
+			return failure.Inputf("the environment's %s is %q: give --%s", key, text, flag)
+		}
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		return -1
-	}
-	return n
+	return nil
 }
 
 // checkLaunch refuses what does not fit together, and sets what follows.
@@ -66,11 +72,11 @@ func checkLaunch(l *ranks.Launch) error {
 	case l.Procs < 1:
 		return failure.Inputf("--nproc is %d: at least 1 process runs on each host", l.Procs)
 	case l.Nodes < 1:
-		return failure.Inputf("--nnodes, or PET_NNODES, is %d: it counts hosts, from 1", l.Nodes)
+		return failure.Inputf("--nnodes is %d: it counts hosts, from 1", l.Nodes)
 	case l.Node < 0 || l.Node >= l.Nodes:
-		return failure.Inputf("--node-rank, or PET_NODE_RANK, is %d: %d hosts are numbered from 0", l.Node, l.Nodes)
+		return failure.Inputf("--node-rank is %d: %d hosts are numbered from 0", l.Node, l.Nodes)
 	case l.Port < 0 || l.Port > 65535:
-		return failure.Inputf("--port, or PET_MASTER_PORT, is %d, which is no port", l.Port)
+		return failure.Inputf("--port is %d, which is no port", l.Port)
 	case l.Nodes == 1:
 		l.Host = "127.0.0.1"
 	case l.Host == "":

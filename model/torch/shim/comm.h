@@ -1,8 +1,34 @@
 // Collectives of several processes: one interface for each engine.
 #pragma once
+#include <signal.h>
+
 #include "shim_internal.h"
 
 namespace lt {
+
+// While one lives, threads that the library starts are born with SIGPIPE blocked, for good: a write to a peer that has
+// just gone is then an error. Otherwise the signal would end the process without a word, since Go passes it on where it
+// arrives on a thread that is not Go's.
+class NoPipeSignals {
+ public:
+  NoPipeSignals() {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  ~NoPipeSignals() {
+    if (!sigismember(&before_, SIGPIPE)) {
+      timespec now{};
+      while (sigtimedwait(&pipe_, nullptr, &now) == SIGPIPE) {  // this thread's own, which would be next
+      }
+      pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+  }
+  NoPipeSignals(const NoPipeSignals &) = delete;
+
+ private:
+  sigset_t pipe_, before_;
+};
 
 // A collective under way. wait makes what the calling thread does next, or its device, come after it.
 struct Work {

@@ -49,7 +49,13 @@ void require_pair(const at::Tensor &whole, const at::Tensor &part, int world) {
 
 void require_sums(const at::Tensor &t) {
   switch (t.scalar_type()) {
-    case at::kFloat: case at::kDouble: case at::kHalf: case at::kBFloat16: case at::kInt: case at::kLong: case at::kByte:
+    case at::kFloat:
+    case at::kDouble:
+    case at::kHalf:
+    case at::kBFloat16:
+    case at::kInt:
+    case at::kLong:
+    case at::kByte:
       return;
     default:
       TORCH_CHECK(false, "no sums of ", t.scalar_type(), " over processes");
@@ -150,6 +156,7 @@ char *begin(lt_work *work, const Begin &begin) {
 char *lt_comm_gloo(lt_store store, const char *name, int rank, int world, const char *address, int connect_ms,
                    int timeout_ms, int stage, lt_comm *out) {
   LT_PROTECT({
+    lt::NoPipeSignals quiet;
     auto options = ProcessGroupGloo::Options::create(std::chrono::milliseconds(connect_ms));
     if (getenv("GLOO_SOCKET_IFNAME") || !*address) {
       options = ProcessGroupGloo::Options::create_default(std::chrono::milliseconds(connect_ms));
@@ -157,6 +164,7 @@ char *lt_comm_gloo(lt_store store, const char *name, int rank, int world, const 
       options->devices.push_back(ProcessGroupGloo::createDeviceForHostname(address));
     }
     auto keys = c10::make_intrusive<c10d::PrefixStore>(name, *static_cast<c10::intrusive_ptr<c10d::Store> *>(store));
+    keys->setTimeout(std::chrono::milliseconds(connect_ms));  // of this connection, which no one else waits for
     auto gloo = std::make_unique<Gloo>();
     gloo->backend = c10::make_intrusive<ProcessGroupGloo>(keys, rank, world, options);
     gloo->timeout = std::chrono::milliseconds(timeout_ms);

@@ -3,7 +3,7 @@
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
-#include "shim_internal.h"
+#include "comm.h"
 
 namespace {
 
@@ -34,6 +34,7 @@ char *lt_store_open(const char *host, int port, int serve, int timeout_ms, lt_st
     options.isServer = serve != 0;
     options.waitWorkers = false;  // it would count processes; the join says who is missing
     options.timeout = std::chrono::milliseconds(timeout_ms);
+    lt::NoPipeSignals quiet;
     auto store = c10::make_intrusive<c10d::TCPStore>(host, options);
     *bound = store->getPort();
     *out = new Store(std::move(store));
