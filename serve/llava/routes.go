@@ -1,0 +1,57 @@
+package llava
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/llavatrain/llavatrain/serve/guard"
+)
+
+// Routes are paths and what answers them. All are POST.
+type Routes map[string]http.HandlerFunc
+
+// ServeHTTP answers other paths and methods as FastAPI does.
+func (r Routes) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	handler, ok := r[request.URL.Path]
+	switch {
+	case !ok:
+		writeDetail(w, http.StatusNotFound, "Not Found")
+	case request.Method != http.MethodPost:
+		w.Header().Set("Allow", http.MethodPost)
+		writeDetail(w, http.StatusMethodNotAllowed, "Method Not Allowed")
+	default:
+		handler(w, request)
+	}
+}
+
+// Lists reports whether a path is one of the routes.
+func (r Routes) Lists(path string) bool { return r[path] != nil }
+
+// WriteJSON answers with a value.
+func WriteJSON(w http.ResponseWriter, value any) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		writeDetail(w, http.StatusInternalServerError, "The answer cannot be written.")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(text)
+}
+
+// WriteFault answers with why a request cannot be read.
+func WriteFault(w http.ResponseWriter, err error) {
+	fault := new(guard.Fault)
+	if errors.As(err, &fault) {
+		fault.Write(w)
+		return
+	}
+	writeDetail(w, http.StatusBadRequest, err.Error())
+}
+
+func writeDetail(w http.ResponseWriter, status int, sentence string) {
+	text, _ := json.Marshal(map[string]string{"detail": sentence})
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(text)
+}
