@@ -46,7 +46,6 @@ func (w *Worker) generate(out http.ResponseWriter, r *http.Request) {
 		WriteFault(out, err)
 		return
 	}
-	body = nil // pictures may be large
 	s := NewStream(out)
 	asked, err := f.request()
 	if err != nil {
