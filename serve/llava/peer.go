@@ -192,7 +192,9 @@ func (p Peer) Worker(ctx context.Context, model string) (string, error) {
 	var found struct{ Address string }
 	err := p.call(ctx, callTime, "/get_worker_address", map[string]string{"model": model}, &found)
 	if err == nil && found.Address != "" {
-		err = CheckAddress(found.Address)
+		if err = CheckAddress(found.Address); err != nil {
+			err = fmt.Errorf("names a worker whose address %w", err)
+		}
 	}
 	return found.Address, err
 }

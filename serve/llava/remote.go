@@ -116,6 +116,9 @@ func (c *call) plain(q serve.Request, model serve.Model) error {
 	} else if len(s.Stop) > 0 && c.body.Stop == "" {
 		c.body.Stop = s.Stop[0]
 	}
+	if c.body.Stop == "" {
+		c.body.Stop = "</s>" // the worker fails without one, and empties the answer with an empty one
+	}
 	c.cut.stops = append([]string{c.body.Stop}, s.Stop...)
 	c.body.Temperature, c.body.TopP, c.body.MaxTokens = s.Temperature, s.TopP, s.MaxTokens
 	if s.TopP == 0 {

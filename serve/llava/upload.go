@@ -66,9 +66,9 @@ func sent(w, h int) (int, int) {
 		return w, h
 	}
 	aspect := float64(long) / float64(short)
-	shorter := int(min(longestSide/aspect, shortestSide, float64(short)))
-	longer := int(float64(shorter) * aspect)
-	if shorter, longer = max(shorter, 1), max(longer, 1); h > w {
+	shorter := max(1, int(min(longestSide/aspect, shortestSide, float64(short)))) // the original fails on 0
+	longer := min(longestSide, int(float64(shorter)*aspect))
+	if h > w {
 		return shorter, longer
 	}
 	return longer, shorter
