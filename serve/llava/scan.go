@@ -46,12 +46,12 @@ func Follow(ctx context.Context, worker Peer, body []byte, each func(message []b
 		}
 	}
 	switch err := lines.Err(); {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	case err == nil:
 		return nil
 	case errors.Is(err, bufio.ErrTooLong):
 		return ErrLarge
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
 	}
 	return ErrBroken
 }
