@@ -1,0 +1,357 @@
+package browsertest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// page is a tab. Its methods end the test on a fault.
+type page struct {
+	t       *testing.T
+	browser *chromium
+	session string
+	context string
+	origin  string
+
+	mu       sync.Mutex
+	console  []string // warnings, errors and uncaught exceptions
+	requests []string // addresses
+	expected []string // parts of lines of the console that a test provokes
+}
+
+// newPage opens a tab with storage of its own, which is checked at the test's end: nothing in the console, and no
+// request to anywhere but origin.
+func newPage(t *testing.T, origin, address string) *page {
+	t.Helper()
+	browser := theBrowser(t)
+	var made struct{ BrowserContextID string }
+	if err := browser.call("", "Target.createBrowserContext", map[string]any{"disposeOnDetach": true}, &made); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		browser.call("", "Target.disposeBrowserContext", map[string]any{"browserContextId": made.BrowserContextID}, nil)
+	})
+	return openTab(t, browser, made.BrowserContextID, origin, address)
+}
+
+// tab opens another tab that shares this one's storage.
+func (p *page) tab(address string) *page {
+	p.t.Helper()
+	return openTab(p.t, p.browser, p.context, p.origin, address)
+}
+
+func openTab(t *testing.T, browser *chromium, context, origin, address string) *page {
+	t.Helper()
+	p := &page{t: t, browser: browser, context: context, origin: origin}
+	var target struct{ TargetID string }
+	if err := browser.call("", "Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": context,
+		"width": 1280, "height": 800}, &target); err != nil {
+		t.Fatal(err)
+	}
+	var attached struct{ SessionID string }
+	if err := browser.call("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true},
+		&attached); err != nil {
+		t.Fatal(err)
+	}
+	p.session = attached.SessionID
+	browser.hear(p.session, p.hear)
+	t.Cleanup(p.check)
+	for _, domain := range []string{"Page", "Runtime", "Log", "Network", "DOM", "Accessibility"} {
+		p.call(domain+".enable", nil, nil)
+	}
+	p.call("Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil)
+	p.size(1280, 800)
+	p.goTo(address)
+	return p
+}
+
+// hear notes what the console says and what is requested.
+func (p *page) hear(method string, params json.RawMessage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch method {
+	case "Runtime.consoleAPICalled", "Runtime.exceptionThrown":
+		p.console = append(p.console, string(params))
+	case "Log.entryAdded":
+		if strings.Contains(string(params), `"level":"error"`) || strings.Contains(string(params), `"level":"warning"`) {
+			p.console = append(p.console, string(params))
+		}
+	case "Network.requestWillBeSent":
+		var event struct{ Request struct{ URL string } }
+		if json.Unmarshal(params, &event) == nil {
+			p.requests = append(p.requests, event.Request.URL)
+		}
+	}
+}
+
+// expect says that lines with this text may stand in the console.
+func (p *page) expect(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expected = append(p.expected, text)
+}
+
+func (p *page) check() {
+	p.browser.hear(p.session, nil)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+lines:
+	for _, line := range p.console {
+		for _, text := range p.expected {
+			if strings.Contains(line, text) {
+				continue lines
+			}
+		}
+		p.t.Errorf("the console says %.1000s", line)
+	}
+	for _, address := range p.requests {
+		scheme, _, _ := strings.Cut(address, ":")
+		if !strings.HasPrefix(address, p.origin+"/") && scheme != "blob" && scheme != "data" && scheme != "about" {
+			p.t.Errorf("a request left the origin: %.200s", address)
+		}
+	}
+}
+
+func (p *page) call(method string, params, result any) {
+	p.t.Helper()
+	if params == nil {
+		params = struct{}{}
+	}
+	if err := p.browser.call(p.session, method, params, result); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// goTo opens an address, and waits until the page has asked for the models.
+func (p *page) goTo(address string) {
+	p.t.Helper()
+	p.call("Page.navigate", map[string]any{"url": address}, nil)
+	p.wait(`document.body?.dataset.ready`)
+}
+
+func (p *page) reload() {
+	p.t.Helper()
+	p.run(`delete document.body.dataset.ready`)
+	p.call("Page.reload", nil, nil)
+	p.wait(`document.body?.dataset.ready`)
+}
+
+// eval evaluates an expression, or a promise of one, into result.
+func (p *page) eval(expression string, result any) error {
+	var got struct {
+		Result           struct{ Value json.RawMessage }
+		ExceptionDetails *struct {
+			Text      string
+			Exception struct{ Description string }
+		}
+	}
+	if err := p.browser.call(p.session, "Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true,
+		"returnByValue": true, "userGesture": true}, &got); err != nil {
+		return err
+	}
+	if got.ExceptionDetails != nil {
+		return fmt.Errorf("%.200s: %s %s", expression, got.ExceptionDetails.Text, got.ExceptionDetails.Exception.Description)
+	}
+	if result == nil || got.Result.Value == nil {
+		return nil
+	}
+	return json.Unmarshal(got.Result.Value, result)
+}
+
+func (p *page) run(expression string) {
+	p.t.Helper()
+	if err := p.eval(expression, nil); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// text is the value of an expression as a string.
+func (p *page) text(expression string) (value string) {
+	p.t.Helper()
+	if err := p.eval(`String(`+expression+`)`, &value); err != nil {
+		p.t.Fatal(err)
+	}
+	return value
+}
+
+// wait waits until an expression is true. A page that is being left is asked again.
+func (p *page) wait(expression string) {
+	p.t.Helper()
+	script := fmt.Sprintf(`new Promise((done) => {
+		const began = Date.now();
+		const look = () => {
+			let found = false;
+			try { found = Boolean(%s); } catch {}
+			if (found || Date.now() - began > 30000) done(found);
+			else setTimeout(look, 10);
+		};
+		look();
+	})`, expression)
+	for range 5 {
+		found := false
+		if err := p.eval(script, &found); err != nil {
+			continue // the page was left meanwhile
+		}
+		if found {
+			return
+		}
+		break
+	}
+	p.t.Fatalf("never true: %s\nthe page says: %s", expression, p.text(`document.body?.innerText.slice(0, 2000)`))
+}
+
+func (p *page) waitText(text string) {
+	p.t.Helper()
+	quoted, _ := json.Marshal(text)
+	p.wait(fmt.Sprintf(`document.body.innerText.includes(%s)`, quoted))
+}
+
+// find returns the elements with a role and an accessible name, as a screen reader sees them; "" is any name.
+func (p *page) find(role, name string) []int {
+	p.t.Helper()
+	var root struct{ Root struct{ BackendNodeID int } }
+	p.call("DOM.getDocument", map[string]any{"depth": 0}, &root)
+	params := map[string]any{"backendNodeId": root.Root.BackendNodeID, "role": role}
+	if name != "" {
+		params["accessibleName"] = name
+	}
+	var found struct {
+		Nodes []struct {
+			Ignored          bool
+			BackendDOMNodeID int
+		}
+	}
+	p.call("Accessibility.queryAXTree", params, &found)
+	var ids []int
+	for _, node := range found.Nodes {
+		if !node.Ignored {
+			ids = append(ids, node.BackendDOMNodeID)
+		}
+	}
+	return ids
+}
+
+// one is the only element with a role and a name, or the last of several.
+func (p *page) one(role, name string) int {
+	p.t.Helper()
+	ids := p.find(role, name)
+	if len(ids) == 0 {
+		p.t.Fatalf("no %s %q; the page says: %s", role, name, p.text(`document.body.innerText.slice(0, 2000)`))
+	}
+	return ids[len(ids)-1]
+}
+
+// click clicks in the middle of an element.
+func (p *page) click(role, name string) {
+	p.t.Helper()
+	id := p.one(role, name)
+	p.call("DOM.scrollIntoViewIfNeeded", map[string]any{"backendNodeId": id}, nil)
+	var box struct{ Model struct{ Content []float64 } }
+	p.call("DOM.getBoxModel", map[string]any{"backendNodeId": id}, &box)
+	c := box.Model.Content
+	x, y := (c[0]+c[4])/2, (c[1]+c[5])/2
+	for _, kind := range []string{"mouseMoved", "mousePressed", "mouseReleased"} {
+		p.call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1},
+			nil)
+	}
+}
+
+// keys are those that tests press, with their codes.
+var keys = map[string]struct {
+	code    int
+	text    string
+	command string
+}{
+	"Enter": {13, "\r", ""}, "Escape": {27, "", ""}, "Tab": {9, "", ""}, "ArrowUp": {38, "", ""},
+	"ArrowRight": {39, "", ""}, "Space": {32, " ", ""}, "Paste": {86, "", "paste"}, "SelectAll": {65, "", "selectAll"},
+}
+
+// press presses a key; modifiers are 1 for Alt, 2 for Control, 8 for Shift.
+func (p *page) press(name string, modifiers int) {
+	p.t.Helper()
+	k := keys[name]
+	key := map[string]string{"Space": " ", "Paste": "v", "SelectAll": "a"}[name]
+	if key == "" {
+		key = name
+	}
+	down := map[string]any{"type": "keyDown", "key": key, "code": name, "windowsVirtualKeyCode": k.code,
+		"modifiers": modifiers}
+	if k.text != "" {
+		down["text"] = k.text
+	}
+	if k.command != "" {
+		down["commands"] = []string{k.command}
+	}
+	p.call("Input.dispatchKeyEvent", down, nil)
+	p.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": key, "code": name,
+		"windowsVirtualKeyCode": k.code, "modifiers": modifiers}, nil)
+}
+
+// write types into what has the focus.
+func (p *page) write(text string) {
+	p.t.Helper()
+	p.call("Input.insertText", map[string]any{"text": text}, nil)
+}
+
+// ask writes a message and sends it.
+func (p *page) ask(text string) {
+	p.t.Helper()
+	p.run(`document.getElementById("message").focus()`)
+	p.write(text)
+	p.press("Enter", 0)
+	p.wait(`document.getElementById("message").value === ""`)
+}
+
+// answered waits until no answer is coming.
+func (p *page) answered() {
+	p.t.Helper()
+	p.wait(`document.querySelectorAll(".answer").length && !document.querySelector("[aria-busy]")`)
+}
+
+// answer is the text of the last answer.
+func (p *page) answer() string {
+	p.t.Helper()
+	return p.text(`[...document.querySelectorAll(".answer .text")].at(-1).innerText`)
+}
+
+func (p *page) size(width, height int) {
+	p.t.Helper()
+	p.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1,
+		"mobile": false}, nil)
+}
+
+func (p *page) theme(name string) {
+	p.t.Helper()
+	p.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
+		{"name": "prefers-color-scheme", "value": name}}}, nil)
+}
+
+// screenshot keeps a picture of the tab if SCREENSHOTS names a folder.
+func (p *page) screenshot(name string) {
+	p.t.Helper()
+	dir := os.Getenv("SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	var shot struct{ Data string }
+	p.call("Page.captureScreenshot", map[string]any{"format": "png"}, &shot)
+	data, err := base64.StdEncoding.DecodeString(shot.Data)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".png"), data, 0o644)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// quote is a string of JavaScript.
+func quote(text string) string {
+	raw, _ := json.Marshal(text)
+	return string(raw)
+}

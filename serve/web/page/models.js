@@ -1,0 +1,75 @@
+// The models to ask: one, or two side by side.
+
+import * as api from "./api.js";
+import { el, number } from "./dom.js";
+
+const $ = (id) => document.getElementById(id);
+
+export class Models {
+	server = { models: [], pictures: 8, votes: false };
+	#refused;
+
+	constructor(refused) {
+		this.#refused = refused;
+		$("reload").addEventListener("click", () => this.load());
+		$("model").addEventListener("change", () => this.#show());
+		$("second").addEventListener("change", () => this.#show());
+		$("compare").addEventListener("click", () => {
+			$("compare").setAttribute("aria-pressed", !this.#comparing);
+			const other = this.server.models.find(({ id }) => id !== $("model").value);
+			if (this.#comparing && other && $("second").value === $("model").value) $("second").value = other.id;
+			this.#show();
+		});
+	}
+
+	get #comparing() {
+		return $("compare").getAttribute("aria-pressed") === "true";
+	}
+
+	// load asks the server for its models, and keeps what is chosen if it is still there.
+	async load() {
+		const had = [$("model").value, $("second").value];
+		$("models-fault").replaceChildren();
+		try {
+			this.server = await api.models(new URLSearchParams(location.search).get("model"));
+		} catch (fault) {
+			$("models-fault").append(fault.message);
+			this.#refused(fault);
+			return;
+		}
+		const { models, selected, embed } = this.server;
+		document.body.classList.toggle("embedded", Boolean(embed));
+		for (const [i, id] of ["model", "second"].entries()) {
+			$(id).replaceChildren(...models.map((model) => el("option", { value: model.id }, model.id)));
+			const kept = models.some((model) => model.id === had[i]);
+			$(id).value = kept ? had[i] : selected || models[0]?.id;
+		}
+		if (models.length === 0) $("models-fault").append("No model is served yet. Start a worker, then reload the models.");
+		this.#show();
+	}
+
+	#show() {
+		$("second-field").hidden = !this.#comparing;
+		const model = this.#model($("model").value);
+		const parts = [];
+		if (model?.template) parts.push(`Template ${model.template}`);
+		if (model?.images && model.image_tokens) parts.push(`${number(model.image_tokens)} positions a picture`);
+		if (model && !model.images) parts.push("no pictures");
+		if (model?.max_positions) parts.push(`${number(model.max_positions)} positions in all`);
+		if (model?.queue) parts.push(`${number(model.queue)} in the queue`);
+		$("about").textContent = parts.join(" · ");
+	}
+
+	#model(id) {
+		return this.server.models.find((model) => model.id === id);
+	}
+
+	chosen() {
+		return [$("model").value, this.#comparing && $("second").value].filter(Boolean);
+	}
+
+	// blind is a chosen model that is known not to look at pictures; undefined if all do.
+	blind() {
+		return this.chosen().find((id) => this.#model(id)?.known && !this.#model(id).images);
+	}
+}
