@@ -140,6 +140,9 @@ func (p Peer) post(ctx context.Context, path string, body []byte) (*http.Respons
 	}
 	r.Header.Set("User-Agent", "LLaVA Client")
 	r.Header.Set("Content-Type", "application/json")
+	if n := hops(ctx); n != "" {
+		r.Header.Set(hopsHeader, n)
+	}
 	response, err := p.HTTP.Do(r)
 	switch {
 	case err == nil:

@@ -46,19 +46,14 @@ type fields struct {
 	Own         *ownRequest     `json:"llavatrain"`
 }
 
-// syntaxError is a body that is no request at all; the client gets a status, and no stream.
-type syntaxError string
-
-func (e syntaxError) Error() string { return string(e) }
-
-// readFields reads a request's body. The error is a syntaxError.
+// readFields reads a request's body. The error is a *guard.Fault: the client gets a status, and no stream.
 func readFields(body []byte) (*fields, error) {
 	f := new(fields)
 	if err := json.Unmarshal(body, f); err != nil {
-		return nil, syntaxError("The body of the request is not a JSON object as this path wants it.")
+		return nil, BadRequest("The body of the request is not a JSON object as this path wants it.")
 	}
 	if f.Prompt == nil {
-		return nil, syntaxError(`The request has no "prompt"; send the whole text, with template and <image> marks.`)
+		return nil, BadRequest(`The request has no "prompt"; send the whole text, with template and <image> marks.`)
 	}
 	return f, nil
 }

@@ -3,6 +3,7 @@ package llava
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/llavatrain/llavatrain/serve/guard"
@@ -39,14 +40,18 @@ func WriteJSON(w http.ResponseWriter, value any) {
 	w.Write(text)
 }
 
-// WriteFault answers with why a request cannot be read.
+// BadRequest is a fault of a request that cannot be read, in a sentence.
+func BadRequest(format string, args ...any) *guard.Fault {
+	return &guard.Fault{Status: http.StatusBadRequest, Kind: "invalid_request_error", Text: fmt.Sprintf(format, args...)}
+}
+
+// WriteFault answers with why a request cannot be read: a *guard.Fault.
 func WriteFault(w http.ResponseWriter, err error) {
 	fault := new(guard.Fault)
-	if errors.As(err, &fault) {
-		fault.Write(w)
-		return
+	if !errors.As(err, &fault) {
+		fault = BadRequest("The request cannot be read.")
 	}
-	writeDetail(w, http.StatusBadRequest, err.Error())
+	fault.Write(w)
 }
 
 func writeDetail(w http.ResponseWriter, status int, sentence string) {

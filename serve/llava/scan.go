@@ -37,9 +37,10 @@ func Follow(ctx context.Context, worker Peer, body []byte, each func(message []b
 	if response.StatusCode != http.StatusOK {
 		return statusError(response)
 	}
-	lines := bufio.NewScanner(wakeful{response.Body, timer})
+	from := &wakeful{Reader: response.Body, timer: timer}
+	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxMessage)
-	lines.Split(splitNUL)
+	lines.Split(from.split)
 	for lines.Scan() {
 		if err := each(lines.Bytes()); err != nil {
 			return err
@@ -60,22 +61,24 @@ func Follow(ctx context.Context, worker Peer, body []byte, each func(message []b
 type wakeful struct {
 	io.Reader
 	timer *time.Timer
+	whole bool // the end was that of the answer
 }
 
-func (w wakeful) Read(p []byte) (int, error) {
+func (w *wakeful) Read(p []byte) (int, error) {
 	n, err := w.Reader.Read(p)
 	if n > 0 {
 		w.timer.Reset(silence)
 	}
+	w.whole = err == io.EOF
 	return n, err
 }
 
-// splitNUL cuts at NULs; what follows the last is a message too.
-func splitNUL(data []byte, atEnd bool) (advance int, token []byte, err error) {
+// split cuts at NULs, for bufio.Scanner. What follows the last is a message too, unless it was broken off.
+func (w *wakeful) split(data []byte, atEnd bool) (advance int, token []byte, err error) {
 	if at := bytes.IndexByte(data, 0); at >= 0 {
 		return at + 1, data[:at:at], nil
 	}
-	if atEnd && len(data) > 0 {
+	if atEnd && w.whole && len(data) > 0 {
 		return len(data), data, nil
 	}
 	return 0, nil, nil

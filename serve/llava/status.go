@@ -43,19 +43,25 @@ func StatusOf(e serve.Engine) Status {
 		MaxTokens: m.MaxTokens, StopText: m.StopText, Created: m.Created.Unix()}}
 }
 
-// Check refuses a status that cannot be used. The error is a sentence.
+// Check refuses a status that cannot be used. The error ends a sentence about the worker.
 func (s *Status) Check() error {
-	if len(s.Models) > maxModels {
-		return fmt.Errorf("a worker serves at most %d models, and this one says %d", maxModels, len(s.Models))
+	switch n := len(s.Models); {
+	case s.Models == nil:
+		return fmt.Errorf("names no models")
+	case n > maxModels:
+		return fmt.Errorf("names %d models, and the most is %d", n, maxModels)
 	}
 	for _, name := range s.Models {
 		if err := CheckName(name); err != nil {
-			return fmt.Errorf("a model's name %w", err)
+			return fmt.Errorf("names a model whose name %w", err)
 		}
+	}
+	if d := s.Details; d != nil && (len(d.Template) > MaxName || len(d.StopText) > MaxName) {
+		return fmt.Errorf("names a template of more than %d bytes", MaxName)
 	}
 	for _, n := range []float64{s.Speed, s.Queue} {
 		if n < 0 || math.IsNaN(n) || math.IsInf(n, 0) {
-			return fmt.Errorf("speed and queue_length must be 0 or more")
+			return fmt.Errorf("says a speed or queue_length that is less than 0 or no number")
 		}
 	}
 	return nil

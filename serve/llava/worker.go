@@ -64,7 +64,7 @@ func (w *Worker) submit(ctx context.Context, asked *request, client string) (*se
 	if len(asked.images) > 0 && !w.Engine.Model().Images {
 		return nil, invalid("images", "This model does not look at pictures. Send text only, or ask another model.")
 	}
-	r := serve.Request{Client: client, Prompt: asked.prompt, Sampling: asked.sampling}
+	r := serve.Request{ID: guard.ID(ctx), Client: client, Prompt: asked.prompt, Sampling: asked.sampling}
 	if o := asked.own; o != nil {
 		r.Prompt, r.Messages = "", o.Messages
 		if o.Client != "" {

@@ -28,8 +28,11 @@ func (n *Network) Serve(host string, handler http.Handler) {
 	n.hosts[host] = handler
 }
 
-// Client is a client on the network.
-func (n *Network) Client() *http.Client { return &http.Client{Transport: n} }
+// Client is a client on the network, which follows no redirects.
+func (n *Network) Client() *http.Client {
+	return &http.Client{Transport: n,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
 
 // Calls are the hosts and paths of all requests so far, each followed by its body if that is short.
 func (n *Network) Calls() []string {
