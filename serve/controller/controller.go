@@ -41,9 +41,9 @@ func ParseDispatch(name string) (Dispatch, error) {
 // Settings of a controller.
 type Settings struct {
 	Dispatch Dispatch
-	HTTP     *http.Client             // to ask workers: llava.NewClient
-	Trusted  func(*http.Request) bool // carries this server's token: may name a worker on any machine. nil: none does
-	Log      io.Writer                // a line for every worker that comes or goes; nil: none
+	HTTP     *http.Client // to ask workers: llava.NewClient
+	Token    string       // who sends it may name a worker on any machine; "": nobody may
+	Log      io.Writer    // a line for every worker that comes or goes; nil: none
 }
 
 // Controller keeps the list. Its methods may be called from any goroutine.

@@ -34,7 +34,7 @@ type world struct {
 func newWorld(dispatch controller.Dispatch) *world {
 	w := &world{}
 	w.Controller = controller.New(controller.Settings{Dispatch: dispatch, HTTP: w.network.Client(), Log: &w.log,
-		Trusted: func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer right" }})
+		Token: "right"})
 	w.routes = w.Routes()
 	w.network.Serve("localhost:1", w.routes)
 	return w

@@ -18,7 +18,7 @@ type gate struct {
 
 // admit returns why a request is not let in, or nil.
 func (g *gate) admit(r *http.Request) *Fault {
-	if g.hasToken(r) {
+	if HasToken(r, g.Token) {
 		return nil
 	}
 	if !g.ours(r.Host, r) {
@@ -48,14 +48,15 @@ func (g *gate) followsLink(r *http.Request) bool {
 		r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
-// hasToken compares in a time that does not tell how much of the token is right.
-func (g *gate) hasToken(r *http.Request) bool {
+// HasToken reports whether a request carries the token, "" for none. It compares in a time that does not tell how much
+// of the token is right.
+func HasToken(r *http.Request, want string) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if g.Token == "" || !strings.EqualFold(scheme, "Bearer") {
+	if want == "" || !strings.EqualFold(scheme, "Bearer") {
 		return false
 	}
-	sent, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(g.Token))
-	return subtle.ConstantTimeCompare(sent[:], want[:]) == 1
+	sent, right := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(want))
+	return subtle.ConstantTimeCompare(sent[:], right[:]) == 1
 }
 
 // fromHere reports whether a request comes from this machine and knows that it does: a proxy on this machine passes on

@@ -22,15 +22,18 @@ func (c *cutter) take(text string) (piece string, stopped bool) {
 		return c.rest(), true
 	}
 	c.seen = text
-	end := len(text)
+	end, whole := len(text), len(text)+1
 	for _, stop := range c.stops {
-		if at := strings.Index(text, stop); at >= 0 && stop != "" {
-			end, stopped = min(end, max(at, c.sent)), true
+		// The first to be whole counts, or the end would depend on how the text comes.
+		if at := strings.Index(text, stop); at >= 0 && stop != "" &&
+			(at+len(stop) < whole || at+len(stop) == whole && at < end) {
+			end, whole, stopped = at, at+len(stop), true
 		}
 	}
 	if !stopped {
 		end -= c.held()
 	}
+	end = max(end, c.sent)
 	piece, c.sent = text[c.sent:end], end
 	return piece, stopped
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"time"
-	"unicode/utf8"
 )
 
 // Codes of messages.
@@ -35,7 +34,7 @@ func appendEscaped(b []byte, text string) []byte {
 		switch short := shortEscape(r); {
 		case short != 0:
 			b = append(b, '\\', short)
-		case r >= ' ' && r < utf8.RuneSelf:
+		case r >= ' ' && r <= '~':
 			b = append(b, byte(r))
 		case r > 0xffff:
 			r -= 0x10000

@@ -66,12 +66,13 @@ type call struct {
 	reply  *serve.Reply
 	own    *ownRequest // nil: by the original's protocol
 
-	body   wireRequest
-	cut    cutter
-	come   bool // a message
-	ended  bool // the answer is whole
-	open   int  // choices that have not ended
-	closed bool // a stop text came, nothing more is read
+	body          wireRequest
+	cut           cutter
+	come          bool // a message
+	ended         bool // the answer is whole
+	open          int  // choices that have not ended
+	choices, size int  // in all; bytes of their texts
+	closed        bool // a stop text came, nothing more is read
 }
 
 // wireRequest is a request by the original's names, in its order.
@@ -138,7 +139,8 @@ func (c *call) run(ctx context.Context, q serve.Request) {
 		return
 	}
 	c.body.Model, c.body.Images, c.body.Own = c.model, images, c.own
-	c.open = max(1, q.Sampling.Choices)
+	c.choices = max(1, q.Sampling.Choices)
+	c.open = c.choices
 	body, err := json.Marshal(&c.body)
 	if err != nil {
 		c.reply.End(invalid("", "The request cannot be sent on: a value is not a number."))
@@ -214,6 +216,9 @@ func (c *call) ownMessage(m *ownMessage) error {
 		return m.Refusal
 	}
 	for _, e := range m.Events {
+		if c.size += len(e.Text); e.Choice < 0 || e.Choice >= c.choices || e.Place < 0 || c.size > maxMessage {
+			return ErrBroken
+		}
 		c.reply.Send(e)
 		if e.Finish != serve.Unfinished {
 			c.open--

@@ -169,6 +169,19 @@ func TestOwnRefusals(t *testing.T) {
 	}
 }
 
+// TestOwnLies: a worker that only says that it is ours must not send what an engine does not.
+func TestOwnLies(t *testing.T) {
+	for _, events := range []string{`[{"Choice": 1, "Text": "a"}]`, `[{"Choice": -1}]`, `[{"Place": -1}]`, `[{}]`} {
+		worker := original("toy", `{"text": "", "error_code": 0, "llavatrain": {"Events": `+events+`}}`+"\x00")
+		worker["/worker_get_status"] = newWorker(servetest.New("toy")).Routes()["/worker_get_status"]
+		far, _ := remote(t, worker, "toy")
+		_, _, err := ask(t, far, user("hello", 0))
+		if err == nil || err.Error() != `The worker of "toy" has broken off its answer. Ask again.` {
+			t.Errorf("%s: %v", events, err)
+		}
+	}
+}
+
 // TestOwnChecks: what our programs do not send, others may.
 func TestOwnChecks(t *testing.T) {
 	for _, body := range []string{

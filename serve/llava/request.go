@@ -3,6 +3,7 @@ package llava
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -35,14 +36,54 @@ type ownRequest struct {
 	Sampling serve.Sampling
 }
 
+// field is a value of a request. A wrong one does not spoil the others.
+type field[T any] struct {
+	value                 T
+	present, given, wrong bool // given: and not null
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (f *field[T]) UnmarshalJSON(text []byte) error {
+	f.present = true
+	if !bytes.Equal(text, []byte("null")) {
+		f.given, f.wrong = true, json.Unmarshal(text, &f.value) != nil
+	}
+	return nil
+}
+
+// number is a JSON number, or one in a string, as Python's float() takes it.
+type number float64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *number) UnmarshalJSON(text []byte) error {
+	var quoted string
+	if json.Unmarshal(text, &quoted) == nil {
+		text = []byte(strings.TrimSpace(quoted))
+	}
+	value, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || math.IsNaN(value) || math.IsInf(value, 0) {
+		return errors.New("no number")
+	}
+	*n = number(value)
+	return nil
+}
+
+// or is the value, usual if there is none.
+func (f *field[T]) or(usual T) T {
+	if f.given {
+		return f.value
+	}
+	return usual
+}
+
 // fields are a request's values before they are looked at. Other keys are ignored.
 type fields struct {
-	Prompt      json.RawMessage `json:"prompt"`
-	Images      json.RawMessage `json:"images"`
-	Temperature json.RawMessage `json:"temperature"`
-	TopP        json.RawMessage `json:"top_p"`
-	MaxTokens   json.RawMessage `json:"max_new_tokens"`
-	Stop        json.RawMessage `json:"stop"`
+	Prompt      field[string]   `json:"prompt"`
+	Images      field[[]string] `json:"images"`
+	Temperature field[number]   `json:"temperature"`
+	TopP        field[number]   `json:"top_p"`
+	MaxTokens   field[number]   `json:"max_new_tokens"`
+	Stop        field[string]   `json:"stop"`
 	Own         *ownRequest     `json:"llavatrain"`
 }
 
@@ -52,85 +93,61 @@ func readFields(body []byte) (*fields, error) {
 	if err := json.Unmarshal(body, f); err != nil {
 		return nil, BadRequest("The body of the request is not a JSON object as this path wants it.")
 	}
-	if f.Prompt == nil {
+	if !f.Prompt.present {
 		return nil, BadRequest(`The request has no "prompt"; send the whole text, with template and <image> marks.`)
 	}
 	return f, nil
 }
 
 // request looks at the values. The error is a *serve.Refusal.
-func (f *fields) request() (request, error) {
-	var r request
-	if json.Unmarshal(f.Prompt, &r.prompt) != nil || isNull(f.Prompt) {
-		return r, invalid("prompt", "The prompt must be a string.")
-	}
-	if f.Images != nil && json.Unmarshal(f.Images, &r.images) != nil {
-		return r, invalid("images", "The images must be a list of strings in base64.")
+func (f *fields) request() (r request, err error) {
+	r = request{prompt: f.Prompt.value, images: f.Images.value, own: f.Own}
+	for _, check := range []struct {
+		wrong          bool
+		name, sentence string
+	}{
+		{f.Prompt.wrong || !f.Prompt.given, "prompt", "The prompt must be a string."},
+		{f.Images.wrong, "images", "The images must be a list of strings in base64."},
+		{f.Temperature.wrong, "temperature", "The temperature must be a number."},
+		{f.TopP.wrong, "top_p", "The top_p must be a number."},
+		{f.TopP.value < 0 || f.TopP.value > 1, "top_p", "The top_p must be from 0 to 1."},
+		{f.MaxTokens.wrong, "max_new_tokens", "The max_new_tokens must be a number."},
+		{f.Stop.wrong, "stop", "The stop must be a string."},
+	} {
+		if check.wrong {
+			return r, invalid(check.name, check.sentence)
+		}
 	}
 	if f.Own != nil {
-		r.own, r.sampling = f.Own, f.Own.Sampling
+		r.sampling = f.Own.Sampling
 		return r, f.Own.check(len(r.images))
 	}
 	if marks := strings.Count(r.prompt, imageMark); marks != len(r.images) {
 		return r, invalid("images", fmt.Sprintf("The number of images (%d) is not that of <image> marks in the prompt "+
 			"(%d). Send one image for each mark.", len(r.images), marks))
 	}
-	var err error
-	r.sampling, err = f.sampling()
-	return r, err
+	r.sampling = f.sampling()
+	if r.sampling.MaxTokens < 1 {
+		return r, contextFull()
+	}
+	return r, nil
 }
 
-// sampling reads the values as the original's float() and int() do.
-func (f *fields) sampling() (s serve.Sampling, err error) {
-	if s.Temperature, err = number(f.Temperature, "temperature", 1); err != nil {
-		return s, err
-	}
-	if s.TopP, err = number(f.TopP, "top_p", 1); err != nil {
-		return s, err
-	}
-	if s.TopP < 0 || s.TopP > 1 {
-		return s, invalid("top_p", "The top_p must be from 0 to 1.")
-	}
+// sampling is what the values mean to the original's worker.
+func (f *fields) sampling() serve.Sampling {
+	s := serve.Sampling{Temperature: float64(f.Temperature.or(1)), TopP: float64(f.TopP.or(1))}
 	if s.Temperature <= leastHeat || s.TopP == 0 { // the smallest share of probability is that of one token
 		s.Temperature, s.TopP = 0, 1
 	}
-	most, err := number(f.MaxTokens, "max_new_tokens", usualTokens)
-	if err != nil {
-		return s, err
+	s.MaxTokens = int(min(max(f.MaxTokens.or(usualTokens), 0), foreignTokens))
+	if f.Stop.value != "" {
+		s.Stop = []string{f.Stop.value}
 	}
-	if s.MaxTokens = int(math.Max(math.Min(most, foreignTokens), -1)); s.MaxTokens < 1 {
-		return s, contextFull()
-	}
-	var stop string
-	if f.Stop != nil && json.Unmarshal(f.Stop, &stop) != nil {
-		return s, invalid("stop", "The stop must be a string.")
-	}
-	if stop != "" {
-		s.Stop = []string{stop}
-	}
-	return s, nil
+	return s
 }
 
-// number is a JSON number, or one in a string; usual if there is none.
-func number(text json.RawMessage, field string, usual float64) (float64, error) {
-	if text == nil || isNull(text) {
-		return usual, nil
-	}
-	var quoted string
-	if json.Unmarshal(text, &quoted) == nil {
-		text = json.RawMessage(strings.TrimSpace(quoted))
-	}
-	n, err := strconv.ParseFloat(string(text), 64)
-	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
-		return 0, invalid(field, "The "+field+" must be a number.")
-	}
-	return n, nil
-}
-
-func isNull(text json.RawMessage) bool { return bytes.Equal(text, []byte("null")) }
-
-func invalid(field, sentence string) error {
-	return &serve.Refusal{Reason: serve.Invalid, Field: field, Text: sentence}
+func invalid(name, sentence string) error {
+	return &serve.Refusal{Reason: serve.Invalid, Field: name, Text: sentence}
 }
 
 func contextFull() error { return &serve.Refusal{Reason: serve.ContextFull, Text: tooLong} }

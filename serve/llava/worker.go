@@ -6,22 +6,18 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
-	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/serve"
 	"github.com/llavatrain/llavatrain/serve/guard"
+	"github.com/llavatrain/llavatrain/serve/pictures"
 )
-
-// Decoder makes pictures of base64, within limits. The error is a *serve.Refusal.
-type Decoder interface {
-	Decode(ctx context.Context, encoded []string) ([]*picture.RGB, error)
-}
 
 // Worker answers as LLaVA's model worker does.
 type Worker struct {
 	Engine   serve.Engine
-	Pictures Decoder
+	Pictures *pictures.Decoder
 	Changed  func() // a request has begun or ended; nil: nobody asks
 }
 
@@ -59,10 +55,11 @@ func (w *Worker) generate(out http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// submit decodes a request's pictures and gives it to the engine.
-func (w *Worker) submit(ctx context.Context, asked *request, client string) (*serve.Reply, error) {
+// submit decodes a request's pictures and gives it to the engine. release must be called when it has been answered.
+func (w *Worker) submit(ctx context.Context, asked *request, client string) (reply *serve.Reply, release func(), err error) {
+	release = func() {}
 	if len(asked.images) > 0 && !w.Engine.Model().Images {
-		return nil, invalid("images", "This model does not look at pictures. Send text only, or ask another model.")
+		return nil, release, invalid("images", "This model does not look at pictures. Send text only, or ask another model.")
 	}
 	r := serve.Request{ID: guard.ID(ctx), Client: client, Prompt: asked.prompt, Sampling: asked.sampling}
 	if o := asked.own; o != nil {
@@ -72,13 +69,33 @@ func (w *Worker) submit(ctx context.Context, asked *request, client string) (*se
 		}
 	}
 	if len(asked.images) > 0 {
-		pictures, err := w.Pictures.Decode(ctx, asked.images)
+		set, err := w.decode(ctx, asked.images)
 		if err != nil {
+			return nil, release, err
+		}
+		r.Pictures, release, asked.images = set.RGB, set.Release, nil
+	}
+	reply, err = w.Engine.Submit(r)
+	return reply, release, err
+}
+
+// decode decodes pictures in base64, as the original, or in data URIs.
+func (w *Worker) decode(ctx context.Context, images []string) (*pictures.Set, error) {
+	if len(images) > pictures.MaxPictures { // before any is decoded
+		return w.Pictures.Decode(ctx, make([][]byte, len(images)))
+	}
+	files := make([][]byte, len(images))
+	for i, text := range images {
+		read := pictures.FromBase64
+		if strings.HasPrefix(text, "data:") {
+			read = pictures.FromURI
+		}
+		var err error
+		if files[i], err = read(text); err != nil {
 			return nil, err
 		}
-		r.Pictures, asked.images = pictures, nil
 	}
-	return w.Engine.Submit(r)
+	return w.Pictures.Decode(ctx, files)
 }
 
 func (w *Worker) changed() {
@@ -97,8 +114,9 @@ type answer struct {
 
 // submitted is what Submit returned.
 type submitted struct {
-	reply *serve.Reply
-	err   error
+	reply   *serve.Reply
+	release func()
+	err     error
 }
 
 // run answers a request. An error is for the client, if it is still there.
@@ -107,8 +125,8 @@ func (a *answer) run(ctx context.Context, w *Worker, client string) error {
 	defer cancel()
 	taken := make(chan submitted, 1)
 	go func() {
-		reply, err := w.submit(ctx, &a.request, client)
-		taken <- submitted{reply, err}
+		reply, release, err := w.submit(ctx, &a.request, client)
+		taken <- submitted{reply, release, err}
 	}()
 	beat := time.NewTicker(KeepAlive)
 	defer beat.Stop()
@@ -119,6 +137,7 @@ func (a *answer) run(ctx context.Context, w *Worker, client string) error {
 				cancel()
 			}
 		case got := <-taken: // comes also when the client is gone: the reply must be closed
+			defer got.release()
 			if got.err != nil {
 				return got.err
 			}

@@ -3,7 +3,6 @@ package llava_test
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -15,35 +14,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/serve"
 	"github.com/llavatrain/llavatrain/serve/llava"
+	"github.com/llavatrain/llavatrain/serve/pictures"
 	"github.com/llavatrain/llavatrain/serve/servetest"
 )
-
-// decoder decodes PNG, without limits.
-type decoder struct{}
-
-func (decoder) Decode(ctx context.Context, encoded []string) (list []*picture.RGB, err error) {
-	for _, text := range encoded {
-		file, err := base64.StdEncoding.DecodeString(text)
-		if err != nil {
-			return nil, &serve.Refusal{Reason: serve.BadPicture, Text: "No base64."}
-		}
-		p, err := picture.Decode(file)
-		if err != nil {
-			return nil, &serve.Refusal{Reason: serve.BadPicture, Text: "No picture."}
-		}
-		list = append(list, p)
-	}
-	return list, nil
-}
 
 // pixel is a PNG of one red pixel, in base64.
 const pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 
 func newWorker(e *servetest.Engine) *llava.Worker {
-	return &llava.Worker{Engine: e, Pictures: decoder{}}
+	return &llava.Worker{Engine: e, Pictures: pictures.NewDecoder()}
 }
 
 // post asks a handler.
@@ -170,7 +151,10 @@ func TestFaults(t *testing.T) {
 			"that of <image> marks in the prompt (0)."},
 		{"fewer images", `{"prompt": "<image><image>", "images": ["` + pixel + `"]}`, nil, 200, 1, "The number of images"},
 		{"no images", `{"prompt": "<image>"}`, nil, 200, 1, "The number of images (0)"},
-		{"no base64", `{"prompt": "<image>", "images": ["%"]}`, nil, 200, 1, "No base64."},
+		{"no base64", `{"prompt": "<image>", "images": ["%"]}`, nil, 200, 1, "A picture is not base64."},
+		{"no picture", `{"prompt": "<image>", "images": ["aaaa"]}`, nil, 200, 1, "Picture 1 cannot be used: "},
+		{"nine pictures", `{"prompt": "` + strings.Repeat("<image>", 9) + `", "images": [` +
+			strings.Repeat(`"a", `, 8) + `"a"]}`, nil, 200, 1, "A request may have 8 pictures; this one has 9."},
 		{"a blind model", `{"prompt": "<image>", "images": ["` + pixel + `"]}`, blind, 200, 1,
 			"This model does not look at pictures."},
 		{"no tokens", `{"prompt": "a", "max_new_tokens": 0}`, nil, 200, 0,
@@ -208,14 +192,15 @@ func TestFaults(t *testing.T) {
 
 func TestPictures(t *testing.T) {
 	e := servetest.New("llava-toy")
-	wrapped := pixel[:20] + `\n` + pixel[20:]
-	body := fmt.Sprintf(`{"prompt": "USER: <image>\nwhat? ASSISTANT:", "images": ["%s"]}`, wrapped)
-	text, code := last(post(newWorker(e).Routes(), "/worker_generate_stream", body).Body.Bytes())
-	if code != 0 || text != "USER: <image>\nwhat? ASSISTANT:what?" {
-		t.Errorf("%d, %q", code, text)
-	}
-	if p := e.Requests()[0].Pictures; len(p) != 1 || !bytes.Equal(p[0].Pix, []byte{255, 0, 0}) {
-		t.Errorf("%v", p)
+	for i, image := range []string{pixel, pixel[:20] + `\n` + pixel[20:], "data:image/jpeg;base64," + pixel} {
+		body := fmt.Sprintf(`{"prompt": "USER: <image>\nwhat? ASSISTANT:", "images": ["%s"]}`, image)
+		text, code := last(post(newWorker(e).Routes(), "/worker_generate_stream", body).Body.Bytes())
+		if code != 0 || text != "USER: <image>\nwhat? ASSISTANT:what?" {
+			t.Fatalf("%d, %q", code, text)
+		}
+		if p := e.Requests()[i].Pictures; len(p) != 1 || !bytes.Equal(p[0].Pix, []byte{255, 0, 0}) {
+			t.Errorf("%v", p)
+		}
 	}
 }
 
@@ -261,34 +246,33 @@ func (w *watched) Write(p []byte) (int, error) {
 	return w.ResponseRecorder.Write(p)
 }
 
-// TestSlowPictures has keep-alives while pictures are decoded, and closes the reply of a client that has gone.
-func TestSlowPictures(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := servetest.New("toy")
-		worker := &llava.Worker{Engine: e, Pictures: slowDecoder{}}
-		ctx, cancel := context.WithCancel(t.Context())
-		w := httptest.NewRecorder()
-		go func() {
-			time.Sleep(9 * time.Second)
-			cancel()
-		}()
-		worker.Routes().ServeHTTP(w, httptest.NewRequest("POST", "/worker_generate_stream",
-			strings.NewReader(`{"prompt": "endless <image>", "images": ["a"]}`)).WithContext(ctx))
-		if body := w.Body.String(); !strings.HasPrefix(body, "\x00\x00\x00{") {
-			t.Errorf("%.100q", body)
-		}
-		synctest.Wait()
-		if e.Open() != 0 || e.Cancelled() != 1 {
-			t.Errorf("%d open, %d cancelled", e.Open(), e.Cancelled())
-		}
-	})
+// slowEngine takes its time to prepare a request.
+type slowEngine struct{ *servetest.Engine }
+
+func (e slowEngine) Submit(r serve.Request) (*serve.Reply, error) {
+	time.Sleep(7 * time.Second)
+	return e.Engine.Submit(r)
 }
 
-type slowDecoder struct{}
-
-func (slowDecoder) Decode(ctx context.Context, encoded []string) ([]*picture.RGB, error) {
-	time.Sleep(7 * time.Second)
-	return []*picture.RGB{{W: 1, H: 1, Pix: make([]uint8, 3)}}, nil
+// TestSlowSubmit has keep-alives while a request is prepared, and closes the reply of a client that has gone.
+func TestSlowSubmit(t *testing.T) {
+	for _, patience := range []time.Duration{time.Second, 9 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			e := servetest.New("toy")
+			worker := &llava.Worker{Engine: slowEngine{e}}
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(patience, cancel)
+			w := httptest.NewRecorder()
+			worker.Routes().ServeHTTP(w, httptest.NewRequest("POST", "/worker_generate_stream",
+				strings.NewReader(`{"prompt": "endless"}`)).WithContext(ctx))
+			if body := w.Body.String(); !strings.HasPrefix(body, "\x00\x00\x00") {
+				t.Errorf("%.100q", body)
+			}
+			if err := e.WaitIdle(t.Context()); err != nil || e.Cancelled() != 1 {
+				t.Errorf("%v, %d cancelled", err, e.Cancelled())
+			}
+		})
+	}
 }
 
 func TestStatus(t *testing.T) {
