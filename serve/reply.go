@@ -11,6 +11,9 @@ import (
 type Reply struct {
 	Seed int64 // that replays the answer
 
+	// Observe, if not nil, is called with what Next returns before it does. It is set before the first Next.
+	Observe func([]Event, error)
+
 	mu     sync.Mutex
 	events []Event
 	err    error         // io.EOF after the last event
@@ -51,6 +54,14 @@ func (r *Reply) add(e Event, err error) {
 
 // Next waits for events and returns all that have come. After the last one the error is io.EOF, or that of the engine.
 func (r *Reply) Next(ctx context.Context) ([]Event, error) {
+	events, err := r.next(ctx)
+	if r.Observe != nil {
+		r.Observe(events, err)
+	}
+	return events, err
+}
+
+func (r *Reply) next(ctx context.Context) ([]Event, error) {
 	for {
 		r.mu.Lock()
 		events, err := r.events, r.err

@@ -70,18 +70,18 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close says that the body is not in memory any more. The connection stays open for the answer.
+// Close says that the body and what was made of it are not in memory any more. The connection stays open for the answer.
 func (b *body) Close() error {
 	b.release.Do(func() { b.all.bytes.Add(-b.read) })
 	return nil
 }
 
-// ReadBody reads a request's body. The error is a *Fault.
+// ReadBody reads a request's body. The error is a *Fault. A handler whose answer takes long closes the body when it has
+// let go of it, since the bodies of all requests have a bound together; otherwise it is closed when the handler returns.
 func ReadBody(r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxBody {
 		return nil, tooLarge
 	}
-	defer r.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
 	large := new(http.MaxBytesError)
 	switch {
