@@ -46,12 +46,16 @@ func (r *Remote) Submit(q serve.Request) (*serve.Reply, error) {
 	} else if err := call.plain(q, status.Model(r.model.Name)); err != nil {
 		return nil, err
 	}
+	body, err := call.write(q)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	call.reply = serve.NewReply(cancel)
 	call.reply.Seed = *q.Sampling.Seed
 	go func() {
 		defer cancel()
-		call.run(ctx, q)
+		call.run(ctx, body)
 	}()
 	return call.reply, nil
 }
@@ -131,22 +135,26 @@ func (c *call) plain(q serve.Request, model serve.Model) error {
 	return nil
 }
 
-// run sends the request and hands the answer to the reply.
-func (c *call) run(ctx context.Context, q serve.Request) {
+// write writes the request's body. The error is a *serve.Refusal.
+func (c *call) write(q serve.Request) ([]byte, error) {
 	images, err := encode(q.Pictures, c.own != nil)
 	if err != nil {
-		c.reply.End(&serve.Refusal{Reason: serve.BadPicture, Text: "A picture cannot be sent on to the worker."})
-		return
+		return nil, &serve.Refusal{Reason: serve.BadPicture, Text: "A picture cannot be sent on to the worker."}
 	}
 	c.body.Model, c.body.Images, c.body.Own = c.model, images, c.own
 	c.choices = max(1, q.Sampling.Choices)
 	c.open = c.choices
 	body, err := json.Marshal(&c.body)
 	if err != nil {
-		c.reply.End(invalid("", "The request cannot be sent on: a value is not a number."))
-		return
+		return nil, invalid("", "The request cannot be sent on: a value is not a number.")
 	}
-	err = Follow(ctx, c.worker, body, c.message)
+	c.body.Images, c.body.Own = nil, nil // large, and not needed any more
+	return body, nil
+}
+
+// run sends the request and hands the answer to the reply.
+func (c *call) run(ctx context.Context, body []byte) {
+	err := Follow(ctx, c.worker, body, c.message)
 	switch refusal := new(serve.Refusal); {
 	case c.ended || c.closed || ctx.Err() != nil:
 		c.reply.End(ctx.Err())

@@ -50,7 +50,7 @@ func (w *Worker) generate(out http.ResponseWriter, r *http.Request) {
 	}
 	a := answer{stream: s, request: asked, prefix: AppendMessage(nil, asked.prompt, CodeFine)}
 	a.prefix = a.prefix[:len(a.prefix)-len(appendCode(nil, CodeFine))]
-	if err := a.run(r.Context(), w, guard.Client(r)); err != nil {
+	if err := a.run(r, w); err != nil {
 		a.refuse(err)
 	}
 }
@@ -120,12 +120,14 @@ type submitted struct {
 }
 
 // run answers a request. An error is for the client, if it is still there.
-func (a *answer) run(ctx context.Context, w *Worker, client string) error {
-	ctx, cancel := context.WithCancel(ctx)
+func (a *answer) run(r *http.Request, w *Worker) error {
+	body, client := r.Body, guard.Client(r)
+	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	taken := make(chan submitted, 1)
 	go func() {
 		reply, release, err := w.submit(ctx, &a.request, client)
+		body.Close() // what it held is not needed any more
 		taken <- submitted{reply, release, err}
 	}()
 	beat := time.NewTicker(KeepAlive)
