@@ -99,8 +99,11 @@ func (a *Answerer) Answer(images []picture.Picture, question string, how model.S
 
 // stream turns an answer's tokens into text.
 func (a *Answerer) stream(emit func(text string)) *stream {
-	_, stopText := a.encoder.Stop()
-	return newStream(a.Tokenizer.NewDecoder(), stopText, emit)
+	var stops []string
+	if _, text := a.encoder.Stop(); text != "" {
+		stops = []string{text}
+	}
+	return newStream(a.Tokenizer.NewDecoder(), stops, emit)
 }
 
 // stopping adds the tokens that end an answer to how.

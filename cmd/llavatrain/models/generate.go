@@ -31,7 +31,7 @@ func NewGenerate(p *program.Program) *cobra.Command {
 			"--batch takes LLaVA's question file, one JSON object per line with question_id, image (a path or a " +
 			"list, none for text only) and text, and writes LLaVA's answer file, in the same order.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 || batch.Size < 1 {
 				return failure.Inputf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens " +
 					"and --batch-size at least 1")
@@ -41,7 +41,9 @@ func NewGenerate(p *program.Program) *cobra.Command {
 				batch.Images, batch.How = cmp.Or(batch.Images, filepath.Dir(batch.Questions)), how
 				terminal := program.NewTerminal(p.Err)
 				defer terminal.Close()
-				return batch.Run(p.Out, terminal, named)
+				ctx, stop := p.Interruptible(c.Context())
+				defer stop()
+				return batch.Run(ctx, p.Out, terminal, named)
 			}
 			if batch.Images != "" || batch.Out != "" {
 				return failure.Inputf("--images and --out belong to --batch; one question takes --image and answers " +
@@ -63,6 +65,8 @@ func NewGenerate(p *program.Program) *cobra.Command {
 	f.Float64Var(&how.Temperature, "temperature", 0, "0 takes the most likely token; higher values sample more freely")
 	f.Float64Var(&how.TopP, "top-p", 1, "sample from the most likely tokens that together have this probability")
 	f.Uint64Var(&how.Seed, "seed", 42, "seed for sampling")
+	f.BoolVar(&batch.SkipBad, "skip-bad", false,
+		"for a --batch question that cannot be asked, write the reason in place of the answer, and go on")
 	nameFolders(f, &named)
 	c.MarkFlagsOneRequired("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("prompt", "batch")

@@ -1,0 +1,94 @@
+// A decoder layer in generation, without a graph: the new positions of some samples, whose keys and values so far lie
+// in an arena. The layer in single operations (llama.go) is the reference that tests compare it with.
+#include "attention.h"
+#include "few_rows.h"
+#include "layer_ops.h"
+
+namespace {
+
+// RMSNorm of each head, or x itself without a weight. x [T,heads,d]
+at::Tensor head_norm(const at::Tensor &x, lt_tensor weight, double eps) {
+  return weight ? lt::rms_norm_forward(x.contiguous(), {}, ref(weight), eps).out : x;
+}
+
+// arena [C,G,d] at rows [T] = x [T,G,d], whose rows may be strided.
+void put_rows(at::Tensor arena, const at::Tensor &rows, const at::Tensor &x) {
+  TORCH_CHECK(x.size(1) == arena.size(1) && x.size(2) == arena.size(2) && rows.size(0) == x.size(0) &&
+                  arena.is_contiguous() && x.scalar_type() == arena.scalar_type(),
+              "rows of ", x.sizes(), " for an arena of ", arena.sizes());
+  if (!arena.is_cpu() || !lt::heads_together(x)) {
+    arena.index_copy_(0, rows, x);
+    return;
+  }
+  int64_t bytes = arena.size(1) * arena.size(2) * arena.element_size(), step = x.stride(0) * x.element_size();
+  auto *to = static_cast<char *>(arena.data_ptr());
+  auto *from = static_cast<const char *>(x.const_data_ptr());
+  auto *row = rows.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < x.size(0); i++, from += step) {
+    TORCH_CHECK(row[i] >= 0 && row[i] < arena.size(0), "row ", row[i], " of an arena of ", arena.size(0));
+    std::memcpy(to + row[i] * bytes, from, bytes);
+  }
+}
+
+lt::Samples samples_of(const lt_extents *e) {
+  lt::Samples samples{{0}, true, std::vector<int64_t>(e->borders, e->borders + e->count + 1),
+                      std::vector<int64_t>(e->places, e->places + e->count)};
+  for (int i = 0; i < e->count; i++) {
+    samples.starts.push_back(samples.starts.back() + e->lengths[i]);
+  }
+  return samples;
+}
+
+at::Tensor step(const at::Tensor &x, const lt_layer *l, const lt_extents *e, at::Tensor keys, at::Tensor values) {
+  auto &weight = ref(l->qkv);
+  int64_t d = keys.size(2), heads = l->heads, groups = keys.size(1);
+  auto n = lt::rms_norm_forward(x, {}, ref(l->input_norm), l->eps).out;                                 // [T,D]
+  auto all = lt::generation_product(n, weight, l->qkv_bias ? ref(l->qkv_bias) : at::Tensor());        // [T,(H+2G)d]
+  auto by_head = all.view({all.size(0), heads + 2 * groups, d});
+  auto q = head_norm(by_head.narrow(1, 0, heads), l->q_norm, l->eps),
+       k = head_norm(by_head.narrow(1, heads, groups), l->k_norm, l->eps),
+       v = by_head.narrow(1, heads + groups, groups);
+  lt::rotate(q, ref(l->cos), ref(l->sin), q, false);
+  lt::rotate(k, ref(l->cos), ref(l->sin), k, false);
+  put_rows(keys, ref(e->rows), k);
+  put_rows(values, ref(e->rows), v);
+  auto y = lt::extents_attention(q, keys, values, samples_of(e), l->window).reshape({x.size(0), heads * d});
+  auto rest = x;
+  if (l->wanted) {
+    rest = x.index_select(0, ref(l->wanted)), y = y.index_select(0, ref(l->wanted));
+  }
+  auto h = lt::rms_norm_forward(rest, lt::generation_product(y, ref(l->o)), ref(l->post_norm), l->eps);  // [N,D]
+  auto halves = lt::generation_product(h.out, ref(l->gate_up)).chunk(2, 1);                              // [N,I] twice
+  return lt::generation_product(lt::swiglu_forward(halves[0], halves[1]), ref(l->down), h.sum);
+}
+
+}  // namespace
+
+char *lt_decoder_step(lt_tensor x, const lt_layer *layer, const lt_extents *extents, lt_tensor keys, lt_tensor values,
+                      lt_tensor *out) {
+  LT_PROTECT({
+    at::NoGradGuard none;
+    *out = own(step(ref(x), layer, extents, ref(keys), ref(values)));
+  })
+}
+
+char *lt_put_rows(lt_tensor arena, lt_tensor rows, lt_tensor x) {
+  LT_PROTECT({
+    at::NoGradGuard none;
+    put_rows(ref(arena), ref(rows), ref(x));
+  })
+}
+
+char *lt_move_rows(lt_tensor arena, int64_t from, int64_t to, int64_t count) {
+  LT_PROTECT({
+    at::NoGradGuard none;
+    ref(arena).narrow(0, to, count).copy_(ref(arena).narrow(0, from, count));
+  })
+}
+
+char *lt_extents_attention(lt_tensor q, lt_tensor k, lt_tensor v, const lt_extents *e, int64_t window, lt_tensor *out) {
+  LT_PROTECT({
+    at::NoGradGuard none;
+    *out = own(lt::extents_attention(ref(q), ref(k), ref(v), samples_of(e), window));
+  })
+}

@@ -1,0 +1,224 @@
+// Attention in generation: each sample's new positions see its earlier ones, whose keys and values lie in one arena
+// with those of all other samples, each sample's together.
+#include <cmath>
+#include <mutex>
+
+#include "attention.h"
+#include "panels.h"
+
+namespace {
+
+constexpr int64_t kFewQueries = 6;  // of a sample; more are faster by the kernel that packs keys and values
+
+// scores [n] = q [d] times each of n keys, d a multiple of sixteen; there is room for n rounded up to sixteen.
+template <typename E>
+LT_INLINE void score(const float *q, const E *keys, int64_t row, int64_t n, int64_t d, float *scores) {
+  for (int64_t j = 0; j < n; j += lt::kLanes) {
+    lt::vec sums[lt::kLanes];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < lt::kLanes; i++) {
+      const E *key = keys + std::min(j + i, n - 1) * row;
+      sums[i] = lt::load(q) * lt::load(key);
+      for (int64_t p = lt::kLanes; p < d; p += lt::kLanes) {
+        sums[i] += lt::load(q + p) * lt::load(key + p);
+      }
+    }
+    lt::store(scores + j, lt::sums(sums));
+  }
+}
+
+// Scores -> weights e^(scale * (score - the largest)); returns their sum.
+LT_INLINE float soften(float *scores, int64_t n, float scale) {
+  float most = lt::largest(scores, n) * scale;
+  lt::vec total = {};
+  for (int64_t j = 0; j < n; j += lt::kLanes) {
+    lt::vec e = lt::exp(lt::load(scores + j) * scale - most);
+    if (n - j < lt::kLanes) {
+      for (int64_t i = n - j; i < lt::kLanes; i++) {
+        e[i] = 0;
+      }
+    }
+    lt::store(scores + j, e);
+    total += e;
+  }
+  return lt::sum(total);
+}
+
+// out [d] = weights [n] times the values, by the factor.
+template <typename E>
+LT_INLINE void weigh(const float *weights, const E *values, int64_t row, int64_t n, int64_t d, float factor,
+                     float *out) {
+  for (int64_t p = 0; p < d; p += 4 * lt::kLanes) {
+    lt::vec sums[4] = {};
+    int64_t parts = std::min<int64_t>(4, (d - p) / lt::kLanes);
+    if (parts == 4) {
+      for (int64_t j = 0; j < n; j++) {
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < 4; i++) {
+          sums[i] += weights[j] * lt::load(values + j * row + p + i * lt::kLanes);
+        }
+      }
+    } else {
+      for (int64_t j = 0; j < n; j++) {
+        for (int64_t i = 0; i < parts; i++) {
+          sums[i] += weights[j] * lt::load(values + j * row + p + i * lt::kLanes);
+        }
+      }
+    }
+    for (int64_t i = 0; i < parts; i++) {
+      lt::store(out + p + i * lt::kLanes, sums[i] * factor);
+    }
+  }
+}
+
+// The queries of one sample for one key head.
+template <typename E>
+struct Few {
+  const float *q;  // of the first query and head
+  const E *keys, *values;
+  float *out;
+  int64_t q_row, kv_row, d;
+  int64_t queries, heads, n;  // query i sees the keys up to n - queries + i
+  int64_t window;
+  float scale;
+};
+
+template <typename E>
+LT_INLINE void attend_few(const Few<E> &f, float *scores) {
+  for (int64_t i = 0; i < f.queries; i++) {
+    int64_t end = f.n - f.queries + i + 1, begin = f.window > 0 ? std::max<int64_t>(0, end - f.window) : 0;
+    for (int64_t h = 0; h < f.heads; h++) {
+      int64_t at = i * f.q_row + h * f.d;
+      score(f.q + at, f.keys + begin * f.kv_row, f.kv_row, end - begin, f.d, scores);
+      float sum = soften(scores, end - begin, f.scale);
+      weigh(scores, f.values + begin * f.kv_row, f.kv_row, end - begin, f.d, 1 / sum, f.out + at);
+    }
+  }
+}
+
+LT_SIMD void attend_few_float(const Few<float> &f, float *scores) { attend_few(f, scores); }
+LT_SIMD void attend_few_half(const Few<uint16_t> &f, float *scores) { attend_few(f, scores); }
+
+// Attention of the samples in `which`, in fp32 rows.
+template <typename E, typename Attend>
+void each_few(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Samples &samples,
+              const std::vector<int64_t> &which, int64_t window, at::Tensor &out, const Attend &attend) {
+  int64_t heads = q.size(1), groups = k.size(1), d = q.size(2), share_of = heads / groups;
+  auto *from = q.const_data_ptr<float>();
+  auto *keys = static_cast<const E *>(k.const_data_ptr()), *values = static_cast<const E *>(v.const_data_ptr());
+  auto *to = out.data_ptr<float>();
+  lt::share(static_cast<int64_t>(which.size()) * groups, [&](int64_t task) {
+    int64_t i = which[task / groups], g = task % groups, n = samples.length(i);
+    lt::Scratch scratch(lt::panels(n) * lt::kLanes);
+    int64_t at = samples.query_borders()[i] * heads * d + g * share_of * d, place = samples.place(i) * groups * d;
+    attend({from + at, keys + place + g * d, values + place + g * d, to + at, heads * d, groups * d, d,
+            samples.query_count(i), share_of, n, window, 1 / std::sqrt(static_cast<float>(d))},
+           scratch.take(lt::panels(n) * lt::kLanes));
+  });
+}
+
+// One sample by libtorch's kernel, with a mask. q [m,H,d], k and v [n,G,d] -> [m,H,d]
+at::Tensor attend_masked(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, int64_t window) {
+  int64_t m = q.size(0), n = k.size(0), group = q.size(1) / k.size(1);
+  auto heads_first = [](const at::Tensor &x) { return x.transpose(0, 1).unsqueeze(0); };  // [1,H,n,d]
+  auto repeat = [&](const at::Tensor &x) { return group == 1 ? x : x.repeat_interleave(group, 1); };
+  std::optional<at::Tensor> mask;
+  if (m > 1 || (window > 0 && n > window)) {
+    auto seen = at::ones({m, n}, q.options().dtype(at::kBool)).tril(n - m);
+    mask = window > 0 ? seen.triu(n - m + 1 - window) : seen;
+  }
+  return at::scaled_dot_product_attention(heads_first(q), heads_first(repeat(k)), heads_first(repeat(v)), mask)
+      .squeeze(0)
+      .transpose(0, 1);
+}
+
+at::Tensor attend_each(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Samples &samples,
+                       int64_t window) {
+  auto out = at::empty_like(q);
+  for (int64_t i = 0; i < samples.count(); i++) {
+    int64_t row = samples.query_borders()[i], count = samples.query_count(i);
+    auto own = [&](const at::Tensor &x) { return x.narrow(0, samples.place(i), samples.length(i)); };
+    out.narrow(0, row, count).copy_(attend_masked(q.narrow(0, row, count), own(k), own(v), window));
+  }
+  return out;
+}
+
+// Flash attention takes the samples' places as its borders of keys, and their lengths beside them.
+at::Tensor attend_flash(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Samples &samples,
+                        int64_t window) {
+  auto sent = [&](const std::vector<int64_t> &x) {
+    return at::tensor(x, at::kInt).pin_memory().to(q.device(), /*non_blocking=*/true);
+  };
+  std::vector<int64_t> lengths, places = samples.places;
+  int64_t most_queries = 2, most_keys = 0;  // 1 would select another layout of the heads
+  for (int64_t i = 0; i < samples.count(); i++) {
+    lengths.push_back(samples.length(i));
+    most_queries = std::max(most_queries, samples.query_count(i));
+    most_keys = std::max(most_keys, samples.length(i));
+  }
+  places.push_back(k.size(0));
+  auto left = window > 0 ? std::optional<int64_t>(window - 1) : std::nullopt,
+       right = window > 0 ? std::optional<int64_t>(0) : std::nullopt;
+  return std::get<0>(at::_flash_attention_forward(q, k, v, sent(samples.query_borders()), sent(places), most_queries,
+                                                  most_keys, 0.0, true, false, std::nullopt, left, right,
+                                                  sent(lengths)));
+}
+
+// Whether flash attention on this machine skips what lies between the samples: tried once, on two samples with a gap.
+bool flash_skips_gaps(const at::Tensor &like) {
+  static std::once_flag once;
+  static bool skips = false;
+  std::call_once(once, [&] {
+    try {
+      auto some = [&](int64_t rows) { return at::randn({rows, 2, 64}, like.options()); };
+      auto q = some(4), k = some(200), v = some(200);
+      lt::Samples samples{{0, 70, 103}, true, {0, 1, 4}, {64, 150}};
+      auto worst = (attend_flash(q, k, v, samples, 0) - attend_each(q, k, v, samples, 0)).abs().max();
+      skips = worst.item<double>() < 0.05;
+    } catch (const std::exception &) {
+      skips = false;
+    }
+  });
+  return skips;
+}
+
+}  // namespace
+
+at::Tensor lt::extents_attention(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples,
+                                 int64_t window) {
+  RECORD_FUNCTION("llavatrain::extents_attention", {});
+  samples.check(q, k);
+  if (flash_fits(q)) {
+    return flash_skips_gaps(q) ? attend_flash(q.contiguous(), k, v, samples, window)
+                               : attend_each(q, k, v, samples, window);
+  }
+  bool half = q.scalar_type() == at::kBFloat16;
+  if (!fused() || !q.is_cpu() || q.size(2) % kLanes != 0 || (!half && q.scalar_type() != at::kFloat)) {
+    return attend_each(q, k, v, samples, window);
+  }
+  auto rows = q.to(at::kFloat).contiguous();
+  auto out = at::empty(rows.sizes(), rows.options());
+  std::vector<int64_t> few;
+  for (int64_t i = 0; i < samples.count(); i++) {
+    int64_t row = samples.query_borders()[i], count = samples.query_count(i);
+    bool limited = window > 0 && samples.length(i) > window;
+    if (count <= kFewQueries || limited) {
+      few.push_back(i);
+      continue;
+    }
+    auto own = rows.narrow(0, row, count);
+    out.narrow(0, row, count)
+        .copy_(half ? attend_masked(q.narrow(0, row, count), k.narrow(0, samples.place(i), samples.length(i)),
+                                    v.narrow(0, samples.place(i), samples.length(i)), 0)
+                    : cpu_attention_forward(own, k, v, {{0, samples.length(i)}, true, {0, count}, {samples.place(i)}})
+                          .out);
+  }
+  if (half) {
+    each_few<uint16_t>(rows, k, v, samples, few, window, out,
+                       [](const Few<uint16_t> &f, float *scores) { attend_few_half(f, scores); });
+  } else {
+    each_few<float>(rows, k, v, samples, few, window, out,
+                    [](const Few<float> &f, float *scores) { attend_few_float(f, scores); });
+  }
+  return out.to(q.scalar_type());
+}

@@ -1,0 +1,155 @@
+// Products of a few rows. Their time is that of reading the weights from memory, once for all rows, so nothing is
+// packed: a task reads some rows of the weights, and multiplies each by all rows of x, which stay in the caches.
+#include "few_rows.h"
+
+#include "panels.h"
+#include "products.h"
+
+namespace {
+
+constexpr int64_t kTogether = 8;  // rows of x whose sums are in registers at a time
+constexpr int64_t kTask = 16;     // rows of weights that a thread takes at a time
+
+// x [m,k], kTogether rows at a time: [m / kTogether][k / 16][kTogether][16] with zeros at the end, so that a group of
+// rows is read from one place.
+struct Packed {
+  std::vector<float> values;
+  int64_t m, k, step;  // step: from group to group
+
+  Packed(const float *x, int64_t m, int64_t k)
+      : values((m + kTogether - 1) / kTogether * lt::panels(k) * kTogether * lt::kLanes),
+        m(m),
+        k(k),
+        step(lt::panels(k) * kTogether * lt::kLanes) {
+    for (int64_t i = 0; i < m; i++) {
+      float *to = values.data() + i / kTogether * step + i % kTogether * lt::kLanes;
+      for (int64_t p = 0; p < k; p += lt::kLanes, to += kTogether * lt::kLanes) {
+        std::memcpy(to, x + i * k + p, std::min(lt::kLanes, k - p) * sizeof(float));
+      }
+    }
+  }
+};
+
+template <typename W>
+LT_INLINE lt::vec part(const W *p, int64_t n) {
+  W room[lt::kLanes] = {};
+  std::memcpy(room, p, n * sizeof(W));
+  return lt::load(room);
+}
+
+// sums[r * M + m] += x[m] b[r]
+template <int R, int M>
+LT_INLINE void add(const float *x, const lt::vec (&b)[R], lt::vec (&sums)[lt::kLanes]) {
+#pragma GCC unroll 8
+  for (int m = 0; m < M; m++) {
+    lt::vec a = lt::load(x + m * lt::kLanes);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      sums[r * M + m] += a * b[r];
+    }
+  }
+}
+
+// The products of R rows of w and M of x, which are at most sixteen.
+template <int R, int M, typename W>
+LT_INLINE void dots(const W *w, int64_t w_row, const float *x, int64_t k, float *y, int64_t y_row) {
+  lt::vec sums[lt::kLanes] = {};
+  int64_t p = 0;
+  for (; p + lt::kLanes <= k; p += lt::kLanes, x += kTogether * lt::kLanes) {
+    lt::vec b[R];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      b[r] = lt::load(w + r * w_row + p);
+    }
+    add<R, M>(x, b, sums);
+  }
+  if (p < k) {
+    lt::vec b[R];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      b[r] = part(w + r * w_row + p, k - p);
+    }
+    add<R, M>(x, b, sums);
+  }
+  lt::vec totals = lt::sums(sums);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) {
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) {
+      y[m * y_row + r] = totals[r * M + m];
+    }
+  }
+}
+
+// y [M,n] = M rows of x times n rows of w, R of them at a time.
+template <int R, int M, typename W>
+LT_INLINE void rows(const W *w, int64_t w_row, int64_t n, const float *x, int64_t k, float *y, int64_t y_row) {
+  int64_t r = 0;
+  for (; r + R <= n; r += R) {
+    dots<R, M>(w + r * w_row, w_row, x, k, y + r, y_row);
+  }
+  for (; r < n; r++) {
+    dots<1, M>(w + r * w_row, w_row, x, k, y + r, y_row);
+  }
+}
+
+// y [m,n] = x w^T for n rows of w, which stay in the caches for all groups of rows of x.
+template <typename W>
+LT_INLINE void multiply(const W *w, int64_t w_row, int64_t n, const Packed &x, float *y, int64_t y_row) {
+  const float *group = x.values.data();
+  for (int64_t i = 0; i < x.m; i += kTogether, group += x.step, y += kTogether * y_row) {
+    switch (x.m - i) {
+      case 1: rows<4, 1>(w, w_row, n, group, x.k, y, y_row); break;
+      case 2: rows<4, 2>(w, w_row, n, group, x.k, y, y_row); break;
+      case 3: rows<4, 3>(w, w_row, n, group, x.k, y, y_row); break;
+      case 4: rows<4, 4>(w, w_row, n, group, x.k, y, y_row); break;
+      case 5: rows<2, 5>(w, w_row, n, group, x.k, y, y_row); break;
+      case 6: rows<2, 6>(w, w_row, n, group, x.k, y, y_row); break;
+      case 7: rows<2, 7>(w, w_row, n, group, x.k, y, y_row); break;
+      default: rows<2, 8>(w, w_row, n, group, x.k, y, y_row);
+    }
+  }
+}
+
+LT_SIMD void multiply_float(const float *w, int64_t w_row, int64_t n, const Packed &x, float *y, int64_t y_row) {
+  multiply(w, w_row, n, x, y, y_row);
+}
+
+LT_SIMD void multiply_half(const uint16_t *w, int64_t w_row, int64_t n, const Packed &x, float *y, int64_t y_row) {
+  multiply(w, w_row, n, x, y, y_row);
+}
+
+}  // namespace
+
+bool lt::few_rows_fit(const at::Tensor &x, const at::Tensor &w) {
+  auto good = [](const at::Tensor &t) { return t.is_cpu() && t.dim() == 2 && t.stride(1) == 1 && t.numel() > 0; };
+  auto dtype = x.scalar_type();
+  return fused() && good(x) && good(w) && x.size(0) <= kFewRows && dtype == w.scalar_type() &&
+         (dtype == at::kFloat || dtype == at::kBFloat16);
+}
+
+at::Tensor lt::few_rows_product(const at::Tensor &x, const at::Tensor &w, const at::Tensor &base) {
+  RECORD_FUNCTION("llavatrain::few_rows_product", {});
+  auto rows = x.to(at::kFloat).contiguous();
+  int64_t m = x.size(0), n = w.size(0), k = x.size(1), w_row = w.stride(0);
+  auto y = at::empty({m, n}, rows.options());
+  Packed packed(rows.const_data_ptr<float>(), m, k);
+  auto *to = y.data_ptr<float>();
+  share((n + kTask - 1) / kTask, [&](int64_t task) {
+    int64_t first = task * kTask, count = std::min(kTask, n - first);
+    if (w.scalar_type() == at::kFloat) {
+      multiply_float(w.const_data_ptr<float>() + first * w_row, w_row, count, packed, to + first, n);
+    } else {
+      auto *bits = static_cast<const uint16_t *>(w.const_data_ptr());
+      multiply_half(bits + first * w_row, w_row, count, packed, to + first, n);
+    }
+  });
+  if (base.defined()) {
+    y.add_(base);
+  }
+  return y.to(x.scalar_type());
+}
+
+at::Tensor lt::generation_product(const at::Tensor &x, const at::Tensor &w, const at::Tensor &base) {
+  return few_rows_fit(x, w) ? few_rows_product(x, w, base) : product(x, w, base);
+}
