@@ -111,6 +111,7 @@ func marshal(value any) []byte {
 // quote is text of a client as a message repeats it.
 func quote(text string) string {
 	const longest = 100
+	text = text[:min(len(text), 4*longest)]
 	if runes := []rune(text); len(runes) > longest {
 		text = string(runes[:longest]) + "…"
 	}

@@ -31,12 +31,12 @@ var roles = map[string]string{"system": "system", "developer": "system", "user":
 // readMessages fills turns and uris. Templates have one place for a system's text, before all turns, and the turns
 // alternate: texts that belong together are joined by a line break. The error is a *fault.
 func (c *chatRequest) readMessages() error {
-	if len(c.Messages) == 0 {
-		return invalid("messages", "messages must be a list of at least one message.")
+	messages, err := readList[message](c.Messages, maxMessages, "messages", "message")
+	if err != nil {
+		return err
 	}
 	var system []string
-	for i := range c.Messages {
-		m := &c.Messages[i]
+	for i, m := range messages {
 		field := fmt.Sprintf("messages[%d]", i)
 		role, ok := roles[m.Role]
 		if !ok {
@@ -44,7 +44,6 @@ func (c *chatRequest) readMessages() error {
 				quote(m.Role)+".")
 		}
 		text, uris, err := m.content(field + ".content")
-		m.Content = nil
 		switch {
 		case err != nil:
 			return err
@@ -91,9 +90,9 @@ func (m *message) content(field string) (text string, uris []pictureURI, err err
 	if json.Unmarshal(m.Content, &text) == nil {
 		return text, nil, nil
 	}
-	var parts []part
-	if json.Unmarshal(m.Content, &parts) != nil {
-		return "", nil, invalid(field, "The content of a message is a string, or a list of parts that are objects.")
+	parts, err := readList[part](m.Content, maxParts, field, "part")
+	if err != nil {
+		return "", nil, err
 	}
 	for i, p := range parts {
 		at := fmt.Sprintf("%s[%d]", field, i)

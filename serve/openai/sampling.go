@@ -106,15 +106,15 @@ func (f *samplingFields) readWhole(s *serve.Sampling) error {
 
 // readStop reads a text or a list of texts.
 func readStop(value json.RawMessage) ([]string, error) {
-	var list []string
-	if len(value) > 0 && value[0] == '"' {
+	if len(value) == 0 || value[0] == 'n' {
+		return nil, nil
+	}
+	if value[0] == '"' {
 		value = slices.Concat([]byte{'['}, value, []byte{']'})
 	}
-	if len(value) > 0 && json.Unmarshal(value, &list) != nil {
-		return nil, invalid("stop", "stop must be a string, or a list of strings.")
-	}
-	if len(list) > maxStops {
-		return nil, invalid("stop", fmt.Sprintf("stop may have %d texts, not %d.", maxStops, len(list)))
+	list, err := readList[string](value, maxStops, "stop", "string")
+	if err != nil {
+		return nil, err
 	}
 	return slices.DeleteFunc(list, func(text string) bool { return text == "" }), nil
 }

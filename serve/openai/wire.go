@@ -41,10 +41,14 @@ type wireLogprobs struct {
 }
 
 type wireToken struct {
-	Token   string      `json:"token"`
-	Logprob float64     `json:"logprob"`
-	Bytes   []int       `json:"bytes"`
-	Top     []wireToken `json:"top_logprobs,omitempty"`
+	topToken
+	Top []topToken `json:"top_logprobs"`
+}
+
+type topToken struct {
+	Token   string  `json:"token"`
+	Logprob float64 `json:"logprob"`
+	Bytes   []int   `json:"bytes"`
 }
 
 // logprobs is nil unless the request asks for it.
@@ -54,8 +58,7 @@ func (a *answer) logprobs(tokens []serve.Token) *wireLogprobs {
 	}
 	l := &wireLogprobs{Content: []wireToken{}}
 	for _, t := range tokens {
-		one := wireTokenOf(t)
-		one.Top = []wireToken{}
+		one := wireToken{wireTokenOf(t), []topToken{}}
 		for _, top := range t.Top {
 			one.Top = append(one.Top, wireTokenOf(top))
 		}
@@ -67,7 +70,7 @@ func (a *answer) logprobs(tokens []serve.Token) *wireLogprobs {
 // leastLogprob stands for a probability of zero, as JSON has no infinity. OpenAI uses the same.
 const leastLogprob = -9999
 
-func wireTokenOf(t serve.Token) wireToken {
+func wireTokenOf(t serve.Token) topToken {
 	bytes := make([]int, len(t.Bytes))
 	for i, b := range t.Bytes {
 		bytes[i] = int(b)
@@ -76,5 +79,5 @@ func wireTokenOf(t serve.Token) wireToken {
 	if !(logprob > leastLogprob) { // also NaN
 		logprob = leastLogprob
 	}
-	return wireToken{Token: t.Text, Logprob: logprob, Bytes: bytes}
+	return topToken{Token: t.Text, Logprob: logprob, Bytes: bytes}
 }

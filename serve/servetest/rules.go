@@ -178,7 +178,7 @@ func (e *Engine) event(r serve.Request, usage serve.Usage, choice, n int, piece 
 		token := serve.Token{ID: int32(n), Bytes: piece, Logprob: -0.5 * float64(n+1)}
 		for i := range r.Sampling.TopLogprobs {
 			token.Top = append(token.Top, serve.Token{ID: int32(100 + i), Text: fmt.Sprint("top", i),
-				Bytes: []byte(fmt.Sprint("top", i)), Logprob: -float64(i)})
+				Bytes: []byte(fmt.Sprint("top", i)), Logprob: 0 - float64(i)})
 		}
 		event.Tokens = []serve.Token{token}
 	}
