@@ -21,40 +21,60 @@ type ChatTurn struct {
 // replaces the template's own system message unless "". For text without such the ids are those of Prompt. An error says
 // what is wrong with the conversation.
 func (e *Encoder) Chat(system string, turns []ChatTurn, images ...picture.Picture) (Sample, error) {
-	t := e.template
+	spans, err := e.template.chat(system, turns)
+	if err != nil {
+		return Sample{}, err
+	}
+	marks := 0
+	for _, turn := range turns {
+		marks += turn.Images
+	}
+	if marks != len(images) {
+		return Sample{}, failure.Inputf("the turns take %d images and %d are given", marks, len(images))
+	}
+	return e.ask(spans, images)
+}
+
+// Written is a conversation's text as Chat encodes it, with an <image> for each image, and the text that ends an answer,
+// for a server that takes no conversations.
+func (t *Template) Written(system string, turns []ChatTurn) (text, stop string, err error) {
+	spans, err := t.chat(system, turns)
+	if err != nil {
+		return "", "", err
+	}
+	text, _ = join(spans)
+	return text, t.stop, nil
+}
+
+// chat writes a conversation out. What the turns say is marked as typed.
+func (t *Template) chat(system string, turns []ChatTurn) (spans []span, err error) {
 	switch {
 	case t.caption:
-		return Sample{}, failure.Inputf("template %q writes captions and holds no conversation", t.Name)
+		return nil, failure.Inputf("template %q writes captions and holds no conversation", t.Name)
 	case len(turns) == 0:
-		return Sample{}, failure.Inputf("the conversation has no question")
+		return nil, failure.Inputf("the conversation has no question")
 	}
 	lead := ""
 	if system != "" && t.system == "" {
 		lead, system = system+"\n", "" // the template has no place for it
 	}
-	var spans []span
-	marks := 0
 	for i, turn := range turns {
 		last := i == len(turns)-1
-		marks += turn.Images
 		asked := t.question("", i, "", last)
 		before := len(t.before(i))
 		spans = append(spans, systemSpans(asked[:before], t.system, system, i == 0)...)
-		spans = append(spans, e.asked(turn, lead)...)
+		spans = append(spans, t.asked(turn, lead)...)
 		spans = append(spans, asked[before+1:]...)
 		lead = ""
 		if !last {
-			spans = append(spans, span{text: t.lead}, span{text: strings.TrimFunc(turn.Answer, rows.IsSpace), typed: true},
-				span{text: t.close})
+			answer := strings.TrimFunc(turn.Answer, rows.IsSpace)
+			spans = append(spans, span{text: t.lead}, span{text: answer, typed: true}, span{text: t.close})
 		}
-	}
-	if marks != len(images) {
-		return Sample{}, failure.Inputf("the turns take %d images and %d are given", marks, len(images))
 	}
 	for i := range spans {
 		spans[i].trained = false
 	}
-	return e.ask(spans, images)
+	return spans, nil
 }
 
 // systemSpans puts a system message, which is typed, in the place of the template's own.
@@ -70,14 +90,14 @@ func systemSpans(spans []span, own, system string, first bool) []span {
 }
 
 // asked is a question with its images before it, each on a line of its own. lead is typed too.
-func (e *Encoder) asked(turn ChatTurn, lead string) []span {
+func (t *Template) asked(turn ChatTurn, lead string) []span {
 	text := strings.TrimFunc(lead+turn.Text, rows.IsSpace)
-	mark := e.template.image[0] + rows.ImageMark + e.template.image[1]
+	mark := t.image[0] + rows.ImageMark + t.image[1]
 	marks := strings.TrimSuffix(strings.Repeat(mark+"\n", turn.Images), "\n")
 	if marks != "" && text != "" {
 		marks += "\n"
 	}
-	if turn.Images == 0 && !e.template.trim {
+	if turn.Images == 0 && !t.trim {
 		text = lead + turn.Text
 	}
 	return []span{{text: marks}, {text: text, typed: true}}

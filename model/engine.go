@@ -3,12 +3,12 @@ package model
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"sync"
 
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // EngineOptions sizes an engine.
@@ -107,8 +107,8 @@ func (e *Engine) Submit(j Job) (*Ticket, error) {
 		return nil, err
 	}
 	if n := roundUp(e.m.span(&j)); n > e.arena.rows {
-		return nil, failure.Inputf("prompt and answer take up to %d positions and there is room for %d: ask for fewer "+
-			"tokens, or shorten the prompt", e.m.span(&j), e.arena.rows)
+		return nil, tooLong{fmt.Errorf("prompt and answer take up to %d positions and there is room for %d: ask for "+
+			"fewer tokens, or shorten the prompt", e.m.span(&j), e.arena.rows)}
 	}
 	t := &Ticket{engine: e, job: j}
 	t.sequence = newSequence(e.m, t)

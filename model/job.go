@@ -3,6 +3,8 @@ package model
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"fmt"
 
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -41,11 +43,19 @@ const (
 	EndFailed               // by a fault of the engine
 )
 
+// ErrTooLong is wrapped by refusals of what takes more positions than there are.
+var ErrTooLong = failure.Input(errors.New("too many positions"))
+
+// tooLong is a message that wraps ErrTooLong without repeating it.
+type tooLong struct{ error }
+
+func (tooLong) Unwrap() error { return ErrTooLong }
+
 // CheckPrompt refuses a prompt that is longer than the model's positions.
 func (m *LLaVA) CheckPrompt(prompt Input) error {
 	if n, limit := int64(len(prompt.IDs)), m.Language.Describe().MaxPositions; n > limit {
-		return failure.Inputf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it", n,
-			limit)
+		return tooLong{fmt.Errorf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it",
+			n, limit)}
 	}
 	return nil
 }
@@ -59,7 +69,8 @@ func (m *LLaVA) check(j *Job) error {
 		return err
 	}
 	if n, limit := int64(len(j.IDs)+len(j.Continuation)), m.Language.Describe().MaxPositions; n > limit {
-		return failure.Inputf("prompt and continuation take %d positions and the model has %d: shorten them", n, limit)
+		return tooLong{fmt.Errorf("prompt and continuation take %d positions and the model has %d: shorten them", n,
+			limit)}
 	}
 	return nil
 }

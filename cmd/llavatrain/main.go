@@ -20,6 +20,7 @@ import (
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/looking"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/models"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/serving"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/synthesis"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/training"
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -49,7 +50,8 @@ func groups() []group {
 			training.NewInit, training.NewDemo}},
 		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger,
 			synthesis.NewSynth}},
-		{"Models", []newCommand{models.NewGenerate, models.NewScore, models.NewExport, models.NewMerge}},
+		{"Models", []newCommand{models.NewGenerate, serving.NewServe, models.NewScore, models.NewExport,
+			models.NewMerge}},
 		{"This machine", []newCommand{looking.NewDoctor, looking.NewBench, looking.NewVersion}},
 	}
 }

@@ -97,10 +97,19 @@ func (a *Answerer) Answer(images []picture.Picture, question string, how model.S
 	return err
 }
 
+// ImageTokens is how many positions an image takes that is not cut into tiles.
+func (a *Answerer) ImageTokens() int { return int(a.LLaVA.ProjectorShape.Tokens) }
+
+// StopText is the template's text that ends an answer, "" if only tokens do.
+func (a *Answerer) StopText() string {
+	_, text := a.encoder.Stop()
+	return text
+}
+
 // stream turns an answer's tokens into text.
 func (a *Answerer) stream(emit func(text string)) *stream {
 	var stops []string
-	if _, text := a.encoder.Stop(); text != "" {
+	if text := a.StopText(); text != "" {
 		stops = []string{text}
 	}
 	return newStream(a.Tokenizer.NewDecoder(), stops, emit)

@@ -67,7 +67,7 @@ func NewGenerate(p *program.Program) *cobra.Command {
 	f.Uint64Var(&how.Seed, "seed", 42, "seed for sampling")
 	f.BoolVar(&batch.SkipBad, "skip-bad", false,
 		"for a --batch question that cannot be asked, write the reason in place of the answer, and go on")
-	nameFolders(f, &named)
+	program.NameFolders(f, &named)
 	c.MarkFlagsOneRequired("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("image", "batch")

@@ -1,4 +1,4 @@
-package models
+package program
 
 import (
 	"github.com/spf13/pflag"
@@ -6,9 +6,9 @@ import (
 	"github.com/llavatrain/llavatrain/train/answer"
 )
 
-// nameFolders adds the flags for folders that replace those that a model names: LLaVA folders come with paths of the
+// NameFolders adds the flags for folders that replace those that a model names: LLaVA folders come with paths of the
 // machine that they were made on.
-func nameFolders(f *pflag.FlagSet, named *answer.Named) {
+func NameFolders(f *pflag.FlagSet, named *answer.Named) {
 	f.StringVar(
 		&named.Vision,
 		"vision",
