@@ -119,8 +119,8 @@ func (c *Controller) admit(r *http.Request, address string) *guard.Fault {
 	if near || guard.HasToken(r, c.Token) {
 		return nil
 	}
-	return &guard.Fault{Status: http.StatusForbidden, Kind: "permission_error", Text: "A worker on another machine, or " +
-		"under another name of this one than localhost, is registered only with the controller's token. Send it."}
+	return &guard.Fault{Status: http.StatusForbidden, Kind: "permission_error", Text: "A worker on another machine, " +
+		"or under another name of this one than localhost, is registered only with the controller's token. Send it."}
 }
 
 func (c *Controller) address(w http.ResponseWriter, r *http.Request) {

@@ -38,8 +38,8 @@ func (m *Member) Changed() {
 	}
 }
 
-// Run registers, and sends heart beats every 15 seconds and after Changed, until ctx ends. While the controller does not
-// answer it tries again every 5 seconds.
+// Run registers, and sends heart beats every 15 seconds and after Changed, until ctx ends. While the controller does
+// not answer it tries again every 5 seconds.
 func (m *Member) Run(ctx context.Context) {
 	known := false
 	for ctx.Err() == nil {

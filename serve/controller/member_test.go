@@ -75,8 +75,8 @@ func TestMember(t *testing.T) {
 		w.network.Serve("localhost:1", fresh.routes)
 		time.Sleep(5 * time.Second)
 		since(t, &w.network, n, beat3, beat3) // the second for Changed
-		want := "The controller http://localhost:1 does not answer; requests are answered, and it is asked again every " +
-			"5 seconds.\nThe controller http://localhost:1 knows this worker now.\n"
+		want := "The controller http://localhost:1 does not answer; requests are answered, and it is asked again " +
+			"every 5 seconds.\nThe controller http://localhost:1 knows this worker now.\n"
 		if diff := cmp.Diff(want, log.String()); diff != "" {
 			t.Error(diff)
 		}
@@ -102,7 +102,7 @@ func TestMemberAlone(t *testing.T) {
 func TestMemberHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := new(llavatest.Network)
-		n.Serve("localhost:1", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+		n.Serve("localhost:1", hanging)
 		_, _, log := member(t, n)
 		time.Sleep(21 * time.Second)
 		since(t, n, 0, registered, registered, registered)

@@ -12,8 +12,8 @@ import (
 	"github.com/llavatrain/llavatrain/serve/llava"
 )
 
-// pass sends a request on to a worker, and the stream back. The client gets a keep-alive every 2 seconds: the original's
-// workers send nothing while a request waits, and its clients hang up.
+// pass sends a request on to a worker, and the stream back. The client gets a keep-alive every 2 seconds: the
+// original's workers send nothing while a request waits, and its clients hang up.
 func (c *Controller) pass(w http.ResponseWriter, r *http.Request) {
 	body, err := guard.ReadBody(r)
 	var asked struct {
@@ -34,8 +34,8 @@ func (c *Controller) pass(w http.ResponseWriter, r *http.Request) {
 	s := llava.NewStream(w)
 	name := c.choose(asked.Model)
 	if name == "" {
-		s.Fail(llava.CodeNoWorker, "No worker serves the model "+strconv.Quote(asked.Model)+" now. Start one, or choose "+
-			"another model.")
+		s.Fail(llava.CodeNoWorker, "No worker serves the model "+strconv.Quote(asked.Model)+" now. Start one, or "+
+			"choose another model.")
 		return
 	}
 	c.follow(ctx, s, name, body)

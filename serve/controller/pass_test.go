@@ -41,14 +41,18 @@ func TestPass(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}, fine("a") + fault(3, "The worker of this model has broken off its answer. Ask again."), true},
 		{"silent", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-			strings.Repeat("\x00", 29) + fault(3, "The worker of this model has sent nothing for 60 seconds. Ask again."), true},
+			strings.Repeat("\x00", 29) + fault(3, "The worker of this model has sent nothing for 60 seconds. "+
+				"Ask again."), true},
 		{"broken", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) },
 			fault(3, "The worker of this model answers with status 500. Ask again."), true},
 		{"a bad request", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(400)
 			io.WriteString(w, `{"detail": "The request has no prompt."}`)
 		}, fault(1, "The request has no prompt."), true},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://localhost:9/", 307) },
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://localhost:9/",
+				http.StatusTemporaryRedirect)
+		},
 			fault(3, "The worker of this model answers with status 307. Ask again."), true},
 		{"dead", nil, fault(3, "The worker of this model does not answer. Ask again."), false},
 	} {
@@ -84,8 +88,8 @@ func TestPass(t *testing.T) {
 // TestNoWorker: the original goes on to ask the worker "", and sends a second message.
 func TestNoWorker(t *testing.T) {
 	w := newWorld("")
-	want := string(llava.AppendMessage(nil, `No worker serves the model "m" now. Start one, or choose another model.`, 2))
-	w.want(t, "/worker_generate_stream", `{"model": "m"}`, want)
+	const sentence = `No worker serves the model "m" now. Start one, or choose another model.`
+	w.want(t, "/worker_generate_stream", `{"model": "m"}`, string(llava.AppendMessage(nil, sentence, 2)))
 }
 
 // TestPassSlow: the client gets a byte every 2 seconds, also of a worker that sends none for 50.
@@ -113,8 +117,8 @@ func TestPassLeave(t *testing.T) {
 		w.register(t, "http://localhost:2", false, "m", 1, 0)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
-		got := httptest.NewRecorder()
-		w.routes.ServeHTTP(got, request("/worker_generate_stream", `{"model": "m", "prompt": "endless"}`).WithContext(ctx))
+		r := request("/worker_generate_stream", `{"model": "m", "prompt": "endless"}`)
+		w.routes.ServeHTTP(httptest.NewRecorder(), r.WithContext(ctx))
 		if err := e.WaitIdle(t.Context()); err != nil || e.Cancelled() != 1 {
 			t.Error(err, e.Cancelled())
 		}

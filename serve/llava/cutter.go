@@ -13,8 +13,8 @@ type cutter struct {
 	sent  int    // bytes of seen
 }
 
-// take takes the text so far, and returns what follows what was sent. stopped says that a stop text came. The original's
-// worker takes its stop text back, and goes on: a text that became shorter is the sign of it.
+// take takes the text so far, and returns what follows what was sent. stopped says that a stop text came. The
+// original's worker takes its stop text back, and goes on: a text that became shorter is the sign of it.
 func (c *cutter) take(text string) (piece string, stopped bool) {
 	text = strings.TrimLeftFunc(text, unicode.IsSpace)
 	if len(text) < len(c.seen) && strings.HasPrefix(c.seen, text) || !strings.HasPrefix(text, c.seen[:c.sent]) {

@@ -47,8 +47,9 @@ func FuzzRequest(f *testing.F) {
 // FuzzForeign: whatever a worker sends, the reply ends, and its text is UTF-8.
 func FuzzForeign(f *testing.F) {
 	for _, stream := range []string{
-		string(llava.AppendMessage(nil, "llava_v1 USER: hello ASSISTANT:a", 0)), "\x00\x00", "{", "null\x00", "5\x00", "",
-		string(llava.AppendMessage(nil, "no", 1)), `{"text": 5}` + "\x00", `{"llavatrain": {"Events": [{}]}}` + "\x00",
+		string(llava.AppendMessage(nil, "llava_v1 USER: hello ASSISTANT:a", 0)), "\x00\x00", "{", "null\x00",
+		"5\x00", "", string(llava.AppendMessage(nil, "no", 1)), `{"text": 5}` + "\x00",
+		`{"llavatrain": {"Events": [{}]}}` + "\x00",
 	} {
 		f.Add(stream, false)
 		f.Add(stream, true)

@@ -106,7 +106,8 @@ func statusError(response *http.Response) *StatusError {
 	return &StatusError{Status: response.StatusCode, Detail: said.Detail}
 }
 
-// call posts in, nothing if it is nil, and reads out. Its errors, as those of all methods, end a sentence about the peer.
+// call posts in, nothing if it is nil, and reads out. Its errors, as those of all methods, end a sentence about the
+// peer.
 func (p Peer) call(ctx context.Context, within time.Duration, path string, in, out any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("does not answer within %v", within))
 	defer cancel()

@@ -262,18 +262,23 @@ func (c *call) foreignFault(code int, sentence string) error {
 func (c *call) fault(err error) (refusal *serve.Refusal, dead bool) {
 	status := new(StatusError)
 	if !errors.As(err, &status) {
-		return &serve.Refusal{Reason: serve.Failed, Text: fmt.Sprintf("The worker of %q %v. Ask again.", c.model, err)}, true
+		return c.failed("The worker of %q %v. Ask again.", c.model, err), true
 	}
-	refusal = &serve.Refusal{Reason: serve.Failed, Text: fmt.Sprintf("The worker of %q %v.", c.model, status)}
+	refusal = c.failed("The worker of %q %v.", c.model, status)
 	switch status.Status {
 	case http.StatusTooManyRequests:
 		refusal.Reason, refusal.After = serve.Busy, 5*time.Second
 	case http.StatusServiceUnavailable:
 		refusal.Reason, refusal.After = serve.Closing, 5*time.Second
 	case http.StatusRequestEntityTooLarge:
-		refusal.Reason, refusal.Text = serve.BadPicture, "The pictures are too large together. Send fewer or smaller ones."
+		refusal.Reason = serve.BadPicture
+		refusal.Text = "The pictures are too large together. Send fewer or smaller ones."
 	case http.StatusUnauthorized, http.StatusForbidden:
-		refusal.Text = fmt.Sprintf("The worker of %q does not let this server in. Start both with the same token.", c.model)
+		refusal = c.failed("The worker of %q does not let this server in. Start both with the same token.", c.model)
 	}
 	return refusal, false
+}
+
+func (c *call) failed(format string, args ...any) *serve.Refusal {
+	return &serve.Refusal{Reason: serve.Failed, Text: fmt.Sprintf(format, args...)}
 }

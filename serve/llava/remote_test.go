@@ -230,7 +230,8 @@ func TestForeign(t *testing.T) {
 			`The worker of "llava-v1" failed with code 1. It does not say why`},
 		{"a sentence", message("a") + string(llava.AppendMessage(nil, "Out of memory.", 3)), "a", serve.Failed,
 			`The worker of "llava-v1" failed with code 3. It says: Out of memory.`},
-		{"an endless message", strings.Repeat("a", 9<<20), "", serve.Failed, `The worker of "llava-v1" has sent a message`},
+		{"an endless message", strings.Repeat("a", 9<<20), "", serve.Failed,
+			`The worker of "llava-v1" has sent a message`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			far, _ := remote(t, original("llava-v1", test.stream), "llava-v1")
@@ -273,8 +274,8 @@ func TestForeignRequest(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	delete(got, "images")
-	want := map[string]any{"model": "llava-v1", "prompt": "llava_v1 USER: <image>\nwhat? ASSISTANT:", "temperature": 0.2,
-		"top_p": 0.7, "max_new_tokens": 512.0, "stop": "</s>"}
+	want := map[string]any{"model": "llava-v1", "prompt": "llava_v1 USER: <image>\nwhat? ASSISTANT:",
+		"temperature": 0.2, "top_p": 0.7, "max_new_tokens": 512.0, "stop": "</s>"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -310,7 +311,8 @@ func TestForeignRefusals(t *testing.T) {
 		}
 	}
 	blind, _ := remote(t, original("vicuna", ""), "vicuna")
-	if _, err := blind.Submit(user("what?", 1)); err == nil || !strings.HasPrefix(err.Error(), "This model does not look") {
+	_, err := blind.Submit(user("what?", 1))
+	if err == nil || !strings.HasPrefix(err.Error(), "This model does not look") {
 		t.Error(err)
 	}
 	orca, _ := remote(t, original("llava-mistral-orca", ""), "llava-mistral-orca")

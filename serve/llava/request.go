@@ -15,11 +15,13 @@ import (
 // Values of the original's worker.
 const (
 	imageMark     = "<image>"
-	foreignTokens = 1024                                                                 // longest answer
-	usualTokens   = 256                                                                  // if the request does not say
-	leastHeat     = 0.001                                                                // below it the most likely token is taken
-	tooLong       = "Exceeds max token length. Please start a new conversation, thanks." // clients look for it
+	foreignTokens = 1024  // longest answer
+	usualTokens   = 256   // if the request does not say
+	leastHeat     = 0.001 // at most that, and the most likely token is taken
 )
+
+// tooLong is an answer, which clients look for.
+const tooLong = "Exceeds max token length. Please start a new conversation, thanks."
 
 // request is what a client asks of a worker.
 type request struct {

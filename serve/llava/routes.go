@@ -42,7 +42,8 @@ func WriteJSON(w http.ResponseWriter, value any) {
 
 // BadRequest is a fault of a request that cannot be read, in a sentence.
 func BadRequest(format string, args ...any) *guard.Fault {
-	return &guard.Fault{Status: http.StatusBadRequest, Kind: "invalid_request_error", Text: fmt.Sprintf(format, args...)}
+	return &guard.Fault{Status: http.StatusBadRequest, Kind: "invalid_request_error",
+		Text: fmt.Sprintf(format, args...)}
 }
 
 // WriteFault answers with why a request cannot be read: a *guard.Fault.

@@ -56,10 +56,11 @@ func (w *Worker) generate(out http.ResponseWriter, r *http.Request) {
 }
 
 // submit decodes a request's pictures and gives it to the engine. release must be called when it has been answered.
-func (w *Worker) submit(ctx context.Context, asked *request, client string) (reply *serve.Reply, release func(), err error) {
+func (w *Worker) submit(ctx context.Context, asked *request, client string) (_ *serve.Reply, release func(), _ error) {
 	release = func() {}
 	if len(asked.images) > 0 && !w.Engine.Model().Images {
-		return nil, release, invalid("images", "This model does not look at pictures. Send text only, or ask another model.")
+		return nil, release, invalid("images", "This model does not look at pictures. Send text only, or ask "+
+			"another model.")
 	}
 	r := serve.Request{ID: guard.ID(ctx), Client: client, Prompt: asked.prompt, Sampling: asked.sampling}
 	if o := asked.own; o != nil {
@@ -75,7 +76,7 @@ func (w *Worker) submit(ctx context.Context, asked *request, client string) (rep
 		}
 		r.Pictures, release, asked.images = set.RGB, set.Release, nil
 	}
-	reply, err = w.Engine.Submit(r)
+	reply, err := w.Engine.Submit(r)
 	return reply, release, err
 }
 

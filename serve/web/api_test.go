@@ -136,7 +136,8 @@ func TestForwardFaults(t *testing.T) {
 			!strings.Contains(got.Body.String(), "The queue is full; try again later.") {
 			t.Errorf("%d, %v, %s", got.Code, got.Header(), got.Body)
 		}
-		if text, _, done := said(t, d.chat(t, "fail", "").Body); !strings.HasPrefix(text, "some wordsThe model failed") || done {
+		text, _, done := said(t, d.chat(t, "fail", "").Body)
+		if !strings.HasPrefix(text, "some wordsThe model failed") || done {
 			t.Errorf("%q, %v", text, done)
 		}
 		generate := d.worker["/worker_generate_stream"]
@@ -146,9 +147,10 @@ func TestForwardFaults(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		began := time.Now()
-		text, _, done := said(t, d.chat(t, "hello", "").Body)
-		if text != `half aThe worker of "toy" has broken off its answer. Ask again.` || done || time.Since(began) > 5*time.Second {
-			t.Errorf("%q, %v, after %v", text, done, time.Since(began))
+		text, _, done = said(t, d.chat(t, "hello", "").Body)
+		took := time.Since(began)
+		if text != `half aThe worker of "toy" has broken off its answer. Ask again.` || done || took > 5*time.Second {
+			t.Errorf("%q, %v, after %v", text, done, took)
 		}
 		synctest.Wait()
 		page := httptest.NewRecorder()

@@ -1,12 +1,12 @@
-// Package web is the web program: the page, the models of a controller (or of this process), OpenAI's API over them, and
+// Package web is the web program: the page, the models of a controller (or of this process), for OpenAI's API too, and
 // a log of conversations and votes.
 //
 // # What the page may rely on
 //
 // All addresses are relative to the page's own, so that it works below any prefix of a proxy.
 //
-// The files of the folder page are embedded and lie beside the page: page/index.html is "./", page/app.js is "./app.js".
-// They need no token, and hold nothing secret. They come with an ETag, and with these headers:
+// The files of the folder page are embedded and lie beside the page: page/index.html is "./", page/app.js is
+// "./app.js". They need no token, and hold nothing secret. They come with an ETag, and with these headers:
 //
 //	Content-Security-Policy: default-src 'self'; img-src 'self' data: blob:; object-src 'none';
 //	    frame-ancestors 'none'; base-uri 'none'
@@ -16,8 +16,8 @@
 // so scripts and styles stand in files, not inline: no style="…" and no onclick="…" in the markup.
 // (element.style.width = "…" from a script is allowed.)
 //
-// A server that needs a token says 401 to everything below. The page takes it from the address's "#token=…", keeps it in
-// the session storage, removes it from the address, and sends "Authorization: Bearer TOKEN".
+// A server that needs a token says 401 to everything below. The page takes it from the address's "#token=…", keeps it
+// in the session storage, removes it from the address, and sends "Authorization: Bearer TOKEN".
 //
 // Every fault is JSON in OpenAI's form with a status of 400 or more:
 // {"error": {"message", "type", "param", "code"}}. The message is a sentence for the user.
@@ -45,15 +45,16 @@
 //	  "body_bytes": 25165824        most of a request: base64 makes 4 bytes of 3
 //	}
 //
-// 502 with a fault if the controller does not answer. The page asks at load, and may ask again (a button, or after a 404
-// for a model): with the list mode "reload" the controller is asked each time, with "once" only at the server's start.
+// 502 with a fault if the controller does not answer. The page asks at load, and may ask again (a button, or after a
+// 404 for a model): with the list mode "reload" the controller is asked each time, with "once" only at the
+// server's start.
 //
 // # POST v1/chat/completions
 //
 // Answers come by OpenAI's API, "stream": true and "stream_options": {"include_usage": true}. A picture is
 // {"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}. While a request waits, comments come:
-// ": waiting 3" says that it is the third in the queue, ": waiting" that its place is not known (another worker's queue,
-// or the prompt is being read). The last chunk before "data: [DONE]" has no choices and "usage":
+// ": waiting 3" says that it is the third in the queue, ": waiting" that its place is not known (another worker's
+// queue, or the prompt is being read). The last chunk before "data: [DONE]" has no choices and "usage":
 // {prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details: {cached_tokens}}; numbers are 0 where a
 // worker of another program does not tell. A stream that ends without [DONE] has failed; if the server could say why,
 // the last event was {"error": {…}}. Stop: abort the request; the server stops the answer.

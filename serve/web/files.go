@@ -14,7 +14,8 @@ import (
 var folder embed.FS
 
 // policy lets the page load only what this server sends, and nobody frame it.
-const policy = "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+const policy = "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'; " +
+	"base-uri 'none'"
 
 // kinds are the types of the page's files, the same on every machine.
 var kinds = map[string]string{

@@ -87,7 +87,8 @@ func TestChatLog(t *testing.T) {
 		name := hex.EncodeToString(sum[:])
 		want := `{"tstamp":946684806,"type":"chat","model":"toy","start":946684800,"finish":946684806,"state":{` +
 			`"system":"Be brief.","roles":["USER","ASSISTANT"],"messages":[["USER","<image>\n<image>\nwhat?"],` +
-			`["ASSISTANT","A tree."],["USER","slow é <b>"],["ASSISTANT","é <b>"]],"offset":0,"sep":" ","sep2":"</s>"},` +
+			`["ASSISTANT","A tree."],["USER","slow é <b>"],["ASSISTANT","é <b>"]],"offset":0,"sep":" ",` +
+			`"sep2":"</s>"},` +
 			fmt.Sprintf(`"images":[%q,%q],"ip":"127.0.0.5","id":"chatcmpl-1"}`, name, name) + "\n"
 		if diff := cmp.Diff(want, read(t, dir, "2000-01-01")); diff != "" {
 			t.Error(diff)
@@ -150,8 +151,8 @@ func TestStoppedAndFailed(t *testing.T) {
 func TestVotes(t *testing.T) {
 	inUTC(t)
 	synctest.Test(t, func(t *testing.T) {
-		const messages = `"messages": [{"role": "system", "text": "S"}, {"role": "user", "text": "what?", "pictures": 1}, ` +
-			`{"role": "assistant", "text": "A <tree>."}]}`
+		const messages = `"messages": [{"role": "system", "text": "S"}, ` +
+			`{"role": "user", "text": "what?", "pictures": 1}, {"role": "assistant", "text": "A <tree>."}]}`
 		s, _, dir := logging(t, true)
 		for _, kind := range []string{"upvote", "downvote", "flag"} {
 			got := ask(s, "POST", "/page/vote", `{"vote": "`+kind+`", "model": "toy", "id": "chatcmpl-1", `+messages)
@@ -159,23 +160,27 @@ func TestVotes(t *testing.T) {
 				t.Errorf("%d, %s", got.Code, got.Body)
 			}
 		}
-		want := `{"tstamp":946684800,"type":"upvote","model":"toy","state":{"system":"S","roles":["USER","ASSISTANT"],` +
-			`"messages":[["USER","<image>\nwhat?"],["ASSISTANT","A <tree>."]],"offset":0,"sep":" ","sep2":""},` +
+		want := `{"tstamp":946684800,"type":"upvote","model":"toy","state":{"system":"S",` +
+			`"roles":["USER","ASSISTANT"],"messages":[["USER","<image>\nwhat?"],["ASSISTANT","A <tree>."]],` +
+			`"offset":0,"sep":" ","sep2":""},` +
 			`"ip":"127.0.0.5","id":"chatcmpl-1"}` + "\n"
 		want += strings.Replace(want, "upvote", "downvote", 1) + strings.Replace(want, "upvote", "flag", 1)
 		if diff := cmp.Diff(want, read(t, dir, "2000-01-01")); diff != "" {
 			t.Error(diff)
 		}
-		for body, detail := range map[string]string{
-			`{`: "The vote cannot be read", `[]`: "The vote cannot be read", ``: "The vote cannot be read",
-			`{"vote": "like", "model": "toy", ` + messages:                                          "A vote is one of",
-			`{"vote": "flag", "model": "", ` + messages:                                             "The model of a vote must have",
-			`{"vote": "flag", "model": "a\u0000", ` + messages:                                      "The model of a vote must be",
-			`{"vote": "flag", "model": "toy", "id": "` + strings.Repeat("a", 201) + `",` + messages: "The id of a vote",
-			`{"vote": "flag", "model": "toy"}`:                                                      "A vote has 1 to 1000 messages.",
-			`{"vote": "flag", "model": "toy", "messages": [{"role": "tool"}]}`:                      "A message's role is",
-			`{"vote": "flag", "model": "toy", "messages": [{"role": "user", "pictures": 9}]}`:       "A message has 0 to 8",
+		for _, test := range []struct{ body, detail string }{
+			{`{`, "The vote cannot be read"},
+			{`[]`, "The vote cannot be read"},
+			{``, "The vote cannot be read"},
+			{`{"vote": "like", "model": "toy", ` + messages, "A vote is one of"},
+			{`{"vote": "flag", "model": "", ` + messages, "The model of a vote must have"},
+			{`{"vote": "flag", "model": "a\u0000", ` + messages, "The model of a vote must be printable"},
+			{`{"vote": "flag", "model": "toy", "id": "` + strings.Repeat("a", 201) + `",` + messages, "The id of a vote"},
+			{`{"vote": "flag", "model": "toy"}`, "A vote has 1 to 1000 messages."},
+			{`{"vote": "flag", "model": "toy", "messages": [{"role": "tool"}]}`, "A message's role is"},
+			{`{"vote": "flag", "model": "toy", "messages": [{"role": "user", "pictures": 9}]}`, "A message has 0 to 8"},
 		} {
+			body, detail := test.body, test.detail
 			got := ask(s, "POST", "/page/vote", body)
 			if got.Code != 400 || !strings.Contains(got.Body.String(), `"message":"`+detail) {
 				t.Errorf("%.100s: %d, %s", body, got.Code, got.Body)
@@ -221,7 +226,7 @@ func TestLogFaults(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if strings.Count(said.String(), "\n") != 1 || !strings.HasPrefix(said.String(), "A conversation is not in the log: ") {
+	if strings.Count(said.String(), "\n") != 1 || !strings.HasPrefix(said.String(), "A conversation is not in the") {
 		t.Error(said)
 	}
 	got := ask(s, "POST", "/page/vote", `{"vote": "flag", "model": "toy", "messages": [{"role": "user", "text": "a"}]}`)
@@ -238,7 +243,8 @@ func TestLogFull(t *testing.T) {
 	inUTC(t)
 	synctest.Test(t, func(t *testing.T) {
 		s, _, dir := logging(t, false)
-		for path, size := range map[string]int64{"2000-01-01-conv.json": 1 << 30, "serve_images/2000-01-02/a.jpg": 4<<30 + 1} {
+		for path, size := range map[string]int64{"2000-01-01-conv.json": 1 << 30,
+			"serve_images/2000-01-02/a.jpg": 4<<30 + 1} {
 			path = filepath.Join(dir, path)
 			os.MkdirAll(filepath.Dir(path), 0o700)
 			if err := os.WriteFile(path, nil, 0o600); err != nil {

@@ -15,8 +15,8 @@ type logged struct {
 	log *Log
 }
 
-// Submit implements serve.Engine. What the engine answers is passed on as it comes; an answer is kept when it ends, also
-// one that the reader stopped, but not one that failed.
+// Submit implements serve.Engine. What the engine answers is passed on as it comes; an answer is kept when it ends,
+// also one that the reader stopped, but not one that failed.
 func (e *logged) Submit(r serve.Request) (*serve.Reply, error) {
 	start := time.Now()
 	inner, err := e.Engine.Submit(r)

@@ -169,7 +169,8 @@ func llavaV1(template string, messages []serve.Message) (string, string, error) 
 // TestOriginal has each program in turn exchanged for the original's.
 func TestOriginal(t *testing.T) {
 	o := newOriginal(t)
-	for _, test := range []struct{ theirController, theirWorker bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
+	for _, test := range []struct{ theirController, theirWorker bool }{{false, false}, {false, true}, {true, false},
+		{true, true}} {
 		t.Run(fmt.Sprintf("%+v", test), func(t *testing.T) {
 			const name = "llava-v1-toy"
 			at := ""
@@ -180,7 +181,8 @@ func TestOriginal(t *testing.T) {
 			}
 			var worker string
 			if test.theirWorker {
-				worker = o.start(t, "worker", "--controller-address", at, "--worker-address", "SELF", "--model-name", name)
+				worker = o.start(t, "worker", "--controller-address", at, "--worker-address", "SELF",
+					"--model-name", name)
 			} else {
 				worker, _ = ourWorker(t, at, name)
 			}
@@ -203,9 +205,10 @@ func TestOriginal(t *testing.T) {
 func (o original) theirPage(t *testing.T, at, name string, theirWorker bool) {
 	t.Helper()
 	image := filepath.Join(o.checkout, "llava/serve/examples/waterview.jpg")
-	for _, question := range []struct{ image, text string }{{"", "what is this"}, {image, "what is this"}, {"", "refuse"},
-		{"", "fail"}} {
-		shown := o.lines(t, "ask", "--controller", at, "--model", name, "--text", question.text, "--image", question.image)
+	for _, question := range []struct{ image, text string }{{"", "what is this"}, {image, "what is this"},
+		{"", "refuse"}, {"", "fail"}} {
+		shown := o.lines(t, "ask", "--controller", at, "--model", name, "--text", question.text, "--image",
+			question.image)
 		if diff := cmp.Diff(map[string]any{"models": []any{name}}, shown[0]); diff != "" {
 			t.Error(diff)
 		}
@@ -265,11 +268,13 @@ func proxied(t *testing.T, at, name string) {
 	}
 	defer response.Body.Close()
 	got, _ := io.ReadAll(response.Body)
-	const last = `{"text": "\u00e9 USER: \u4e16 \ud834\udd1e \u007f ASSISTANT:\u4e16 \ud834\udd1e \u007f", "error_code": 0}`
+	const last = `{"text": "\u00e9 USER: \u4e16 \ud834\udd1e \u007f ASSISTANT:\u4e16 \ud834\udd1e \u007f", ` +
+		`"error_code": 0}`
 	if messages := strings.Split(strings.TrimRight(string(got), "\x00"), "\x00"); messages[len(messages)-1] != last {
 		t.Errorf("%q", got)
 	}
-	if response.StatusCode != 200 || len(response.Header["Content-Type"]) != 0 || response.TransferEncoding[0] != "chunked" {
+	if response.StatusCode != 200 || len(response.Header["Content-Type"]) != 0 ||
+		response.TransferEncoding[0] != "chunked" {
 		t.Errorf("%d, %v", response.StatusCode, response.Header)
 	}
 }
@@ -356,8 +361,8 @@ func normal(text []byte) string {
 func TestOriginalTemplates(t *testing.T) {
 	o := newOriginal(t)
 	var names []string
-	parts := []string{"llava", "LLaVA", "llama-2", "mistral", "Mixtral", "orca", "hermes", "llava-v1.6-34b", "v1", "mmtag",
-		"plain", "finetune", "mpt", "MPT", "vicuna"}
+	parts := []string{"llava", "LLaVA", "llama-2", "mistral", "Mixtral", "orca", "hermes", "llava-v1.6-34b", "v1",
+		"mmtag", "plain", "finetune", "mpt", "MPT", "vicuna"}
 	for _, a := range parts {
 		for _, b := range parts {
 			for _, c := range parts {

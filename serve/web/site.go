@@ -108,7 +108,8 @@ type listed struct {
 func (s *Site) list(w http.ResponseWriter, r *http.Request) {
 	models, err := s.models.load(r.Context())
 	if err != nil {
-		fault(http.StatusBadGateway, "The controller of the models %v. Start it, or load the page again later.", err).Write(w)
+		fault(http.StatusBadGateway, "The controller of the models %v. Start it, or load the page again later.",
+			err).Write(w)
 		return
 	}
 	page := struct {
@@ -151,7 +152,8 @@ func (s *Site) vote(w http.ResponseWriter, r *http.Request) {
 	}
 	var v vote
 	if err := json.Unmarshal(body, &v); err != nil {
-		fault(http.StatusBadRequest, "The vote cannot be read: it is an object with vote, model, id and messages.").Write(w)
+		fault(http.StatusBadRequest, "The vote cannot be read: it is an object with vote, model, id and "+
+			"messages.").Write(w)
 		return
 	}
 	if fault := v.check(); fault != nil {

@@ -95,7 +95,8 @@ func TestModes(t *testing.T) {
 				t.Error("no error")
 			}
 			got := ask(s, "GET", "/page/models", "")
-			if got.Code != 502 || !strings.Contains(got.Body.String(), `"message":"The controller of the models does not answer.`) {
+			const sentence = `"The controller of the models does not answer.`
+			if got.Code != 502 || !strings.Contains(got.Body.String(), sentence) {
 				t.Errorf("%d, %s", got.Code, got.Body)
 			}
 			from.err, from.models = nil, engines("a", "b")
@@ -167,15 +168,17 @@ func TestWorkers(t *testing.T) {
 
 func TestFiles(t *testing.T) {
 	s := web.New(web.Settings{Source: web.Here(servetest.New("toy"))})
-	for path, kind := range map[string]string{"/": "text/html; charset=utf-8", "/index.html": "text/html; charset=utf-8",
+	for path, kind := range map[string]string{
+		"/": "text/html; charset=utf-8", "/index.html": "text/html; charset=utf-8",
 		"/app.js": "text/javascript; charset=utf-8", "/style.css": "text/css; charset=utf-8"} {
 		got := ask(s, "GET", path, "")
 		header := got.Header()
 		if got.Code != 200 || header.Get("Content-Type") != kind || got.Body.Len() < 100 {
 			t.Errorf("%s: %d, %v", path, got.Code, header)
 		}
-		if header.Get("Content-Security-Policy") != "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "+
-			"frame-ancestors 'none'; base-uri 'none'" || header.Get("X-Content-Type-Options") != "nosniff" ||
+		if header.Get("Content-Security-Policy") != "default-src 'self'; img-src 'self' data: blob:; "+
+			"object-src 'none'; frame-ancestors 'none'; base-uri 'none'" ||
+			header.Get("X-Content-Type-Options") != "nosniff" ||
 			header.Get("Referrer-Policy") != "no-referrer" || header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: %v", path, header)
 		}
@@ -192,9 +195,10 @@ func TestFiles(t *testing.T) {
 func TestHandles(t *testing.T) {
 	s := web.New(web.Settings{})
 	for target, want := range map[string][2]bool{ // Handles, IsFile
-		"GET /": {true, true}, "HEAD /app.js": {true, true}, "POST /": {false, false}, "GET /page/models": {true, false},
-		"POST /page/vote": {true, false}, "GET /v1/models": {false, false}, "GET /page/index.html": {false, false},
-		"GET /../doc.go": {false, false}, "GET /page": {false, false}, "POST /worker_get_status": {false, false},
+		"GET /": {true, true}, "HEAD /app.js": {true, true}, "POST /": {false, false},
+		"GET /page/models": {true, false}, "POST /page/vote": {true, false}, "GET /v1/models": {false, false},
+		"GET /page/index.html": {false, false},
+		"GET /../doc.go":       {false, false}, "GET /page": {false, false}, "POST /worker_get_status": {false, false},
 	} {
 		method, path, _ := strings.Cut(target, " ")
 		r := httptest.NewRequest(method, "/", nil)

@@ -3,11 +3,11 @@
 package llavatest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 )
 
@@ -60,8 +60,8 @@ func (n *Network) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	served := r.Clone(ctx)
-	served.Body, served.RemoteAddr, served.Host = io.NopCloser(strings.NewReader(string(body))), "127.0.0.1:9", r.URL.Host
-	served.RequestURI = r.URL.RequestURI()
+	served.Body = io.NopCloser(bytes.NewReader(body))
+	served.RemoteAddr, served.Host, served.RequestURI = "127.0.0.1:9", r.URL.Host, r.URL.RequestURI()
 	reader, writer := io.Pipe()
 	w := &response{header: http.Header{}, pipe: writer, sent: make(chan struct{})}
 	go func() {
@@ -78,13 +78,11 @@ func (n *Network) RoundTrip(r *http.Request) (*http.Response, error) {
 	}()
 	select {
 	case <-w.sent:
-	case <-ctx.Done():
-		select {
-		case <-w.sent: // it has ended
-		default:
-			reader.CloseWithError(ctx.Err())
-			return nil, ctx.Err()
-		}
+	case <-r.Context().Done():
+	}
+	if err := r.Context().Err(); err != nil {
+		reader.CloseWithError(err)
+		return nil, err
 	}
 	stop := context.AfterFunc(r.Context(), func() { reader.CloseWithError(r.Context().Err()) })
 	return &http.Response{Status: http.StatusText(w.status), StatusCode: w.status, Header: w.sentHeader, Request: r,
