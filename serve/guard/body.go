@@ -70,14 +70,16 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close says that the body and what was made of it are not in memory any more. The connection stays open for the answer.
+// Close says that the body and what was made of it are not in memory any more. The connection stays open for the
+// answer.
 func (b *body) Close() error {
 	b.release.Do(func() { b.all.bytes.Add(-b.read) })
 	return nil
 }
 
 // ReadBody reads a request's body. The error is a *Fault. A handler whose answer takes long closes the body when it has
-// let go of it, since the bodies of all requests have a bound together; otherwise it is closed when the handler returns.
+// let go of it, since the bodies of all requests have a bound together; otherwise it is closed when the handler
+// returns.
 func ReadBody(r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxBody {
 		return nil, tooLarge
@@ -88,20 +90,20 @@ func ReadBody(r *http.Request) ([]byte, error) {
 	case errors.As(err, &large) || len(text) > MaxBody:
 		return nil, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, &Fault{Status: http.StatusRequestTimeout, Kind: invalidRequest, Text: "The body of the request did " +
-			"not arrive within 30 seconds. Send it again, or send smaller pictures."}
+		return nil, &Fault{Status: http.StatusRequestTimeout, Kind: invalidRequest, Text: "The body of the request " +
+			"did not arrive within 30 seconds. Send it again, or send smaller pictures."}
 	case errors.Is(err, errManyBodies):
 		return nil, &Fault{Status: http.StatusServiceUnavailable, Kind: "server_error", After: time.Second,
 			Text: "The server is reading as many requests as its memory allows. Send this one again."}
 	case err != nil:
-		return nil, &Fault{Status: http.StatusBadRequest, Kind: invalidRequest, Text: "The body of the request was cut " +
-			"off. Send it again."}
+		return nil, &Fault{Status: http.StatusBadRequest, Kind: invalidRequest,
+			Text: "The body of the request was cut off. Send it again."}
 	}
 	return text, nil
 }
 
-var tooLarge = &Fault{Status: http.StatusRequestEntityTooLarge, Kind: invalidRequest, Text: "The body of the request is " +
-	"over the limit of 24 MiB. Send fewer or smaller pictures."}
+var tooLarge = &Fault{Status: http.StatusRequestEntityTooLarge, Kind: invalidRequest,
+	Text: "The body of the request is over the limit of 24 MiB. Send fewer or smaller pictures."}
 
 // writer gives every write of an answer its time: a client that takes nothing must not hold the answer for ever.
 type writer struct {

@@ -29,7 +29,8 @@ func (g *gate) admit(r *http.Request) *Fault {
 	switch allowed := slices.Contains(g.AllowOrigins, origin); {
 	case allowed:
 	case len(r.Header.Values("Origin")) > 1 || origin != "" && !g.ownOrigin(origin, r):
-		return forbidden("Pages of other sites may not ask this server. Start it with --allow-origin ORIGIN to let one.")
+		return forbidden("Pages of other sites may not ask this server. Start it with --allow-origin ORIGIN to let " +
+			"one.")
 	case r.Header.Get("Sec-Fetch-Site") == "cross-site" && !g.followsLink(r):
 		return forbidden("Pages of other sites may not ask this server; open its address yourself.")
 	}
@@ -107,8 +108,8 @@ func (g *gate) ownOrigin(origin string, r *http.Request) bool {
 	return strings.EqualFold(host, r.Host) || port == g.port && g.ours(host, r)
 }
 
-// splitHost is the name, in lower case and without brackets, and the port, "" for none. The name is "" if host is not of
-// the form NAME, NAME:PORT, ADDRESS, [ADDRESS] or [ADDRESS]:PORT.
+// splitHost is the name, in lower case and without brackets, and the port, "" for none. The name is "" if host is not
+// of the form NAME, NAME:PORT, ADDRESS, [ADDRESS] or [ADDRESS]:PORT.
 func splitHost(host string) (name, port string) {
 	host = strings.ToLower(host)
 	if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {

@@ -76,7 +76,7 @@ func TestGate(t *testing.T) {
 		{"page of another port", here, sent{host: mine, peer: near, origin: "http://localhost:3000"}, 403},
 		{"page of port 80", here, sent{host: mine, peer: near, origin: "http://localhost"}, 403},
 		{"page of another site", here, sent{host: mine, peer: near, origin: "https://evil.example"}, 403},
-		{"page of another site on our port", here, sent{host: mine, peer: near, origin: "http://evil.example:8000"}, 403},
+		{"other site on our port", here, sent{host: mine, peer: near, origin: "http://evil.example:8000"}, 403},
 		{"null", here, sent{host: mine, peer: near, origin: "null"}, 403},
 		{"file", here, sent{host: mine, peer: near, origin: "file://"}, 403},
 		{"cross-site", here, sent{host: mine, peer: near, site: "cross-site"}, 403},
@@ -136,7 +136,8 @@ func TestTwoOrigins(t *testing.T) {
 
 // FuzzHost: whatever stands in a request, it is not let in under a foreign name, or without the token from afar.
 func FuzzHost(f *testing.F) {
-	for _, host := range []string{"localhost", mine, "[::1]:8000", "[::1%25lo]:8000", "evil.example:8000", "127.0.0.1.:8000"} {
+	for _, host := range []string{"localhost", mine, "[::1]:8000", "[::1%25lo]:8000", "evil.example:8000",
+		"127.0.0.1.:8000"} {
 		f.Add(host, "http://"+host, "Bearer x")
 	}
 	g := gate{Settings{Host: "0.0.0.0", Token: token}, "8000"}

@@ -67,8 +67,8 @@ func (l *logger) line(r *http.Request, entry *record, status int, began time.Tim
 	entry.mu.Unlock()
 	// The query is left out: it may hold what was asked.
 	l.write(fmt.Sprintf("%s %s %s %s %d %.3fs id=%s %s", began.UTC().Format("2006-01-02T15:04:05.000Z"),
-		plain(PeerAddress(r).String()), plain(r.Method), plain(r.URL.Path), status, time.Since(began).Seconds(), entry.id,
-		notes))
+		plain(PeerAddress(r).String()), plain(r.Method), plain(r.URL.Path), status, time.Since(began).Seconds(),
+		entry.id, notes))
 }
 
 func (l *logger) write(line string) {

@@ -51,6 +51,7 @@ func (r *rates) forget(now time.Time) {
 }
 
 func manyRequests(wait time.Duration) *Fault {
-	return &Fault{Status: http.StatusTooManyRequests, Kind: "rate_limit_error", Code: "rate_limit_exceeded", After: wait,
-		Text: "Too many requests came from this address. Wait as long as the header Retry-After says, then send it again."}
+	return &Fault{Status: http.StatusTooManyRequests, Kind: "rate_limit_error", Code: "rate_limit_exceeded",
+		After: wait, Text: "Too many requests came from this address. Wait as long as the header Retry-After says, " +
+			"then send this one again."}
 }

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -57,8 +58,7 @@ func newServer(s Settings, h http.Handler, l net.Listener) *Server {
 // URL is the server's address for this machine, without a path.
 func (s *Server) URL() string {
 	host := s.gate.Host
-	if address, err := net.ResolveTCPAddr("tcp", s.listener.Addr().String()); err != nil || address.IP.IsUnspecified() ||
-		host == "" {
+	if address, err := netip.ParseAddr(host); host == "" || err == nil && address.IsUnspecified() {
 		host = "127.0.0.1"
 	}
 	return "http://" + net.JoinHostPort(host, s.gate.port)

@@ -104,7 +104,7 @@ func TestBodies(t *testing.T) {
 		{"none", post("\r\n"), 200, ""},
 		{"largest", post(fmt.Sprintf("Content-Length: %d\r\n\r\n", MaxBody)) + strings.Repeat("x", MaxBody), 200, ""},
 		{"one byte more", post(fmt.Sprintf("Content-Length: %d\r\n\r\n", MaxBody+1)), 413, "24 MiB"},
-		{"100 MB, all of them", post("Content-Length: 100000000\r\n\r\n") + strings.Repeat("x", 100_000_000), 413, "24 MiB"},
+		{"100 MB", post("Content-Length: 100000000\r\n\r\n") + strings.Repeat("x", 100_000_000), 413, "24 MiB"},
 		{"100 MB in chunks", post("Transfer-Encoding: chunked\r\n\r\n") + strings.Repeat(chunk, 95) + "0\r\n\r\n", 413,
 			"24 MiB"},
 		{"two lengths", post("Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"), 400, "-"},

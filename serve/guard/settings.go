@@ -69,8 +69,8 @@ func (s Settings) address() string {
 	return net.JoinHostPort(host, strconv.Itoa(s.Port))
 }
 
-// loopbackName reports whether a host of Settings or of a request names this machine for itself. Other names can be made
-// to resolve to it by whoever owns them.
+// loopbackName reports whether a host of Settings or of a request names this machine for itself. Other names can be
+// made to resolve to it by whoever owns them.
 func loopbackName(host string) bool {
 	if host == "" || strings.EqualFold(host, "localhost") {
 		return true

@@ -83,8 +83,8 @@ func readToken(path string) (string, error) {
 	case !info.Mode().IsRegular():
 		return "", failure.Inputf("token file %q is not a file", path)
 	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-		return "", failure.Inputf("token file %q can be read or written by others: chmod 600 it, and change the token if "+
-			"others may have seen it", path)
+		return "", failure.Inputf("token file %q can be read or written by others: chmod 600 it, and change the "+
+			"token if others may have seen it", path)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxToken+2))
 	if err != nil {

@@ -62,8 +62,8 @@ func exchange(t *testing.T, address string, text []byte) (int, []byte) {
 }
 
 func posting(body string) []byte {
-	return fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"+
-		"Content-Length: %d\r\n\r\n%s", len(body), body)
+	return fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // pngOf is a PNG that says it has so many pixels, of which it has as many as it takes to be whole if it is.
@@ -90,7 +90,8 @@ func picturing(files ...[]byte) string {
 		parts = append(parts, `{"type":"image_url","image_url":{"url":"data:image/png;base64,`+
 			base64.StdEncoding.EncodeToString(file)+`"}}`)
 	}
-	return saying(`[{"role":"user","content":[{"type":"text","text":"secret-question"},` + strings.Join(parts, ",") + `]}]`)
+	return saying(`[{"role":"user","content":[{"type":"text","text":"secret-question"},` + strings.Join(parts, ",") +
+		`]}]`)
 }
 
 // memory is how many bytes of memory the process holds, but for what it has given back.
@@ -106,6 +107,7 @@ func TestAbuse(t *testing.T) {
 	e := servetest.New("toy")
 	address := guarded(t, e, &log)
 	small := pngOf(t, 4, 4, true)
+	question := `"messages":[{"role":"user","content":"a"}]}`
 	begin := "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
 	for _, test := range []struct {
 		name   string
@@ -125,20 +127,19 @@ func TestAbuse(t *testing.T) {
 		{"many numbers", posting(saying("[" + strings.Repeat(`1,`, 10_000_000) + `1]`)), 400, "not a message"},
 		{"many parts", posting(saying(`[{"role":"user","content":[` + strings.Repeat(`{},`, 7_000_000) + `{}]}]`)), 400,
 			"1000 parts"},
-		{"many stops", posting(with(`"stop":[` + strings.Repeat(`"",`, 7_000_000) + `""]`)), 400, "4 strings"},
+		{"many stops", posting(asking(`"stop":[` + strings.Repeat(`"",`, 7_000_000) + `""]`)), 400, "4 strings"},
 		{"many fields", posting("{" + strings.Repeat(`"a":1,`, 3_000_000) + `"b":1}`), 400, "names no model"},
-		{"long name", posting(`{"model":"` + strings.Repeat("x", 20<<20) + `","messages":[{"role":"user","content":""}]}`),
-			404, "is not served"},
-		{"control characters", posting(`{"model":"\u001b[2J\r\n\u0000","messages":[{"role":"user","content":"a"}]}`), 404,
-			"is not served"},
-		{"100 MB", append([]byte(begin+"Content-Length: 100000000\r\n\r\n"), make([]byte, 100_000_000)...), 413, "24 MiB"},
-		{"large number", posting(with(`"n":1` + strings.Repeat("0", 10<<20))), 400, "whole number"},
+		{"long name", posting(`{"model":"` + strings.Repeat("x", 20<<20) + `",` + question), 404, "is not served"},
+		{"control characters", posting(`{"model":"\u001b[2J\r\n\u0000",` + question), 404, "is not served"},
+		{"100 MB", append([]byte(begin+"Content-Length: 100000000\r\n\r\n"), make([]byte, 100_000_000)...), 413,
+			"24 MiB"},
+		{"large number", posting(asking(`"n":1` + strings.Repeat("0", 10<<20))), 400, "whole number"},
 		{"bomb", posting(picturing(pngOf(t, 30_000, 30_000, false))), 400, "50 million"},
 		{"eight bombs", posting(picturing(slicesOf(8, pngOf(t, 7_000, 7_000, false))...)), 400, "together"},
 		{"bomb that is whole", posting(picturing(pngOf(t, 9_000, 9_000, true))), 400, "50 million"},
 		{"nine pictures", posting(picturing(slicesOf(9, small)...)), 400, "this one has 9"},
-		{"large file", posting(saying(`[{"role":"user","content":[{"type":"image_url","image_url":"data:image/png;base64,` +
-			strings.Repeat("A", 23<<20) + `"}]}]`)), 400, "16 MiB"},
+		{"large file", posting(saying(`[{"role":"user","content":[{"type":"image_url",` +
+			`"image_url":"data:image/png;base64,` + strings.Repeat("A", 23<<20) + `"}]}]`)), 400, "16 MiB"},
 		{"no picture", posting(picturing([]byte("hello"))), 400, "known image format"},
 		{"address", posting(saying(`[{"role":"user","content":[{"type":"image_url",` +
 			`"image_url":"http://169.254.169.254/latest"}]}]`)), 400, "not fetched"},
@@ -158,7 +159,7 @@ func TestAbuse(t *testing.T) {
 			if after := memory(); after > before+300<<20 {
 				t.Errorf("memory grew from %d to %d MB", before>>20, after>>20)
 			}
-			if status, body := exchange(t, address, posting(with(`"n":1`))); status != 200 {
+			if status, body := exchange(t, address, posting(asking(`"n":1`))); status != 200 {
 				t.Errorf("the next request: %d %s", status, body)
 			}
 		})
@@ -232,7 +233,7 @@ func TestDisconnects(t *testing.T) {
 		io.ReadFull(c, make([]byte, 400))
 		c.Close()
 	}
-	if status, _ := exchange(t, address, posting(with(`"n":1`))); status != 200 {
+	if status, _ := exchange(t, address, posting(asking(`"n":1`))); status != 200 {
 		t.Errorf("the next request has status %d", status)
 	}
 	if err := e.WaitIdle(t.Context()); err != nil || e.Cancelled() < 50 {

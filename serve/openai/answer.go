@@ -107,8 +107,9 @@ func (a *answer) whole(w http.ResponseWriter, r *http.Request, reply *serve.Repl
 	body := completion{ID: a.id, Object: "chat.completion", Created: a.created, Model: a.asked.Model, Usage: a.usage()}
 	for i := range a.choices {
 		c := &a.choices[i]
-		body.Choices = append(body.Choices, wireChoice{Index: i, FinishReason: orNull(string(c.finish)),
-			Message: &wireMessage{Role: "assistant", Content: orEmpty(c.text.String())}, Logprobs: a.logprobs(c.tokens)})
+		said := &wireMessage{Role: "assistant", Content: orEmpty(c.text.String())}
+		body.Choices = append(body.Choices, wireChoice{Index: i, Message: said, Logprobs: a.logprobs(c.tokens),
+			FinishReason: orNull(string(c.finish))})
 	}
 	writeJSON(w, http.StatusOK, body)
 }

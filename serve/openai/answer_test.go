@@ -71,6 +71,12 @@ var created = regexp.MustCompile(`"created":\d+`)
 
 func normal(text string) string { return created.ReplaceAllString(text, `"created":0`) }
 
+// twoBytes are the log-probabilities of the two tokens of é.
+const twoBytes = `{"token":"","logprob":-0.5,"bytes":[195],"top_logprobs":[` + mostLikely + `]},` +
+	`{"token":"é","logprob":-1,"bytes":[169],"top_logprobs":[` + mostLikely + `]}`
+
+const mostLikely = `{"token":"top0","logprob":0,"bytes":[116,111,112,48]}`
+
 func TestWhole(t *testing.T) {
 	for _, test := range []struct{ name, text, fields, want string }{
 		{"text", "one <b>two</b>", "", `{"id":"chatcmpl-","object":"chat.completion","created":0,"model":"toy",` +
@@ -84,14 +90,10 @@ func TestWhole(t *testing.T) {
 		{"choices", "é", `,"n":2,"max_tokens":2,"logprobs":true,"top_logprobs":1`, `{"id":"chatcmpl-",` +
 			`"object":"chat.completion","created":0,"model":"toy","choices":[` +
 			`{"index":0,"message":{"role":"assistant","content":"é"},"logprobs":{"content":[` +
-			`{"token":"","logprob":-0.5,"bytes":[195],"top_logprobs":[{"token":"top0","logprob":0,"bytes":[116,111,112,48]}]},` +
-			`{"token":"é","logprob":-1,"bytes":[169],"top_logprobs":[{"token":"top0","logprob":0,"bytes":[116,111,112,48]}]}` +
-			`]},"finish_reason":"stop"},` +
+			twoBytes + `]},"finish_reason":"stop"},` +
 			`{"index":1,"message":{"role":"assistant","content":"é"},"logprobs":{"content":[` +
-			`{"token":"","logprob":-0.5,"bytes":[195],"top_logprobs":[{"token":"top0","logprob":0,"bytes":[116,111,112,48]}]},` +
-			`{"token":"é","logprob":-1,"bytes":[169],"top_logprobs":[{"token":"top0","logprob":0,"bytes":[116,111,112,48]}]}` +
-			`]},"finish_reason":"length"}],"usage":{"prompt_tokens":4,"completion_tokens":4,"total_tokens":8,` +
-			`"prompt_tokens_details":{"cached_tokens":0}}}`},
+			twoBytes + `]},"finish_reason":"length"}],"usage":{"prompt_tokens":4,"completion_tokens":4,` +
+			`"total_tokens":8,"prompt_tokens_details":{"cached_tokens":0}}}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := servetest.New("toy")
@@ -109,7 +111,8 @@ func TestWhole(t *testing.T) {
 }
 
 func event(rest string) string {
-	return `data: {"id":"chatcmpl-","object":"chat.completion.chunk","created":0,"model":"toy","choices":[` + rest + "}\n\n"
+	return `data: {"id":"chatcmpl-","object":"chat.completion.chunk","created":0,"model":"toy","choices":[` + rest +
+		"}\n\n"
 }
 
 func delta(index int, delta, finish string) string {
@@ -124,7 +127,8 @@ func TestStream(t *testing.T) {
 			delta(0, `{"content":"two"}`, "null") + delta(0, `{}`, `"stop"`) + "data: [DONE]\n\n"},
 		{"usage", "one", `,"stream_options":{"include_usage":true}`, delta(0, role, "null") +
 			delta(0, `{"content":"one"}`, "null") + delta(0, `{}`, `"stop"`) + event(`],"usage":{"prompt_tokens":2,`+
-			`"completion_tokens":1,"total_tokens":3,"prompt_tokens_details":{"cached_tokens":0}}`) + "data: [DONE]\n\n"},
+			`"completion_tokens":1,"total_tokens":3,"prompt_tokens_details":{"cached_tokens":0}}`) +
+			"data: [DONE]\n\n"},
 		{"half a character", "é", "", delta(0, role, "null") + delta(0, `{"content":"é"}`, "null") +
 			delta(0, `{}`, `"stop"`) + "data: [DONE]\n\n"},
 		{"choices", "one", `,"n":2`, delta(0, role, "null") + delta(1, role, "null") +
@@ -136,10 +140,12 @@ func TestStream(t *testing.T) {
 		{"too long", "endless", `,"max_tokens":1`, delta(0, role, "null") + delta(0, `{"content":"word "}`, "null") +
 			delta(0, `{}`, `"length"`) + "data: [DONE]\n\n"},
 		{"fault", "fail", "", delta(0, role, "null") + delta(0, `{"content":"some "}`, "null") +
-			delta(0, `{"content":"words"}`, "null") + `data: {"error":{"code":null,"message":"The engine failed while it ` +
-			`answered. Send the request again; the server's log says more.","param":null,"type":"server_error"}}` + "\n\n"},
+			delta(0, `{"content":"words"}`, "null") + `data: {"error":{"code":null,"message":"The engine failed ` +
+			`while it answered. Send the request again; the server's log says more.","param":null,` +
+			`"type":"server_error"}}` + "\n\n"},
 		{"log-probability", "one", `,"logprobs":true`, delta(0, role, "null") + event(`{"index":0,"delta":`+
-			`{"content":"one"},"logprobs":{"content":[{"token":"one","logprob":-0.5,"bytes":[111,110,101],"top_logprobs":[]}]},`+
+			`{"content":"one"},"logprobs":{"content":[{"token":"one","logprob":-0.5,"bytes":[111,110,101],`+
+			`"top_logprobs":[]}]},`+
 			`"finish_reason":null}]`) + delta(0, `{}`, `"stop"`) + "data: [DONE]\n\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -208,7 +214,8 @@ func TestErrors(t *testing.T) {
 	}
 	_, mux := newAPI(servetest.New("toy"))
 	w := chat(mux, "fail", "")
-	if checkError(t, w.Body.Bytes(), "server_error", nil); w.Code != 500 || strings.Contains(w.Body.String(), "secret") {
+	checkError(t, w.Body.Bytes(), "server_error", nil)
+	if w.Code != 500 || strings.Contains(w.Body.String(), "secret") {
 		t.Errorf("%d: %s", w.Code, w.Body)
 	}
 }
@@ -230,20 +237,25 @@ func checkError(t *testing.T, body []byte, kind string, code any) {
 // TestRefusals: each reason has a status and a code.
 func TestRefusals(t *testing.T) {
 	for reason, want := range map[serve.Reason]string{
-		serve.Invalid:     `400 {"error":{"code":"invalid_value","message":"text","param":"field","type":"invalid_request_error"}}`,
-		serve.ContextFull: `400 {"error":{"code":"context_length_exceeded","message":"text","param":"field","type":"invalid_request_error"}}`,
-		serve.BadPicture:  `400 {"error":{"code":"invalid_image","message":"text","param":"field","type":"invalid_request_error"}}`,
-		serve.Busy:        `429 1 {"error":{"code":"rate_limit_exceeded","message":"text","param":"field","type":"rate_limit_error"}}`,
-		serve.Closing:     `503 5 {"error":{"code":null,"message":"text","param":"field","type":"server_error"}}`,
-		serve.Failed:      `500 {"error":{"code":null,"message":"text","param":"field","type":"server_error"}}`,
+		serve.Invalid:     `400 "invalid_value" "invalid_request_error"`,
+		serve.ContextFull: `400 "context_length_exceeded" "invalid_request_error"`,
+		serve.BadPicture:  `400 "invalid_image" "invalid_request_error"`,
+		serve.Busy:        `429 "rate_limit_exceeded" "rate_limit_error" after 1`,
+		serve.Closing:     `503 null "server_error" after 5`,
+		serve.Failed:      `500 null "server_error"`,
 	} {
 		w := httptest.NewRecorder()
 		writeError(w, &serve.Refusal{Reason: reason, Field: "field", Text: "text"})
-		after := w.Header().Get("Retry-After")
-		if after != "" {
-			after += " "
+		var body map[string]map[string]json.RawMessage
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+			t.Fatal(err)
 		}
-		if got := fmt.Sprintf("%d %s%s", w.Code, after, w.Body); got != want {
+		e := body["error"]
+		got := fmt.Sprintf("%d %s %s", w.Code, e["code"], e["type"])
+		if after := w.Header().Get("Retry-After"); after != "" {
+			got += " after " + after
+		}
+		if got != want || string(e["message"]) != `"text"` || string(e["param"]) != `"field"` {
 			t.Errorf("%s, want %s", got, want)
 		}
 		if reasons[reason] == "" {
@@ -341,7 +353,7 @@ func TestContentType(t *testing.T) {
 	_, mux := newAPI(servetest.New("toy"))
 	for kind, status := range map[string]int{"": 200, "application/json": 200, "Application/JSON; charset=utf-8": 200,
 		"text/plain": 415, "application/x-www-form-urlencoded": 415, "multipart/form-data; boundary=x": 415, ";": 415} {
-		r := httptest.NewRequest("POST", "/v1/chat/completions", strings.NewReader(with(`"n":1`)))
+		r := httptest.NewRequest("POST", "/v1/chat/completions", strings.NewReader(asking(`"n":1`)))
 		if kind != "" {
 			r.Header.Set("Content-Type", kind)
 		}

@@ -53,8 +53,8 @@ func (a *API) Register(mux *http.ServeMux) {
 		})
 	}
 	unknown := func(w http.ResponseWriter, _ *http.Request) {
-		writeFault(w, &fault{Status: http.StatusNotFound, Kind: invalidRequest, Code: "unknown_url", Text: "There is no " +
-			"such path. This server has /v1/models and /v1/chat/completions."})
+		writeFault(w, &fault{Status: http.StatusNotFound, Kind: invalidRequest, Code: "unknown_url",
+			Text: "There is no such path. This server has /v1/models and /v1/chat/completions."})
 	}
 	mux.HandleFunc("/v1", unknown)
 	mux.HandleFunc("/v1/", unknown)
@@ -123,7 +123,8 @@ func (a *API) noModel(name string) *fault {
 	if text += "Served are: " + strings.Join(names, ", ") + "."; len(names) == 0 {
 		text = "No model is served now. Try again later."
 	}
-	return &fault{Status: http.StatusNotFound, Kind: invalidRequest, Code: "model_not_found", Param: "model", Text: text}
+	return &fault{Status: http.StatusNotFound, Kind: invalidRequest, Code: "model_not_found", Param: "model",
+		Text: text}
 }
 
 // chat answers POST /v1/chat/completions.

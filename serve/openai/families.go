@@ -24,7 +24,7 @@ var counters = []struct {
 		func(s serve.Status) []sample { return one(s.Used) }},
 	{"vllm:num_preemptions_total", "counter", "Requests that lost their memory: this engine takes none back.",
 		func(serve.Status) []sample { return one(0) }},
-	{"vllm:prefix_cache_queries_total", "counter", "Tokens of prompts that were looked for among those computed before.",
+	{"vllm:prefix_cache_queries_total", "counter", "Tokens of prompts that were looked for among computed ones.",
 		func(s serve.Status) []sample { return one(float64(s.QueriedTokens)) }},
 	{"vllm:prefix_cache_hits_total", "counter", "Tokens of prompts that were not computed again.",
 		func(s serve.Status) []sample { return one(float64(s.CachedTokens)) }},

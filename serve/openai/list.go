@@ -25,8 +25,8 @@ func readList[T any](value json.RawMessage, most int, field, what string) ([]T, 
 		}
 		var one T
 		if err := elements.Decode(&one); err != nil {
-			return nil, invalid(fmt.Sprintf("%s[%d]", field, len(list)), fmt.Sprintf("%s[%d] is not a %s.", field, len(list),
-				what))
+			at := fmt.Sprintf("%s[%d]", field, len(list))
+			return nil, invalid(at, at+" is not a "+what+".")
 		}
 		list = append(list, one)
 	}

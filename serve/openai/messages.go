@@ -108,7 +108,7 @@ func (m *message) content(field string) (text string, uris []pictureURI, err err
 			}
 			uris = append(uris, pictureURI{at + ".image_url", uri})
 		default:
-			return "", nil, invalid(at+".type", "Parts of the types text and image_url are read, not "+quote(p.Type)+".")
+			return "", nil, invalid(at+".type", "A part is of type text or image_url, not "+quote(p.Type)+".")
 		}
 	}
 	return text, uris, nil

@@ -31,9 +31,11 @@ type timings struct {
 }
 
 func newTimings() *timings {
-	return &timings{newHistogram(firstBounds), newHistogram(tokenBounds), newHistogram(requestBounds),
-		newHistogram(requestBounds), newHistogram(requestBounds), newHistogram(requestBounds), newHistogram(countBounds),
-		newHistogram(countBounds)}
+	return &timings{
+		first: newHistogram(firstBounds), between: newHistogram(tokenBounds), whole: newHistogram(requestBounds),
+		decode: newHistogram(requestBounds), queue: newHistogram(requestBounds), prefill: newHistogram(requestBounds),
+		prompt: newHistogram(countBounds), answer: newHistogram(countBounds),
+	}
 }
 
 func (m *Metrics) of(model string) *timings {

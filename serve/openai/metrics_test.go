@@ -62,8 +62,8 @@ func TestMetrics(t *testing.T) {
 			io.WriteString(w, "# HELP llavatrain_workers x\n# TYPE llavatrain_workers gauge\nllavatrain_workers{} 3\n")
 		}
 		ask := func(text, fields string) {
-			ask(mux, "POST", "/v1/chat/completions", `{"model":"to\"y\n","messages":[{"role":"user","content":"`+text+`"}]`+
-				fields+`}`)
+			ask(mux, "POST", "/v1/chat/completions", `{"model":"to\"y\n","messages":[{"role":"user",`+
+				`"content":"`+text+`"}]`+fields+`}`)
 		}
 		ask("slow one two three", "")
 		ask("slow one two three", `,"stream":true`)
@@ -118,7 +118,8 @@ func scrape(mux http.Handler) string { return ask(mux, "GET", "/metrics", "").Bo
 func TestHistogram(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		h := newHistogram(firstBounds)
-		values := rapid.SliceOf(rapid.OneOf(rapid.Float64Range(0, 3000), rapid.SampledFrom(firstBounds))).Draw(r, "values")
+		value := rapid.OneOf(rapid.Float64Range(0, 3000), rapid.SampledFrom(firstBounds))
+		values := rapid.SliceOf(value).Draw(r, "values")
 		for _, value := range values {
 			h.add(value)
 		}

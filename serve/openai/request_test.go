@@ -13,7 +13,7 @@ import (
 	"github.com/llavatrain/llavatrain/serve"
 )
 
-func with(fields string) string {
+func asking(fields string) string {
 	return `{"model":"toy","messages":[{"role":"user","content":"hi"}],` + fields + `}`
 }
 
@@ -22,7 +22,7 @@ func saying(messages string) string { return `{"model":"toy","messages":` + mess
 func TestSampling(t *testing.T) {
 	seed := int64(-1 << 63)
 	usual := serve.Sampling{Temperature: 1, TopP: 1, RepetitionPenalty: 1, Choices: 1}
-	change := func(change func(*serve.Sampling)) serve.Sampling {
+	with := func(change func(*serve.Sampling)) serve.Sampling {
 		s := usual
 		change(&s)
 		return s
@@ -30,27 +30,29 @@ func TestSampling(t *testing.T) {
 	for fields, want := range map[string]serve.Sampling{
 		`"x":1`:                       usual,
 		`"temperature":null,"n":null`: usual,
-		`"temperature":0`:             change(func(s *serve.Sampling) { s.Temperature = 0 }),
-		`"temperature":2`:             change(func(s *serve.Sampling) { s.Temperature = 2 }),
-		`"top_p":0.01,"min_p":0.5`:    change(func(s *serve.Sampling) { s.TopP, s.MinP = .01, .5 }),
-		`"seed":-9223372036854775808`: change(func(s *serve.Sampling) { s.Seed = &seed }),
-		`"n":16`:                      change(func(s *serve.Sampling) { s.Choices = 16 }),
-		`"max_tokens":7`:              change(func(s *serve.Sampling) { s.MaxTokens = 7 }),
-		`"max_completion_tokens":5,"max_tokens":7`: change(func(s *serve.Sampling) { s.MaxTokens = 5 }),
-		`"stop":"a"`:                               change(func(s *serve.Sampling) { s.Stop = []string{"a"} }),
-		`"stop":["a","","b"]`:                      change(func(s *serve.Sampling) { s.Stop = []string{"a", "b"} }),
-		`"stop":null`:                              usual,
-		`"logprobs":true,"top_logprobs":20`:        change(func(s *serve.Sampling) { s.Logprobs, s.TopLogprobs = true, 20 }),
-		`"logprobs":true`:                          change(func(s *serve.Sampling) { s.Logprobs = true }),
-		`"top_logprobs":0`:                         usual,
-		`"top_k":-1`:                               usual,
-		`"top_k":40,"repetition_penalty":1.2`:      change(func(s *serve.Sampling) { s.TopK, s.RepetitionPenalty = 40, 1.2 }),
-		`"ignore_eos":true,"stop_token_ids":[2,3]`: change(func(s *serve.Sampling) { s.IgnoreEnd, s.StopTokens = true, []int32{2, 3} }),
+		`"temperature":0`:             with(func(s *serve.Sampling) { s.Temperature = 0 }),
+		`"temperature":2`:             with(func(s *serve.Sampling) { s.Temperature = 2 }),
+		`"top_p":0.01,"min_p":0.5`:    with(func(s *serve.Sampling) { s.TopP, s.MinP = .01, .5 }),
+		`"seed":-9223372036854775808`: with(func(s *serve.Sampling) { s.Seed = &seed }),
+		`"n":16`:                      with(func(s *serve.Sampling) { s.Choices = 16 }),
+		`"max_tokens":7`:              with(func(s *serve.Sampling) { s.MaxTokens = 7 }),
+		`"max_completion_tokens":5,"max_tokens":7`: with(func(s *serve.Sampling) { s.MaxTokens = 5 }),
+		`"stop":"a"`:                          with(func(s *serve.Sampling) { s.Stop = []string{"a"} }),
+		`"stop":["a","","b"]`:                 with(func(s *serve.Sampling) { s.Stop = []string{"a", "b"} }),
+		`"stop":null`:                         usual,
+		`"logprobs":true,"top_logprobs":20`:   with(func(s *serve.Sampling) { s.Logprobs, s.TopLogprobs = true, 20 }),
+		`"logprobs":true`:                     with(func(s *serve.Sampling) { s.Logprobs = true }),
+		`"top_logprobs":0`:                    usual,
+		`"top_k":-1`:                          usual,
+		`"top_k":40,"repetition_penalty":1.2`: with(func(s *serve.Sampling) { s.TopK, s.RepetitionPenalty = 40, 1.2 }),
+		`"ignore_eos":true,"stop_token_ids":[2,3]`: with(func(s *serve.Sampling) {
+			s.IgnoreEnd, s.StopTokens = true, []int32{2, 3}
+		}),
 		`"tools":[],"functions":null,"response_format":{"type": "text"},"audio":null`:    usual,
 		`"frequency_penalty":0,"presence_penalty":0.0,"logit_bias":{}`:                   usual,
 		`"user":"u","metadata":{"a":"b"},"store":true,"chat_id":"x","session_id":[[[]]]`: usual,
 	} {
-		asked, err := parseChat([]byte(with(fields)))
+		asked, err := parseChat([]byte(asking(fields)))
 		if err != nil {
 			t.Errorf("%s: %v", fields, err)
 			continue
@@ -71,7 +73,7 @@ func TestBadRequests(t *testing.T) {
 		{`"x"`, "", "not a JSON object"},
 		{`{} {}`, "", "not a JSON object"},
 		{strings.Repeat("[", 100_000), "", "not a JSON object"},
-		{with(`"x":` + strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000)), "", "not a JSON object"},
+		{asking(`"x":` + strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000)), "", "not a JSON object"},
 		{"{\"model\":\"a\x01b\"}", "", "not a JSON object"},
 		{`{}`, "model", "names no model"},
 		{`{"model":7}`, "model", "model must be a string, not a JSON number"},
@@ -94,46 +96,46 @@ func TestBadRequests(t *testing.T) {
 		{saying(`[{"role":"user","content":[{"type":"input_audio"}]}]`), "messages[0].content[0].type", "input_audio"},
 		{saying(`[{"role":"user","content":[{"type":"text"}]}]`), "messages[0].content[0].text", "has a text"},
 		{saying(`[{"role":"user","content":[{"type":"image_url"}]}]`), "messages[0].content[0].image_url", "data:"},
-		{saying(`[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]`), "messages[0].content[0].image_url",
-			"data:"},
+		{saying(`[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]`),
+			"messages[0].content[0].image_url", "data:"},
 		{saying(`[{"role":"system","content":"x"}]`), "messages", "last message must be the user's"},
 		{saying(`[{"role":"user","content":"x"},{"role":"assistant","content":"y"}]`), "messages", "last message"},
-		{saying(`[{"role":"system","content":[{"type":"image_url","image_url":"data:"}]},{"role":"user","content":"x"}]`),
-			"messages[0].content", "belong to messages of the user"},
+		{saying(`[{"role":"system","content":[{"type":"image_url","image_url":"data:"}]},` +
+			`{"role":"user","content":"x"}]`), "messages[0].content", "belong to messages of the user"},
 		{saying(`[{"role":"user","content":[` + strings.Repeat(`{"type":"image_url","image_url":"data:"},`, 8) +
 			`{"type":"image_url","image_url":"data:"}]}]`), "messages", "this one has 9"},
-		{with(`"temperature":-0.1`), "temperature", "at least 0 and at most 2, not -0.1"},
-		{with(`"temperature":2.1`), "temperature", "at most 2"},
-		{with(`"temperature":1e400`), "temperature", "must be a number"},
-		{with(`"temperature":"1"`), "temperature", "must be a number, not a JSON string"},
-		{with(`"top_p":0`), "top_p", "above 0"},
-		{with(`"top_p":1.01`), "top_p", "at most 1"},
-		{with(`"min_p":-1`), "min_p", "at least 0"},
-		{with(`"repetition_penalty":0`), "repetition_penalty", "above 0"},
-		{with(`"n":0`), "n", "1 to 16, not 0"},
-		{with(`"n":17`), "n", "1 to 16, not 17"},
-		{with(`"n":1.5`), "n", "whole number, not a JSON number 1.5"},
-		{with(`"seed":9223372036854775808`), "seed", "whole number"},
-		{with(`"seed":1` + strings.Repeat("0", 1000)), "seed", "whole number"},
-		{with(`"max_tokens":0`), "max_tokens", "1 to"},
-		{with(`"max_completion_tokens":-1`), "max_completion_tokens", "1 to"},
-		{with(`"stop":["a","b","c","d","e"]`), "stop", "4 strings"},
-		{with(`"stop":7`), "stop", "a list of strings"},
-		{with(`"stop":[7]`), "stop[0]", "not a string"},
-		{with(`"logprobs":1`), "logprobs", "true or false"},
-		{with(`"top_logprobs":2`), "top_logprobs", "needs logprobs"},
-		{with(`"logprobs":true,"top_logprobs":21`), "top_logprobs", "0 to 20"},
-		{with(`"top_k":-2`), "top_k", "-1 to"},
-		{with(`"stop_token_ids":[` + strings.Repeat("1,", 64) + `1]`), "stop_token_ids", "64"},
-		{with(`"tools":[{"type":"function"}]`), "tools", "tools"},
-		{with(`"functions":[{}]`), "functions", "functions"},
-		{with(`"response_format":{"type":"json_object"}`), "response_format", "text"},
-		{with(`"audio":{"voice":"x"}`), "audio", "text alone"},
-		{with(`"frequency_penalty":0.1`), "frequency_penalty", "repetition_penalty"},
-		{with(`"presence_penalty":-1`), "presence_penalty", "repetition_penalty"},
-		{with(`"logit_bias":{"1":1}`), "logit_bias", "Biases"},
-		{with(`"stream_options":7`), "stream_options", "an object"},
-		{with(`"stream":"yes"`), "stream", "true or false"},
+		{asking(`"temperature":-0.1`), "temperature", "at least 0 and at most 2, not -0.1"},
+		{asking(`"temperature":2.1`), "temperature", "at most 2"},
+		{asking(`"temperature":1e400`), "temperature", "must be a number"},
+		{asking(`"temperature":"1"`), "temperature", "must be a number, not a JSON string"},
+		{asking(`"top_p":0`), "top_p", "above 0"},
+		{asking(`"top_p":1.01`), "top_p", "at most 1"},
+		{asking(`"min_p":-1`), "min_p", "at least 0"},
+		{asking(`"repetition_penalty":0`), "repetition_penalty", "above 0"},
+		{asking(`"n":0`), "n", "1 to 16, not 0"},
+		{asking(`"n":17`), "n", "1 to 16, not 17"},
+		{asking(`"n":1.5`), "n", "whole number, not a JSON number 1.5"},
+		{asking(`"seed":9223372036854775808`), "seed", "whole number"},
+		{asking(`"seed":1` + strings.Repeat("0", 1000)), "seed", "whole number"},
+		{asking(`"max_tokens":0`), "max_tokens", "1 to"},
+		{asking(`"max_completion_tokens":-1`), "max_completion_tokens", "1 to"},
+		{asking(`"stop":["a","b","c","d","e"]`), "stop", "4 strings"},
+		{asking(`"stop":7`), "stop", "a list of strings"},
+		{asking(`"stop":[7]`), "stop[0]", "not a string"},
+		{asking(`"logprobs":1`), "logprobs", "true or false"},
+		{asking(`"top_logprobs":2`), "top_logprobs", "needs logprobs"},
+		{asking(`"logprobs":true,"top_logprobs":21`), "top_logprobs", "0 to 20"},
+		{asking(`"top_k":-2`), "top_k", "-1 to"},
+		{asking(`"stop_token_ids":[` + strings.Repeat("1,", 64) + `1]`), "stop_token_ids", "64"},
+		{asking(`"tools":[{"type":"function"}]`), "tools", "tools"},
+		{asking(`"functions":[{}]`), "functions", "functions"},
+		{asking(`"response_format":{"type":"json_object"}`), "response_format", "text"},
+		{asking(`"audio":{"voice":"x"}`), "audio", "text alone"},
+		{asking(`"frequency_penalty":0.1`), "frequency_penalty", "repetition_penalty"},
+		{asking(`"presence_penalty":-1`), "presence_penalty", "repetition_penalty"},
+		{asking(`"logit_bias":{"1":1}`), "logit_bias", "Biases"},
+		{asking(`"stream_options":7`), "stream_options", "an object"},
+		{asking(`"stream":"yes"`), "stream", "true or false"},
 	} {
 		_, err := parseChat([]byte(test.body))
 		body := test.body[:min(len(test.body), 100)]
@@ -155,7 +157,8 @@ func TestMessages(t *testing.T) {
 		turns          []serve.Message
 		uris           []string
 	}{
-		{"text", `[{"role":"user","content":"a <image> </s>"}]`, []serve.Message{{Role: "user", Text: "a <image> </s>"}}, nil},
+		{"text", `[{"role":"user","content":"a <image> </s>"}]`,
+			[]serve.Message{{Role: "user", Text: "a <image> </s>"}}, nil},
 		{"parts", `[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"u1",
 			"detail":"low"}},{"type":"text","text":"b"},{"type":"image_url","image_url":"u2"}]}]`,
 			[]serve.Message{{Role: "user", Text: "a\nb", Pictures: 2}}, []string{"u1", "u2"}},
@@ -193,8 +196,9 @@ func TestMessages(t *testing.T) {
 
 // FuzzParseChat: whatever comes, it is refused with a status, or becomes a request that an engine can take.
 func FuzzParseChat(f *testing.F) {
-	f.Add(with(`"temperature":0.5,"n":2,"stop":["a"],"logprobs":true`))
-	f.Add(saying(`[{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"u"}}]}]`))
+	f.Add(asking(`"temperature":0.5,"n":2,"stop":["a"],"logprobs":true`))
+	f.Add(saying(`[{"role":"user","content":[{"type":"text","text":"a"},` +
+		`{"type":"image_url","image_url":{"url":"u"}}]}]`))
 	f.Add(saying(`[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"user","content":"b"}]`))
 	f.Fuzz(func(t *testing.T, body string) {
 		asked, err := parseChat([]byte(body))
@@ -215,7 +219,8 @@ func FuzzParseChat(f *testing.F) {
 		}
 		s := asked.sampling
 		if last != "user" || pictures != len(asked.uris) || s.Choices < 1 || s.Choices > 16 || len(s.Stop) > 4 ||
-			!(s.Temperature >= 0 && s.Temperature <= 2) || !(s.TopP > 0 && s.TopP <= 1) || s.MaxTokens < 0 || s.TopK < 0 {
+			!(s.Temperature >= 0 && s.Temperature <= 2) || !(s.TopP > 0 && s.TopP <= 1) || s.MaxTokens < 0 ||
+			s.TopK < 0 {
 			t.Errorf("%+v", asked)
 		}
 	})

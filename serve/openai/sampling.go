@@ -17,7 +17,8 @@ const (
 	maxStopTokens  = 64
 )
 
-// samplingFields say how tokens are chosen. nil is a field that is not given, or null. Those after TopLogprobs are vLLM's.
+// samplingFields say how tokens are chosen. nil is a field that is not given, or null. Those after TopLogprobs are
+// vLLM's.
 type samplingFields struct {
 	Temperature         *float64        `json:"temperature"`
 	TopP                *float64        `json:"top_p"`
@@ -93,7 +94,8 @@ func (f *samplingFields) readWhole(s *serve.Sampling) error {
 			continue
 		}
 		if v := *number.value; v < number.least || v > number.most {
-			return invalid(number.name, fmt.Sprintf("%s must be %d to %d, not %d.", number.name, number.least, number.most, v))
+			return invalid(number.name, fmt.Sprintf("%s must be %d to %d, not %d.", number.name, number.least,
+				number.most, v))
 		}
 		*number.to = *number.value
 	}

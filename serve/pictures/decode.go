@@ -3,7 +3,6 @@ package pictures
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -44,12 +43,11 @@ type Set struct {
 // Release says that the pictures are not used any more. It may be called again.
 func (s *Set) Release() { s.release() }
 
-// Decode decodes the files of a request, by their bytes, not by what they were called. The error is a *serve.Refusal, or
-// the context's. The caller must release the set.
+// Decode decodes the files of a request, by their bytes, not by what they were called. The error is a *serve.Refusal,
+// or the context's. The caller must release the set.
 func (d *Decoder) Decode(ctx context.Context, files [][]byte) (*Set, error) {
 	if len(files) > MaxPictures {
-		return nil, refuse(serve.BadPicture, fmt.Sprintf("A request may have %d pictures; this one has %d.", MaxPictures,
-			len(files)))
+		return nil, refuse("A request may have %d pictures; this one has %d.", MaxPictures, len(files))
 	}
 	pixels := 0
 	for i, file := range files {
@@ -58,14 +56,14 @@ func (d *Decoder) Decode(ctx context.Context, files [][]byte) (*Set, error) {
 			return nil, unreadable(i, err)
 		}
 		if header.Width > maxPixels/header.Height {
-			return nil, refuse(serve.BadPicture, fmt.Sprintf("Picture %d has %d×%d pixels; the limit is %d million. Send "+
-				"a smaller one.", i+1, header.Width, header.Height, maxPixels/1_000_000))
+			return nil, refuse("Picture %d has %d×%d pixels; the limit is %d million. Send a smaller one.", i+1,
+				header.Width, header.Height, maxPixels/1_000_000)
 		}
 		pixels += header.Width * header.Height
 	}
 	if pixels > maxTogether {
-		return nil, refuse(serve.BadPicture, fmt.Sprintf("The pictures of the request have %d million pixels together; "+
-			"the limit is %d million. Send smaller ones.", pixels/1_000_000, maxTogether/1_000_000))
+		return nil, refuse("The pictures of the request have %d million pixels together; the limit is %d million. "+
+			"Send smaller ones.", pixels/1_000_000, maxTogether/1_000_000)
 	}
 	if err := d.memory.take(ctx, pixels); err != nil {
 		return nil, err
@@ -111,8 +109,7 @@ func (d *Decoder) one(ctx context.Context, i int, file []byte) (*picture.RGB, er
 		}
 		return r.rgb, nil
 	case <-late.C:
-		return nil, refuse(serve.BadPicture, fmt.Sprintf("Picture %d takes too long to decode. Send it in another form, "+
-			"as JPEG or PNG.", i+1))
+		return nil, refuse("Picture %d takes too long to decode. Send it in another form, as JPEG or PNG.", i+1)
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -124,7 +121,7 @@ func unreadable(i int, err error) error {
 	if errors.Is(err, picture.ErrRow) && !strings.Contains(err.Error(), "its decoder failed") {
 		text = err.Error()
 	}
-	return refuse(serve.BadPicture, fmt.Sprintf("Picture %d cannot be used: %s.", i+1, text))
+	return refuse("Picture %d cannot be used: %s.", i+1, text)
 }
 
 func busy() error {

@@ -54,7 +54,8 @@ func TestKinds(t *testing.T) {
 		clear.SetNRGBA(i%5, i/5, color.NRGBA{R: 9, G: 8, B: 7, A: 1})
 	}
 	var animated bytes.Buffer
-	if err := gif.EncodeAll(&animated, &gif.GIF{Image: []*image.Paletted{palette, palette}, Delay: []int{1, 1}}); err != nil {
+	err := gif.EncodeAll(&animated, &gif.GIF{Image: []*image.Paletted{palette, palette}, Delay: []int{1, 1}})
+	if err != nil {
 		t.Fatal(err)
 	}
 	bmp, err := os.ReadFile("../../data/picture/testdata/image_1.bmp")

@@ -2,6 +2,7 @@ package pictures
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strings"
 
 	"github.com/llavatrain/llavatrain/serve"
@@ -15,12 +16,12 @@ const MaxFile = 16 << 20
 func FromURI(uri string) ([]byte, error) {
 	const scheme = "data:"
 	if len(uri) < len(scheme) || !strings.EqualFold(uri[:len(scheme)], scheme) {
-		return nil, refuse(serve.BadPicture, "Pictures are not fetched from addresses: send the file itself, as "+
+		return nil, refuse("Pictures are not fetched from addresses: send the file itself, as " +
 			"data:image/png;base64,….")
 	}
 	kind, text, found := strings.Cut(uri[len(scheme):], ",")
 	if base, ok := cutSuffixFold(kind, ";base64"); !found || !ok || len(base) > 100 {
-		return nil, refuse(serve.BadPicture, "A picture has the form data:image/png;base64,…, with the file in base64.")
+		return nil, refuse("A picture has the form data:image/png;base64,…, with the file in base64.")
 	}
 	return FromBase64(text)
 }
@@ -41,9 +42,9 @@ func cutSuffixFold(text, suffix string) (string, bool) {
 	return text[:at], true
 }
 
-// FromBase64 reads the file in base64, in the standard or URL alphabet, with padding or without. White space is dropped,
-// as by Python's b64decode, which LLaVA's worker calls; other foreign characters, which that drops too, are refused. The
-// error is a *serve.Refusal.
+// FromBase64 reads the file in base64, in the standard or URL alphabet, with padding or without. White space is
+// dropped, as by Python's b64decode, which LLaVA's worker calls; other foreign characters, which that drops too, are
+// refused. The error is a *serve.Refusal.
 func FromBase64(text string) ([]byte, error) {
 	if base64.StdEncoding.DecodedLen(len(text)) > 2*MaxFile {
 		return nil, tooLarge()
@@ -68,9 +69,9 @@ func FromBase64(text string) ([]byte, error) {
 	n, err := base64.RawStdEncoding.Decode(kept, kept)
 	switch {
 	case err != nil:
-		return nil, refuse(serve.BadPicture, "A picture is not base64.")
+		return nil, refuse("A picture is not base64.")
 	case n == 0:
-		return nil, refuse(serve.BadPicture, "A picture is empty.")
+		return nil, refuse("A picture is empty.")
 	case n > MaxFile:
 		return nil, tooLarge()
 	}
@@ -78,9 +79,9 @@ func FromBase64(text string) ([]byte, error) {
 }
 
 func tooLarge() error {
-	return refuse(serve.BadPicture, "A picture's file is over the limit of 16 MiB. Send a smaller one.")
+	return refuse("A picture's file is over the limit of 16 MiB. Send a smaller one.")
 }
 
-func refuse(reason serve.Reason, text string) error {
-	return &serve.Refusal{Reason: reason, Text: text}
+func refuse(format string, args ...any) error {
+	return &serve.Refusal{Reason: serve.BadPicture, Text: fmt.Sprintf(format, args...)}
 }

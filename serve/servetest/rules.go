@@ -100,7 +100,8 @@ func (e *Engine) plan(r serve.Request) (answer, *serve.Refusal) {
 		return a, &serve.Refusal{Reason: serve.ContextFull, Field: "messages", Text: fmt.Sprintf("The prompt has %d "+
 			"tokens and the context %d; shorten it.", a.usage.Prompt, e.Served.MaxPositions)}
 	case word == Refuse:
-		return a, &serve.Refusal{Reason: serve.Busy, Text: "The queue is full; try again later.", After: 2 * time.Second}
+		return a, &serve.Refusal{Reason: serve.Busy, After: 2 * time.Second,
+			Text: "The queue is full; try again later."}
 	}
 	e.last = prompt
 	room := min(e.Served.MaxTokens, e.Served.MaxPositions-a.usage.Prompt)
