@@ -50,8 +50,8 @@ func groups() []group {
 			training.NewInit, training.NewDemo}},
 		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger,
 			synthesis.NewSynth}},
-		{"Models", []newCommand{models.NewGenerate, serving.NewServe, models.NewScore, models.NewExport,
-			models.NewMerge}},
+		{"Models", []newCommand{models.NewGenerate, serving.NewChat, serving.NewServe, models.NewScore,
+			models.NewExport, models.NewMerge}},
 		{"This machine", []newCommand{looking.NewDoctor, looking.NewBench, looking.NewVersion}},
 	}
 }

@@ -61,6 +61,16 @@ func (a *Answerer) Images() picture.Options {
 	return picture.Options{Orientation: a.Notes.Turns(), MaxPixels: a.Notes.MaxPixels}
 }
 
+// ReadImage decodes an image file that a person names.
+func ReadImage(path string) (*picture.RGB, error) {
+	images, err := picture.OpenImages(filepath.Dir(path), picture.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer images.Close()
+	return images.Read(filepath.Base(path))
+}
+
 // OpenPicture reads an image file and prepares it for the tower; several says that a question is about others too.
 func (a *Answerer) OpenPicture(path string, several bool) (picture.Picture, error) {
 	images, err := picture.OpenImages(filepath.Dir(path), a.Images())

@@ -3,6 +3,7 @@ package answer
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
@@ -180,27 +181,31 @@ func (a *Answerer) Input(q Question) (model.Input, error) {
 	return input.Input(batch), nil
 }
 
-// Whole asks a question and waits for the whole answer of its first choice.
-func (s *Service) Whole(ctx context.Context, q Question) (text string, o model.Outcome, err error) {
-	ended := make(chan struct{})
+// Whole asks a question and waits for the whole answer of its first choice. emit gets the text as it is made; all other
+// questions wait for it.
+func (s *Service) Whole(ctx context.Context, q Question, emit func(text string)) (string, model.Outcome, error) {
+	ended := make(chan model.Outcome, 1)
+	var text strings.Builder
 	q.To = func(p Piece) {
-		text += p.Text
+		if p.Text != "" {
+			text.WriteString(p.Text)
+			emit(p.Text)
+		}
 		if p.Ended != nil {
-			o = *p.Ended
-			close(ended)
+			ended <- *p.Ended
 		}
 	}
 	asked, err := s.Ask(q)
 	if err != nil {
-		return "", o, err
+		return "", model.Outcome{}, err
 	}
 	select {
-	case <-ended:
-		return text, o, o.Err
+	case o := <-ended:
+		return text.String(), o, o.Err
 	case <-ctx.Done():
 		asked.Cancel()
-		<-ended
-		return text, o, context.Cause(ctx)
+		o := <-ended
+		return text.String(), o, context.Cause(ctx)
 	}
 }
 

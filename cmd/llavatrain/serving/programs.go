@@ -43,7 +43,7 @@ func newController(p *program.Program) *cobra.Command {
 				go control.Run(ctx)
 				routes := control.Routes()
 				h.set(route(nil, func(path string) http.Handler {
-					if routes.Lists(path) {
+					if routes[path] != nil {
 						return routes
 					}
 					return nil
@@ -120,7 +120,7 @@ func newWorker(p *program.Program) *cobra.Command {
 			}
 			routes := worker.Routes()
 			h.set(route(nil, func(path string) http.Handler {
-				if routes.Lists(path) {
+				if routes[path] != nil {
 					return routes
 				}
 				return nil

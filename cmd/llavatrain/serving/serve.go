@@ -70,9 +70,9 @@ func serveAll(p *program.Program, parent context.Context, server *serverFlags, m
 		own, others := worker.Routes(), control.Routes()
 		h.set(route(page, func(path string) http.Handler {
 			switch { // a worker answers for itself: the controller would only send the request back here
-			case own.Lists(path):
+			case own[path] != nil:
 				return own
-			case others.Lists(path):
+			case others[path] != nil:
 				return others
 			}
 			return nil
