@@ -26,9 +26,6 @@ func (r Routes) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// Lists reports whether a path is one of the routes.
-func (r Routes) Lists(path string) bool { return r[path] != nil }
-
 // WriteJSON answers with a value.
 func WriteJSON(w http.ResponseWriter, value any) {
 	text, err := json.Marshal(value)
