@@ -135,7 +135,7 @@ func TestStream(t *testing.T) {
 			delta(0, `{"content":"one"}`, "null") + delta(0, `{}`, `"stop"`) + delta(1, `{"content":"one "}`, "null") +
 			delta(1, `{"content":"(1)"}`, "null") + delta(1, `{}`, `"stop"`) + "data: [DONE]\n\n"},
 		{"nothing", "", "", delta(0, role, "null") + delta(0, `{}`, `"stop"`) + "data: [DONE]\n\n"},
-		{"queue", "queue one", "", strings.Repeat(": waiting\n\n", 3) + delta(0, role, "null") +
+		{"queue", "queue one", "", ": waiting 3\n\n: waiting 2\n\n: waiting 1\n\n" + delta(0, role, "null") +
 			delta(0, `{"content":"one"}`, "null") + delta(0, `{}`, `"stop"`) + "data: [DONE]\n\n"},
 		{"too long", "endless", `,"max_tokens":1`, delta(0, role, "null") + delta(0, `{"content":"word "}`, "null") +
 			delta(0, `{}`, `"length"`) + "data: [DONE]\n\n"},
@@ -180,6 +180,27 @@ func TestWaiting(t *testing.T) {
 		quiet := strings.Repeat(": waiting\n\n", 2)
 		want := quiet + delta(0, role, "null") + delta(0, `{"content":"one "}`, "null") + quiet +
 			delta(0, `{"content":"two"}`, "null") + delta(0, `{}`, `"stop"`) + "data: [DONE]\n\n"
+		if diff := cmp.Diff(want, normal(w.Body.String())); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestPlace: the place in the queue is said again until it changes.
+func TestPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := servetest.New("toy")
+		gate := make(chan struct{})
+		e.Gate = gate
+		_, mux := newAPI(e)
+		go func() {
+			gate <- struct{}{}
+			time.Sleep(3 * time.Second)
+			close(gate)
+		}()
+		w := chat(mux, "queue one", `,"stream":true`)
+		want := ": waiting 3\n\n: waiting 3\n\n: waiting 2\n\n: waiting 1\n\n" + delta(0, role, "null") +
+			delta(0, `{"content":"one"}`, "null") + delta(0, `{}`, `"stop"`) + "data: [DONE]\n\n"
 		if diff := cmp.Diff(want, normal(w.Body.String())); diff != "" {
 			t.Error(diff)
 		}

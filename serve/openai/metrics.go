@@ -55,6 +55,23 @@ type watched struct {
 	metrics *Metrics
 }
 
+// Status implements serve.Engine. An engine tells the times of a request once, to whoever asks first: also when that is
+// a heart beat of LLaVA's protocol, they are counted.
+func (w *watched) Status() serve.Status {
+	status := w.Engine.Status()
+	w.metrics.mu.Lock()
+	defer w.metrics.mu.Unlock()
+	t := w.metrics.of(w.Engine.Model().Name)
+	for _, seconds := range status.QueueSeconds {
+		t.queue.add(seconds)
+	}
+	for _, seconds := range status.PrefillSeconds {
+		t.prefill.add(seconds)
+	}
+	status.QueueSeconds, status.PrefillSeconds = nil, nil
+	return status
+}
+
 // Submit implements serve.Engine.
 func (w *watched) Submit(r serve.Request) (*serve.Reply, error) {
 	began := time.Now()
@@ -172,15 +189,6 @@ func (m *Metrics) write(p *page, names []string, served map[string]serve.Status)
 			for _, one := range family.of(status) {
 				p.value(family.name, one.value, append([]string{"model_name", name, "engine", "0"}, one.labels...)...)
 			}
-		}
-	}
-	for _, name := range names {
-		t, status := m.of(name), served[name]
-		for _, seconds := range status.QueueSeconds {
-			t.queue.add(seconds)
-		}
-		for _, seconds := range status.PrefillSeconds {
-			t.prefill.add(seconds)
 		}
 	}
 	for _, family := range histograms {

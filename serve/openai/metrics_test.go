@@ -74,6 +74,10 @@ func TestMetrics(t *testing.T) {
 		if err := e.WaitIdle(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		watched, _ := a.Models.Find(e.Model().Name)
+		if watched.Status().QueueSeconds != nil { // a heart beat asks too
+			t.Error("the times of requests are told twice")
+		}
 		values := readMetrics(t, scrape(mux))
 		for name, want := range map[string]float64{
 			"vllm:num_requests_running": 0, "vllm:num_requests_waiting": 0, "vllm:kv_cache_usage_perc": 0,

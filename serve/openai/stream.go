@@ -3,6 +3,7 @@ package openai
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -25,6 +26,7 @@ type events struct {
 	begun   bool  // headers were sent
 	spoken  bool  // the events with the role were sent
 	failed  error // of writing
+	place   int   // in the queue, 0: unknown, or the request waits no more
 }
 
 // stream sends the answer while it grows. An error before anything was sent has a status of its own; a later one is an
@@ -37,7 +39,7 @@ func (a *answer) stream(w http.ResponseWriter, r *http.Request, reply *serve.Rep
 		case r.Context().Err() != nil:
 			return
 		case errors.Is(err, errQuiet):
-			out.write(": waiting\n\n")
+			out.waiting()
 		case errors.Is(err, io.EOF):
 			out.end()
 			return
@@ -68,9 +70,11 @@ func next(ctx context.Context, reply *serve.Reply) ([]serve.Event, error) {
 // send writes an event of the engine.
 func (out *events) send(e serve.Event) {
 	if !out.take(e, false) {
-		out.write(": waiting\n\n")
+		out.place = max(0, e.Place)
+		out.waiting()
 		return
 	}
+	out.place = 0
 	out.speak()
 	if logprobs := out.logprobs(e.Tokens); e.Text != "" || logprobs != nil && len(logprobs.Content) > 0 {
 		out.chunk(wireChoice{Index: e.Choice, Delta: &wireMessage{Content: orEmpty(e.Text)}, Logprobs: logprobs})
@@ -78,6 +82,15 @@ func (out *events) send(e serve.Event) {
 	if e.Finish != serve.Unfinished {
 		out.chunk(wireChoice{Index: e.Choice, Delta: &wireMessage{}, FinishReason: orNull(string(e.Finish))})
 	}
+}
+
+// waiting is a comment, which says to a page at which place in the queue it is.
+func (out *events) waiting() {
+	if out.place > 0 {
+		out.write(fmt.Sprintf(": waiting %d\n\n", out.place))
+		return
+	}
+	out.write(": waiting\n\n")
 }
 
 // speak says, once, who speaks.
