@@ -58,7 +58,7 @@ func (r Run) Busy() error {
 func (r Run) take(f *os.File) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("%w: %s trains in %s; wait for it to end, or choose another name or runs",
+		return fmt.Errorf("%w: %s works in %s; wait for it to end, or choose another name or runs",
 			ErrBusy, signer(f), r.Dir)
 	}
 	return failure.Storage(err)

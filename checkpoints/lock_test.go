@@ -22,7 +22,7 @@ func TestLock(t *testing.T) {
 			t.Fatalf("%s gives %v, want ErrBusy", what, err)
 		}
 		wantError(t, err, fmt.Sprintf(
-			"run folder is in use: process %d trains in %s; wait for it to end, or choose another",
+			"run folder is in use: process %d works in %s; wait for it to end, or choose another",
 			os.Getpid(), run.Dir))
 	}
 	release()
@@ -39,8 +39,8 @@ func TestLockSigned(t *testing.T) {
 	must(t, err)
 	defer release()
 	for text, want := range map[string]string{
-		"": "another llavatrain trains", "?\n": "another llavatrain trains", "12": "process 12 trains",
-		"12 far\n": `process 12 on "far" trains`,
+		"": "another llavatrain works", "?\n": "another llavatrain works", "12": "process 12 works",
+		"12 far\n": `process 12 on "far" works`,
 	} {
 		write(t, run.lockFile(), []byte(text))
 		wantError(t, run.Busy(), want)

@@ -177,6 +177,7 @@ func newRecipe(path string) *Recipe {
 		Path: path, Name: strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)),
 		Runs: "runs", Device: "auto", Dtype: "auto", Seed: 42,
 		Model: Model{
+			Vision:    usualVision,
 			Projector: Projector{Type: "mlp2x_gelu"},
 			Language:  Language{Tokenizer: Tokenizer{Legacy: "auto"}, MaxLength: 2048},
 		},
@@ -192,7 +193,7 @@ var defaults = map[reflect.Type]any{
 		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"},
 		Recompute: "auto",
 	},
-	reflect.TypeFor[Vision](): Vision{SelectLayer: -2, SelectFeature: "patch"},
+	reflect.TypeFor[Vision](): usualVision,
 	reflect.TypeFor[Eval]():   Eval{Every: 500},
 	reflect.TypeFor[Tiles]():  Tiles{Merge: "spatial_unpad", Several: "pad"},
 	reflect.TypeFor[Data]():   Data{Images: ".", Weight: 1},
@@ -205,6 +206,7 @@ var defaults = map[reflect.Type]any{
 }
 
 var (
+	usualVision   = Vision{SelectLayer: -2, SelectFeature: "patch"}
 	usualEndpoint = Endpoint{Dialect: "auto", Concurrency: 16, Timeout: "120s", Patience: "30m"}
 	usualSampling = Sampling{MaxTokens: 1500}
 )
@@ -256,7 +258,8 @@ func (r *Recipe) Stage(name string) (*Stage, error) {
 		names = append(names, strconv.Quote(s.name))
 	}
 	if len(names) == 0 {
-		return nil, failure.Inputf("recipe %q trains nothing: it has only a section synth, for `llavatrain synth`", r.Path)
+		return nil, failure.Inputf("recipe %q trains nothing: it has only a section synth, for `llavatrain synth`",
+			r.Path)
 	}
 	return nil, failure.Inputf("recipe %q has no section %q; it has %s", r.Path, name, strings.Join(names, " and "))
 }

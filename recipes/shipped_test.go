@@ -190,7 +190,8 @@ func TestShippedIsComplete(t *testing.T) {
 				continue
 			}
 			last := strings.TrimSuffix(key, ".0")
-			if last = last[strings.LastIndex(last, ".")+1:]; name == "synth-coco" && strings.Contains(string(text), last+":") {
+			last = last[strings.LastIndex(last, ".")+1:]
+			if name == "synth-coco" && strings.Contains(string(text), last+":") {
 				continue // in a comment
 			}
 			if key != "name" && key != "runs" && strings.HasPrefix(key, "synth.") != (name == "synth-coco") {

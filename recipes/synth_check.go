@@ -57,7 +57,8 @@ func (d *decoder) checkKinds(at string, k *Kinds) {
 		*k = usualKinds
 		return
 	}
-	for key, share := range map[string]int{"conversation": k.Conversation, "detail": k.Detail, "reasoning": k.Reasoning} {
+	for key, share := range map[string]int{"conversation": k.Conversation, "detail": k.Detail,
+		"reasoning": k.Reasoning} {
 		d.rule(at+"."+key, 0 <= share && share <= 1_000_000, "must be from 0 to 1000000")
 	}
 	d.rule(at, k.Conversation+k.Detail+k.Reasoning > 0, "must give at least one kind a share above 0")
@@ -118,9 +119,11 @@ func (d *decoder) checkBudget(at string, b Budget) {
 
 // Forms of keys of well-known services, and of anything that is sent as one.
 var (
-	secretValue = regexp.MustCompile(`(?i)(\bbearer\s+\S{8}|\b(sk|pk|rk)-[a-z0-9_-]{16}|\b(gsk|hf|xai|nvapi|fw|pplx|r8)[-_][a-z0-9]{16}|` +
+	secretValue = regexp.MustCompile(`(?i)(\bbearer\s+\S{8}|\b(sk|pk|rk)-[a-z0-9_-]{16}|` +
+		`\b(gsk|hf|xai|nvapi|fw|pplx|r8)[-_][a-z0-9]{16}|` +
 		`\bAIza[a-z0-9_-]{20}|\beyJ[a-z0-9_-]{20}|[?&](api[-_]?key|key|token|access_token)=)`)
-	secretName = regexp.MustCompile(`(?i)^(api[-_]?key|key|apikey|token|access[-_]?token|secret|password|authorization)$`)
+	secretName = regexp.MustCompile(`(?i)^(api[-_]?key|key|apikey|token|access[-_]?token|secret|password|` +
+		`authorization)$`)
 )
 
 // secrets reports what looks like a key without showing it, and says whether there was any. It comes before everything

@@ -1,6 +1,6 @@
-// Package synth makes instruction data for stage 2 as LLaVA's makers did (Liu et al. 2023, section 3): a chat model that
-// reads text only is given the captions and boxes of an image, and writes a conversation, a detailed description or a
-// question that needs reasoning, with its answer.
+// Package synth makes instruction data for stage 2 as LLaVA's makers did (Liu et al. 2023, section 3): a chat model
+// that reads text only is given the captions and boxes of an image, and writes a conversation, a detailed description
+// or a question that needs reasoning, with its answer.
 //
 //  1. [Read] reads the annotations, leaves out what cannot be used, and ranks the scenes of each kind of row by a hash:
 //     which images become rows depends on the seed alone, not on the speed or order of answers (plan.go, kind.go).

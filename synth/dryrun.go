@@ -19,7 +19,8 @@ var usualAnswer = map[answer.Kind]int64{answer.Conversation: 650, answer.Detail:
 // shownRequests is how many whole requests a dry run prints.
 const shownRequests = 2
 
-// DryRun prints what a run would ask and cost, with whole requests. It sends nothing; client may be opened by chat.Look.
+// DryRun prints what a run would ask and cost, with whole requests. It sends nothing; client may be opened by
+// chat.Look.
 func (r *Run) DryRun(w io.Writer, client *chat.Client) error {
 	fmt.Fprintf(w, "scenes      %s to ask about", number(len(r.scenes)))
 	if len(r.skipped) > 0 {
@@ -31,19 +32,28 @@ func (r *Run) DryRun(w io.Writer, client *chat.Client) error {
 	fmt.Fprintln(table, "kind\trows\tto ask\tanswered\tprompt tokens\tanswer tokens\t")
 	var low, high chat.Usage
 	var shown []chat.Request
+	var short []string
 	for _, k := range r.kinds {
 		e, err := r.estimate(k, client)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s to %s\t\n", k.name, number(k.target), number(e.asks), number(e.answered),
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s to %s\t\n", k.name, number(k.target), number(e.asks),
+			number(e.answered),
 			runs.Grouped(e.low.Prompt), runs.Grouped(e.low.Completion), runs.Grouped(e.high.Completion))
+		if e.asks+e.answered < k.target {
+			short = append(short, fmt.Sprintf("%s: there are scenes for %s rows only", k.name,
+				number(e.asks+e.answered)))
+		}
 		low, high = plus(low, e.low), plus(high, e.high)
 		if e.first != nil && len(shown) < shownRequests {
 			shown = append(shown, *e.first)
 		}
 	}
 	table.Flush()
+	for _, line := range short {
+		fmt.Fprintln(w, line)
+	}
 	r.printCost(w, low, high)
 	for _, request := range shown {
 		if err := printRequest(w, request); err != nil {
@@ -96,8 +106,8 @@ func (r *Run) printCost(w io.Writer, low, high chat.Usage) {
 		fmt.Fprintln(w, "\ncost        unknown: synth.budget.prices has none")
 	} else {
 		prices := r.Settings(nil).Budget.Prices
-		fmt.Fprintf(w, "\ncost        %.2f to %.2f, less where the endpoint caches the prompts' beginning; rejected answers "+
-			"come on top\n", prices.Money(low), prices.Money(high))
+		fmt.Fprintf(w, "\ncost        %.2f to %.2f, less where the endpoint caches the prompts' beginning; rejected "+
+			"answers come on top\n", prices.Money(low), prices.Money(high))
 	}
 	if b.Money > 0 || b.Tokens > 0 {
 		fmt.Fprintf(w, "budget      %s\n", r.Settings(nil).Budget)

@@ -30,7 +30,8 @@ type Summary struct {
 	Kinds    map[answer.Kind]*KindSummary `json:"kinds"`
 	Spent    chat.Cost                    `json:"spent"`
 	Maybe    chat.Cost                    `json:"maybe_paid"`
-	Lost     int                          `json:"lost"` // requests in flight when a process was killed
+	Waiting  chat.Cost                    `json:"waiting"` // expected, of requests in batch files
+	Lost     int                          `json:"lost"`    // requests in flight when a process was killed
 	Faults   map[reply.Class]int          `json:"faults"`
 	Served   map[string]int               `json:"served"` // answers by models of other names than the one asked for
 	Invented Invented                     `json:"invented"`
@@ -127,7 +128,8 @@ func (r *Run) Path(name string) string { return filepath.Join(r.Folder, name) }
 func (r *Run) summary(client *chat.Client, b *built) *Summary {
 	paid := client.Summary()
 	s := &Summary{Images: r.images, Scenes: len(r.scenes), Skipped: map[string]int{}, Dropped: map[string]int{},
-		Kinds: b.kinds, Spent: paid.Spent, Maybe: paid.MaybePaid, Lost: paid.Lost, Faults: paid.Faults,
+		Kinds: b.kinds, Spent: paid.Spent, Maybe: paid.MaybePaid, Waiting: paid.Waiting, Lost: paid.Lost,
+		Faults: paid.Faults,
 		Served: paid.Served, Invented: Invented{b.strange, b.invents}}
 	for _, skip := range b.skipped {
 		s.Skipped[skip.Reason]++

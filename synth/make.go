@@ -37,6 +37,9 @@ func (r *Run) Make(ctx context.Context, client *chat.Client, unchecked bool, o O
 	if m.stop != nil {
 		return m.stop
 	}
+	if err == nil {
+		m.tellShort()
+	}
 	return err
 }
 
@@ -80,6 +83,17 @@ func (r *Run) maker(client *chat.Client, o Observer) *maker {
 		m.kinds = append(m.kinds, &making{candidates: r.candidates(k), rejected: map[string]int{}})
 	}
 	return m
+}
+
+// tellShort says which kinds have fewer rows than they should, although every scene was asked about.
+func (m *maker) tellShort() {
+	for _, k := range m.kinds {
+		if k.empty && k.open == 0 && k.accepted < k.target {
+			m.observer.Say(fmt.Sprintf("%s: %d of %d rows, and all scenes were asked about (answers of no use: %s)",
+				k.name,
+				k.accepted, k.target, listed(k.rejected)))
+		}
+	}
 }
 
 // next is the request that is asked next: of the kind that is furthest behind.
@@ -134,8 +148,9 @@ func (m *maker) tried() bool {
 	}
 	for _, k := range m.kinds {
 		if k.accepted*2 < min(k.asked, trial) && m.stop == nil {
-			m.stop = failure.Inputf("of the first %d answers for %s %d are of use (the others: %s); rejected.jsonl shows "+
-				"them. Look at the prompts and the model; --yes goes on all the same", k.asked, k.name, k.accepted,
+			m.stop = failure.Inputf("of the first %d answers for %s %d are of use (the others: %s); rejected.jsonl "+
+				"shows them. Look at the prompts and the model; --yes goes on all the same", k.asked, k.name,
+				k.accepted,
 				listed(k.rejected))
 		}
 	}
@@ -194,11 +209,16 @@ func (m *maker) state() State {
 	return s
 }
 
-// String is the state in one line.
+// String is what became of the answers, in one line. How many rows there are is shown beside it.
 func (s State) String() string {
 	rejected := 0
 	for _, n := range s.Rejected {
 		rejected += n
 	}
-	return fmt.Sprintf("%d of %d rows, %d rejected", s.Rows, s.Target, rejected)
+	text := fmt.Sprintf("%d rejected", rejected)
+	if rejected > 0 {
+		most := byCount(s.Rejected)[0]
+		text += fmt.Sprintf(" (%d %s)", s.Rejected[most], most)
+	}
+	return text
 }

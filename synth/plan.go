@@ -40,10 +40,12 @@ type annotations struct {
 }
 
 // readAnnotations reads all sets of a recipe.
-func readAnnotations(ctx context.Context, s *recipes.Synth, exclude *exclusion, say func(string)) (*annotations, error) {
+func readAnnotations(ctx context.Context, s *recipes.Synth, exclude *exclusion,
+	say func(string)) (*annotations, error) {
 	all := &annotations{dropped: scene.Counts{}, images: commonFolder(s.Scenes)}
 	ids := map[string]int{}
 	for i, files := range s.Scenes {
+		scenes, skipped := len(all.scenes), len(all.skipped)
 		set, err := readSet(ctx, files, scene.Options{KeepSuspect: s.Untrusted == "keep"})
 		if err != nil {
 			return nil, fmt.Errorf("synth.scenes.%d: %w", i, err)
@@ -57,7 +59,11 @@ func readAnnotations(ctx context.Context, s *recipes.Synth, exclude *exclusion, 
 		if err := all.add(ctx, files, set.Scenes, ids, i, exclude); err != nil {
 			return nil, fmt.Errorf("synth.scenes.%d: %w", i, err)
 		}
-		say(fmt.Sprintf("%s: %d scenes", name(files), len(set.Scenes)))
+		text := fmt.Sprintf("%s: %d scenes", name(files), len(all.scenes)-scenes)
+		if out := all.skipped[skipped:]; len(out) > 0 {
+			text += fmt.Sprintf(", %d left out (%s)", len(out), counted(out))
+		}
+		say(text)
 	}
 	if len(all.scenes) == 0 {
 		return nil, failure.Inputf("no scene is left to ask about: %s", counted(all.skipped))

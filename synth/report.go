@@ -31,7 +31,8 @@ func (r *Run) writeReport(w io.Writer, client *chat.Client, b *built, s *Summary
 	}
 	p := page.Page{
 		Title: "Instruction data",
-		Lead: fmt.Sprintf("%s of %s rows, written by %s from captions and boxes. For training, images is %s.", number(rows),
+		Lead: fmt.Sprintf("%s of %s rows, written by %s from captions and boxes. For training, images is %s.",
+			number(rows),
 			number(wanted), r.settings.Endpoint.Model, s.Images),
 		Sections: []page.Section{
 			{Title: "Rows", Blocks: []page.Block{r.figures(rows, s), kindTable(s), page.Histogram{
@@ -54,8 +55,8 @@ func (r *Run) figures(rows int, s *Summary) page.Figures {
 	f := page.Figures{
 		{Label: "Rows", Value: number(rows)},
 		{Label: "Requests answered", Value: number(requests), Note: percent(rows, requests) + " became rows"},
-		{Label: "Tokens", Value: runs.Grouped(s.Spent.Total()), Note: percent(int(s.Spent.Cached), int(s.Spent.Prompt)) +
-			" of the prompts' from the endpoint's cache"},
+		{Label: "Tokens", Value: runs.Grouped(s.Spent.Total()),
+			Note: percent(int(s.Spent.Cached), int(s.Spent.Prompt)) + " of the prompts' from the endpoint's cache"},
 	}
 	if r.settings.Budget.Prices != nil {
 		f = append(f, page.Figure{Label: "Money", Value: fmt.Sprintf("%.2f", s.Spent.Money),
@@ -144,7 +145,11 @@ func (r *Run) cost(s *Summary) []page.Block {
 	for _, row := range []struct {
 		what string
 		cost chat.Cost
-	}{{"answers", s.Spent}, {"faults and lost requests, perhaps", s.Maybe}} {
+	}{{"answers", s.Spent}, {"faults and lost requests, perhaps", s.Maybe},
+		{"requests in batch files, about", s.Waiting}} {
+		if row.cost.Total() == 0 && row.what != "answers" {
+			continue
+		}
 		t.Rows = append(t.Rows, []string{row.what, runs.Grouped(row.cost.Prompt), runs.Grouped(row.cost.Cached),
 			runs.Grouped(row.cost.Completion), fmt.Sprintf("%.2f", row.cost.Money)})
 	}
@@ -186,13 +191,15 @@ func (r *Run) samples(client *chat.Client, b *built) (page.Samples, error) {
 		about := r.scenes[row.scene]
 		one := page.Sample{Title: about.ID, Tags: append([]string{string(row.name)}, worth.Repairs...)}
 		if img, err := images.Decode(picture.Image{Path: about.Image}); err == nil {
-			one.Picture, _ = page.Thumbnail(img.Image(), about.ID, thumbnailBytes) // without it the sample still says much
+			// Without it the sample still says much.
+			one.Picture, _ = page.Thumbnail(img.Image(), about.ID, thumbnailBytes)
 		}
 		for _, turn := range worth.Turns {
 			one.Parts = append(one.Parts, page.Part{Name: "question", Text: turn.Question},
 				page.Part{Name: "answer", Text: turn.Answer})
 		}
-		one.Parts = append(one.Parts, page.Part{Name: "what the model was given", Text: about.Context(prompt.Boxes(row.name)),
+		one.Parts = append(one.Parts, page.Part{Name: "what the model was given",
+			Text:   about.Context(prompt.Boxes(row.name)),
 			Folded: true})
 		samples = append(samples, one)
 	}

@@ -24,11 +24,13 @@ type Run struct {
 	exclude  *exclusion
 }
 
-// Read reads what a recipe's section synth names: prompts and annotations. Rows, unless 0, replaces the recipe's number.
+// Read reads what a recipe's section synth names: prompts and annotations. Rows, unless 0, replaces the recipe's
+// number.
 func Read(ctx context.Context, recipe *recipes.Recipe, rows int, o Observer) (*Run, error) {
 	s := recipe.Synth
 	if s == nil {
-		return nil, failure.Inputf("recipe %q has no section synth, which says what to make; `llavatrain init synth-coco` "+
+		return nil, failure.Inputf("recipe %q has no section synth, which says what to make; `llavatrain init "+
+			"synth-coco` "+
 			"writes one", recipe.Path)
 	}
 	r := &Run{Folder: runs.RunDir(recipe, stage), settings: s}

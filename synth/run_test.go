@@ -2,6 +2,7 @@ package synth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -59,7 +60,7 @@ func troubled(kind, about string, nth int) string {
 	case n == 1 && nth == 1:
 		return "no form at all"
 	case n == 2 && kind == "detail":
-		return strings.Repeat("The same words for all of them, one after the other. ", 1) + synthtest.Usual("detail", "")
+		return "The same words for all of them, one after the other. " + synthtest.Usual("detail", "")
 	}
 	return ""
 }
@@ -99,7 +100,8 @@ func TestRowsDoNotDependOnTheOrderOfAnswers(t *testing.T) {
 			}
 		}
 	}
-	if len(w.rows("one")) != 40 || first.Kinds[answer.Detail].Rows != 6 || len(first.Kinds[answer.Reasoning].Rejected) == 0 {
+	if len(w.rows("one")) != 40 || first.Kinds[answer.Detail].Rows != 6 ||
+		len(first.Kinds[answer.Reasoning].Rejected) == 0 {
 		t.Errorf("%d rows, %+v", len(w.rows("one")), first.Kinds[answer.Detail])
 	}
 	if rejected := w.file("one", rejectedFile); !strings.Contains(rejected, `"reason":"refusal"`) ||
@@ -145,6 +147,29 @@ func TestOvershoot(t *testing.T) {
 	}
 	if w.writer.Calls() > 50+8 {
 		t.Errorf("%d calls for 50 rows", w.writer.Calls())
+	}
+}
+
+// Programs read summary.json: each cost has its money under that name.
+func TestSummaryHasMoney(t *testing.T) {
+	w := newWorld(t, 20, "  rows: 4\n  budget: {prices: {prompt: 2, completion: 8}}\n")
+	made, err := w.make(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var summary struct {
+		Spent map[string]float64 `json:"spent"`
+		Maybe map[string]float64 `json:"maybe_paid"`
+	}
+	if err := json.Unmarshal([]byte(w.file("a", summaryFile)), &summary); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := summary.Maybe["money"]; !ok || summary.Spent["money"] != made.Spent.Money || made.Spent.Money == 0 {
+		t.Errorf("summary.json says %v and maybe %v of %v", summary.Spent, summary.Maybe, made.Spent.Money)
+	}
+	if text := (State{Rows: 3, Target: 9, Rejected: map[string]int{"shape": 1, "refusal": 4}}).String(); text !=
+		"5 rejected (4 refusal)" {
+		t.Error(text)
 	}
 }
 
@@ -200,6 +225,48 @@ func TestScenesThatAreLeftOut(t *testing.T) {
 	}
 }
 
+// Whoever wants more rows than there are scenes is told: before the run, and at its end.
+func TestTooFewScenes(t *testing.T) {
+	w := newWorld(t, 6, "  rows: 9\n  kinds: {conversation: 8, detail: 1}\n")
+	if err := os.Remove(filepath.Join(w.dir, "a", "a-5.png")); err != nil {
+		t.Fatal(err)
+	}
+	w.writer.Says = func(kind, about string, _ int) string {
+		if strings.Contains(about, "number 4") {
+			return "I'm sorry, but no."
+		}
+		return ""
+	}
+	recipe, err := recipes.Load(w.recipe, []string{"runs=a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &quiet{}
+	run, err := Read(t.Context(), recipe, 0, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	client, err := chat.Open(run.Folder, run.Settings(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var text strings.Builder
+	if err := run.DryRun(&text, client); err != nil || !strings.Contains(text.String(),
+		"\nconversation: there are scenes for 5 rows only\n") || strings.Contains(text.String(), "\ndetail: ") {
+		t.Errorf("%v:\n%s", err, text.String())
+	}
+	if err := run.Make(t.Context(), client, true, o); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a.json: 5 scenes, 1 left out (1 missing_image)",
+		"conversation: 4 of 8 rows, and all scenes were asked about (answers of no use: 1 refusal)"}
+	if diff := cmp.Diff(want, o.said); diff != "" {
+		t.Errorf("said (-want +got):\n%s", diff)
+	}
+}
+
 func (w *world) text(name string) string {
 	w.t.Helper()
 	text, err := os.ReadFile(filepath.Join(w.dir, name))
@@ -241,7 +308,8 @@ func TestDryRunSendsAndWritesNothing(t *testing.T) {
 	if err := run.DryRun(&out, client); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"30 to ask about", "127.0.0.1", "reasoning", "cost", "budget", "caption 0 of picture a"} {
+	for _, want := range []string{"30 to ask about", "127.0.0.1", "reasoning", "cost", "budget",
+		"caption 0 of picture a"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}

@@ -112,7 +112,8 @@ func TestCheckFindsCopies(t *testing.T) {
 	}
 	var questions strings.Builder
 	for _, path := range photos {
-		fmt.Fprintf(&questions, "{\"question_id\": 1, \"image\": \"COCO_val2014_%s\", \"text\": \"\"}\n", filepath.Base(path))
+		fmt.Fprintf(&questions, "{\"question_id\": 1, \"image\": \"COCO_val2014_%s\", \"text\": \"\"}\n",
+			filepath.Base(path))
 	}
 	numbers, list := filepath.Join(t.TempDir(), "questions.jsonl"), filepath.Join(t.TempDir(), "list.txt")
 	write(t, numbers, questions.String())

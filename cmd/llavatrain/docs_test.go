@@ -18,7 +18,8 @@ import (
 // elsewhere are beginnings of paths that look like the repository's but are of a run, whose folders have the names of
 // packages, or of another program.
 var elsewhere = []string{
-	"runs/NAME", "runs/shapes", "runs/llava-v1.5-7b", "checkpoints/step-000500", "checkpoints/latest",
+	"runs/NAME", "runs/shapes", "runs/llava-v1.5-7b", "runs/synth-coco", "checkpoints/step-000500",
+	"checkpoints/latest",
 	// of llama.cpp
 	"llama.cpp", "llama/", "convert_hf_to_gguf.py", "convert_image_encoder_to_gguf.py", "tools/mtmd/",
 }

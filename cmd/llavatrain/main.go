@@ -153,6 +153,9 @@ func starting(p *program.Program, command *cobra.Command) *cobra.Command {
 			f.Value = &once{Value: f.Value}
 		}
 	})
+	for _, below := range command.Commands() {
+		starting(p, below)
+	}
 	work := command.RunE
 	command.RunE = func(c *cobra.Command, args []string) error {
 		p.Started = true

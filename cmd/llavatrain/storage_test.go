@@ -148,7 +148,7 @@ func TestRunFolderInUse(t *testing.T) {
 	for lines := bufio.NewScanner(messages); lines.Scan() && !strings.HasPrefix(lines.Text(), "step 1/"); {
 	}
 	want := []string{
-		fmt.Sprintf("run folder is in use: process %d trains in %s; wait for it to end", first.Process.Pid, runDir),
+		fmt.Sprintf("run folder is in use: process %d works in %s; wait for it to end", first.Process.Pid, runDir),
 	}
 	for _, flags := range [][]string{nil, {"--resume"}, {"--overwrite"},
 		{"--resume", set("model.vision.config", "gone.json")}} {

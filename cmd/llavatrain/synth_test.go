@@ -3,12 +3,17 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/synth/synthtest"
 )
 
@@ -27,7 +32,8 @@ func annotated(t *testing.T, dir string) (recipe string, writer *synthtest.Write
 			captions = append(captions, object{"id": 3*i + j, "image_id": i,
 				"caption": fmt.Sprintf("Some shapes on a plain ground, view %d of picture %d.", j, i)})
 		}
-		boxes = append(boxes, object{"id": i, "image_id": i, "category_id": 1, "bbox": []int{4, 4, 20, 20}, "iscrowd": 0})
+		boxes = append(boxes, object{"id": i, "image_id": i, "category_id": 1, "bbox": []int{4, 4, 20, 20},
+			"iscrowd": 0})
 	}
 	for name, content := range map[string]object{
 		"captions.json": {"images": images, "annotations": captions},
@@ -55,7 +61,8 @@ func annotated(t *testing.T, dir string) (recipe string, writer *synthtest.Write
 func TestMadeDataTrains(t *testing.T) {
 	dir := world(t)
 	recipe, writer := annotated(t, dir)
-	if text := command(t, 0, "synth", recipe, "--dry-run"); writer.Calls() > 0 || !strings.Contains(text, "to ask about") {
+	if text := command(t, 0, "synth", recipe, "--dry-run"); writer.Calls() > 0 ||
+		!strings.Contains(text, "to ask about") {
 		t.Errorf("%d calls by the dry run:\n%s", writer.Calls(), text)
 	}
 	text := command(t, 0, "synth", recipe)
@@ -77,7 +84,8 @@ func TestMadeDataTrains(t *testing.T) {
 		"--set", "finetune.data=[{path: runs/made/synth/rows.json, images: data/images}]",
 	}
 	world := filepath.Join(dir, "world.yaml")
-	if text := command(t, 0, append([]string{"check", world}, data...)...); !strings.Contains(text, "no problems found") {
+	text = command(t, 0, append([]string{"check", world}, data...)...)
+	if !strings.Contains(text, "no problems found") {
 		t.Errorf("check says:\n%s", text)
 	}
 	command(t, 0, append([]string{"pretrain", world}, data...)...)
@@ -109,7 +117,8 @@ func TestSynthRefuses(t *testing.T) {
 		{[]string{"synth", "build", recipe}, "does not exist"},
 		{[]string{"synth", recipe, "--batch-in", filepath.Join(dir, "none.jsonl")}, "none.jsonl"},
 		{[]string{"synth", "convert", "none", "x", "--out", filepath.Join(dir, "x")}, "format must be one of"},
-		{[]string{"synth", "captions", filepath.Join(dir, "none.json"), "--phrases", "auto", "--out", "x"}, "none.json"},
+		{[]string{"synth", "captions", filepath.Join(dir, "none.json"), "--phrases", "auto", "--out", "x"},
+			"none.json"},
 	} {
 		if text := command(t, 2, c.args...); !strings.Contains(text, c.want) {
 			t.Errorf("%v says, without %q:\n%s", c.args, c.want, text)
@@ -122,9 +131,77 @@ func TestSynthRefuses(t *testing.T) {
 	if writer.Calls() > 0 {
 		t.Errorf("%d calls", writer.Calls())
 	}
-	if text := command(t, 7, "synth", recipe, set("synth.endpoint.url", "http://127.0.0.1:1/v1"),
-		set("synth.endpoint.key_env", "HOME"), set("synth.endpoint.patience", "1s")); !strings.Contains(text, "127.0.0.1") {
+	text := command(t, 7, "synth", recipe, set("synth.endpoint.url", "http://127.0.0.1:1/v1"),
+		set("synth.endpoint.key_env", "HOME"), set("synth.endpoint.patience", "1s"))
+	if !strings.Contains(text, "127.0.0.1") {
 		t.Errorf("a dead endpoint: synth says:\n%s", text)
+	}
+}
+
+// What ends a run says so, with its code; a run that asked for nothing leaves nothing.
+func TestSynthEnds(t *testing.T) {
+	dir := world(t)
+	recipe, writer := annotated(t, dir)
+	made := filepath.Join(dir, "runs", "made", "synth")
+	os.Unsetenv("SYNTH_TEST_KEY")
+	if text := command(t, 2, "synth", recipe); strings.Contains(text, "rows.json") || exists(made, "rows.json") {
+		t.Errorf("without a key there are rows:\n%s", text)
+	}
+	t.Setenv("SYNTH_TEST_KEY", "k-0123456789abcdef")
+	writer.Delay = 300 * time.Millisecond
+	code, text := signalled(t, []string{"scenes"}, []syscall.Signal{syscall.SIGINT}, "synth", recipe)
+	if code != 130 || !strings.Contains(text, "waiting for the answers") || strings.Contains(text, "step") {
+		t.Errorf("after Ctrl-C code %d:\n%s", code, text)
+	}
+	writer.Delay = 0
+	text = command(t, 0, "synth", recipe, "--batch-out", filepath.Join(dir, "out"))
+	if !strings.Contains(text, "1 files; about ") {
+		t.Errorf("batch files:\n%s", text)
+	}
+	text = command(t, 0, "synth", recipe)
+	if !strings.Contains(text, "in batch files, whose results --batch-in reads") {
+		t.Errorf("while a batch is away:\n%s", text)
+	}
+	lock, err := checkpoints.Run{Dir: made}.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock()
+	for _, args := range [][]string{{"synth", recipe}, {"synth", "build", recipe}} {
+		if text := command(t, 2, args...); !strings.Contains(text, "in use") || strings.Contains(text, "--help") {
+			t.Errorf("%v while another process is at work:\n%s", args, text)
+		}
+	}
+	if text := command(t, 2, "synth", "build", recipe, "--limit=1", "--limit=2"); !strings.Contains(text, "limit") {
+		t.Errorf("a flag twice:\n%s", text)
+	}
+}
+
+// A server that sends more than it said does not reach the terminal.
+func TestSynthUnasked(t *testing.T) {
+	dir := world(t)
+	recipe, writer := annotated(t, dir)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		recorded := httptest.NewRecorder()
+		writer.ServeHTTP(recorded, r)
+		conn, buffer, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		fmt.Fprintf(buffer, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s unasked", recorded.Body.Len(),
+			recorded.Body)
+		buffer.Flush()
+		time.Sleep(10 * time.Millisecond)
+		conn.Close()
+	}))
+	defer server.Close()
+	var logged strings.Builder
+	log.SetOutput(&logged)
+	defer log.SetOutput(os.Stderr)
+	text := command(t, 0, "synth", recipe, set("synth.endpoint.url", server.URL+"/v1"), "--limit=3")
+	if strings.Contains(text+logged.String(), "nsolicited") || !strings.Contains(text, "3 of 3 rows") {
+		t.Errorf("synth says:\n%s%s", text, logged.String())
 	}
 }
 
@@ -143,7 +220,8 @@ func TestSynthPrompts(t *testing.T) {
 		t.Errorf("writing them again says:\n%s", text)
 	}
 	write(t, system, "Describe it.")
-	if text := command(t, 0, "synth", recipe, set("synth.prompts", prompts), "--dry-run", set("synth.kinds", "{detail: 1}")); !strings.Contains(text, "[system]\nDescribe it.") {
+	text = command(t, 0, "synth", recipe, set("synth.prompts", prompts), "--dry-run", set("synth.kinds", "{detail: 1}"))
+	if !strings.Contains(text, "[system]\nDescribe it.") {
 		t.Errorf("the changed prompt is not used:\n%s", text)
 	}
 	answers, err := filepath.Glob(filepath.Join(prompts, "conversation", "examples", "*.answer.txt"))
@@ -151,8 +229,16 @@ func TestSynthPrompts(t *testing.T) {
 		t.Fatalf("%v, %v", answers, err)
 	}
 	write(t, answers[0], "no form at all")
-	if text := command(t, 2, "synth", recipe, set("synth.prompts", prompts)); !strings.Contains(text, "conversation/examples/"+filepath.Base(answers[0])) {
+	text = command(t, 2, "synth", recipe, set("synth.prompts", prompts))
+	if !strings.Contains(text, "conversation/examples/"+filepath.Base(answers[0])) {
 		t.Errorf("a bad example: synth says:\n%s", text)
+	}
+	write(t, filepath.Join(prompts, "brief.txt"), "In short, please?\n")
+	chosen := filepath.Join(dir, "chosen.json")
+	command(t, 0, "synth", "captions", filepath.Join(dir, "captions.json"), "--phrases", "auto", "--prompts", prompts,
+		"--out", chosen)
+	if text := string(read(t, chosen)); strings.Count(text, "In short, please?") != strings.Count(text, `"id"`) {
+		t.Errorf("other requests than those of brief.txt:\n%.500s", text)
 	}
 	if writer.Calls() > 0 {
 		t.Errorf("%d calls", writer.Calls())
@@ -179,19 +265,20 @@ func TestSynthBatches(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(expired) < 5 {
-			expired = append(expired, fmt.Sprintf(`{"custom_id": %q, "response": null, "error": {"code": "batch_expired"}}`,
-				asked.ID))
+			const late = `{"custom_id": %q, "response": null, "error": {"code": "batch_expired"}}`
+			expired = append(expired, fmt.Sprintf(late, asked.ID))
 			continue
 		}
 		m := asked.Body.Messages
 		body, err := json.Marshal(map[string]any{"model": "m", "choices": []any{map[string]any{"finish_reason": "stop",
-			"message": map[string]any{"content": synthtest.Usual(synthtest.KindOf(m[2].Content), m[len(m)-1].Content)}}},
+			"message": map[string]any{"content": synthtest.Usual(synthtest.KindOf(m[2].Content),
+				m[len(m)-1].Content)}}},
 			"usage": map[string]any{"prompt_tokens": 2000, "completion_tokens": 50}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		answers = append([]string{fmt.Sprintf(`{"custom_id": %q, "response": {"status_code": 200, "body": %s}, "error": null}`,
-			asked.ID, body)}, answers...)
+		const line = `{"custom_id": %q, "response": {"status_code": 200, "body": %s}, "error": null}`
+		answers = append([]string{fmt.Sprintf(line, asked.ID, body)}, answers...)
 	}
 	results, errors := filepath.Join(dir, "results.jsonl"), filepath.Join(dir, "errors.jsonl")
 	write(t, results, strings.Join(answers, "\n")+"\nno JSON\n")

@@ -21,8 +21,8 @@ var ErrInput = errors.New("input")
 // the operating system counts even if nobody wrapped it: see IsStorage.
 var ErrStorage = errors.New("storage")
 
-// ErrRemote is wrapped by errors that end the work with a server: it refuses the key, its quota or the budget of the run
-// is used up, or it does not answer.
+// ErrRemote is wrapped by errors that end the work with a server: it refuses the key, its quota or the budget of the
+// run is used up, or it does not answer.
 var ErrRemote = errors.New("remote end")
 
 // marked is an error with a mark, ErrInput or ErrRemote, that does not show in its message.

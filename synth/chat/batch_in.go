@@ -68,8 +68,10 @@ func (c *Client) batchFile(path string, hider *endpoint, all *BatchResult) error
 	return nil
 }
 
-// batchLine is what became of one request. Of services some name an error in the body, others beside it.
+// batchLine is what became of one request. Of services some name an error in the body, others beside it. A line of a
+// file of BatchOut, which holds the requests, has an id as well, but a method.
 type batchLine struct {
+	Method   string `json:"method"`
 	ID       string `json:"id"`
 	CustomID string `json:"custom_id"`
 	Response *struct {
@@ -85,6 +87,9 @@ func (c *Client) batchLine(text []byte, all *BatchResult) error {
 	if json.Unmarshal(text, &line) != nil || line.CustomID == "" {
 		all.Damaged++
 		return nil
+	}
+	if line.Method != "" && line.Response == nil {
+		return failure.Inputf("it holds requests, not what became of them: give the file that the service returns")
 	}
 	e := c.index.keys[line.CustomID]
 	switch {

@@ -206,6 +206,24 @@ func TestOldResultsOfANewBatch(t *testing.T) {
 	}
 }
 
+// A file of requests says nothing about them. Taken for results, it would open them all again, to be paid for twice.
+func TestRequestsAreNoResults(t *testing.T) {
+	c, who := open(t, t.TempDir(), settings("http://localhost/v1")), ask(keys(3))
+	sent, err := c.BatchOut(t.TempDir(), who.next, who.done)
+	must(t, err)
+	for range 2 {
+		got, err := c.BatchIn(sent...)
+		if !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), "holds requests") ||
+			got != (BatchResult{}) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	got, err := c.BatchIn(writeLines(t, result("k0", "a"), result("k1", "b"), result("k2", "c")))
+	if must(t, err); got != (BatchResult{Answers: 3}) {
+		t.Errorf("then %+v", got)
+	}
+}
+
 // Files hold at most so many lines, and the budget holds for them as well.
 func TestBatchLimits(t *testing.T) {
 	c := open(t, t.TempDir(), settings("http://localhost/v1"))

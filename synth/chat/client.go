@@ -173,7 +173,7 @@ type Summary struct {
 // Cost is a number of tokens and what they cost.
 type Cost struct {
 	Usage
-	Money float64
+	Money float64 `json:"money"` // in the currency of the prices
 }
 
 // Summary counts what the ledger holds, from its beginning.

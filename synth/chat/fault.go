@@ -15,6 +15,10 @@ import (
 const (
 	maxFaults   = 5 // of a request that is tried again
 	maxRepeated = 3 // faults in a row of the kind that is not the request's alone
+
+	// Of shorter pauses the user is told once a minute: an endpoint that limits the rate asks for one every few
+	// seconds.
+	longPause = 30 * time.Second
 )
 
 // faulted keeps a fault, and does what its class asks for.
@@ -81,7 +85,8 @@ func (r *run) pause(it *item, now time.Time) {
 	}
 	if until := now.Add(wait); until.After(r.pausedUntil) {
 		r.pausedUntil = until
-		if wait >= time.Second {
+		if wait >= longPause || wait >= time.Second && now.Sub(r.pauseSaid) >= time.Minute {
+			r.pauseSaid = now
 			r.c.settings.Say(fmt.Sprintf("%s holds requests back (%v): nothing is sent for %v", r.c.endpoint.host,
 				it.fault, wait.Round(time.Second)))
 		}

@@ -11,7 +11,33 @@ import (
 
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/synth/chat/chattest"
+	"github.com/llavatrain/llavatrain/synth/chat/reply"
 )
+
+// An endpoint that asks for a second's pause all the time does not fill the screen. A long pause is always told.
+func TestPausesAreToldNowAndThen(t *testing.T) {
+	said := 0
+	s := settings("http://localhost/v1")
+	s.Say = func(string) { said++ }
+	c := open(t, t.TempDir(), s)
+	var err error
+	c.endpoint, err = connect(s)
+	must(t, err)
+	r := newRun(t.Context(), c, nil, nil)
+	now := time.Now()
+	for i, want := range []struct {
+		wait time.Duration
+		said int
+	}{{time.Second, 1}, {2 * time.Second, 1}, {29 * time.Second, 1}, {30 * time.Second, 2}, {30 * time.Second, 3},
+		{time.Second, 3}, {time.Second, 4}, {time.Hour, 5}} {
+		it := &item{exchange: exchange{sent: now, fault: &reply.Fault{Class: reply.RateLimit, Status: 429,
+			Wait: want.wait}}}
+		if r.pause(it, now); said != want.said {
+			t.Errorf("pause %d, of %v: %d messages", i+1, want.wait, said)
+		}
+		now = now.Add(want.wait + 15*time.Second)
+	}
+}
 
 // While a limit of the rate lasts, nothing is sent at all, by later runs neither.
 func TestNothingIsSentDuringAPause(t *testing.T) {

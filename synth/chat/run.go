@@ -49,6 +49,7 @@ type run struct {
 	pausedUntil time.Time // nothing is sent before
 	limited     int       // pauses in a row
 	limitedFrom time.Time // when these began; zero if the last request met no limit
+	pauseSaid   time.Time // when the user was last told of a pause
 
 	breaker breaker
 	probing bool

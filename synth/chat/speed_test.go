@@ -144,9 +144,9 @@ func TestRealOutage(t *testing.T) {
 	var from, to time.Time
 	go func() {
 		time.Sleep(3 * time.Second)
+		server.Listener.Close() // before from: what is sent later reaches nobody
 		from = time.Now()
 		server.CloseClientConnections()
-		server.Listener.Close()
 		time.Sleep(time.Minute)
 		listener, err := net.Listen("tcp", address)
 		if err != nil {

@@ -105,14 +105,17 @@ func Usual(kind, context string) string {
 	n := fmt.Sprint(Hash(context))
 	switch kind {
 	case "conversation":
-		return "Question:\nWhat is on the wall?\n===\nAnswer:\nThe number " + n + " is painted on the wall in white.\n===\n" +
+		return "Question:\nWhat is on the wall?\n===\nAnswer:\nThe number " + n +
+			" is painted on the wall in white.\n===\n" +
 			"Question:\nWho stands beside it?\n===\nAnswer:\nA man with a hat stands beside it and waits for the bus.\n"
 	case "reasoning":
-		return "Question:\nWhy is the number there?\n===\nAnswer:\nThe number " + n + " is likely that of the house, and it " +
+		return "Question:\nWhy is the number there?\n===\nAnswer:\nThe number " + n +
+			" is likely that of the house, and it " +
 			"is painted large so that the people who bring letters can see it from the other side of the street.\n"
 	}
-	return "The photo shows a wall with the number " + n + " on it. A man with a hat stands in front of it, and he looks " +
-		"to the left as if he waits for a bus. There is a tree behind the wall, and the sky is clear and blue over the roofs."
+	return "The photo shows a wall with the number " + n + " on it. A man with a hat stands in front of it, and he " +
+		"looks to the left as if he waits for a bus. There is a tree behind the wall, and the sky is clear and blue " +
+		"over the roofs."
 }
 
 // Hash is a number that a text has by chance.

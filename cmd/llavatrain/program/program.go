@@ -35,6 +35,11 @@ func PrintJSON(out io.Writer, found any) error {
 // for commands that can save what they have; the others end at the first signal, as usual. A command run by another
 // shares its context.
 func (p *Program) Interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	return p.InterruptibleWhile(parent, "finishing this step and saving")
+}
+
+// InterruptibleWhile is Interruptible for a command that does something else after the first signal, which doing names.
+func (p *Program) InterruptibleWhile(parent context.Context, doing string) (context.Context, context.CancelFunc) {
 	if p.watching {
 		return parent, func() {}
 	}
@@ -45,7 +50,7 @@ func (p *Program) Interruptible(parent context.Context) (context.Context, contex
 	go func() {
 		first := <-arrived
 		p.signal = first.(syscall.Signal)
-		fmt.Fprintf(p.Err, "\nllavatrain: %v: finishing this step and saving; a second signal ends at once\n", first)
+		fmt.Fprintf(p.Err, "\nllavatrain: %v: %s; a second signal ends at once\n", first, doing)
 		cancel()
 		second := <-arrived
 		p.Exit(signalCode(second.(syscall.Signal)))

@@ -62,11 +62,29 @@ func (t *Terminal) Progress(what string, done, total int64) {
 func (t *Terminal) Status(what, text string, done, total int64) {
 	if t.watched {
 		t.count(what, total)
-		t.bar.Describe(text)
+		t.bar.Describe(fit(text, t.columns(), total))
 		t.bar.Set64(done)
 		return
 	}
-	t.tell(what+": "+text, what, done, total)
+	t.tell(fmt.Sprintf("%s: %d of %d, %s", what, done, total, text), what, done, total)
+}
+
+// columns is the width of the terminal, 0 if it is not known.
+func (t *Terminal) columns() int {
+	if file, ok := t.out.(*os.File); ok {
+		width, _, _ := term.GetSize(int(file.Fd()))
+		return width
+	}
+	return 0
+}
+
+// fit cuts a text so that bar, counts and times still have room on its line: a line that wraps cannot be overwritten.
+func fit(text string, columns int, total int64) string {
+	room := max(10, columns-32-2*len(fmt.Sprint(total)))
+	if short := []rune(text); columns > 0 && len(short) > room {
+		return string(short[:room-1]) + "…"
+	}
+	return text
 }
 
 // tell prints an occasional line about work, with the time that is left.

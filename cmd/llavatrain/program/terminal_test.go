@@ -2,6 +2,7 @@ package program
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,35 @@ func TestPlainProgressIsQuietAboutShortWork(t *testing.T) {
 		work("evaluating", 4*time.Second)
 		if want := "evaluating: 75 %, 3s left\n"; out.String() != want {
 			t.Errorf("long work is reported as %q, want %q", out.String(), want)
+		}
+	})
+}
+
+// A status leaves room for bar, counts and times, whatever it says.
+func TestStatusFits(t *testing.T) {
+	long := strings.Repeat("é", 200)
+	for _, c := range []struct {
+		columns int
+		total   int64
+		want    int // characters
+	}{{80, 300, 42}, {80, 158_000, 36}, {120, 300, 82}, {30, 300, 10}, {0, 300, 200}, {400, 300, 200}} {
+		got := []rune(fit(long, c.columns, c.total))
+		if cut := got[len(got)-1] == '…'; len(got) != c.want || cut != (c.want < 200) {
+			t.Errorf("%+v: %q", c, string(got))
+		}
+	}
+}
+
+func TestPlainStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		terminal := NewTerminal(&out)
+		for done := range int64(4) {
+			terminal.Status("synth", "2 rejected", done, 4)
+			time.Sleep(4 * time.Second)
+		}
+		if want := "synth: 2 of 4, 2 rejected: 50 %, 8s left\n"; out.String() != want {
+			t.Errorf("%q, want %q", out.String(), want)
 		}
 	})
 }

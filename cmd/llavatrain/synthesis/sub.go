@@ -36,15 +36,16 @@ func newBuild(p *program.Program) *cobra.Command {
 			}
 			terminal := program.NewTerminal(p.Err)
 			defer terminal.Close()
-			ctx, done := p.Interruptible(c.Context())
+			ctx, done := p.InterruptibleWhile(c.Context(), "ending")
 			defer done()
 			run, err := synth.Read(ctx, recipe, limit, &shown{Terminal: terminal})
 			if err != nil {
-				return err
+				return interrupted(err)
 			}
 			defer run.Close()
 			if !checkpoints.Exists(run.Folder) {
-				return failure.Inputf("%s does not exist: `llavatrain synth %s` asks for answers", run.Folder, recipe.Path)
+				return failure.Inputf("%s does not exist: `llavatrain synth %s` asks for answers", run.Folder,
+					recipe.Path)
 			}
 			client, err := chat.Open(run.Folder, run.Settings(terminal.Say))
 			if err != nil {
@@ -64,7 +65,8 @@ func newPrompts(p *program.Program) *cobra.Command {
 		Use:   "prompts FOLDER",
 		Short: "Write the program's prompts into a folder, for editing",
 		Long: "Write the program's own prompts into a new folder: for each kind a system message, examples and, for " +
-			"descriptions, requests. Edited, they are used by a recipe with synth.prompts: FOLDER.",
+			"descriptions, requests; and brief.txt, the requests of captions. Edited, they are used by a recipe with " +
+			"synth.prompts: FOLDER, and by `synth captions --prompts FOLDER`.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := prompt.Write(args[0]); err != nil {
@@ -78,22 +80,22 @@ func newPrompts(p *program.Program) *cobra.Command {
 
 func newCaptions(p *program.Program) *cobra.Command {
 	var o caption.Options
-	var out string
+	var out, prompts string
 	c := &cobra.Command{
 		Use:   "captions FILE… --phrases FILE|auto --out ROWS",
 		Short: "Choose captions for stage 1 by their noun phrases",
 		Long: "Choose captions for stage 1 as LLaVA's makers chose 595K of CC3M's: rare noun phrases keep all their " +
 			"captions, common ones only some, and phrases below --min count for nothing. The answer of a row is the " +
 			"caption, its question asks for a brief description.\n\n" +
-			"Captions may be LLaVA's JSON, JSON lines with id, image and caption, or COCO's. --phrases names a file with " +
-			`{"id": …, "phrases": […]} a line, from any tagger, or is auto for the program's own.`,
+			"Captions may be LLaVA's JSON, JSON lines with id, image and caption, or COCO's. --phrases names a file " +
+			`with {"id": …, "phrases": […]} a line, from any tagger, or is auto for the program's own.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			var err error
-			if o.Requests, err = prompt.Brief(""); err != nil {
+			if o.Requests, err = prompt.Brief(prompts); err != nil {
 				return err
 			}
-			ctx, done := p.Interruptible(c.Context())
+			ctx, done := p.InterruptibleWhile(c.Context(), "ending")
 			defer done()
 			var found *caption.Report
 			err = checkpoints.WriteFile(out, func(w io.Writer) (err error) {
@@ -101,7 +103,7 @@ func newCaptions(p *program.Program) *cobra.Command {
 				return err
 			})
 			if err != nil {
-				return err
+				return interrupted(err)
 			}
 			printCaptions(p.Out, found, out)
 			return nil
@@ -114,6 +116,7 @@ func newCaptions(p *program.Program) *cobra.Command {
 	f.IntVar(&o.Limit, "limit", 0, "keep `N` captions at most, from the rarest phrases on")
 	f.Uint64Var(&o.Seed, "seed", 42, "`SEED` of the choice")
 	f.StringVar(&out, "out", "", "`FILE` of the rows")
+	f.StringVar(&prompts, "prompts", "", "`FOLDER` with the requests in brief.txt; default: the program's own")
 	c.MarkFlagRequired("phrases")
 	c.MarkFlagRequired("out")
 	return c
@@ -122,7 +125,8 @@ func newCaptions(p *program.Program) *cobra.Command {
 func printCaptions(w io.Writer, r *caption.Report, out string) {
 	count := func(n int) string { return runs.Grouped(int64(n)) }
 	fmt.Fprintf(w, "%s of %s captions: %s\n", count(r.Kept), count(r.Captions), out)
-	fmt.Fprintf(w, "phrases: %s, of which %s in enough captions; the kept ones have %s and %s of them\n", count(r.Phrases),
+	fmt.Fprintf(w, "phrases: %s, of which %s in enough captions; the kept ones have %s and %s of them\n",
+		count(r.Phrases),
 		count(r.Enough), count(r.Covered), count(r.EnoughCovered))
 	for reason, n := range r.Skipped {
 		fmt.Fprintf(w, "passed over: %s, %s\n", count(n), reason)
@@ -175,8 +179,10 @@ func newConvert(p *program.Program) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&out, "out", "", "`FILE` of the rows")
 	f.StringVar(&images, "images", "", "`FOLDER` of the images, for their sizes where the files do not have them")
-	f.StringVar(&o.Frame, "frame", "padded", "what boxes refer to: the `FRAME` padded, for a stage with image: pad, or original")
-	f.StringVar(&o.Prompt, "prompt", "first", "`WHICH` questions end with the line that names the answer's form: first or every")
+	f.StringVar(&o.Frame, "frame", "padded", "what boxes refer to: the `FRAME` padded, for a stage with image: pad, "+
+		"or original")
+	f.StringVar(&o.Prompt, "prompt", "first", "`WHICH` questions end with the line that names the answer's form: "+
+		"first or every")
 	f.StringVar(&o.Split, "split", "", "`SPLIT` of ScienceQA (default train)")
 	f.IntVar(&o.Limit, "limit", 0, "take `N` images at most, chosen by the seed")
 	f.Uint64Var(&o.Seed, "seed", 42, "`SEED` of the choices")
@@ -203,7 +209,8 @@ func formats() string {
 
 func printConverted(w io.Writer, r convert.Report, out string) {
 	count := func(n int) string { return runs.Grouped(int64(n)) }
-	fmt.Fprintf(w, "%s rows with %s questions about %s images: %s\n", count(r.Rows), count(r.Pairs), count(r.Pictures), out)
+	fmt.Fprintf(w, "%s rows with %s questions about %s images: %s\n", count(r.Rows), count(r.Pairs), count(r.Pictures),
+		out)
 	if r.Dropped.Total() > 0 {
 		fmt.Fprintf(w, "dropped: %s\n", r.Dropped)
 	}

@@ -69,8 +69,12 @@ func NewInit(p *program.Program) *cobra.Command {
 				fmt.Fprintf(p.Out, "wrote %s and the files it needs; now run llavatrain pretrain %s\n", path, path)
 				return nil
 			}
-			fmt.Fprintf(p.Out, "wrote %s: set its paths to your weights and data, then run llavatrain pretrain %s\n",
-				path, path)
+			what, next := "weights and data", "pretrain"
+			if strings.HasPrefix(args[0], "synth-") {
+				what, next = "annotations and endpoint", "synth"
+			}
+			fmt.Fprintf(p.Out, "wrote %s: set its paths to your %s, then run llavatrain %s %s\n", path, what, next,
+				path)
 			return nil
 		},
 	}

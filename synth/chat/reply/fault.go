@@ -92,14 +92,14 @@ func Unanswered(class Class, message string) *Fault {
 
 // Error says what happened in one line, with what the endpoint says quoted.
 func (f *Fault) Error() string {
-	at := string(f.Class)
+	what := fmt.Sprintf("no answer: %s", f.Class)
 	if f.Status != 0 {
-		at = fmt.Sprintf("%s, status %d", f.Class, f.Status)
+		what = fmt.Sprintf("the endpoint's answer: %s, status %d", f.Class, f.Status)
 	}
 	if f.Message == "" {
-		return "the endpoint's answer: " + at
+		return what
 	}
-	return fmt.Sprintf("the endpoint's answer: %s, %q", at, f.Message)
+	return fmt.Sprintf("%s, %q", what, f.Message)
 }
 
 // unreadable is the fault of an answer that says it is a completion and is none.

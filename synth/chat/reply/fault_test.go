@@ -201,7 +201,7 @@ func TestMessages(t *testing.T) {
 		t.Error(fault)
 	}
 	lost := Unanswered(Timeout, "no byte within 30s")
-	if lost.Error() != `the endpoint's answer: timeout, "no byte within 30s"` || lost.Paid != MaybePaid ||
+	if lost.Error() != `no answer: timeout, "no byte within 30s"` || lost.Paid != MaybePaid ||
 		lost.Wait != NoWait || !lost.Class.Treatment().Retry {
 		t.Errorf("%+v, %v", lost, lost)
 	}
