@@ -23,6 +23,9 @@ type page struct {
 	console  []string // warnings, errors and uncaught exceptions
 	requests []string // addresses
 	expected []string // parts of lines of the console that a test provokes
+
+	onFileDialog func(node int)
+	onDownload   func()
 }
 
 // newPage opens a tab with storage of its own, which is checked at the test's end: nothing in the console, and no
@@ -50,8 +53,7 @@ func openTab(t *testing.T, browser *chromium, context, origin, address string) *
 	t.Helper()
 	p := &page{t: t, browser: browser, context: context, origin: origin}
 	var target struct{ TargetID string }
-	if err := browser.call("", "Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": context,
-		"width": 1280, "height": 800}, &target); err != nil {
+	if err := browser.call("", "Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": context}, &target); err != nil {
 		t.Fatal(err)
 	}
 	var attached struct{ SessionID string }
@@ -82,12 +84,35 @@ func (p *page) hear(method string, params json.RawMessage) {
 		if strings.Contains(string(params), `"level":"error"`) || strings.Contains(string(params), `"level":"warning"`) {
 			p.console = append(p.console, string(params))
 		}
+	case "Page.fileChooserOpened":
+		var event struct{ BackendNodeID int }
+		if json.Unmarshal(params, &event) == nil && p.onFileDialog != nil {
+			p.onFileDialog(event.BackendNodeID)
+		}
 	case "Network.requestWillBeSent":
 		var event struct{ Request struct{ URL string } }
 		if json.Unmarshal(params, &event) == nil {
 			p.requests = append(p.requests, event.Request.URL)
 		}
 	}
+}
+
+// fileDialog answers the next dialogs for files with f, which gets the element that asks.
+func (p *page) fileDialog(f func(node int)) {
+	p.t.Helper()
+	p.call("Page.setInterceptFileChooserDialog", map[string]any{"enabled": true}, nil)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.onFileDialog = f
+}
+
+// downloaded calls f when a download is complete.
+func (p *page) downloaded(f func()) {
+	p.browser.hear("", func(method string, params json.RawMessage) {
+		if method == "Browser.downloadProgress" && strings.Contains(string(params), `"completed"`) {
+			f()
+		}
+	})
 }
 
 // expect says that lines with this text may stand in the console.
@@ -174,7 +199,7 @@ func (p *page) run(expression string) {
 // text is the value of an expression as a string.
 func (p *page) text(expression string) (value string) {
 	p.t.Helper()
-	if err := p.eval(`String(`+expression+`)`, &value); err != nil {
+	if err := p.eval(`(async () => String(await (`+expression+`)))()`, &value); err != nil {
 		p.t.Fatal(err)
 	}
 	return value
@@ -185,9 +210,9 @@ func (p *page) wait(expression string) {
 	p.t.Helper()
 	script := fmt.Sprintf(`new Promise((done) => {
 		const began = Date.now();
-		const look = () => {
+		const look = async () => {
 			let found = false;
-			try { found = Boolean(%s); } catch {}
+			try { found = Boolean(await (%s)); } catch {}
 			if (found || Date.now() - began > 30000) done(found);
 			else setTimeout(look, 10);
 		};
@@ -311,7 +336,7 @@ func (p *page) ask(text string) {
 // answered waits until no answer is coming.
 func (p *page) answered() {
 	p.t.Helper()
-	p.wait(`document.querySelectorAll(".answer").length && !document.querySelector("[aria-busy]")`)
+	p.wait(`document.querySelectorAll(".answer").length && !document.querySelector("[aria-busy=true]")`)
 }
 
 // answer is the text of the last answer.

@@ -1,183 +1,197 @@
 package browsertest
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/llavatrain/llavatrain/serve"
+	"github.com/llavatrain/llavatrain/serve/guard"
+	"github.com/llavatrain/llavatrain/serve/openai"
+	"github.com/llavatrain/llavatrain/serve/pictures"
+	"github.com/llavatrain/llavatrain/serve/servetest"
+	"github.com/llavatrain/llavatrain/serve/web"
 )
 
-// site is a server of the page.
+// site is a server of the page as users have it, before toy engines.
 type site struct {
-	server *httptest.Server
-	token  string
+	url     string
+	logs    string        // folder of the log
+	engines []*toy        // toy-a, toy-b
 
-	mu        sync.Mutex
-	requests  []chatRequest
-	votes     []string
-	cancelled int
-	models    []string
+	mu     sync.Mutex
+	models []string
+	asked  []ask
+	server *guard.Server
 }
 
-type chatRequest struct {
-	Model       string
-	Temperature *float64
-	TopP        *float64 `json:"top_p"`
-	MaxTokens   *int     `json:"max_tokens"`
-	Seed        *int64
-	Messages    []struct {
-		Role    string
-		Content json.RawMessage
+// ask is a request and the model that got it.
+type ask struct {
+	model string
+	serve.Request
+}
+
+// toy is a toy engine that notes who is asked in which order, and knows one more rule.
+type toy struct {
+	*servetest.Engine
+	site *site
+}
+
+const megabyte = "megabyte " // answers with a line of a megabyte that repeats the rest of the question
+
+func (e *toy) Submit(r serve.Request) (*serve.Reply, error) {
+	e.site.mu.Lock()
+	e.site.asked = append(e.site.asked, ask{e.Served.Name, r})
+	e.site.mu.Unlock()
+	last := &r.Messages[len(r.Messages)-1]
+	if unit, ok := strings.CutPrefix(last.Text, megabyte); ok {
+		r.Messages = slices.Clone(r.Messages)
+		r.Messages[len(r.Messages)-1].Text = strings.Repeat(unit, (1<<20)/len(unit))
 	}
+	return e.Engine.Submit(r)
 }
 
-type part struct {
-	Type     string
-	Text     string
-	ImageURL struct{ URL string } `json:"image_url"`
-}
+// newSite starts a server. Change fields of its engines before the first question.
+func newSite(t *testing.T) *site { return newSiteWith(t, guard.Settings{}) }
 
-// parts are the content of a message, by number.
-func (r chatRequest) parts(i int) (parts []part) {
-	var text string
-	if json.Unmarshal(r.Messages[i].Content, &text) == nil {
-		return []part{{Type: "text", Text: text}}
+func newSiteWith(t *testing.T, settings guard.Settings) *site {
+	t.Helper()
+	theBrowser(t)
+	s := &site{logs: t.TempDir(), models: []string{"toy-a", "toy-b"}}
+	for _, name := range []string{"toy-a", "toy-b", "toy-c", "blind"} {
+		e := &toy{servetest.New(name), s}
+		e.Served.Images = name != "blind"
+		e.Served.MaxPositions, e.Served.MaxTokens = 2<<20, 2<<20
+		s.engines = append(s.engines, e)
 	}
-	json.Unmarshal(r.Messages[i].Content, &parts)
-	return parts
-}
-
-func newSite(t *testing.T) *site {
-	s := &site{models: []string{"toy-a", "toy-b"}}
-	mux := http.NewServeMux()
-	files := http.FileServerFS(os.DirFS("../page"))
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy",
-			"default-src 'self'; img-src 'self' data: blob:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		files.ServeHTTP(w, r)
-	})
-	mux.HandleFunc("GET /page/models", s.guarded(s.list))
-	mux.HandleFunc("POST /page/vote", s.guarded(s.vote))
-	mux.HandleFunc("POST /v1/chat/completions", s.guarded(s.chat))
-	s.server = httptest.NewServer(mux)
-	t.Cleanup(s.server.Close)
+	log, err := web.OpenLog(s.logs, false, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := web.New(web.Settings{Source: s.list, Mode: web.Reload, Log: log})
+	s.serve(t, settings, page)
 	return s
 }
 
-func (s *site) guarded(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if s.token != "" && r.Header.Get("Authorization") != "Bearer "+s.token {
-			fault(w, 401, "This server asks for a token.")
+// serve puts a page and its API behind a guard.
+func (s *site) serve(t *testing.T, settings guard.Settings, page *web.Site) {
+	t.Helper()
+	mux := http.NewServeMux()
+	(&openai.API{Models: page, Pictures: pictures.NewDecoder(), Metrics: openai.NewMetrics()}).Register(mux)
+	settings.Public = web.IsFile
+	var err error
+	s.server, err = guard.New(settings, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if page.Handles(r) {
+			page.ServeHTTP(w, r)
 			return
 		}
-		h(w, r)
+		mux.ServeHTTP(w, r)
+	}))
+	if err != nil {
+		t.Fatal(err)
 	}
+	s.url = s.server.URL()
+	ended := make(chan error, 1)
+	go func() { ended <- s.server.Serve(context.Background()) }()
+	t.Cleanup(func() {
+		s.server.Close()
+		<-ended
+		for _, e := range s.engines {
+			if err := e.WaitIdle(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
-func fault(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	fmt.Fprintf(w, `{"error":{"message":%q,"type":"x","param":null,"code":null}}`, text)
-}
-
-func (s *site) list(w http.ResponseWriter, r *http.Request) {
-	var models []string
-	for _, name := range s.models {
-		models = append(models, fmt.Sprintf(`{"id":%q,"known":true,"template":"vicuna_v1","images":true,"image_tokens":576,`+
-			`"max_positions":4096,"queue":0}`, name))
-	}
-	selected := s.models[0]
-	if m := r.FormValue("model"); m != "" {
-		selected = m
-	}
-	fmt.Fprintf(w, `{"models":[%s],"selected":%q,"votes":true,"embed":false,"pictures":8,"picture_bytes":16777216,`+
-		`"pixels":50000000,"body_bytes":25165824}`, strings.Join(models, ","), selected)
-}
-
-func (s *site) vote(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
+// list is a source of models.
+func (s *site) list(context.Context) (list []web.Model, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.votes = append(s.votes, string(body))
-	io.WriteString(w, `{"kept":true}`)
+	for _, e := range s.engines {
+		if slices.Contains(s.models, e.Served.Name) {
+			list = append(list, web.Model{Engine: e, Known: true})
+		}
+	}
+	return list, nil
 }
 
-func (s *site) chat(w http.ResponseWriter, r *http.Request) {
-	var q chatRequest
-	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-		fault(w, 400, err.Error())
-		return
-	}
+func (s *site) setModels(names ...string) {
 	s.mu.Lock()
-	s.requests = append(s.requests, q)
-	s.mu.Unlock()
-	question := ""
-	for _, p := range q.parts(len(q.Messages) - 1) {
-		question += p.Text
+	defer s.mu.Unlock()
+	s.models = names
+}
+
+// requests are all questions in the order in which they came.
+func (s *site) requests() []ask {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
+}
+
+func (s *site) last(t *testing.T) ask {
+	t.Helper()
+	all := s.requests()
+	if len(all) == 0 {
+		t.Fatal("nothing was asked")
 	}
-	word, rest, _ := strings.Cut(question, " ")
-	if word == "refuse" {
-		w.Header().Set("Retry-After", "2")
-		fault(w, 429, "The queue is full; try again in 2 seconds.")
-		return
+	return all[len(all)-1]
+}
+
+// texts are the messages of a request.
+func (a ask) texts() string {
+	var texts []string
+	for _, m := range a.Messages {
+		texts = append(texts, m.Text)
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	out := http.NewResponseController(w)
-	say := func(format string, args ...any) bool {
-		fmt.Fprintf(w, format, args...)
-		out.Flush()
-		return r.Context().Err() == nil
-	}
-	piece := func(text string) bool {
-		raw, _ := json.Marshal(text)
-		return say(`data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":%s},"finish_reason":null}]}`+"\n\n", raw)
-	}
-	answer := question
-	pause := time.Duration(0)
-	switch word {
-	case "slow":
-		answer, pause = rest, 20*time.Millisecond
-	case "queue":
-		for place := 3; place > 0; place-- {
-			say(": waiting %d\n\n", place)
-			time.Sleep(200 * time.Millisecond)
+	return strings.Join(texts, "|")
+}
+
+// vote is a line of the log about an answer.
+type vote struct {
+	Type, Model string
+	State       struct{ Messages [][]any }
+}
+
+// votes are read back from the log.
+func (s *site) votes(t *testing.T) (votes []vote) {
+	t.Helper()
+	files, _ := filepath.Glob(filepath.Join(s.logs, "*-conv.json"))
+	for _, path := range files {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
 		}
-		answer = rest
-	case "wait":
-		say(": waiting 3\n\n")
-		<-r.Context().Done()
-		return
-	case "endless":
-		for piece("word ") {
-			time.Sleep(10 * time.Millisecond)
+		defer f.Close()
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			var v vote
+			if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
+				t.Fatalf("%v: %s", err, lines.Bytes())
+			}
+			if v.Type != "chat" {
+				votes = append(votes, v)
+			}
 		}
-		s.mu.Lock()
-		s.cancelled++
-		s.mu.Unlock()
-		return
-	case "fail":
-		piece("some words")
-		say(`data: {"error":{"message":"The worker has gone away. Regenerate to ask another.","type":"server_error"}}` + "\n\n")
-		return
-	case "break":
-		piece("some words")
-		panic(http.ErrAbortHandler)
 	}
-	for _, text := range strings.SplitAfter(answer, " ") {
-		if !piece(text) {
-			return
+	return votes
+}
+
+// cancelled is how many answers were stopped, once nothing is being answered.
+func (s *site) cancelled(t *testing.T) (n int) {
+	t.Helper()
+	for _, e := range s.engines {
+		if err := e.WaitIdle(t.Context()); err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(pause)
+		n += e.Cancelled()
 	}
-	say(`data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\n")
-	say(`data: {"choices":[],"usage":{"prompt_tokens":600,"completion_tokens":%d,"total_tokens":700,`+
-		`"prompt_tokens_details":{"cached_tokens":576}}}`+"\n\n", len(strings.Fields(answer)))
-	say("data: [DONE]\n\n")
+	return n
 }

@@ -1,4 +1,4 @@
-// The page: its parts, and how keys, buttons, drops and the server's list of models come to them.
+// The page: its parts, and how they hang together.
 
 import * as api from "./api.js";
 import * as store from "./store.js";
@@ -7,9 +7,8 @@ import { Composer } from "./composer.js";
 import { History, Settings } from "./side.js";
 import { Models } from "./models.js";
 import { View } from "./view.js";
-import { el, icon } from "./dom.js";
+import { $, el, icon, recall, remember } from "./dom.js";
 
-const $ = (id) => document.getElementById(id);
 for (const place of document.querySelectorAll("[data-icon]")) place.prepend(icon(place.dataset.icon));
 
 const settings = new Settings();
@@ -20,66 +19,50 @@ const view = new View($("conversation"), {
 		composer.focus();
 		chat.regenerate();
 	},
-	edit: (turn, text) => chat.edit(turn, text),
-	async takeBack() {
-		const had = await chat.takeBack();
-		if (had) composer.fill(had.text, had.pictures);
-	},
+	edit,
 	vote(turn, answer, kind) {
-		if (!answer.vote && !models.server.votes) tell("Kept in this browser only: the server has no log.");
+		if (!models.server.votes) tell("Kept in this browser only: the server has no log.");
 		chat.vote(turn, answer, kind);
 	},
 	tell,
 });
-const chat = new Chat(view, { settings: () => settings.request(), chosen: () => models.chosen(), tell, refused, changed,
+const chat = new Chat(view, {
+	settings: () => settings.request(),
+	chosen: () => models.chosen(),
 	busy(whether) {
 		composer.busy(whether);
 		for (const id of ["model", "second", "compare"]) $(id).disabled = whether;
-	} });
+	},
+	changed() {
+		$("welcome").hidden = chat.turns.length > 0;
+		document.body.classList.toggle("wide", chat.conversation.compare);
+		remember("sessionStorage", "conversation", chat.conversation.id);
+		history.refresh();
+	},
+	tell,
+	refused,
+});
 const composer = new Composer({
-	limits: () => ({ most: models.server.pictures ?? 8, held: chat.turns.flatMap((turn) => turn.pictures).length }),
-	send(text, pictures) {
+	room: (edited) => models.server.pictures - chat.before(edited).flatMap((turn) => turn.pictures).length,
+	send(text, pictures, edited) {
 		const blind = pictures.length > 0 && models.blind();
 		if (models.chosen().length === 0) return "No model is served. Start a worker, then reload the models.";
 		if (blind) return `${blind} does not look at pictures. Remove them, or choose another model.`;
-		if (chat.busy) return "An answer is still coming.";
+		if (chat.busy) return "An answer is still coming. Wait for it, or stop it.";
 		tell("");
-		chat.send(text, pictures);
+		chat.send(text, pictures, edited);
 		return "";
 	},
 	stop: () => chat.stop(),
-	editLast: () => view.editLast(),
+	editLast: () => edit(chat.turns.at(-1)),
 });
-const history = new History($("history"), {
-	current: () => chat.conversation.id,
-	async open(id) {
-		const found = await store.load(id);
-		if (found) chat.open(found);
-		closeSide();
-	},
-	changed(conversation) {
-		if (conversation.id !== chat.conversation.id) return;
-		chat.conversation.title = conversation.title;
-		chat.conversation.version = conversation.version;
-	},
-	removed(conversation) {
-		if (conversation.id === chat.conversation.id) begin();
-	},
-	tell,
-});
+const history = new History(chat, closeSide);
 
-// changed brings what depends on the conversation up to date.
-function changed() {
-	$("welcome").hidden = chat.turns.length > 0;
-	document.body.classList.toggle("wide", chat.conversation.compare);
-	try {
-		sessionStorage.setItem("llavatrain.conversation", chat.conversation.id);
-	} catch { /* then a reload begins a new one */ }
-	history.refresh();
-}
-
-function begin() {
-	chat.open(store.newConversation());
+// edit puts a question into the box; what is sent then takes its place.
+function edit(turn) {
+	if (!turn || chat.busy) return false;
+	chat.pictures(turn).then((pictures) => composer.fill(turn.text, pictures, turn.id));
+	return true;
 }
 
 // tell says something in the line above the message box, with a way back if there is one.
@@ -90,14 +73,15 @@ function tell(text, undo) {
 	close();
 	if (!text) return;
 	$("told").append(el("span", {}, text));
-	if (undo) {
+	if (!undo) hiding = setTimeout(close, 6000);
+	else {
 		const back = () => {
 			close();
 			composer.focus();
 			undo();
 		};
 		$("told").append(el("button", { type: "button", class: "quiet", onclick: back }, "Undo"));
-	} else hiding = setTimeout(close, 6000);
+	}
 }
 
 // refused deals with faults that have a way out on the page.
@@ -107,32 +91,29 @@ function refused(fault) {
 }
 
 $("ask-token").addEventListener("close", () => {
-	if (!$("token").value) return;
 	api.setToken($("token").value);
 	$("token").value = "";
-	models.load();
+	if (api.hasToken()) models.load();
 });
 
-function closeSide() {
-	if (!document.body.classList.contains("side-open")) return;
-	document.body.classList.remove("side-open");
-	$("main").inert = false;
-	$("menu").setAttribute("aria-expanded", "false");
-	$("menu").focus();
+// On a narrow screen the side lies over the rest.
+function side(open) {
+	document.body.classList.toggle("side-open", open);
+	$("main").inert = open;
+	$("menu").setAttribute("aria-expanded", open);
+	$(open ? "close-side" : "menu").focus();
 }
 
-$("menu").addEventListener("click", () => {
-	document.body.classList.add("side-open");
-	$("main").inert = true;
-	$("menu").setAttribute("aria-expanded", "true");
-	$("close-side").focus();
-});
-$("close-side").addEventListener("click", closeSide);
-$("shade").addEventListener("click", closeSide);
+function closeSide() {
+	if ($("main").inert) side(false);
+}
+
+$("menu").addEventListener("click", () => side(true));
+for (const id of ["close-side", "shade"]) $(id).addEventListener("click", closeSide);
 matchMedia("(min-width: 60rem)").addEventListener("change", closeSide);
 
 $("new").addEventListener("click", () => {
-	begin();
+	chat.open(store.newConversation());
 	closeSide();
 	composer.focus();
 });
@@ -147,23 +128,17 @@ document.addEventListener("keydown", (event) => {
 });
 
 $("export").addEventListener("click", async () => {
-	const url = URL.createObjectURL(await store.exported());
-	const day = new Date().toISOString().slice(0, 10);
-	el("a", { href: url, download: `llavatrain-conversations-${day}.json` }).click();
-	setTimeout(() => URL.revokeObjectURL(url), 60_000);
+	const href = URL.createObjectURL(await store.exported());
+	el("a", { href, download: "llavatrain-conversations.json" }).click();
+	setTimeout(() => URL.revokeObjectURL(href), 60_000);
 });
 $("import").addEventListener("click", () => $("import-file").click());
 $("import-file").addEventListener("change", async () => {
 	const [file] = $("import-file").files;
-	$("import-file").value = "";
 	if (!file) return;
-	try {
-		const added = await store.imported(file);
-		tell(added === 1 ? "One conversation was added." : `${added} conversations were added.`);
-		history.refresh();
-	} catch (error) {
-		tell(error.message);
-	}
+	tell(await store.imported(file).then((n) => `Conversations added: ${n}.`, (error) => error.message));
+	$("import-file").value = "";
+	history.refresh();
 });
 
 for (const example of document.querySelectorAll("[data-example]")) {
@@ -175,24 +150,16 @@ for (const example of document.querySelectorAll("[data-example]")) {
 	});
 }
 
-// Another tab has changed the conversation that this one shows.
+// Another tab has changed a conversation: perhaps the one that this tab shows.
 store.onChange(async (id) => {
-	if (id !== chat.conversation.id || chat.busy || $("conversation").querySelector("textarea")) return;
+	if (id !== chat.conversation.id || chat.busy) return;
 	const found = await store.load(id);
-	if (found && found.version !== chat.conversation.version) chat.open(found);
-	else if (!found) chat.conversation.version = 0;
+	if (!found) chat.conversation.version = 0;
+	else if (found.version !== chat.conversation.version) chat.open(found);
 });
 
-async function start() {
-	let found;
-	try {
-		const id = sessionStorage.getItem("llavatrain.conversation");
-		found = id && await store.load(id);
-	} catch { /* a new one */ }
-	chat.open(found || store.newConversation());
-	if (!await store.works()) tell("This browser keeps no conversations: they end with the tab.");
-	await models.load();
-	document.body.dataset.ready = "yes";
-}
-
-start();
+const last = recall("sessionStorage", "conversation");
+chat.open((last && await store.load(last)) || store.newConversation());
+if (!await store.works()) tell("This browser keeps no conversations: they end with the tab.");
+await models.load();
+document.body.dataset.ready = "yes";

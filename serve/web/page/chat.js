@@ -43,12 +43,21 @@ export class Chat {
 		this.#host.changed();
 	}
 
-	// send asks a question, with pictures as take makes them.
-	async send(text, pictures) {
+	// before is the turns before one, or all.
+	before(id) {
+		const place = this.turns.findIndex((turn) => turn.id === id);
+		return place < 0 ? [...this.turns] : this.turns.slice(0, place);
+	}
+
+	// send asks a question, with pictures as take makes them. One that was edited takes the place of its first form and of
+	// all that came after that.
+	async send(text, pictures, edited) {
+		const kept = this.before(edited);
+		if (kept.length < this.turns.length) this.#host.tell("The conversation goes on from here.", this.#snapshot());
+		this.conversation.turns = kept;
 		for (const { id, blob } of pictures) store.keepBlob(id, blob);
-		const turn = { id: newID(), text, answers: [],
-			pictures: pictures.map(({ id, name, width, height, note }) => ({ id, name, width, height, note })) };
-		if (!this.conversation.title) this.conversation.title = (text.trim() || pictures[0]?.name || "").slice(0, 80);
+		const turn = { id: newID(), text, answers: [], pictures: pictures.map(({ blob, ...rest }) => rest) };
+		this.conversation.title ||= (text.trim() || pictures[0].name).slice(0, 80);
 		this.turns.push(turn);
 		await this.#ask(turn);
 	}
@@ -57,76 +66,72 @@ export class Chat {
 		for (const controller of this.#running.values()) controller.abort();
 	}
 
-	async regenerate() {
+	// regenerate asks the last question again.
+	regenerate() {
 		const turn = this.turns.at(-1);
-		if (!turn || this.busy) return;
-		const undo = this.#snapshot();
-		const had = turn.answers.some((answer) => answer.text);
-		turn.answers = [];
-		if (had) this.#host.tell("The answer is being replaced.", undo);
-		await this.#ask(turn);
+		this.#host.tell("The last answer is replaced.", this.#snapshot());
+		return this.#ask(turn);
 	}
 
-	// edit changes a question and asks it again; what came after it is dropped.
-	async edit(turn, text) {
-		const place = this.turns.indexOf(turn);
-		if (place < 0 || this.busy) return;
-		const undo = this.#snapshot();
-		this.turns.length = place + 1;
-		this.turns[place] = { ...turn, id: newID(), text, answers: [] };
-		this.#host.tell("The conversation goes on from the edited question.", undo);
-		await this.#ask(this.turns[place]);
-	}
-
-	// takeBack removes the last question with its answer, and returns it with its pictures' files.
-	async takeBack() {
-		if (this.busy) return null;
-		const undo = this.#snapshot();
-		const turn = this.turns.pop();
-		if (!turn) return null;
-		const pictures = await Promise.all(turn.pictures.map(async (picture) =>
-			({ ...picture, blob: await store.picture(this.conversation, picture.id) })));
-		await this.#changed();
-		this.#host.tell("The last question is back in the box.", undo);
-		return { text: turn.text, pictures: pictures.filter((picture) => picture.blob) };
+	// pictures are a turn's, with their files.
+	async pictures(turn) {
+		const found = await Promise.all(turn.pictures.map(async (picture) =>
+			({ ...picture, blob: await store.blobOf(this.conversation, picture.id) })));
+		return found.filter((picture) => picture.blob);
 	}
 
 	async clear() {
 		if (this.turns.length === 0) return;
 		this.stop();
 		const undo = this.#snapshot();
-		this.conversation.turns = [];
-		this.conversation.title = "";
+		Object.assign(this.conversation, { title: "", turns: [] });
 		await this.#changed();
 		this.#host.tell("The conversation is cleared.", undo);
+	}
+
+	async rename(id, title) {
+		const conversation = id === this.conversation.id ? this.conversation : await store.load(id);
+		if (conversation) await this.#save(Object.assign(conversation, { title }));
+	}
+
+	// remove deletes a conversation.
+	async remove(id) {
+		const current = id === this.conversation.id;
+		const conversation = current ? this.conversation : await store.load(id);
+		if (!conversation) return;
+		if (current) this.open(store.newConversation());
+		const { turns } = conversation;
+		await this.#save(Object.assign(conversation, { turns: [] }));
+		this.#host.tell("The conversation is deleted.", async () => {
+			await this.#save(Object.assign(conversation, { turns }));
+			this.open(conversation);
+		});
 	}
 
 	// vote records an opinion of an answer, once.
 	async vote(turn, answer, kind) {
 		if (answer.vote) return;
-		answer.vote = kind;
-		this.#view.update(turn);
 		const column = turn.answers.indexOf(answer);
 		const messages = this.turns.slice(0, this.turns.indexOf(turn) + 1).flatMap((each) => [
 			{ role: "user", text: each.text, pictures: each.pictures.length },
-			{ role: "assistant", text: (each.answers[column] ?? each.answers[0])?.text ?? "", pictures: 0 },
+			{ role: "assistant", text: (each.answers[column] ?? each.answers[0]).text, pictures: 0 },
 		]);
 		try {
+			answer.vote = kind;
 			await api.vote(kind, answer.model, answer.id, messages);
-			await this.#changed();
 		} catch (fault) {
 			answer.vote = "";
-			this.#view.update(turn);
 			this.#host.tell(`The vote was not kept. ${fault.message}`);
 		}
+		await this.#changed();
 	}
 
 	// #snapshot returns what brings back the conversation as it is now.
 	#snapshot() {
 		const conversation = this.conversation;
-		const { title, turns } = structuredClone({ title: conversation.title, turns: conversation.turns });
+		const { title, turns } = structuredClone(conversation);
 		for (const answer of turns.flatMap((turn) => turn.answers)) {
-			if (answer.state === "waiting" || answer.state === "streaming") answer.state = "stopped";
+			if (/waiting|streaming/.test(answer.state)) answer.state = "stopped";
 		}
 		return async () => {
 			if (this.conversation !== conversation) return;
@@ -144,10 +149,11 @@ export class Chat {
 
 	// #save waits for the save before it, so that versions follow one another.
 	#save(conversation) {
-		conversation.changed = this.#savedAt = Date.now();
+		this.#savedAt = Date.now();
 		this.#saving = this.#saving.then(async () => {
+			conversation.changed = Date.now();
 			if (conversation.turns.length === 0) await store.remove(conversation);
-			else if (await store.save(conversation) === "copied") {
+			else if (await store.save(conversation)) {
 				this.#host.tell("Another tab has changed this conversation. It goes on here as a copy.");
 			}
 		}).catch((error) => this.#host.tell(`The conversation could not be kept in this browser. ${error.message}`));
@@ -156,71 +162,37 @@ export class Chat {
 
 	async #ask(turn) {
 		const conversation = this.conversation;
-		turn.answers = this.#host.chosen().map((model) => ({ model, text: "", state: "waiting", place: 0, fault: "",
-			id: "", vote: "" }));
+		turn.answers = this.#host.chosen().map(store.newAnswer);
 		conversation.compare = turn.answers.length > 1;
-		const controllers = turn.answers.map((answer) => {
-			const controller = new AbortController();
-			this.#running.set(answer, controller);
-			return controller;
-		});
+		for (const answer of turn.answers) this.#running.set(answer, new AbortController());
 		this.#host.busy(true);
-		this.#view.show(conversation);
-		this.#save(conversation).then(() => this.#host.changed());
-		await Promise.all(turn.answers.map((answer, column) =>
-			this.#stream(conversation, turn, column, controllers[column].signal)));
+		this.#changed();
+		await Promise.all(turn.answers.map((_, column) => this.#stream(conversation, turn, column)));
 		await this.#save(conversation);
 		this.#host.changed();
 	}
 
-	async #stream(conversation, turn, column, signal) {
+	async #stream(conversation, turn, column) {
 		const answer = turn.answers[column];
-		const began = performance.now();
+		const { signal } = this.#running.get(answer);
+		const times = { began: performance.now(), first: 0, last: 0 };
 		try {
 			const messages = await this.#messages(conversation, turn, column);
 			const request = { model: answer.model, messages, ...this.#host.settings() };
-			const times = { began, first: 0, last: 0 };
 			for await (const event of api.answer(request, signal)) {
-				this.#take(answer, event, times);
+				take(answer, event, times);
 				this.#view.update(turn);
 				if (Date.now() - this.#savedAt > between) this.#save(conversation);
 			}
 			answer.state = "done";
 		} catch (fault) {
 			answer.state = signal.aborted ? "stopped" : "fault";
-			if (!signal.aborted) answer.fault = fault.message;
+			answer.fault = signal.aborted ? "" : fault.message;
 			if (!signal.aborted) this.#host.refused(fault);
 		}
 		this.#running.delete(answer);
 		this.#view.update(turn);
-		if (!this.busy) this.#host.busy(false);
-	}
-
-	// #take adds an event to an answer.
-	#take(answer, event, times) {
-		if (event.place !== undefined) {
-			answer.place = event.place;
-			return;
-		}
-		answer.id ||= event.id ?? "";
-		const choice = event.choices?.[0];
-		if (choice?.delta?.content) {
-			times.last = performance.now();
-			times.first ||= times.last;
-			answer.state = "streaming";
-			answer.text += choice.delta.content;
-		}
-		if (choice?.finish_reason) answer.cut = choice.finish_reason === "length";
-		const usage = event.usage;
-		if (!usage) return;
-		const seconds = (times.last - times.first) / 1000;
-		answer.stats = {
-			first: times.first ? (times.first - times.began) / 1000 : 0,
-			rate: seconds > 0 && usage.completion_tokens > 1 ? (usage.completion_tokens - 1) / seconds : 0,
-			prompt: usage.prompt_tokens ?? 0,
-			cached: usage.prompt_tokens_details?.cached_tokens ?? 0,
-			answer: usage.completion_tokens ?? 0,
-		};
+		this.#host.busy(this.busy);
 	}
 
 	// #messages is the conversation up to a turn as its column saw it. A question that got no answer is asked together
@@ -230,8 +202,8 @@ export class Chat {
 		let parts = [];
 		for (const each of conversation.turns.slice(0, conversation.turns.indexOf(turn) + 1)) {
 			for (const { id, name } of each.pictures) {
-				const blob = await store.picture(conversation, id);
-				if (!blob) throw new api.Fault(`${name} is no longer in this browser. Take the question back and add it again.`);
+				const blob = await store.blobOf(conversation, id);
+				if (!blob) throw new api.Fault(`${name} is no longer in this browser. Edit its question, and add it again.`);
 				parts.push({ type: "image_url", image_url: { url: await dataURL(blob) } });
 			}
 			if (each.text) parts.push({ type: "text", text: each.text });
@@ -244,4 +216,23 @@ export class Chat {
 		}
 		return messages;
 	}
+}
+
+// take adds an event to an answer.
+function take(answer, { id, place, choices, usage }, times) {
+	if (place !== undefined) answer.place = place;
+	answer.id ||= id ?? "";
+	const { delta, finish_reason } = choices?.[0] ?? {};
+	if (delta?.content) {
+		times.last = performance.now();
+		times.first ||= times.last;
+		answer.state = "streaming";
+		answer.text += delta.content;
+	}
+	if (finish_reason) answer.cut = finish_reason === "length";
+	if (!usage) return;
+	const { prompt_tokens: prompt = 0, completion_tokens: tokens = 0, prompt_tokens_details: details } = usage;
+	const seconds = (times.last - times.first) / 1000;
+	answer.stats = { prompt, cached: details?.cached_tokens ?? 0, answer: tokens,
+		first: times.first && (times.first - times.began) / 1000, rate: seconds && tokens > 1 ? (tokens - 1) / seconds : 0 };
 }

@@ -1,24 +1,23 @@
 // The box at the end of the page: a message, its pictures, and Send or Stop.
 
-import { el, iconButton } from "./dom.js";
+import { $, button, el, sends } from "./dom.js";
 import { take } from "./pictures.js";
-import { sends } from "./view.js";
-
-const $ = (id) => document.getElementById(id);
 
 export class Composer {
 	#host;
 	#pictures = []; // as take makes them
 	#taking = Promise.resolve();
 	#urls = new Map();
+	#edited = ""; // the id of the turn whose question is in the box
 
-	// host has send(text, pictures), which returns why it does not, stop(), editLast(), and limits(): the most pictures
-	// of a conversation and how many it holds.
+	// host has send(text, pictures, edited), which returns why it does not, stop(), editLast(), which returns whether there
+	// is a question to edit, and room(edited), how many pictures a question can have.
 	constructor(host) {
 		this.#host = host;
 		const box = $("message");
 		box.addEventListener("keydown", (event) => {
 			if (sends(event)) this.#send();
+			else if (event.key === "Escape" && this.#edited) this.fill("", []);
 			else if (event.key !== "ArrowUp" || box.value || event.isComposing || !this.#host.editLast()) return;
 			event.preventDefault();
 		});
@@ -31,37 +30,28 @@ export class Composer {
 			host.stop();
 			this.focus();
 		});
+		$("leave-edit").addEventListener("click", () => this.fill("", []));
 		$("add").addEventListener("click", () => $("files").click());
 		$("files").addEventListener("change", () => {
 			this.add([...$("files").files]);
 			$("files").value = "";
 		});
-		this.#watchDrops();
-		document.addEventListener("paste", (event) => {
-			const data = event.clipboardData;
-			if (!data?.files.length || data.types.includes("text/plain")) return;
+		const watch = (name, data, take) => addEventListener(name, (event) => {
+			const files = event[data].types.includes("Files");
+			document.body.classList.toggle("dropping", files && name === "dragover");
+			if (!files || !take) return;
 			event.preventDefault();
-			this.add([...data.files]);
+			take([...event[data].files]);
 		});
-	}
-
-	#watchDrops() {
-		const holds = (event) => event.dataTransfer?.types.includes("Files");
-		const over = (whether) => document.body.classList.toggle("dropping", whether);
-		addEventListener("dragover", (event) => {
-			if (!holds(event)) return;
-			event.preventDefault();
-			over(true);
+		const add = (files) => this.add(files);
+		watch("dragover", "dataTransfer", () => {});
+		watch("dragleave", "dataTransfer");
+		watch("drop", "dataTransfer", add);
+		// What is copied from a text editor may come as a picture, too: then the text is meant.
+		addEventListener("paste", (event) => {
+			if (event.clipboardData.types.includes("text/plain")) event.stopImmediatePropagation();
 		});
-		addEventListener("dragleave", (event) => {
-			if (!event.relatedTarget) over(false);
-		});
-		addEventListener("drop", (event) => {
-			over(false);
-			if (!holds(event)) return;
-			event.preventDefault();
-			this.add([...event.dataTransfer.files]);
-		});
+		watch("paste", "clipboardData", add);
 	}
 
 	// add takes files, one after the other.
@@ -69,12 +59,10 @@ export class Composer {
 		this.#say("");
 		this.#taking = this.#taking.then(async () => {
 			for (const file of files) {
-				const { most, held } = this.#host.limits();
-				if (held + this.#pictures.length >= most) {
-					this.#say(`A conversation holds ${most} pictures at most. Remove one, or begin a new conversation.`);
-					break;
-				}
 				try {
+					if (this.#pictures.length >= this.#host.room(this.#edited)) {
+						throw new Error("The conversation is full of pictures. Remove one, or begin a new conversation.");
+					}
 					this.#pictures.push(await take(file));
 				} catch (error) {
 					this.#say(error.message);
@@ -85,10 +73,12 @@ export class Composer {
 		return this.#taking;
 	}
 
-	// fill puts a question into the box, with its pictures if they are given.
-	fill(text, pictures) {
+	// fill puts a question into the box, with its pictures if they are given, and the id of its turn if it is edited.
+	fill(text, pictures, edited = "") {
 		$("message").value = text;
 		if (pictures) this.#pictures = pictures;
+		this.#edited = edited;
+		$("editing").hidden = !edited;
 		this.#show();
 		this.#grow();
 		this.focus();
@@ -108,7 +98,7 @@ export class Composer {
 		await this.#taking;
 		const text = $("message").value;
 		if (!text.trim() && this.#pictures.length === 0) return;
-		const refusal = this.#host.send(text, this.#pictures);
+		const refusal = this.#host.send(text, this.#pictures, this.#edited);
 		this.#say(refusal);
 		if (refusal) return;
 		this.fill("", []);
@@ -139,8 +129,8 @@ export class Composer {
 				this.focus();
 			};
 			return el("li", {}, el("img", { src: this.#urls.get(id), alt: name }),
-				el("span", { class: "what" }, el("bdi", { class: "name" }, name), note && el("span", {}, note)),
-				iconButton("close", "Remove picture", remove, { "aria-description": name }));
+				el("span", { class: "what" }, el("bdi", {}, name), note && el("span", {}, note)),
+				button("close", "Remove picture", remove, { "aria-description": name }));
 		}));
 	}
 }

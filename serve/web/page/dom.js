@@ -1,20 +1,20 @@
 // Elements are made here and nowhere else, from names, attributes and text: no string is ever read as HTML.
 
-// el makes an element. An attribute that is null, undefined or false is left out; one named onclick and the like is a
-// listener; children are nodes or text.
+export const $ = (id) => document.getElementById(id);
+
+// el makes an element. An attribute that is null, undefined or false is left out; a function is a listener, named onclick
+// and the like; children are nodes or text.
 export function el(name, attributes, ...children) {
 	const element = document.createElement(name);
 	for (const [key, value] of Object.entries(attributes ?? {})) {
 		if (typeof value === "function") element.addEventListener(key.slice(2), value);
-		else if (value !== undefined && value !== null && value !== false) {
-			element.setAttribute(key, value === true ? "" : value);
-		}
+		else if (value !== undefined && value !== null && value !== false) element.setAttribute(key, value);
 	}
 	element.append(...children.filter((child) => child !== undefined && child !== null && child !== false));
 	return element;
 }
 
-// shapes are paths of strokes on a square of 24.
+// shapes are strokes on a square of 24.
 const shapes = {
 	send: "M12 19V5m-6 6 6-6 6 6",
 	stop: "M7 7h10v10H7z",
@@ -26,7 +26,6 @@ const shapes = {
 	down: "M7 13V4H4v9zm0 0 4 7c1.5 0 2.5-1 2.5-2.5V14H20L18 4H7",
 	flag: "M6 21V4h11l-2 4 2 4H6",
 	edit: "m4 20 1-4L16 5l3 3L8 19zM14 7l3 3",
-	back: "M9 6 4 11l5 5M4 11h10a6 6 0 0 1 6 6v1",
 	trash: "M4 7h16M9 7V4h6v3m3 0-1 13H7L6 7",
 	plus: "M12 5v14M5 12h14",
 	menu: "M4 7h16M4 12h16M4 17h16",
@@ -34,20 +33,18 @@ const shapes = {
 };
 
 export function icon(name) {
-	const space = "http://www.w3.org/2000/svg";
-	const svg = document.createElementNS(space, "svg");
+	const [svg, path] = ["svg", "path"].map((kind) => document.createElementNS("http://www.w3.org/2000/svg", kind));
 	svg.setAttribute("viewBox", "0 0 24 24");
 	svg.setAttribute("aria-hidden", "true");
-	const path = document.createElementNS(space, "path");
 	path.setAttribute("d", shapes[name]);
 	svg.append(path);
 	return svg;
 }
 
-// iconButton has a picture for the eye and a name for everything else.
-export function iconButton(shape, name, onclick, attributes) {
-	return el("button", { type: "button", class: "icon", "aria-label": name, title: name, onclick, ...attributes },
-		icon(shape));
+// button has an icon, and text or, as long as attributes has no class, only a name.
+export function button(shape, name, onclick, attributes) {
+	const named = attributes?.class ? {} : { class: "icon", "aria-label": name, title: name };
+	return el("button", { type: "button", onclick, ...named, ...attributes }, icon(shape), attributes?.class && name);
 }
 
 // number is n as people read it, with few digits.
@@ -60,20 +57,40 @@ export function newID() {
 	return [...crypto.getRandomValues(new Uint8Array(12))].map((b) => b.toString(16).padStart(2, "0")).join("");
 }
 
-// copyText puts text on the clipboard, also where the browser has no clipboard interface: over plain HTTP.
+// recall and remember use localStorage or sessionStorage, which may be switched off.
+export function recall(storage, key) {
+	try {
+		return self[storage].getItem(`llavatrain.${key}`);
+	} catch {
+		return null;
+	}
+}
+
+export function remember(storage, key, value) {
+	try {
+		self[storage].setItem(`llavatrain.${key}`, value);
+	} catch { /* it lasts as long as the page */ }
+}
+
+// copyText puts text on the clipboard, also over plain HTTP, where only the old way works.
 export async function copyText(text) {
 	try {
 		await navigator.clipboard.writeText(text);
 		return true;
 	} catch {
 		const focused = document.activeElement;
-		const area = el("textarea", { class: "hidden-name", "aria-hidden": "true" });
+		const area = el("textarea", { class: "hidden-name" });
 		area.value = text;
 		document.body.append(area);
 		area.select();
 		const copied = document.execCommand("copy");
 		area.remove();
-		focused?.focus();
+		focused.focus();
 		return copied;
 	}
+}
+
+// sends says whether a key press means "send". While an input method composes a word, Enter only ends the word.
+export function sends(event) {
+	return event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;
 }

@@ -1,17 +1,17 @@
 // Markdown becomes elements, block by block. The text comes from a model and is not trusted: it is never HTML, a link
-// leads only to http, https or mailto, and a picture becomes a link to it, because fetching one would tell a stranger
-// that the answer is read. Time is linear in the text, and nothing nests deeper than deepest.
+// leads only to http, https or mailto, and a picture becomes a link to it, because to fetch it would tell a stranger that
+// the answer is read. Time is linear in the text, and nothing nests deeper than deepest.
 
 import { el } from "./dom.js";
 
 const deepest = 12;
-const longestLine = 2000; // of a line that can be more than a paragraph's
+const longestLine = 2000; // of one that can be more than a paragraph's
 
 const fence = /^ {0,3}(`{3,}|~{3,})[ \t]*([^`]*)$/;
 const heading = /^ {0,3}(#{1,6})(?:[ \t]+(.*))?$/;
 const rule = /^ {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$/;
 const quote = /^ {0,3}> ?/;
-const item = /^( *)([-*+]|(\d{1,9})[.)])(?:( +)(?=\S)| *$)/;
+const item = /^( *)([-*+]|(\d{1,9})[.)])(?: +(?=(\S))| *$)/;
 const dashes = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 
 const blank = (line) => line.trim() === "";
@@ -29,8 +29,7 @@ export class Writer {
 
 	// write shows text, which begins as it did the last time.
 	write(text) {
-		const rest = text.slice(this.#start);
-		const lines = rest.split("\n");
+		const lines = text.slice(this.#start).split("\n");
 		const blocks = parse(lines, 0);
 		while (this.#parent.childNodes.length > this.#kept) this.#parent.lastChild.remove();
 		this.#parent.append(...blocks.map((block) => block.make()));
@@ -42,23 +41,22 @@ export class Writer {
 	}
 }
 
-// parse cuts lines into blocks: the number of their first line, and what makes their element.
+// parse cuts lines into blocks {line, end, make}: their first line, the line after, and what makes their element.
 function parse(lines, depth) {
 	const blocks = [];
 	for (let i = 0; i < lines.length;) {
-		if (blank(lines[i])) {
-			i++;
-			continue;
+		if (blank(lines[i])) i++;
+		else {
+			const block = { line: i, ...(special(lines, i, depth) ?? paragraph(lines, i)) };
+			blocks.push(block);
+			i = block.end;
 		}
-		const block = begin(lines, i, depth) ?? paragraph(lines, i);
-		blocks.push({ line: i, make: block.make, text: block.text });
-		i = block.end;
 	}
 	return blocks;
 }
 
-// begin reads the block at line i; null if it is a paragraph.
-function begin(lines, i, depth) {
+// special reads the block at line i; null if it is a paragraph.
+function special(lines, i, depth) {
 	const line = lines[i];
 	let found;
 	if ((found = match(fence, line))) return code(lines, i, found);
@@ -66,259 +64,222 @@ function begin(lines, i, depth) {
 	if ((found = match(heading, line))) {
 		const [, marks, text = ""] = found;
 		const level = `h${Math.min(6, marks.length + 2)}`;
-		return { end: i + 1, make: () => inline(text.replace(/(^|[ \t])#+$/, ""), el(level, { dir: "auto" })) };
+		return { end: i + 1, make: () => written(text.replace(/(^|[ \t])#+$/, ""), level) };
 	}
 	if (depth < deepest && match(quote, line)) return quoted(lines, i, depth);
 	if (depth < deepest && match(item, line)) return list(lines, i, depth);
-	return table(lines, i);
+	return isTable(lines, i) ? table(lines, i) : null;
 }
 
+// interrupts says whether line i ends a paragraph before it.
 function interrupts(lines, i) {
 	const line = lines[i];
-	const found = match(item, line);
-	return match(fence, line) || match(rule, line) || match(heading, line) || match(quote, line) ||
-		(found && found[4] && (found[3] === undefined || found[3] === "1")) || isTable(lines, i);
+	const [, , , number = "1", text] = match(item, line) ?? [];
+	return [fence, rule, heading, quote].some((pattern) => match(pattern, line)) || (text && number === "1") ||
+		isTable(lines, i);
 }
 
 function paragraph(lines, i) {
 	let end = i + 1;
 	while (end < lines.length && !blank(lines[end]) && !interrupts(lines, end)) end++;
-	const text = lines.slice(i, end).map((line) => line.replace(/^[ \t]+/, "")).join("\n");
-	return { end, text, make: () => inline(text.trimEnd(), el("p", { dir: "auto" })) };
+	const text = lines.slice(i, end).map((line) => line.replace(/^[ \t]+/, "")).join("\n").trimEnd();
+	return { end, text: true, make: () => written(text, "p") };
 }
 
 function code(lines, i, [, marks, info]) {
 	let end = i + 1;
-	const closes = (line) => {
-		const text = line.length > longestLine ? "" : line.trim();
-		return text.length >= marks.length && text === marks[0].repeat(text.length);
-	};
-	while (end < lines.length && !closes(lines[end])) end++;
-	const text = lines.slice(i + 1, end).join("\n");
+	const closes = (text) => text.length >= marks.length && text === marks[0].repeat(text.length);
+	while (end < lines.length && !(lines[end].length <= longestLine && closes(lines[end].trim()))) end++;
 	const language = info.trim().split(/\s/)[0].slice(0, 30);
 	const make = () => el("div", { class: "code" },
 		el("div", { class: "code-head" }, el("span", {}, language),
-			el("button", { type: "button", class: "quiet", "data-copies": "code" }, "Copy code")),
-		el("pre", { tabindex: 0, role: "region", "aria-label": language ? `Code, ${language}` : "Code" },
-			el("code", {}, text)));
+			el("button", { type: "button", class: "quiet" }, "Copy code")),
+		el("pre", { tabindex: 0, role: "region", "aria-label": `Code ${language}` },
+			el("code", {}, lines.slice(i + 1, end).join("\n"))));
 	return { end: Math.min(end + 1, lines.length), make };
 }
 
 function quoted(lines, i, depth) {
 	let end = i;
-	const inner = [];
-	for (; end < lines.length && match(quote, lines[end]); end++) inner.push(lines[end].replace(quote, ""));
-	return { end, make: () => el("blockquote", { dir: "auto" }, ...parse(inner, depth + 1).map((b) => b.make())) };
+	while (end < lines.length && match(quote, lines[end])) end++;
+	const inner = lines.slice(i, end).map((line) => line.replace(quote, ""));
+	return { end, make: () => el("blockquote", {}, ...parse(inner, depth + 1).map((block) => block.make())) };
 }
 
 // list reads items of one kind. Models indent carelessly, so two columns are enough to be inside an item.
 function list(lines, i, depth) {
 	const [, margin, mark, start] = match(item, lines[i]);
-	const kind = mark.at(-1);
 	const items = [];
-	let loose = false;
+	let loose = false; // whether items are paragraphs
 	let gap = false; // whether the line before is blank
 	let end = i;
 	for (let at = i; at < lines.length; at++) {
 		const line = lines[at];
 		const found = match(item, line);
 		const indent = line.length - line.trimStart().length;
+		const inside = indent >= margin.length + 2;
 		if (blank(line)) {
-			gap = true;
 			items.at(-1).push("");
+			gap = true;
 			continue;
 		}
-		if (found && found[2].at(-1) === kind && indent < margin.length + 2 && !match(rule, line)) {
-			loose ||= gap;
+		if (found && !inside && found[2].at(-1) === mark.at(-1) && !match(rule, line)) {
 			items.push([line.slice(found[1].length + found[2].length).replace(/^ /, "")]);
-		} else if (indent >= margin.length + 2 || (!gap && !interrupts(lines, at))) {
-			loose ||= gap;
+		} else if (inside || (!gap && !interrupts(lines, at))) {
 			items.at(-1).push(line.slice(Math.min(indent, margin.length + mark.length + 1)));
 		} else break;
+		loose ||= gap;
 		gap = false;
 		end = at + 1;
 	}
-	const make = () => el(start === undefined ? "ul" : "ol", { start: start > 1 && start, dir: "auto" },
-		...items.map((inner) => el("li", { dir: "auto" }, ...parse(inner, depth + 1).flatMap((block) => {
-			const made = block.make();
-			return block.text !== undefined && !loose ? [...made.childNodes] : [made];
-		}))));
+	const nodes = (block) => (block.text && !loose ? [...block.make().childNodes] : [block.make()]);
+	const make = () => el(start === undefined ? "ul" : "ol", { start, dir: "auto" },
+		...items.map((inner) => el("li", { dir: "auto" }, ...parse(inner, depth + 1).flatMap(nodes))));
 	return { end, make };
 }
 
 function cells(line) {
 	const text = line.trim();
-	const found = [];
-	let cell = "";
+	const found = [""];
 	for (let i = text[0] === "|" ? 1 : 0; i < text.length; i++) {
-		if (text[i] === "\\" && text[i + 1] === "|") cell += text[++i];
-		else if (text[i] === "|") {
-			found.push(cell.trim());
-			cell = "";
-		} else cell += text[i];
+		if (text[i] === "\\" && text[i + 1] === "|") found.push(found.pop() + text[++i]);
+		else if (text[i] === "|") found.push("");
+		else found.push(found.pop() + text[i]);
 	}
-	return cell.trim() === "" && text.endsWith("|") ? found : [...found, cell.trim()];
+	if (text.endsWith("|")) found.pop();
+	return found;
 }
 
 function isTable(lines, i) {
-	return i + 1 < lines.length && lines[i].includes("|") && lines[i].length <= longestLine &&
+	return i + 1 < lines.length && lines[i].length <= longestLine && lines[i].includes("|") &&
 		match(dashes, lines[i + 1]) && cells(lines[i]).length === cells(lines[i + 1]).length;
 }
 
 function table(lines, i) {
-	if (!isTable(lines, i)) return null;
-	const sides = cells(lines[i + 1]).map((cell) => /^:?/.exec(cell)[0] + (cell.endsWith(":") ? ">" : ""));
-	const side = { ">": "right", ":>": "center", ":": "left" };
-	const head = cells(lines[i]);
+	const sides = cells(lines[i + 1]).map((cell) => {
+		const [left, right] = [cell.trim().startsWith(":"), cell.trim().endsWith(":")];
+		return left && right ? "center" : right && "right";
+	});
 	let end = i + 2;
 	while (end < lines.length && !blank(lines[end]) && !/^ {0,3}(?:>|#{1,6} |```|~~~)/.test(lines[end])) end++;
-	const body = lines.slice(i + 2, end).map(cells);
-	const row = (texts, name) => el("tr", {}, ...head.map((_, column) =>
-		inline(texts[column] ?? "", el(name, { class: side[sides[column]], dir: "auto" }))));
+	const row = (line, name) => {
+		const texts = cells(line);
+		return el("tr", {}, ...sides.map((side, column) =>
+			written((texts[column] ?? "").trim(), name, side)));
+	};
 	const make = () => el("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Table" },
-		el("table", {}, el("thead", {}, row(head, "th")), el("tbody", {}, ...body.map((texts) => row(texts, "td")))));
+		el("table", {}, el("thead", {}, row(lines[i], "th")),
+			el("tbody", {}, ...lines.slice(i + 2, end).map((line) => row(line, "td")))));
 	return { end, make };
 }
 
-const special = /[\\`*_~[!<\n]|https?:\/\//g;
+const marks = /[\\`*_~[!\n]|https?:\/\//g;
 const label = /!?\[((?:[^[\]\\]|\\.){0,500})\]/;
-const target = /\(\s?<?([^\s<>()]{0,1000}(?:\([^\s<>()]{0,1000}\)[^\s<>()]{0,1000})?)>?(?:\s["'][^"'\n]{0,300}["'])?\s?\)/;
-const link = new RegExp(label.source + target.source, "y");
-const angle = /<((?:https?:\/\/|mailto:)[^\s<>]{1,1000})>/y;
+const target = /\(\s?<?([^\s<>()]{0,1000}(?:\([^\s<>()]{0,1000}\)[^\s<>()]{0,1000})?)>?/;
+const title = /(?:\s["'][^"'\n]{0,300}["'])?\s?\)/;
+const link = new RegExp(label.source + target.source + title.source, "y");
 const bare = /https?:\/\/[^\s<>"`|]{1,500}/y;
 
-// inline fills parent with text and its emphasis, code and links, and returns it.
-function inline(text, parent, within) {
-	const nodes = []; // done: strings and elements, and marks of emphasis that wait for their end
-	const open = { "*": [], _: [], "~": [] };
-	const ticks = runs(text);
-	let at = 0;
-	const say = (to, ...more) => {
-		if (to > at) nodes.push(text.slice(at, to));
-		nodes.push(...more);
-	};
+// inline fills parent with text and its emphasis, code and links, and returns it. Below deepest there is only code.
+function inline(text, parent, depth = 0) {
+	const closing = ends(text);
+	let at = 0; // what is before is in parent
 	const take = (pattern, from) => {
 		pattern.lastIndex = from;
 		return pattern.exec(text);
 	};
-	const put = (from, end, ...more) => {
-		say(from, ...more);
-		special.lastIndex = at = end;
+	const put = (from, to, ...nodes) => {
+		if (from > at) parent.append(text.slice(at, from));
+		parent.append(...nodes);
+		marks.lastIndex = at = to;
 	};
-	special.lastIndex = 0;
-	for (let found; (found = special.exec(text));) {
+	marks.lastIndex = 0;
+	for (let found; (found = marks.exec(text));) {
+		const [mark] = found;
 		const i = found.index;
-		const mark = found[0];
-		let part;
-		if (mark === "\\") {
-			if (text[i + 1] === "\n") put(i, i + 2, el("br"));
-			else if (/[!-/:-@[-`{-~]/.test(text[i + 1] ?? "")) put(i, i + 2, text[i + 1]);
-		} else if (mark === "\n") {
-			put(i, i + 1, el("br"));
-		} else if (mark === "`") {
-			const length = take(/`+/y, i)[0].length;
-			const end = ticks.close(length, i);
-			if (end < 0) special.lastIndex = i + length;
-			else {
-				const inner = text.slice(i + length, end).replaceAll("\n", " ");
-				put(i, end + length, el("code", {}, /^ .*[^ ].* $/.test(inner) ? inner.slice(1, -1) : inner));
-			}
-		} else if (mark in open) {
-			const length = take(/([*_~])\1*/y, i)[0].length;
-			put(i, i + length);
-			emphasis(nodes, open, mark, length, text[i - 1] ?? " ", text[i + length] ?? " ");
-		} else if (mark === "[" || (mark === "!" && text[i + 1] === "[")) {
-			if (within || !(part = take(link, i)) || !address(part[2])) continue;
-			put(i, i + part[0].length, anchor(part[2], part[1], mark === "!"));
-		} else if (mark === "<") {
-			if (!within && (part = take(angle, i))) put(i, i + part[0].length, anchor(part[1]));
-		} else if (mark !== "!" && !within && !/[\p{L}\p{N}]/u.test(text[i - 1] ?? "") && (part = take(bare, i))) {
-			const url = trimmed(part[0]);
-			put(i, i + url.length, anchor(url));
+		const next = text[i + 1] ?? "";
+		if (mark === "\n" || (mark === "\\" && next === "\n")) put(i, i + (mark === "\n" ? 1 : 2), el("br"));
+		else if (mark === "\\") {
+			if (/[!-/:-@[-`{-~]/.test(next)) put(i, i + 2, next);
+		} else if ("`*_~".includes(mark)) {
+			const [run] = take(/([`*_~])\1*/y, i);
+			const start = i + run.length;
+			const make = made[run] ?? made[mark];
+			const can = mark === "`" || (make && depth < deepest && flanks(mark, text[start], text[i - 1]));
+			const end = can ? closing(run, start) : -1;
+			if (end < 0) marks.lastIndex = start;
+			else put(i, end + run.length, make(text.slice(start, end), depth + 1));
+		} else if (depth > deepest) continue;
+		else if (mark === "[" || next === "[") {
+			const part = take(link, i);
+			if (part && address(part[2])) put(i, i + part[0].length, anchor(part[2], part[1], mark === "!"));
+		} else if (mark.length > 1 && !/[\p{L}\p{N}]/u.test(text[i - 1] ?? "")) {
+			const url = trimmed(take(bare, i)?.[0] ?? "");
+			if (url) put(i, i + url.length, anchor(url));
 		}
 	}
-	say(text.length);
-	for (const node of nodes) parent.append(shown(node));
+	put(text.length);
 	return parent;
 }
 
-// shown is a node as it stands in the page: marks that nothing ended are text.
-const shown = (node) => (node.mark ? node.mark.repeat(node.length) : node);
+// written is an element with text. Its direction comes last: a browser looks for it anew after each change.
+function written(text, name, style) {
+	const element = inline(text, el(name, { class: style }));
+	element.dir = "auto";
+	return element;
+}
 
-// runs finds the backticks that close a code span, in linear time: no run is looked at twice.
-function runs(text) {
-	let ends; // by length
-	return {
-		close(length, from) {
-			if (!ends) {
-				ends = {};
-				for (const run of text.matchAll(/`+/g)) (ends[run[0].length] ??= []).unshift(run.index);
+const within = (name) => (inner, depth) => inline(inner, el(name), depth);
+
+// made has what makes the element of what stands between two equal runs of marks.
+const made = {
+	"`": (inner) => el("code", {}, inner.trim() && /^ [^]* $/.test(inner) ? inner.slice(1, -1) : inner),
+	"*": within("em"), _: within("em"), "**": within("strong"), __: within("strong"), "~~": within("del"),
+	"***": (inner, depth) => el("em", {}, inline(inner, el("strong"), depth)),
+};
+
+// flanks says whether a run of marks can begin or end emphasis, by the characters on its inner and its outer side.
+function flanks(mark, inner = " ", outer = " ") {
+	const punctuation = /[\p{P}\p{S}]/u;
+	return !/\s/.test(inner) && ((mark !== "_" && !punctuation.test(inner)) || /\s/.test(outer) || punctuation.test(outer));
+}
+
+// ends returns a function that finds the next run that ends one, in linear time if it is asked from left to right.
+function ends(text) {
+	let found;
+	return (run, from) => {
+		if (!found) {
+			found = {};
+			for (const { 0: all, 1: mark, index } of text.matchAll(/\\[^]|([`*_~])\1*/g)) {
+				const can = mark === "`" || (mark && flanks(mark, text[index - 1], text[index + all.length]));
+				if (can) (found[all] ??= []).push(index);
 			}
-			const list = ends[length] ?? [];
-			while (list.length && list.at(-1) <= from) list.pop();
-			return list.at(-1) ?? -1;
-		},
+			for (const list of Object.values(found)) list.reverse();
+		}
+		const list = found[run] ?? [];
+		while (list.at(-1) <= from) list.pop();
+		return list.at(-1) ?? -1;
 	};
 }
 
-// emphasis ends what a run of marks can end, and remembers the rest of the run if it can begin something.
-function emphasis(nodes, open, mark, length, before, after) {
-	const space = /\s/;
-	const punctuation = /[\p{P}\p{S}]/u;
-	const left = !space.test(after) && (!punctuation.test(after) || space.test(before) || punctuation.test(before));
-	const right = !space.test(before) && (!punctuation.test(before) || space.test(after) || punctuation.test(after));
-	const begins = left && (mark !== "_" || !right || punctuation.test(before));
-	const ends = right && (mark !== "_" || !left || punctuation.test(after));
-	const stack = open[mark];
-	while (ends && length > 0 && stack.length) {
-		const start = stack.at(-1);
-		const used = start.length > 1 && length > 1 ? 2 : 1;
-		if (mark === "~" && used < 2) break;
-		const depth = 1 + nodes.slice(start.place + 1).reduce((most, node) => Math.max(most, node.depth ?? 0), 0);
-		if (depth > deepest) {
-			stack.length = 0;
-			break;
-		}
-		const inner = nodes.splice(start.place + 1).map(shown);
-		for (const others of Object.values(open)) while (others.length && others.at(-1).place > start.place) others.pop();
-		const made = el(mark === "~" ? "del" : used > 1 ? "strong" : "em", {}, ...inner);
-		made.depth = depth;
-		if ((start.length -= used) === 0) {
-			stack.pop();
-			nodes.pop();
-		}
-		nodes.push(made);
-		length -= used;
-	}
-	if (length === 0) return;
-	const rest = { mark, length, place: nodes.length };
-	nodes.push(rest);
-	if (begins) stack.push(rest);
-}
-
-// address is a link's target, or null if it leads anywhere but to the web or to mail.
+// address is a link's target; null if it leads anywhere but to the web or to mail.
 function address(url) {
-	try {
-		const { protocol, href } = new URL(url);
-		return ["http:", "https:", "mailto:"].includes(protocol) ? href : null;
-	} catch {
-		return null;
-	}
+	const found = URL.canParse(url) && new URL(url);
+	return found && ["http:", "https:", "mailto:"].includes(found.protocol) ? found.href : null;
 }
 
+// anchor is a link, whose text has no links.
 function anchor(url, text, picture) {
 	const href = address(url);
 	if (!href) return url;
-	const a = el("a", { href, title: href, rel: "noopener noreferrer nofollow", target: "_blank" });
-	return inline(text || url, a, true) && (picture && a.prepend("Picture: "), a);
+	const a = el("a", { href, title: href, rel: "noopener noreferrer nofollow", target: "_blank" },
+		picture && "Picture: ");
+	return inline(text || url, a, deepest + 1);
 }
 
 // trimmed is an address without the punctuation of the sentence around it.
 function trimmed(url) {
-	for (;;) {
-		const last = url.at(-1);
-		const closing = last === ")" && url.split(")").length > url.split("(").length;
-		if (!closing && !/[.,;:!?'*_~\]]/.test(last)) return url;
-		url = url.slice(0, -1);
-	}
+	const last = url.at(-1);
+	const closing = last === ")" && url.split(")").length > url.split("(").length;
+	return closing || /[.,;:!?'*_~\]]/.test(last) ? trimmed(url.slice(0, -1)) : url;
 }

@@ -1,9 +1,7 @@
 // The models to ask: one, or two side by side.
 
 import * as api from "./api.js";
-import { el, number } from "./dom.js";
-
-const $ = (id) => document.getElementById(id);
+import { $, el, number } from "./dom.js";
 
 export class Models {
 	server = { models: [], pictures: 8, votes: false };
@@ -50,14 +48,14 @@ export class Models {
 
 	#show() {
 		$("second-field").hidden = !this.#comparing;
-		const model = this.#model($("model").value);
-		const parts = [];
-		if (model?.template) parts.push(`Template ${model.template}`);
-		if (model?.images && model.image_tokens) parts.push(`${number(model.image_tokens)} positions a picture`);
-		if (model && !model.images) parts.push("no pictures");
-		if (model?.max_positions) parts.push(`${number(model.max_positions)} positions in all`);
-		if (model?.queue) parts.push(`${number(model.queue)} in the queue`);
-		$("about").textContent = parts.join(" · ");
+		const { template, images, image_tokens, max_positions, queue } = this.#model($("model").value) ?? { images: true };
+		$("about").textContent = [
+			template && `Template ${template}`,
+			!images && "no pictures",
+			image_tokens && `${number(image_tokens)} positions a picture`,
+			max_positions && `${number(max_positions)} positions in all`,
+			queue && `${number(queue)} in the queue`,
+		].filter(Boolean).join(" · ");
 	}
 
 	#model(id) {

@@ -1,15 +1,17 @@
-// Conversations live in this browser (IndexedDB), pictures beside them as files. A conversation is
-//
-//	{id, title, created, changed, version, compare, turns: [{id, text, pictures, answers}]}
-//
-// a picture of a turn {id, name, width, height, note}, and an answer {model, text, state, fault, stats, id, vote} with
-// state "waiting", "streaming", "done", "stopped" or "fault".
+// Conversations live in this browser (IndexedDB), pictures beside them as files. See conversation, below, for their form.
 
 import { newID } from "./dom.js";
 import { dataURL, fromDataURL } from "./pictures.js";
 
+const picture = { id: "", name: "", width: 0, height: 0, note: "" };
+const stats = { first: 0, rate: 0, prompt: 0, cached: 0, answer: 0 };
+// state is waiting, streaming, done, stopped or fault.
+const answer = { model: "", text: "", state: "", fault: "", id: "", vote: "", cut: false, stats };
+const turn = { id: "", text: "", pictures: [picture], answers: [answer] };
+const conversation = { id: "", title: "", changed: 0, version: 0, compare: false, turns: [turn] };
+
 const blobs = new Map(); // of pictures seen in this tab, so that what was removed can be undone
-const channel = "BroadcastChannel" in self ? new BroadcastChannel("llavatrain") : null;
+const channel = new BroadcastChannel("llavatrain");
 let database; // a promise; of null where the browser keeps nothing
 
 const finished = (request) => new Promise((done, fail) => {
@@ -17,25 +19,26 @@ const finished = (request) => new Promise((done, fail) => {
 	request.onerror = () => fail(request.error);
 });
 
-function open() {
-	database ??= (async () => {
+async function open() {
+	try {
 		const request = indexedDB.open("llavatrain", 1);
 		request.onupgradeneeded = () => {
 			request.result.createObjectStore("conversations", { keyPath: "id" });
 			request.result.createObjectStore("pictures"); // by [conversation, picture]
 		};
-		const found = await finished(request);
-		found.onversionchange = () => found.close();
-		return found;
-	})().catch(() => null);
-	return database;
+		return await finished(request);
+	} catch {
+		return null;
+	}
 }
+
+// works says whether anything is kept.
+export const works = async () => Boolean(await (database ??= open()));
 
 // inside runs a transaction and waits until it is on disk; undefined where the browser keeps nothing.
 async function inside(mode, work) {
-	const found = await open();
-	if (!found) return undefined;
-	const transaction = found.transaction(["conversations", "pictures"], mode);
+	if (!await works()) return undefined;
+	const transaction = (await database).transaction(["conversations", "pictures"], mode);
 	const complete = new Promise((done, fail) => {
 		transaction.oncomplete = done;
 		transaction.onabort = () => fail(transaction.error);
@@ -45,20 +48,15 @@ async function inside(mode, work) {
 	return result;
 }
 
-const picturesOf = (conversation) => conversation.turns.flatMap((turn) => turn.pictures.map((picture) => picture.id));
+const picturesOf = ({ turns }) => turns.flatMap((each) => each.pictures.map(({ id }) => id));
 const range = (id) => IDBKeyRange.bound([id], [id, []]);
 
-// works says whether anything is kept.
-export const works = async () => (await open()) !== null;
-
 // onChange is called with the id of a conversation that another tab has changed.
-export function onChange(listener) {
-	channel?.addEventListener("message", (event) => listener(event.data));
-}
+export const onChange = (listener) => channel.addEventListener("message", (event) => listener(event.data));
 
-export function newConversation(compare = false) {
-	return { id: newID(), title: "", created: Date.now(), changed: Date.now(), version: 0, compare, turns: [] };
-}
+export const newAnswer = (model) => ({ ...answer, model, state: "waiting" });
+
+export const newConversation = () => ({ ...conversation, id: newID(), changed: Date.now(), turns: [] });
 
 // list is all conversations, the last changed first.
 export async function list() {
@@ -70,48 +68,45 @@ export const load = (id) => inside("readonly", (conversations) => finished(conve
 
 export const keepBlob = (id, blob) => blobs.set(id, blob);
 
-// picture is a picture's file; undefined if it is lost.
-export async function picture(conversation, id) {
-	if (!blobs.has(id)) {
-		const found = await inside("readonly", (_, pictures) => finished(pictures.get([conversation.id, id])));
-		if (found) blobs.set(id, found);
-	}
+// blobOf is a picture's file; undefined if it is lost.
+export async function blobOf({ id: owner }, id) {
+	if (!blobs.has(id)) keepBlob(id, await inside("readonly", (_, pictures) => finished(pictures.get([owner, id]))));
 	return blobs.get(id);
 }
 
 // save writes a conversation with its pictures. If another tab has written it meanwhile, this one becomes a conversation
-// of its own, so that neither loses anything, and the result is "copied".
+// of its own, so that neither loses anything, and the result is true.
 export async function save(conversation) {
-	let result = "saved";
-	for (const id of picturesOf(conversation)) await picture(conversation, id);
+	let copied = false;
+	for (const id of picturesOf(conversation)) await blobOf(conversation, id);
 	await inside("readwrite", async (conversations, pictures) => {
 		const stored = await finished(conversations.get(conversation.id));
 		if (stored && stored.version !== conversation.version) {
 			conversation.id = newID();
-			conversation.title = `${conversation.title} (copy)`;
-			result = "copied";
+			conversation.title += " (copy)";
+			copied = true;
 		}
 		conversation.version++;
 		conversations.put(structuredClone(conversation));
 		const wanted = new Set(picturesOf(conversation));
-		for (const [, id] of await finished(pictures.getAllKeys(range(conversation.id)))) {
-			if (!wanted.delete(id)) pictures.delete([conversation.id, id]);
+		for (const key of await finished(pictures.getAllKeys(range(conversation.id)))) {
+			if (!wanted.delete(key[1])) pictures.delete(key);
 		}
-		for (const id of wanted) if (blobs.has(id)) pictures.put(blobs.get(id), [conversation.id, id]);
+		for (const id of wanted) if (blobs.get(id)) pictures.put(blobs.get(id), [conversation.id, id]);
 	});
-	channel?.postMessage(conversation.id);
-	return result;
+	channel.postMessage(conversation.id);
+	return copied;
 }
 
 // remove deletes a conversation. Its pictures stay in memory: save brings all back.
 export async function remove(conversation) {
-	for (const id of picturesOf(conversation)) await picture(conversation, id);
+	for (const id of picturesOf(conversation)) await blobOf(conversation, id);
 	await inside("readwrite", (conversations, pictures) => {
 		conversations.delete(conversation.id);
 		pictures.delete(range(conversation.id));
 	});
 	conversation.version = 0;
-	channel?.postMessage(conversation.id);
+	channel.postMessage(conversation.id);
 }
 
 const kind = "llavatrain conversations";
@@ -119,67 +114,42 @@ const kind = "llavatrain conversations";
 // exported is a file of all conversations.
 export async function exported() {
 	const parts = [];
-	for (const conversation of await list()) {
+	for (const each of await list()) {
 		const files = {};
-		for (const id of picturesOf(conversation)) {
-			const blob = await picture(conversation, id);
+		for (const id of picturesOf(each)) {
+			const blob = await blobOf(each, id);
 			if (blob) files[id] = await dataURL(blob);
 		}
-		parts.push(parts.length ? ",\n" : "", JSON.stringify({ ...conversation, files }));
+		parts.push(parts.length ? ",\n" : "", JSON.stringify({ ...each, files }));
 	}
-	return new Blob([`{"kind": ${JSON.stringify(kind)}, "conversations": [\n`, ...parts, "\n]}\n"],
-		{ type: "application/json" });
+	return new Blob([`{"kind": "${kind}", "conversations": [\n`, ...parts, "\n]}\n"], { type: "application/json" });
 }
 
-// imported adds the conversations of such a file and says how many. Nothing of the file is taken as it is.
+// imported adds the conversations of such a file that are not here and says how many. Nothing is taken as it stands.
 export async function imported(file) {
-	let content;
-	try {
-		content = JSON.parse(await file.text());
-	} catch { /* said below */ }
+	const content = await file.text().then(JSON.parse).catch(() => null);
 	if (content?.kind !== kind || !Array.isArray(content.conversations)) {
 		throw new Error(`${file.name} is not a file that Export has written.`);
 	}
-	const known = new Set((await list()).map((conversation) => conversation.id + conversation.changed));
+	const known = new Set((await list()).map(({ id, changed }) => id + changed));
 	let added = 0;
 	for (const raw of content.conversations) {
-		if (known.has(raw?.id + raw?.changed)) continue;
-		const conversation = checked(raw);
-		if (conversation.turns.length === 0) continue;
-		await save(conversation);
+		const each = like(conversation, raw);
+		if (each.turns.length === 0 || known.has(each.id + each.changed)) continue;
+		for (const id of picturesOf(each)) {
+			const blob = fromDataURL(String(raw.files?.[id]));
+			if (blob) keepBlob(id, blob);
+		}
+		each.version = (await load(each.id)) ? -1 : 0; // which makes it a copy
+		await save(each);
 		added++;
 	}
 	return added;
 }
 
-const text = (value, most = 1 << 24) => (typeof value === "string" ? value.slice(0, most) : "");
-const count = (value) => (Number.isFinite(value) && value >= 0 ? value : 0);
-const array = (value) => (Array.isArray(value) ? value : []);
-
-// checked makes a conversation of what a file says of one, with ids of our own.
-function checked(raw) {
-	const ids = new Map(Object.entries(raw?.files ?? {}).map(([id, url]) => {
-		const blob = fromDataURL(text(url));
-		const own = newID();
-		if (blob) keepBlob(own, blob);
-		return [id, blob && own];
-	}));
-	const turns = array(raw?.turns).map((turn) => ({
-		id: newID(),
-		text: text(turn?.text),
-		pictures: array(turn?.pictures).filter((picture) => ids.get(picture?.id)).map((picture) => ({
-			id: ids.get(picture.id), name: text(picture.name, 200), note: text(picture.note, 200),
-			width: count(picture.width), height: count(picture.height),
-		})),
-		answers: array(turn?.answers).slice(0, 2).map((answer) => ({
-			model: text(answer?.model, 200), text: text(answer?.text), id: text(answer?.id, 100),
-			fault: text(answer?.fault, 1000),
-			state: ["done", "fault"].includes(answer?.state) ? answer.state : "stopped",
-			stats: answer?.stats && Object.fromEntries(["first", "rate", "prompt", "cached", "answer"]
-				.map((name) => [name, count(answer.stats[name])])),
-			vote: ["upvote", "downvote", "flag"].includes(answer?.vote) ? answer.vote : "",
-		})),
-	}));
-	return { ...newConversation(Boolean(raw?.compare)), title: text(raw?.title, 200), turns,
-		created: count(raw?.created), changed: count(raw?.changed) };
+// like is what of a value has the form of an example.
+function like(example, value) {
+	if (Array.isArray(example)) return Array.isArray(value) ? value.map((each) => like(example[0], each)) : [];
+	if (typeof example !== "object") return typeof value === typeof example ? value : example;
+	return Object.fromEntries(Object.entries(example).map(([key, inner]) => [key, like(inner, value?.[key])]));
 }
