@@ -52,8 +52,15 @@ func groups() []group {
 			synthesis.NewSynth}},
 		{"Models", []newCommand{models.NewGenerate, serving.NewChat, serving.NewServe, models.NewScore,
 			models.NewExport, models.NewMerge}},
-		{"This machine", []newCommand{looking.NewDoctor, looking.NewBench, looking.NewVersion}},
+		{"This machine", []newCommand{looking.NewDoctor, newBench, looking.NewVersion}},
 	}
+}
+
+// newBench returns the command bench, of training, and below it the one of a server.
+func newBench(p *program.Program) *cobra.Command {
+	c := looking.NewBench(p)
+	c.AddCommand(starting(p, serving.NewBenchServe(p)))
+	return c
 }
 
 // run executes one command line and returns the exit code.
