@@ -236,15 +236,20 @@ func (e *Engine) end(q *sequence, end End, err error) {
 	q.ticket.done(Outcome{End: end, Err: err, Prompt: len(q.job.IDs), Cached: q.cached, Made: q.made})
 }
 
-// Close ends all jobs and frees what the engine holds. Step may not be called again.
-func (e *Engine) Close() {
+// Drain refuses new jobs and those that wait, with ErrClosed. Those in progress go on.
+func (e *Engine) Drain() {
 	e.mu.Lock()
 	e.closed = true
 	waiting := e.queue.clear()
 	e.mu.Unlock()
 	for _, t := range waiting {
-		t.done(Outcome{End: EndCancelled, Prompt: len(t.job.IDs)})
+		t.done(Outcome{End: EndFailed, Err: ErrClosed, Prompt: len(t.job.IDs)})
 	}
+}
+
+// Close ends all jobs and frees what the engine holds. Step may not be called again.
+func (e *Engine) Close() {
+	e.Drain()
 	for len(e.running) > 0 {
 		e.end(e.running[0], EndCancelled, nil)
 	}

@@ -171,8 +171,8 @@ func (r *answering) run(ctx context.Context, questions []question) error {
 		}
 		r.progress(done.written)
 	}
-	if failed == nil {
-		failed = context.Cause(ctx)
+	if failed == nil && ctx.Err() != nil {
+		failed = runs.ErrInterrupted
 	}
 	return failed
 }

@@ -41,7 +41,7 @@ func NewGenerate(p *program.Program) *cobra.Command {
 				batch.Images, batch.How = cmp.Or(batch.Images, filepath.Dir(batch.Questions)), how
 				terminal := program.NewTerminal(p.Err)
 				defer terminal.Close()
-				ctx, stop := p.Interruptible(c.Context())
+				ctx, stop := p.InterruptibleWhile(c.Context(), "the answers that are there are kept")
 				defer stop()
 				return batch.Run(ctx, p.Out, terminal, named)
 			}

@@ -22,6 +22,9 @@ type engine struct {
 	timeout time.Duration // of a request, with waiting; 0: none
 }
 
+// Drain refuses the requests that wait.
+func (e *engine) Drain() { e.service.Engine.Drain() }
+
 // Close ends all answers and frees the model.
 func (e *engine) Close() error {
 	e.service.Close()

@@ -3,7 +3,6 @@ package serving
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -37,7 +36,7 @@ func newController(p *program.Program) *cobra.Command {
 				return failure.Input(err)
 			}
 			h := &late{}
-			return run(p, c.Context(), &server, h, func(ctx context.Context, s *guard.Server) (io.Closer, error) {
+			return run(p, c.Context(), &server, h, func(ctx context.Context, s *guard.Server) (drainer, error) {
 				control := controller.New(controller.Settings{Dispatch: way, Token: server.Token, Log: p.Err,
 					HTTP: llava.NewClient(server.Token, server.TokenAlways)})
 				go control.Run(ctx)
@@ -47,7 +46,7 @@ func newController(p *program.Program) *cobra.Command {
 						return routes
 					}
 					return nil
-				}, &openai.API{Models: nothing{}, Version: program.Version, Metrics: openai.NewMetrics(), Busy: busy(s)}))
+				}, &openai.API{Models: nothing{}, Version: program.Version, Metrics: openai.NewMetrics(), Busy: busy(s), More: refusals(s)}))
 				fmt.Fprintf(p.Err, "controller: %s\n", s.URL())
 				return nil, nil
 			})
@@ -99,7 +98,7 @@ func newWorker(p *program.Program) *cobra.Command {
 			}
 		}
 		h := &late{}
-		return run(p, c.Context(), &server, h, func(ctx context.Context, s *guard.Server) (io.Closer, error) {
+		return run(p, c.Context(), &server, h, func(ctx context.Context, s *guard.Server) (drainer, error) {
 			e, err := m.open(p.Err)
 			if err != nil {
 				return nil, err
@@ -118,14 +117,26 @@ func newWorker(p *program.Program) *cobra.Command {
 				worker.Changed = member.Changed
 				go member.Run(ctx)
 			}
+			changed := func() {
+				if worker.Changed != nil {
+					worker.Changed()
+				}
+			}
 			routes := worker.Routes()
-			h.set(route(nil, func(path string) http.Handler {
+			answers := route(nil, func(path string) http.Handler {
 				if routes[path] != nil {
 					return routes
 				}
 				return nil
 			}, &openai.API{Models: one{watched}, Pictures: decoder, Metrics: metrics, Version: program.Version,
-				Busy: busy(s)}))
+				Busy: busy(s), More: refusals(s)})
+			h.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, "/v1/chat/") { // by LLaVA's protocol the worker says so itself
+					changed()
+					defer changed()
+				}
+				answers.ServeHTTP(w, r)
+			}))
 			e.describe(p.Err)
 			fmt.Fprintf(p.Err, "worker: %s\n", s.URL())
 			return e, nil
@@ -174,7 +185,7 @@ func newWeb(p *program.Program) *cobra.Command {
 			return err
 		}
 		h := &late{}
-		return run(p, c.Context(), &server, h, func(ctx context.Context, s *guard.Server) (io.Closer, error) {
+		return run(p, c.Context(), &server, h, func(ctx context.Context, s *guard.Server) (drainer, error) {
 			fleet := llava.NewFleet(llava.Peer{Address: strings.TrimSuffix(control, "/"),
 				HTTP: llava.NewClient(server.Token, server.TokenAlways)}, written)
 			page := web.New(web.Settings{Source: web.Workers(fleet), Mode: listing, Log: log, Embed: site.embed})
@@ -183,7 +194,7 @@ func newWeb(p *program.Program) *cobra.Command {
 			}
 			none := func(string) http.Handler { return nil }
 			h.set(route(page, none, &openai.API{Models: page, Pictures: pictures.NewDecoder(),
-				Metrics: openai.NewMetrics(), Version: program.Version, Busy: busy(s)}))
+				Metrics: openai.NewMetrics(), Version: program.Version, Busy: busy(s), More: refusals(s)}))
 			fmt.Fprintf(p.Err, "page: %s/\nOpenAI's API: %s/v1\n", s.URL(), s.URL())
 			return nil, nil
 		})

@@ -3,11 +3,11 @@ package serving
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"sync/atomic"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/serve/guard"
 	"github.com/llavatrain/llavatrain/serve/openai"
 	"github.com/llavatrain/llavatrain/serve/web"
@@ -42,35 +42,52 @@ func newLoading() http.Handler {
 // public are the requests that need no token: the page's files, and the probe.
 func public(r *http.Request) bool { return web.IsFile(r) || r.URL.Path == "/health" }
 
+// counted are the requests that --rate limits: those that are answered by a model.
+func counted(r *http.Request) bool {
+	return r.URL.Path == "/v1/chat/completions" || r.URL.Path == "/worker_generate_stream"
+}
+
+// drainer is what a server answers with: Drain refuses what waits, Close ends everything.
+type drainer interface {
+	Drain()
+	Close() error
+}
+
 // run listens, lets open set the handler, and serves until a signal. The server listens before a model is loaded, so
 // that an address that cannot be used is found first; it answers meanwhile.
 func run(p *program.Program, parent context.Context, flags *serverFlags, h *late,
-	open func(ctx context.Context, s *guard.Server) (io.Closer, error)) error {
+	open func(ctx context.Context, s *guard.Server) (drainer, error)) error {
 	if err := flags.settle(p.Err); err != nil {
 		return err
 	}
-	flags.Public = public
+	flags.Public, flags.Counted = public, counted
+	var opened atomic.Pointer[drainer]
+	flags.OnDrain = func() {
+		if d := opened.Load(); d != nil && *d != nil {
+			(*d).Drain()
+		}
+	}
 	h.loading = newLoading()
 	s, err := guard.New(flags.Settings, h)
 	if err != nil {
 		return err
 	}
-	ctx, stop := p.Interruptible(parent)
+	ctx, stop := p.InterruptibleWhile(parent, "no new requests are taken, and those in progress end")
 	defer stop()
 	serving := make(chan error, 1)
 	go func() { serving <- s.Serve(ctx) }()
-	closer, err := open(ctx, s)
+	d, err := open(ctx, s)
 	if err != nil {
 		s.Close()
 		<-serving
 	} else {
-		err = <-serving
-		if err == nil {
-			err = context.Cause(ctx)
+		opened.Store(&d)
+		if err = <-serving; err == nil {
+			err = runs.ErrInterrupted
 		}
 	}
-	if closer != nil {
-		err = errors.Join(err, closer.Close())
+	if d != nil {
+		err = errors.Join(err, d.Close())
 	}
 	return err
 }

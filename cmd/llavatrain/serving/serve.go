@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
-	"github.com/llavatrain/llavatrain/serve"
 	"github.com/llavatrain/llavatrain/serve/controller"
 	"github.com/llavatrain/llavatrain/serve/guard"
 	"github.com/llavatrain/llavatrain/serve/llava"
@@ -51,7 +52,7 @@ func serveAll(p *program.Program, parent context.Context, server *serverFlags, m
 		return err
 	}
 	h := &late{}
-	return run(p, parent, server, h, func(ctx context.Context, s *guard.Server) (io.Closer, error) {
+	return run(p, parent, server, h, func(ctx context.Context, s *guard.Server) (drainer, error) {
 		e, err := m.open(p.Err)
 		if err != nil {
 			return nil, err
@@ -77,7 +78,7 @@ func serveAll(p *program.Program, parent context.Context, server *serverFlags, m
 			}
 			return nil
 		}, &openai.API{Models: page, Pictures: decoder, Metrics: metrics, Version: program.Version,
-			Busy: busy(s)}))
+			Busy: busy(s), More: refusals(s)}))
 		e.describe(p.Err)
 		fmt.Fprintf(p.Err, "page: %s/\nOpenAI's API: %s/v1\n", s.URL(), s.URL())
 		return e, nil
@@ -138,4 +139,15 @@ func busy(s *guard.Server) func() string {
 	}
 }
 
-var _ serve.Engine = (*engine)(nil)
+// refusals writes how many requests were answered with a status of 400 or more, in Prometheus' form.
+func refusals(s *guard.Server) func(io.Writer) {
+	return func(out io.Writer) {
+		const name = "llavatrain_http_refused_total"
+		fmt.Fprintf(out, "# HELP %s Requests that were answered with a status of 400 or more.\n# TYPE %s counter\n", name,
+			name)
+		counts := s.Refused()
+		for _, status := range slices.Sorted(maps.Keys(counts)) {
+			fmt.Fprintf(out, "%s{status=\"%d\"} %d\n", name, status, counts[status])
+		}
+	}
+}
