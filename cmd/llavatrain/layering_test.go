@@ -140,6 +140,7 @@ var connecting = map[string]string{
 	"serve/llava":            "it asks workers and controllers",
 	"serve/llava/llavatest":  "tests ask it instead of a network",
 	"serve/openai":           "it answers by HTTP",
+	"serve/load":             "it asks the server that it measures",
 	"serve/web":              "it answers browsers",
 	"cmd/llavatrain/serving": "it puts the servers' handlers together",
 	"synth/chat":             "it asks the endpoint of a recipe",

@@ -3,6 +3,7 @@ package browsertest
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/llavatrain/llavatrain/serve/guard"
 )
@@ -188,6 +189,7 @@ func TestLongLine(t *testing.T) {
 	s := newSite(t)
 	p := newPage(t, s.url, s.url+"/")
 	for _, unit := range []string{"a", "*a_", "[a](", "`", "_a*b", "\\", "**a", "<b>"} {
+		began := time.Now()
 		p.ask(megabyte + unit)
 		p.answered()
 		if n := p.text(`document.querySelector(".answer .text").textContent.length`); len(n) < 6 {
@@ -197,6 +199,7 @@ func TestLongLine(t *testing.T) {
 			t.Errorf("%q: the page scrolls sideways", unit)
 		}
 		p.run(`document.getElementById("clear").click()`) // the tree for screen readers takes its time
+		t.Logf("%q %v", unit, time.Since(began))
 		p.wait(`!document.querySelector(".turn")`)
 	}
 }

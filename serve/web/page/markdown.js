@@ -6,6 +6,8 @@ import { el } from "./dom.js";
 
 const deepest = 12;
 const longestLine = 2000; // of one that can be more than a paragraph's
+const most = 20_000; // elements within lines; more is no text to be read
+let budget = most;
 
 const fence = /^ {0,3}(`{3,}|~{3,})[ \t]*([^`]*)$/;
 const heading = /^ {0,3}(#{1,6})(?:[ \t]+(.*))?$/;
@@ -29,6 +31,7 @@ export class Writer {
 
 	// write shows text, which begins as it did the last time.
 	write(text) {
+		budget = most;
 		const lines = text.slice(this.#start).split("\n");
 		const blocks = parse(lines, 0);
 		while (this.#parent.childNodes.length > this.#kept) this.#parent.lastChild.remove();
@@ -183,18 +186,24 @@ const bare = /https?:\/\/[^\s<>"`|]{1,500}/y;
 // inline fills parent with text and its emphasis, code and links, and returns it. Below deepest there is only code.
 function inline(text, parent, depth = 0) {
 	const closing = ends(text);
-	let at = 0; // what is before is in parent
+	let at = 0; // what is before is in parent, and the end of it in said
+	let said = "";
 	const take = (pattern, from) => {
 		pattern.lastIndex = from;
 		return pattern.exec(text);
 	};
-	const put = (from, to, ...nodes) => {
-		if (from > at) parent.append(text.slice(at, from));
-		parent.append(...nodes);
+	const put = (from, to, node = "") => {
+		said += text.slice(at, from);
+		if (typeof node === "string") said += node;
+		else {
+			parent.append(...said ? [said] : [], node);
+			said = "";
+			budget--;
+		}
 		marks.lastIndex = at = to;
 	};
 	marks.lastIndex = 0;
-	for (let found; (found = marks.exec(text));) {
+	for (let found; budget > 0 && (found = marks.exec(text));) {
 		const [mark] = found;
 		const i = found.index;
 		const next = text[i + 1] ?? "";
@@ -219,6 +228,7 @@ function inline(text, parent, depth = 0) {
 		}
 	}
 	put(text.length);
+	if (said) parent.append(said);
 	return parent;
 }
 
