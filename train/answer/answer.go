@@ -7,6 +7,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/train"
 	"github.com/llavatrain/llavatrain/train/input"
@@ -38,9 +39,14 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	if a.encoder, err = a.Preprocessor.Encoder(template, length, cmp.Or(where.Notes.Aspect, "square")); err != nil {
 		return nil, err
 	}
-	device, dtype, err := train.Placement("auto", "auto")
+	device, dtype, err := train.Placement("auto", cmp.Or(named.Dtype, "auto"))
 	if err != nil {
 		return nil, err
+	}
+	if device != torch.CPU {
+		for _, line := range torch.LoadKernels(device) {
+			report.Say(line)
+		}
 	}
 	options := where.Open()
 	options.Device, options.Dtype, options.Normalization = device, dtype, a.Normalization()

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"bufio"
 	"cmp"
 	"fmt"
 	"path/filepath"
@@ -21,6 +22,7 @@ func NewGenerate(p *program.Program) *cobra.Command {
 	var prompt string
 	var named answer.Named
 	var how model.Sampling
+	var stream bool
 	var batch answer.Questionnaire
 	c := &cobra.Command{
 		Use:   "generate MODEL {--prompt TEXT [--image FILE …] | --batch FILE}",
@@ -49,7 +51,7 @@ func NewGenerate(p *program.Program) *cobra.Command {
 				return failure.Inputf("--images and --out belong to --batch; one question takes --image and answers " +
 					"on standard output")
 			}
-			return generate(p, named, images, prompt, how)
+			return generate(p, named, images, prompt, how, stream)
 		},
 	}
 	f := c.Flags()
@@ -65,9 +67,11 @@ func NewGenerate(p *program.Program) *cobra.Command {
 	f.Float64Var(&how.Temperature, "temperature", 0, "0 takes the most likely token; higher values sample more freely")
 	f.Float64Var(&how.TopP, "top-p", 1, "sample from the most likely tokens that together have this probability")
 	f.Uint64Var(&how.Seed, "seed", 42, "seed for sampling")
+	f.BoolVar(&stream, "stream", true, "print the answer as it is made; =false: when it is whole")
 	f.BoolVar(&batch.SkipBad, "skip-bad", false,
 		"for a --batch question that cannot be asked, write the reason in place of the answer, and go on")
 	program.NameFolders(f, &named)
+	program.NameDtype(f, &named)
 	c.MarkFlagsOneRequired("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("image", "batch")
@@ -75,7 +79,8 @@ func NewGenerate(p *program.Program) *cobra.Command {
 }
 
 // generate answers one question.
-func generate(p *program.Program, named answer.Named, images []string, prompt string, how model.Sampling) error {
+func generate(p *program.Program, named answer.Named, images []string, prompt string, how model.Sampling,
+	stream bool) error {
 	paths := make([]string, len(images))
 	for i, image := range images { // before the model is loaded
 		var err error
@@ -98,16 +103,20 @@ func generate(p *program.Program, named answer.Named, images []string, prompt st
 		}
 		about = append(about, loaded)
 	}
-	first := true
+	first, out := true, bufio.NewWriter(p.Out)
+	defer out.Flush()
 	err = a.Answer(about, prompt, how, func(text string) {
 		if first {
 			text = strings.TrimLeft(text, " \n")
 			first = text == ""
 		}
-		fmt.Fprint(p.Out, text)
+		fmt.Fprint(out, text)
+		if stream {
+			out.Flush()
+		}
 	})
 	if err == nil {
-		fmt.Fprintln(p.Out)
+		fmt.Fprintln(out)
 	}
 	return err
 }

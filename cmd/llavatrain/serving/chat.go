@@ -50,6 +50,7 @@ func NewChat(p *program.Program) *cobra.Command {
 	f.Float64Var(&how.TopP, "top-p", 1, "sample from the most likely tokens that together have this probability")
 	f.Uint64Var(&how.Seed, "seed", 42, "seed for sampling")
 	program.NameFolders(f, &named)
+	program.NameDtype(f, &named)
 	return c
 }
 

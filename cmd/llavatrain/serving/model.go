@@ -29,6 +29,7 @@ type modelFlags struct {
 
 func (m *modelFlags) add(f *pflag.FlagSet) {
 	program.NameFolders(f, &m.named)
+	program.NameDtype(f, &m.named)
 	f.StringVar(&m.name, "model-name", "", "`NAME` that clients ask for; default: the recipe's, or the folder's")
 	f.IntVar(&m.options.Running, "limit-model-concurrency", 0,
 		"most answers in progress, `N`; default: as many as memory holds")
