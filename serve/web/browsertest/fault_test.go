@@ -96,7 +96,7 @@ func TestModels(t *testing.T) {
 	p := newPage(t, s.url, s.url+"/")
 	s.setModels()
 	p.click("button", "Reload models")
-	p.waitText("No model is served yet")
+	p.waitText("No model is served")
 	p.run(`document.getElementById("message").focus()`)
 	p.write("hello?")
 	p.press("Enter", 0)

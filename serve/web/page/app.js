@@ -5,7 +5,7 @@ import * as store from "./store.js";
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { History, Settings } from "./side.js";
-import { Models } from "./models.js";
+import { Models, none } from "./models.js";
 import { View } from "./view.js";
 import { $, el, icon, recall, remember } from "./dom.js";
 
@@ -35,7 +35,7 @@ const chat = new Chat(view, {
 	},
 	changed() {
 		$("welcome").hidden = chat.turns.length > 0;
-		document.body.classList.toggle("wide", chat.conversation.compare);
+		document.body.classList.toggle("wide", chat.turns.some((turn) => turn.answers.length > 1));
 		remember("sessionStorage", "conversation", chat.conversation.id);
 		history.refresh();
 	},
@@ -46,7 +46,7 @@ const composer = new Composer({
 	room: (edited) => models.server.pictures - chat.before(edited).flatMap((turn) => turn.pictures).length,
 	send(text, pictures, edited) {
 		const blind = pictures.length > 0 && models.blind();
-		if (models.chosen().length === 0) return "No model is served. Start a worker, then reload the models.";
+		if (models.chosen().length === 0) return none;
 		if (blind) return `${blind} does not look at pictures. Remove them, or choose another model.`;
 		if (chat.busy) return "An answer is still coming. Wait for it, or stop it.";
 		tell("");
@@ -91,9 +91,11 @@ function refused(fault) {
 }
 
 $("ask-token").addEventListener("close", () => {
-	api.setToken($("token").value);
+	const { value } = $("token");
+	if (!value) return;
 	$("token").value = "";
-	if (api.hasToken()) models.load();
+	api.setToken(value);
+	models.load();
 });
 
 // On a narrow screen the side lies over the rest.

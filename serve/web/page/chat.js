@@ -1,4 +1,4 @@
-// The course of a conversation: questions, answers that stream in, and what can be done about them.
+// The course of a conversation: questions, answers that stream in, and what is done about them.
 
 import * as api from "./api.js";
 import * as store from "./store.js";
@@ -49,8 +49,7 @@ export class Chat {
 		return place < 0 ? [...this.turns] : this.turns.slice(0, place);
 	}
 
-	// send asks a question, with pictures as take makes them. One that was edited takes the place of its first form and of
-	// all that came after that.
+	// send asks a question. One that was edited takes the place of its first form and of all that came after that.
 	async send(text, pictures, edited) {
 		const kept = this.before(edited);
 		if (kept.length < this.turns.length) this.#host.tell("The conversation goes on from here.", this.#snapshot());
@@ -101,6 +100,7 @@ export class Chat {
 		if (!conversation) return;
 		if (current) this.open(store.newConversation());
 		const { turns } = conversation;
+		await store.gather(conversation);
 		await this.#save(Object.assign(conversation, { turns: [] }));
 		this.#host.tell("The conversation is deleted.", async () => {
 			await this.#save(Object.assign(conversation, { turns }));
@@ -163,7 +163,6 @@ export class Chat {
 	async #ask(turn) {
 		const conversation = this.conversation;
 		turn.answers = this.#host.chosen().map(store.newAnswer);
-		conversation.compare = turn.answers.length > 1;
 		for (const answer of turn.answers) this.#running.set(answer, new AbortController());
 		this.#host.busy(true);
 		this.#changed();
@@ -195,8 +194,8 @@ export class Chat {
 		this.#host.busy(this.busy);
 	}
 
-	// #messages is the conversation up to a turn as its column saw it. A question that got no answer is asked together
-	// with the next one, so that its pictures are not lost.
+	// #messages is the conversation up to a turn as its column saw it. A question without an answer is asked together with
+	// the next one, so that its pictures are not lost.
 	async #messages(conversation, turn, column) {
 		const messages = [];
 		let parts = [];

@@ -1,17 +1,16 @@
 // The box at the end of the page: a message, its pictures, and Send or Stop.
 
-import { $, button, el, sends } from "./dom.js";
+import { $, button, el, sends, show } from "./dom.js";
 import { take } from "./pictures.js";
 
 export class Composer {
 	#host;
 	#pictures = []; // as take makes them
 	#taking = Promise.resolve();
-	#urls = new Map();
 	#edited = ""; // the id of the turn whose question is in the box
 
-	// host has send(text, pictures, edited), which returns why it does not, stop(), editLast(), which returns whether there
-	// is a question to edit, and room(edited), how many pictures a question can have.
+	// host has send(text, pictures, edited), which returns why it does not, stop(), editLast(), which returns whether it
+	// can, and room(edited), how many pictures a question can have.
 	constructor(host) {
 		this.#host = host;
 		const box = $("message");
@@ -115,21 +114,15 @@ export class Composer {
 	}
 
 	#show() {
-		for (const [id, url] of this.#urls) {
-			if (this.#pictures.some((picture) => picture.id === id)) continue;
-			URL.revokeObjectURL(url);
-			this.#urls.delete(id);
-		}
 		$("previews").replaceChildren(...this.#pictures.map((picture) => {
-			const { id, name, note } = picture;
-			if (!this.#urls.has(id)) this.#urls.set(id, URL.createObjectURL(picture.blob));
+			const { name, note, blob } = picture;
 			const remove = () => {
 				this.#pictures = this.#pictures.filter((other) => other !== picture);
 				this.#show();
 				this.focus();
 			};
-			return el("li", {}, el("img", { src: this.#urls.get(id), alt: name }),
-				el("span", { class: "what" }, el("bdi", {}, name), note && el("span", {}, note)),
+			return el("li", {}, show(el("img", { alt: name }), blob),
+				el("span", { class: "what" }, el("bdi", {}, name), note),
 				button("close", "Remove picture", remove, { "aria-description": name }));
 		}));
 	}

@@ -2,15 +2,16 @@
 
 export const $ = (id) => document.getElementById(id);
 
-// el makes an element. An attribute that is null, undefined or false is left out; a function is a listener, named onclick
-// and the like; children are nodes or text.
+// el makes an element. An attribute without a value is left out; a function is a listener, named onclick and the like;
+// children are nodes, text, lists of them, or nothing. Attributes come last: a browser looks anew for the direction of
+// an element that has dir=auto at each change.
 export function el(name, attributes, ...children) {
 	const element = document.createElement(name);
+	for (const child of children.flat()) if (child) element.append(child);
 	for (const [key, value] of Object.entries(attributes ?? {})) {
 		if (typeof value === "function") element.addEventListener(key.slice(2), value);
-		else if (value !== undefined && value !== null && value !== false) element.setAttribute(key, value);
+		else if (![undefined, null, false].includes(value)) element.setAttribute(key, value);
 	}
-	element.append(...children.filter((child) => child !== undefined && child !== null && child !== false));
 	return element;
 }
 
@@ -47,12 +48,19 @@ export function button(shape, name, onclick, attributes) {
 	return el("button", { type: "button", onclick, ...named, ...attributes }, icon(shape), attributes?.class && name);
 }
 
+// show gives an image the content of a file.
+export function show(image, blob) {
+	image.onload = () => URL.revokeObjectURL(image.src);
+	image.src = URL.createObjectURL(blob);
+	return image;
+}
+
 // number is n as people read it, with few digits.
 export function number(n) {
 	return n.toLocaleString("en", n < 10 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 0 });
 }
 
-// newID is a random name. (crypto.randomUUID is missing where the page comes over plain HTTP from another machine.)
+// newID is a random name. (crypto.randomUUID is missing over plain HTTP.)
 export function newID() {
 	return [...crypto.getRandomValues(new Uint8Array(12))].map((b) => b.toString(16).padStart(2, "0")).join("");
 }
@@ -72,22 +80,17 @@ export function remember(storage, key, value) {
 	} catch { /* it lasts as long as the page */ }
 }
 
-// copyText puts text on the clipboard, also over plain HTTP, where only the old way works.
-export async function copyText(text) {
-	try {
-		await navigator.clipboard.writeText(text);
-		return true;
-	} catch {
-		const focused = document.activeElement;
-		const area = el("textarea", { class: "hidden-name" });
-		area.value = text;
-		document.body.append(area);
-		area.select();
-		const copied = document.execCommand("copy");
-		area.remove();
-		focused.focus();
-		return copied;
-	}
+// copyText puts text on the clipboard, and says whether it could. (navigator.clipboard is missing over plain HTTP.)
+export function copyText(text) {
+	const focused = document.activeElement;
+	const area = el("textarea", { class: "hidden-name" });
+	area.value = text;
+	document.body.append(area);
+	area.select();
+	const copied = document.execCommand("copy");
+	area.remove();
+	focused.focus();
+	return copied;
 }
 
 // sends says whether a key press means "send". While an input method composes a word, Enter only ends the word.

@@ -1,6 +1,6 @@
-// Markdown becomes elements, block by block. The text comes from a model and is not trusted: it is never HTML, a link
-// leads only to http, https or mailto, and a picture becomes a link to it, because to fetch it would tell a stranger that
-// the answer is read. Time is linear in the text, and nothing nests deeper than deepest.
+// Markdown becomes elements. The text comes from a model and is not trusted: it is never HTML, links lead only to the web
+// or to mail, and a picture becomes a link, because to fetch it would tell a stranger that the answer is read. Time is
+// linear in the text, and nothing nests deeper than deepest.
 
 import { el } from "./dom.js";
 
@@ -35,7 +35,7 @@ export class Writer {
 		const lines = text.slice(this.#start).split("\n");
 		const blocks = parse(lines, 0);
 		while (this.#parent.childNodes.length > this.#kept) this.#parent.lastChild.remove();
-		this.#parent.append(...blocks.map((block) => block.make()));
+		for (const block of blocks) this.#parent.append(block.make());
 		// A first line that is not complete may still turn out to belong to the block before.
 		const last = blocks.length - (blocks.at(-1)?.line === lines.length - 1 ? 2 : 1);
 		if (last <= 0) return;
@@ -106,7 +106,7 @@ function quoted(lines, i, depth) {
 	let end = i;
 	while (end < lines.length && match(quote, lines[end])) end++;
 	const inner = lines.slice(i, end).map((line) => line.replace(quote, ""));
-	return { end, make: () => el("blockquote", {}, ...parse(inner, depth + 1).map((block) => block.make())) };
+	return { end, make: () => el("blockquote", {}, parse(inner, depth + 1).map((block) => block.make())) };
 }
 
 // list reads items of one kind. Models indent carelessly, so two columns are enough to be inside an item.
@@ -137,7 +137,7 @@ function list(lines, i, depth) {
 	}
 	const nodes = (block) => (block.text && !loose ? [...block.make().childNodes] : [block.make()]);
 	const make = () => el(start === undefined ? "ul" : "ol", { start, dir: "auto" },
-		...items.map((inner) => el("li", { dir: "auto" }, ...parse(inner, depth + 1).flatMap(nodes))));
+		items.map((inner) => el("li", { dir: "auto" }, parse(inner, depth + 1).flatMap(nodes))));
 	return { end, make };
 }
 
@@ -167,12 +167,12 @@ function table(lines, i) {
 	while (end < lines.length && !blank(lines[end]) && !/^ {0,3}(?:>|#{1,6} |```|~~~)/.test(lines[end])) end++;
 	const row = (line, name) => {
 		const texts = cells(line);
-		return el("tr", {}, ...sides.map((side, column) =>
+		return el("tr", {}, sides.map((side, column) =>
 			written((texts[column] ?? "").trim(), name, side)));
 	};
 	const make = () => el("div", { class: "table", tabindex: 0, role: "region", "aria-label": "Table" },
 		el("table", {}, el("thead", {}, row(lines[i], "th")),
-			el("tbody", {}, ...lines.slice(i + 2, end).map((line) => row(line, "td")))));
+			el("tbody", {}, lines.slice(i + 2, end).map((line) => row(line, "td")))));
 	return { end, make };
 }
 
@@ -183,7 +183,7 @@ const title = /(?:\s["'][^"'\n]{0,300}["'])?\s?\)/;
 const link = new RegExp(label.source + target.source + title.source, "y");
 const bare = /https?:\/\/[^\s<>"`|]{1,500}/y;
 
-// inline fills parent with text and its emphasis, code and links, and returns it. Below deepest there is only code.
+// inline fills parent with text and its emphasis, code and links. Below deepest there is only code.
 function inline(text, parent, depth = 0) {
 	const closing = ends(text);
 	let at = 0; // what is before is in parent, and the end of it in said
@@ -232,12 +232,8 @@ function inline(text, parent, depth = 0) {
 	return parent;
 }
 
-// written is an element with text. Its direction comes last: a browser looks for it anew after each change.
-function written(text, name, style) {
-	const element = inline(text, el(name, { class: style }));
-	element.dir = "auto";
-	return element;
-}
+// written is an element with text. Its direction comes last, as in el.
+const written = (text, name, style) => Object.assign(inline(text, el(name, { class: style })), { dir: "auto" });
 
 const within = (name) => (inner, depth) => inline(inner, el(name), depth);
 

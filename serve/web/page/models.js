@@ -3,6 +3,8 @@
 import * as api from "./api.js";
 import { $, el, number } from "./dom.js";
 
+export const none = "No model is served. Start a worker, then reload the models.";
+
 export class Models {
 	server = { models: [], pictures: 8, votes: false };
 	#refused;
@@ -42,19 +44,18 @@ export class Models {
 			const kept = models.some((model) => model.id === had[i]);
 			$(id).value = kept ? had[i] : selected || models[0]?.id;
 		}
-		if (models.length === 0) $("models-fault").append("No model is served yet. Start a worker, then reload the models.");
+		if (models.length === 0) $("models-fault").append(none);
 		this.#show();
 	}
 
 	#show() {
 		$("second-field").hidden = !this.#comparing;
-		const { template, images, image_tokens, max_positions, queue } = this.#model($("model").value) ?? { images: true };
+		const { template, images = true, image_tokens, max_positions } = this.#model($("model").value) ?? {};
 		$("about").textContent = [
 			template && `Template ${template}`,
 			!images && "no pictures",
 			image_tokens && `${number(image_tokens)} positions a picture`,
 			max_positions && `${number(max_positions)} positions in all`,
-			queue && `${number(queue)} in the queue`,
 		].filter(Boolean).join(" · ");
 	}
 

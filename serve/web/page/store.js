@@ -1,4 +1,4 @@
-// Conversations live in this browser (IndexedDB), pictures beside them as files. See conversation, below, for their form.
+// Conversations live in this browser (IndexedDB), pictures beside them as files.
 
 import { newID } from "./dom.js";
 import { dataURL, fromDataURL } from "./pictures.js";
@@ -8,7 +8,7 @@ const stats = { first: 0, rate: 0, prompt: 0, cached: 0, answer: 0 };
 // state is waiting, streaming, done, stopped or fault.
 const answer = { model: "", text: "", state: "", fault: "", id: "", vote: "", cut: false, stats };
 const turn = { id: "", text: "", pictures: [picture], answers: [answer] };
-const conversation = { id: "", title: "", changed: 0, version: 0, compare: false, turns: [turn] };
+const conversation = { id: "", title: "", changed: 0, version: 0, turns: [turn] };
 
 const blobs = new Map(); // of pictures seen in this tab, so that what was removed can be undone
 const channel = new BroadcastChannel("llavatrain");
@@ -74,11 +74,16 @@ export async function blobOf({ id: owner }, id) {
 	return blobs.get(id);
 }
 
-// save writes a conversation with its pictures. If another tab has written it meanwhile, this one becomes a conversation
-// of its own, so that neither loses anything, and the result is true.
+// gather takes a conversation's pictures into memory.
+export async function gather(conversation) {
+	for (const id of picturesOf(conversation)) await blobOf(conversation, id);
+}
+
+// save writes a conversation with its pictures. If another tab has written it meanwhile, this one becomes another
+// conversation, so that neither loses anything, and the result is true.
 export async function save(conversation) {
 	let copied = false;
-	for (const id of picturesOf(conversation)) await blobOf(conversation, id);
+	await gather(conversation);
 	await inside("readwrite", async (conversations, pictures) => {
 		const stored = await finished(conversations.get(conversation.id));
 		if (stored && stored.version !== conversation.version) {
@@ -98,9 +103,8 @@ export async function save(conversation) {
 	return copied;
 }
 
-// remove deletes a conversation. Its pictures stay in memory: save brings all back.
+// remove deletes a conversation. Save brings it back, with the pictures that are in memory.
 export async function remove(conversation) {
-	for (const id of picturesOf(conversation)) await blobOf(conversation, id);
 	await inside("readwrite", (conversations, pictures) => {
 		conversations.delete(conversation.id);
 		pictures.delete(range(conversation.id));

@@ -1,7 +1,7 @@
-// The conversation on the screen. Elements are kept from one change to the next, so that what is read out is only what
-// is new, and the focus stays where it is.
+// The conversation on the screen. Elements are kept from one change to the next, so that only what is new is read out,
+// and the focus stays where it is.
 
-import { button, copyText, el, number } from "./dom.js";
+import { button, copyText, el, number, show } from "./dom.js";
 import { Writer } from "./markdown.js";
 import * as store from "./store.js";
 
@@ -10,7 +10,6 @@ export class View {
 	#actions;
 	#conversation;
 	#turns = new Map(); // by id
-	#urls = new Map(); // of pictures, by id
 
 	// actions has live(answer), regenerate(), edit(turn), vote(turn, answer, kind), tell(text).
 	constructor(log, actions) {
@@ -37,7 +36,7 @@ export class View {
 			if (root !== this.#log.lastElementChild) this.#log.append(root);
 			this.update(turn);
 		}
-		if (follow || conversation.turns.some((turn) => turn.answers.some(this.#actions.live))) toEnd();
+		if (follow || this.#busy) toEnd();
 	}
 
 	// #switch forgets what is shown. An old conversation is not read out.
@@ -47,29 +46,26 @@ export class View {
 		setTimeout(() => this.#log.removeAttribute("aria-live"), 500);
 		this.#log.replaceChildren();
 		this.#turns.clear();
-		for (const url of this.#urls.values()) URL.revokeObjectURL(url);
-		this.#urls.clear();
 	}
 
 	// update brings a turn's answers up to date.
 	update(turn) {
 		this.#turns.get(turn.id)?.update(turn);
-		const busy = [...this.#turns.values()].some((shown) => shown.busy);
-		this.#log.setAttribute("aria-busy", busy);
+		this.#log.setAttribute("aria-busy", this.#busy);
 	}
 
-	async copy(text) {
-		this.#actions.tell(await copyText(text) ? "Copied." : "The browser does not allow copying here.");
+	get #busy() {
+		return this.#conversation.turns.some((turn) => turn.answers.some(this.#actions.live));
+	}
+
+	copy(text) {
+		this.#actions.tell(copyText(text) ? "Copied." : "The browser does not allow copying here.");
 	}
 
 	// image shows a picture of the conversation by its file's name.
 	image({ id, name, width, height }) {
-		const image = el("img", { alt: name, title: name, width: width || null, height: height || null });
-		store.blobOf(this.#conversation, id).then((blob) => {
-			if (!blob) return;
-			if (!this.#urls.has(id)) this.#urls.set(id, URL.createObjectURL(blob));
-			image.src = this.#urls.get(id);
-		}).catch(() => {});
+		const image = el("img", { alt: name, title: name, width, height });
+		store.blobOf(this.#conversation, id).then((blob) => blob && show(image, blob));
 		return image;
 	}
 }
@@ -90,21 +86,17 @@ class TurnView {
 			el("article", { class: "question", "aria-label": "Your question" },
 				el("h2", { class: "hidden-name" }, "You"),
 				el("div", { class: "bubble" },
-					turn.pictures.length > 0 && el("div", { class: "pictures" }, ...turn.pictures.map((p) => view.image(p))),
+					el("div", { class: "pictures" }, turn.pictures.map((picture) => view.image(picture))),
 					turn.text && el("p", { class: "asked", dir: "auto" }, turn.text)),
 				el("div", { class: "actions" }, button("edit", "Edit", () => actions.edit(turn)))),
 			this.#answers);
-	}
-
-	get busy() {
-		return this.#views.some((shown) => shown.busy);
 	}
 
 	update(turn) {
 		const same = (answer, i) => this.#views[i]?.answer === answer;
 		if (this.#views.length !== turn.answers.length || !turn.answers.every(same)) this.#build(turn);
 		for (const shown of this.#views) shown.update();
-		this.root.classList.toggle("busy", this.busy);
+		this.root.classList.toggle("busy", turn.answers.some(this.#actions.live));
 	}
 
 	#build(turn) {
@@ -136,18 +128,15 @@ class AnswerView {
 		this.#actions = actions;
 		this.#votes = votes.map(([kind, shape, name]) => button(shape, name, () => actions.vote(turn, answer, kind)));
 		this.actions = el("div", { class: "actions" }, button("copy", "Copy", () => view.copy(answer.text)),
-			el("span", { class: "last" }, ...this.#votes));
+			el("span", { class: "last" }, this.#votes));
 		this.root = el("article", { class: "answer", "aria-label": `Answer of ${answer.model}` },
 			el("h2", { class: "model" }, el("bdi", {}, answer.model)), this.#text, this.#note, this.actions);
 		this.fresh = actions.live(answer);
 	}
 
-	get busy() {
-		return this.#actions.live(this.answer);
-	}
-
 	update() {
-		const { answer, busy } = this;
+		const { answer } = this;
+		const busy = this.#actions.live(answer);
 		if (busy && answer.state === "streaming") this.#timer ||= setTimeout(() => this.#write(), this.#rest);
 		if (busy && this.#state === answer.state + answer.place) return; // there is only more text
 		this.#state = answer.state + answer.place;
@@ -183,9 +172,9 @@ class AnswerView {
 // note is the line under an answer.
 function note(answer, busy) {
 	const { state, place, cut, stats: { first, rate, prompt, cached, answer: tokens } } = answer;
-	const waiting = place ? `Number ${place} in the queue` : "Waiting for the first word";
-	if (busy) return state === "waiting" ? waiting : "";
-	return [
+	return (busy ? [
+		state === "waiting" && (place ? `Number ${place} in the queue` : "Waiting for the first word"),
+	] : [
 		state === "stopped" && "Stopped",
 		/waiting|streaming/.test(state) && "Not finished: the page was closed, or another tab is still at it",
 		cut && "Ended at the most output tokens",
@@ -194,5 +183,5 @@ function note(answer, busy) {
 		prompt && `${number(prompt)} prompt tokens`,
 		cached && `${number(cached)} of them cached`,
 		tokens && `${number(tokens)} answer tokens`,
-	].filter(Boolean).join(" · ");
+	]).filter(Boolean).join(" · ");
 }
