@@ -14,7 +14,10 @@ func (r *Result) Table() string {
 	if r.Pictures > 0 {
 		fmt.Fprintf(&b, "; pictures/s: %.2f", r.PictureRate)
 	}
-	fmt.Fprintf(&b, "\n%-16s %10s %10s %10s %10s\n", "ms", "p50", "p90", "p99", "max")
+	b.WriteByte('\n')
+	if r.Latency != nil {
+		fmt.Fprintf(&b, "%-16s %10s %10s %10s %10s\n", "ms", "p50", "p90", "p99", "max")
+	}
 	for _, row := range []struct {
 		name string
 		*Spread
