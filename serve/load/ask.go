@@ -171,7 +171,8 @@ func (o *outcome) read(r io.Reader, due time.Time) {
 		}
 		var p piece
 		if err := json.Unmarshal(data, &p); err != nil {
-			o.kind, o.message = badEvent, "an event is no JSON of a chat completion: "+string(data[:min(len(data), 200)])
+			o.kind = badEvent
+			o.message = "an event is no JSON of a chat completion: " + string(data[:min(len(data), 200)])
 			return false, nil
 		}
 		if p.Error != nil && string(p.Error) != "null" || p.Object == "error" {

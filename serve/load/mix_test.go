@@ -89,7 +89,8 @@ func TestNoPictures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for picture, want := range map[string]string{
-		empty: "there is no picture in ", big: "more than 1 GB", filepath.Join(empty, "none"): "must be new, same or a folder",
+		empty: "there is no picture in ", big: "more than 1 GB",
+		filepath.Join(empty, "none"): "must be new, same or a folder",
 	} {
 		s := usual("")
 		s.Share, s.Picture = 1, picture

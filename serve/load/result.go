@@ -41,7 +41,7 @@ type Result struct {
 	PerToken *Spread `json:"per_token_ms"`      // of each answer, after its first
 	Latency  *Spread `json:"latency_ms"`        // from a request to the end of its answer
 
-	MostOpen float64 `json:"concurrency_max"`
+	MostOpen int     `json:"concurrency_max"`
 	MeanOpen float64 `json:"concurrency_mean"`
 }
 
@@ -78,7 +78,8 @@ func rounded(x float64) float64 { return math.Round(x*1000) / 1000 }
 
 func newResult(s Settings, base string, began time.Time, l *loop) *Result {
 	r := &Result{URL: base, Model: s.Model, Clients: s.Clients, Rate: s.Rate, Words: s.Words, MaxTokens: s.MaxTokens,
-		PictureShare: s.Share, Seed: s.Seed, Requests: len(l.outcomes), MostOpen: float64(l.most), Failures: []Failure{}}
+		PictureShare: s.Share, Seed: s.Seed, Requests: len(l.outcomes), MostOpen: l.most,
+		Failures: []Failure{}}
 	if s.Share > 0 {
 		r.Picture = s.Picture
 	}

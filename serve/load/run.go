@@ -49,8 +49,8 @@ func Run(ctx context.Context, s Settings) (*Result, error) {
 	return r, nil
 }
 
-// find asks which models there are. It is how a server that does not answer is found out. A server that answers need not
-// know this question if the user names the model.
+// find asks which models there are. It is how a server that does not answer is found out. A server that answers need
+// not know this question if the user names the model.
 func (c *client) find(ctx context.Context, model string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, connecting)
 	defer cancel()

@@ -71,7 +71,8 @@ func (s *Settings) base() (string, error) {
 	u, err := url.Parse(s.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" ||
 		u.Fragment != "" {
-		return "", failure.Inputf("a server's address has the form http://HOST:PORT or http://HOST:PORT/v1, not %q", s.URL)
+		return "", failure.Inputf("a server's address has the form http://HOST:PORT or http://HOST:PORT/v1, not %q",
+			s.URL)
 	}
 	if u.Path = strings.TrimRight(u.Path, "/"); u.Path == "" {
 		u.Path = "/v1"

@@ -8,7 +8,7 @@ import (
 // Table is the result for a person, in lines of a terminal.
 func (r *Result) Table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d of %d requests answered in %.1f s, %.2f/s; %.1f open on average, %.0f at most\n", r.Answered,
+	fmt.Fprintf(&b, "%d of %d requests answered in %.1f s, %.2f/s; %.1f open on average, %d at most\n", r.Answered,
 		r.Requests, r.Seconds, r.RequestRate, r.MeanOpen, r.MostOpen)
 	fmt.Fprintf(&b, "tokens/s: %.1f of answers, %.1f of prompts", r.CompletionRate, r.PromptRate)
 	if r.Pictures > 0 {
