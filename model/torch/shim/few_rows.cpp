@@ -2,12 +2,16 @@
 // packed: a task reads some rows of the weights, and multiplies each by all rows of x, which stay in the caches.
 #include "few_rows.h"
 
+#include <immintrin.h>
+
+#include <vector>
+
 #include "panels.h"
 #include "products.h"
 
 namespace {
 
-constexpr int64_t kTogether = 8;  // rows of x whose sums are in registers at a time
+constexpr int64_t kTogether = 4;  // rows of x, and of weights, whose products are in registers at a time
 constexpr int64_t kTask = 16;     // rows of weights that a thread takes at a time
 
 // x [m,k], kTogether rows at a time: [m / kTogether][k / 16][kTogether][16] with zeros at the end, so that a group of
@@ -40,7 +44,7 @@ LT_INLINE lt::vec part(const W *p, int64_t n) {
 // sums[r * M + m] += x[m] b[r]
 template <int R, int M>
 LT_INLINE void add(const float *x, const lt::vec (&b)[R], lt::vec (&sums)[lt::kLanes]) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
   for (int m = 0; m < M; m++) {
     lt::vec a = lt::load(x + m * lt::kLanes);
 #pragma GCC unroll 4
@@ -74,7 +78,7 @@ LT_INLINE void dots(const W *w, int64_t w_row, const float *x, int64_t k, float 
   lt::vec totals = lt::sums(sums);
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) {
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int m = 0; m < M; m++) {
       y[m * y_row + r] = totals[r * M + m];
     }
@@ -102,11 +106,92 @@ LT_INLINE void multiply(const W *w, int64_t w_row, int64_t n, const Packed &x, f
       case 1: rows<4, 1>(w, w_row, n, group, x.k, y, y_row); break;
       case 2: rows<4, 2>(w, w_row, n, group, x.k, y, y_row); break;
       case 3: rows<4, 3>(w, w_row, n, group, x.k, y, y_row); break;
-      case 4: rows<4, 4>(w, w_row, n, group, x.k, y, y_row); break;
-      case 5: rows<2, 5>(w, w_row, n, group, x.k, y, y_row); break;
-      case 6: rows<2, 6>(w, w_row, n, group, x.k, y, y_row); break;
-      case 7: rows<2, 7>(w, w_row, n, group, x.k, y, y_row); break;
-      default: rows<2, 8>(w, w_row, n, group, x.k, y, y_row);
+      default: rows<4, 4>(w, w_row, n, group, x.k, y, y_row);
+    }
+  }
+}
+
+// Processors with AVX-512 BF16 multiply pairs of bf16 and add both products in fp32, so that x stays in bf16: twice as
+// many products at a time.
+#define LT_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+constexpr int64_t kPairs = 2 * lt::kLanes;
+
+bool multiplies_half() {
+  static const bool can = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512dq");
+  return can;
+}
+
+// x [m,k] as Packed has it, in bf16: [m / kTogether][k / 32][kTogether][32].
+struct PackedHalf {
+  std::vector<uint16_t> values;
+  int64_t m, k, step;
+
+  PackedHalf(const uint16_t *x, int64_t x_row, int64_t m, int64_t k)
+      : values((m + kTogether - 1) / kTogether * ((k + kPairs - 1) / kPairs) * kTogether * kPairs),
+        m(m),
+        k(k),
+        step((k + kPairs - 1) / kPairs * kTogether * kPairs) {
+    for (int64_t i = 0; i < m; i++) {
+      uint16_t *to = values.data() + i / kTogether * step + i % kTogether * kPairs;
+      for (int64_t p = 0; p < k; p += kPairs, to += kTogether * kPairs) {
+        std::memcpy(to, x + i * x_row + p, std::min(kPairs, k - p) * sizeof(uint16_t));
+      }
+    }
+  }
+};
+
+template <int R, int M>
+LT_BF16 void dots_half(const uint16_t *w, int64_t w_row, const uint16_t *x, int64_t k, float *y, int64_t y_row) {
+  __m512 sums[lt::kLanes];
+  for (auto &sum : sums) {
+    sum = _mm512_setzero_ps();
+  }
+  for (int64_t p = 0; p < k; p += kPairs, x += kTogether * kPairs) {
+    __m512bh b[R];
+    __mmask32 mask = k - p >= kPairs ? ~0u : (1u << (k - p)) - 1;
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      b[r] = (__m512bh)_mm512_maskz_loadu_epi16(mask, w + r * w_row + p);
+    }
+#pragma GCC unroll 4
+    for (int m = 0; m < M; m++) {
+      __m512bh a = (__m512bh)_mm512_loadu_si512(x + m * kPairs);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; r++) {
+        sums[r * M + m] = _mm512_dpbf16_ps(sums[r * M + m], a, b[r]);
+      }
+    }
+  }
+  lt::vec all[lt::kLanes];
+  std::memcpy(all, sums, sizeof all);
+  lt::vec totals = lt::sums(all);
+  for (int r = 0; r < R; r++) {
+    for (int m = 0; m < M; m++) {
+      y[m * y_row + r] = totals[r * M + m];
+    }
+  }
+}
+
+template <int R, int M>
+LT_BF16 void rows_half(const uint16_t *w, int64_t w_row, int64_t n, const uint16_t *x, int64_t k, float *y,
+                       int64_t y_row) {
+  int64_t r = 0;
+  for (; r + R <= n; r += R) {
+    dots_half<R, M>(w + r * w_row, w_row, x, k, y + r, y_row);
+  }
+  for (; r < n; r++) {
+    dots_half<1, M>(w + r * w_row, w_row, x, k, y + r, y_row);
+  }
+}
+
+void multiply_pairs(const uint16_t *w, int64_t w_row, int64_t n, const PackedHalf &x, float *y, int64_t y_row) {
+  const uint16_t *group = x.values.data();
+  for (int64_t i = 0; i < x.m; i += kTogether, group += x.step, y += kTogether * y_row) {
+    switch (x.m - i) {
+      case 1: rows_half<4, 1>(w, w_row, n, group, x.k, y, y_row); break;
+      case 2: rows_half<4, 2>(w, w_row, n, group, x.k, y, y_row); break;
+      case 3: rows_half<4, 3>(w, w_row, n, group, x.k, y, y_row); break;
+      default: rows_half<4, 4>(w, w_row, n, group, x.k, y, y_row);
     }
   }
 }
@@ -130,20 +215,32 @@ bool lt::few_rows_fit(const at::Tensor &x, const at::Tensor &w) {
 
 at::Tensor lt::few_rows_product(const at::Tensor &x, const at::Tensor &w, const at::Tensor &base) {
   RECORD_FUNCTION("llavatrain::few_rows_product", {});
-  auto rows = x.to(at::kFloat).contiguous();
   int64_t m = x.size(0), n = w.size(0), k = x.size(1), w_row = w.stride(0);
-  auto y = at::empty({m, n}, rows.options());
-  Packed packed(rows.const_data_ptr<float>(), m, k);
+  auto y = at::empty({m, n}, x.options().dtype(at::kFloat));
   auto *to = y.data_ptr<float>();
-  share((n + kTask - 1) / kTask, [&](int64_t task) {
-    int64_t first = task * kTask, count = std::min(kTask, n - first);
-    if (w.scalar_type() == at::kFloat) {
-      multiply_float(w.const_data_ptr<float>() + first * w_row, w_row, count, packed, to + first, n);
-    } else {
-      auto *bits = static_cast<const uint16_t *>(w.const_data_ptr());
-      multiply_half(bits + first * w_row, w_row, count, packed, to + first, n);
-    }
-  });
+  auto each = [&](auto &&multiply) {
+    share((n + kTask - 1) / kTask, [&](int64_t task) {
+      int64_t first = task * kTask;
+      multiply(first, std::min(kTask, n - first), to + first);
+    });
+  };
+  auto *bits = static_cast<const uint16_t *>(w.const_data_ptr());
+  if (w.scalar_type() == at::kBFloat16 && multiplies_half()) {
+    PackedHalf packed(static_cast<const uint16_t *>(x.const_data_ptr()), x.stride(0), m, k);
+    each([&](int64_t first, int64_t count, float *out) {
+      multiply_pairs(bits + first * w_row, w_row, count, packed, out, n);
+    });
+  } else {
+    auto rows = x.to(at::kFloat).contiguous();
+    Packed packed(rows.const_data_ptr<float>(), m, k);
+    each([&](int64_t first, int64_t count, float *out) {
+      if (w.scalar_type() == at::kFloat) {
+        multiply_float(w.const_data_ptr<float>() + first * w_row, w_row, count, packed, out, n);
+      } else {
+        multiply_half(bits + first * w_row, w_row, count, packed, out, n);
+      }
+    });
+  }
   if (base.defined()) {
     y.add_(base);
   }
