@@ -26,6 +26,9 @@ type chromium struct {
 	ended   error
 }
 
+// dict is an object of the protocol.
+type dict map[string]any
+
 type message struct {
 	ID        int             `json:"id,omitempty"`
 	SessionID string          `json:"sessionId,omitempty"`
@@ -103,7 +106,7 @@ func startChromium(path, profile string) (*chromium, error) {
 	c := &chromium{command: command, to: to, waiting: map[int]chan message{},
 		pages: map[string]func(string, json.RawMessage){}}
 	go c.read(from)
-	return c, c.call("", "Target.setDiscoverTargets", map[string]any{"discover": true}, nil)
+	return c, c.call("", "Target.setDiscoverTargets", dict{"discover": true}, nil)
 }
 
 // read hands out the browser's messages until it ends.

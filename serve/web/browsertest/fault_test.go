@@ -3,7 +3,6 @@ package browsertest
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/llavatrain/llavatrain/serve/guard"
 )
@@ -145,13 +144,33 @@ func TestToken(t *testing.T) {
 	other.answered()
 }
 
+// TestNothingKept is a browser without storage: the page says so, and works.
+func TestNothingKept(t *testing.T) {
+	s := newSite(t)
+	p := newPage(t, s.url, s.url+"/")
+	p.call("Page.addScriptToEvaluateOnNewDocument", dict{"source": `
+		for (const name of ["indexedDB", "localStorage", "sessionStorage"]) {
+			Object.defineProperty(window, name, { get() { throw new Error("not here"); } });
+		}`}, nil)
+	p.goTo(s.url + "/?#token=s3cret")
+	p.waitText("This browser keeps no conversations")
+	p.addPicture("a.png", picturePNG(8, 8))
+	p.ask("first")
+	p.answered()
+	p.ask("second")
+	p.answered()
+	if r := s.last(t); r.texts() != "first|first|second" || r.sizes() != "8x8" {
+		t.Errorf("%s with pictures %s", r.texts(), r.sizes())
+	}
+}
+
 // hostile are texts of a model that would do harm as HTML, with what is shown of them.
 var hostile = []struct{ name, text, shown string }{
 	{"tag", `<img src=x onerror="document.title='bad'"><script>document.title='bad'</script>`,
 		`<img src=x onerror="document.title='bad'"><script>document.title='bad'</script>`},
 	{"picture", "![look](https://example.com/a.png)", "Picture: look"},
-	{"script link", `[a](javascript:document.title='bad') [b](JaVaScRiPt:alert(1)) [c](data:text/html,x) [d](vbscript:x)`,
-		`[a](javascript:document.title='bad') [b](JaVaScRiPt:alert(1)) [c](data:text/html,x) [d](vbscript:x)`},
+	{"script link", `[a](javascript:document.title='bad') [b](JaVaScRiPt:alert(1)) [c](data:text/html,x)`,
+		`[a](javascript:document.title='bad') [b](JaVaScRiPt:alert(1)) [c](data:text/html,x)`},
 	{"code", "```html\n<b onclick=alert(1)>\n```", "html\nCopy code\n<b onclick=alert(1)>"},
 	{"attribute", `[x](https://a.b/"onmouseover="alert(1))`, "x"},
 	{"table", "| <i>a</i> |\n| --- |\n| <svg onload=alert(1)> |", "<i>a</i>\n<svg onload=alert(1)>"},
@@ -171,8 +190,8 @@ func TestHostile(t *testing.T) {
 	if text := p.text(`document.title`); text != "llavatrain" {
 		t.Error("a script ran")
 	}
-	if n := p.text(`document.querySelectorAll(".text :is(img, script, svg, iframe, object, style, [style], [onclick])").length`); n !=
-		"0" {
+	n := p.text(`document.querySelectorAll(".text :is(img, script, svg, iframe, style, [style], [onclick])").length`)
+	if n != "0" {
 		t.Errorf("%s elements that answers must not have", n)
 	}
 	if links := p.text(`[...document.querySelectorAll(".text a")].map((a) => a.protocol + a.rel + a.target)`); links !=
@@ -189,7 +208,6 @@ func TestLongLine(t *testing.T) {
 	s := newSite(t)
 	p := newPage(t, s.url, s.url+"/")
 	for _, unit := range []string{"a", "*a_", "[a](", "`", "_a*b", "\\", "**a", "<b>"} {
-		began := time.Now()
 		p.ask(megabyte + unit)
 		p.answered()
 		if n := p.text(`document.querySelector(".answer .text").textContent.length`); len(n) < 6 {
@@ -199,7 +217,6 @@ func TestLongLine(t *testing.T) {
 			t.Errorf("%q: the page scrolls sideways", unit)
 		}
 		p.run(`document.getElementById("clear").click()`) // the tree for screen readers takes its time
-		t.Logf("%q %v", unit, time.Since(began))
 		p.wait(`!document.querySelector(".turn")`)
 	}
 }

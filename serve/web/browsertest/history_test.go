@@ -36,9 +36,20 @@ func TestHistory(t *testing.T) {
 	p.wait(`!document.querySelector(".turn")`)
 	p.click("button", "Undo")
 	p.wait(`document.querySelectorAll("#history li").length === 2`)
-	p.wait(`document.querySelectorAll(".turn").length === 2 && document.querySelector(".question img").naturalWidth === 8`)
+	p.wait(`document.querySelectorAll(".turn").length === 2`)
+	p.wait(`document.querySelector(".question img").naturalWidth === 8`)
 	p.reload()
-	p.wait(`document.querySelectorAll(".turn").length === 2 && document.querySelector(".question img").naturalWidth === 8`)
+	p.wait(`document.querySelectorAll(".turn").length === 2`)
+	p.wait(`document.querySelector(".question img").naturalWidth === 8`)
+
+	// One that is not shown comes back with its pictures, too.
+	p.click("button", "the second conversation")
+	p.reload()
+	p.click("button", "Delete shapes")
+	p.wait(`document.querySelectorAll("#history li").length === 1`)
+	p.click("button", "Undo")
+	p.wait(`document.querySelectorAll(".turn").length === 2`)
+	p.wait(`document.querySelector(".question img").naturalWidth === 8`)
 }
 
 // TestReloadInMidAnswer closes the page in mid-answer: what had come is kept.
@@ -99,7 +110,7 @@ func TestExportImport(t *testing.T) {
 	p.ask("to be exported")
 	p.answered()
 	dir := t.TempDir()
-	if err := p.browser.call("", "Browser.setDownloadBehavior", map[string]any{"behavior": "allow",
+	if err := p.browser.call("", "Browser.setDownloadBehavior", dict{"behavior": "allow",
 		"browserContextId": p.context, "downloadPath": dir, "eventsEnabled": true}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -145,5 +156,5 @@ func (p *page) importFile(path string) {
 	opened := make(chan int, 1)
 	p.fileDialog(func(node int) { opened <- node })
 	p.click("button", "Import")
-	p.call("DOM.setFileInputFiles", map[string]any{"files": []string{path}, "backendNodeId": <-opened}, nil)
+	p.call("DOM.setFileInputFiles", dict{"files": []string{path}, "backendNodeId": <-opened}, nil)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/llavatrain/llavatrain/serve/web"
 )
 
-// TestWorkerKilled runs the three programs, and ends the worker in mid-answer: the page says so and keeps what had come;
-// a new worker answers.
+// TestWorkerKilled runs the three programs, and ends the worker in mid-answer: the page says so and keeps what had
+// come; a new worker answers.
 func TestWorkerKilled(t *testing.T) {
 	theBrowser(t)
 	client := llava.NewClient("", false)

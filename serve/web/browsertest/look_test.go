@@ -1,6 +1,9 @@
 package browsertest
 
 import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -11,6 +14,9 @@ const sample = "slow The picture shows **four shapes** on a light ground:\n\n" +
 
 // TestLook takes pictures of the page in many states; a person looks at them.
 func TestLook(t *testing.T) {
+	if os.Getenv("SCREENSHOTS") == "" {
+		t.Skip("SCREENSHOTS names no folder")
+	}
 	for _, theme := range []string{"light", "dark"} {
 		for _, size := range []struct {
 			name          string
@@ -37,8 +43,15 @@ func TestLook(t *testing.T) {
 				p.ask("refuse")
 				p.answered()
 				shot("5-refused")
+				p.press("ArrowUp", 0)
+				p.waitText("Editing a question")
+				shot("5-editing")
+				p.press("Escape", 0)
+				p.click("button", "Regenerate")
+				p.answered()
+				shot("5-undo")
 				p.click("button", "Compare")
-				p.ask("slow Is the circle left of the square? Yes: it stands in the left column, and the square in the right one.")
+				p.ask("slow Is the circle left of the square? Yes: it stands in the left column.")
 				p.answered()
 				shot("6-compared")
 				p.ask("endless")
@@ -52,5 +65,31 @@ func TestLook(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func (p *page) size(width, height int) {
+	p.t.Helper()
+	p.call("Emulation.setDeviceMetricsOverride", dict{"width": width, "height": height, "deviceScaleFactor": 1,
+		"mobile": false}, nil)
+}
+
+func (p *page) theme(name string) {
+	p.t.Helper()
+	p.call("Emulation.setEmulatedMedia", dict{"features": []map[string]string{
+		{"name": "prefers-color-scheme", "value": name}}}, nil)
+}
+
+// screenshot keeps a picture of the tab.
+func (p *page) screenshot(name string) {
+	p.t.Helper()
+	var shot struct{ Data string }
+	p.call("Page.captureScreenshot", dict{"format": "png"}, &shot)
+	data, err := base64.StdEncoding.DecodeString(shot.Data)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(os.Getenv("SCREENSHOTS"), name+".png"), data, 0o644)
+	}
+	if err != nil {
+		p.t.Fatal(err)
 	}
 }

@@ -1,11 +1,8 @@
 package browsertest
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -34,11 +31,11 @@ func newPage(t *testing.T, origin, address string) *page {
 	t.Helper()
 	browser := theBrowser(t)
 	var made struct{ BrowserContextID string }
-	if err := browser.call("", "Target.createBrowserContext", map[string]any{"disposeOnDetach": true}, &made); err != nil {
+	if err := browser.call("", "Target.createBrowserContext", dict{"disposeOnDetach": true}, &made); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		browser.call("", "Target.disposeBrowserContext", map[string]any{"browserContextId": made.BrowserContextID}, nil)
+		browser.call("", "Target.disposeBrowserContext", dict{"browserContextId": made.BrowserContextID}, nil)
 	})
 	return openTab(t, browser, made.BrowserContextID, origin, address)
 }
@@ -53,11 +50,12 @@ func openTab(t *testing.T, browser *chromium, context, origin, address string) *
 	t.Helper()
 	p := &page{t: t, browser: browser, context: context, origin: origin}
 	var target struct{ TargetID string }
-	if err := browser.call("", "Target.createTarget", map[string]any{"url": "about:blank", "browserContextId": context}, &target); err != nil {
+	if err := browser.call("", "Target.createTarget", dict{"url": "about:blank", "browserContextId": context},
+		&target); err != nil {
 		t.Fatal(err)
 	}
 	var attached struct{ SessionID string }
-	if err := browser.call("", "Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true},
+	if err := browser.call("", "Target.attachToTarget", dict{"targetId": target.TargetID, "flatten": true},
 		&attached); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +65,7 @@ func openTab(t *testing.T, browser *chromium, context, origin, address string) *
 	for _, domain := range []string{"Page", "Runtime", "Log", "Network", "DOM", "Accessibility"} {
 		p.call(domain+".enable", nil, nil)
 	}
-	p.call("Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil)
+	p.call("Emulation.setFocusEmulationEnabled", dict{"enabled": true}, nil)
 	p.size(1280, 800)
 	p.goTo(address)
 	return p
@@ -81,7 +79,8 @@ func (p *page) hear(method string, params json.RawMessage) {
 	case "Runtime.consoleAPICalled", "Runtime.exceptionThrown":
 		p.console = append(p.console, string(params))
 	case "Log.entryAdded":
-		if strings.Contains(string(params), `"level":"error"`) || strings.Contains(string(params), `"level":"warning"`) {
+		text := string(params)
+		if strings.Contains(text, `"level":"error"`) || strings.Contains(text, `"level":"warning"`) {
 			p.console = append(p.console, string(params))
 		}
 	case "Page.fileChooserOpened":
@@ -100,7 +99,7 @@ func (p *page) hear(method string, params json.RawMessage) {
 // fileDialog answers the next dialogs for files with f, which gets the element that asks.
 func (p *page) fileDialog(f func(node int)) {
 	p.t.Helper()
-	p.call("Page.setInterceptFileChooserDialog", map[string]any{"enabled": true}, nil)
+	p.call("Page.setInterceptFileChooserDialog", dict{"enabled": true}, nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.onFileDialog = f
@@ -156,7 +155,7 @@ func (p *page) call(method string, params, result any) {
 // goTo opens an address, and waits until the page has asked for the models.
 func (p *page) goTo(address string) {
 	p.t.Helper()
-	p.call("Page.navigate", map[string]any{"url": address}, nil)
+	p.call("Page.navigate", dict{"url": address}, nil)
 	p.wait(`document.body?.dataset.ready`)
 }
 
@@ -176,12 +175,12 @@ func (p *page) eval(expression string, result any) error {
 			Exception struct{ Description string }
 		}
 	}
-	if err := p.browser.call(p.session, "Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true,
+	if err := p.browser.call(p.session, "Runtime.evaluate", dict{"expression": expression, "awaitPromise": true,
 		"returnByValue": true, "userGesture": true}, &got); err != nil {
 		return err
 	}
-	if got.ExceptionDetails != nil {
-		return fmt.Errorf("%.200s: %s %s", expression, got.ExceptionDetails.Text, got.ExceptionDetails.Exception.Description)
+	if fault := got.ExceptionDetails; fault != nil {
+		return fmt.Errorf("%.200s: %s %s", expression, fault.Text, fault.Exception.Description)
 	}
 	if result == nil || got.Result.Value == nil {
 		return nil
@@ -235,144 +234,6 @@ func (p *page) waitText(text string) {
 	p.t.Helper()
 	quoted, _ := json.Marshal(text)
 	p.wait(fmt.Sprintf(`document.body.innerText.includes(%s)`, quoted))
-}
-
-// find returns the elements with a role and an accessible name, as a screen reader sees them; "" is any name.
-func (p *page) find(role, name string) []int {
-	p.t.Helper()
-	var root struct{ Root struct{ BackendNodeID int } }
-	p.call("DOM.getDocument", map[string]any{"depth": 0}, &root)
-	params := map[string]any{"backendNodeId": root.Root.BackendNodeID, "role": role}
-	if name != "" {
-		params["accessibleName"] = name
-	}
-	var found struct {
-		Nodes []struct {
-			Ignored          bool
-			BackendDOMNodeID int
-		}
-	}
-	p.call("Accessibility.queryAXTree", params, &found)
-	var ids []int
-	for _, node := range found.Nodes {
-		if !node.Ignored {
-			ids = append(ids, node.BackendDOMNodeID)
-		}
-	}
-	return ids
-}
-
-// one is the only element with a role and a name, or the last of several.
-func (p *page) one(role, name string) int {
-	p.t.Helper()
-	ids := p.find(role, name)
-	if len(ids) == 0 {
-		p.t.Fatalf("no %s %q; the page says: %s", role, name, p.text(`document.body.innerText.slice(0, 2000)`))
-	}
-	return ids[len(ids)-1]
-}
-
-// click clicks in the middle of an element.
-func (p *page) click(role, name string) {
-	p.t.Helper()
-	id := p.one(role, name)
-	p.call("DOM.scrollIntoViewIfNeeded", map[string]any{"backendNodeId": id}, nil)
-	var box struct{ Model struct{ Content []float64 } }
-	p.call("DOM.getBoxModel", map[string]any{"backendNodeId": id}, &box)
-	c := box.Model.Content
-	x, y := (c[0]+c[4])/2, (c[1]+c[5])/2
-	for _, kind := range []string{"mouseMoved", "mousePressed", "mouseReleased"} {
-		p.call("Input.dispatchMouseEvent", map[string]any{"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1},
-			nil)
-	}
-}
-
-// keys are those that tests press, with their codes.
-var keys = map[string]struct {
-	code    int
-	text    string
-	command string
-}{
-	"Enter": {13, "\r", ""}, "Escape": {27, "", ""}, "Tab": {9, "", ""}, "ArrowUp": {38, "", ""},
-	"ArrowRight": {39, "", ""}, "Space": {32, " ", ""}, "Paste": {86, "", "paste"}, "SelectAll": {65, "", "selectAll"},
-}
-
-// press presses a key; modifiers are 1 for Alt, 2 for Control, 8 for Shift.
-func (p *page) press(name string, modifiers int) {
-	p.t.Helper()
-	k := keys[name]
-	key := map[string]string{"Space": " ", "Paste": "v", "SelectAll": "a"}[name]
-	if key == "" {
-		key = name
-	}
-	down := map[string]any{"type": "keyDown", "key": key, "code": name, "windowsVirtualKeyCode": k.code,
-		"modifiers": modifiers}
-	if k.text != "" {
-		down["text"] = k.text
-	}
-	if k.command != "" {
-		down["commands"] = []string{k.command}
-	}
-	p.call("Input.dispatchKeyEvent", down, nil)
-	p.call("Input.dispatchKeyEvent", map[string]any{"type": "keyUp", "key": key, "code": name,
-		"windowsVirtualKeyCode": k.code, "modifiers": modifiers}, nil)
-}
-
-// write types into what has the focus.
-func (p *page) write(text string) {
-	p.t.Helper()
-	p.call("Input.insertText", map[string]any{"text": text}, nil)
-}
-
-// ask writes a message and sends it.
-func (p *page) ask(text string) {
-	p.t.Helper()
-	p.run(`document.getElementById("message").focus()`)
-	p.write(text)
-	p.press("Enter", 0)
-	p.wait(`document.getElementById("message").value === ""`)
-}
-
-// answered waits until no answer is coming.
-func (p *page) answered() {
-	p.t.Helper()
-	p.wait(`document.querySelectorAll(".answer").length && !document.querySelector("[aria-busy=true]")`)
-}
-
-// answer is the text of the last answer.
-func (p *page) answer() string {
-	p.t.Helper()
-	return p.text(`[...document.querySelectorAll(".answer .text")].at(-1).innerText`)
-}
-
-func (p *page) size(width, height int) {
-	p.t.Helper()
-	p.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1,
-		"mobile": false}, nil)
-}
-
-func (p *page) theme(name string) {
-	p.t.Helper()
-	p.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
-		{"name": "prefers-color-scheme", "value": name}}}, nil)
-}
-
-// screenshot keeps a picture of the tab if SCREENSHOTS names a folder.
-func (p *page) screenshot(name string) {
-	p.t.Helper()
-	dir := os.Getenv("SCREENSHOTS")
-	if dir == "" {
-		return
-	}
-	var shot struct{ Data string }
-	p.call("Page.captureScreenshot", map[string]any{"format": "png"}, &shot)
-	data, err := base64.StdEncoding.DecodeString(shot.Data)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, name+".png"), data, 0o644)
-	}
-	if err != nil {
-		p.t.Fatal(err)
-	}
 }
 
 // quote is a string of JavaScript.

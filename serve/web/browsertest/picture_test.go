@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"image/gif"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func (p *page) addFiles(paths ...string) {
 	opened := make(chan int, 1)
 	p.fileDialog(func(node int) { opened <- node })
 	p.click("button", "Add picture")
-	p.call("DOM.setFileInputFiles", map[string]any{"files": paths, "backendNodeId": <-opened}, nil)
+	p.call("DOM.setFileInputFiles", dict{"files": paths, "backendNodeId": <-opened}, nil)
 }
 
 // sizes are those of a request's pictures.
@@ -85,7 +86,8 @@ func TestPictures(t *testing.T) {
 			t.Fatalf("a small picture is changed: value %d is %d, not %d", i, value, want)
 		}
 	}
-	if alts := p.text(`[...document.querySelectorAll(".question img")].map((i) => i.alt)`); alts != "small.png,wide one.png" {
+	alts := p.text(`[...document.querySelectorAll(".question img")].map((image) => image.alt)`)
+	if alts != "small.png,wide one.png" {
 		t.Errorf("the question shows %s", alts)
 	}
 	p.wait(`[...document.querySelectorAll(".question img")].every((i) => i.naturalWidth > 0)`)
@@ -100,16 +102,15 @@ func TestDropAndPaste(t *testing.T) {
 	s := newSite(t)
 	p := newPage(t, s.url, s.url+"/")
 	path := file(t, "dropped.png", picturePNG(16, 9))
-	data := map[string]any{"items": []any{}, "files": []string{path}, "dragOperationsMask": 1}
+	data := dict{"items": []any{}, "files": []string{path}, "dragOperationsMask": 1}
 	for _, kind := range []string{"dragEnter", "dragOver"} {
-		p.call("Input.dispatchDragEvent", map[string]any{"type": kind, "x": 700, "y": 300, "data": data}, nil)
+		p.call("Input.dispatchDragEvent", dict{"type": kind, "x": 700, "y": 300, "data": data}, nil)
 	}
 	p.wait(`document.body.classList.contains("dropping")`)
-	p.call("Input.dispatchDragEvent", map[string]any{"type": "drop", "x": 700, "y": 300, "data": data}, nil)
+	p.call("Input.dispatchDragEvent", dict{"type": "drop", "x": 700, "y": 300, "data": data}, nil)
 	p.wait(`document.querySelector("#previews img[alt='dropped.png']")`)
 
-	p.call("Browser.grantPermissions", map[string]any{"origin": s.url, "browserContextId": p.context,
-		"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}}, nil)
+	p.grantClipboard()
 	p.run(`(async () => {
 		const bytes = Uint8Array.from(atob("` + base64.StdEncoding.EncodeToString(picturePNG(12, 12)) + `"),
 			(c) => c.charCodeAt(0));
@@ -125,6 +126,31 @@ func TestDropAndPaste(t *testing.T) {
 	p.answered()
 	if r := s.last(t); r.texts() != "pasted text" || r.sizes() != "16x9 12x12" {
 		t.Errorf("%s with pictures %s", r.texts(), r.sizes())
+	}
+}
+
+func (p *page) grantClipboard() {
+	p.t.Helper()
+	p.call("Browser.grantPermissions", dict{"origin": p.origin, "browserContextId": p.context,
+		"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}}, nil)
+}
+
+// TestOtherFormats adds a GIF of two pictures: the first is sent, on white where it is transparent.
+func TestOtherFormats(t *testing.T) {
+	frame := image.NewPaletted(image.Rect(0, 0, 6, 4), color.Palette{color.Transparent, color.RGBA{200, 0, 0, 255}})
+	frame.SetColorIndex(0, 0, 1)
+	var b bytes.Buffer
+	if err := gif.EncodeAll(&b, &gif.GIF{Image: []*image.Paletted{frame, frame}, Delay: []int{1, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	p := newPage(t, s.url, s.url+"/")
+	p.addPicture("two.gif", b.Bytes())
+	p.ask("which?")
+	p.answered()
+	r := s.last(t)
+	if pix := r.Pictures[0].Pix; r.sizes() != "6x4" || pix[0] != 200 || pix[1] != 0 || pix[3] != 255 || pix[5] != 255 {
+		t.Errorf("%s, %v", r.sizes(), pix)
 	}
 }
 

@@ -23,8 +23,8 @@ import (
 // site is a server of the page as users have it, before toy engines.
 type site struct {
 	url     string
-	logs    string        // folder of the log
-	engines []*toy        // toy-a, toy-b
+	logs    string // folder of the log
+	engines []*toy // toy-a, toy-b
 
 	mu     sync.Mutex
 	models []string

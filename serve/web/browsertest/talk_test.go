@@ -8,20 +8,25 @@ import (
 
 func TestStream(t *testing.T) {
 	s := newSite(t)
+	gate := make(chan struct{})
+	s.engines[0].Gate = gate
 	p := newPage(t, s.url, s.url+"/")
 	if text := p.text(`document.documentElement.lang`); text != "en" {
 		t.Errorf("the page's language is %q", text)
 	}
-	p.ask("slow one two three four five six seven eight nine ten")
-	p.wait(`document.querySelector(".answer .text").innerText.startsWith("one two")`)
+	p.ask("one two three four")
+	gate <- struct{}{}
+	gate <- struct{}{}
+	p.wait(`document.querySelector(".answer .text").innerText.trim() === "one two"`)
 	if busy := p.text(`document.querySelector("[role=log]").getAttribute("aria-busy")`); busy != "true" {
 		t.Errorf("the log's aria-busy is %s in mid-answer", busy)
 	}
 	if len(p.find("button", "Send")) != 0 || len(p.find("button", "Stop")) != 1 {
 		t.Error("in mid-answer, there is no Stop in the place of Send")
 	}
+	close(gate)
 	p.answered()
-	if answer := p.answer(); answer != "one two three four five six seven eight nine ten" {
+	if answer := p.answer(); answer != "one two three four" {
 		t.Errorf("the answer is %q", answer)
 	}
 	for _, text := range []string{"s to the first token", "tokens/s", "prompt tokens", "answer tokens"} {
@@ -33,11 +38,11 @@ func TestStream(t *testing.T) {
 	p.ask("and again")
 	p.answered()
 	r := s.last(t)
-	if r.texts() != "slow one two three four five six seven eight nine ten|one two three four five six seven eight nine ten|"+
-		"and again" {
+	if r.texts() != "one two three four|one two three four|and again" {
 		t.Errorf("the second request has %s", r.texts())
 	}
-	if p := r.Sampling; p.Temperature != 0.2 || p.TopP != 0.7 || p.MaxTokens != 512 || p.Seed != nil || r.model != "toy-a" {
+	if p := r.Sampling; p.Temperature != 0.2 || p.TopP != 0.7 || p.MaxTokens != 512 || p.Seed != nil ||
+		r.model != "toy-a" {
 		t.Errorf("the request to %s has %+v", r.model, p)
 	}
 }
@@ -81,6 +86,16 @@ func TestRegenerateEditClear(t *testing.T) {
 		t.Errorf("regenerating asked %s", r.texts())
 	}
 
+	// What is shown stays in its place, with the focus, when something is added.
+	p.run(`window.first = document.querySelector(".turn"); window.moved = 0;
+		new MutationObserver(() => window.moved++).observe(document.querySelector("[role=log]"), { childList: true });
+		document.querySelector(".turn:last-child [aria-label=Upvote]").focus()`)
+	p.press("Enter", 0)
+	p.wait(`document.activeElement.ariaPressed === "true"`)
+	if n := p.text(`window.first === document.querySelector(".turn") && window.moved`); n != "0" {
+		t.Errorf("a vote moved %s elements", n)
+	}
+
 	// The first question is edited: what came after it is gone, and Undo brings it back.
 	p.run(`document.querySelectorAll("[aria-label=Edit]")[0].click()`)
 	p.waitText("Editing a question")
@@ -105,7 +120,7 @@ func TestRegenerateEditClear(t *testing.T) {
 	p.wait(`!document.querySelector(".turn")`)
 	p.waitText("Ask about a picture")
 	p.click("button", "Undo")
-	p.wait(`document.querySelectorAll(".turn").length === 2`)
+	p.wait(`document.querySelectorAll(".turn").length === 2 && document.querySelector("#history li")`)
 	p.reload()
 	p.wait(`document.querySelectorAll(".turn").length === 2`)
 }
@@ -131,8 +146,8 @@ func TestKeys(t *testing.T) {
 	}
 
 	// While a word is being composed, Enter ends the word and sends nothing.
-	p.call("Input.imeSetComposition", map[string]any{"text": "に", "selectionStart": 1, "selectionEnd": 1}, nil)
-	p.call("Input.dispatchKeyEvent", map[string]any{"type": "rawKeyDown", "key": "Process", "windowsVirtualKeyCode": 229},
+	p.call("Input.imeSetComposition", dict{"text": "に", "selectionStart": 1, "selectionEnd": 1}, nil)
+	p.call("Input.dispatchKeyEvent", dict{"type": "rawKeyDown", "key": "Process", "windowsVirtualKeyCode": 229},
 		nil)
 	p.run(`document.getElementById("message").dispatchEvent(new KeyboardEvent("keydown",
 		{ key: "Enter", isComposing: true, bubbles: true, cancelable: true }))`)
@@ -157,14 +172,15 @@ func TestSettings(t *testing.T) {
 		"Max output tokens": "0 1024 64 512"} {
 		id := p.one("slider", name)
 		var object struct{ Object struct{ ObjectID string } }
-		p.call("DOM.resolveNode", map[string]any{"backendNodeId": id}, &object)
+		p.call("DOM.resolveNode", dict{"backendNodeId": id}, &object)
 		var got struct{ Result struct{ Value string } }
-		p.call("Runtime.callFunctionOn", map[string]any{"objectId": object.Object.ObjectID, "returnByValue": true,
-			"functionDeclaration": `function() { return [this.min, this.max, this.step, this.value].join(" "); }`}, &got)
+		p.call("Runtime.callFunctionOn", dict{"objectId": object.Object.ObjectID, "returnByValue": true,
+			"functionDeclaration": `function() { return [this.min, this.max, this.step, this.value].join(" "); }`},
+			&got)
 		if got.Result.Value != want {
 			t.Errorf("%s has %s, not %s", name, got.Result.Value, want)
 		}
-		p.call("DOM.focus", map[string]any{"backendNodeId": id}, nil)
+		p.call("DOM.focus", dict{"backendNodeId": id}, nil)
 		p.press("ArrowRight", 0)
 	}
 	p.run(`document.getElementById("seed").focus()`)
@@ -172,24 +188,24 @@ func TestSettings(t *testing.T) {
 	p.ask("hello")
 	p.answered()
 	r := s.last(t)
-	if p := r.Sampling; p.Temperature != 0.3 || p.TopP != 0.8 || p.MaxTokens != 576 || p.Seed == nil || *p.Seed != -42 ||
-		r.model != "toy-b" {
+	if p := r.Sampling; p.Temperature != 0.3 || p.TopP != 0.8 || p.MaxTokens != 576 || p.Seed == nil ||
+		*p.Seed != -42 || r.model != "toy-b" {
 		t.Errorf("the request to %s has %+v", r.model, p)
 	}
 	p.reload()
 	if text := p.text(`document.getElementById("temperature").value`); text != "0.3" {
 		t.Errorf("after a reload, the temperature is %s", text)
 	}
-	p.run(`document.getElementById("seed").value = "x"; document.getElementById("seed").dispatchEvent(new Event("input"))`)
-	p.run(`for (const id of ["temperature", "top_p", "max_tokens"]) {
-		const slider = document.getElementById(id);
-		slider.value = 0;
-		slider.dispatchEvent(new Event("input"));
+	p.run(`for (const [id, value] of [["seed", "x"], ["temperature", 0], ["top_p", 0], ["max_tokens", 0]]) {
+		const input = document.getElementById(id);
+		input.value = value;
+		input.dispatchEvent(new Event("input"));
 	}`)
 	p.waitText("as many as fit")
 	p.ask("nothing at all")
 	p.answered()
-	if p := s.last(t).Sampling; p.Temperature != 0 || p.TopP <= 0 || p.TopP > 0.001 || p.MaxTokens != 0 || p.Seed != nil {
+	if p := s.last(t).Sampling; p.Temperature != 0 || p.TopP <= 0 || p.TopP > 0.001 || p.MaxTokens != 0 ||
+		p.Seed != nil {
 		t.Errorf("the request has %+v", p)
 	}
 	p.click("button", "Reset")
@@ -220,8 +236,25 @@ func TestVotes(t *testing.T) {
 	if len(votes) != 1 || votes[0].Type != "downvote" || votes[0].Model != "toy-a" {
 		t.Fatalf("the log has %+v", votes)
 	}
-	if text := fmt.Sprint(votes[0].State.Messages); text != "[[USER <image>\nwhat is this?] [ASSISTANT what is this?]]" {
+	text := fmt.Sprint(votes[0].State.Messages)
+	if text != "[[USER <image>\nwhat is this?] [ASSISTANT what is this?]]" {
 		t.Errorf("the log's conversation is %s", text)
+	}
+}
+
+func TestCopy(t *testing.T) {
+	s := newSite(t)
+	p := newPage(t, s.url, s.url+"/")
+	p.grantClipboard()
+	const text = "*so*:\n```go\na := 1\n\nb()\n```"
+	p.ask(text)
+	p.answered()
+	for name, want := range map[string]string{"Copy": text, "Copy code": "a := 1\n\nb()"} {
+		p.click("button", name)
+		p.waitText("Copied.")
+		if got := p.text(`navigator.clipboard.readText()`); got != want {
+			t.Errorf("%s copied %q", name, got)
+		}
 	}
 }
 

@@ -9,13 +9,13 @@ export function setToken(text) {
 	remember("sessionStorage", "token", token);
 }
 
-// A token comes in the address, where it would be bookmarked and shown, and is moved to this tab's storage.
+// A token that comes in the address is moved to this tab's storage, where it is not seen and not bookmarked.
 if (location.hash.startsWith("#token=")) {
 	setToken(decodeURIComponent(location.hash.slice(7)));
 	history.replaceState(null, "", location.pathname + location.search);
 }
 
-// Fault is an error with a sentence for the user.
+// Fault has a sentence for the user.
 export class Fault extends Error {
 	constructor(text, status) {
 		super(text);
@@ -37,7 +37,7 @@ async function call(path, body, signal) {
 	}
 	if (response.ok) return response;
 	const said = (await response.json().catch(() => null))?.error?.message;
-	throw new Fault(said || `The server said ${response.status} ${response.statusText} and no reason.`, response.status);
+	throw new Fault(said || `The server said ${response.status} and no reason.`, response.status);
 }
 
 // models is what the server has; package web documents the fields.
@@ -47,8 +47,7 @@ export async function models(wanted) {
 
 export const vote = (kind, model, id, messages) => call("page/vote", { vote: kind, model, id, messages });
 
-// answer yields {place} while a question waits, and chunks of OpenAI's form. If it ends without a Fault, the answer is
-// whole.
+// answer yields {place} while a question waits, then chunks of OpenAI's form. It ends without a Fault if all has come.
 export async function* answer(request, signal) {
 	const response = await call("v1/chat/completions",
 		{ ...request, stream: true, stream_options: { include_usage: true } }, signal);

@@ -58,7 +58,6 @@ const composer = new Composer({
 });
 const history = new History(chat, closeSide);
 
-// edit puts a question into the box; what is sent then takes its place.
 function edit(turn) {
 	if (!turn || chat.busy) return false;
 	chat.pictures(turn).then((pictures) => composer.fill(turn.text, pictures, turn.id));
@@ -152,7 +151,7 @@ for (const example of document.querySelectorAll("[data-example]")) {
 	});
 }
 
-// Another tab has changed a conversation: perhaps the one that this tab shows.
+// Another tab may have changed what this one shows.
 store.onChange(async (id) => {
 	if (id !== chat.conversation.id || chat.busy) return;
 	const found = await store.load(id);

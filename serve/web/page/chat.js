@@ -1,4 +1,4 @@
-// The course of a conversation: questions, answers that stream in, and what is done about them.
+// The course of a conversation.
 
 import * as api from "./api.js";
 import * as store from "./store.js";
@@ -15,8 +15,7 @@ export class Chat {
 	#saving = Promise.resolve();
 	#savedAt = 0;
 
-	// host has settings() for requests, chosen() for the models to ask, tell(text, undo), busy(whether), changed(), and
-	// refused(fault).
+	// host has settings() and chosen() for requests, tell(text, undo), busy(whether), changed() and refused(fault).
 	constructor(view, host) {
 		this.#view = view;
 		this.#host = host;
@@ -49,7 +48,7 @@ export class Chat {
 		return place < 0 ? [...this.turns] : this.turns.slice(0, place);
 	}
 
-	// send asks a question. One that was edited takes the place of its first form and of all that came after that.
+	// send asks a question. One that was edited takes the place of its first form and of all after that.
 	async send(text, pictures, edited) {
 		const kept = this.before(edited);
 		if (kept.length < this.turns.length) this.#host.tell("The conversation goes on from here.", this.#snapshot());
@@ -65,14 +64,13 @@ export class Chat {
 		for (const controller of this.#running.values()) controller.abort();
 	}
 
-	// regenerate asks the last question again.
 	regenerate() {
 		const turn = this.turns.at(-1);
 		this.#host.tell("The last answer is replaced.", this.#snapshot());
 		return this.#ask(turn);
 	}
 
-	// pictures are a turn's, with their files.
+	// pictures have their files.
 	async pictures(turn) {
 		const found = await Promise.all(turn.pictures.map(async (picture) =>
 			({ ...picture, blob: await store.blobOf(this.conversation, picture.id) })));
@@ -93,7 +91,6 @@ export class Chat {
 		if (conversation) await this.#save(Object.assign(conversation, { title }));
 	}
 
-	// remove deletes a conversation.
 	async remove(id) {
 		const current = id === this.conversation.id;
 		const conversation = current ? this.conversation : await store.load(id);
@@ -108,7 +105,6 @@ export class Chat {
 		});
 	}
 
-	// vote records an opinion of an answer, once.
 	async vote(turn, answer, kind) {
 		if (answer.vote) return;
 		const column = turn.answers.indexOf(answer);
@@ -194,15 +190,15 @@ export class Chat {
 		this.#host.busy(this.busy);
 	}
 
-	// #messages is the conversation up to a turn as its column saw it. A question without an answer is asked together with
-	// the next one, so that its pictures are not lost.
+	// #messages is the conversation up to a turn as its column saw it. A question without an answer is asked together
+	// with the next one, so that its pictures are not lost.
 	async #messages(conversation, turn, column) {
 		const messages = [];
 		let parts = [];
 		for (const each of conversation.turns.slice(0, conversation.turns.indexOf(turn) + 1)) {
 			for (const { id, name } of each.pictures) {
 				const blob = await store.blobOf(conversation, id);
-				if (!blob) throw new api.Fault(`${name} is no longer in this browser. Edit its question, and add it again.`);
+				if (!blob) throw new api.Fault(`${name} is no longer in this browser. Edit the question, and add it.`);
 				parts.push({ type: "image_url", image_url: { url: await dataURL(blob) } });
 			}
 			if (each.text) parts.push({ type: "text", text: each.text });
@@ -233,5 +229,5 @@ function take(answer, { id, place, choices, usage }, times) {
 	const { prompt_tokens: prompt = 0, completion_tokens: tokens = 0, prompt_tokens_details: details } = usage;
 	const seconds = (times.last - times.first) / 1000;
 	answer.stats = { prompt, cached: details?.cached_tokens ?? 0, answer: tokens,
-		first: times.first && (times.first - times.began) / 1000, rate: seconds && tokens > 1 ? (tokens - 1) / seconds : 0 };
+		first: times.first && (times.first - times.began) / 1000, rate: seconds && Math.max(0, tokens - 1) / seconds };
 }

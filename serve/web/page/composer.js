@@ -1,6 +1,6 @@
 // The box at the end of the page: a message, its pictures, and Send or Stop.
 
-import { $, button, el, sends, show } from "./dom.js";
+import { $, button, el, following, sends, show } from "./dom.js";
 import { take } from "./pictures.js";
 
 export class Composer {
@@ -9,8 +9,8 @@ export class Composer {
 	#taking = Promise.resolve();
 	#edited = ""; // the id of the turn whose question is in the box
 
-	// host has send(text, pictures, edited), which returns why it does not, stop(), editLast(), which returns whether it
-	// can, and room(edited), how many pictures a question can have.
+	// host has send(text, pictures, edited), which returns why it does not, stop(), editLast(), which returns whether
+	// it can, and room(edited), how many pictures a question can have.
 	constructor(host) {
 		this.#host = host;
 		const box = $("message");
@@ -20,7 +20,7 @@ export class Composer {
 			else if (event.key !== "ArrowUp" || box.value || event.isComposing || !this.#host.editLast()) return;
 			event.preventDefault();
 		});
-		box.addEventListener("input", () => this.#grow());
+		box.addEventListener("input", () => following(() => this.#grow()));
 		$("composer").addEventListener("submit", (event) => {
 			event.preventDefault();
 			this.#send();
@@ -46,21 +46,20 @@ export class Composer {
 		watch("dragover", "dataTransfer", () => {});
 		watch("dragleave", "dataTransfer");
 		watch("drop", "dataTransfer", add);
-		// What is copied from a text editor may come as a picture, too: then the text is meant.
+		// Some programs copy text as a picture, too.
 		addEventListener("paste", (event) => {
 			if (event.clipboardData.types.includes("text/plain")) event.stopImmediatePropagation();
 		});
 		watch("paste", "clipboardData", add);
 	}
 
-	// add takes files, one after the other.
 	add(files) {
 		this.#say("");
 		this.#taking = this.#taking.then(async () => {
 			for (const file of files) {
 				try {
 					if (this.#pictures.length >= this.#host.room(this.#edited)) {
-						throw new Error("The conversation is full of pictures. Remove one, or begin a new conversation.");
+						throw new Error("The conversation is full of pictures. Remove one, or begin a new one.");
 					}
 					this.#pictures.push(await take(file));
 				} catch (error) {
@@ -74,12 +73,14 @@ export class Composer {
 
 	// fill puts a question into the box, with its pictures if they are given, and the id of its turn if it is edited.
 	fill(text, pictures, edited = "") {
-		$("message").value = text;
-		if (pictures) this.#pictures = pictures;
-		this.#edited = edited;
-		$("editing").hidden = !edited;
-		this.#show();
-		this.#grow();
+		following(() => {
+			$("message").value = text;
+			if (pictures) this.#pictures = pictures;
+			this.#edited = edited;
+			$("editing").hidden = !edited;
+			this.#show();
+			this.#grow();
+		});
 		this.focus();
 	}
 

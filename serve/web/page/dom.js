@@ -15,7 +15,6 @@ export function el(name, attributes, ...children) {
 	return element;
 }
 
-// shapes are strokes on a square of 24.
 const shapes = {
 	send: "M12 19V5m-6 6 6-6 6 6",
 	stop: "M7 7h10v10H7z",
@@ -48,11 +47,18 @@ export function button(shape, name, onclick, attributes) {
 	return el("button", { type: "button", onclick, ...named, ...attributes }, icon(shape), attributes?.class && name);
 }
 
-// show gives an image the content of a file.
 export function show(image, blob) {
 	image.onload = () => URL.revokeObjectURL(image.src);
 	image.src = URL.createObjectURL(blob);
 	return image;
+}
+
+// following makes a change. If the end of the page is in sight, it stays so.
+export function following(change) {
+	const page = document.documentElement;
+	const follow = innerHeight + scrollY > page.scrollHeight - 100;
+	change();
+	if (follow) scrollTo(0, page.scrollHeight);
 }
 
 // number is n as people read it, with few digits.
@@ -80,7 +86,7 @@ export function remember(storage, key, value) {
 	} catch { /* it lasts as long as the page */ }
 }
 
-// copyText puts text on the clipboard, and says whether it could. (navigator.clipboard is missing over plain HTTP.)
+// copyText says whether it could. (navigator.clipboard is missing over plain HTTP.)
 export function copyText(text) {
 	const focused = document.activeElement;
 	const area = el("textarea", { class: "hidden-name" });

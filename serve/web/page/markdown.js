@@ -1,6 +1,6 @@
-// Markdown becomes elements. The text comes from a model and is not trusted: it is never HTML, links lead only to the web
-// or to mail, and a picture becomes a link, because to fetch it would tell a stranger that the answer is read. Time is
-// linear in the text, and nothing nests deeper than deepest.
+// Markdown becomes elements. The text comes from a model and is not trusted: it is never HTML, links lead only to the
+// web or to mail, and a picture becomes a link, because to fetch it would tell a stranger that the answer is read.
+// Time is linear in the text, and nothing nests deeper than deepest.
 
 import { el } from "./dom.js";
 
@@ -244,10 +244,11 @@ const made = {
 	"***": (inner, depth) => el("em", {}, inline(inner, el("strong"), depth)),
 };
 
-// flanks says whether a run of marks can begin or end emphasis, by the characters on its inner and its outer side.
+// flanks says whether a run of marks can begin or end emphasis, by the characters at its inner and outer side.
 function flanks(mark, inner = " ", outer = " ") {
 	const punctuation = /[\p{P}\p{S}]/u;
-	return !/\s/.test(inner) && ((mark !== "_" && !punctuation.test(inner)) || /\s/.test(outer) || punctuation.test(outer));
+	return !/\s/.test(inner) &&
+		((mark !== "_" && !punctuation.test(inner)) || /\s/.test(outer) || punctuation.test(outer));
 }
 
 // ends returns a function that finds the next run that ends one, in linear time if it is asked from left to right.

@@ -26,7 +26,7 @@ export class Models {
 		return $("compare").getAttribute("aria-pressed") === "true";
 	}
 
-	// load asks the server for its models, and keeps what is chosen if it is still there.
+	// load keeps what is chosen if it is still there.
 	async load() {
 		const had = [$("model").value, $("second").value];
 		$("models-fault").replaceChildren();
@@ -38,11 +38,11 @@ export class Models {
 			return;
 		}
 		const { models, selected, embed } = this.server;
-		document.body.classList.toggle("embedded", Boolean(embed));
+		document.body.classList.toggle("embedded", embed);
 		for (const [i, id] of ["model", "second"].entries()) {
 			$(id).replaceChildren(...models.map((model) => el("option", { value: model.id }, model.id)));
 			const kept = models.some((model) => model.id === had[i]);
-			$(id).value = kept ? had[i] : selected || models[0]?.id;
+			$(id).value = kept ? had[i] : selected;
 		}
 		if (models.length === 0) $("models-fault").append(none);
 		this.#show();

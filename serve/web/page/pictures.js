@@ -1,4 +1,4 @@
-// Pictures from files, drops and the clipboard become what the server reads: PNG or JPEG, no larger than models look at.
+// Pictures become what the server reads: PNG or JPEG, no larger than models look at.
 
 import { newID } from "./dom.js";
 

@@ -7,6 +7,7 @@ import { $, button, el, recall, remember, sends } from "./dom.js";
 export class History {
 	#chat;
 	#opened;
+	#shown;
 
 	// opened is called after a conversation is chosen.
 	constructor(chat, opened) {
@@ -17,7 +18,9 @@ export class History {
 
 	async refresh() {
 		const conversations = await store.list();
-		if ($("history").querySelector("input")) return; // a title is being written
+		const shown = JSON.stringify([this.#chat.conversation.id, conversations.map(({ id, title }) => [id, title])]);
+		if (shown === this.#shown || $("history").querySelector("input")) return;
+		this.#shown = shown;
 		const focused = document.activeElement.dataset.key;
 		$("history").replaceChildren(...conversations.map((conversation) => this.#row(conversation)));
 		if (focused) this.#focus(focused);
@@ -50,6 +53,7 @@ export class History {
 		const leave = async (text) => {
 			if (!input.isConnected) return;
 			row.replaceChildren();
+			this.#shown = "";
 			if (text) await this.#chat.rename(id, text);
 			await this.refresh();
 			this.#focus(`${id}-name`);

@@ -32,7 +32,6 @@ async function open() {
 	}
 }
 
-// works says whether anything is kept.
 export const works = async () => Boolean(await (database ??= open()));
 
 // inside runs a transaction and waits until it is on disk; undefined where the browser keeps nothing.
@@ -58,7 +57,7 @@ export const newAnswer = (model) => ({ ...answer, model, state: "waiting" });
 
 export const newConversation = () => ({ ...conversation, id: newID(), changed: Date.now(), turns: [] });
 
-// list is all conversations, the last changed first.
+// list has the last changed first.
 export async function list() {
 	const all = (await inside("readonly", (conversations) => finished(conversations.getAll()))) ?? [];
 	return all.sort((a, b) => b.changed - a.changed);
@@ -70,7 +69,8 @@ export const keepBlob = (id, blob) => blobs.set(id, blob);
 
 // blobOf is a picture's file; undefined if it is lost.
 export async function blobOf({ id: owner }, id) {
-	if (!blobs.has(id)) keepBlob(id, await inside("readonly", (_, pictures) => finished(pictures.get([owner, id]))));
+	const read = (_, pictures) => finished(pictures.get([owner, id]));
+	if (!blobs.has(id)) keepBlob(id, await inside("readonly", read));
 	return blobs.get(id);
 }
 
@@ -129,7 +129,7 @@ export async function exported() {
 	return new Blob([`{"kind": "${kind}", "conversations": [\n`, ...parts, "\n]}\n"], { type: "application/json" });
 }
 
-// imported adds the conversations of such a file that are not here and says how many. Nothing is taken as it stands.
+// imported adds the conversations of such a file that are not here, and says how many. It trusts nothing in it.
 export async function imported(file) {
 	const content = await file.text().then(JSON.parse).catch(() => null);
 	if (content?.kind !== kind || !Array.isArray(content.conversations)) {

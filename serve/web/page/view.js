@@ -1,7 +1,7 @@
 // The conversation on the screen. Elements are kept from one change to the next, so that only what is new is read out,
 // and the focus stays where it is.
 
-import { button, copyText, el, number, show } from "./dom.js";
+import { button, copyText, el, following, number, show } from "./dom.js";
 import { Writer } from "./markdown.js";
 import * as store from "./store.js";
 
@@ -23,35 +23,33 @@ export class View {
 	// show brings the screen to a conversation's turns.
 	show(conversation) {
 		if (conversation !== this.#conversation) this.#switch(conversation);
-		const follow = atEnd();
-		const ids = new Set(conversation.turns.map((turn) => turn.id));
-		for (const [id, shown] of this.#turns) {
-			if (ids.has(id)) continue;
-			shown.root.remove();
+		for (const [id, { root }] of this.#turns) {
+			if (conversation.turns.some((turn) => turn.id === id)) continue;
+			root.remove();
 			this.#turns.delete(id);
 		}
-		for (const turn of conversation.turns) {
+		for (const [i, turn] of conversation.turns.entries()) {
 			if (!this.#turns.has(turn.id)) this.#turns.set(turn.id, new TurnView(turn, this, this.#actions));
 			const { root } = this.#turns.get(turn.id);
-			if (root !== this.#log.lastElementChild) this.#log.append(root);
+			const there = this.#log.children[i];
+			if (there !== root) this.#log.insertBefore(root, there ?? null);
 			this.update(turn);
 		}
-		if (follow || this.#busy) toEnd();
+		if (this.#busy) scrollTo(0, document.documentElement.scrollHeight);
 	}
 
 	// #switch forgets what is shown. An old conversation is not read out.
 	#switch(conversation) {
 		this.#conversation = conversation;
-		this.#log.setAttribute("aria-live", "off");
-		setTimeout(() => this.#log.removeAttribute("aria-live"), 500);
+		this.#log.ariaLive = "off";
+		setTimeout(() => (this.#log.ariaLive = null), 500);
 		this.#log.replaceChildren();
 		this.#turns.clear();
 	}
 
-	// update brings a turn's answers up to date.
 	update(turn) {
-		this.#turns.get(turn.id)?.update(turn);
-		this.#log.setAttribute("aria-busy", this.#busy);
+		following(() => this.#turns.get(turn.id)?.update(turn));
+		this.#log.ariaBusy = this.#busy;
 	}
 
 	get #busy() {
@@ -69,9 +67,6 @@ export class View {
 		return image;
 	}
 }
-
-const atEnd = () => innerHeight + scrollY > document.documentElement.scrollHeight - 100;
-const toEnd = () => scrollTo(0, document.documentElement.scrollHeight);
 
 // TurnView is a question with its answers.
 class TurnView {
@@ -121,7 +116,7 @@ class AnswerView {
 	#state = "";
 	#written = "";
 	#timer = 0;
-	#rest = 30; // ms to leave between two writings, so that long answers do not block the page
+	#rest = 30; // ms from one writing to the next, so that long answers do not block the page
 
 	constructor(turn, answer, view, actions) {
 		this.answer = answer;
@@ -140,20 +135,18 @@ class AnswerView {
 		if (busy && answer.state === "streaming") this.#timer ||= setTimeout(() => this.#write(), this.#rest);
 		if (busy && this.#state === answer.state + answer.place) return; // there is only more text
 		this.#state = answer.state + answer.place;
-		const follow = atEnd();
 		if (!busy) this.#write();
-		this.root.setAttribute("aria-busy", busy);
+		this.root.ariaBusy = busy;
 		this.root.classList.toggle("wordless", !answer.text);
 		this.#note.textContent = note(answer, busy);
 		for (const [i, button] of this.#votes.entries()) {
-			button.setAttribute("aria-pressed", answer.vote === votes[i][0]);
-			button.setAttribute("aria-disabled", Boolean(answer.vote));
+			button.ariaPressed = answer.vote === votes[i][0];
+			button.ariaDisabled = answer.vote !== "";
 		}
 		if (answer.state === "fault" && !this.#fault) {
 			this.#fault = el("p", { class: "fault", role: this.fresh && "alert", dir: "auto" }, answer.fault);
 			this.#note.before(this.#fault);
 		}
-		if (follow) toEnd();
 	}
 
 	#write() {
@@ -161,10 +154,8 @@ class AnswerView {
 		this.#timer = 0;
 		if (this.#written === this.answer.text) return;
 		const began = performance.now();
-		const follow = atEnd();
 		this.#written = this.answer.text;
-		this.#writer.write(this.#written);
-		if (follow) toEnd(); // which lays the page out, so that its time is counted
+		following(() => this.#writer.write(this.#written)); // and its layout
 		this.#rest = Math.max(30, 4 * (performance.now() - began));
 	}
 }
