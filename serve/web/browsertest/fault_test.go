@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/llavatrain/llavatrain/serve/guard"
+	"github.com/llavatrain/llavatrain/serve/web"
 )
 
 func (p *page) alert() string {
@@ -116,6 +117,19 @@ func TestModels(t *testing.T) {
 	p.answered()
 	if r := s.last(t); r.model != "blind" || r.texts() != "hello?" {
 		t.Errorf("%s was asked %s", r.model, r.texts())
+	}
+}
+
+// TestEmbedded is the page inside another: it shows neither title nor terms.
+func TestEmbedded(t *testing.T) {
+	s, inside := newSite(t), &site{}
+	inside.serve(t, guard.Settings{}, web.New(web.Settings{Source: s.list, Mode: web.Reload, Embed: true}))
+	for address, want := range map[string]string{s.url: "true,true", inside.url: "false,false"} {
+		p := newPage(t, address, address+"/")
+		shown := p.text(`["#brand", ".terms"].map((name) => document.querySelector(name).checkVisibility())`)
+		if shown != want {
+			t.Errorf("title and terms are shown: %s", shown)
+		}
 	}
 }
 

@@ -61,4 +61,6 @@ func TestWorkerKilled(t *testing.T) {
 	if answer := p.answer(); answer != "and now?" {
 		t.Errorf("the new worker answers %q", answer)
 	}
+	p.click("button", "Upvote") // of a server without a log
+	p.waitText("Kept in this browser only")
 }
