@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fetches axe-core (0.7 MB), which looks for faults of accessibility, into the per-user cache, once, for the tests of the
-# page in a browser. Nothing of it becomes part of the program.
+# Fetches axe-core (0.7 MB), which looks for faults of accessibility, into the per-user cache, once, for the tests of
+# the page in a browser. Nothing of it becomes part of the program.
 set -euo pipefail
 
 version=4.14.1
@@ -16,7 +16,7 @@ echo "fetching axe-core $version (0.7 MB, once) into $cache" >&2
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-npm pack --silent --pack-destination "$work" "axe-core@$version" >&2
+npm pack --silent --pack-destination "$work" "axe-core@$version" >/dev/null
 holds "$work/axe-core-$version.tgz" "$package" ||
 	{ echo "axe-core $version is not what it was: its SHA-256 differs" >&2; exit 1; }
 tar -xzf "$work/axe-core-$version.tgz" -C "$work" package/axe.min.js

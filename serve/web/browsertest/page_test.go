@@ -22,7 +22,6 @@ type page struct {
 	expected []string // parts of lines of the console that a test provokes
 
 	onFileDialog func(node int)
-	onDownload   func()
 }
 
 // newPage opens a tab with storage of its own, which is checked at the test's end: nothing in the console, and no
