@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,10 +172,10 @@ func TestHostile(t *testing.T) {
 		}, cutOff, "the connection broke: unexpected EOF", counts{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			asked := 0
+			var asked atomic.Int64
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodPost {
-					asked++
+					asked.Add(1)
 					c.handler(w, r)
 				}
 			}))
@@ -196,8 +197,8 @@ func TestHostile(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 			got := counts{r.CompletionTokens / 3, r.PromptTokens / 3, r.CachedTokens / 3, r.Uncounted / 3}
-			if asked != 3 || r.Failed+r.Answered != 3 || got != c.counts {
-				t.Errorf("asked %d times: %+v", asked, r)
+			if asked.Load() != 3 || r.Failed+r.Answered != 3 || got != c.counts {
+				t.Errorf("asked %d times: %+v", asked.Load(), r)
 			}
 		})
 	}
@@ -205,17 +206,18 @@ func TestHostile(t *testing.T) {
 
 // Some failures are counted, and do not end the work.
 func TestSomeFail(t *testing.T) {
-	asked := 0
+	var asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			return
 		}
-		if asked++; asked%3 != 0 {
+		n := asked.Add(1)
+		if n%3 != 0 {
 			w.Header().Set("Content-Type", "text/event-stream")
 			w.Write([]byte(hello + counted + done))
 			return
 		}
-		w.WriteHeader(500 + asked)
+		w.WriteHeader(500 + int(n))
 		w.Write([]byte("no"))
 	}))
 	defer server.Close()

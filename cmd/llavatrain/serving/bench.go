@@ -20,8 +20,8 @@ func NewBenchServe(p *program.Program) *cobra.Command {
 		Use:   "serve URL",
 		Short: "Time the answers of a server of OpenAI's API; prints JSON",
 		Long: "Time the answers of a server of OpenAI's API, ours or another. --clients ask again when their answer " +
-			"has ended; with --rate requests come at random times, whatever the server does. Prompts are words drawn by " +
-			"--seed. The result is JSON on standard output, and a table on standard error.",
+			"has ended; with --rate requests come at random times, whatever the server does. Prompts are words drawn " +
+			"by --seed. The result is JSON on standard output, and a table on standard error.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			s.URL = args[0]

@@ -30,13 +30,20 @@ func (l *late) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.loading.ServeHTTP(w, r)
 }
 
-// newLoading answers while a model is loaded: the API says that it is busy.
+// newLoading answers while a model is loaded: the page is there, and the API says that it is busy.
 func newLoading() http.Handler {
 	mux := http.NewServeMux()
 	api := &openai.API{Models: nothing{}, Version: program.Version, Metrics: openai.NewMetrics(),
 		Busy: func() string { return "loading" }}
 	api.Register(mux)
-	return mux
+	page := web.New(web.Settings{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if web.IsFile(r) {
+			page.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // public are the requests that need no token: the page's files, and the probe.
