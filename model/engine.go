@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/llavatrain/llavatrain/model/torch"
 )
@@ -67,8 +69,12 @@ type Load struct {
 	Made             int64   // tokens
 	Tiles            int64   // of images, asked about
 	Steps            int64
-	StepPositions    int64 // computed in all steps
+	StepSizes        []int64       // how many steps computed so many positions, by StepBounds
+	Ended            map[End]int64 // jobs
 }
+
+// StepBounds are the upper bounds of Load.StepSizes; a last one has no bound.
+var StepBounds = []int64{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}
 
 // NewEngine makes room for an engine's keys and values. Close frees it.
 func NewEngine(m *LLaVA, o EngineOptions) (*Engine, error) {
@@ -80,7 +86,7 @@ func NewEngine(m *LLaVA, o EngineOptions) (*Engine, error) {
 		return nil, err
 	}
 	return &Engine{m: m, o: o, arena: a, donors: newDonors(a), features: newTileFeatures(o.Features),
-		wake: make(chan struct{}, 1)}, nil
+		load: Load{StepSizes: make([]int64, len(StepBounds)+1), Ended: map[End]int64{}}, wake: make(chan struct{}, 1)}, nil
 }
 
 // Ticket is a submitted job.
@@ -88,6 +94,7 @@ type Ticket struct {
 	engine    *Engine
 	job       Job
 	sequence  *sequence
+	submitted time.Time
 	cancelled bool // guarded by the engine's lock
 	passed    int  // how often a later job was admitted before this one
 	place     int  // in the queue, as last told
@@ -110,7 +117,7 @@ func (e *Engine) Submit(j Job) (*Ticket, error) {
 		return nil, tooLong{fmt.Errorf("prompt and answer take up to %d positions and there is room for %d: ask for "+
 			"fewer tokens, or shorten the prompt", e.m.span(&j), e.arena.rows)}
 	}
-	t := &Ticket{engine: e, job: j}
+	t := &Ticket{engine: e, job: j, submitted: time.Now()}
 	t.sequence = newSequence(e.m, t)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -137,7 +144,7 @@ func (e *Engine) Load() Load {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.load
-	l.Waiting = e.queue.len()
+	l.Waiting, l.StepSizes, l.Ended = e.queue.len(), slices.Clone(l.StepSizes), maps.Clone(l.Ended)
 	return l
 }
 
@@ -194,11 +201,13 @@ func (e *Engine) reap() {
 		e.end(q, EndCancelled, nil)
 	}
 	for _, t := range dropped {
-		t.done(Outcome{End: EndCancelled, Prompt: len(t.job.IDs)})
+		e.done(t, Outcome{End: EndCancelled, Prompt: len(t.job.IDs)})
 	}
 }
 
-func (t *Ticket) done(o Outcome) {
+// done tells a job's sender how it ended.
+func (e *Engine) done(t *Ticket, o Outcome) {
+	e.count(func(l *Load) { l.Ended[o.End]++ })
 	if t.job.Done != nil {
 		t.job.Done(o)
 	}
@@ -233,7 +242,12 @@ func (e *Engine) end(q *sequence, end End, err error) {
 	e.load.Positions += int64(min(q.computed, len(q.job.IDs)))
 	e.load.Cached += int64(q.cached)
 	e.mu.Unlock()
-	q.ticket.done(Outcome{End: end, Err: err, Prompt: len(q.job.IDs), Cached: q.cached, Made: q.made})
+	o := Outcome{End: end, Err: err, Prompt: len(q.job.IDs), Cached: q.cached, Made: q.made,
+		Queued: q.began.Sub(q.ticket.submitted)}
+	if !q.first.IsZero() {
+		o.Prefill = q.first.Sub(q.began)
+	}
+	e.done(q.ticket, o)
 }
 
 // Drain refuses new jobs and those that wait, with ErrClosed. Those in progress go on.
@@ -243,7 +257,7 @@ func (e *Engine) Drain() {
 	waiting := e.queue.clear()
 	e.mu.Unlock()
 	for _, t := range waiting {
-		t.done(Outcome{End: EndFailed, Err: ErrClosed, Prompt: len(t.job.IDs)})
+		e.done(t, Outcome{End: EndFailed, Err: ErrClosed, Prompt: len(t.job.IDs)})
 	}
 }
 

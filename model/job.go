@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -30,6 +31,8 @@ type Outcome struct {
 	Err            error // of End Failed
 	Prompt, Cached int   // positions of the prompt; of these, those that were not computed again
 	Made           int   // tokens
+
+	Queued, Prefill time.Duration // until the job began; from then to its first token
 }
 
 // End is the reason why a job ended.

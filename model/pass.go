@@ -3,6 +3,7 @@ package model
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -239,7 +240,8 @@ func (e *Engine) rowsOf(s *torch.Scope, hidden *torch.Tensor, rows []int64) *tor
 func (e *Engine) handOut(p *pass) {
 	e.count(func(l *Load) {
 		l.Steps++
-		l.StepPositions += int64(p.n)
+		at, _ := slices.BinarySearch(StepBounds, int64(p.n))
+		l.StepSizes[at]++
 	})
 	for i, part := range p.parts {
 		q := part.seq
@@ -277,6 +279,9 @@ func (e *Engine) handToken(q *sequence, t Token) {
 	if slices.Contains(q.job.Stop, t.ID) {
 		e.end(q, EndStop, nil)
 		return
+	}
+	if q.made == 0 {
+		q.first = time.Now()
 	}
 	q.tokens = append(q.tokens, int64(t.ID))
 	q.holds = append(q.holds, q.after(t.ID))

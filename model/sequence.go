@@ -2,6 +2,7 @@ package model
 
 import (
 	"slices"
+	"time"
 
 	"github.com/llavatrain/llavatrain/model/torch"
 )
@@ -20,6 +21,8 @@ type sequence struct {
 	cached   int  // of them, those copied from a donor
 	made     int  // tokens handed out
 	spoiled  bool // by a fault of the engine
+
+	began, first time.Time // its admission, and its first token
 
 	tiles  []tileHash
 	rows   *torch.Tensor // [R,D], owned: the images' features, until the prompt is computed; nil before
@@ -62,6 +65,7 @@ func (e *Engine) admit() {
 		if t == nil {
 			break
 		}
+		t.sequence.began = time.Now()
 		e.running = append(e.running, t.sequence)
 	}
 	for i, t := range e.queue.order() {

@@ -59,7 +59,7 @@ func groups() []group {
 // newBench returns the command bench, of training, and below it the one of a server.
 func newBench(p *program.Program) *cobra.Command {
 	c := looking.NewBench(p)
-	c.AddCommand(starting(p, serving.NewBenchServe(p)))
+	c.AddCommand(serving.NewBenchServe(p))
 	return c
 }
 

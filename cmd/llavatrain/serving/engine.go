@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/llavatrain/llavatrain/data"
@@ -20,6 +22,9 @@ type engine struct {
 	service *answer.Service
 	model   serve.Model
 	timeout time.Duration // of a request, with waiting; 0: none
+
+	pictures        atomic.Int64
+	queued, prefill seconds
 }
 
 // Drain refuses the requests that wait.
@@ -49,8 +54,34 @@ func (e *engine) Status() serve.Status {
 	l := e.service.Engine.Load()
 	return serve.Status{
 		Running: l.Running, Waiting: l.Waiting, Used: l.Used, PromptTokens: l.Positions, AnswerTokens: l.Made,
-		CachedTokens: l.Cached, QueriedTokens: l.Positions, Pictures: l.Tiles, Steps: l.Steps,
+		CachedTokens: l.Cached, QueriedTokens: l.Positions, Pictures: e.pictures.Load(), Steps: l.Steps,
+		StepTokens: l.StepSizes, FinishedByStop: l.Ended[model.EndStop], FinishedByEnd: l.Ended[model.EndLength],
+		FinishedByCancel: l.Ended[model.EndCancelled], FinishedSick: l.Ended[model.EndFailed],
+		QueueSeconds: e.queued.take(), PrefillSeconds: e.prefill.take(),
 	}
+}
+
+// seconds are times of the requests that ended since they were last taken, the last ones only.
+type seconds struct {
+	mu   sync.Mutex
+	list []float64
+}
+
+func (s *seconds) add(d time.Duration) {
+	const most = 1000
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.list) < most {
+		s.list = append(s.list, d.Seconds())
+	}
+}
+
+func (s *seconds) take() []float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.list
+	s.list = nil
+	return list
 }
 
 // Submit implements serve.Engine.
@@ -76,6 +107,7 @@ func (e *engine) Submit(r serve.Request) (*serve.Reply, error) {
 	if err != nil {
 		return nil, refusal(err)
 	}
+	e.pictures.Add(int64(len(r.Pictures)))
 	reply.Seed = int64(asked.Seed)
 	if e.timeout > 0 {
 		time.AfterFunc(e.timeout, func() {
@@ -192,6 +224,8 @@ func (w *writer) piece(p answer.Piece) {
 	}
 	if p.Ended != nil {
 		usage.Prompt, usage.Cached = p.Ended.Prompt, p.Ended.Cached
+		w.engine.queued.add(p.Ended.Queued)
+		w.engine.prefill.add(p.Ended.Prefill)
 		if p.Ended.End == model.EndFailed {
 			w.reply.End(refusal(p.Ended.Err))
 			return
