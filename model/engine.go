@@ -35,6 +35,9 @@ func PieceOf(d torch.Device) int {
 // alone is how many times as many positions a step computes if no answer is in progress.
 const alone = 4
 
+// WholePiece is a piece for answers of which nobody watches the tokens: prompts are computed faster.
+const WholePiece = 1024
+
 // ErrBusy says that an engine's queue is full, ErrClosed that the engine has ended.
 var (
 	ErrBusy   = errors.New("the queue is full")
@@ -80,6 +83,9 @@ var StepBounds = []int64{1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}
 func NewEngine(m *LLaVA, o EngineOptions) (*Engine, error) {
 	if o.Piece == 0 {
 		o.Piece = PieceOf(m.Params.Device())
+	}
+	for _, p := range m.Params.All() {
+		torch.LargePages(p.Tensor())
 	}
 	a, err := newArena(m, max(o.Positions, grain))
 	if err != nil {

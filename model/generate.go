@@ -40,7 +40,7 @@ func (m *LLaVA) GenerateBatch(prompts []Prompt, how Sampling) error {
 		}
 		positions += roundUp(m.span(&jobs[len(jobs)-1]))
 	}
-	e, err := NewEngine(m, EngineOptions{Positions: positions})
+	e, err := NewEngine(m, EngineOptions{Positions: positions, Piece: WholePiece})
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,9 @@ func MoveRows(arena *Tensor, from, to, count int64) {
 	check("move rows", C.lt_move_rows(arena.c(), C.int64_t(from), C.int64_t(to), C.int64_t(count)))
 }
 
+// LargePages asks the system for large pages behind a tensor on the CPU, which makes reading all of it faster.
+func LargePages(t *Tensor) { C.lt_large_pages(t.c()) }
+
 // Product is x weight^T, without a gradient. For the few rows that generation multiplies at a time, it takes as long as
 // reading the weight. x [M,K], weight [N,K] -> [M,N]
 func Product(s *Scope, x, weight *Tensor) *Tensor {

@@ -148,7 +148,7 @@ func (r *answering) run(ctx context.Context, questions []question) error {
 	defer stop()
 	positions := int64(r.Size) * r.LLaVA.Language.Describe().MaxPositions
 	engine, err := model.NewEngine(r.LLaVA, model.EngineOptions{Positions: min(positions, r.mostPositions()),
-		Running: r.Size, Features: 64 << 20})
+		Running: r.Size, Features: 64 << 20, Piece: model.WholePiece}) // nobody waits for the next token
 	if err != nil {
 		return err
 	}

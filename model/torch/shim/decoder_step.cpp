@@ -1,5 +1,7 @@
 // A decoder layer in generation, without a graph: the new positions of some samples, whose keys and values so far lie
 // in an arena. The layer in single operations (llama.go) is the reference that tests compare it with.
+#include <sys/mman.h>
+
 #include "attention.h"
 #include "few_rows.h"
 #include "layer_ops.h"
@@ -84,6 +86,23 @@ char *lt_move_rows(lt_tensor arena, int64_t from, int64_t to, int64_t count) {
     at::NoGradGuard none;
     ref(arena).narrow(0, to, count).copy_(ref(arena).narrow(0, from, count));
   })
+}
+
+// Asks the system for large pages behind a tensor on the CPU, so that reading all of it looks up fewer addresses. A
+// system that has none leaves everything as it is.
+void lt_large_pages(lt_tensor t) {
+  auto &x = ref(t);
+  if (!x.is_cpu() || !x.is_contiguous()) {
+    return;
+  }
+  constexpr uintptr_t page = 2 << 20;
+  auto begin = (reinterpret_cast<uintptr_t>(x.const_data_ptr()) + page - 1) / page * page,
+       end = (reinterpret_cast<uintptr_t>(x.const_data_ptr()) + x.nbytes()) / page * page;
+  if (begin < end) {
+    constexpr int collapse = 25;  // MADV_COLLAPSE: now, where the system can
+    madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
+    madvise(reinterpret_cast<void *>(begin), end - begin, collapse);
+  }
 }
 
 char *lt_extents_attention(lt_tensor q, lt_tensor k, lt_tensor v, const lt_extents *e, int64_t window, lt_tensor *out) {

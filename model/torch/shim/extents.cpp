@@ -10,6 +10,8 @@ namespace {
 
 constexpr int64_t kFewQueries = 6;  // of a sample; more are faster by the kernel that packs keys and values
 
+constexpr int64_t kBlock = 32;  // keys, or values, that all heads read before the next ones
+
 // scores [n] = q [d] times each of n keys, d a multiple of sixteen; there is room for n rounded up to sixteen.
 template <typename E>
 LT_INLINE void score(const float *q, const E *keys, int64_t row, int64_t n, int64_t d, float *scores) {
@@ -27,7 +29,7 @@ LT_INLINE void score(const float *q, const E *keys, int64_t row, int64_t n, int6
   }
 }
 
-// Scores -> weights e^(scale * (score - the largest)); returns their sum.
+// Scores -> weights e^(scale * (score - the largest)), zeros after the last; returns 1 / their sum.
 LT_INLINE float soften(float *scores, int64_t n, float scale) {
   float most = lt::largest(scores, n) * scale;
   lt::vec total = {};
@@ -41,16 +43,18 @@ LT_INLINE float soften(float *scores, int64_t n, float scale) {
     lt::store(scores + j, e);
     total += e;
   }
-  return lt::sum(total);
+  return 1 / lt::sum(total);
 }
 
-// out [d] = weights [n] times the values, by the factor.
+// out [d] += weights [n] times the values.
 template <typename E>
-LT_INLINE void weigh(const float *weights, const E *values, int64_t row, int64_t n, int64_t d, float factor,
-                     float *out) {
+LT_INLINE void weigh(const float *weights, const E *values, int64_t row, int64_t n, int64_t d, float *out) {
   for (int64_t p = 0; p < d; p += 4 * lt::kLanes) {
-    lt::vec sums[4] = {};
     int64_t parts = std::min<int64_t>(4, (d - p) / lt::kLanes);
+    lt::vec sums[4] = {};
+    for (int64_t i = 0; i < parts; i++) {
+      sums[i] = lt::load(out + p + i * lt::kLanes);
+    }
     if (parts == 4) {
       for (int64_t j = 0; j < n; j++) {
 #pragma GCC unroll 4
@@ -66,32 +70,45 @@ LT_INLINE void weigh(const float *weights, const E *values, int64_t row, int64_t
       }
     }
     for (int64_t i = 0; i < parts; i++) {
-      lt::store(out + p + i * lt::kLanes, sums[i] * factor);
+      lt::store(out + p + i * lt::kLanes, sums[i]);
     }
   }
 }
 
-// The queries of one sample for one key head.
+// One query of a sample, for some of the key heads and the heads that share them. The keys of all heads of a position
+// lie together: they are read in order, a few positions at a time for all heads.
 template <typename E>
 struct Few {
-  const float *q;  // of the first query and head
+  const float *q;  // of the first head
   const E *keys, *values;
   float *out;
-  int64_t q_row, kv_row, d;
-  int64_t queries, heads, n;  // query i sees the keys up to n - queries + i
-  int64_t window;
+  int64_t row, d;          // of keys and values; of a head
+  int64_t groups, shares;  // key heads; heads for each
+  int64_t n;               // positions that the query sees
   float scale;
 };
 
+// scores: room for n, rounded up to sixteen, for each head.
 template <typename E>
 LT_INLINE void attend_few(const Few<E> &f, float *scores) {
-  for (int64_t i = 0; i < f.queries; i++) {
-    int64_t end = f.n - f.queries + i + 1, begin = f.window > 0 ? std::max<int64_t>(0, end - f.window) : 0;
-    for (int64_t h = 0; h < f.heads; h++) {
-      int64_t at = i * f.q_row + h * f.d;
-      score(f.q + at, f.keys + begin * f.kv_row, f.kv_row, end - begin, f.d, scores);
-      float sum = soften(scores, end - begin, f.scale);
-      weigh(scores, f.values + begin * f.kv_row, f.kv_row, end - begin, f.d, 1 / sum, f.out + at);
+  int64_t heads = f.groups * f.shares, width = lt::panels(f.n) * lt::kLanes;
+  for (int64_t j = 0; j < f.n; j += kBlock) {
+    for (int64_t h = 0; h < heads; h++) {
+      score(f.q + h * f.d, f.keys + j * f.row + h / f.shares * f.d, f.row, std::min(kBlock, f.n - j), f.d,
+            scores + h * width + j);
+    }
+  }
+  std::memset(f.out, 0, heads * f.d * sizeof(float));
+  for (int64_t h = 0; h < heads; h++) {
+    float *own = scores + h * width, factor = soften(own, f.n, f.scale);
+    for (int64_t j = 0; j < width; j += lt::kLanes) {
+      lt::store(own + j, lt::load(own + j) * factor);
+    }
+  }
+  for (int64_t j = 0; j < f.n; j += kBlock) {
+    for (int64_t h = 0; h < heads; h++) {
+      weigh(scores + h * width + j, f.values + j * f.row + h / f.shares * f.d, f.row, std::min(kBlock, f.n - j), f.d,
+            f.out + h * f.d);
     }
   }
 }
@@ -99,21 +116,41 @@ LT_INLINE void attend_few(const Few<E> &f, float *scores) {
 LT_SIMD void attend_few_float(const Few<float> &f, float *scores) { attend_few(f, scores); }
 LT_SIMD void attend_few_half(const Few<uint16_t> &f, float *scores) { attend_few(f, scores); }
 
-// Attention of the samples in `which`, in fp32 rows.
+// Attention of the samples in `which`, in fp32 rows. A task is a query with all its heads or, where there are fewer
+// queries than threads, with some of them.
 template <typename E, typename Attend>
 void each_few(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const lt::Samples &samples,
               const std::vector<int64_t> &which, int64_t window, at::Tensor &out, const Attend &attend) {
-  int64_t heads = q.size(1), groups = k.size(1), d = q.size(2), share_of = heads / groups;
+  int64_t heads = q.size(1), groups = k.size(1), d = q.size(2), shares = heads / groups, row = groups * d;
+  struct Query {
+    int64_t at, place, n;  // its row of q; the first position that it sees, and how many
+  };
+  std::vector<Query> queries;
+  for (int64_t i : which) {
+    for (int64_t j = 0; j < samples.query_count(i); j++) {
+      int64_t end = samples.length(i) - samples.query_count(i) + j + 1,
+              begin = window > 0 ? std::max<int64_t>(0, end - window) : 0;
+      queries.push_back({samples.query_borders()[i] + j, samples.place(i) + begin, end - begin});
+    }
+  }
+  int64_t count = static_cast<int64_t>(queries.size()), threads = at::get_num_threads(),
+          parts = count >= 2 * threads ? 1 : std::min(groups, (2 * threads + count - 1) / std::max<int64_t>(1, count)),
+          part = (groups + parts - 1) / parts;
   auto *from = q.const_data_ptr<float>();
   auto *keys = static_cast<const E *>(k.const_data_ptr()), *values = static_cast<const E *>(v.const_data_ptr());
   auto *to = out.data_ptr<float>();
-  lt::share(static_cast<int64_t>(which.size()) * groups, [&](int64_t task) {
-    int64_t i = which[task / groups], g = task % groups, n = samples.length(i);
-    lt::Scratch scratch(lt::panels(n) * lt::kLanes);
-    int64_t at = samples.query_borders()[i] * heads * d + g * share_of * d, place = samples.place(i) * groups * d;
-    attend({from + at, keys + place + g * d, values + place + g * d, to + at, heads * d, groups * d, d,
-            samples.query_count(i), share_of, n, window, 1 / std::sqrt(static_cast<float>(d))},
-           scratch.take(lt::panels(n) * lt::kLanes));
+  lt::share(count * parts, [&](int64_t task) {
+    auto &query = queries[task / parts];
+    int64_t g = task % parts * part, own = std::min(part, groups - g);
+    if (own <= 0) {
+      return;
+    }
+    int64_t room = own * shares * lt::panels(query.n) * lt::kLanes;
+    lt::Scratch scratch(room);
+    int64_t at = query.at * heads * d + g * shares * d, first = query.place * row + g * d;
+    attend({from + at, keys + first, values + first, to + at, row, d, own, shares, query.n,
+            1 / std::sqrt(static_cast<float>(d))},
+           scratch.take(room));
   });
 }
 

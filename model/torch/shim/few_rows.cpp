@@ -12,7 +12,8 @@
 namespace {
 
 constexpr int64_t kTogether = 4;  // rows of x, and of weights, whose products are in registers at a time
-constexpr int64_t kTask = 16;     // rows of weights that a thread takes at a time
+constexpr int64_t kAhead = 12;    // how many rows of weights before their use they are fetched
+constexpr int64_t kTask = 64;     // rows of weights that a thread takes at a time, at least
 
 // x [m,k], kTogether rows at a time: [m / kTogether][k / 16][kTogether][16] with zeros at the end, so that a group of
 // rows is read from one place.
@@ -54,12 +55,29 @@ LT_INLINE void add(const float *x, const lt::vec (&b)[R], lt::vec (&sums)[lt::kL
   }
 }
 
+// Rows of weights that are fetched into the second-level cache while earlier ones are multiplied: by itself a processor
+// fetches too little ahead, and none while it multiplies rows that it has. Past the end nothing is fetched, or what
+// follows in memory, which does no harm.
+template <typename W>
+struct Ahead {
+  const W *from;
+  int64_t row, rows;
+};
+
+template <typename W>
+LT_INLINE void fetch(const Ahead<W> &ahead, int64_t p) {
+  for (int64_t r = 0; r < ahead.rows; r++) {
+    __builtin_prefetch(ahead.from + r * ahead.row + p, 0, 2);
+  }
+}
+
 // The products of R rows of w and M of x, which are at most sixteen.
 template <int R, int M, typename W>
-LT_INLINE void dots(const W *w, int64_t w_row, const float *x, int64_t k, float *y, int64_t y_row) {
+LT_INLINE void dots(const W *w, int64_t w_row, const float *x, int64_t k, Ahead<W> ahead, float *y, int64_t y_row) {
   lt::vec sums[lt::kLanes] = {};
   int64_t p = 0;
   for (; p + lt::kLanes <= k; p += lt::kLanes, x += kTogether * lt::kLanes) {
+    fetch(ahead, p);
     lt::vec b[R];
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) {
@@ -85,29 +103,32 @@ LT_INLINE void dots(const W *w, int64_t w_row, const float *x, int64_t k, float 
   }
 }
 
-// y [M,n] = M rows of x times n rows of w, R of them at a time.
-template <int R, int M, typename W>
-LT_INLINE void rows(const W *w, int64_t w_row, int64_t n, const float *x, int64_t k, float *y, int64_t y_row) {
-  int64_t r = 0;
-  for (; r + R <= n; r += R) {
-    dots<R, M>(w + r * w_row, w_row, x, k, y + r, y_row);
-  }
-  for (; r < n; r++) {
-    dots<1, M>(w + r * w_row, w_row, x, k, y + r, y_row);
+// y [m,R] = x times R rows of w, which stay in the first-level cache for all groups of rows of x.
+template <int R, typename W>
+LT_INLINE void rows(const W *w, int64_t w_row, const Packed &x, float *y, int64_t y_row) {
+  const float *group = x.values.data();
+  int64_t groups = (x.m + kTogether - 1) / kTogether, share = (kTogether + groups - 1) / groups;
+  for (int64_t g = 0; g < groups; g++, group += x.step, y += kTogether * y_row) {
+    int64_t first = g * share;
+    Ahead<W> ahead{w + (kAhead + first) * w_row, w_row, std::clamp<int64_t>(R - first, 0, share)};
+    switch (x.m - g * kTogether) {
+      case 1: dots<R, 1>(w, w_row, group, x.k, ahead, y, y_row); break;
+      case 2: dots<R, 2>(w, w_row, group, x.k, ahead, y, y_row); break;
+      case 3: dots<R, 3>(w, w_row, group, x.k, ahead, y, y_row); break;
+      default: dots<R, 4>(w, w_row, group, x.k, ahead, y, y_row);
+    }
   }
 }
 
-// y [m,n] = x w^T for n rows of w, which stay in the caches for all groups of rows of x.
+// y [m,n] = x w^T for n rows of w.
 template <typename W>
 LT_INLINE void multiply(const W *w, int64_t w_row, int64_t n, const Packed &x, float *y, int64_t y_row) {
-  const float *group = x.values.data();
-  for (int64_t i = 0; i < x.m; i += kTogether, group += x.step, y += kTogether * y_row) {
-    switch (x.m - i) {
-      case 1: rows<4, 1>(w, w_row, n, group, x.k, y, y_row); break;
-      case 2: rows<4, 2>(w, w_row, n, group, x.k, y, y_row); break;
-      case 3: rows<4, 3>(w, w_row, n, group, x.k, y, y_row); break;
-      default: rows<4, 4>(w, w_row, n, group, x.k, y, y_row);
-    }
+  int64_t r = 0;
+  for (; r + kTogether <= n; r += kTogether) {
+    rows<kTogether>(w + r * w_row, w_row, x, y + r, y_row);
+  }
+  for (; r < n; r++) {
+    rows<1>(w + r * w_row, w_row, x, y + r, y_row);
   }
 }
 
@@ -141,12 +162,14 @@ struct PackedHalf {
 };
 
 template <int R, int M>
-LT_BF16 void dots_half(const uint16_t *w, int64_t w_row, const uint16_t *x, int64_t k, float *y, int64_t y_row) {
+LT_BF16 void dots_half(const uint16_t *w, int64_t w_row, const uint16_t *x, int64_t k, Ahead<uint16_t> ahead, float *y,
+                       int64_t y_row) {
   __m512 sums[lt::kLanes];
   for (auto &sum : sums) {
     sum = _mm512_setzero_ps();
   }
   for (int64_t p = 0; p < k; p += kPairs, x += kTogether * kPairs) {
+    fetch(ahead, p);
     __m512bh b[R];
     __mmask32 mask = k - p >= kPairs ? ~0u : (1u << (k - p)) - 1;
 #pragma GCC unroll 4
@@ -172,27 +195,29 @@ LT_BF16 void dots_half(const uint16_t *w, int64_t w_row, const uint16_t *x, int6
   }
 }
 
-template <int R, int M>
-LT_BF16 void rows_half(const uint16_t *w, int64_t w_row, int64_t n, const uint16_t *x, int64_t k, float *y,
-                       int64_t y_row) {
-  int64_t r = 0;
-  for (; r + R <= n; r += R) {
-    dots_half<R, M>(w + r * w_row, w_row, x, k, y + r, y_row);
-  }
-  for (; r < n; r++) {
-    dots_half<1, M>(w + r * w_row, w_row, x, k, y + r, y_row);
+template <int R>
+void rows_half(const uint16_t *w, int64_t w_row, const PackedHalf &x, float *y, int64_t y_row) {
+  const uint16_t *group = x.values.data();
+  int64_t groups = (x.m + kTogether - 1) / kTogether, share = (kTogether + groups - 1) / groups;
+  for (int64_t g = 0; g < groups; g++, group += x.step, y += kTogether * y_row) {
+    int64_t first = g * share;
+    Ahead<uint16_t> ahead{w + (kAhead + first) * w_row, w_row, std::clamp<int64_t>(R - first, 0, share)};
+    switch (x.m - g * kTogether) {
+      case 1: dots_half<R, 1>(w, w_row, group, x.k, ahead, y, y_row); break;
+      case 2: dots_half<R, 2>(w, w_row, group, x.k, ahead, y, y_row); break;
+      case 3: dots_half<R, 3>(w, w_row, group, x.k, ahead, y, y_row); break;
+      default: dots_half<R, 4>(w, w_row, group, x.k, ahead, y, y_row);
+    }
   }
 }
 
 void multiply_pairs(const uint16_t *w, int64_t w_row, int64_t n, const PackedHalf &x, float *y, int64_t y_row) {
-  const uint16_t *group = x.values.data();
-  for (int64_t i = 0; i < x.m; i += kTogether, group += x.step, y += kTogether * y_row) {
-    switch (x.m - i) {
-      case 1: rows_half<4, 1>(w, w_row, n, group, x.k, y, y_row); break;
-      case 2: rows_half<4, 2>(w, w_row, n, group, x.k, y, y_row); break;
-      case 3: rows_half<4, 3>(w, w_row, n, group, x.k, y, y_row); break;
-      default: rows_half<4, 4>(w, w_row, n, group, x.k, y, y_row);
-    }
+  int64_t r = 0;
+  for (; r + kTogether <= n; r += kTogether) {
+    rows_half<kTogether>(w + r * w_row, w_row, x, y + r, y_row);
+  }
+  for (; r < n; r++) {
+    rows_half<1>(w + r * w_row, w_row, x, y + r, y_row);
   }
 }
 
@@ -218,10 +243,12 @@ at::Tensor lt::few_rows_product(const at::Tensor &x, const at::Tensor &w, const 
   int64_t m = x.size(0), n = w.size(0), k = x.size(1), w_row = w.stride(0);
   auto y = at::empty({m, n}, x.options().dtype(at::kFloat));
   auto *to = y.data_ptr<float>();
+  // few tasks, because what is fetched at a task's end is another thread's
+  int64_t rows_of_task = std::max(kTask, (n / (2 * at::get_num_threads()) + kTogether - 1) / kTogether * kTogether);
   auto each = [&](auto &&multiply) {
-    share((n + kTask - 1) / kTask, [&](int64_t task) {
-      int64_t first = task * kTask;
-      multiply(first, std::min(kTask, n - first), to + first);
+    share((n + rows_of_task - 1) / rows_of_task, [&](int64_t task) {
+      int64_t first = task * rows_of_task;
+      multiply(first, std::min(rows_of_task, n - first), to + first);
     });
   };
   auto *bits = static_cast<const uint16_t *>(w.const_data_ptr());

@@ -99,6 +99,7 @@ typedef struct {
   int64_t heads, window;
 } lt_layer;
 char *lt_product(lt_tensor x, lt_tensor w, lt_tensor *out);
+void lt_large_pages(lt_tensor t);
 char *lt_put_rows(lt_tensor arena, lt_tensor rows, lt_tensor x);
 char *lt_move_rows(lt_tensor arena, int64_t from, int64_t to, int64_t count);
 char *lt_extents_attention(lt_tensor q, lt_tensor k, lt_tensor v, const lt_extents *extents, int64_t window,
