@@ -17,9 +17,8 @@ type ChatTurn struct {
 }
 
 // Chat is a sample that asks the last question of a conversation, without supervised tokens. What the turns say is
-// text: special tokens, the template's own words for the turns' borders excepted, and <image> in it mean nothing. system
-// replaces the template's own system message unless "". For text without such the ids are those of Prompt. An error says
-// what is wrong with the conversation.
+// text: special tokens and <image> in it mean nothing. system replaces the template's own system message unless "". For
+// text without such the ids are those of Prompt. An error says what is wrong with the conversation.
 func (e *Encoder) Chat(system string, turns []ChatTurn, images ...picture.Picture) (Sample, error) {
 	spans, err := e.template.chat(system, turns)
 	if err != nil {
@@ -35,8 +34,8 @@ func (e *Encoder) Chat(system string, turns []ChatTurn, images ...picture.Pictur
 	return e.ask(spans, images)
 }
 
-// Written is a conversation's text as Chat encodes it, with an <image> for each image, and the text that ends an answer,
-// for a server that takes no conversations.
+// Written is a conversation's text as Chat encodes it, with an <image> for each image, and the text that ends an
+// answer, for a server that takes no conversations.
 func (t *Template) Written(system string, turns []ChatTurn) (text, stop string, err error) {
 	spans, err := t.chat(system, turns)
 	if err != nil {

@@ -47,8 +47,8 @@ func TestChatOfSeveralTurns(t *testing.T) {
 		if e.template.caption {
 			continue
 		}
-		record := rows.Record{Turns: []rows.Turn{{Role: "human", Text: "<image>\nWhat is it?"}, {Role: "gpt", Text: "A dog."},
-			{Role: "human", Text: "Is it old?"}, {Role: "gpt", Text: "answer"}}, Images: make([]picture.Image, 1)}
+		record := rows.Record{Turns: []rows.Turn{
+			{Role: "human", Text: "<image>\nWhat is it?"}, {Role: "gpt", Text: "A dog."}, {Role: "human", Text: "Is it old?"}, {Role: "gpt", Text: "answer"}}, Images: make([]picture.Image, 1)}
 		size := func(int) (int, int, error) { return 4, 4, nil }
 		whole, err := e.Encode(record, size)
 		if err != nil {

@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 )
 
-// donor is an extent whose keys and values can begin another prompt: of an answer that has ended, or of one in progress.
+// donor is an extent whose keys and values can begin another prompt: of an answer that has ended, or is in progress.
 type donor struct {
 	extent
 	holds   []held // of the positions that are computed

@@ -92,7 +92,8 @@ func NewEngine(m *LLaVA, o EngineOptions) (*Engine, error) {
 		return nil, err
 	}
 	return &Engine{m: m, o: o, arena: a, donors: newDonors(a), features: newTileFeatures(o.Features),
-		load: Load{StepSizes: make([]int64, len(StepBounds)+1), Ended: map[End]int64{}}, wake: make(chan struct{}, 1)}, nil
+		load: Load{StepSizes: make([]int64, len(StepBounds)+1), Ended: map[End]int64{}},
+		wake: make(chan struct{}, 1)}, nil
 }
 
 // Ticket is a submitted job.

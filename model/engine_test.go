@@ -23,17 +23,20 @@ var servedLanguage = tinyLanguage.with(object{"hidden_size": 64, "max_position_e
 // servedRecipes are models of every way in which images reach the text.
 func servedRecipes(t *testing.T) map[string]recipes.Model {
 	resampler := &recipes.Resampler{Style: "flamingo", Queries: 3, Layers: 1, Heads: 2, HeadWidth: 4, MLP: 8}
+	linear := recipes.Projector{Type: "linear"}
+	gated := recipes.Projector{Type: recipes.GatedCrossAttention, Every: 1, Attend: "all", Gate: "float", QKNorm: "false",
+		Resampler: resampler}
 	all := map[string]recipes.Model{}
 	for name, c := range map[string]struct {
 		language  object
 		projector recipes.Projector
 	}{
-		"mlp":        {servedLanguage, recipes.Projector{Type: "mlp2x_gelu"}},
-		"window":     {servedLanguage.with(object{"model_type": "mistral", "sliding_window": 70}), recipes.Projector{Type: "linear"}},
-		"qwen3":      {servedLanguage.with(object{"model_type": "qwen3", "head_dim": 32}), recipes.Projector{Type: "linear"}},
-		"small":      {tinyLanguage.with(object{"max_position_embeddings": 320}), recipes.Projector{Type: "linear"}},
-		"gated":      {servedLanguage, recipes.Projector{Type: recipes.GatedCrossAttention, Every: 1, Attend: "all", Gate: "float", QKNorm: "false", Resampler: resampler}},
-		"qkv biased": {servedLanguage.with(object{"model_type": "qwen2"}), recipes.Projector{Type: "linear"}},
+		"mlp":    {servedLanguage, recipes.Projector{Type: "mlp2x_gelu"}},
+		"window": {servedLanguage.with(object{"model_type": "mistral", "sliding_window": 70}), linear},
+		"qwen3":  {servedLanguage.with(object{"model_type": "qwen3", "head_dim": 32}), linear},
+		"small":  {tinyLanguage.with(object{"max_position_embeddings": 320}), linear}, // heads of no kernel of ours
+		"gated":  {servedLanguage, gated},
+		"biased": {servedLanguage.with(object{"model_type": "qwen2"}), linear},
 	} {
 		r := tinyRecipe(t, c.language, tinyVision)
 		r.Projector = c.projector
@@ -109,12 +112,13 @@ func TestEngineAnswersDoNotDependOnTheWay(t *testing.T) {
 			jobs[3].Temperature, jobs[3].Seed = 1.5, 9
 			var want [][]int32
 			for _, j := range jobs {
-				alone, _ := ask(t, newEngine(t, m, EngineOptions{Positions: 320, Separate: true, Piece: 1000}), []Job{j})
+				e := newEngine(t, m, EngineOptions{Positions: 320, Separate: true, Piece: 1000})
+				alone, _ := ask(t, e, []Job{j})
 				want = append(want, alone[0])
 			}
 			for _, o := range []EngineOptions{
-				{Positions: 4000}, {Positions: 4000, Piece: 1}, {Positions: 4000, Piece: 7}, {Positions: 4000, Piece: 64},
-				{Positions: 4000, Running: 2}, {Positions: 320}, {Positions: 4000, Separate: true},
+				{Positions: 4000}, {Positions: 4000, Piece: 1}, {Positions: 4000, Piece: 7},
+				{Positions: 4000, Piece: 64}, {Positions: 4000, Running: 2}, {Positions: 320}, {Positions: 4000, Separate: true},
 				{Positions: 4000, Features: 1 << 20},
 			} {
 				e := newEngine(t, m, o)
@@ -126,7 +130,8 @@ func TestEngineAnswersDoNotDependOnTheWay(t *testing.T) {
 						}
 						reusable := len(jobs[i].IDs) > grain && !o.Separate && o.Positions == 4000 && round == 1
 						if reusable != (outcomes[i].Cached >= grain-1 && outcomes[i].Cached > 0) && round == 1 {
-							t.Errorf("%+v, job %d of %d positions: %d cached", o, i, len(jobs[i].IDs), outcomes[i].Cached)
+							t.Errorf("%+v, job %d of %d positions: %d cached", o, i, len(jobs[i].IDs),
+								outcomes[i].Cached)
 						}
 					}
 				}
@@ -296,7 +301,8 @@ func TestEngineUnderARandomSchedule(t *testing.T) {
 			t.Errorf("%d of %d jobs ended, %d cancelled, %d refused", ended, submitted, cancelled, refused)
 		}
 		if e.donors.clear(); e.arena.left() != e.arena.rows || len(e.donors.blocks) > 0 {
-			t.Errorf("%d of %d rows are free at the end, %d blocks known", e.arena.left(), e.arena.rows, len(e.donors.blocks))
+			t.Errorf("%d of %d rows are free at the end, %d blocks known", e.arena.left(), e.arena.rows,
+				len(e.donors.blocks))
 		}
 	})
 	if torch.Live() != live {
@@ -309,10 +315,12 @@ func TestEngineRefuses(t *testing.T) {
 	e := newEngine(t, m, EngineOptions{Positions: 128})
 	emit := func(Token) bool { return true }
 	for want, j := range map[string]Job{
-		"prompt is empty":                       {Emit: emit},
-		"prompt takes 321 positions":            {Input: conversation(321, -1, 1), Emit: emit},
-		"prompt and continuation take 322":      {Input: conversation(300, -1, 1), Continuation: make([]int32, 22), Emit: emit},
-		"up to 150 positions and there is room": {Input: conversation(100, -1, 1), Sampling: Sampling{MaxTokens: 50}, Emit: emit},
+		"prompt is empty":            {Emit: emit},
+		"prompt takes 321 positions": {Input: conversation(321, -1, 1), Emit: emit},
+		"prompt and continuation take 322": {Input: conversation(300, -1, 1), Continuation: make([]int32, 22),
+			Emit: emit},
+		"up to 150 positions and there is room": {Input: conversation(100, -1, 1), Sampling: Sampling{MaxTokens: 50},
+			Emit: emit},
 	} {
 		if _, err := e.Submit(j); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
@@ -399,5 +407,33 @@ func TestQueue(t *testing.T) {
 	}
 	if passed != passes {
 		t.Errorf("%d jobs passed one that does not fit", passed)
+	}
+}
+
+// In bf16 log-probabilities are those of fp32 but for the rounding of weights, keys and values.
+func TestEngineInBF16(t *testing.T) {
+	prompt, continuation := conversation(100, 40, 7), []int32{3, 1, 4, 1, 5}
+	var each [][]float64
+	for _, dtype := range []torch.Dtype{torch.Float32, torch.BFloat16} {
+		m := openModel(t, tinyRecipe(t, servedLanguage, tinyVision), OpenOptions{Seed: 3, Dtype: dtype})
+		e := newEngine(t, m, EngineOptions{Positions: 640})
+		var got []float64
+		_, err := e.Submit(Job{Input: prompt, Continuation: continuation,
+			Emit: func(x Token) bool { got = append(got, x.Logprob); return true }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e.Step() {
+		}
+		each = append(each, got)
+		if answers, _ := ask(t, e, []Job{{Input: prompt, Sampling: Sampling{MaxTokens: 9}}}); len(answers[0]) != 9 {
+			t.Errorf("%v: answer %v", dtype, answers[0])
+		}
+	}
+	for i := range continuation {
+		if math.Abs(each[0][i]-each[1][i]) > 0.1 {
+			t.Errorf("log-probabilities %v in fp32, %v in bf16", each[0], each[1])
+			break
+		}
 	}
 }

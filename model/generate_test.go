@@ -305,7 +305,8 @@ func probabilities(logits []float32, temperature float64) []float64 {
 func TestSamplingFollowsTheTemperature(t *testing.T) {
 	logits := []float32{0.5, -1, 2, 0, 1}
 	for _, temperature := range []float64{0.5, 1, 3} {
-		how, counts := newSampler(Sampling{Temperature: temperature, TopP: 1, Seed: 1}, 1, nil), make([]float64, len(logits))
+		how := newSampler(Sampling{Temperature: temperature, TopP: 1, Seed: 1}, 1, nil)
+		counts := make([]float64, len(logits))
 		const draws = 20000
 		for range draws {
 			counts[how.choose(logits)]++
@@ -343,7 +344,8 @@ func TestNucleusIsTheSmallestLikelySet(t *testing.T) {
 			t.Fatalf("%d tokens have %v of the probability, want %v", len(inside), sum, how.TopP)
 		}
 		for id := range logits {
-			if !inside[int32(id)] && slices.ContainsFunc(order, func(in int32) bool { return logits[id] > logits[in] }) {
+			likelier := func(in int32) bool { return logits[id] > logits[in] }
+			if !inside[int32(id)] && slices.ContainsFunc(order, likelier) {
 				t.Fatalf("token %d is likelier than one inside", id)
 			}
 		}

@@ -57,8 +57,8 @@ func (tooLong) Unwrap() error { return ErrTooLong }
 // CheckPrompt refuses a prompt that is longer than the model's positions.
 func (m *LLaVA) CheckPrompt(prompt Input) error {
 	if n, limit := int64(len(prompt.IDs)), m.Language.Describe().MaxPositions; n > limit {
-		return tooLong{fmt.Errorf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten it",
-			n, limit)}
+		return tooLong{fmt.Errorf("prompt takes %d positions and the model has %d (max_position_embeddings): shorten "+
+			"it", n, limit)}
 	}
 	return nil
 }

@@ -210,7 +210,8 @@ func (m *llama) Describe() LanguageShape {
 	c := m.config
 	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers,
 		MaxPositions: c.MaxPositions, Heads: c.Heads, QuerySize: c.Heads * c.HeadDim,
-		KeySize: c.KeyValueHeads * c.HeadDim, KeyHeads: c.KeyValueHeads, IntermediateSize: c.IntermediateSize, NormEps: c.Eps,
+		KeySize: c.KeyValueHeads * c.HeadDim, KeyHeads: c.KeyValueHeads, IntermediateSize: c.IntermediateSize,
+		NormEps:   c.Eps,
 		Selective: len(m.layers[0].obstacles(whenDeclared, LanguageInput{})) == 0}
 }
 

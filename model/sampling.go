@@ -104,8 +104,8 @@ func mostLikely(logits []float32) (best int) {
 }
 
 // candidates are the tokens to draw from with their weights, e^(logit - best) at the temperature, most likely first or
-// all of them by id. They are the TopK most likely, of these those that MinP admits, and of these the fewest whose weights make up TopP of
-// all (Holtzman et al. 2020).
+// all of them by id. They are the TopK most likely, of these those that MinP admits, and of these the fewest whose
+// weights make up TopP of all (Holtzman et al. 2020).
 func (s *sampler) candidates(logits []float32, best float64) (order []int32, weights []float64) {
 	all := make([]float64, len(logits))
 	total := 0.0

@@ -3,7 +3,8 @@
 # headers are installed; then everything else. Called by `make test` with cgo's flags set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-pure=(./recipes ./checkpoints ./data/... ./runs/... ./synth/... ./report/... ./serve/... ./scripts/mutate ./scripts/chunker)
+pure=(./recipes ./checkpoints ./data/... ./runs/... ./synth/... ./report/... ./serve/... ./scripts/mutate
+	./scripts/chunker)
 if command -v npm >/dev/null; then
 	scripts/axe.sh || echo "axe-core could not be fetched: the page is not checked with it" >&2
 fi

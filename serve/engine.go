@@ -12,8 +12,8 @@ type Engine interface {
 	Model() Model
 	// Status says how much there is to do.
 	Status() Status
-	// Submit prepares a request on the caller's goroutine and queues it. The error is a *Refusal if the request cannot be
-	// answered, now or ever. The caller must close the reply.
+	// Submit prepares a request on the caller's goroutine and queues it. The error is a *Refusal if the request cannot
+	// be answered, now or ever. The caller must close the reply.
 	Submit(r Request) (*Reply, error)
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 )
 
-// near2 are the dtypes of generation on a CPU and how exact each is.
+// generationDtypes are the dtypes of generation on a CPU and how exact each is.
 var generationDtypes = []struct {
 	dtype     torch.Dtype
 	tolerance float64
@@ -54,7 +54,8 @@ func TestExtentsAttentionIsTheLastRowsOfAttention(t *testing.T) {
 				count := e.Borders[i+1] - e.Borders[i]
 				mine := torch.To(s, torch.Narrow(s, q, 0, e.Borders[i], count), torch.Float32)
 				if count < length { // earlier positions, of which the result is not used
-					mine = torch.Cat(s, 0, torch.Zeros(s, []int64{length - count, heads, d}, torch.Float32, torch.CPU), mine)
+					before := torch.Zeros(s, []int64{length - count, heads, d}, torch.Float32, torch.CPU)
+					mine = torch.Cat(s, 0, before, mine)
 				}
 				whole := torch.WindowAttention(s, mine, own(k), own(v), []int64{0, length}, window)
 				near(t, fmt.Sprintf("sample %d", i), read(s, torch.Narrow(s, got, 0, e.Borders[i], count)),
@@ -64,7 +65,8 @@ func TestExtentsAttentionIsTheLastRowsOfAttention(t *testing.T) {
 	})
 	fault(t, func(s *torch.Scope) { // the second sample ends behind the arena
 		torch.ExtentsAttention(s, ones(s, 2, 1, 4), ones(s, 5, 1, 4), ones(s, 5, 1, 4),
-			torch.Extents{Borders: []int64{0, 1, 2}, Places: []int64{0, 3}, Lengths: []int64{2, 3}, Rows: ones(s, 1)}, 0)
+			torch.Extents{Borders: []int64{0, 1, 2}, Places: []int64{0, 3}, Lengths: []int64{2, 3}, Rows: ones(s, 1)},
+			0)
 	})
 }
 

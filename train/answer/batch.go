@@ -101,7 +101,8 @@ func (b Questionnaire) look(questions []question) error {
 		missing = append(missing, fmt.Errorf("and %d more", n-most))
 	}
 	if n > 0 {
-		missing = append(missing, errors.New("nothing was asked; --skip-bad writes the reason in place of such answers"))
+		missing = append(missing, errors.New("nothing was asked; --skip-bad writes the reason in place of such "+
+			"answers"))
 	}
 	return failure.Input(failure.Join(missing...))
 }

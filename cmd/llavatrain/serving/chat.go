@@ -30,7 +30,8 @@ func NewChat(p *program.Program) *cobra.Command {
 		Use:   "chat MODEL [--image FILE …]",
 		Short: "Talk with a model about images, in the terminal",
 		Long: "Talk with a model about images, in the terminal. A line is a question; the path of an image, typed or " +
-			"dropped onto the terminal, shows it to the model with the next one. Ctrl-C stops an answer.\n\n" + chatHelp,
+			"dropped onto the terminal, shows it to the model with the next one. Ctrl-C stops an answer.\n\n" +
+			chatHelp,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 {

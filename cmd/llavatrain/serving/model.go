@@ -84,8 +84,9 @@ func (e *engine) describe(out io.Writer) {
 
 // modelName is what a path's model is called: a run has its recipe's name.
 func modelName(path string) string {
-	for _, dir := range []string{path, filepath.Join(path, recipes.StageNames[1]), filepath.Join(path, recipes.StageNames[0]),
-		filepath.Dir(filepath.Clean(path)), filepath.Dir(filepath.Dir(filepath.Clean(path)))} {
+	above := filepath.Dir(filepath.Clean(path))
+	for _, dir := range []string{path, filepath.Join(path, recipes.StageNames[1]),
+		filepath.Join(path, recipes.StageNames[0]), above, filepath.Dir(above)} {
 		if r, err := recipes.Load(filepath.Join(dir, runs.RecipeFile), nil); err == nil {
 			return r.Name
 		}

@@ -46,7 +46,8 @@ func newController(p *program.Program) *cobra.Command {
 						return routes
 					}
 					return nil
-				}, &openai.API{Models: nothing{}, Version: program.Version, Metrics: openai.NewMetrics(), Busy: busy(s), More: refusals(s)}))
+				}, &openai.API{Models: nothing{}, Version: program.Version, Metrics: openai.NewMetrics(),
+					Busy: busy(s), More: refusals(s)}))
 				fmt.Fprintf(p.Err, "controller: %s\n", s.URL())
 				return nil, nil
 			})
@@ -67,8 +68,8 @@ func newWorker(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "worker --model-path MODEL",
 		Short: "Answer with one model, for a controller",
-		Long: "Answer with one model: LLaVA's model worker, to its protocol, and OpenAI's API under /v1. It registers " +
-			"with a controller, ours or the original's, and answers whether that does or not.",
+		Long: "Answer with one model: LLaVA's model worker, to its protocol, and OpenAI's API under /v1. It " +
+			"registers with a controller, ours or the original's, and answers whether that does or not.",
 		Args: cobra.NoArgs,
 	}
 	f := c.Flags()
@@ -111,9 +112,9 @@ func newWorker(p *program.Program) *cobra.Command {
 				if address == "" {
 					address = s.URL()
 				}
-				member := controller.NewMember(
-					llava.Peer{Address: strings.TrimSuffix(control, "/"), HTTP: llava.NewClient(server.Token, server.TokenAlways)},
-					address, func() llava.Status { return llava.StatusOf(watched) }, p.Err)
+				client := llava.NewClient(server.Token, server.TokenAlways)
+				member := controller.NewMember(llava.Peer{Address: strings.TrimSuffix(control, "/"), HTTP: client}, address,
+					func() llava.Status { return llava.StatusOf(watched) }, p.Err)
 				worker.Changed = member.Changed
 				go member.Run(ctx)
 			}
@@ -162,11 +163,12 @@ func newWeb(p *program.Program) *cobra.Command {
 	server.add(f, 7860, "page")
 	site.add(f)
 	f.StringVar(&control, "controller-url", "http://localhost:21001", "`URL` of the controller")
-	f.StringVar(&mode, "model-list-mode", string(web.Once), "once: models are listed at the start; reload: at each load "+
-		"of the page")
+	f.StringVar(&mode, "model-list-mode", string(web.Once),
+		"once: models are listed at the start; reload: at each load of the page")
 	without.bools(f, "moderate")
 	without.values(f, "concurrency-count")
-	refuse := refused(f, map[string]string{"share": "a public tunnel is not offered: use a reverse proxy, see docs/serve.md"})
+	refuse := refused(f, map[string]string{
+		"share": "a public tunnel is not offered: use a reverse proxy, see docs/serve.md"})
 	aliases(f, map[string]string{"controller": "controller-url", "controller-address": "controller-url"})
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		without.tell(c.Flags(), p.Err)

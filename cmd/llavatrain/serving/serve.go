@@ -29,8 +29,8 @@ func NewServe(p *program.Program) *cobra.Command {
 		Short: "Answer questions about images over HTTP: a web page, OpenAI's API, LLaVA's protocol",
 		Long: "Serve a model: a page for a browser, OpenAI's chat completions under /v1, and the paths of LLaVA's " +
 			"controller and worker. MODEL is what generate takes. Other machines can reach the server only with " +
-			"--host, and then need a token.\n\nLLaVA's three programs, which may stand on several machines and can be " +
-			"mixed with the original's, are the commands controller, worker and web.",
+			"--host, and then need a token.\n\nLLaVA's three programs, which may stand on several machines and can " +
+			"be mixed with the original's, are the commands controller, worker and web.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			m.named.Path = args[0]
@@ -143,8 +143,8 @@ func busy(s *guard.Server) func() string {
 func refusals(s *guard.Server) func(io.Writer) {
 	return func(out io.Writer) {
 		const name = "llavatrain_http_refused_total"
-		fmt.Fprintf(out, "# HELP %s Requests that were answered with a status of 400 or more.\n# TYPE %s counter\n", name,
-			name)
+		fmt.Fprintf(out, "# HELP %s Requests that were answered with a status of 400 or more.\n", name)
+		fmt.Fprintf(out, "# TYPE %s counter\n", name)
 		counts := s.Refused()
 		for _, status := range slices.Sorted(maps.Keys(counts)) {
 			fmt.Fprintf(out, "%s{status=\"%d\"} %d\n", name, status, counts[status])

@@ -8,11 +8,6 @@
 
 namespace {
 
-// RMSNorm of each head, or x itself without a weight. x [T,heads,d]
-at::Tensor head_norm(const at::Tensor &x, lt_tensor weight, double eps) {
-  return weight ? lt::rms_norm_forward(x.contiguous(), {}, ref(weight), eps).out : x;
-}
-
 // arena [C,G,d] at rows [T] = x [T,G,d], whose rows may be strided.
 void put_rows(at::Tensor arena, const at::Tensor &rows, const at::Tensor &x) {
   TORCH_CHECK(x.size(1) == arena.size(1) && x.size(2) == arena.size(2) && rows.size(0) == x.size(0) &&
@@ -41,27 +36,36 @@ lt::Samples samples_of(const lt_extents *e) {
   return samples;
 }
 
-at::Tensor step(const at::Tensor &x, const lt_layer *l, const lt_extents *e, at::Tensor keys, at::Tensor values) {
+// In bf16 on a CPU only weights, keys and values are bf16: what lies between the products is computed in fp32, by our
+// kernels, which is faster there and more exact.
+at::Tensor step(const at::Tensor &given, const lt_layer *l, const lt_extents *e, at::Tensor keys, at::Tensor values) {
+  bool mixed = given.is_cpu() && given.scalar_type() == at::kBFloat16;
+  auto own = [&](lt_tensor t) { return mixed ? ref(t).to(at::kFloat) : ref(t); };
+  auto x = mixed ? given.to(at::kFloat) : given, cos = own(l->cos), sin = own(l->sin);
   auto &weight = ref(l->qkv);
   int64_t d = keys.size(2), heads = l->heads, groups = keys.size(1);
-  auto n = lt::rms_norm_forward(x, {}, ref(l->input_norm), l->eps).out;                                 // [T,D]
+  auto n = lt::rms_norm_forward(x, {}, own(l->input_norm), l->eps).out;                                 // [T,D]
   auto all = lt::generation_product(n, weight, l->qkv_bias ? ref(l->qkv_bias) : at::Tensor());        // [T,(H+2G)d]
   auto by_head = all.view({all.size(0), heads + 2 * groups, d});
-  auto q = head_norm(by_head.narrow(1, 0, heads), l->q_norm, l->eps),
-       k = head_norm(by_head.narrow(1, heads, groups), l->k_norm, l->eps),
+  auto q = by_head.narrow(1, 0, heads), k = by_head.narrow(1, heads, groups),
        v = by_head.narrow(1, heads + groups, groups);
-  lt::rotate(q, ref(l->cos), ref(l->sin), q, false);
-  lt::rotate(k, ref(l->cos), ref(l->sin), k, false);
-  put_rows(keys, ref(e->rows), k);
-  put_rows(values, ref(e->rows), v);
+  if (l->q_norm) {
+    q = lt::rms_norm_forward(q.contiguous(), {}, own(l->q_norm), l->eps).out;
+    k = lt::rms_norm_forward(k.contiguous(), {}, own(l->k_norm), l->eps).out;
+  }
+  lt::rotate(q, cos, sin, q, false);
+  lt::rotate(k, cos, sin, k, false);
+  put_rows(keys, ref(e->rows), k.to(keys.scalar_type()));
+  put_rows(values, ref(e->rows), v.to(values.scalar_type()));
   auto y = lt::extents_attention(q, keys, values, samples_of(e), l->window).reshape({x.size(0), heads * d});
   auto rest = x;
   if (l->wanted) {
     rest = x.index_select(0, ref(l->wanted)), y = y.index_select(0, ref(l->wanted));
   }
-  auto h = lt::rms_norm_forward(rest, lt::generation_product(y, ref(l->o)), ref(l->post_norm), l->eps);  // [N,D]
+  auto h = lt::rms_norm_forward(rest, lt::generation_product(y, ref(l->o)), own(l->post_norm), l->eps);  // [N,D]
   auto halves = lt::generation_product(h.out, ref(l->gate_up)).chunk(2, 1);                              // [N,I] twice
-  return lt::generation_product(lt::swiglu_forward(halves[0], halves[1]), ref(l->down), h.sum);
+  auto gated = lt::swiglu_forward(halves[0], halves[1]);  // [N,I]
+  return lt::generation_product(gated, ref(l->down), h.sum).to(given.scalar_type());
 }
 
 }  // namespace

@@ -229,9 +229,9 @@ at::Tensor lt::extents_attention(const at::Tensor &q, const at::Tensor &k, const
     return flash_skips_gaps(q) ? attend_flash(q.contiguous(), k, v, samples, window)
                                : attend_each(q, k, v, samples, window);
   }
-  bool half = q.scalar_type() == at::kBFloat16;
-  if (!fused() || !q.is_cpu() || q.size(2) % kLanes != 0 || (!half && q.scalar_type() != at::kFloat)) {
-    return attend_each(q, k, v, samples, window);
+  bool half = k.scalar_type() == at::kBFloat16;
+  if (!fused() || !q.is_cpu() || q.size(2) % kLanes != 0 || (!half && k.scalar_type() != at::kFloat)) {
+    return attend_each(q.to(k.scalar_type()), k, v, samples, window).to(q.scalar_type());
   }
   auto rows = q.to(at::kFloat).contiguous();
   auto out = at::empty(rows.sizes(), rows.options());
@@ -245,7 +245,7 @@ at::Tensor lt::extents_attention(const at::Tensor &q, const at::Tensor &k, const
     }
     auto own = rows.narrow(0, row, count);
     out.narrow(0, row, count)
-        .copy_(half ? attend_masked(q.narrow(0, row, count), k.narrow(0, samples.place(i), samples.length(i)),
+        .copy_(half ? attend_masked(q.narrow(0, row, count).to(at::kBFloat16), k.narrow(0, samples.place(i), samples.length(i)),
                                     v.narrow(0, samples.place(i), samples.length(i)), 0)
                     : cpu_attention_forward(own, k, v, {{0, samples.length(i)}, true, {0, count}, {samples.place(i)}})
                           .out);

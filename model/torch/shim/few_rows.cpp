@@ -233,9 +233,10 @@ LT_SIMD void multiply_half(const uint16_t *w, int64_t w_row, int64_t n, const Pa
 
 bool lt::few_rows_fit(const at::Tensor &x, const at::Tensor &w) {
   auto good = [](const at::Tensor &t) { return t.is_cpu() && t.dim() == 2 && t.stride(1) == 1 && t.numel() > 0; };
-  auto dtype = x.scalar_type();
-  return fused() && good(x) && good(w) && x.size(0) <= kFewRows && dtype == w.scalar_type() &&
-         (dtype == at::kFloat || dtype == at::kBFloat16);
+  auto of_x = x.scalar_type(), of_w = w.scalar_type();
+  return fused() && good(x) && good(w) && x.size(0) <= kFewRows &&
+         ((of_x == at::kFloat && (of_w == at::kFloat || of_w == at::kBFloat16)) ||
+          (of_x == at::kBFloat16 && of_w == at::kBFloat16));
 }
 
 at::Tensor lt::few_rows_product(const at::Tensor &x, const at::Tensor &w, const at::Tensor &base) {
@@ -253,7 +254,8 @@ at::Tensor lt::few_rows_product(const at::Tensor &x, const at::Tensor &w, const 
   };
   auto *bits = static_cast<const uint16_t *>(w.const_data_ptr());
   if (w.scalar_type() == at::kBFloat16 && multiplies_half()) {
-    PackedHalf packed(static_cast<const uint16_t *>(x.const_data_ptr()), x.stride(0), m, k);
+    auto half = x.to(at::kBFloat16);
+    PackedHalf packed(static_cast<const uint16_t *>(half.const_data_ptr()), half.stride(0), m, k);
     each([&](int64_t first, int64_t count, float *out) {
       multiply_pairs(bits + first * w_row, w_row, count, packed, out, n);
     });
@@ -275,5 +277,12 @@ at::Tensor lt::few_rows_product(const at::Tensor &x, const at::Tensor &w, const 
 }
 
 at::Tensor lt::generation_product(const at::Tensor &x, const at::Tensor &w, const at::Tensor &base) {
-  return few_rows_fit(x, w) ? few_rows_product(x, w, base) : product(x, w, base);
+  if (few_rows_fit(x, w)) {
+    return few_rows_product(x, w, base);
+  }
+  if (x.scalar_type() == w.scalar_type()) {
+    return product(x, w, base);
+  }
+  auto y = product(x.to(w.scalar_type()), w).to(x.scalar_type());
+  return base.defined() ? y.add_(base) : y;
 }

@@ -84,7 +84,8 @@ char *lt_decoder_mlp(lt_tensor x, lt_tensor y, lt_tensor o, lt_tensor norm, lt_t
                      double eps, int keep, lt_tensor *out);
 
 // few_rows.cpp, extents.cpp, decoder_step.cpp: generation, without a graph. Sample i has new positions, the rows
-// borders[i] to borders[i+1] of a step, and lengths[i] in all, whose keys and values begin at row places[i] of an arena.
+// borders[i] to borders[i+1] of a step, and lengths[i] in all, whose keys and values begin at row places[i] of an
+// arena.
 typedef struct {
   int count;               // of samples
   const int64_t *borders;  // [count+1]
