@@ -48,7 +48,8 @@ func TestChatOfSeveralTurns(t *testing.T) {
 			continue
 		}
 		record := rows.Record{Turns: []rows.Turn{
-			{Role: "human", Text: "<image>\nWhat is it?"}, {Role: "gpt", Text: "A dog."}, {Role: "human", Text: "Is it old?"}, {Role: "gpt", Text: "answer"}}, Images: make([]picture.Image, 1)}
+			{Role: "human", Text: "<image>\nWhat is it?"}, {Role: "gpt", Text: "A dog."},
+			{Role: "human", Text: "Is it old?"}, {Role: "gpt", Text: "answer"}}, Images: make([]picture.Image, 1)}
 		size := func(int) (int, int, error) { return 4, 4, nil }
 		whole, err := e.Encode(record, size)
 		if err != nil {

@@ -24,8 +24,8 @@ var servedLanguage = tinyLanguage.with(object{"hidden_size": 64, "max_position_e
 func servedRecipes(t *testing.T) map[string]recipes.Model {
 	resampler := &recipes.Resampler{Style: "flamingo", Queries: 3, Layers: 1, Heads: 2, HeadWidth: 4, MLP: 8}
 	linear := recipes.Projector{Type: "linear"}
-	gated := recipes.Projector{Type: recipes.GatedCrossAttention, Every: 1, Attend: "all", Gate: "float", QKNorm: "false",
-		Resampler: resampler}
+	gated := recipes.Projector{Type: recipes.GatedCrossAttention, Every: 1, Attend: "all", Gate: "float",
+		QKNorm: "false", Resampler: resampler}
 	all := map[string]recipes.Model{}
 	for name, c := range map[string]struct {
 		language  object
@@ -118,8 +118,8 @@ func TestEngineAnswersDoNotDependOnTheWay(t *testing.T) {
 			}
 			for _, o := range []EngineOptions{
 				{Positions: 4000}, {Positions: 4000, Piece: 1}, {Positions: 4000, Piece: 7},
-				{Positions: 4000, Piece: 64}, {Positions: 4000, Running: 2}, {Positions: 320}, {Positions: 4000, Separate: true},
-				{Positions: 4000, Features: 1 << 20},
+				{Positions: 4000, Piece: 64}, {Positions: 4000, Running: 2}, {Positions: 320},
+				{Positions: 4000, Separate: true}, {Positions: 4000, Features: 1 << 20},
 			} {
 				e := newEngine(t, m, o)
 				for round := range 2 { // in the second, every prompt has been seen

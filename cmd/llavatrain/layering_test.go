@@ -129,8 +129,8 @@ const everywhere = "runs/failure"
 // pure packages build without C, so in seconds and anywhere.
 var pure = []string{"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
 	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure",
-	"report/page", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/load", "serve/openai", "serve/pictures",
-	"serve/web",
+	"report/page", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/load", "serve/openai",
+	"serve/pictures", "serve/web",
 	"synth", "synth/answer", "synth/caption", "synth/caption/phrase", "synth/chat", "synth/chat/reply",
 	"synth/convert", "synth/prompt", "synth/scene", "synth/shapes"}
 

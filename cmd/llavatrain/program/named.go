@@ -24,6 +24,6 @@ func NameFolders(f *pflag.FlagSet, named *answer.Named) {
 // NameDtype adds the flag for the dtype that a model answers in.
 func NameDtype(f *pflag.FlagSet, named *answer.Named) {
 	f.StringVar(&named.Dtype, "dtype", "auto",
-		"of the weights: auto, fp32 or bf16; auto is bf16 on a GPU, and fp32 on a CPU, where bf16 is less exact and may be "+
-			"faster")
+		"of the weights: auto, fp32 or bf16; auto is bf16 on a GPU, and fp32 on a CPU, where bf16 is less exact "+
+			"and may be faster")
 }

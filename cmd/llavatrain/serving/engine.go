@@ -111,8 +111,8 @@ func (e *engine) Submit(r serve.Request) (*serve.Reply, error) {
 	reply.Seed = int64(asked.Seed)
 	if e.timeout > 0 {
 		time.AfterFunc(e.timeout, func() {
-			text := fmt.Sprintf("The answer took longer than %v, which is the server's limit. Ask for fewer tokens, or "+
-				"try again when it has less to do.", e.timeout)
+			text := fmt.Sprintf("The answer took longer than %v, which is the server's limit. Ask for fewer "+
+				"tokens, or try again when it has less to do.", e.timeout)
 			reply.End(&serve.Refusal{Reason: serve.Failed, Text: text})
 			reply.Close()
 		})

@@ -113,7 +113,8 @@ func newWorker(p *program.Program) *cobra.Command {
 					address = s.URL()
 				}
 				client := llava.NewClient(server.Token, server.TokenAlways)
-				member := controller.NewMember(llava.Peer{Address: strings.TrimSuffix(control, "/"), HTTP: client}, address,
+				peer := llava.Peer{Address: strings.TrimSuffix(control, "/"), HTTP: client}
+				member := controller.NewMember(peer, address,
 					func() llava.Status { return llava.StatusOf(watched) }, p.Err)
 				worker.Changed = member.Changed
 				go member.Run(ctx)

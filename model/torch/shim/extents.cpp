@@ -244,11 +244,10 @@ at::Tensor lt::extents_attention(const at::Tensor &q, const at::Tensor &k, const
       continue;
     }
     auto own = rows.narrow(0, row, count);
+    int64_t place = samples.place(i), n = samples.length(i);
     out.narrow(0, row, count)
-        .copy_(half ? attend_masked(q.narrow(0, row, count).to(at::kBFloat16), k.narrow(0, samples.place(i), samples.length(i)),
-                                    v.narrow(0, samples.place(i), samples.length(i)), 0)
-                    : cpu_attention_forward(own, k, v, {{0, samples.length(i)}, true, {0, count}, {samples.place(i)}})
-                          .out);
+        .copy_(half ? attend_masked(own.to(at::kBFloat16), k.narrow(0, place, n), v.narrow(0, place, n), 0)
+                    : cpu_attention_forward(own, k, v, {{0, n}, true, {0, count}, {place}}).out);
   }
   if (half) {
     each_few<uint16_t>(rows, k, v, samples, few, window, out,
