@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/llavatrain/llavatrain/serve"
@@ -87,12 +86,8 @@ func (w *Worker) decode(ctx context.Context, images []string) (*pictures.Set, er
 	}
 	files := make([][]byte, len(images))
 	for i, text := range images {
-		read := pictures.FromBase64
-		if strings.HasPrefix(text, "data:") {
-			read = pictures.FromURI
-		}
 		var err error
-		if files[i], err = read(text); err != nil {
+		if files[i], err = pictures.FromText(text); err != nil {
 			return nil, err
 		}
 	}

@@ -2,7 +2,6 @@ package answer
 
 import (
 	"context"
-	"math/rand/v2"
 	"strings"
 
 	"github.com/llavatrain/llavatrain/data"
@@ -221,6 +220,3 @@ func (a *Answerer) room() int64 {
 	_, used := torch.Memory(device)
 	return max(0, (total-used-step)*9/10)
 }
-
-// NewSeed draws a seed for a question that names none.
-func NewSeed() uint64 { return rand.Uint64() >> 1 } // it must fit clients' signed numbers
