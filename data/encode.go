@@ -88,20 +88,7 @@ func (e *Encoder) Prompt(system, question string, images ...picture.Picture) (Sa
 	if err != nil {
 		return Sample{}, fmt.Errorf("prompt: %w", err)
 	}
-	s, _, err := e.tokenize(e.template.question(conversation.system, 0, conversation.rounds[0].question, true),
-		func(i int) (width, height int, err error) { return images[i].Width, images[i].Height, nil })
-	if err != nil {
-		return Sample{}, fmt.Errorf("prompt: %w", err)
-	}
-	for i := range s.Labels {
-		s.Labels[i] = Ignore
-	}
-	for i := range s.Images {
-		layout := s.Images[i].Layout
-		s.Images[i] = images[i]
-		s.Images[i].Layout = layout
-	}
-	return s, nil
+	return e.ask(e.template.question(conversation.system, 0, conversation.rounds[0].question, true), images)
 }
 
 // Stop says what ends a generated answer: any of ids, or the text if it is not empty.
@@ -118,7 +105,7 @@ func (e *Encoder) Stop() (ids []int32, text string) {
 
 // tokenize returns the ids, labels and images of a conversation at full length, and where its last image ends.
 func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage int, err error) {
-	text, trained := join(spans)
+	text, x := join(spans)
 	add := func(id, label int32) {
 		s.IDs = append(s.IDs, id)
 		s.Labels = append(s.Labels, label)
@@ -129,7 +116,7 @@ func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage 
 		add(e.tokenizer.BOS, Ignore)
 	}
 	at := 0
-	pieces := strings.Split(text, rows.ImageMark)
+	pieces := cutAtMarks(text, x.literal)
 	for i, piece := range pieces {
 		if i > 0 {
 			size := func() (width, height int, err error) { return sizes(i - 1) }
@@ -143,8 +130,8 @@ func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage 
 			}
 			at, lastImage = at+len(rows.ImageMark), len(s.IDs)
 		}
-		for _, token := range e.tokenizer.Encode(piece) {
-			if trained.at(at + token.Start) {
+		for _, token := range e.tokenizer.EncodeWith(piece, x.literalFrom(at)) {
+			if x.at(at + token.Start) {
 				add(token.ID, token.ID)
 			} else {
 				add(token.ID, Ignore)
@@ -155,11 +142,29 @@ func (e *Encoder) tokenize(spans []span, sizes ImageSizes) (s Sample, lastImage 
 	return s, lastImage, nil
 }
 
-// extents says which bytes of a text are trained: extent k starts where extent k-1 ends.
+// cutAtMarks cuts text at each <image> that was not typed.
+func cutAtMarks(text string, typed func(at int) bool) (pieces []string) {
+	from, search := 0, 0
+	for {
+		at := strings.Index(text[search:], rows.ImageMark)
+		if at < 0 {
+			return append(pieces, text[from:])
+		}
+		at += search
+		search = at + len(rows.ImageMark)
+		if !typed(at) {
+			pieces, from = append(pieces, text[from:at]), search
+		}
+	}
+}
+
+// extents says which bytes of a text are trained, and which were typed by someone who is not trusted: extent k starts
+// where extent k-1 ends.
 type extents struct {
-	ends    []int
-	trained []bool
-	k       int // the extent of the last position asked for
+	ends           []int
+	trained, typed []bool
+	anyTyped       bool
+	k              int // the extent of the last position asked for
 }
 
 // join concatenates spans.
@@ -169,7 +174,8 @@ func join(spans []span) (string, *extents) {
 	for _, s := range spans {
 		text.WriteString(s.text)
 		x.ends = append(x.ends, text.Len())
-		x.trained = append(x.trained, s.trained)
+		x.trained, x.typed = append(x.trained, s.trained), append(x.typed, s.typed)
+		x.anyTyped = x.anyTyped || s.typed
 	}
 	return text.String(), x
 }
@@ -180,4 +186,18 @@ func (x *extents) at(pos int) bool {
 		x.k++
 	}
 	return x.trained[x.k]
+}
+
+// literal reports whether the byte at pos was typed.
+func (x *extents) literal(pos int) bool {
+	k, _ := slices.BinarySearch(x.ends, pos+1)
+	return x.typed[k]
+}
+
+// literalFrom is literal for a piece of the text that begins at pos; nil if nothing was typed.
+func (x *extents) literalFrom(pos int) func(at int) bool {
+	if !x.anyTyped {
+		return nil
+	}
+	return func(at int) bool { return x.literal(pos + at) }
 }

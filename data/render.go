@@ -197,10 +197,10 @@ func (t *Template) render(c conversation) []span {
 		if last && t.final != "" {
 			r.answer = strings.TrimLeft(r.answer, "\n")
 		}
-		spans = append(append(spans, asked...), span{t.lead + r.answer + t.close, r.trained})
+		spans = append(append(spans, asked...), span{text: t.lead + r.answer + t.close, trained: r.trained})
 		before = r
 	}
-	return append(spans, span{t.tail, before.trained})
+	return append(spans, span{text: t.tail, trained: before.trained})
 }
 
 // before is what stands before the question of round i.

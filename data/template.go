@@ -47,6 +47,7 @@ type Template struct {
 type span struct {
 	text    string
 	trained bool
+	typed   bool // by someone who is not trusted: special tokens and <image> in it are text
 }
 
 func untrained(text string) []span { return []span{{text: text}} }
@@ -115,9 +116,9 @@ func vicuna(name, system string, aliases ...string) Template {
 func hashes(name, system string, aliases ...string) Template {
 	return Template{
 		Name: name, aliases: aliases, system: system,
-		first:  []span{{text: system + "\n\n"}, {"###", true}, {text: " Human: "}},
-		next:   []span{{"###", true}, {text: " Human: "}},
-		header: []span{{text: "\n"}, {"### Assistant:", true}},
+		first:  []span{{text: system + "\n\n"}, {text: "###", trained: true}, {text: " Human: "}},
+		next:   []span{{text: "###", trained: true}, {text: " Human: "}},
+		header: []span{{text: "\n"}, {text: "### Assistant:", trained: true}},
 		lead:   " ", close: "\n", tail: "### ", stop: "###",
 	}
 }

@@ -3,7 +3,6 @@ package model
 import (
 	"encoding/json"
 	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -277,7 +276,7 @@ func TestBatchTakesOnePassForEachToken(t *testing.T) {
 	count := &counting{Language: inner}
 	m.Language = count
 	batchAnswers(t, m, batchOfPrompts(), make([]uint64, 6), Sampling{MaxTokens: 5})
-	if count.passes != 6+4 {
+	if count.passes != 1+4 { // the first computes all prompts, and a token of each
 		t.Errorf("%d passes for six prompts and five tokens of each", count.passes)
 	}
 }
@@ -306,10 +305,11 @@ func probabilities(logits []float32, temperature float64) []float64 {
 func TestSamplingFollowsTheTemperature(t *testing.T) {
 	logits := []float32{0.5, -1, 2, 0, 1}
 	for _, temperature := range []float64{0.5, 1, 3} {
-		random, counts := rand.New(rand.NewPCG(1, 1)), make([]float64, len(logits))
+		how := newSampler(Sampling{Temperature: temperature, TopP: 1, Seed: 1}, 1, nil)
+		counts := make([]float64, len(logits))
 		const draws = 20000
 		for range draws {
-			counts[Sampling{Temperature: temperature, TopP: 1}.choose(logits, random)]++
+			counts[how.choose(logits)]++
 		}
 		for i, p := range probabilities(logits, temperature) {
 			if got := counts[i] / draws; math.Abs(got-p) > 0.015 {
@@ -322,19 +322,19 @@ func TestSamplingFollowsTheTemperature(t *testing.T) {
 func TestNucleusIsTheSmallestLikelySet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		logits := rapid.SliceOfN(rapid.Float32Range(-20, 20), 1, 30).Draw(t, "logits")
-		how := Sampling{Temperature: rapid.Float64Range(0.1, 5).Draw(t, "temperature"),
-			TopP: rapid.Float64Range(0.01, 0.99).Draw(t, "top p")}
-		order, weights := how.nucleus(logits, float64(slices.Max(logits)))
+		how := newSampler(Sampling{Temperature: rapid.Float64Range(0.1, 5).Draw(t, "temperature"),
+			TopP: rapid.Float64Range(0.01, 0.99).Draw(t, "top p"), Seed: rapid.Uint64().Draw(t, "seed")}, 0, nil)
+		order, weights := how.candidates(logits, float64(slices.Max(logits)))
 		p := probabilities(logits, how.Temperature)
 		sum, inside := 0.0, map[int32]bool{}
 		for i, id := range order {
-			if i > 0 && logits[id] > logits[order[i-1]] {
+			if i > 0 && len(order) < len(logits) && logits[id] > logits[order[i-1]] {
 				t.Fatalf("%v is not in the order of likelihood", order)
 			}
 			if math.Abs(weights[i]/weights[0]-p[id]/p[order[0]]) > 1e-6 {
 				t.Fatalf("token %d has weight %v of the best, want %v", id, weights[i]/weights[0], p[id]/p[order[0]])
 			}
-			if i == len(order)-1 && sum >= how.TopP+1e-9 {
+			if i == len(order)-1 && len(order) < len(logits) && sum >= how.TopP+1e-9 {
 				t.Fatalf("%d tokens have %v already, %v is wanted", i, sum, how.TopP)
 			}
 			sum += p[id]
@@ -344,12 +344,12 @@ func TestNucleusIsTheSmallestLikelySet(t *testing.T) {
 			t.Fatalf("%d tokens have %v of the probability, want %v", len(inside), sum, how.TopP)
 		}
 		for id := range logits {
-			if !inside[int32(id)] && logits[id] > logits[order[len(order)-1]] {
+			likelier := func(in int32) bool { return logits[id] > logits[in] }
+			if !inside[int32(id)] && slices.ContainsFunc(order, likelier) {
 				t.Fatalf("token %d is likelier than one inside", id)
 			}
 		}
-		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		if id := how.choose(logits, random); !inside[id] {
+		if id := how.choose(logits); !inside[id] {
 			t.Fatalf("token %d was drawn from outside", id)
 		}
 	})
@@ -357,9 +357,45 @@ func TestNucleusIsTheSmallestLikelySet(t *testing.T) {
 
 func TestNucleusOfOneOrNothingIsAll(t *testing.T) {
 	for _, topP := range []float64{0, 1} {
-		if order, _ := (Sampling{Temperature: 1, TopP: topP}).nucleus([]float32{0, 3, -2}, 3); !slices.Equal(order,
-			[]int32{1, 0, 2}) {
+		how := newSampler(Sampling{Temperature: 1, TopP: topP}, 0, nil)
+		if order, _ := how.candidates([]float32{0, 3, -2}, 3); len(order) != 3 {
 			t.Errorf("top p %v keeps %v", topP, order)
 		}
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	logits := []float32{0, 3, -2, 3, 1}
+	for _, c := range []struct {
+		how  Sampling
+		want []int32
+	}{
+		{Sampling{TopK: 2}, []int32{1, 3}},
+		{Sampling{TopK: 3}, []int32{1, 3, 4}},
+		{Sampling{TopK: 9, TopP: 1}, []int32{1, 3, 4, 0, 2}},
+		{Sampling{MinP: 0.1}, []int32{1, 3, 4}},
+		{Sampling{TopK: 3, TopP: 0.5}, []int32{1, 3}}, // of the three's weight, the first has less than half
+		{Sampling{TopP: 0.4}, []int32{1}},
+	} {
+		c.how.Temperature = 1
+		order, weights := newSampler(c.how, 0, nil).candidates(logits, 3)
+		if !slices.Equal(order, c.want) || len(weights) < len(order) {
+			t.Errorf("%+v: %v, want %v", c.how, order, c.want)
+		}
+	}
+}
+
+func TestRepetitionPenalty(t *testing.T) {
+	how := newSampler(Sampling{RepetitionPenalty: 2, Logprobs: true, Top: 2}, 0, []int64{0, 2})
+	logits := []float32{3, 2, -1, 1.9}
+	got := how.next(slices.Clone(logits)) // 1.5, 2, -2, 1.9
+	if got.ID != 1 || len(got.Top) != 2 || got.Top[0].ID != 0 || got.Top[1].ID != 1 {
+		t.Errorf("token %+v", got)
+	}
+	if want := math.Log(probabilities(logits, 1)[1]); math.Abs(got.Logprob-want) > 1e-6 {
+		t.Errorf("log-probability %v, want %v: before the penalty", got.Logprob, want)
+	}
+	if again := how.next(slices.Clone(logits)); again.ID != 3 { // 1 is penalised from now on
+		t.Errorf("second token %+v", again)
 	}
 }

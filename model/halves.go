@@ -51,7 +51,7 @@ var obstacles = []obstacle{
 	}},
 	{"the nodes support only fp32 on a CPU and 16 bits on a GPU", whenPlaced,
 		func(l *llamaLayer, _ LanguageInput) bool { return !torch.DecoderFits(l.inputNorm.Weight()) }},
-	{"keys and values are cached", whenCalled, func(_ *llamaLayer, in LanguageInput) bool { return in.Caches != nil }},
+	{"it generates", whenCalled, func(_ *llamaLayer, in LanguageInput) bool { return in.Generation != nil }},
 	{"a sample is longer than the sliding window", whenCalled, func(l *llamaLayer, in LanguageInput) bool {
 		return l.window > 0 && torch.Longest(in.Starts) > l.window
 	}},
@@ -117,6 +117,25 @@ func (l *llamaLayer) halves(in LanguageInput, cos, sin *torch.Tensor) (h layerHa
 	h.mlp = torch.DecoderMLP{O: l.o.Weight().Tensor(), Norm: l.postNorm.Weight(), GateUp: gateUp,
 		Down: l.down.Weight().Tensor(), Eps: c.Eps, Keep: keep}
 	return h, true
+}
+
+// step returns the layer as one call of generation; ok is false in training, with adapters or with biases after
+// attention.
+func (l *llamaLayer) step(in LanguageInput, cos, sin *torch.Tensor) (d torch.DecoderStep, ok bool) {
+	qkv, bias, whole := l.qkv.whole.Tensors()
+	gateUp, _, wholeMLP := l.gateUp.whole.Tensors()
+	maps := append(l.behind(), l.qkv.maps...)
+	if in.Generation == nil || !whole || !wholeMLP || slices.ContainsFunc(maps, (*nn.Linear).Adapted) ||
+		slices.ContainsFunc(l.behind(), (*nn.Linear).Biased) {
+		return d, false
+	}
+	d = torch.DecoderStep{InputNorm: l.inputNorm.Weight(), QKV: qkv, Bias: bias, Cos: cos, Sin: sin,
+		O: l.o.Weight().Tensor(), PostNorm: l.postNorm.Weight(), GateUp: gateUp, Down: l.down.Weight().Tensor(),
+		Eps: l.config.Eps, Heads: l.config.Heads, Window: l.window}
+	if l.qNorm != nil {
+		d.QNorm, d.KNorm = l.qNorm.Weight(), l.kNorm.Weight()
+	}
+	return d, true
 }
 
 // forward returns the wanted positions; nil means all. Positions before a sample's first wanted one need no query.

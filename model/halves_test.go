@@ -84,7 +84,7 @@ func TestObstacles(t *testing.T) {
 		{reason: "", trains: except("o_proj.weight")},
 		{reason: "", language: mistral, longest: 5},
 		{reason: "a sample is longer than the sliding window", language: mistral, longest: 6},
-		{reason: "keys and values are cached", cached: true},
+		{reason: "it generates", cached: true},
 		{reason: "each head of q and k is normalised", whole: true,
 			language: object{"model_type": "qwen3", "head_dim": 2}},
 		{reason: "there are adapters (LoRA)", whole: true, lora: adapters},
@@ -105,7 +105,7 @@ func TestObstacles(t *testing.T) {
 				Trains: func(part, name string) bool { return part == recipes.PartLanguage && c.trains(name) }})
 		layer, in := m.Language.(*llama).layers[1], LanguageInput{Starts: []int64{0, 2, 2 + max(3, c.longest)}}
 		if c.cached {
-			in.Caches = []*Cache{m.Language.NewCache(), m.Language.NewCache()}
+			in.Generation = &inArena{}
 		}
 		var want []string
 		if c.reason != "" {

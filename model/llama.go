@@ -210,7 +210,8 @@ func (m *llama) Describe() LanguageShape {
 	c := m.config
 	return LanguageShape{HiddenSize: c.HiddenSize, VocabSize: c.VocabSize, Layers: c.Layers,
 		MaxPositions: c.MaxPositions, Heads: c.Heads, QuerySize: c.Heads * c.HeadDim,
-		KeySize: c.KeyValueHeads * c.HeadDim, IntermediateSize: c.IntermediateSize, NormEps: c.Eps,
+		KeySize: c.KeyValueHeads * c.HeadDim, KeyHeads: c.KeyValueHeads, IntermediateSize: c.IntermediateSize,
+		NormEps:   c.Eps,
 		Selective: len(m.layers[0].obstacles(whenDeclared, LanguageInput{})) == 0}
 }
 
@@ -219,10 +220,6 @@ func (m *llama) Head() *nn.Param { return m.head }
 func (m *llama) Embed(s *torch.Scope, ids *torch.Tensor) *torch.Tensor {
 	return m.embed.Forward(s, ids)
 } // [T] -> [T,D]
-
-func (m *llama) NewCache() *Cache {
-	return &Cache{keys: make([]*torch.Tensor, len(m.layers)), values: make([]*torch.Tensor, len(m.layers))}
-}
 
 func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 	cos, sin := m.rotary.At(s, in.Positions, in.Embeddings.Dtype()) // [T,1,d] each
@@ -235,10 +232,10 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			}
 		}
 		attend := func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor { // [T,H,d], [T,G,d], [T,G,d] -> [T,H,d]
-			if in.Caches == nil {
+			if in.Generation == nil {
 				return torch.WindowAttention(s, q, k, v, in.Starts, layer.window)
 			}
-			return in.attend(s, i, layer.window, q, k, v)
+			return in.Generation.attend(s, i, layer.window, q, k, v)
 		}
 		wanted := in.Wanted
 		if i+1 < len(m.layers) {
@@ -248,11 +245,14 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			if halves, ok := layer.halves(in, cos, sin); ok {
 				return halves.forward(s, x, wanted)
 			}
+			if step, ok := layer.step(in, cos, sin); ok {
+				step.Wanted = indices(s, wanted, x.Device())
+				return step.Forward(s, x, in.Generation.Extents, in.Generation.keys[i], in.Generation.values[i])
+			}
 			return layer.forward(s, x, cos, sin, attend, indices(s, wanted, x.Device()), keys)
 		})
 	}
 	tape := nn.Run(s, layers, in.Embeddings, in.Recompute == nn.RecomputeLayers) // [N,D]
-	in.lengthen()
 	return LanguageOutput{Hidden: m.norm.Forward(s, tape.Out), Tape: tape}
 }
 

@@ -44,20 +44,6 @@ func (g *gatedLayers) see(views []View, images *resampled) *sight {
 	return seen
 }
 
-// still is the sight of the next token of each answer: what the last token of its prompt sees.
-func (g *gatedLayers) still(open []*reply) *sight {
-	seen := &sight{}
-	for i, r := range open {
-		if r.images == nil {
-			continue
-		}
-		last := g.see(r.Views[len(r.Views)-1:], r.images).runs[0]
-		last.from, last.to = int64(i), int64(i+1)
-		seen.runs = append(seen.runs, last)
-	}
-	return seen
-}
-
 // keep computes the keys and values of all layers once, for generation. The caller must free them.
 func (g *gatedLayers) keep(s *torch.Scope, images *resampled) {
 	var keys, values []*torch.Tensor

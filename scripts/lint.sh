@@ -21,7 +21,10 @@ tests_only=(
 	'model/torch/torchtest/' # the same, for the engine
 	'synth/chat/chattest/'     # an endpoint for tests
 	'synth/synthtest/'         # the same, for commands
+	'serve/servetest/'         # an engine for tests of servers
+	'serve/llava/llavatest/'   # a network for tests of programs
 	'report/page/'             # charts that no report has yet
+	'func: arena.left$'         # how much is free
 	'func: Client.Answers$'    # for readers of a whole ledger; rows are found by their keys
 	'func: Tokenizer.Decode$'  # whole texts; commands decode ids as they come
 	'ranks/'                              # until training uses it, all but launch; so, too,

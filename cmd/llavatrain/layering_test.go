@@ -24,7 +24,11 @@ var doors = map[string]struct {
 	why     string
 }{
 	"cmd/llavatrain": {[]string{"cmd/llavatrain/program", "cmd/llavatrain/training", "cmd/llavatrain/datasets",
-		"cmd/llavatrain/models", "cmd/llavatrain/looking", "cmd/llavatrain/synthesis"}, "it assembles the commands"},
+		"cmd/llavatrain/models", "cmd/llavatrain/looking", "cmd/llavatrain/serving", "cmd/llavatrain/synthesis"},
+		"it assembles the commands"},
+	"cmd/llavatrain/serving": {[]string{"cmd/llavatrain/program", "checkpoints", "data", "data/picture", "model",
+		"recipes", "runs", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/openai", "serve/pictures",
+		"serve/load", "serve/web", "train/answer"}, "it joins the servers to a model's engine"},
 	"cmd/llavatrain/training": {[]string{"cmd/llavatrain/program", "train", "train/answer", "data/picture", "model",
 		"ranks", "recipes", "runs", "synth/shapes"}, "commands that train, and that launch several processes"},
 	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "checkpoints", "data",
@@ -35,13 +39,14 @@ var doors = map[string]struct {
 		"commands that inspect the machine"},
 	"cmd/llavatrain/synthesis": {[]string{"cmd/llavatrain/program", "checkpoints", "data/picture", "runs", "synth",
 		"synth/caption", "synth/chat", "synth/convert", "synth/prompt"}, "commands that make data, and train nothing"},
-	"cmd/llavatrain/program": {[]string{"train", "data/picture", "model/torch", "ranks", "recipes", "runs"},
+	"cmd/llavatrain/program": {[]string{"train", "train/answer", "data/picture", "model/torch", "ranks", "recipes",
+		"runs"},
 		"what commands share: terminal, signals, exit codes"},
 
 	"train/check": {[]string{"train", "train/input", "train/score", "checkpoints", "data", "data/alike", "data/picture",
 		"data/rows", "model", "model/torch", "recipes", "runs"}, "it reads what a run reads, by the run's code"},
 	"train/answer": {[]string{"train", "train/input", "data", "data/picture", "data/rows", "data/tokenizer",
-		"checkpoints", "model", "recipes", "runs"}, "it asks a model and does not train"},
+		"checkpoints", "model", "model/torch", "recipes", "runs"}, "it asks a model and does not train"},
 	"train": {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data",
 		"data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"},
 		"it trains on any data and does not make data (synth)"},
@@ -99,6 +104,20 @@ var doors = map[string]struct {
 	"synth/synthtest":     {nil, "a server that writes conversations, for tests of commands"},
 	"report/page":         {nil, "a page of tables and charts, whatever they show"},
 
+	"serve":          {[]string{"data/picture"}, "what servers see of an engine, whatever answers"},
+	"serve/guard":    {nil, "it lets requests in, whatever they ask"},
+	"serve/pictures": {[]string{"serve", "data/picture"}, "pictures of requests, by whichever protocol they come"},
+	"serve/openai":   {[]string{"serve", "serve/guard", "serve/pictures"}, "one protocol, whatever answers"},
+	"serve/llava": {[]string{"serve", "serve/guard", "serve/pictures", "data/picture"},
+		"one protocol, from both ends, whatever answers"},
+	"serve/llava/llavatest": {nil, "tests of both ends use it"},
+	"serve/controller":      {[]string{"serve/guard", "serve/llava"}, "it knows workers, and no models"},
+	"serve/web": {[]string{"serve", "serve/guard", "serve/llava", "serve/pictures", "data/picture"},
+		"the page and the models that it shows, wherever they are"},
+	"serve/servetest":       {[]string{"serve"}, "an engine for tests of servers"},
+	"serve/load":            {nil, "it asks any server, and measures"},
+	"serve/web/browsertest": {nil, "tests in a browser, which no package imports"},
+
 	"scripts/chunker": {[]string{"synth/caption/phrase"}, "it learns the weights that the package embeds"},
 	"scripts/mutate": {[]string{"checkpoints"},
 		"it changes the sources of packages and runs their tests, by go test"},
@@ -112,15 +131,25 @@ const everywhere = "runs/failure"
 // pure packages build without C, so in seconds and anywhere.
 var pure = []string{"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
 	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure",
-	"report/page", "synth", "synth/answer", "synth/caption", "synth/caption/phrase", "synth/chat", "synth/chat/reply",
+	"report/page", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/load", "serve/openai",
+	"serve/pictures", "serve/web",
+	"synth", "synth/answer", "synth/caption", "synth/caption/phrase", "synth/chat", "synth/chat/reply",
 	"synth/convert", "synth/prompt", "synth/scene", "synth/shapes"}
 
 // connecting are the packages that may open a connection or accept one by package net, and why. The trainer depends on
 // none of them. Its own connections, between the processes of a job, are c10d's: see callers.
 var connecting = map[string]string{
-	"synth/chat":          "it asks the endpoint of a recipe",
-	"synth/chat/chattest": "tests ask it instead of an endpoint",
-	"synth/synthtest":     "tests ask it instead of an endpoint",
+	"serve/controller":       "it answers web programs, and asks workers",
+	"serve/guard":            "it listens",
+	"serve/llava":            "it asks workers and controllers",
+	"serve/llava/llavatest":  "tests ask it instead of a network",
+	"serve/openai":           "it answers by HTTP",
+	"serve/load":             "it asks the server that it measures",
+	"serve/web":              "it answers browsers",
+	"cmd/llavatrain/serving": "it puts the servers' handlers together",
+	"synth/chat":             "it asks the endpoint of a recipe",
+	"synth/chat/chattest":    "tests ask it instead of an endpoint",
+	"synth/synthtest":        "tests ask it instead of an endpoint",
 }
 
 // callers are the packages that may use the engine's connections between processes, and why.
@@ -138,14 +167,16 @@ var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/t
 
 // owners are the files that may call torch.Own, because what they make lives longer than a scope.
 var owners = map[string]string{
-	"model/nn/params.go": "parameters and their flat buffers",
-	"model/nn/joined.go": "weights that lie together",
-	"model/nn/rotary.go": "the table of angles",
-	"model/language.go":  "the cache of keys and values",
-	"model/llava.go":     "the table of normalised pixel levels",
-	"model/sight.go":     "the keys and values of images, for generation",
-	"train/optimizer.go": "moments",
-	"train/step.go":      "the losses of a step's tokens, until its end",
+	"model/nn/params.go":     "parameters and their flat buffers",
+	"model/nn/joined.go":     "weights that lie together",
+	"model/nn/rotary.go":     "the table of angles",
+	"model/arena.go":         "the keys and values of generation",
+	"model/llava.go":         "the table of normalised pixel levels",
+	"model/pass.go":          "features of a prompt's images, until the prompt is computed",
+	"model/sight.go":         "the keys and values of images, for generation",
+	"model/tile_features.go": "features of images that may be asked about again",
+	"train/optimizer.go":     "moments",
+	"train/step.go":          "the losses of a step's tokens, until its end",
 }
 
 // goPackage is go list's description of a package.

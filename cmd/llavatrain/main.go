@@ -20,6 +20,7 @@ import (
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/looking"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/models"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/serving"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/synthesis"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/training"
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -49,9 +50,17 @@ func groups() []group {
 			training.NewInit, training.NewDemo, training.NewLaunch}},
 		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger,
 			synthesis.NewSynth}},
-		{"Models", []newCommand{models.NewGenerate, models.NewScore, models.NewExport, models.NewMerge}},
-		{"This machine", []newCommand{looking.NewDoctor, looking.NewBench, looking.NewVersion}},
+		{"Models", []newCommand{models.NewGenerate, serving.NewChat, serving.NewServe, models.NewScore,
+			models.NewExport, models.NewMerge}},
+		{"This machine", []newCommand{looking.NewDoctor, newBench, looking.NewVersion}},
 	}
+}
+
+// newBench returns the command bench, of training, and below it the one of a server.
+func newBench(p *program.Program) *cobra.Command {
+	c := looking.NewBench(p)
+	c.AddCommand(serving.NewBenchServe(p))
+	return c
 }
 
 // run executes one command line and returns the exit code.

@@ -18,6 +18,14 @@ type Header struct {
 	Orientation   int    // EXIF's tag 274, or XMP's: 1 to 8, 1 if the file does not say. Applied or not
 }
 
+// ReadHeader reads the header of a file in memory, and nothing else: a file that goes on with something else is found
+// by // Decode. Width and height may be over Decode's limits. The error wraps ErrRow.
+func ReadHeader(file []byte) (Header, error) {
+	_, header, err := reading{pixels: maxSide * maxSide}.size(file)
+	header.Orientation = 1
+	return header, err
+}
+
 // size reads only the header, without the orientation. It refuses whatever decoding refuses because of the header:
 // unknown formats, sizes over the limits.
 func (r reading) size(file []byte) (imageFormat, Header, error) {

@@ -1,6 +1,7 @@
 package picture
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -98,5 +99,29 @@ func TestStamp(t *testing.T) {
 	first := write("one")
 	if first == 0 || first == write("longer") || images.Stamp("b") != 0 || images.Stamp("..") != 0 {
 		t.Error("stamps do not tell files apart")
+	}
+}
+
+// TestReadHeader: the header alone is read, whatever follows it, and sizes that Decode refuses are told.
+func TestReadHeader(t *testing.T) {
+	file, err := os.ReadFile("testdata/image_la16.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := Decode(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, err := ReadHeader(file[:33]); err != nil || h != (Header{"PNG", whole.W, whole.H, 1}) {
+		t.Errorf("%+v, %v", h, err)
+	}
+	huge := append([]byte("BM"), make([]byte, 52)...)
+	huge[10], huge[14], huge[26], huge[28] = 54, 40, 1, 24
+	huge[18], huge[19], huge[22], huge[23] = 0x60, 0xea, 0x60, 0xea // 60,000 each
+	if h, err := ReadHeader(huge); err != nil || h.Width != 60_000 || h.Height != 60_000 {
+		t.Errorf("%+v, %v", h, err)
+	}
+	if _, err := ReadHeader([]byte("no picture")); !errors.Is(err, ErrRow) {
+		t.Errorf("%v", err)
 	}
 }

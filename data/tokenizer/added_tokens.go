@@ -37,11 +37,15 @@ func newAddedTokens(tokens []specialToken) *addedTokens {
 }
 
 // next finds the first token of text from byte at on, and the bytes [start, end) that it takes; start is len(text) if
-// there is none.
-func (a *addedTokens) next(text string, at int) (start, end int, token specialToken) {
+// there is none. A token that begins where literal says so is text; nil says so nowhere.
+func (a *addedTokens) next(text string, at int, literal func(at int) bool) (start, end int, token specialToken) {
 	for i := at; i < len(text); {
 		start, token := a.find(text, i)
 		end := start + len(token.text)
+		if start < len(text) && literal != nil && literal(start) {
+			i = start + 1
+			continue
+		}
 		i = end
 		if token.singleWord && insideWord(text, start, end) {
 			continue

@@ -197,7 +197,7 @@ func (p *pipeline) encode(out []Token, stretch string, base int, _ specialToken)
 // encodeNormal appends the tokens of a text behind the normalizer.
 func (p *pipeline) encodeNormal(out []Token, m *merger, normal aligned, base int) []Token {
 	for at := 0; at < len(normal.text); {
-		start, end, special := p.added.next(normal.text, at)
+		start, end, special := p.added.next(normal.text, at, nil)
 		if start > at {
 			out = p.words(out, m, normal, at, start, base)
 		}

@@ -139,10 +139,14 @@ func tokenizerFile(path string) (string, error) {
 }
 
 // Encode returns the tokens of text, without a beginning-of-sequence token.
-func (t *Tokenizer) Encode(text string) []Token {
+func (t *Tokenizer) Encode(text string) []Token { return t.EncodeWith(text, nil) }
+
+// EncodeWith is Encode for text of which parts were typed by someone who is not trusted: where literal says so of a
+// byte, what looks like a special token is encoded as its letters.
+func (t *Tokenizer) EncodeWith(text string, literal func(at int) bool) []Token {
 	out := make([]Token, 0, len(text)/3+2)
 	for at := 0; at < len(text); {
-		start, end, special := t.added.next(text, at)
+		start, end, special := t.added.next(text, at, literal)
 		out = t.stretches.encode(out, text[at:start], at, special)
 		if start < len(text) {
 			out = append(out, Token{ID: special.id, Start: start, End: end})
@@ -157,7 +161,7 @@ func (t *Tokenizer) Encode(text string) []Token {
 // that strikes something out, and the original trains such rows.
 func (t *Tokenizer) ControlIn(text string) string {
 	for at := 0; at < len(text); {
-		_, end, special := t.added.next(text, at)
+		_, end, special := t.added.next(text, at, nil)
 		if special.control && !t.harmless(special) {
 			return special.text
 		}
@@ -183,7 +187,7 @@ func (t *Tokenizer) Missing(text string) string {
 		return ""
 	}
 	for at := 0; at < len(text); {
-		start, end, _ := t.added.next(text, at)
+		start, end, _ := t.added.next(text, at, nil)
 		if lost := p.lost(text[at:start]); lost != "" {
 			return lost
 		}

@@ -66,26 +66,6 @@ func TestAttentionIsSoftmaxWithinEachSample(t *testing.T) {
 	checkOperations(t, list)
 }
 
-func TestCachedAttentionIsTheLastRowOfAttention(t *testing.T) {
-	torchtest.NoLeaks(t)
-	const m, heads, groups, d = 5, 4, 2, 4
-	do(t, func(s *torch.Scope) {
-		q := tensor(s, numbers(m*heads*d, 1), torch.Float32, m, heads, d)
-		k := tensor(s, numbers(m*groups*d, 2), torch.Float32, m, groups, d)
-		v := tensor(s, numbers(m*groups*d, 3), torch.Float32, m, groups, d)
-		whole := torch.Attention(s, q, k, v, []int64{0, m}, true)
-		near(t, "first call", read(s, torch.CachedAttention(s, q, k, v)), read(s, whole), 1e-6)
-		for row := range int64(m) {
-			past := func(x *torch.Tensor) *torch.Tensor { return torch.Narrow(s, x, 0, 0, row+1) }
-			step := torch.CachedAttention(s, torch.Narrow(s, q, 0, row, 1), past(k), past(v))
-			near(t, "step", read(s, step), read(s, torch.Narrow(s, whole, 0, row, 1)), 1e-6)
-		}
-	})
-	fault(t, func(s *torch.Scope) { // two new positions over three: nothing says which sees what
-		torch.CachedAttention(s, ones(s, 2, 1, 4), ones(s, 3, 1, 4), ones(s, 3, 1, 4))
-	})
-}
-
 func TestAttentionWantsAllPositionsInSamples(t *testing.T) {
 	torchtest.NoLeaks(t)
 	for _, starts := range [][]int64{{0, 3}, {0, 2, 3}, {0, 5}} {

@@ -177,14 +177,6 @@ func Attention(s *Scope, q, k, v *Tensor, starts []int64, causal bool) *Tensor {
 	return s.take("attention", out, message)
 }
 
-// CachedAttention is causal attention of the last n positions to all m. q [n,H,d]; k, v [m,G,d]; n is 1 or m. ->
-// [n,H,d]
-func CachedAttention(s *Scope, q, k, v *Tensor) *Tensor {
-	var out C.lt_tensor
-	message := C.lt_cached_attention(q.c(), k.c(), v.c(), &out)
-	return s.take("cached attention", out, message)
-}
-
 // Normalize looks up pixel levels in a table of floats, so that the result is bit for bit that of the reference
 // processor. pixels [n,3,S,S] u8, table [3,256] fp32 -> [n,3,S,S] of dtype.
 func Normalize(s *Scope, pixels, table *Tensor, dtype Dtype) *Tensor {

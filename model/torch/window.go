@@ -24,15 +24,3 @@ func Longest(starts []int64) (length int64) {
 	}
 	return length
 }
-
-// CachedWindowAttention is CachedAttention with a window.
-func CachedWindowAttention(s *Scope, q, k, v *Tensor, window int64) *Tensor {
-	m := k.Size(0)
-	switch {
-	case window == 0 || m <= window:
-		return CachedAttention(s, q, k, v)
-	case q.Size(0) > 1: // a whole prompt
-		return WindowAttention(s, q, k, v, []int64{0, m}, window)
-	}
-	return CachedAttention(s, q, Narrow(s, k, 0, m-window, window), Narrow(s, v, 0, m-window, window))
-}

@@ -51,25 +51,6 @@ func TestWindowAttentionSeesTheLastPositions(t *testing.T) {
 	checkOperations(t, list)
 }
 
-func TestCachedWindowAttentionIsTheLastRowOfWindowAttention(t *testing.T) {
-	torchtest.NoLeaks(t)
-	const m, heads, groups, d = 6, 4, 2, 4
-	for _, window := range []int64{0, 1, 3, 6, 9} {
-		do(t, func(s *torch.Scope) {
-			q := tensor(s, numbers(m*heads*d, 1), torch.Float32, m, heads, d)
-			k := tensor(s, numbers(m*groups*d, 2), torch.Float32, m, groups, d)
-			v := tensor(s, numbers(m*groups*d, 3), torch.Float32, m, groups, d)
-			whole := torch.WindowAttention(s, q, k, v, []int64{0, m}, window)
-			near(t, "first call", read(s, torch.CachedWindowAttention(s, q, k, v, window)), read(s, whole), 1e-6)
-			for row := range int64(m) {
-				past := func(x *torch.Tensor) *torch.Tensor { return torch.Narrow(s, x, 0, 0, row+1) }
-				step := torch.CachedWindowAttention(s, torch.Narrow(s, q, 0, row, 1), past(k), past(v), window)
-				near(t, "step", read(s, step), read(s, torch.Narrow(s, whole, 0, row, 1)), 1e-6)
-			}
-		})
-	}
-}
-
 func TestWindowAttentionWantsAllPositionsInSamples(t *testing.T) {
 	torchtest.NoLeaks(t)
 	for _, c := range []struct {

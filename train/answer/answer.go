@@ -7,6 +7,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/train"
 	"github.com/llavatrain/llavatrain/train/input"
@@ -38,9 +39,14 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	if a.encoder, err = a.Preprocessor.Encoder(template, length, cmp.Or(where.Notes.Aspect, "square")); err != nil {
 		return nil, err
 	}
-	device, dtype, err := train.Placement("auto", "auto")
+	device, dtype, err := train.Placement("auto", cmp.Or(named.Dtype, "auto"))
 	if err != nil {
 		return nil, err
+	}
+	if device != torch.CPU {
+		for _, line := range torch.LoadKernels(device) {
+			report.Say(line)
+		}
 	}
 	options := where.Open()
 	options.Device, options.Dtype, options.Normalization = device, dtype, a.Normalization()
@@ -59,6 +65,16 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 // Images says how images are read for the model.
 func (a *Answerer) Images() picture.Options {
 	return picture.Options{Orientation: a.Notes.Turns(), MaxPixels: a.Notes.MaxPixels}
+}
+
+// ReadImage decodes an image file that a person names.
+func ReadImage(path string) (*picture.RGB, error) {
+	images, err := picture.OpenImages(filepath.Dir(path), picture.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer images.Close()
+	return images.Read(filepath.Base(path))
 }
 
 // OpenPicture reads an image file and prepares it for the tower; several says that a question is about others too.
@@ -97,10 +113,22 @@ func (a *Answerer) Answer(images []picture.Picture, question string, how model.S
 	return err
 }
 
+// ImageTokens is how many positions an image takes that is not cut into tiles.
+func (a *Answerer) ImageTokens() int { return int(a.LLaVA.ProjectorShape.Tokens) }
+
+// StopText is the template's text that ends an answer, "" if only tokens do.
+func (a *Answerer) StopText() string {
+	_, text := a.encoder.Stop()
+	return text
+}
+
 // stream turns an answer's tokens into text.
 func (a *Answerer) stream(emit func(text string)) *stream {
-	_, stopText := a.encoder.Stop()
-	return newStream(a.Tokenizer.NewDecoder(), stopText, emit)
+	var stops []string
+	if text := a.StopText(); text != "" {
+		stops = []string{text}
+	}
+	return newStream(a.Tokenizer.NewDecoder(), stops, emit)
 }
 
 // stopping adds the tokens that end an answer to how.

@@ -38,6 +38,7 @@ type Named struct {
 	Base   string // language model that adapters belong to; "" for the one that they name
 
 	Template string // in place of the one that the model was trained with; "" for that
+	Dtype    string // of the weights: auto, fp32 or bf16; "" for auto
 }
 
 // Locate finds the model that a path stands for: a run folder (its export, or else its newest checkpoint), a

@@ -42,7 +42,7 @@ func findings(e torch.Engine) [][2]string {
 		cuda = "no: " + e.WhyNoCUDA
 	}
 	rows := [][2]string{
-		{"llavatrain", version + ", built with " + runtime.Version()},
+		{"llavatrain", program.Version + ", built with " + runtime.Version()},
 		{"libtorch", fmt.Sprintf("%s (built against %s) at %s", e.Version, e.BuiltAgainst, filepath.Dir(e.Path))},
 		{"CUDA", cuda},
 		{"kernels", kernels()},

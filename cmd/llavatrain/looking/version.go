@@ -9,9 +9,6 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// version is the version of llavatrain.
-const version = "0.1.0"
-
 // NewVersion returns the command version.
 func NewVersion(p *program.Program) *cobra.Command {
 	return &cobra.Command{
@@ -20,7 +17,7 @@ func NewVersion(p *program.Program) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			engine, err := torch.Open()
-			fmt.Fprintf(p.Out, "llavatrain %s, libtorch %s (built against %s)\n", version, engine.Version,
+			fmt.Fprintf(p.Out, "llavatrain %s, libtorch %s (built against %s)\n", program.Version, engine.Version,
 				engine.BuiltAgainst)
 			return err
 		},

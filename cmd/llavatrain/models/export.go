@@ -65,7 +65,7 @@ func NewExport(p *program.Program) *cobra.Command {
 		"fp32, bf16 or fp16; default: that of the language model's files, or fp32 if they have several")
 	f.StringVar(&shards, "shards", "5GB", "largest file of weights, a `SIZE` such as 500MB or 5GB")
 	f.StringVar(&c.Out, "out", "", "`DIR` to write, which must not exist yet")
-	nameFolders(f, &named)
+	program.NameFolders(f, &named)
 	command.MarkFlagRequired("format")
 	command.MarkFlagRequired("out")
 	return command

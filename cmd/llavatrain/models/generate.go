@@ -1,6 +1,7 @@
 package models
 
 import (
+	"bufio"
 	"cmp"
 	"fmt"
 	"path/filepath"
@@ -21,6 +22,7 @@ func NewGenerate(p *program.Program) *cobra.Command {
 	var prompt string
 	var named answer.Named
 	var how model.Sampling
+	var stream bool
 	var batch answer.Questionnaire
 	c := &cobra.Command{
 		Use:   "generate MODEL {--prompt TEXT [--image FILE …] | --batch FILE}",
@@ -31,7 +33,7 @@ func NewGenerate(p *program.Program) *cobra.Command {
 			"--batch takes LLaVA's question file, one JSON object per line with question_id, image (a path or a " +
 			"list, none for text only) and text, and writes LLaVA's answer file, in the same order.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			if !(how.Temperature >= 0) || !(how.TopP > 0 && how.TopP <= 1) || how.MaxTokens < 1 || batch.Size < 1 {
 				return failure.Inputf("--temperature must be 0 or more, --top-p above 0 and at most 1, --max-tokens " +
 					"and --batch-size at least 1")
@@ -41,13 +43,15 @@ func NewGenerate(p *program.Program) *cobra.Command {
 				batch.Images, batch.How = cmp.Or(batch.Images, filepath.Dir(batch.Questions)), how
 				terminal := program.NewTerminal(p.Err)
 				defer terminal.Close()
-				return batch.Run(p.Out, terminal, named)
+				ctx, stop := p.InterruptibleWhile(c.Context(), "the answers that are there are kept")
+				defer stop()
+				return batch.Run(ctx, p.Out, terminal, named)
 			}
 			if batch.Images != "" || batch.Out != "" {
 				return failure.Inputf("--images and --out belong to --batch; one question takes --image and answers " +
 					"on standard output")
 			}
-			return generate(p, named, images, prompt, how)
+			return generate(p, named, images, prompt, how, stream)
 		},
 	}
 	f := c.Flags()
@@ -63,7 +67,11 @@ func NewGenerate(p *program.Program) *cobra.Command {
 	f.Float64Var(&how.Temperature, "temperature", 0, "0 takes the most likely token; higher values sample more freely")
 	f.Float64Var(&how.TopP, "top-p", 1, "sample from the most likely tokens that together have this probability")
 	f.Uint64Var(&how.Seed, "seed", 42, "seed for sampling")
-	nameFolders(f, &named)
+	f.BoolVar(&stream, "stream", true, "print the answer as it is made; =false: when it is whole")
+	f.BoolVar(&batch.SkipBad, "skip-bad", false,
+		"for a --batch question that cannot be asked, write the reason in place of the answer, and go on")
+	program.NameFolders(f, &named)
+	program.NameDtype(f, &named)
 	c.MarkFlagsOneRequired("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("prompt", "batch")
 	c.MarkFlagsMutuallyExclusive("image", "batch")
@@ -71,7 +79,8 @@ func NewGenerate(p *program.Program) *cobra.Command {
 }
 
 // generate answers one question.
-func generate(p *program.Program, named answer.Named, images []string, prompt string, how model.Sampling) error {
+func generate(p *program.Program, named answer.Named, images []string, prompt string, how model.Sampling,
+	stream bool) error {
 	paths := make([]string, len(images))
 	for i, image := range images { // before the model is loaded
 		var err error
@@ -94,16 +103,20 @@ func generate(p *program.Program, named answer.Named, images []string, prompt st
 		}
 		about = append(about, loaded)
 	}
-	first := true
+	first, out := true, bufio.NewWriter(p.Out)
+	defer out.Flush()
 	err = a.Answer(about, prompt, how, func(text string) {
 		if first {
 			text = strings.TrimLeft(text, " \n")
 			first = text == ""
 		}
-		fmt.Fprint(p.Out, text)
+		fmt.Fprint(out, text)
+		if stream {
+			out.Flush()
+		}
 	})
 	if err == nil {
-		fmt.Fprintln(p.Out)
+		fmt.Fprintln(out)
 	}
 	return err
 }

@@ -44,7 +44,7 @@ func NewMerge(p *program.Program) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&out, "out", "", "`DIR` to write, which must not exist yet")
-	nameFolders(c.Flags(), &named)
+	program.NameFolders(c.Flags(), &named)
 	c.MarkFlagRequired("out")
 	return c
 }

@@ -84,7 +84,7 @@ func NewScore(p *program.Program) *cobra.Command {
 	f.StringVar(&images, "images", "",
 		"`FOLDER` that the rows' image paths are relative to; default: the folder of DATA")
 	f.StringVar(&out, "out", "", "`FILE` for the JSON lines, instead of standard output")
-	nameFolders(f, &named)
+	program.NameFolders(f, &named)
 	return c
 }
 

@@ -10,6 +10,9 @@ import (
 	"syscall"
 )
 
+// Version is the version of llavatrain.
+const Version = "0.1.0"
+
 // Program is the state that commands share.
 type Program struct {
 	Out, Err io.Writer

@@ -141,13 +141,15 @@ struct PackedAttention : torch::autograd::Function<PackedAttention> {
 
 void lt::Samples::check(const at::Tensor &q, const at::Tensor &k) const {
   auto &borders = query_borders();
-  TORCH_CHECK(starts.front() == 0 && starts.back() == k.size(0) && borders.size() == starts.size() &&
-                  borders.front() == 0 && borders.back() == q.size(0),
+  TORCH_CHECK(starts.front() == 0 && (starts.back() == k.size(0) || !places.empty()) &&
+                  borders.size() == starts.size() && borders.front() == 0 && borders.back() == q.size(0),
               "samples between ", at::IntArrayRef(starts), " with queries between ", at::IntArrayRef(borders), " of ",
               k.size(0), " positions and ", q.size(0), " queries");
   for (int64_t i = 0; i < count(); i++) {
     TORCH_CHECK(query_count(i) >= 0 && query_count(i) <= length(i), "sample ", i, " has ", query_count(i),
                 " queries and ", length(i), " positions");
+    TORCH_CHECK(place(i) >= 0 && place(i) + length(i) <= k.size(0), "sample ", i, " has ", length(i),
+                " positions from ", place(i), " of ", k.size(0));
   }
 }
 
@@ -183,17 +185,5 @@ char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts,
                    ? PackedAttention::apply(query, ref(k), ref(v), std::vector<int64_t>(starts, starts + samples + 1),
                                             causal != 0)
                    : attend_each(query, ref(k), ref(v), starts, samples, causal != 0));
-  })
-}
-
-// Attention of n new positions over themselves and all positions before them. q [n,H,d], k and v [m,G,d] with the new
-// ones last.
-char *lt_cached_attention(lt_tensor q, lt_tensor k, lt_tensor v, lt_tensor *out) {
-  LT_PROTECT({
-    auto &query = ref(q);
-    auto key = repeat_heads(ref(k), query.size(1)), value = repeat_heads(ref(v), query.size(1));
-    bool causal = query.size(0) > 1;
-    TORCH_CHECK(!causal || query.size(0) == key.size(0), "only a first call may bring several positions");
-    *out = own(attend(query, key, value, causal));
   })
 }

@@ -9,12 +9,15 @@ struct Samples {
   bool causal;                        // a position sees only itself and those before it
   // [n+1] borders of the rows of q, which are each sample's last positions; empty: all of them
   std::vector<int64_t> queries = {};
+  // [n] where in k and v each sample's positions begin, with gaps between them; empty: at its border
+  std::vector<int64_t> places = {};
 
   int64_t count() const { return static_cast<int64_t>(starts.size()) - 1; }
   int64_t length(int64_t i) const { return starts[i + 1] - starts[i]; }
   const std::vector<int64_t> &query_borders() const { return queries.empty() ? starts : queries; }
   int64_t query_count(int64_t i) const { return query_borders()[i + 1] - query_borders()[i]; }
   int64_t first_query(int64_t i) const { return starts[i + 1] - query_count(i); }  // its position
+  int64_t place(int64_t i) const { return places.empty() ? starts[i] : places[i]; }
   void check(const at::Tensor &q, const at::Tensor &k) const;
 };
 
@@ -50,5 +53,10 @@ AttentionGradients attention_backward(const at::Tensor &q, const at::Tensor &k, 
 Attended cpu_attention_forward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples);
 void cpu_attention_backward(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Attended &a,
                             const at::Tensor &dout, const Samples &samples, const AttentionGradients &out);
+
+// extents.cpp: attention of each sample's last positions to all its positions so far, which lie anywhere in k and v
+// (samples.places); a position sees at most the last `window` ones, itself included, 0 being no limit.
+at::Tensor extents_attention(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, const Samples &samples,
+                             int64_t window);
 
 }  // namespace lt

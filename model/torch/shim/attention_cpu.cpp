@@ -164,9 +164,9 @@ struct Sample {
   int64_t start, n, first, asked;
 
   Sample(const lt::Samples &samples, int64_t i)
-      : start(samples.starts[i]),
+      : start(samples.place(i)),
         n(samples.length(i)),
-        first(samples.first_query(i) - start),
+        first(n - samples.query_count(i)),
         asked(samples.query_borders()[i] - first) {}
 };
 

@@ -5,6 +5,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "few_rows.h"
 #include "panels.h"
 
 namespace {
@@ -12,7 +13,7 @@ namespace {
 // of the inner dimension at a time: a panel of 32 KB, and a sum of sums, which rounds less than one long one
 constexpr int64_t kInner = 512;
 constexpr int64_t kPanels = 6144;   // rows of panels that a task keeps: 384 KB
-constexpr int64_t kFewRows = 96;    // rows that make a panel worth packing
+constexpr int64_t kWorthwhile = 96;  // rows that make a panel worth packing
 constexpr int64_t kGathered = 128;  // rows of both operands at a time where rows are the inner dimension
 
 bool own_products() {
@@ -80,7 +81,7 @@ void panel_products(const Rows &a, int64_t n, const float *base, int64_t base_ro
   int64_t panels = lt::panels(n), threads = at::get_num_threads(), inner = std::min(kInner, a.columns);
   int64_t width = std::clamp<int64_t>(panels / (4 * threads), 1, std::max<int64_t>(1, kPanels / inner)),
           groups = (panels + width - 1) / width;
-  int64_t cuts = std::clamp<int64_t>(4 * threads / panels, 1, std::max<int64_t>(1, a.rows / kFewRows)),
+  int64_t cuts = std::clamp<int64_t>(4 * threads / panels, 1, std::max<int64_t>(1, a.rows / kWorthwhile)),
           block = (a.rows + cuts - 1) / cuts;
   lt::share(groups * cuts, [&](int64_t task) {
     int64_t j = task / cuts * width * lt::kLanes, first = task % cuts * block,
@@ -242,6 +243,13 @@ struct Linear : torch::autograd::Function<Linear> {
 }  // namespace
 
 int lt_own_products(void) { return own_products(); }
+
+char *lt_product(lt_tensor x, lt_tensor w, lt_tensor *out) {
+  LT_PROTECT({
+    at::NoGradGuard none;
+    *out = own(lt::generation_product(ref(x), ref(w)));
+  })
+}
 
 char *lt_linear(lt_tensor x, lt_tensor w, lt_tensor bias, lt_tensor *out) {
   LT_PROTECT({

@@ -71,7 +71,6 @@ char *lt_swiglu(lt_tensor gate, lt_tensor up, lt_tensor *out);
 char *lt_quick_gelu(lt_tensor x, lt_tensor *out);
 char *lt_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int causal,
                    lt_tensor *out);
-char *lt_cached_attention(lt_tensor q, lt_tensor k, lt_tensor v, lt_tensor *out);
 char *lt_normalize(lt_tensor pixels, lt_tensor table, int dtype, lt_tensor *out);
 char *lt_split(lt_tensor x, const int64_t *sizes, int parts, lt_tensor *out);
 char *lt_patches(lt_tensor pixels, int64_t patch, lt_tensor *out);
@@ -86,6 +85,31 @@ char *lt_decoder_attention(lt_tensor x, lt_tensor norm, lt_tensor weight, lt_ten
                            int64_t groups, int keep, lt_tensor *out, lt_tensor *same);
 char *lt_decoder_mlp(lt_tensor x, lt_tensor y, lt_tensor o, lt_tensor norm, lt_tensor gate_up, lt_tensor down,
                      double eps, int keep, lt_tensor *out);
+
+// few_rows.cpp, extents.cpp, decoder_step.cpp: generation, without a graph. Sample i has new positions, the rows
+// borders[i] to borders[i+1] of a step, and lengths[i] in all, whose keys and values begin at row places[i] of an
+// arena.
+typedef struct {
+  int count;               // of samples
+  const int64_t *borders;  // [count+1]
+  const int64_t *places, *lengths;
+  lt_tensor rows;  // [T] i64, the arena's row of each new position; unused by lt_extents_attention
+} lt_extents;
+typedef struct {
+  lt_tensor input_norm, qkv, qkv_bias, q_norm, k_norm;  // the last three may be NULL
+  lt_tensor cos, sin, o, post_norm, gate_up, down;
+  lt_tensor wanted;  // rows whose result is wanted; NULL for all
+  double eps;
+  int64_t heads, window;
+} lt_layer;
+char *lt_product(lt_tensor x, lt_tensor w, lt_tensor *out);
+void lt_large_pages(lt_tensor t);
+char *lt_put_rows(lt_tensor arena, lt_tensor rows, lt_tensor x);
+char *lt_move_rows(lt_tensor arena, int64_t from, int64_t to, int64_t count);
+char *lt_extents_attention(lt_tensor q, lt_tensor k, lt_tensor v, const lt_extents *extents, int64_t window,
+                           lt_tensor *out);
+char *lt_decoder_step(lt_tensor x, const lt_layer *layer, const lt_extents *extents, lt_tensor keys, lt_tensor values,
+                      lt_tensor *out);
 
 // window.cpp: attention within a sliding window.
 char *lt_window_attention(lt_tensor q, lt_tensor k, lt_tensor v, const int64_t *starts, int samples, int64_t window,

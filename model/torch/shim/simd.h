@@ -17,6 +17,16 @@ LT_INLINE vec load(const float *p) { return *reinterpret_cast<const vec *>(p); }
 LT_INLINE void store(float *p, vec x) { *reinterpret_cast<vec *>(p) = x; }
 LT_INLINE vec all(float x) { return x - (vec){}; }
 
+// bf16 is the upper half of fp32.
+typedef uint16_t bf16x16 __attribute__((vector_size(32), aligned(2), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(64), may_alias));
+LT_INLINE vec load(const uint16_t *p) {
+  uvec wide = __builtin_convertvector(*reinterpret_cast<const bf16x16 *>(p), uvec) << 16;
+  vec x;
+  std::memcpy(&x, &wide, sizeof x);
+  return x;
+}
+
 // The first n < 16 floats, then zeros.
 LT_INLINE vec load_part(const float *p, int64_t n) {
   vec x = {};
@@ -42,6 +52,29 @@ LT_INLINE float sum(vec x) {
     }
   }
   return y[0];
+}
+
+// Lanes of a where the lane's bit W is 0, of b where it is 1, plus the lanes that differ from them in that bit.
+template <int W>
+LT_INLINE vec fold(vec a, vec b) {
+#define LT_OWN(l) ((l) & W ? 16 + (l) : (l))
+  const ivec own = {LT_OWN(0), LT_OWN(1), LT_OWN(2),  LT_OWN(3),  LT_OWN(4),  LT_OWN(5),  LT_OWN(6),  LT_OWN(7),
+                    LT_OWN(8), LT_OWN(9), LT_OWN(10), LT_OWN(11), LT_OWN(12), LT_OWN(13), LT_OWN(14), LT_OWN(15)};
+#undef LT_OWN
+  return __builtin_shuffle(a, b, own) + __builtin_shuffle(a, b, own ^ W);
+}
+
+// The sums of sixteen vectors, one in each lane, each as sum adds it up. x is changed.
+LT_INLINE vec sums(vec (&x)[kLanes]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i++) {
+    x[i] = fold<8>(x[i], x[i + 8]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    x[i] = fold<4>(x[i], x[i + 4]);
+  }
+  return fold<1>(fold<2>(x[0], x[2]), fold<2>(x[1], x[3]));
 }
 
 LT_INLINE vec max(vec a, vec b) { return a > b ? a : b; }
