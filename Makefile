@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: build demo test test-long mutate reference real-check lint bench doctor clean
+.PHONY: build demo test test-long mutate reference real-check browser lint bench doctor clean
 
 build: ## the binary, ./llavatrain
 	@$(ENV) echo "building (the first time compiles gotch's C++ glue: three to five minutes)" && go build -o llavatrain ./cmd/llavatrain
@@ -26,6 +26,10 @@ reference: ## exported folders loaded by transformers, adapters by PEFT; REFEREN
 
 real-check: ## a run of real small models compared with transformers; fetches 180 MB once; REFERENCE_PYTHON as above
 	@$(ENV) scripts/real-check.sh
+
+browser: ## the page of serve in Chromium, with axe-core, which is fetched once (npm); about a minute
+	@scripts/axe.sh || echo "axe-core could not be fetched: the page is not checked with it" >&2
+	@CGO_ENABLED=0 go test -count=1 ./serve/web/browsertest
 
 lint: ## formatting, lines of at most 120 columns, vet, staticcheck, unreachable functions
 	@$(ENV) scripts/lint.sh

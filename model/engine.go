@@ -84,9 +84,6 @@ func NewEngine(m *LLaVA, o EngineOptions) (*Engine, error) {
 	if o.Piece == 0 {
 		o.Piece = PieceOf(m.Params.Device())
 	}
-	for _, p := range m.Params.All() {
-		torch.LargePages(p.Tensor())
-	}
 	a, err := newArena(m, max(o.Positions, grain))
 	if err != nil {
 		return nil, err

@@ -3,11 +3,9 @@
 # headers are installed; then everything else. Called by `make test` with cgo's flags set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-pure=(./recipes ./checkpoints ./data/... ./runs/... ./synth/... ./report/... ./serve/... ./scripts/mutate
-	./scripts/chunker)
-if command -v npm >/dev/null; then
-	scripts/axe.sh || echo "axe-core could not be fetched: the page is not checked with it" >&2
-fi
+pure=(./recipes ./checkpoints ./data/... ./runs/... ./synth/... ./report/... ./serve ./serve/controller ./serve/guard
+	./serve/llava/... ./serve/load ./serve/openai ./serve/pictures ./serve/servetest ./serve/web ./scripts/mutate
+	./scripts/chunker) # the tests in a browser are make browser
 echo "pure Go packages, without cgo"
 CGO_ENABLED=0 go test "${pure[@]}"
 if printf '#include <stdio.h>\n#include <jpeglib.h>\n' | ${CC:-cc} -E - >/dev/null 2>&1; then

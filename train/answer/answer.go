@@ -55,6 +55,9 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	if a.LLaVA, err = model.Open(where.Model, options); err != nil {
 		return nil, err
 	}
+	for _, p := range a.LLaVA.Params.All() {
+		torch.LargePages(p.Tensor())
+	}
 	if err := a.Fits(a.LLaVA.Language.Describe()); err != nil {
 		a.Close()
 		return nil, err

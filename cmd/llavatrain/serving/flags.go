@@ -3,6 +3,7 @@ package serving
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/serve/guard"
+	"github.com/llavatrain/llavatrain/serve/llava"
 )
 
 // serverFlags are the flags of everything that listens.
@@ -56,6 +58,9 @@ func (s *serverFlags) settle(out io.Writer) (err error) {
 	}
 	return err
 }
+
+// client asks other programs of the same user.
+func (s *serverFlags) client() *http.Client { return llava.NewClient(s.Token, s.TokenAlways) }
 
 // tokenFolder is where a user's servers find their common token.
 func tokenFolder() string {

@@ -38,16 +38,9 @@ func newController(p *program.Program) *cobra.Command {
 			h := &late{}
 			return run(p, c.Context(), &server, h, func(ctx context.Context, s *guard.Server) (drainer, error) {
 				control := controller.New(controller.Settings{Dispatch: way, Token: server.Token, Log: p.Err,
-					HTTP: llava.NewClient(server.Token, server.TokenAlways)})
+					HTTP: server.client()})
 				go control.Run(ctx)
-				routes := control.Routes()
-				h.set(route(nil, func(path string) http.Handler {
-					if routes[path] != nil {
-						return routes
-					}
-					return nil
-				}, &openai.API{Models: nothing{}, Version: program.Version, Metrics: openai.NewMetrics(),
-					Busy: busy(s), More: refusals(s)}))
+				h.set(route(nil, newAPI(s, nothing{}, openai.NewMetrics(), nil), control.Routes()))
 				fmt.Fprintf(p.Err, "controller: %s\n", s.URL())
 				return nil, nil
 			})
@@ -112,8 +105,7 @@ func newWorker(p *program.Program) *cobra.Command {
 				if address == "" {
 					address = s.URL()
 				}
-				client := llava.NewClient(server.Token, server.TokenAlways)
-				peer := llava.Peer{Address: strings.TrimSuffix(control, "/"), HTTP: client}
+				peer := llava.Peer{Address: strings.TrimSuffix(control, "/"), HTTP: server.client()}
 				member := controller.NewMember(peer, address,
 					func() llava.Status { return llava.StatusOf(watched) }, p.Err)
 				worker.Changed = member.Changed
@@ -124,14 +116,7 @@ func newWorker(p *program.Program) *cobra.Command {
 					worker.Changed()
 				}
 			}
-			routes := worker.Routes()
-			answers := route(nil, func(path string) http.Handler {
-				if routes[path] != nil {
-					return routes
-				}
-				return nil
-			}, &openai.API{Models: one{watched}, Pictures: decoder, Metrics: metrics, Version: program.Version,
-				Busy: busy(s), More: refusals(s)})
+			answers := route(nil, newAPI(s, one{watched}, metrics, decoder), worker.Routes())
 			h.set(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if strings.HasPrefix(r.URL.Path, "/v1/chat/") { // by LLaVA's protocol the worker says so itself
 					changed()
@@ -189,15 +174,13 @@ func newWeb(p *program.Program) *cobra.Command {
 		}
 		h := &late{}
 		return run(p, c.Context(), &server, h, func(ctx context.Context, s *guard.Server) (drainer, error) {
-			fleet := llava.NewFleet(llava.Peer{Address: strings.TrimSuffix(control, "/"),
-				HTTP: llava.NewClient(server.Token, server.TokenAlways)}, written)
+			peer := llava.Peer{Address: strings.TrimSuffix(control, "/"), HTTP: server.client()}
+			fleet := llava.NewFleet(peer, written)
 			page := web.New(web.Settings{Source: web.Workers(fleet), Mode: listing, Log: log, Embed: site.embed})
 			if err := page.Load(ctx); err != nil {
 				fmt.Fprintf(p.Err, "the controller %s %v; it is asked again when the page is loaded\n", control, err)
 			}
-			none := func(string) http.Handler { return nil }
-			h.set(route(page, none, &openai.API{Models: page, Pictures: pictures.NewDecoder(),
-				Metrics: openai.NewMetrics(), Version: program.Version, Busy: busy(s), More: refusals(s)}))
+			h.set(route(page, newAPI(s, page, openai.NewMetrics(), pictures.NewDecoder())))
 			fmt.Fprintf(p.Err, "page: %s/\nOpenAI's API: %s/v1\n", s.URL(), s.URL())
 			return nil, nil
 		})

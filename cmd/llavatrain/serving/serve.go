@@ -60,25 +60,15 @@ func serveAll(p *program.Program, parent context.Context, server *serverFlags, m
 		metrics, decoder := openai.NewMetrics(), pictures.NewDecoder()
 		watched := metrics.Watch(e)
 		worker := &llava.Worker{Engine: watched, Pictures: decoder}
-		control := controller.New(controller.Settings{HTTP: llava.NewClient(server.Token, server.TokenAlways),
-			Token: server.Token, Log: p.Err})
+		control := controller.New(controller.Settings{HTTP: server.client(), Token: server.Token, Log: p.Err})
 		control.AddLocal(s.URL(), func() llava.Status { return llava.StatusOf(watched) })
 		go control.Run(ctx)
 		page := web.New(web.Settings{Source: web.Here(watched), Mode: web.Once, Log: log, Embed: site.embed})
 		if err := page.Load(ctx); err != nil {
 			return e, err
 		}
-		own, others := worker.Routes(), control.Routes()
-		h.set(route(page, func(path string) http.Handler {
-			switch { // a worker answers for itself: the controller would only send the request back here
-			case own[path] != nil:
-				return own
-			case others[path] != nil:
-				return others
-			}
-			return nil
-		}, &openai.API{Models: page, Pictures: decoder, Metrics: metrics, Version: program.Version,
-			Busy: busy(s), More: refusals(s)}))
+		// a worker's paths first: the controller would only send such a request back here
+		h.set(route(page, newAPI(s, page, metrics, decoder), worker.Routes(), control.Routes()))
 		e.describe(p.Err)
 		fmt.Fprintf(p.Err, "page: %s/\nOpenAI's API: %s/v1\n", s.URL(), s.URL())
 		return e, nil
@@ -112,8 +102,15 @@ func (s *siteFlags) log(faults io.Writer) (*web.Log, error) {
 	return web.OpenLog(s.logDir, s.logIP, faults)
 }
 
-// route answers with the page's handler, with that of a path of LLaVA's, or with OpenAI's API.
-func route(page *web.Site, original func(path string) http.Handler, api *openai.API) http.Handler {
+// newAPI is OpenAI's API of a server.
+func newAPI(s *guard.Server, models openai.Models, metrics *openai.Metrics, decoder *pictures.Decoder) *openai.API {
+	return &openai.API{Models: models, Pictures: decoder, Metrics: metrics, Version: program.Version, Busy: busy(s),
+		More: refusals(s)}
+}
+
+// route answers with the page, if there is one; with the first of LLaVA's routes that have the path; or with OpenAI's
+// API.
+func route(page *web.Site, api *openai.API, original ...llava.Routes) http.Handler {
 	mux := http.NewServeMux()
 	api.Register(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -121,9 +118,11 @@ func route(page *web.Site, original func(path string) http.Handler, api *openai.
 			page.ServeHTTP(w, r)
 			return
 		}
-		if h := original(r.URL.Path); h != nil {
-			h.ServeHTTP(w, r)
-			return
+		for _, routes := range original {
+			if routes[r.URL.Path] != nil {
+				routes.ServeHTTP(w, r)
+				return
+			}
 		}
 		mux.ServeHTTP(w, r)
 	})
