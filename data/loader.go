@@ -34,6 +34,8 @@ type LoaderOptions struct {
 
 	Workers int // goroutines that prepare samples; 0 = one for each processor
 	Ahead   int // steps prepared beyond the one last returned, at least 1
+	// Part is what this process computes of the steps, as one of several; nil: all.
+	Part *Part
 	// Pixels allocates memory for the pixels of a batch, from another goroutine; nil = ordinary memory.
 	Pixels func(n int) []uint8
 }
@@ -43,7 +45,8 @@ type LoaderOptions struct {
 //
 // Flow: dispatch asks the order for the rows of a step and hands each to a worker; the workers call Prepare; assemble
 // waits for the samples of the oldest step, splits and collates them; Next returns the step and counts its skipped
-// rows.
+// rows. Of several processes each encodes all rows, so that all know how the step is split; deal then has the workers
+// prepare the rows of its own micro-batches, and Next tells the others which of them are bad.
 //
 // Next, Skipped and Close must be called from one goroutine.
 type Loader struct {
@@ -64,13 +67,20 @@ type place struct{ source, row int }
 type delivery struct {
 	step Step
 	err  error
+
+	// Of several processes, until they have told each other:
+	outcomes []outcome // of all rows
+	found    []Skip    // rows whose images this process has found bad
 }
 
 // draft is a step whose samples are being prepared.
 type draft struct {
 	step     int
 	places   []place
+	wanted   []int        // of places, those being prepared
+	prepare  Prepare      // how
 	outcomes chan outcome // has room for all of them: a worker never waits
+	encoded  []outcome    // of several processes: all places without pixels
 }
 
 type job struct {
@@ -82,6 +92,7 @@ type outcome struct {
 	index  int
 	sample Sample
 	err    error
+	found  bool // by this process alone, when it prepared an encoded row: err is not nil
 }
 
 // NewLoader starts preparing at once. The caller must call Close.
@@ -101,7 +112,12 @@ func NewLoader(ctx context.Context, options LoaderOptions) *Loader {
 
 	jobs := make(chan job)
 	drafts := make(chan draft, options.Ahead)
-	l.running.Go(func() { l.dispatch(jobs, drafts) })
+	dispatched := drafts
+	if options.Part != nil {
+		dispatched = make(chan draft, options.Ahead)
+		l.running.Go(func() { l.deal(dispatched, jobs, drafts) })
+	}
+	l.running.Go(func() { l.dispatch(jobs, dispatched) })
 	for range options.Workers {
 		l.running.Go(func() { l.work(jobs) })
 	}
@@ -175,94 +191,139 @@ func (l *Loader) receive() (Step, error) {
 		return Step{}, io.EOF
 	}
 	<-l.ahead
+	if l.options.Part != nil {
+		d = l.exchange(d)
+	}
 	return d.step, d.err
 }
 
 func (l *Loader) dispatch(jobs chan<- job, drafts chan<- draft) {
 	defer close(drafts)
-	defer close(jobs)
 	for step := l.options.Start; step < l.options.Plan.Steps(); step++ {
-		if !send(l.ctx, l.ahead, struct{}{}) {
+		if !send(l.ctx, l.ahead, struct{}{}) || !l.hand(l.draft(step), jobs, drafts) {
 			return
-		}
-		d := l.draft(step)
-		if !send(l.ctx, drafts, d) {
-			return
-		}
-		for index := range d.places {
-			if !send(l.ctx, jobs, job{d, index}) {
-				return
-			}
 		}
 	}
 }
 
+// hand passes a draft on and has its samples prepared. It returns false if the context has ended.
+func (l *Loader) hand(d draft, jobs chan<- job, drafts chan<- draft) bool {
+	if !send(l.ctx, drafts, d) {
+		return false
+	}
+	for _, index := range d.wanted {
+		if !send(l.ctx, jobs, job{d, index}) {
+			return false
+		}
+	}
+	return true
+}
+
 func (l *Loader) draft(step int) draft {
 	first, end := l.options.Plan.Span(step)
-	d := draft{step: step, outcomes: make(chan outcome, end-first)}
+	d := draft{step: step, prepare: l.options.Prepare, outcomes: make(chan outcome, end-first)}
+	if l.options.Part != nil {
+		d.prepare = l.encode
+	}
 	for position := first; position < end; position++ {
 		source, row := l.options.Order.At(position)
 		d.places = append(d.places, place{source, row})
+		d.wanted = append(d.wanted, int(position-first))
 	}
 	return d
 }
 
 func (l *Loader) work(jobs <-chan job) {
-	for j := range jobs {
-		p := j.draft.places[j.index]
-		sample, err := l.options.Prepare(l.ctx, p.source, p.row)
-		j.draft.outcomes <- outcome{j.index, sample, err}
-	}
-}
-
-func (l *Loader) assemble(drafts <-chan draft) {
-	defer close(l.steps)
-	for d := range drafts {
-		outcomes := make([]outcome, len(d.places))
-		for range outcomes {
-			select {
-			case o := <-d.outcomes:
-				outcomes[o.index] = o
-			case <-l.ctx.Done():
-				return
-			}
-		}
-		step, err := l.build(d, outcomes)
-		if !send(l.ctx, l.steps, delivery{step, err}) {
+	for {
+		select {
+		case j := <-jobs:
+			p := j.draft.places[j.index]
+			sample, err := j.draft.prepare(l.ctx, p.source, p.row)
+			j.draft.outcomes <- outcome{index: j.index, sample: sample, err: err}
+		case <-l.ctx.Done():
 			return
 		}
 	}
 }
 
-func (l *Loader) build(d draft, outcomes []outcome) (Step, error) {
-	step := Step{Number: d.step, Epoch: l.options.Plan.Epoch(d.step)}
-	var samples []Sample
+// outcomes waits for the samples of a draft. They are nil if the context has ended.
+func (l *Loader) outcomes(d draft) []outcome {
+	all := d.encoded
+	if all == nil {
+		all = make([]outcome, len(d.places))
+	}
+	for range d.wanted {
+		select {
+		case o := <-d.outcomes:
+			o.found = d.encoded != nil && o.err != nil
+			all[o.index] = o
+		case <-l.ctx.Done():
+			return nil
+		}
+	}
+	return all
+}
+
+func (l *Loader) assemble(drafts <-chan draft) {
+	defer close(l.steps)
+	for d := range drafts {
+		outcomes := l.outcomes(d)
+		if outcomes == nil {
+			return
+		}
+		if !send(l.ctx, l.steps, l.build(d, outcomes)) {
+			return
+		}
+	}
+}
+
+func (l *Loader) build(d draft, outcomes []outcome) delivery {
+	step, found := Step{Number: d.step, Epoch: l.options.Plan.Epoch(d.step)}, []Skip(nil)
 	for i, o := range outcomes {
 		p := d.places[i]
 		step.Rows = append(step.Rows, Drawn{Data: p.source, Row: p.row, Skipped: o.err != nil})
 		switch {
 		case o.err == nil:
-			o.sample.Place = i
-			samples = append(samples, o.sample)
 			if o.sample.Cut > 0 {
 				step.Cut++
 			}
 		case errors.Is(o.err, picture.ErrRow) && !l.options.FailOnBad:
-			step.Skipped = append(step.Skipped, Skip{
-				Data: p.source, Row: p.row, ID: o.sample.ID, Step: d.step + 1, Reason: o.err.Error(),
-			})
+			skip := Skip{Data: p.source, Row: p.row, ID: o.sample.ID, Step: d.step + 1, Reason: o.err.Error()}
+			step.Skipped = append(step.Skipped, skip)
+			if o.found {
+				found = append(found, skip)
+			}
 		default:
-			return Step{}, fmt.Errorf("%s[%d] row %d: %w", l.options.key(d.step), p.source, p.row, o.err)
+			err := fmt.Errorf("%s[%d] row %d: %w", l.options.key(d.step), p.source, p.row, o.err)
+			return delivery{step: Step{Number: d.step}, err: err}
 		}
 	}
-	for _, group := range l.split(samples) {
+	if len(found) > 0 { // the others know of it once this process has told them
+		return delivery{step, nil, outcomes, found}
+	}
+	return delivery{step, l.fill(&step, usable(outcomes)), outcomes, nil}
+}
+
+// fill makes the step's micro-batches of its samples, those that this process computes.
+func (l *Loader) fill(step *Step, samples []Sample) error {
+	groups := l.split(samples)
+	step.Sizes = sizes(groups)
+	own := 0
+	if l.options.Part != nil {
+		own = l.options.Part.Rank
+		dealOut(step.Sizes, l.options.Part.World)
+	}
+	for i, group := range groups {
+		if step.Sizes[i].Rank != own {
+			continue
+		}
 		batch, err := Collate(group, l.options.Pixels)
 		if err != nil {
-			return Step{}, fmt.Errorf("step %d: %w", d.step+1, err)
+			return fmt.Errorf("step %d: %w", step.Number+1, err)
 		}
 		step.Micro = append(step.Micro, batch)
 	}
-	return step, nil
+	return nil
 }
 
 func (l *Loader) split(samples []Sample) [][]Sample {

@@ -82,9 +82,20 @@ type Step struct {
 	Number  int     // 0 for the first optimizer step
 	Epoch   float64 // passes over the data completed at the end of this step
 	Rows    []Drawn // all rows that the order gave to the step, including skipped ones, in order
-	Micro   []Batch
-	Skipped []Skip // samples of this step that were left out
-	Cut     int    // samples of this step that were cut to max_length
+	Micro   []Batch // those that this process computes, in order
+	Sizes   []Size  // of all micro-batches of the step, in order, whoever computes them
+	Skipped []Skip  // samples of this step that were left out
+	Cut     int     // samples of this step that were cut to max_length
+}
+
+// Size is what a micro-batch holds, and which process computes it.
+type Size struct {
+	Rank       int
+	Samples    int
+	Images     int
+	Positions  int
+	Supervised int // supervised tokens
+	FromImage  int // of them, those of samples with an image
 }
 
 // Skip is a sample that was left out, with the reason.

@@ -1,6 +1,8 @@
 package ranks
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,15 +12,15 @@ import (
 // notices exchanges short and long ones.
 func notices(g *Group) error {
 	for step, length := range []int{0, 100, 2000, 1} {
-		text := func(rank int) string { return strings.Repeat(fmt.Sprint(rank), length*(rank+1)) }
-		all, err := g.Agree(int64(step), Notice{Stop: g.Rank == 1, Failed: text(g.Rank),
-			Counts: []int64{int64(g.Rank), 7}, Took: time.Duration(g.Rank)})
+		text := func(rank int) string { return `"` + strings.Repeat(fmt.Sprint(rank), length*(rank+1)) + `"` }
+		all, err := g.Agree(fmt.Sprint("step ", step), Notice{Stop: g.Rank == 1, Text: json.RawMessage(text(g.Rank)),
+			Took: time.Duration(g.Rank)})
 		if err != nil {
 			return err
 		}
 		for rank, notice := range all {
-			if notice.Stop != (rank == 1) || notice.Failed != text(rank) || notice.Counts[0] != int64(rank) ||
-				notice.Counts[1] != 7 || notice.Took != time.Duration(rank) || len(all) != g.World {
+			if notice.Stop != (rank == 1) || string(notice.Text) != text(rank) ||
+				notice.Took != time.Duration(rank) || len(all) != g.World {
 				return fmt.Errorf("rank %d: %+v", rank, notice)
 			}
 		}
@@ -32,15 +34,38 @@ func TestAgree(t *testing.T) {
 	}
 }
 
+// failing lets rank 1 say that it cannot go on.
+func failing(g *Group) error {
+	mine := Notice{}
+	if g.Rank == 1 {
+		mine.Failed = "no such file"
+	}
+	all, err := g.Agree("step 2", mine)
+	if g.Rank == 1 && err == nil && all[1].Failed == mine.Failed {
+		return errors.New(mine.Failed)
+	}
+	return err
+}
+
+func TestAgreeTellsWhoFailed(t *testing.T) {
+	for rank, p := range startAll(t, "failing", 3, freePort(t)) {
+		if rank == 1 {
+			p.ends(t, "rank 1", 1, "ended: no such file")
+		} else {
+			p.ends(t, fmt.Sprintf("rank %d", rank), 6, "ended: rank 1 (", "no such file")
+		}
+	}
+}
+
 // differentSteps is a fault of the program: ranks that are not at the same step.
 func differentSteps(g *Group) error {
-	_, err := g.Agree(int64(10+g.Rank), Notice{})
+	_, err := g.Agree(fmt.Sprint("step ", 10+g.Rank), Notice{})
 	return err
 }
 
 func TestAgreeSeesRanksAtDifferentSteps(t *testing.T) {
 	for _, p := range startAll(t, "steps", 2, freePort(t)) {
-		p.ends(t, "a rank", 1, "is at step 1")
+		p.ends(t, "a rank", 1, "is at another point", "step 1")
 	}
 }
 
@@ -51,7 +76,7 @@ func lagging(g *Group) error {
 		g.Say("reading data of step 4")
 		time.Sleep(3 * time.Second)
 	}
-	_, err := g.Agree(4, Notice{})
+	_, err := g.Agree("step 4", Notice{})
 	return err
 }
 

@@ -144,6 +144,13 @@ func (g *Group) Fail(err error) error {
 	if g.watch == nil || err == nil {
 		return err
 	}
+	var peer *PeerError
+	if errors.As(err, &peer) { // the rank that it names tells all
+		writeErrorFile(peer.Why)
+		g.watch.over.Store(true)
+		g.watch.linger()
+		return err
+	}
 	var collective *torch.Error
 	if !errors.As(err, &collective) || !collective.Peers {
 		own := fmt.Sprintf("%s: %v", g.watch.name(g.Rank), err)

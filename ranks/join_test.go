@@ -18,8 +18,8 @@ func TestProcessAloneIsAGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Say("working")
-	all, err := g.Agree(1, Notice{Counts: []int64{3}})
-	if err != nil || len(all) != 1 || all[0].Counts[0] != 3 {
+	all, err := g.Agree("step 1", Notice{Took: 3})
+	if err != nil || len(all) != 1 || all[0].Took != 3 {
 		t.Errorf("%v, %v", all, err)
 	}
 	own := fmt.Errorf("its own")

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 // parts are what a rank does once it has joined.
 var parts = map[string]func(*Group) error{"leave": func(*Group) error { return nil }, "work": work, "sums": sums,
-	"notices": notices, "steps": differentSteps, "lagging": lagging}
+	"notices": notices, "steps": differentSteps, "failing": failing, "lagging": lagging}
 
 // act is the main function of a rank. Exit codes are llavatrain's.
 func act(part string) (code int) {
@@ -119,7 +119,7 @@ func work(g *Group) error {
 				return err
 			}
 		}
-		all, err := g.Agree(step, Notice{Stop: asked.Load()})
+		all, err := g.Agree(fmt.Sprint("step ", step), Notice{Stop: asked.Load()})
 		if err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func befall(g *Group, kind string) error {
 	case "fails":
 		return errors.New("no memory, for example")
 	case "behind": // it agrees, and does not come to the collective
-		if _, err := g.Agree(3, Notice{}); err != nil {
+		if _, err := g.Agree("step 3", Notice{}); err != nil {
 			return err
 		}
 		g.Say("step 3, lost in a loop")

@@ -2,6 +2,7 @@ package train
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -196,7 +197,7 @@ func shapesOf(d *input.Dataset, step int, p *plan) (batches []load, err error) {
 	first, end := d.Steps.Span(step)
 	for position := first; position < end; position++ {
 		source, row := d.Order.At(position)
-		sample, err := d.Encode(source, row)
+		sample, err := d.Encode(context.Background(), source, row)
 		if input.StorageFault(err) {
 			return nil, err
 		}

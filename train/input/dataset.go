@@ -350,14 +350,18 @@ func (d *Dataset) Prepare(_ context.Context, source, row int) (data.Sample, erro
 	return sample, err
 }
 
-// Encode gives the ids and labels of one row, as Prepare does, but no pixels: at most the headers of its images are
-// read.
-func (d *Dataset) Encode(source, row int) (data.Sample, error) {
+// Encode is Prepare without pixels: at most the headers of the row's images are read.
+func (d *Dataset) Encode(_ context.Context, source, row int) (data.Sample, error) {
 	record, err := d.record(source, row)
 	if err != nil {
-		return data.Sample{}, err
+		return data.Sample{ID: record.ID}, err
 	}
-	return d.Encoder.Encode(record, d.imageSizes(source, record.Images))
+	sample, err := d.Encoder.Encode(record, d.imageSizes(source, record.Images))
+	if err != nil {
+		return data.Sample{ID: record.ID}, err
+	}
+	sample.Data, sample.Row, sample.Folder = source, row, d.FolderOf(source, record)
+	return sample, nil
 }
 
 // imageSizes gives the sizes of a row's images, from their headers.
