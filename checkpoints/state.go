@@ -25,6 +25,7 @@ type State struct {
 	Digest         map[string]string `json:"digest"`          // what changes results: recipe keys, data fingerprints
 	Engine         map[string]string `json:"engine"`          // resolved: micro-batch, threads, dtype, libtorch, ...
 	Skips          []json.RawMessage `json:"skips,omitempty"` // samples skipped so far, one record each
+	Processes      int               `json:"processes,omitempty"` // that trained together; 0: one alone
 }
 
 // Differences lists each key of Digest and Engine whose value differs in now, sorted, with both values. Step and Skips

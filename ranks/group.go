@@ -138,6 +138,17 @@ func (g *Group) Say(word string) {
 	}
 }
 
+// Expect says that this rank will be done with what it does within a time; if it is not, all end. 0 takes that back.
+func (g *Group) Expect(within time.Duration) {
+	switch {
+	case g.watch == nil:
+	case within == 0:
+		g.watch.due.Store(0)
+	default:
+		g.watch.due.Store(time.Now().Add(within).UnixNano())
+	}
+}
+
 // Fail ends the job because this rank cannot go on, and returns the error that its process ends with. If what failed is
 // a collective, another rank is the cause: the watch will say which, and then Options.Fault is called.
 func (g *Group) Fail(err error) error {

@@ -26,6 +26,7 @@ type watch struct {
 	fault   func(error)
 
 	word  atomic.Value  // a string: what this rank is doing
+	due   atomic.Int64  // when it should be done with that, in nanoseconds since 1970; 0: nobody knows
 	over  atomic.Bool   // nothing more is said or believed
 	ended chan struct{} // closed once this rank ends because of another, before fault is called
 	why   string        // it does; written before
@@ -65,6 +66,8 @@ func (w *watch) run() {
 				w.storeHost(), reason(err)))
 		case fault != "":
 			w.end(fault)
+		case w.overdue():
+			w.end(w.tell(fmt.Sprintf("%s is far behind what is usual; where all are: %s", w.name(w.place.Rank), w.words())))
 		case silent > silence:
 			_, word, _ := strings.Cut(heard, " ")
 			claimed, err := w.store.CompareSet(faultKey, "", fmt.Sprintf("%s has not been heard of for %.1f s; "+
@@ -76,6 +79,12 @@ func (w *watch) run() {
 			time.Sleep(beatEvery)
 		}
 	}
+}
+
+// overdue says whether this rank takes longer than it said it would.
+func (w *watch) overdue() bool {
+	due := w.due.Load()
+	return due != 0 && time.Now().UnixNano() > due
 }
 
 // round says that this rank lives, and reads what it must know.

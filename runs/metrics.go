@@ -22,10 +22,17 @@ type Metrics struct {
 	Samples          int               `json:"samples"`
 	Skipped          int               `json:"skipped"`
 
+	Slowest         *Slowest `json:"slowest,omitempty"` // the last process to come to this step; nil alone
 	StepMS          Number `json:"step_ms"`
 	DataWaitMS      Number `json:"data_wait_ms"`
 	TokensPerS      Number `json:"tokens_per_s"`
 	PeakMemoryBytes int64  `json:"peak_memory_bytes"`
+}
+
+// Slowest is the process that the others waited for.
+type Slowest struct {
+	Rank int    `json:"rank"`
+	MS   Number `json:"ms"` // from the end of the step before
 }
 
 // Number is a float64 whose JSON is a string if it is not finite.

@@ -86,12 +86,12 @@ func (b Bench) recipe(dir string, parts map[string]recipes.Part) (*recipes.Recip
 }
 
 func (b Bench) build(r *recipes.Recipe, stage *recipes.Stage) (*trainer, error) {
-	t := &trainer{recipe: r, report: runs.Silent{}}
+	t := &trainer{recipe: r, report: runs.Silent{}, peers: noPeers()}
 	if b.Report != nil {
 		t.report = b.Report
 	}
 	var err error
-	if t.plan, err = newPlan(r, stage, b.Warmup+b.Steps, nil); err != nil {
+	if t.plan, err = newPlan(r, stage, b.Warmup+b.Steps, checkpoints.State{}, t.peers.Place); err != nil {
 		return nil, err
 	}
 	t.startEngine()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -48,7 +49,7 @@ func rehearse(t *testing.T, b Bench, do func(*model.LLaVA)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPlan(r, stage, 1, nil)
+	p, err := newPlan(r, stage, 1, checkpoints.State{}, noPeers().Place)
 	if err != nil {
 		t.Fatal(err)
 	}

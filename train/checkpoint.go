@@ -12,11 +12,17 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 )
 
-// saveOnce writes a checkpoint of the given step, unless the newest checkpoint is of that step.
+// saveOnce writes a checkpoint of the given step, unless the newest checkpoint is of that step. Of several processes
+// rank 0 writes it, and the others go on until the next step needs it.
 func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 	if t.lastSaved == step {
 		return nil
 	}
+	if !t.peers.first() {
+		t.lastSaved = step
+		return nil
+	}
+	t.peers.Say(fmt.Sprintf("saving step %d", step))
 	if err := t.logs.sync(); err != nil {
 		return err
 	}
@@ -35,7 +41,7 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 func (t *trainer) state(step int, skips []data.Skip) (checkpoints.State, error) {
 	s := checkpoints.State{
 		Step: step, Total: t.plan.total, Updates: t.optimizer.updates, NonFiniteSteps: t.nonFiniteSteps,
-		Digest: t.digest, Engine: t.plan.engine(),
+		Digest: t.digest, Engine: t.plan.engine(), Processes: t.plan.processes(),
 	}
 	for _, skip := range skips {
 		raw, err := json.Marshal(skip)
@@ -114,7 +120,7 @@ func stem(file string) string { return file[:len(file)-len(filepath.Ext(file))] 
 
 // restore loads the optimizer's state from a checkpoint; the weights were loaded with the model.
 func (t *trainer) restore(from start) error {
-	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine()}
+	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine(), Processes: t.plan.processes()}
 	if from.dir == "" {
 		t.warnOfAccepted(now)
 		return nil

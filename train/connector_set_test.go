@@ -163,9 +163,9 @@ func (set *connectorSet) open(t *testing.T, name string) (*trainer, []data.Sampl
 	run := set.Runs[name]
 	r := set.recipe(t, name)
 	torchtest.NoLeaks(t)
-	tr := &trainer{recipe: r, options: Options{Stage: "pretrain"}, report: runs.Silent{}}
+	tr := &trainer{recipe: r, options: Options{Stage: "pretrain"}, report: runs.Silent{}, peers: noPeers()}
 	var err error
-	if tr.plan, err = newPlan(r, r.Pretrain, r.Pretrain.Steps, nil); err != nil {
+	if tr.plan, err = newPlan(r, r.Pretrain, r.Pretrain.Steps, checkpoints.State{}, noPeers().Place); err != nil {
 		t.Fatal(err)
 	}
 	tr.startEngine()

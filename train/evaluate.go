@@ -23,7 +23,7 @@ type evaluator struct {
 
 // openEvaluator opens the rows of the stage's eval section; nil if it has none.
 func openEvaluator(
-	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, report runs.Observer,
+	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, workers int, report runs.Observer,
 ) (*evaluator, error) {
 	if stage.Eval == nil {
 		return nil, nil
@@ -33,7 +33,7 @@ func openEvaluator(
 		return nil, failure.Under("eval.", err)
 	}
 	return &evaluator{
-		data: d, every: stage.Eval.Every, workers: r.Workers, failOnBad: stage.BadSamples.Policy == "fail",
+		data: d, every: stage.Eval.Every, workers: workers, failOnBad: stage.BadSamples.Policy == "fail",
 	}, nil
 }
 
@@ -47,7 +47,7 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 	if err := t.record(t.finishQueued()); err != nil {
 		return err
 	}
-	if step == t.plan.total {
+	if step == t.plan.total || !t.peers.alone() { // ranks do not hear of each other's signals meanwhile
 		ctx = context.WithoutCancel(ctx)
 	}
 	began := time.Now()
@@ -66,7 +66,7 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 	}
 	result.Step, result.EvalMS = step, runs.Milliseconds(time.Since(began))
 	t.report.Say(result.Line(t.plan.total))
-	return t.logs.evaluations.Append(result)
+	return t.logs.evaluation(result)
 }
 
 // scoreHeldOut scores all held-out rows.
@@ -74,6 +74,9 @@ func (t *trainer) scoreHeldOut(ctx context.Context, progress func(done, total in
 	scoring := score.Scoring{
 		Model: t.model, Data: t.eval.data, Micro: t.plan.micro, Tokens: t.plan.tokens,
 		Workers: t.eval.workers, FailOnBad: t.eval.failOnBad, Key: "eval.data",
+	}
+	if !t.peers.alone() {
+		scoring.Part, scoring.Gather = t.peers.part(ctx, t.eval.data, "evaluating step"), t.peers.gather
 	}
 	var all score.Total
 	skipped, modalities, sources := 0, map[string]score.Total{}, map[string]score.Total{}

@@ -60,18 +60,18 @@ func (t *trainer) outputs() (list []export.Output) {
 
 // rehearseExport checks before the first step that the export at the end can succeed: the configuration can be made,
 // and the disk has space for the export and for one checkpoint more than are kept.
-func (t *trainer) rehearseExport() error {
+func (t *trainer) rehearseExport() (done, error) {
 	if _, err := t.config(); err != nil {
-		return fmt.Errorf("export: %w", err)
+		return done{}, fmt.Errorf("export: %w", err)
 	}
 	need := t.exportBytes()
 	for _, p := range t.model.Trainable() {
 		need += checkpointBytes(p.Elements(), t.plan.stage.Save.Keep)
 	}
 	if err := checkpoints.NeedSpace(t.run.Dir, need); err != nil {
-		return fmt.Errorf("checkpoints and export of this run: %w (the recipe's key runs)", err)
+		return done{}, fmt.Errorf("checkpoints and export of this run: %w (the recipe's key runs)", err)
 	}
-	return nil
+	return done{}, nil
 }
 
 // exportBytes is the size of all weights that a finished run writes.
@@ -94,7 +94,7 @@ func (t *trainer) config() ([]byte, error) {
 }
 
 // export writes the finished model.
-func (t *trainer) export() error {
+func (t *trainer) export() (done, error) {
 	err := checkpoints.Publish(t.exportDir(), func(dir string) error {
 		if err := t.writeProjector(dir); err != nil {
 			return err
@@ -110,13 +110,13 @@ func (t *trainer) export() error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("export: %w", err)
+		return done{}, fmt.Errorf("export: %w", err)
 	}
 	if exportsModel := len(t.outputs()) > 0; exportsModel && t.notes().Turns() {
 		t.report.Say(export.TurnedText)
 	}
 	t.report.Say("finished: " + t.exportDir())
-	return nil
+	return done{}, nil
 }
 
 // writeProjector writes the projector with the identities of the unchanged parts that it was trained with.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
@@ -71,8 +72,8 @@ func openTinyRecipe(t *testing.T, recipe string, normalization []float32) *train
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &trainer{recipe: r, options: Options{Stage: "finetune"}, report: runs.Silent{}}
-	if tr.plan, err = newPlan(r, r.Finetune, max(1, r.Finetune.Steps), nil); err != nil {
+	tr := &trainer{recipe: r, options: Options{Stage: "finetune"}, report: runs.Silent{}, peers: noPeers()}
+	if tr.plan, err = newPlan(r, r.Finetune, max(1, r.Finetune.Steps), checkpoints.State{}, noPeers().Place); err != nil {
 		t.Fatal(err)
 	}
 	tr.startEngine()

@@ -83,8 +83,8 @@ finetune:
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &trainer{recipe: r, options: Options{Stage: "finetune"}, report: runs.Silent{}}
-	if tr.plan, err = newPlan(r, r.Finetune, r.Finetune.Steps, nil); err != nil {
+	tr := &trainer{recipe: r, options: Options{Stage: "finetune"}, report: runs.Silent{}, peers: noPeers()}
+	if tr.plan, err = newPlan(r, r.Finetune, r.Finetune.Steps, checkpoints.State{}, noPeers().Place); err != nil {
 		t.Fatal(err)
 	}
 	tr.startEngine()

@@ -85,6 +85,9 @@ func (t *trainer) openLedger(step int) (err error) {
 // step writes a step's skipped samples, its rows and its metrics, in this order: if a step has metrics, it has the
 // rest.
 func (l *logs) step(finished finishedStep) error {
+	if l == nil {
+		return nil
+	}
 	if err := l.skipped(finished.step.Skipped); err != nil {
 		return err
 	}
@@ -96,12 +99,23 @@ func (l *logs) step(finished finishedStep) error {
 
 // skipped writes samples that were left out, with the reasons.
 func (l *logs) skipped(skips []data.Skip) error {
+	if l == nil {
+		return nil
+	}
 	for _, skip := range skips {
 		if err := l.quarantine.Append(skip); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// evaluation writes the result of an evaluation.
+func (l *logs) evaluation(result runs.Evaluation) error {
+	if l == nil {
+		return nil
+	}
+	return l.evaluations.Append(result)
 }
 
 // sync flushes all lines to the disk.

@@ -29,7 +29,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 		Plan: t.data.Steps, Order: t.data.Order, Prepare: t.data.Prepare,
 		Micro: t.plan.micro, Tokens: t.plan.tokens, Start: from.step, Known: from.skips,
 		FailOnBad: t.plan.stage.BadSamples.Policy == "fail", Limit: t.data.SkipLimit(),
-		Workers: t.recipe.Workers, Ahead: 2,
+		Workers: t.peers.workers(t.recipe.Workers), Ahead: 2, Part: t.peers.part(ctx, t.data, "step"),
 	})
 	defer loader.Close()
 	live, completed := torch.Live(), from.step
@@ -38,18 +38,22 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return false, err
 		}
 		asked := time.Now()
+		t.peers.Say("reading the data of the next step")
 		step, err := loader.Next()
 		if errors.Is(err, io.EOF) {
 			return true, t.finish(loader.Skipped())
 		}
 		if err != nil {
-			return false, errors.Join(err, t.record(t.finishQueued()),
-				t.saveCompleted(completed, from.step, loader.Skipped()))
+			return false, t.peers.settled(errors.Join(err, t.record(t.finishQueued()),
+				t.saveCompleted(completed, from.step, loader.Skipped())))
 		}
 		t.profile.Loaded()
-		if err := t.record(t.trainStep(step, time.Since(asked))); err != nil {
+		began := time.Now()
+		t.peers.computing(step.Number + 1)
+		if err := t.record(t.trainStep(step, began.Sub(asked))); err != nil {
 			return false, err
 		}
+		t.peers.computed(began)
 		completed = step.Number + 1
 		if err := t.profile.End(completed); err != nil {
 			return false, err
@@ -105,7 +109,7 @@ func (t *trainer) warnOfFirstLoss(m runs.Metrics) {
 
 // saveOrStop does what is due after a step: a checkpoint, a stop.
 func (t *trainer) saveOrStop(ctx context.Context, step int, skips []data.Skip) (done bool, err error) {
-	interrupted, stop := ctx.Err() != nil, step == t.options.StopAt
+	interrupted, stop := t.peers.interrupted(ctx), step == t.options.StopAt
 	if interrupted || stop || step%t.plan.stage.Save.Every == 0 {
 		if err := t.record(t.finishQueued()); err != nil {
 			return true, err

@@ -36,6 +36,17 @@ func (sum *lossSums) add(b data.Batch, each []float32, weight float64) {
 	sum.samples += len(b.Samples)
 }
 
+// addSums takes the losses of one micro-batch, summed over tokens of samples with an image, and without.
+func (sum *lossSums) addSums(size data.Size, image, text, weight float64) {
+	sum.image, sum.images = sum.image+image, sum.images+size.FromImage
+	sum.text, sum.texts = sum.text+text, sum.texts+size.Supervised-size.FromImage
+	sum.loss += (image + text) * weight
+	sum.supervised += size.Supervised
+	sum.positions += size.Positions
+	sum.pictures += size.Images
+	sum.samples += size.Samples
+}
+
 // metrics returns the part of the step's metrics that its losses give; the caller adds rates, norm, times and memory.
 func (sum *lossSums) metrics(step data.Step) runs.Metrics {
 	m := runs.Metrics{

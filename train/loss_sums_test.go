@@ -55,10 +55,8 @@ func TestLossSums(t *testing.T) {
 
 // A micro-batch without supervised tokens counts for nothing.
 func TestSupervised(t *testing.T) {
-	batches := []data.Batch{
-		{Supervised: make([]int64, 3)}, {}, {Supervised: make([]int64, 2)}, {Supervised: make([]int64, 1)},
-	}
-	if tokens, micros := supervised(batches); tokens != 6 || micros != 3 {
+	sizes := []data.Size{{Supervised: 3}, {}, {Supervised: 2}, {Supervised: 1}}
+	if tokens, micros := supervised(sizes); tokens != 6 || micros != 3 {
 		t.Errorf("%d tokens in %d micro-batches, want 6 in 3", tokens, micros)
 	}
 }

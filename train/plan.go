@@ -10,9 +10,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/ranks"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/score"
@@ -37,14 +39,31 @@ type plan struct {
 	average        loss.Average
 	trains         func(part, name string) bool
 	lora           map[string]recipes.LoRA // by part
+	world          int                     // processes that train together
+	sharers        int                     // of them, those that share the memory of this one's device
 }
 
-// newPlan resolves everything except what depends on the model's size.
-func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[string]string) (*plan, error) {
-	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens, lora: stage.Adapters()}
+// newPlan resolves everything except what depends on the model's size. saved is the state that the run goes on from.
+func newPlan(
+	r *recipes.Recipe, stage *recipes.Stage, total int, saved checkpoints.State, place ranks.Place,
+) (*plan, error) {
+	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens, lora: stage.Adapters(),
+		world: place.World, sharers: place.Locals}
+	if global := stage.Batch.Global; p.world > max(1, global) {
+		return nil, failure.Inputf("batch.global is %d samples, fewer than the %d processes that train: each computes "+
+			"at least one sample of a step; raise batch.global or start fewer", global, p.world)
+	}
 	var err error
 	if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
 		return nil, err
+	}
+	if p.device != torch.CPU {
+		p.sharers = 1
+		card, err := place.Card(cards())
+		if err != nil {
+			return nil, err
+		}
+		p.device = torch.Device(card)
 	}
 	if p.schedule, err = openSchedule(stage.Schedule, total); err != nil {
 		return nil, err
@@ -56,12 +75,47 @@ func newPlan(r *recipes.Recipe, stage *recipes.Stage, total int, saved map[strin
 		return nil, err
 	}
 	p.momentsSetting = stage.Optimizer.Moments
-	if saved["moments"] != "" && p.momentsSetting == "auto" {
-		p.momentsSetting = saved["moments"]
+	engine := saved.Engine
+	if engine["moments"] != "" && p.momentsSetting == "auto" {
+		p.momentsSetting = engine["moments"]
 	}
-	p.threads = resolve(r.Threads, 0, saved["threads"], DefaultThreads())
-	p.setMicro(saved["micro"])
+	threads, micro := engine["threads"], engine["micro"]
+	if saved.Processes != p.processes() { // chosen anew; but the mean over micro-batches is another for others
+		threads = ""
+		if stage.Loss == "token_mean" {
+			micro = ""
+		}
+	}
+	p.threads = resolve(r.Threads, 0, threads, defaultThreads(place.Locals))
+	p.setMicro(micro)
 	return p, nil
+}
+
+// cards is how many GPUs this process sees.
+func cards() int {
+	engine, _ := torch.Open() // it succeeded before
+	return engine.CUDADevices
+}
+
+// processes is world as checkpoints keep it: 0 for one alone.
+func (p *plan) processes() int {
+	if p.world == 1 {
+		return 0
+	}
+	return p.world
+}
+
+// idleWarning says that processes have nothing to compute; "" if all have.
+func (p *plan) idleWarning() string {
+	global := p.stage.Batch.Global
+	if p.micro == 0 || p.world == 1 {
+		return ""
+	}
+	if busy := (global + p.micro - 1) / p.micro; busy < p.world {
+		return fmt.Sprintf("batch.global %d in micro-batches of %d keeps %d of %d processes busy: set batch.micro to %d, "+
+			"or batch.global to %d", global, p.micro, busy, p.world, max(1, global/p.world), p.micro*p.world)
+	}
+	return ""
 }
 
 // setMicro decides the size of micro-batches; saved is what the run began with, "" for a new run.
@@ -70,17 +124,21 @@ func (p *plan) setMicro(saved string) {
 		return
 	}
 	batch := p.stage.Batch
-	p.micro = min(batch.Global, resolve(int(batch.Micro), int(recipes.Auto), saved, score.DefaultMicro(p.device)))
+	usual := min(score.DefaultMicro(p.device), (batch.Global+p.world-1)/p.world)
+	p.micro = min(batch.Global, resolve(int(batch.Micro), int(recipes.Auto), saved, usual))
 	p.autoMicro = batch.Micro == recipes.Auto && saved == ""
 }
 
 // DefaultThreads is what threads: 0 means in a new run: OMP_NUM_THREADS, which schedulers and containers set, or else
 // as many as the process may use at once, by its CPU affinity and its control group's quota.
-func DefaultThreads() int {
+func DefaultThreads() int { return defaultThreads(1) }
+
+// defaultThreads is DefaultThreads for one of several processes that share their host's cores.
+func defaultThreads(locals int) int {
 	if n, err := strconv.Atoi(os.Getenv("OMP_NUM_THREADS")); err == nil && n > 0 {
 		return n
 	}
-	return runtime.GOMAXPROCS(0)
+	return max(1, runtime.GOMAXPROCS(0)/max(1, locals))
 }
 
 // resolve returns the recipe's value or, if that is auto, the one that the run began with, or else the default.

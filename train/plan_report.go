@@ -127,6 +127,7 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 	p := &plan{
 		stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters(),
 		momentsSetting: stage.Optimizer.Moments, hypothetical: out.DeviceMemory != 0,
+		world: 1, sharers: 1,
 	}
 	if out.DeviceMemory == 0 {
 		var err error

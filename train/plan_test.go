@@ -6,8 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/ranks"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // The recipe decides; if it leaves something open, what the run began with; otherwise the default.
@@ -56,7 +59,7 @@ func TestPlanMicroBatch(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := &recipes.Recipe{Device: "cpu", Dtype: "auto", Threads: 3}
 			stage := &recipes.Stage{Batch: c.batch, Schedule: recipes.Schedule{Type: "cosine"}, Loss: "token_mean"}
-			p, err := newPlan(r, stage, 10, c.saved)
+			p, err := newPlan(r, stage, 10, checkpoints.State{Engine: c.saved}, noPeers().Place)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,6 +67,50 @@ func TestPlanMicroBatch(t *testing.T) {
 				p.dtype != torch.Float32 || p.device != torch.CPU {
 				t.Errorf("plan has micro %d (auto %t), tokens %d, threads %d, %s on %s",
 					p.micro, p.autoMicro, p.tokens, p.threads, p.dtype, p.device)
+			}
+		})
+	}
+}
+
+// Several processes divide a step, the cores and the memory of their host. What a run of another number of processes
+// chose is chosen anew, but for the micro-batches of a mean over micro-batches.
+func TestPlanOfSeveralProcesses(t *testing.T) {
+	t.Setenv("OMP_NUM_THREADS", "")
+	cores := runtime.GOMAXPROCS(0)
+	saved := checkpoints.State{Engine: map[string]string{"micro": "5", "threads": "7"}, Processes: 4}
+	for _, c := range []struct {
+		name           string
+		batch          recipes.Batch
+		loss           string
+		world          int
+		micro, threads int
+		warns, refused string
+	}{
+		{"the same number", recipes.Batch{Global: 64, Micro: recipes.Auto}, "token_mean", 4, 5, 7, "", ""},
+		{"more", recipes.Batch{Global: 64, Micro: recipes.Auto}, "token_mean", 16, 4, max(1, cores/16), "", ""},
+		{"alone", recipes.Batch{Global: 64, Micro: recipes.Auto}, "token_mean", 1, 8, cores, "", ""},
+		{"mean of means", recipes.Batch{Global: 64, Micro: recipes.Auto}, "micro_mean", 2, 5, max(1, cores/2), "", ""},
+		{"idle", recipes.Batch{Global: 128, Micro: 8}, "token_mean", 64, 8, max(1, cores/64),
+			"keeps 16 of 64 processes busy: set batch.micro to 2, or batch.global to 512", ""},
+		{"too many", recipes.Batch{Global: 4, Micro: 2}, "token_mean", 5, 0, 0, "",
+			"batch.global is 4 samples, fewer than the 5 processes"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			stage := &recipes.Stage{Batch: c.batch, Schedule: recipes.Schedule{Type: "cosine"}, Loss: c.loss}
+			place := ranks.Place{World: c.world, Locals: c.world}
+			p, err := newPlan(&recipes.Recipe{Device: "cpu", Dtype: "auto"}, stage, 10, saved, place)
+			if c.refused != "" {
+				if !errors.Is(err, failure.ErrInput) || !strings.Contains(err.Error(), c.refused) {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if warning := p.idleWarning(); p.micro != c.micro || p.threads != c.threads ||
+				!strings.Contains(warning, c.warns) || (warning == "") != (c.warns == "") {
+				t.Errorf("micro %d, %d threads, warning %q", p.micro, p.threads, warning)
 			}
 		})
 	}
@@ -80,7 +127,8 @@ func TestPlanMoments(t *testing.T) {
 			&recipes.Recipe{Device: "cpu", Dtype: "auto"},
 			stage,
 			10,
-			map[string]string{"moments": c.saved},
+			checkpoints.State{Engine: map[string]string{"moments": c.saved}},
+			noPeers().Place,
 		)
 		if err != nil || p.momentsSetting != c.want {
 			t.Errorf("%s, saved %q: %v, error %v", c.setting, c.saved, p.momentsSetting, err)

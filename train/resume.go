@@ -35,6 +35,29 @@ func (s start) weights() []string {
 	return []string{filepath.Join(s.dir, runs.WeightsFile)}
 }
 
+// agreeOnStart lets rank 0 decide where the run starts. The others read the same checkpoint.
+func (t *trainer) agreeOnStart() (start, error) {
+	type chosen struct {
+		Dir      string
+		Finished bool
+	}
+	var mine start
+	found, err := firstOf(t.peers, "choosing a checkpoint", func() (_ chosen, err error) {
+		mine, err = t.findStart()
+		return chosen{mine.dir, mine.finished}, err
+	})
+	if err != nil || t.peers.first() || found.Dir == "" {
+		return mine, err
+	}
+	mine, err = readStart(found.Dir)
+	mine.finished = found.Finished
+	if err != nil {
+		err = fmt.Errorf("%w: rank 0 resumes from %s, which %v cannot read: all hosts must see the folder of runs (%w)",
+			failure.ErrStorage, found.Dir, t.peers.Place, err)
+	}
+	return mine, err
+}
+
 // findStart decides whether this run is new or resumes. It changes nothing yet. A folder that another process trains
 // in is refused here, before a second model is loaded onto a device that the first one fills.
 func (t *trainer) findStart() (start, error) {
@@ -86,23 +109,32 @@ func (t *trainer) resume() (start, error) {
 		t.report.Say("nothing to resume in " + t.run.Dir + ": starting a new run")
 		return start{}, nil
 	}
-	s := start{step: checkpoint.Step, dir: checkpoint.Dir}
-	if s.state, err = checkpoints.ReadState(checkpoint.Dir); err != nil {
+	s, err := readStart(checkpoint.Dir)
+	if err != nil {
 		return start{}, err
-	}
-	s.step = s.state.Step
-	for _, raw := range s.state.Skips {
-		var skip data.Skip
-		if err := json.Unmarshal(raw, &skip); err != nil {
-			return start{}, failure.Inputf("state of %s: %w", checkpoint.Dir, err)
-		}
-		s.skips = append(s.skips, skip)
 	}
 	if s.state.Total == s.step && checkpoints.Exists(model.ProjectorFile(t.exportDir())) {
 		s.finished = true
 		return s, nil
 	}
 	t.report.Say(fmt.Sprintf("resuming from %s (step %d)", checkpoint.Dir, s.step))
+	return s, nil
+}
+
+// readStart reads how far a checkpoint's run had come.
+func readStart(dir string) (start, error) {
+	state, err := checkpoints.ReadState(dir)
+	if err != nil {
+		return start{}, err
+	}
+	s := start{dir: dir, state: state, step: state.Step}
+	for _, raw := range state.Skips {
+		var skip data.Skip
+		if err := json.Unmarshal(raw, &skip); err != nil {
+			return start{}, failure.Inputf("state of %s: %w", dir, err)
+		}
+		s.skips = append(s.skips, skip)
+	}
 	return s, nil
 }
 
@@ -142,7 +174,7 @@ func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	p, err := newPlan(t.recipe, stage, rows.Steps.Steps(), from.state.Engine)
+	p, err := newPlan(t.recipe, stage, rows.Steps.Steps(), from.state, t.peers.Place)
 	if err != nil {
 		return false, err
 	}
@@ -157,7 +189,7 @@ func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := t.compatible(from.state, checkpoints.State{Digest: digest, Engine: p.engine()}); err != nil {
+	if err := t.compatible(from.state, checkpoints.State{Digest: digest, Engine: p.engine(), Processes: p.processes()}); err != nil {
 		return false, err
 	}
 	return rows.Steps.Steps() > from.step, nil
@@ -212,6 +244,14 @@ func (t *trainer) compatible(saved, now checkpoints.State) error {
 	sharedFields(saved.Digest, now.Digest)
 	if saved.Engine["moments"] == "" && saved.Engine != nil { // older checkpoints do not have it
 		saved.Engine["moments"] = torch.Float32.String()
+	}
+	if saved.Processes != now.Processes && !t.saidOfProcesses {
+		t.saidOfProcesses = true
+		t.report.Say(fmt.Sprintf("the run goes on with %d processes, after %d: sums are added in another order",
+			max(1, now.Processes), max(1, saved.Processes)))
+		for _, key := range []string{"threads", "micro"} { // as newPlan chose them
+			saved.Engine[key] = now.Engine[key]
+		}
 	}
 	var refused []string
 	for _, difference := range saved.Differences(now) {

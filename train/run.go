@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/ranks"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -29,6 +30,7 @@ type Options struct {
 	Accept    []string // keys that may differ from the checkpoint's
 	Profile   bool     // record steps 3 to 5 of this process into the run folder
 	Report    runs.Observer
+	Group     *ranks.Group // the processes that train together; nil: this one alone
 }
 
 // trainer is a run in progress.
@@ -43,7 +45,8 @@ type trainer struct {
 	model     *model.LLaVA
 	optimizer *optimizer
 	digest    map[string]string // what the run's numbers depend on
-	logs      *logs
+	logs      *logs             // nil but on rank 0
+	peers     *peers
 
 	largest    load  // the largest micro-batch so far
 	baseMemory int64 // of tensors on the CPU before the model
@@ -60,6 +63,7 @@ type trainer struct {
 	lastSaved      int         // step of the newest checkpoint
 
 	warnedOfAccepted bool
+	saidOfProcesses  bool
 }
 
 // Run trains one stage of a recipe. The context ends it after the step in progress, with a checkpoint and
@@ -74,8 +78,12 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if r, err = input.Chained(r, o.Stage); err != nil {
 		return err
 	}
-	t := &trainer{recipe: r, options: o, report: o.Report, run: checkpoints.Run{Dir: runs.RunDir(r, o.Stage)}}
-	start, err := t.findStart()
+	t := &trainer{recipe: r, options: o, run: checkpoints.Run{Dir: runs.RunDir(r, o.Stage)}}
+	if t.peers, err = meet(o.Group); err != nil {
+		return err
+	}
+	t.report = t.peers.observer(o.Report)
+	start, err := t.agreeOnStart()
 	if err != nil {
 		return err
 	}
@@ -96,34 +104,51 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		t.report.Say(note)
 	}
 	t.report.Say(t.summary())
-	for _, warning := range []string{t.plan.rateWarning(start.step), t.textWarning(start.step)} {
+	for _, warning := range []string{t.plan.idleWarning(), t.plan.rateWarning(start.step), t.textWarning(start.step)} {
 		if warning != "" {
 			t.report.Say("warning: " + warning)
 		}
 	}
-	if err := t.rehearseExport(); err != nil {
+	if _, err := firstOf(t.peers, "before the first step", t.rehearseExport); err != nil {
 		return err
 	}
 	if at := t.options.StopAt; at > 0 && at <= start.step {
 		t.report.Say(fmt.Sprintf("the run is already at step %d: nothing to do before --stop-at %d", start.step, at))
 		return nil
 	}
-	release, err := t.lockFolder(start)
+	release, err := t.openFolder(start)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err := t.openLogs(start.step); err != nil {
-		return err
-	}
-	if err := t.openProfile(start.step); err != nil {
-		return err
-	}
 	finished, err := t.loop(ctx, start)
 	if err := cmp.Or(err, t.profile.Finish()); err != nil || !finished {
 		return err
 	}
-	return t.export()
+	_, err = firstOf(t.peers, "export", t.export)
+	return err
+}
+
+// openFolder locks the run folder and opens what the run writes to it, on rank 0.
+func (t *trainer) openFolder(start start) (release func(), err error) {
+	release = func() {}
+	evaluated, err := firstOf(t.peers, "opening the run folder", func() (last int, err error) {
+		if release, err = t.lockFolder(start); err != nil {
+			return 0, err
+		}
+		if err = cmp.Or(t.openLogs(start.step), t.openProfile(start.step)); err != nil {
+			release()
+			return 0, err
+		}
+		if t.eval != nil {
+			last = t.eval.last
+		}
+		return last, nil
+	})
+	if err == nil && t.eval != nil {
+		t.eval.last = evaluated
+	}
+	return release, err
 }
 
 // open opens the data, the model and the optimizer, in the state that the run starts in.
@@ -135,10 +160,10 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.data, err = input.OpenDataset(t.recipe, stage, preprocessor, t.report); err != nil {
 		return err
 	}
-	if t.eval, err = openEvaluator(t.recipe, stage, preprocessor, t.report); err != nil {
+	if t.eval, err = openEvaluator(t.recipe, stage, preprocessor, t.peers.workers(t.recipe.Workers), t.report); err != nil {
 		return failure.Under(t.options.Stage+".", err)
 	}
-	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state.Engine); err != nil {
+	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state, t.peers.Place); err != nil {
 		return err
 	}
 	t.plan.imageTiles = preprocessor.MostTiles(stage.Image)
@@ -164,6 +189,9 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 		return err
 	}
 	if t.digest, err = t.makeDigest(t.data, t.model); err != nil {
+		return err
+	}
+	if err := cmp.Or(t.peers.same("data and weights", t.digest), t.peers.same("engine", t.plan.engine())); err != nil {
 		return err
 	}
 	return t.restore(from)
@@ -198,7 +226,12 @@ func (t *trainer) checkModel() error {
 	if err := Fits(t.recipe, t.plan.stage, t.data.Preprocessor, t.model); err != nil {
 		return err
 	}
-	t.plan.fitMemory(sizeOf(t.model), int64(t.recipe.Model.Language.MaxLength), Memory(t.plan.device))
+	// All ranks decide alike, by the smallest memory.
+	memory, err := everyone(t.peers, "opening the model", Memory(t.plan.device)/int64(t.plan.sharers))
+	if err != nil {
+		return err
+	}
+	t.plan.fitMemory(sizeOf(t.model), int64(t.recipe.Model.Language.MaxLength), slices.Min(memory))
 	return nil
 }
 

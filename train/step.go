@@ -28,16 +28,19 @@ type queuedStep struct {
 	wait      time.Duration // for its data
 	losses    []microLosses
 	nonFinite *torch.Tensor // [1] fp64, owned until the update: NaN if a loss is not finite, else 0
+	sums      *torch.Later  // of several processes: see sumsOfAll; nil alone
 	squares   *torch.Later  // [1] fp64: the sum of squares of the gradient; nil if nothing was supervised
+	slowest   *runs.Slowest
 	began     *torch.Timestamp
 	ended     *torch.Timestamp
 }
 
 // microLosses are the losses of one micro-batch's supervised tokens, [N] fp32, and the micro-batch's weight in the
-// step's loss.
+// step's loss. Of several processes, their sums in place of each.
 type microLosses struct {
 	batch  data.Batch
 	each   *torch.Later
+	sums   *torch.Tensor // [2] fp64, owned until the update: over tokens of samples with an image, and without
 	weight float64
 }
 
@@ -81,14 +84,14 @@ func (t *trainer) waitsEachStep() bool { return t.plan.device == torch.CPU || t.
 // forwardBackward queues the forward and backward passes of all micro-batches of a step. Their gradients add up in the
 // flat buffers.
 func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
-	queued := &queuedStep{step: step}
+	queued := &queuedStep{step: step, slowest: t.peers.slowest}
 	fail := func(samples string, err error) (*queuedStep, error) {
 		queued.free()
 		return nil, fmt.Errorf("step %d%s: %w", step.Number+1, samples, err)
 	}
 	// The loss is the mean over the step's supervised tokens. They are counted before the first backward pass, so that
 	// the gradient does not depend on how the step is cut into micro-batches.
-	tokens, micros := supervised(step.Micro)
+	tokens, micros := supervised(step.Sizes)
 	t.stopwatch().Start()
 	if err := torch.Do(func(*torch.Scope) { queued.began = torch.MarkTime(t.plan.device) }); err != nil {
 		return fail("", err)
@@ -108,7 +111,7 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 			t.stopwatch().Lap("head and loss")
 			pass.Backward(s, torch.Scale(s, total, weight))
 			t.stopwatch().Lap("backward")
-			queued.losses = append(queued.losses, microLosses{batch, torch.ReadLater(each), weight})
+			queued.losses = append(queued.losses, t.keep(s, batch, each, weight))
 			if queued.nonFinite == nil {
 				queued.nonFinite = torch.Own(torch.Zeros(s, []int64{1}, torch.Float64, each.Device()))
 			}
@@ -122,14 +125,22 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 }
 
 // supervised counts the supervised tokens of a step, and the micro-batches that have any.
-func supervised(batches []data.Batch) (tokens, micros int) {
-	for _, b := range batches {
-		tokens += len(b.Supervised)
-		if len(b.Supervised) > 0 {
+func supervised(sizes []data.Size) (tokens, micros int) {
+	for _, size := range sizes {
+		tokens += size.Supervised
+		if size.Supervised > 0 {
 			micros++
 		}
 	}
 	return tokens, micros
+}
+
+// keep takes the losses of a micro-batch's supervised tokens, [N] fp32.
+func (t *trainer) keep(s *torch.Scope, b data.Batch, each *torch.Tensor, weight float64) microLosses {
+	if t.peers.alone() {
+		return microLosses{batch: b, each: torch.ReadLater(each), weight: weight}
+	}
+	return microLosses{batch: b, sums: torch.Own(sumsOf(s, b, each)), weight: weight}
 }
 
 // dropoutKeys returns a key for the dropout masks of each sample of a micro-batch. A key depends on the run's seed, the
@@ -147,13 +158,14 @@ func dropoutKeys(seed uint64, step int, places []int) []uint64 {
 func (t *trainer) update(queued *queuedStep) error {
 	number := queued.step.Number
 	err := torch.Do(func(s *torch.Scope) {
-		if len(queued.losses) > 0 { // else there is nothing to learn from
+		if tokens, _ := supervised(queued.step.Sizes); tokens > 0 { // else there is nothing to learn from
+			nonFinite := t.reduce(s, queued)  // [1] fp64
 			squares := t.optimizer.squares(s) // [1] fp64
 			queued.squares = torch.ReadLater(squares)
-			torch.NaNIfNotFinite(squares, queued.nonFinite)
-			queued.nonFinite.Free()
+			torch.NaNIfNotFinite(squares, nonFinite)
 			t.optimizer.update(t.rates(number), squares)
 		}
+		queued.freeTensors()
 		queued.ended = torch.MarkTime(t.plan.device)
 	})
 	if err != nil {
@@ -184,9 +196,7 @@ func (t *trainer) finishQueued() ([]finishedStep, error) {
 	squares, took := 0.0, time.Duration(0)
 	if err := torch.Do(func(*torch.Scope) {
 		took = queued.began.Until(queued.ended)
-		for _, micro := range queued.losses {
-			sum.add(micro.batch, torch.Values[float32](micro.each), micro.weight)
-		}
+		t.sumLosses(queued, &sum)
 		if queued.squares != nil {
 			squares = torch.Values[float64](queued.squares)[0]
 		}
@@ -197,7 +207,7 @@ func (t *trainer) finishQueued() ([]finishedStep, error) {
 	m.LR, m.GradNorm = t.rates(queued.step.Number), runs.Number(math.Sqrt(squares))
 	m.StepMS, m.DataWaitMS = runs.Milliseconds(took), runs.Milliseconds(queued.wait)
 	m.TokensPerS = runs.Number(math.Round(float64(m.Tokens) / (queued.wait + took).Seconds()))
-	m.PeakMemoryBytes = peakMemory(t.plan.device)
+	m.PeakMemoryBytes, m.Slowest = peakMemory(t.plan.device), queued.slowest
 	finished := finishedStep{m, queued.step}
 	return []finishedStep{finished}, t.countUpdate(finished, queued.squares != nil)
 }
@@ -221,6 +231,9 @@ func (t *trainer) countUpdate(finished finishedStep, learned bool) error {
 		names = append(names, b.Samples...)
 	}
 	samples := strings.Join(names, ", ")
+	if !t.peers.alone() {
+		samples = "of rank 0 " + samples // others report nothing
+	}
 	t.report.Say(fmt.Sprintf("step %d: loss %v, gradient norm %v: not applied; samples %s",
 		m.Step, float64(m.Loss), float64(m.GradNorm), samples))
 	if t.nonFiniteSteps < patience {
@@ -239,10 +252,23 @@ func (q *queuedStep) free() {
 	for _, micro := range q.losses {
 		micro.each.Free()
 	}
+	q.sums.Free()
 	q.squares.Free()
 	q.began.Free()
 	q.ended.Free()
+	q.freeTensors()
+}
+
+// freeTensors frees what the update was the last to need.
+func (q *queuedStep) freeTensors() {
+	for i := range q.losses {
+		if sums := q.losses[i].sums; sums != nil {
+			sums.Free()
+			q.losses[i].sums = nil
+		}
+	}
 	if q.nonFinite != nil {
 		q.nonFinite.Free()
+		q.nonFinite = nil
 	}
 }

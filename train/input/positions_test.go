@@ -107,7 +107,7 @@ func TestPositionsFollowTheSizeOfEachPicture(t *testing.T) {
 	if len(in.Slots) != 4+9 || len(in.Rows) != 4+9 || !slices.Equal(in.PictureSamples, []int{1, 1}) {
 		t.Errorf("%d slots for %d rows of images of samples %v", len(in.Slots), len(in.Rows), in.PictureSamples)
 	}
-	planned, err := d.Encode(0, 0)
+	planned, err := d.Encode(t.Context(), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,11 +193,11 @@ func TestFolderOfAbsolutePaths(t *testing.T) {
 
 // If the number of positions does not depend on the size, a plan reads no image.
 func TestAGridNeedsNoPicture(t *testing.T) {
-	sample, err := openSized(t, picture.Grid(3)).Encode(0, 2) // whose image is missing
+	sample, err := openSized(t, picture.Grid(3)).Encode(t.Context(), 0, 2) // whose image is missing
 	if diff := cmp.Diff([]picture.Picture{{Layout: picture.Flat(3)}}, sample.Images); err != nil || diff != "" {
 		t.Errorf("%v; images (-want +got):\n%s", err, diff)
 	}
-	if _, err := openSized(t, columns{}).Encode(0, 2); !errors.Is(err, picture.ErrRow) {
+	if _, err := openSized(t, columns{}).Encode(t.Context(), 0, 2); !errors.Is(err, picture.ErrRow) {
 		t.Errorf("an image that must be read and is missing: %v", err)
 	}
 }

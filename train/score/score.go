@@ -28,6 +28,12 @@ type RowScore struct {
 	Skipped string `json:"skipped,omitempty"` // why it was left out
 }
 
+// PlacedScore is a RowScore of one of several data sets.
+type PlacedScore struct {
+	Data     int // index in the list of data sets
+	RowScore `json:"of"`
+}
+
 // Scored is the loss of one sample.
 type Scored struct {
 	Modality         string      `json:"modality"` // image | text
@@ -107,6 +113,10 @@ type Scoring struct {
 	Workers       int
 	FailOnBad     bool
 	Key           string // what errors call the data sets
+
+	// Of several processes that score together: what this one computes, and what gathers the scores of all.
+	Part   *data.Part
+	Gather func([]PlacedScore) ([]PlacedScore, error)
 }
 
 // Run scores all rows and returns how many samples were cut to max_length. The number of bad rows is not limited.
@@ -115,7 +125,7 @@ func (c *Scoring) Run(
 ) (cut int, err error) {
 	loader := data.NewLoader(ctx, data.LoaderOptions{
 		Plan: c.Data.Steps, Order: c.Data.Order, Prepare: c.Data.Prepare, Micro: c.Micro, Tokens: c.Tokens,
-		FailOnBad: c.FailOnBad, Limit: data.Unlimited, Key: c.Key, Workers: c.Workers, Ahead: 2,
+		FailOnBad: c.FailOnBad, Limit: data.Unlimited, Key: c.Key, Workers: c.Workers, Ahead: 2, Part: c.Part,
 	})
 	defer loader.Close()
 	for done := 0; ; {
@@ -142,14 +152,7 @@ func (c *Scoring) Run(
 
 // Step scores the rows of one loader step, including those that the loader skipped.
 func (c *Scoring) Step(st data.Step) ([]RowScore, error) {
-	type placed struct {
-		source int
-		RowScore
-	}
-	var rows []placed
-	for _, skip := range st.Skipped {
-		rows = append(rows, placed{skip.Data, RowScore{ID: skip.ID, Row: skip.Row, Skipped: skip.Reason}})
-	}
+	var rows []PlacedScore
 	for _, b := range st.Micro {
 		each, err := c.losses(b)
 		if err != nil {
@@ -157,10 +160,19 @@ func (c *Scoring) Step(st data.Step) ([]RowScore, error) {
 		}
 		for i, s := range scored(b, each) {
 			origin := b.Origins[i]
-			rows = append(rows, placed{origin.Data, RowScore{ID: b.Samples[i], Row: origin.Row, Scored: &s}})
+			rows = append(rows, PlacedScore{origin.Data, RowScore{ID: b.Samples[i], Row: origin.Row, Scored: &s}})
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b placed) int { return cmp.Or(a.source-b.source, a.Row-b.Row) })
+	if c.Gather != nil {
+		var err error
+		if rows, err = c.Gather(rows); err != nil {
+			return nil, err
+		}
+	}
+	for _, skip := range st.Skipped { // all processes know them
+		rows = append(rows, PlacedScore{skip.Data, RowScore{ID: skip.ID, Row: skip.Row, Skipped: skip.Reason}})
+	}
+	slices.SortStableFunc(rows, func(a, b PlacedScore) int { return cmp.Or(a.Data-b.Data, a.Row-b.Row) })
 	scores := make([]RowScore, len(rows))
 	for i, row := range rows {
 		scores[i] = row.RowScore

@@ -1,6 +1,7 @@
 package training
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
+	"github.com/llavatrain/llavatrain/ranks"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
@@ -32,6 +34,29 @@ func isCheckpoint(path string) bool {
 	return err == nil && info.IsDir() || err != nil && strings.HasPrefix(filepath.Base(path), "step-")
 }
 
+// runStage runs a stage as one of the processes that a launcher has started, or alone. A recipe that this one could not
+// load (failed) ends all.
+func runStage(ctx context.Context, p *program.Program, r *recipes.Recipe, failed error, o train.Options) error {
+	place, err := ranks.Find(os.Getenv)
+	if err != nil {
+		return err
+	}
+	if place.World > 1 {
+		if o.Group, err = join(p, place, r, failed, o); err != nil {
+			return err
+		}
+	}
+	if failed != nil {
+		return end(o.Group, failed)
+	}
+	terminal := program.NewTerminal(p.Err)
+	defer terminal.Close()
+	o.Report = terminal
+	ctx, done := p.Interruptible(ctx)
+	defer done()
+	return end(o.Group, train.Run(ctx, r, o))
+}
+
 // newStage returns one of the two training commands. They differ in the section that they run.
 func newStage(p *program.Program, stage, short string) *cobra.Command {
 	var set, accept []string
@@ -53,26 +78,16 @@ func newStage(p *program.Program, stage, short string) *cobra.Command {
 			if o.StopAt < 0 {
 				return failure.Inputf("--stop-at %d: steps count from 1", o.StopAt)
 			}
-			r, err := program.LoadRecipe(args, set)
-			if err != nil {
-				return err
-			}
-			if runs != "" {
-				if r.Runs, err = filepath.Abs(runs); err != nil {
-					return err
-				}
-			}
 			o.Resume = resume != ""
 			if resume != newest {
 				o.From = resume
 			}
 			o.Accept = accept
-			terminal := program.NewTerminal(p.Err)
-			defer terminal.Close()
-			o.Report = terminal
-			ctx, done := p.Interruptible(c.Context())
-			defer done()
-			return train.Run(ctx, r, o)
+			r, err := program.LoadRecipe(args, set)
+			if err == nil && runs != "" {
+				r.Runs, err = filepath.Abs(runs)
+			}
+			return runStage(c.Context(), p, r, err, o)
 		},
 	}
 	f := c.Flags()
