@@ -307,14 +307,11 @@ func (l *Loader) build(d draft, outcomes []outcome) delivery {
 // fill makes the step's micro-batches of its samples, those that this process computes.
 func (l *Loader) fill(step *Step, samples []Sample) error {
 	groups := l.split(samples)
-	step.Sizes = sizes(groups)
-	own := 0
-	if l.options.Part != nil {
-		own = l.options.Part.Rank
-		dealOut(step.Sizes, l.options.Part.World)
+	if part := l.options.Part; part != nil {
+		step.Shared = part.deal(groups)
 	}
 	for i, group := range groups {
-		if step.Sizes[i].Rank != own {
+		if part := l.options.Part; part != nil && step.Shared[i].Rank != part.Rank {
 			continue
 		}
 		batch, err := Collate(group, l.options.Pixels)

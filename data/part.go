@@ -53,10 +53,9 @@ func (l *Loader) deal(encoded <-chan draft, jobs chan<- job, drafts chan<- draft
 // ownPlaces are the places of the samples whose images this process needs and does not have yet, by their numbers.
 func (l *Loader) ownPlaces(outcomes []outcome) (own []int) {
 	groups := l.split(usable(outcomes))
-	all := sizes(groups)
-	dealOut(all, l.options.Part.World)
+	sizes := l.options.Part.deal(groups)
 	for i, group := range groups {
-		if all[i].Rank != l.options.Part.Rank {
+		if sizes[i].Rank != l.options.Part.Rank {
 			continue
 		}
 		for _, s := range group {
@@ -106,8 +105,8 @@ func (l *Loader) exchange(own delivery) delivery {
 	return l.build(d, outcomes)
 }
 
-// sizes are what the groups hold.
-func sizes(groups [][]Sample) []Size {
+// deal decides which process computes which micro-batch, and says what they hold.
+func (p *Part) deal(groups [][]Sample) []Size {
 	all := make([]Size, len(groups))
 	for i, group := range groups {
 		size := &all[i]
@@ -127,6 +126,7 @@ func sizes(groups [][]Sample) []Size {
 			}
 		}
 	}
+	dealOut(all, p.World)
 	return all
 }
 

@@ -83,9 +83,26 @@ type Step struct {
 	Epoch   float64 // passes over the data completed at the end of this step
 	Rows    []Drawn // all rows that the order gave to the step, including skipped ones, in order
 	Micro   []Batch // those that this process computes, in order
-	Sizes   []Size  // of all micro-batches of the step, in order, whoever computes them
+	Shared  []Size  // of all micro-batches in order, whoever computes them; nil where one process computes all
 	Skipped []Skip  // samples of this step that were left out
 	Cut     int     // samples of this step that were cut to max_length
+}
+
+// Sizes are those of all micro-batches of the step, in order, whoever computes them.
+func (s Step) Sizes() []Size {
+	if s.Shared != nil {
+		return s.Shared
+	}
+	all := make([]Size, len(s.Micro))
+	for i, b := range s.Micro {
+		all[i] = Size{Samples: len(b.Samples), Images: b.Images, Positions: len(b.IDs), Supervised: len(b.Supervised)}
+		for _, image := range b.FromImage {
+			if image {
+				all[i].FromImage++
+			}
+		}
+	}
+	return all
 }
 
 // Size is what a micro-batch holds, and which process computes it.

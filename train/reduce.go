@@ -40,7 +40,7 @@ func (t *trainer) reduce(s *torch.Scope, queued *queuedStep) (nonFinite *torch.T
 	sums := t.sumsOfAll(s, queued, nonFinite) // [2M+1]
 	t.peers.gradients.AllReduce(sums).Wait()
 	queued.sums = torch.ReadLater(sums)
-	return torch.Narrow(s, sums, 0, 2*int64(len(queued.step.Sizes)), 1)
+	return torch.Narrow(s, sums, 0, 2*int64(len(queued.step.Sizes())), 1)
 }
 
 // sumsOfAll lays the sums of this process's micro-batches where they stand among the M of the step, between zeros, so
@@ -49,7 +49,7 @@ func (t *trainer) sumsOfAll(s *torch.Scope, queued *queuedStep, nonFinite *torch
 	none := torch.Zeros(s, []int64{2}, torch.Float64, t.plan.device)
 	var parts []*torch.Tensor
 	next := 0
-	for _, size := range queued.step.Sizes {
+	for _, size := range queued.step.Sizes() {
 		part := none
 		if size.Rank == t.peers.Rank && size.Supervised > 0 {
 			part = queued.losses[next].sums
@@ -72,8 +72,8 @@ func (t *trainer) sumLosses(queued *queuedStep, sum *lossSums) {
 		return
 	}
 	sums := torch.Values[float64](queued.sums)
-	tokens, micros := supervised(queued.step.Sizes)
-	for i, size := range queued.step.Sizes {
+	tokens, micros := supervised(queued.step.Sizes())
+	for i, size := range queued.step.Sizes() {
 		if size.Supervised > 0 {
 			weight := t.plan.average.Weight(size.Supervised, tokens, micros)
 			sum.addSums(size, sums[2*i], sums[2*i+1], weight)

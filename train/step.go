@@ -91,7 +91,7 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 	}
 	// The loss is the mean over the step's supervised tokens. They are counted before the first backward pass, so that
 	// the gradient does not depend on how the step is cut into micro-batches.
-	tokens, micros := supervised(step.Sizes)
+	tokens, micros := supervised(step.Sizes())
 	t.stopwatch().Start()
 	if err := torch.Do(func(*torch.Scope) { queued.began = torch.MarkTime(t.plan.device) }); err != nil {
 		return fail("", err)
@@ -158,7 +158,7 @@ func dropoutKeys(seed uint64, step int, places []int) []uint64 {
 func (t *trainer) update(queued *queuedStep) error {
 	number := queued.step.Number
 	err := torch.Do(func(s *torch.Scope) {
-		if tokens, _ := supervised(queued.step.Sizes); tokens > 0 { // else there is nothing to learn from
+		if tokens, _ := supervised(queued.step.Sizes()); tokens > 0 { // else there is nothing to learn from
 			nonFinite := t.reduce(s, queued)  // [1] fp64
 			squares := t.optimizer.squares(s) // [1] fp64
 			queued.squares = torch.ReadLater(squares)
