@@ -23,10 +23,10 @@ type Metrics struct {
 	Skipped          int               `json:"skipped"`
 
 	Slowest         *Slowest `json:"slowest,omitempty"` // the last process to come to this step; nil alone
-	StepMS          Number `json:"step_ms"`
-	DataWaitMS      Number `json:"data_wait_ms"`
-	TokensPerS      Number `json:"tokens_per_s"`
-	PeakMemoryBytes int64  `json:"peak_memory_bytes"`
+	StepMS          Number   `json:"step_ms"`
+	DataWaitMS      Number   `json:"data_wait_ms"`
+	TokensPerS      Number   `json:"tokens_per_s"`
+	PeakMemoryBytes int64    `json:"peak_memory_bytes"`
 }
 
 // Slowest is the process that the others waited for.
