@@ -19,6 +19,7 @@ type view struct {
 	Info
 	data    []byte
 	strides []int64
+	parts   [][]byte // of a tensor in slices, in place of data
 }
 
 // readSafetensors finds the tensors of a safetensors file: 8 bytes N, N bytes of JSON, then the data, which the tensors

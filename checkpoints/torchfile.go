@@ -192,6 +192,9 @@ func rowMajor(shape, strides []int64) bool {
 // contiguous returns the values in row-major order: the file's own bytes if they are already in that order, else a
 // copy.
 func (v view) contiguous() []byte {
+	if v.parts != nil {
+		return bytes.Join(v.parts, nil)
+	}
 	if v.strides == nil {
 		return v.data
 	}

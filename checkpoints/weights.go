@@ -62,6 +62,8 @@ func (w *Weights) add(path string) error {
 		return err
 	case info.IsDir():
 		return w.addFolder(path)
+	case strings.HasSuffix(path, slicesEnd):
+		return w.addSlices(path)
 	}
 	return w.addFile(path)
 }

@@ -16,6 +16,7 @@ type OpenOptions struct {
 	Seed          uint64                       // for initialising parameters that are in no file
 	Trains        func(part, name string) bool // nil: nothing trains
 	LoRA          map[string]recipes.LoRA      // adapters by part; in a part that has them, nothing else trains
+	Layout        nn.Layout                    // how the processes that train together divide the parameters
 	Overlay       []string                     // files whose tensors replace any others, by name
 	Normalization []float32                    // [towers*3*256] normalised value of each pixel level of each channel
 	Progress      func(loaded, total int64)    // in bytes; nil for none
@@ -112,7 +113,7 @@ func (m *LLaVA) open(recipe recipes.Model, o OpenOptions) error {
 		return err
 	}
 	m.choose(o)
-	if err := m.Params.Place(o.Device, o.Dtype); err != nil {
+	if err := m.Params.Place(o.Device, o.Dtype, o.Layout); err != nil {
 		return err
 	}
 	if err := m.fill(recipe, o); err != nil {

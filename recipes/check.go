@@ -24,6 +24,9 @@ func (d *decoder) check(r *Recipe) {
 	d.oneOf("dtype", r.Dtype, Dtypes...)
 	d.rule("threads", r.Threads >= 0, "must be 0 (automatic) or more")
 	d.rule("workers", r.Workers >= 0, "must be 0 (one for each core) or more")
+	if r.Distributed != nil {
+		d.checkDistributed(r.Distributed)
+	}
 	if r.Synth != nil {
 		d.checkSynth(r.Synth)
 	}

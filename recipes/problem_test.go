@@ -24,7 +24,7 @@ func TestProblems(t *testing.T) {
 		{"unknown part", "projector: {lr", "projectr: {lr",
 			`8: pretrain.train.projectr: unknown key; did you mean "projector"?`},
 		{"strange key", "", "\"a\\e\\nb\": 1",
-			`10: "a\x1b\nb": unknown key; known here: device, dtype, finetune, model, ` +
+			`10: "a\x1b\nb": unknown key; known here: device, distributed, dtype, finetune, model, ` +
 				`name, pretrain, runs, seed, synth, threads, workers`},
 		{"list as a key", "", "[a, b]: 1", `10: "": a key must be a plain word`},
 		{"duplicate", "", "model: {}", "10: model: duplicate key; the first is on line 1"},

@@ -21,7 +21,9 @@ type Recipe struct {
 	Model    Model  `yaml:"model"`
 	Pretrain *Stage `yaml:"pretrain,omitempty"` // nil if the recipe has no such section
 	Finetune *Stage `yaml:"finetune,omitempty"`
-	Synth    *Synth `yaml:"synth,omitempty"` // data to be made, which no stage looks at
+	// How several processes train together; nil if the recipe has no such section. It changes no number.
+	Distributed *Distributed `yaml:"distributed,omitempty"`
+	Synth       *Synth       `yaml:"synth,omitempty"` // data to be made, which no stage looks at
 
 	Path string `yaml:"-"` // the recipe file, absolute
 }

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // saveOnce writes a checkpoint of the given step, unless the newest checkpoint is of that step. Of several processes
@@ -20,7 +23,7 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 	}
 	if !t.peers.first() {
 		t.lastSaved = step
-		return nil
+		return t.writeOwnSlices()
 	}
 	t.peers.Say(fmt.Sprintf("saving step %d", step))
 	if err := t.logs.sync(); err != nil {
@@ -58,6 +61,9 @@ func (t *trainer) write(dir string, state checkpoints.State) error {
 	if err := checkpoints.WriteState(dir, state); err != nil {
 		return err
 	}
+	if t.plan.sharded {
+		return t.writeSlices(dir)
+	}
 	if err := t.writeWeights(dir, runs.WeightsFile); err != nil {
 		return err
 	}
@@ -91,11 +97,9 @@ func (t *trainer) writeWeights(dir, file string) error {
 
 func (t *trainer) writeMoments(dir string) error {
 	var infos []checkpoints.Info
-	dtypes := map[torch.Dtype]checkpoints.Dtype{torch.Float32: checkpoints.F32, torch.BFloat16: checkpoints.BF16}
-	dtype := dtypes[t.optimizer.moment]
 	err := torch.Do(func(s *torch.Scope) {
-		t.optimizer.moments(s, func(name string, shape []int64, _ *torch.Tensor) {
-			infos = append(infos, checkpoints.Info{Name: name, Dtype: dtype, Shape: shape})
+		t.optimizer.moments(s, func(name string, p *nn.Param, _ nn.Piece, _ *torch.Tensor) {
+			infos = append(infos, t.momentInfo(name, p))
 		})
 	})
 	if err != nil {
@@ -107,13 +111,19 @@ func (t *trainer) writeMoments(dir string) error {
 	}
 	var failed error
 	err = torch.Do(func(s *torch.Scope) {
-		t.optimizer.moments(s, func(name string, _ []int64, view *torch.Tensor) {
+		t.optimizer.moments(s, func(name string, _ *nn.Param, _ nn.Piece, view *torch.Tensor) {
 			if failed == nil {
 				failed = w.Write(name, view.Bytes())
 			}
 		})
 	})
 	return cmp.Or(err, failed, w.Close())
+}
+
+// momentInfo describes a moment of a parameter.
+func (t *trainer) momentInfo(name string, p *nn.Param) checkpoints.Info {
+	dtypes := map[torch.Dtype]checkpoints.Dtype{torch.Float32: checkpoints.F32, torch.BFloat16: checkpoints.BF16}
+	return checkpoints.Info{Name: name, Dtype: dtypes[t.optimizer.moment], Shape: p.Shape}
 }
 
 func stem(file string) string { return file[:len(file)-len(filepath.Ext(file))] }
@@ -129,20 +139,29 @@ func (t *trainer) restore(from start) error {
 		return err
 	}
 	t.optimizer.updates, t.nonFiniteSteps, t.lastSaved = from.state.Updates, from.state.NonFiniteSteps, from.step
-	w, err := checkpoints.Open(filepath.Join(from.dir, runs.OptimizerFile))
+	w, err := checkpoints.Open(checkpoints.Saved(from.dir, runs.OptimizerFile))
 	if err != nil {
 		return err
 	}
 	defer w.Close()
 	var failed error
 	err = torch.Do(func(s *torch.Scope) {
-		t.optimizer.moments(s, func(name string, shape []int64, view *torch.Tensor) {
-			tensor, err := w.Load(name)
-			if err != nil {
-				failed = cmp.Or(failed, err)
+		t.optimizer.moments(s, func(name string, p *nn.Param, piece nn.Piece, view *torch.Tensor) {
+			if failed != nil {
 				return
 			}
-			view.SetBytes(tensor.Data, t.optimizer.moment, shape)
+			var tensor checkpoints.Tensor
+			if tensor, failed = w.Load(name); failed != nil {
+				return
+			}
+			if !slices.Equal(tensor.Shape, p.Shape) || tensor.Dtype != t.momentInfo(name, p).Dtype {
+				failed = failure.Inputf("optimizer state of %s: %s is %v, want %v", from.dir, name, tensor.Info,
+					t.momentInfo(name, p))
+				return
+			}
+			size := int64(tensor.Dtype.Size())
+			own := tensor.Data[piece.First*size:][:piece.Elements*size]
+			view.SetBytes(own, t.optimizer.moment, []int64{piece.Elements})
 		})
 	})
 	return cmp.Or(err, failed)

@@ -95,7 +95,12 @@ func (t *trainer) config() ([]byte, error) {
 
 // export writes the finished model.
 func (t *trainer) export() (done, error) {
-	err := checkpoints.Publish(t.exportDir(), func(dir string) error {
+	finished, err := t.readMasters()
+	if err != nil {
+		return done{}, fmt.Errorf("export: %w", err)
+	}
+	defer finished()
+	err = checkpoints.Publish(t.exportDir(), func(dir string) error {
 		if err := t.writeProjector(dir); err != nil {
 			return err
 		}

@@ -87,13 +87,18 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 	if of.dtype == torch.BFloat16 {
 		masters = 2 * size.trainable // the 16 bits that complete a bf16 weight to fp32
 	}
+	gradients, shards := size.trainable, int64(1)
+	if of.shards > 1 {
+		shards = int64(of.shards)
+		gradients += size.trainable / shards // of all processes, as far as this one updates
+	}
 	kept := width*size.kept(recompute, l) + size.tables(l)
 	rotary := 2 * 4 * size.language.MaxPositions * size.language.QuerySize / max(1, size.language.Heads)
 	return []MemoryItem{
 		{"weights", width * (size.frozen + size.trainable)},
-		{"masters", masters},
-		{"gradients", width * size.trainable},
-		{"moments", 2 * int64(of.moments.Size()) * size.trainable},
+		{"masters", masters / shards},
+		{"gradients", width * gradients},
+		{"moments", 2 * int64(of.moments.Size()) * size.trainable / shards},
 		{"position tables", rotary},
 		{"activations", kept},
 		{"workspace", max(
@@ -295,9 +300,16 @@ func (p *plan) recomputations(size modelSize) []nn.Recompute {
 type setting struct {
 	dtype, moments torch.Dtype
 	recompute      nn.Recompute
+	shards         int // that optimizer state is divided into; 0 or 1: it is whole
 }
 
-func (p *plan) setting() setting { return setting{p.dtype, p.moments, p.recompute} }
+func (p *plan) setting() setting {
+	of := setting{dtype: p.dtype, moments: p.moments, recompute: p.recompute}
+	if p.sharded {
+		of.shards = p.world
+	}
+	return of
+}
 
 // memoryText compares the predicted with the measured memory of tensors.
 func (t *trainer) memoryText() string {

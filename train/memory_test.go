@@ -91,7 +91,7 @@ func TestMemoryIsMonotone(t *testing.T) {
 		dtype := rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "dtype")
 		moments := rapid.SampledFrom([]torch.Dtype{torch.Float32, torch.BFloat16}).Draw(t, "moments")
 		recomputes := []nn.Recompute{nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers}
-		of := setting{dtype, moments, rapid.SampledFrom(recomputes).Draw(t, "recompute")}
+		of := setting{dtype: dtype, moments: moments, recompute: rapid.SampledFrom(recomputes).Draw(t, "recompute")}
 		size.language.Selective = rapid.Bool().Draw(t, "selective")
 		before := totalOf(size.memory(of, l))
 		grown, more := size, l
@@ -131,7 +131,7 @@ func TestFitMemory(t *testing.T) {
 	const nothing, selective, layers = nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers
 	needs := func(micro int, recompute nn.Recompute, moments torch.Dtype) int64 {
 		p := &plan{micro: micro}
-		return int64(float64(totalOf(size.memory(setting{torch.Float32, moments, recompute}, p.worst(2048))))/share) + 1
+		return int64(float64(totalOf(size.memory(setting{dtype: torch.Float32, moments: moments, recompute: recompute}, p.worst(2048))))/share) + 1
 	}
 	need := func(micro int, recompute nn.Recompute) int64 {
 		return needs(micro, recompute, torch.Float32)

@@ -17,27 +17,32 @@ type optimizer struct {
 	updates  int64  // applied so far: the bias corrections count these, not steps
 }
 
-// groupState is one flat buffer and its moments.
+// groupState is one flat buffer and what the optimizer keeps for it: for own spans alone where the group is sharded.
 type groupState struct {
 	*nn.Group
-	m, v *torch.Tensor // [n], owned
+	m, v   *torch.Tensor // [kept], owned
+	summed *torch.Tensor // [kept] gradients of all processes, owned; nil where Grad itself is summed
 }
 
 func newOptimizer(settings recipes.Optimizer, ps *nn.Params, moment torch.Dtype, seed uint64) (*optimizer, error) {
 	o := &optimizer{settings: settings, moment: moment, seed: seed}
 	return o, torch.Do(func(s *torch.Scope) {
 		for _, g := range ps.Groups() {
-			shape := []int64{g.Elements()}
-			o.groups = append(o.groups, &groupState{
+			shape := []int64{g.Kept()}
+			state := &groupState{
 				Group: g,
 				m:     torch.Own(torch.Zeros(s, shape, moment, ps.Device())),
 				v:     torch.Own(torch.Zeros(s, shape, moment, ps.Device())),
-			})
+			}
+			if g.Sharded() {
+				state.summed = torch.Own(torch.Zeros(s, shape, g.Grad.Dtype(), ps.Device()))
+			}
+			o.groups = append(o.groups, state)
 		}
 	})
 }
 
-// squares is the sum of squares of all gradients, [1] fp64.
+// squares is the sum of squares of all gradients, [1] fp64, of a process alone.
 func (o *optimizer) squares(s *torch.Scope) *torch.Tensor {
 	total := torch.Zeros(s, []int64{1}, torch.Float64, o.groups[0].Grad.Device())
 	for _, g := range o.groups {
@@ -49,27 +54,42 @@ func (o *optimizer) squares(s *torch.Scope) *torch.Tensor {
 // update applies the accumulated gradients, scaled so that their norm is at most the clip, and clears them. squares,
 // [1] fp64, is the sum of their squares; if it is not finite, the device leaves weights and moments as they are. The
 // caller counts the update in updates when it knows that it was applied.
-func (o *optimizer) update(lr map[string]runs.Number, squares *torch.Tensor) {
+func (o *optimizer) update(s *torch.Scope, lr map[string]runs.Number, squares *torch.Tensor) {
 	for i, g := range o.groups {
-		decay := 0.0
-		if g.Decay {
-			decay = o.settings.WeightDecay
-		}
-		torch.AdamW(g.Data, g.Remainder, g.Grad, g.m, g.v, squares, torch.Adam{
+		adam := torch.Adam{
 			LR: float64(lr[g.Part]), Beta1: o.settings.Betas[0], Beta2: o.settings.Betas[1], Eps: o.settings.Eps,
-			WeightDecay: decay, Step: o.updates + 1, Clip: o.settings.Clip, Seed: o.seed + uint64(i),
-		})
+			Step: o.updates + 1, Clip: o.settings.Clip, Seed: o.seed + uint64(i),
+		}
+		if g.Decay {
+			adam.WeightDecay = o.settings.WeightDecay
+		}
+		if !g.Sharded() {
+			torch.AdamW(g.Data, g.Remainder, g.Grad, g.m, g.v, squares, adam)
+			continue
+		}
+		for _, span := range g.Spans() {
+			own := func(t *torch.Tensor) *torch.Tensor {
+				if t == nil {
+					return nil
+				}
+				return torch.Narrow(s, t, 0, span.Own, span.Elements)
+			}
+			adam.First = span.First
+			weights := torch.Narrow(s, g.Data, 0, span.First, span.Elements)
+			torch.AdamW(weights, own(g.Remainder), own(g.summed), own(g.m), own(g.v), squares, adam)
+		}
 	}
 }
 
-// moments visits the two moments of every trainable parameter, as views of the parameter's shape.
-func (o *optimizer) moments(s *torch.Scope, visit func(name string, shape []int64, view *torch.Tensor)) {
+// moments visits what this process keeps of the two moments of every trainable parameter: a view of each piece, flat.
+func (o *optimizer) moments(s *torch.Scope, visit func(name string, p *nn.Param, piece nn.Piece, view *torch.Tensor)) {
 	for _, g := range o.groups {
-		offset := int64(0)
 		for _, p := range g.Params {
-			visit("m."+p.Name, p.Shape, torch.LeafView(s, g.m, offset, p.Shape))
-			visit("v."+p.Name, p.Shape, torch.LeafView(s, g.v, offset, p.Shape))
-			offset += p.Elements()
+			for _, piece := range p.Pieces() {
+				shape := []int64{piece.Elements}
+				visit("m."+p.Name, p, piece, torch.LeafView(s, g.m, piece.Own, shape))
+				visit("v."+p.Name, p, piece, torch.LeafView(s, g.v, piece.Own, shape))
+			}
 		}
 	}
 }
@@ -78,5 +98,8 @@ func (o *optimizer) free() {
 	for _, g := range o.groups {
 		g.m.Free()
 		g.v.Free()
+		if g.summed != nil {
+			g.summed.Free()
+		}
 	}
 }

@@ -126,7 +126,11 @@ func (t *trainer) vanishingFrom() (string, error) {
 func (t *trainer) hashTrained() (string, error) {
 	hash := sha256.New()
 	for _, p := range t.model.Trainable() {
-		if err := torch.Do(func(s *torch.Scope) { hash.Write(p.Value(s).Bytes()) }); err != nil {
+		if err := torch.Do(func(s *torch.Scope) {
+			for _, piece := range p.Pieces() { // of several processes, what this one updates
+				hash.Write(p.PieceValue(s, piece).Bytes())
+			}
+		}); err != nil {
 			return "", err
 		}
 	}

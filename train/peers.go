@@ -29,17 +29,15 @@ type peers struct {
 	took     []time.Duration
 }
 
-// collectivePatience is how long a collective may take: all ranks are in it, or about to be.
-const collectivePatience = 10 * time.Minute
-
-// meet connects the processes of a group for what they compute together; group may be nil.
-func meet(group *ranks.Group) (*peers, error) {
+// meet connects the processes of a group for what they compute together; group may be nil. A collective may take as long
+// as patience: all ranks are in it, or about to be.
+func meet(group *ranks.Group, patience time.Duration) (*peers, error) {
 	if group == nil {
 		return noPeers(), nil
 	}
 	p := &peers{Group: group, ready: time.Now()}
 	var err error
-	p.gradients, err = group.Gloo("gradients", collectivePatience)
+	p.gradients, err = group.Gloo("gradients", patience)
 	return p, err
 }
 

@@ -41,6 +41,7 @@ type plan struct {
 	lora           map[string]recipes.LoRA // by part
 	world          int                     // processes that train together
 	sharers        int                     // of them, those that share the memory of this one's device
+	sharded        bool                    // each keeps a slice of the optimizer's state
 }
 
 // newPlan resolves everything except what depends on the model's size. saved is the state that the run goes on from.
@@ -49,6 +50,7 @@ func newPlan(
 ) (*plan, error) {
 	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens, lora: stage.Adapters(),
 		world: place.World, sharers: place.Locals}
+	p.sharded = p.world > 1 && r.Distributed.Shards(stage.Train)
 	if global := stage.Batch.Global; p.world > max(1, global) {
 		return nil, failure.Inputf("batch.global is %d samples, fewer than the %d processes that train: each computes "+
 			"at least one sample of a step; raise batch.global or start fewer", global, p.world)

@@ -25,22 +25,101 @@ func sumsOf(s *torch.Scope, b data.Batch, each *torch.Tensor) *torch.Tensor {
 	return torch.Reshape(s, sums, 2)
 }
 
-// reduce sums the gradients and the losses of all processes, and returns what is NaN if a loss of any is not finite,
-// [1] fp64. A process without a micro-batch takes part with zeros.
-func (t *trainer) reduce(s *torch.Scope, queued *queuedStep) (nonFinite *torch.Tensor) {
+// reduce sums the gradients and the losses of all processes. It returns the sum of squares of the gradient, and what is
+// NaN if a loss of any process is not finite, both [1] fp64. A process without a micro-batch takes part with zeros.
+func (t *trainer) reduce(s *torch.Scope, queued *queuedStep) (squares, nonFinite *torch.Tensor) {
 	if nonFinite = queued.nonFinite; nonFinite == nil {
 		nonFinite = torch.Zeros(s, []int64{1}, torch.Float64, t.plan.device)
 	}
 	if t.peers.alone() {
-		return nonFinite
+		return t.optimizer.squares(s), nonFinite
 	}
-	for _, g := range t.optimizer.groups {
-		t.peers.gradients.AllReduce(g.Grad).Wait()
+	t.optimizer.reduce(s, t.peers)
+	sums := t.sumsOfAll(s, queued, nonFinite)      // [2M+1]
+	parts := t.optimizer.squaresByRank(s, t.peers) // [W]
+	both := torch.Cat(s, 0, sums, parts)           // [2M+1+W]
+	t.peers.gradients.AllReduce(both).Wait()
+	n, world := sums.Elements(), int64(t.peers.World)
+	queued.sums = torch.ReadLater(torch.Narrow(s, both, 0, 0, n))
+	if t.plan.sharded {
+		parts = torch.Narrow(s, both, 0, n, world)
 	}
-	sums := t.sumsOfAll(s, queued, nonFinite) // [2M+1]
-	t.peers.gradients.AllReduce(sums).Wait()
-	queued.sums = torch.ReadLater(sums)
-	return torch.Narrow(s, sums, 0, 2*int64(len(queued.step.Sizes())), 1)
+	return t.optimizer.addSquares(s, parts), torch.Narrow(s, both, 0, n-1, 1)
+}
+
+// reduce sums the gradients of all processes, bucket by bucket: all of them, or what this process updates.
+func (o *optimizer) reduce(s *torch.Scope, p *peers) {
+	for _, g := range o.groups {
+		own := int64(0)
+		for _, b := range g.Buckets {
+			grad := torch.Narrow(s, g.Grad, 0, b.First, b.Elements)
+			if !g.Sharded() {
+				p.gradients.AllReduce(grad).Wait()
+				continue
+			}
+			n := b.Of(p.Rank, p.World).Elements
+			p.gradients.ReduceScatter(torch.Narrow(s, g.summed, 0, own, n), grad).Wait()
+			grad.Zero()
+			own += n
+		}
+	}
+}
+
+// squaresByRank is the sums of squares of the summed gradients of each process's spans, [W] fp64, in the order in which
+// a sharded process adds up its own, which alone it has. Norms and biases are left out.
+func (o *optimizer) squaresByRank(s *torch.Scope, p *peers) *torch.Tensor {
+	all := torch.Zeros(s, []int64{int64(p.World)}, torch.Float64, o.groups[0].Grad.Device())
+	for _, g := range o.groups {
+		if !g.Decay {
+			continue
+		}
+		own := int64(0)
+		for _, b := range g.Buckets {
+			for rank := range p.World {
+				span, from := b.Of(rank, p.World), g.Grad
+				if g.Sharded() {
+					if rank != p.Rank {
+						continue
+					}
+					span.First, from = own, g.summed
+					own += span.Elements
+				}
+				torch.SumSquares(torch.Narrow(s, from, 0, span.First, span.Elements),
+					torch.Narrow(s, all, 0, int64(rank), 1))
+			}
+		}
+	}
+	return all
+}
+
+// addSquares is the sum of squares of the whole gradient, [1] fp64: parts, [W], by rank, and then of norms and biases,
+// so that it is the same whether the others are sharded or not.
+func (o *optimizer) addSquares(s *torch.Scope, parts *torch.Tensor) *torch.Tensor {
+	total := torch.Zeros(s, []int64{1}, torch.Float64, parts.Device())
+	for rank := range parts.Elements() {
+		total = torch.Add(s, total, torch.Narrow(s, parts, 0, rank, 1))
+	}
+	for _, g := range o.groups {
+		if !g.Decay {
+			torch.SumSquares(g.Grad, total)
+		}
+	}
+	return total
+}
+
+// gather gives every process the weights that the others have updated.
+func (o *optimizer) gather(s *torch.Scope, p *peers) {
+	for _, g := range o.groups {
+		if !g.Sharded() {
+			continue
+		}
+		for _, b := range g.Buckets {
+			span := b.Of(p.Rank, p.World)
+			own := torch.Empty(s, []int64{span.Elements}, g.Data.Dtype(), g.Data.Device())
+			own.Copy(torch.Narrow(s, g.Data, 0, span.First, span.Elements))
+			p.gradients.AllGather(torch.Narrow(s, g.Data, 0, b.First, b.Elements), own).Wait()
+		}
+	}
 }
 
 // sumsOfAll lays the sums of this process's micro-batches where they stand among the M of the step, between zeros, so

@@ -32,7 +32,7 @@ func (s start) weights() []string {
 	if s.dir == "" {
 		return nil
 	}
-	return []string{filepath.Join(s.dir, runs.WeightsFile)}
+	return []string{checkpoints.Saved(s.dir, runs.WeightsFile)}
 }
 
 // agreeOnStart lets rank 0 decide where the run starts. The others read the same checkpoint.

@@ -79,7 +79,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		return err
 	}
 	t := &trainer{recipe: r, options: o, run: checkpoints.Run{Dir: runs.RunDir(r, o.Stage)}}
-	if t.peers, err = meet(o.Group); err != nil {
+	if t.peers, err = meet(o.Group, r.Distributed.Wait()); err != nil {
 		return err
 	}
 	t.report = t.peers.observer(o.Report)
@@ -216,6 +216,7 @@ func (t *trainer) openModel(o model.OpenOptions) (err error) {
 	torch.ResetPeakAllocated()
 	o.Device, o.Dtype, o.Seed = t.plan.device, t.plan.dtype, t.recipe.Seed
 	o.Trains, o.LoRA = t.plan.trains, t.plan.lora
+	o.Layout = nn.Layout{Rank: t.peers.Rank, World: t.peers.World, Sharded: t.plan.sharded}
 	o.Progress = func(loaded, total int64) { t.report.Progress("loading weights", loaded, total) }
 	t.model, err = model.Open(t.recipe.Model, o)
 	return err

@@ -159,11 +159,11 @@ func (t *trainer) update(queued *queuedStep) error {
 	number := queued.step.Number
 	err := torch.Do(func(s *torch.Scope) {
 		if tokens, _ := supervised(queued.step.Sizes()); tokens > 0 { // else there is nothing to learn from
-			nonFinite := t.reduce(s, queued)  // [1] fp64
-			squares := t.optimizer.squares(s) // [1] fp64
+			squares, nonFinite := t.reduce(s, queued) // [1] fp64
 			queued.squares = torch.ReadLater(squares)
 			torch.NaNIfNotFinite(squares, nonFinite)
-			t.optimizer.update(t.rates(number), squares)
+			t.optimizer.update(s, t.rates(number), squares)
+			t.optimizer.gather(s, t.peers)
 		}
 		queued.freeTensors()
 		queued.ended = torch.MarkTime(t.plan.device)

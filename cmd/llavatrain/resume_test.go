@@ -37,12 +37,16 @@ func outcomeOf(t *testing.T, runDir string) outcome {
 	}
 	o.ledger = slices.Collect(strings.Lines(string(read(t, filepath.Join(runDir, "ledger.jsonl")))))
 	last := filepath.Join(runDir, "checkpoints", fmt.Sprintf("step-%06d", worldSteps))
-	files := []string{filepath.Join(last, "model.safetensors"), filepath.Join(last, "optimizer.safetensors")}
+	for _, file := range []string{"model.safetensors", "optimizer.safetensors"} {
+		for name, data := range loadAll(t, checkpoints.Saved(last, file)) {
+			o.tensors[filepath.Join(filepath.Base(last), file)+" "+name] = data
+		}
+	}
 	exported, err := filepath.Glob(filepath.Join(runDir, "export", "*.safetensors"))
 	if err != nil || len(exported) == 0 {
 		t.Fatalf("the export holds no weights: %v", err)
 	}
-	for _, file := range append(files, exported...) {
+	for _, file := range exported {
 		for name, data := range loadAll(t, file) {
 			o.tensors[filepath.Join(filepath.Base(filepath.Dir(file)), filepath.Base(file))+" "+name] = data
 		}

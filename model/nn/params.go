@@ -10,6 +10,7 @@
 package nn
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,7 +40,8 @@ type Param struct {
 	tensor    *torch.Tensor // owned; a view of its group's buffer when trainable
 	group     *Group
 	offset    int64
-	remainder *torch.Tensor // owned view, bf16 trainable only
+	layer     string        // what the layer's names begin with, or else the parameter's own name
+	remainder *torch.Tensor // owned view, bf16 trainable only; nil in a sharded group
 }
 
 // Elements is the product of the shape.
@@ -62,9 +64,14 @@ type Group struct {
 	Data      *torch.Tensor // [n] in the training dtype
 	Grad      *torch.Tensor // [n] the same dtype
 	Remainder *torch.Tensor // [n] i16 if the dtype is bf16, else nil: with Data it gives the exact fp32 master
+	Buckets   []Bucket      // what is summed over the processes at once; nil of one alone
+
+	layout  Layout
+	size    int64 // of the flat buffers, with padding
+	masters func(name string) ([]byte, error)
 }
 
-// Elements is the length of the flat buffers.
+// Elements is how many its parameters have together.
 func (g *Group) Elements() int64 {
 	n := int64(0)
 	for _, p := range g.Params {
@@ -116,7 +123,7 @@ func (ps *Params) Select(trains func(p *Param) bool) {
 }
 
 // Place allocates every parameter on the device in the dtype. Values are undefined until loaded or initialised.
-func (ps *Params) Place(device torch.Device, dtype torch.Dtype) error {
+func (ps *Params) Place(device torch.Device, dtype torch.Dtype, layout Layout) error {
 	ps.device, ps.dtype = device, dtype
 	for _, p := range ps.list {
 		if p.Trainable {
@@ -127,6 +134,7 @@ func (ps *Params) Place(device torch.Device, dtype torch.Dtype) error {
 	}
 	return torch.Do(func(s *torch.Scope) {
 		for _, g := range ps.groups {
+			g.cut(layout)
 			g.place(s, device, dtype)
 		}
 		for _, j := range ps.joins {
@@ -150,16 +158,16 @@ func (ps *Params) groupOf(p *Param) *Group {
 }
 
 func (g *Group) place(s *torch.Scope, device torch.Device, dtype torch.Dtype) {
-	n := []int64{g.Elements()}
+	n := []int64{g.size}
 	g.Data = torch.Own(torch.Zeros(s, n, dtype, device))
 	g.Grad = torch.Own(torch.Zeros(s, n, dtype, device))
 	if dtype == torch.BFloat16 {
-		g.Remainder = torch.Own(torch.Zeros(s, n, torch.Int16, device))
+		g.Remainder = torch.Own(torch.Zeros(s, []int64{g.Kept()}, torch.Int16, device))
 	}
 	for _, p := range g.Params {
 		p.tensor = torch.Own(torch.LeafView(s, g.Data, p.offset, p.Shape))
 		p.tensor.SetGrad(torch.LeafView(s, g.Grad, p.offset, p.Shape))
-		if g.Remainder != nil {
+		if g.Remainder != nil && !g.Sharded() {
 			p.remainder = torch.Own(torch.LeafView(s, g.Remainder, p.offset, p.Shape))
 		}
 	}
@@ -189,22 +197,44 @@ func freeAll(tensors ...*torch.Tensor) {
 // Load sets the value from little-endian data of the given dtype in the parameter's shape. A trainable bf16 parameter
 // keeps an fp32 value exactly.
 func (p *Param) Load(s *torch.Scope, data []byte, dtype torch.Dtype) {
-	if p.remainder == nil {
+	remainder := p.remainder
+	if p.Sharded() && p.group.Remainder != nil {
+		remainder = torch.Empty(s, p.Shape, torch.Int16, p.tensor.Device())
+	}
+	if remainder == nil {
 		p.tensor.SetBytes(data, dtype, p.Shape)
 		return
 	}
 	master := torch.Empty(s, p.Shape, torch.Float32, p.tensor.Device())
 	master.SetBytes(data, dtype, p.Shape)
-	torch.SplitMaster(master, p.tensor, p.remainder)
+	torch.SplitMaster(master, p.tensor, remainder)
+	if p.remainder == nil {
+		p.keepRemainder(s, remainder)
+	}
 }
 
 // Value is the value in a form that Load restores exactly: fp32 for trainable parameters, even if they compute in
-// bf16; the stored dtype for frozen ones.
+// bf16; the stored dtype for frozen ones. A process that keeps only pieces of the fp32 value has it from ReadMasters,
+// and without that only what it computes with.
 func (p *Param) Value(s *torch.Scope) *torch.Tensor {
+	if p.Sharded() && p.group.Remainder != nil && p.group.masters != nil {
+		data, err := p.group.masters(p.Name)
+		torch.Must("read "+p.Name, err)
+		value := torch.Empty(s, p.Shape, torch.Float32, torch.CPU)
+		value.SetBytes(data, torch.Float32, p.Shape)
+		return value
+	}
 	if p.remainder != nil {
 		return torch.MergeMaster(s, p.tensor, p.remainder)
 	}
 	return p.tensor
+}
+
+// ReadMasters says where the fp32 values of parameters can be read of which this process keeps only pieces.
+func (ps *Params) ReadMasters(read func(name string) ([]byte, error)) {
+	for _, g := range ps.groups {
+		g.masters = read
+	}
 }
 
 // Gradient is the accumulated gradient, a view of the group's; nil for a frozen parameter.
@@ -250,20 +280,29 @@ type Path struct {
 	params *Params
 	part   string
 	prefix string
+	layer  string // prefix of the outermost layer that the node is in; ""
 }
 
 // Root is the root of the names of one part of a model; prefix begins every name and includes its final dot.
-func (ps *Params) Root(part, prefix string) Path { return Path{ps, part, prefix} }
+func (ps *Params) Root(part, prefix string) Path { return Path{params: ps, part: part, prefix: prefix} }
 
 // Sub is the node one level down.
-func (p Path) Sub(name string) Path { return Path{p.params, p.part, p.prefix + name + "."} }
+func (p Path) Sub(name string) Path {
+	p.prefix += name + "."
+	return p
+}
 
 // Layer is the node of the i-th layer of a list.
-func (p Path) Layer(name string, i int) Path { return p.Sub(name).Sub(fmt.Sprint(i)) }
+func (p Path) Layer(name string, i int) Path {
+	node := p.Sub(name).Sub(fmt.Sprint(i))
+	node.layer = cmp.Or(p.layer, node.prefix)
+	return node
+}
 
 // Param declares a parameter at this node.
 func (p Path) Param(name string, init Init, shape ...int64) *Param {
-	param := &Param{Name: p.prefix + name, Part: p.part, Shape: shape, Init: init}
+	param := &Param{Name: p.prefix + name, Part: p.part, Shape: shape, Init: init,
+		layer: cmp.Or(p.layer, p.prefix+name)}
 	if _, twice := p.params.byName[param.Name]; twice {
 		panic("parameter declared twice: " + param.Name) // a bug in the model's code
 	}

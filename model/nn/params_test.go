@@ -40,7 +40,7 @@ func place(t *testing.T, ps *Params, dtype torch.Dtype, trains func(p *Param) bo
 	t.Helper()
 	torchtest.NoLeaks(t)
 	ps.Select(trains)
-	if err := ps.Place(torch.CPU, dtype); err != nil {
+	if err := ps.Place(torch.CPU, dtype, Layout{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(ps.Free)

@@ -19,17 +19,22 @@ const (
 
 // Tape is one pass through a stack, with what its backward needs.
 //
-// Without recomputation the graph covers all layers and Backward has nothing to do. With it, the graph is cut before
-// every layer: forward runs without a graph and keeps the layer's input; Backward walks the layers in reverse, runs
-// each again with a graph and calls backward with the gradient of its output. Both ways do the same arithmetic on the
-// same values, so gradients are equal bit for bit (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost",
-// with one segment per layer).
+// Run without recomputation makes one graph of all layers, and Backward has nothing to do. Otherwise the graph is cut
+// before every layer, and Backward walks the layers in reverse: with recomputation forward ran without a graph and kept
+// each layer's input, and backward runs each layer again (Chen et al. 2016, "Training Deep Nets with Sublinear Memory
+// Cost", with one segment per layer); without it each layer's own graph is kept (RunCut). All ways do the same
+// arithmetic on the same values, so gradients are equal bit for bit.
 type Tape struct {
-	Out *torch.Tensor // [R,D] the last layer's output; with recomputation, a leaf that collects its gradient
+	Out *torch.Tensor // [R,D] the last layer's output; where the graph is cut, a leaf that collects its gradient
 
 	layers []Layer
-	Inputs []*torch.Tensor // Inputs[i] is the input of the i-th layer; nil without recomputation
+	Inputs []*torch.Tensor // Inputs[i] is the input of the i-th layer; nil where the graph is not cut
+	kept   []cutLayer      // each layer's own graph; nil with recomputation
+	after  func(layer int) // called after a layer's backward; nil for nothing
 }
+
+// cutLayer is a layer's output, and the leaf that stands for its input.
+type cutLayer struct{ leaf, out *torch.Tensor }
 
 // Run passes x [R,D] through layers. Tensors that the tape keeps belong to s.
 func Run(s *torch.Scope, layers []Layer, x *torch.Tensor, recompute bool) *Tape {
@@ -51,6 +56,25 @@ func Run(s *torch.Scope, layers []Layer, x *torch.Tensor, recompute bool) *Tape 
 	return t
 }
 
+// RunCut is Run whose Backward calls after with the number of each layer whose gradients are complete, from the last
+// to the first, as far down as anything trains.
+func RunCut(s *torch.Scope, layers []Layer, x *torch.Tensor, recompute bool, after func(layer int)) *Tape {
+	if recompute {
+		t := Run(s, layers, x, true)
+		t.after = after
+		return t
+	}
+	t := &Tape{layers: layers, after: after}
+	for _, layer := range layers {
+		leaf := torch.Detach(s, x, x.RequiresGrad())
+		y := s.Sub(func(s *torch.Scope) *torch.Tensor { return layer(s, leaf) })
+		t.Inputs, t.kept = append(t.Inputs, x), append(t.kept, cutLayer{leaf, y})
+		x = y
+	}
+	t.Out = torch.Detach(s, x, true)
+	return t
+}
+
 // Backward takes the gradient of Out back to the first layer's input, after the caller has run backward down to Out.
 func (t *Tape) Backward(s *torch.Scope) {
 	if t.Inputs == nil {
@@ -59,6 +83,9 @@ func (t *Tape) Backward(s *torch.Scope) {
 	grad := torch.Grad(s, t.Out)
 	for i := len(t.layers) - 1; i >= 0 && grad != nil; i-- {
 		grad = s.Sub(func(s *torch.Scope) *torch.Tensor { return t.backwardLayer(s, i, grad) })
+		if t.after != nil {
+			t.after(i)
+		}
 	}
 	if first := t.Inputs[0]; grad != nil && first.RequiresGrad() {
 		torch.Backward(first, grad)
@@ -67,12 +94,19 @@ func (t *Tape) Backward(s *torch.Scope) {
 
 // backwardLayer returns the gradient of the layer's input, or nil if no earlier layer needs it.
 func (t *Tape) backwardLayer(s *torch.Scope, i int, grad *torch.Tensor) *torch.Tensor {
-	below := i > 0 || t.Inputs[0].RequiresGrad()
-	input := torch.Detach(s, t.Inputs[i], below)
-	y := t.layers[i](s, input)
+	input, y := t.graph(s, i)
 	if !y.RequiresGrad() {
 		return nil
 	}
 	torch.Backward(y, grad)
 	return torch.Grad(s, input)
+}
+
+// graph is the graph of one layer: the leaf at its input, and its output.
+func (t *Tape) graph(s *torch.Scope, i int) (input, y *torch.Tensor) {
+	if t.kept != nil {
+		return t.kept[i].leaf, t.kept[i].out
+	}
+	input = torch.Detach(s, t.Inputs[i], i > 0 || t.Inputs[0].RequiresGrad())
+	return input, t.layers[i](s, input)
 }

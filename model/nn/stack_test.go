@@ -3,6 +3,8 @@ package nn
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -59,6 +61,16 @@ func toyInput(s *torch.Scope, rows int64, dtype torch.Dtype, grad bool) *torch.T
 // pass runs the stack forward and back and returns every value that came of it, by name.
 func (m *toyStack) pass(t *testing.T, recompute, inputGrad bool) map[string][]float32 {
 	t.Helper()
+	return m.passBy(t, inputGrad, func(s *torch.Scope, x *torch.Tensor) *Tape {
+		return Run(s, m.layers(), x, recompute)
+	})
+}
+
+// passBy is pass for any way to run the stack.
+func (m *toyStack) passBy(
+	t *testing.T, inputGrad bool, run func(s *torch.Scope, x *torch.Tensor) *Tape,
+) map[string][]float32 {
+	t.Helper()
 	results := map[string][]float32{}
 	keep := func(s *torch.Scope, name string, x *torch.Tensor) {
 		if x != nil {
@@ -69,7 +81,7 @@ func (m *toyStack) pass(t *testing.T, recompute, inputGrad bool) map[string][]fl
 		dtype := m.params.Dtype()
 		leaf := toyInput(s, 5, dtype, inputGrad)
 		x := torch.Mul(s, leaf, leaf) // the stack's input has a graph of its own, as embeddings do
-		tape := Run(s, m.layers(), x, recompute)
+		tape := run(s, x)
 		keep(s, "output", tape.Out)
 		if loss := torch.Mul(s, tape.Out, tape.Out); loss.RequiresGrad() {
 			torch.Backward(loss, torch.Ones(s, []int64{5, toyWidth}, dtype, torch.CPU))
@@ -98,6 +110,38 @@ func TestRecomputationGivesTheSameBits(t *testing.T) {
 					}
 					checkSameResults(t, kept, recomputed)
 				})
+			}
+		}
+	}
+}
+
+// A cut graph gives the same bits, and after each layer that trains, or lies above one that does, its gradients are
+// complete.
+func TestACutGraphGivesTheSameBits(t *testing.T) {
+	for _, dtype := range []torch.Dtype{torch.Float32, torch.BFloat16} {
+		for _, trains := range [][]bool{
+			{true, true, true}, {false, false, false}, {true, false, true}, {false, true, false}, {false, false, true},
+		} {
+			for _, inputGrad := range []bool{false, true} {
+				for _, recompute := range []bool{false, true} {
+					want := newToyStack(t, dtype, trains).pass(t, false, inputGrad)
+					m, done := newToyStack(t, dtype, trains), map[string][]float32{}
+					got := m.passBy(t, inputGrad, func(s *torch.Scope, x *torch.Tensor) *Tape {
+						return RunCut(s, m.layers(), x, recompute, func(layer int) {
+							for _, p := range m.params.All() {
+								if g := p.Gradient(s); g != nil && strings.HasPrefix(p.Name, fmt.Sprintf("layers.%d.", layer)) {
+									done[p.Name] = torch.Read[float32](torch.To(s, g, torch.Float32))
+								}
+							}
+						})
+					})
+					checkSameResults(t, want, got)
+					for _, p := range m.params.All() {
+						if p.Trainable && !slices.Equal(done[p.Name], want[p.Name]) {
+							t.Errorf("%v, recompute %t: the gradient of %s was not complete", trains, recompute, p.Name)
+						}
+					}
+				}
 			}
 		}
 	}

@@ -15,6 +15,7 @@ type Adam struct {
 	Step                               int64   // 1 for the first update
 	Clip                               float64 // maximum norm of all gradients, as in clip_grad_norm_; 0: none
 	Seed                               uint64  // for rounding bf16 moments; differs between the buffers of a step
+	First                              int64   // the first element's index in the buffer that the tensors are a slice of
 }
 
 // AdamW updates flat buffers in place (Loshchilov and Hutter 2019; torch.optim.AdamW): param from its gradient and
@@ -28,7 +29,7 @@ type Adam struct {
 func AdamW(param, remainder, grad, m, v, total *Tensor, a Adam) {
 	check("adamw", C.lt_adamw(param.c(), remainder.optional(), grad.c(), m.c(), v.c(), total.c(), C.double(a.LR),
 		C.double(a.Beta1), C.double(a.Beta2), C.double(a.Eps), C.double(a.WeightDecay), C.double(a.Clip),
-		C.int64_t(a.Step), C.uint64_t(a.Seed)))
+		C.int64_t(a.Step), C.uint64_t(a.Seed), C.int64_t(a.First)))
 }
 
 // MergeMaster is the exact fp32 value that is stored as param (bf16, rounded to nearest, ties away from zero) and

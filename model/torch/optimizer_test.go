@@ -158,6 +158,47 @@ func TestAdamWIsTheSameOnAnyNumberOfThreads(t *testing.T) {
 	}
 }
 
+// Slices of the buffers, updated one by one, are the whole: their elements draw the same random bits.
+func TestAdamWOfSlicesIsThatOfTheWhole(t *testing.T) {
+	torchtest.NoLeaks(t)
+	for _, form := range adamForms {
+		for _, fused := range []bool{true, false} {
+			do(t, func(s *torch.Scope) {
+				defer torchtest.SetFused(torchtest.SetFused(fused))
+				whole := newAdamRun(s, startValues(adamElements), form[0], form[1])
+				cut := newAdamRun(s, startValues(adamElements), form[0], form[1])
+				for step := 1; step <= 2; step++ {
+					whole.step(s, step)
+					cut.stepSlices(s, step, 256)
+				}
+				got, want := cut.bits(s), whole.bits(s)
+				for i := range want {
+					sameBits(t, fmt.Sprintf("%v, fused %t, buffer %d", form, fused, i), got[i], want[i])
+				}
+			})
+		}
+	}
+}
+
+// stepSlices is step for slices of n elements.
+func (r adamRun) stepSlices(s *torch.Scope, step int, n int64) {
+	elements := r.param.Elements()
+	grad := tensor(s, numbers(int(elements), uint64(step)), r.param.Dtype(), elements)
+	total := torch.Zeros(s, []int64{1}, torch.Float64, torch.CPU)
+	torch.SumSquares(grad, total)
+	for first := int64(0); first < elements; first += n {
+		slice := func(x *torch.Tensor) *torch.Tensor {
+			if x == nil {
+				return nil
+			}
+			return torch.Narrow(s, x, 0, first, min(n, elements-first))
+		}
+		a := adamStep(step)
+		a.First = first
+		torch.AdamW(slice(r.param), slice(r.remainder), slice(grad), slice(r.m), slice(r.v), total, a)
+	}
+}
+
 // Our loops and libtorch's operations: those fuse some multiplications with additions, so that fp32 values differ in
 // last places, and a bf16 moment whose random bits were just enough is the neighbour.
 func TestAdamWEqualsItsPlainTwin(t *testing.T) {

@@ -104,6 +104,13 @@ func Own(t *Tensor) *Tensor {
 	return t
 }
 
+// Must ends Do with an *Error if something that an operation needs has failed.
+func Must(op string, err error) {
+	if err != nil {
+		panic(&Error{Op: op, Msg: err.Error()}) // Do returns it
+	}
+}
+
 // check panics with an *Error if the shim returned a message.
 func check(op string, message *C.char) {
 	if message == nil {

@@ -139,7 +139,7 @@ func (n Named) locate(path string) (_ located, err error) {
 		}
 		return n.locateFolder(path)
 	case has(checkpoints.StateFile):
-		return locateInRun(filepath.Dir(filepath.Dir(path)), filepath.Join(path, runs.WeightsFile))
+		return locateInRun(filepath.Dir(filepath.Dir(path)), checkpoints.Saved(path, runs.WeightsFile))
 	case has(runs.ExportDir):
 		return n.locate(filepath.Join(path, runs.ExportDir))
 	case has(runs.RecipeFile):

@@ -137,6 +137,7 @@ struct AdamW {
   float eps;
   double clip;               // the largest norm of all gradients; 0: no limit
   unsigned long long step, seed;
+  unsigned long long first;  // index of the first element in the buffer that these are a slice of
 };
 
 LT_BOTH bool is_finite(double x) { return x - x == 0; }

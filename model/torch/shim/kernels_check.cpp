@@ -134,7 +134,7 @@ Tensors check_adamw(at::ScalarType dtype, at::Device device) {
          total = at::zeros({1}, grad.options().dtype(at::kDouble));
     call(lt_sum_squares_into(&grad, &total));
     call(lt_adamw(&param, dtype == at::kFloat ? nullptr : &rest, &grad, &m, &v, &total, 1e-2, 0.9, 0.999, 1e-8, 0.1,
-                  1.0, 3, 5));
+                  1.0, 3, 5, 0));
     for (auto &t : {param, rest.to(at::kFloat).sum(), m, v, grad, total}) {
       all.push_back(t);
     }

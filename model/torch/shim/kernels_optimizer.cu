@@ -107,7 +107,7 @@ __device__ void adamw_block(P *param, short *remainder, P *grad, M *m, M *v, con
       if (remainder) {
         load_four(remainder + i, count, &low);
       }
-      const Words random = sizeof(M) == sizeof(bf16) ? moment_words(i / kFour, a.step, a.seed) : Words{};
+      const Words random = sizeof(M) == sizeof(bf16) ? moment_words((a.first + i) / kFour, a.step, a.seed) : Words{};
 #pragma unroll
       for (int k = 0; k < kFour; k++) {
         float x = master(p.v[k], low.v[k]), mean = widen(first.v[k]), square = widen(second.v[k]);

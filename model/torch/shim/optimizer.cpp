@@ -46,7 +46,7 @@ LT_INLINE void adamw_tiles(P *__restrict p, short *__restrict low, P *__restrict
     if (draws) {
 #pragma omp simd
       for (int64_t group = 0; group < kTile / 4; group++) {
-        auto words = lt::moment_words((first + begin) / 4 + group, a.step, a.seed);
+        auto words = lt::moment_words((a.first + first + begin) / 4 + group, a.step, a.seed);
         random[4 * group] = words.w[0];
         random[4 * group + 1] = words.w[1];
         random[4 * group + 2] = words.w[2];
@@ -163,7 +163,7 @@ at::Tensor random_words(int64_t first, int64_t n, const lt::AdamW &a) {
   auto *out = words.data_ptr<int32_t>();
   at::parallel_for(0, words.numel() / 4, kBlock, [&](int64_t begin, int64_t end) {
     for (int64_t group = begin; group < end; group++) {
-      auto drawn = lt::moment_words(first / 4 + group, a.step, a.seed);
+      auto drawn = lt::moment_words((a.first + first) / 4 + group, a.step, a.seed);
       std::memcpy(out + 4 * group, drawn.w, sizeof drawn.w);
     }
   });
@@ -252,7 +252,7 @@ char *lt_sum_squares_into(lt_tensor t, lt_tensor total) {
 // If total is not finite, nothing else changes; the gradient becomes zero in any case.
 char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, lt_tensor total,
                double lr, double beta1, double beta2, double eps, double weight_decay, double clip, int64_t step,
-               uint64_t seed) {
+               uint64_t seed, int64_t offset) {
   LT_PROTECT({
     at::NoGradGuard no_grad;
     RECORD_FUNCTION("llavatrain::adamw", {});
@@ -265,6 +265,7 @@ char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m
     TORCH_CHECK(first.scalar_type() == second.scalar_type() && float_or_bf16(first), "moments of ", first.scalar_type(),
                 " and ", second.scalar_type());
     check_total(ref(total), p);
+    TORCH_CHECK(offset % 4 == 0, "a slice from element ", offset, ", which is no multiple of 4");
     double correction1 = 1 - std::pow(beta1, static_cast<double>(step)),
            correction2 = std::sqrt(1 - std::pow(beta2, static_cast<double>(step)));
     lt::AdamW a = {static_cast<float>(1 - lr * weight_decay),
@@ -276,7 +277,8 @@ char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m
                    static_cast<float>(eps),
                    clip,
                    static_cast<unsigned long long>(step),
-                   static_cast<unsigned long long>(seed)};
+                   static_cast<unsigned long long>(seed),
+                   static_cast<unsigned long long>(offset)};
     bool ours = flat(p, low, g, first, second);
     if (ours && lt::device::ready(lt::device::kAdamW, {p, g})) {
       // it clears the gradient and checks the total itself

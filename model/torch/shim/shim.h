@@ -122,7 +122,7 @@ char *lt_dropout(lt_tensor x, double p, const uint64_t *keys, const int64_t *sta
 char *lt_sum_squares_into(lt_tensor t, lt_tensor total);
 char *lt_adamw(lt_tensor param, lt_tensor remainder, lt_tensor grad, lt_tensor m, lt_tensor v, lt_tensor total,
                double lr, double beta1, double beta2, double eps, double weight_decay, double clip, int64_t step,
-               uint64_t seed);
+               uint64_t seed, int64_t offset);
 char *lt_merge_master(lt_tensor param, lt_tensor remainder, lt_tensor *out);
 char *lt_split_master(lt_tensor master, lt_tensor param, lt_tensor remainder);
 

@@ -1,0 +1,153 @@
+package nn
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
+)
+
+// layered declares layers of matrices and norms between an embedding and a head.
+func layered(layers int, in, out int64) *Params {
+	ps := NewParams()
+	root := ps.Root("language", "model.")
+	NewEmbedding(root.Sub("embed"), 40, in, Init{"normal", 0.5})
+	for i := range layers {
+		layer := root.Layer("layers", i)
+		NewRMSNorm(layer.Sub("norm"), in, 1e-5)
+		NewLinear(layer.Sub("up"), in, out, true, LinearInit(in))
+		NewLinear(layer.Sub("down"), out, in, false, LinearInit(out))
+	}
+	NewLinear(root.Sub("head"), in, 40, false, Init{"normal", 0.1})
+	return ps
+}
+
+// On any number of processes each element of a matrix is in one bucket, in one process's span and in one piece of its
+// parameter; norms and biases are whole.
+func TestSpansCoverTheParametersOnce(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		world := rapid.IntRange(2, 9).Draw(rt, "world")
+		layers, in, out := rapid.IntRange(0, 4).Draw(rt, "layers"), rapid.Int64Range(1, 40).Draw(rt, "in"),
+			rapid.Int64Range(1, 70).Draw(rt, "out")
+		owners := map[string][]int{} // by parameter and element
+		for rank := range world {
+			ps := layered(layers, in, out)
+			ps.Select(all)
+			if err := ps.Place(torch.CPU, torch.BFloat16, Layout{Rank: rank, World: world, Sharded: true}); err != nil {
+				rt.Fatal(err)
+			}
+			for _, g := range ps.Groups() {
+				next := int64(0)
+				for _, b := range g.Buckets {
+					if b.First != next || b.Elements <= 0 || g.Decay && b.Elements%int64(spanUnit*world) != 0 {
+						rt.Fatalf("buckets %v", g.Buckets)
+					}
+					next += b.Elements
+				}
+				if next != g.Data.Elements() || g.Remainder.Elements() != g.Kept() || g.Sharded() != g.Decay {
+					rt.Fatalf("buckets end at %d of %d; %d remainders of %d", next, g.Data.Elements(),
+						g.Remainder.Elements(), g.Kept())
+				}
+			}
+			for _, p := range ps.All() {
+				if owners[p.Name] == nil {
+					owners[p.Name] = make([]int, p.Elements())
+				}
+				for _, piece := range p.Pieces() {
+					for i := range piece.Elements {
+						owners[p.Name][piece.First+i]++
+					}
+				}
+			}
+			ps.Free()
+		}
+		for name, counts := range owners {
+			for i, n := range counts {
+				want := 1
+				if !decays(name) {
+					want = world
+				}
+				if n != want {
+					rt.Fatalf("element %d of %s has %d owners, want %d", i, name, n, want)
+				}
+			}
+		}
+	})
+}
+
+func decays(name string) bool {
+	p, _ := layered(9, 1, 1).Get(name)
+	return !p.Norm && p.Name[len(p.Name)-4:] != "bias"
+}
+
+// A process alone has the buffers that it had before there were several.
+func TestAloneNothingIsPadded(t *testing.T) {
+	ps := layered(2, 3, 5)
+	place(t, ps, torch.Float32, all)
+	for _, g := range ps.Groups() {
+		if g.Data.Elements() != g.Elements() || g.Buckets != nil || g.Sharded() ||
+			!cmp.Equal(g.Spans(), []Span{{Elements: g.Elements()}}) {
+			t.Errorf("%d elements for %d; buckets %v, spans %v", g.Data.Elements(), g.Elements(), g.Buckets, g.Spans())
+		}
+	}
+}
+
+// The pieces that processes keep of a bf16 parameter's fp32 value are the value that was loaded.
+func TestPiecesKeepTheExactValue(t *testing.T) {
+	torchtest.NoLeaks(t)
+	const world = 3
+	got := map[string][]float32{}
+	var want map[string][]float32
+	for rank := range world {
+		ps := layered(2, 13, 31)
+		ps.Select(all)
+		if err := ps.Place(torch.CPU, torch.BFloat16, Layout{Rank: rank, World: world, Sharded: true}); err != nil {
+			t.Fatal(err)
+		}
+		want = map[string][]float32{}
+		do(t, func(s *torch.Scope) {
+			for _, p := range ps.All() {
+				p.Initialise(s, 7)
+				want[p.Name] = torch.Read[float32](p.Initial(s, 7))
+				if got[p.Name] == nil {
+					got[p.Name] = make([]float32, p.Elements())
+				}
+				for _, piece := range p.Pieces() {
+					copy(got[p.Name][piece.First:], torch.Read[float32](p.PieceValue(s, piece)))
+				}
+			}
+		})
+		do(t, func(s *torch.Scope) { valuesFromMasters(t, s, ps) })
+		ps.Free()
+	}
+	for name := range want {
+		for i := range want[name] {
+			if got[name][i] != want[name][i] {
+				t.Fatalf("element %d of %s is %v, want %v", i, name, got[name][i], want[name][i])
+			}
+		}
+	}
+}
+
+// valuesFromMasters checks that a parameter in pieces has its value from where all of it can be read.
+func valuesFromMasters(t *testing.T, s *torch.Scope, ps *Params) {
+	p := get(t, ps, "model.layers.1.up.weight")
+	third := torch.Scale(s, torch.Ones(s, p.Shape, torch.Float32, torch.CPU), 1./3)
+	ps.ReadMasters(func(name string) ([]byte, error) {
+		if name != p.Name {
+			return nil, fmt.Errorf("asked for %s", name)
+		}
+		return third.Bytes(), nil
+	})
+	if v := value(s, p)[0]; v != float32(1./3) {
+		t.Errorf("value %v", v)
+	}
+	norm := get(t, ps, "model.layers.1.norm.weight")
+	if v := value(s, norm)[0]; v != 1 {
+		t.Errorf("a norm's value is %v", v)
+	}
+}
