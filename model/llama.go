@@ -225,12 +225,14 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 	cos, sin := m.rotary.At(s, in.Positions, in.Embeddings.Dtype()) // [T,1,d] each
 	keys := nn.DropoutKeys{Keys: in.DropoutKeys, Starts: in.Starts}
 	var layers []nn.Layer
+	var numbers []int // of the decoder layers among them; -1 for a layer of cross-attention
 	for i, layer := range m.layers {
 		if in.Before != nil {
 			if side := in.Before(i); side != nil {
-				layers = append(layers, side)
+				layers, numbers = append(layers, side), append(numbers, -1)
 			}
 		}
+		numbers = append(numbers, i)
 		attend := func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor { // [T,H,d], [T,G,d], [T,G,d] -> [T,H,d]
 			if in.Generation == nil {
 				return torch.WindowAttention(s, q, k, v, in.Starts, layer.window)
@@ -252,7 +254,17 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 			return layer.forward(s, x, cos, sin, attend, indices(s, wanted, x.Device()), keys)
 		})
 	}
-	tape := nn.Run(s, layers, in.Embeddings, in.Recompute == nn.RecomputeLayers) // [N,D]
+	recompute := in.Recompute == nn.RecomputeLayers
+	var tape *nn.Tape
+	if in.After == nil {
+		tape = nn.Run(s, layers, in.Embeddings, recompute) // [N,D]
+	} else {
+		tape = nn.RunCut(s, layers, in.Embeddings, recompute, func(i int) {
+			if numbers[i] >= 0 {
+				in.After(numbers[i])
+			}
+		})
+	}
 	return LanguageOutput{Hidden: m.norm.Forward(s, tape.Out), Tape: tape}
 }
 

@@ -1,8 +1,12 @@
 package train
 
 import (
+	"slices"
+
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 )
 
 // Of several processes each has computed some of a step's micro-batches. Before the update all get the sums of what
@@ -34,7 +38,10 @@ func (t *trainer) reduce(s *torch.Scope, queued *queuedStep) (squares, nonFinite
 	if t.peers.alone() {
 		return t.optimizer.squares(s), nonFinite
 	}
-	t.optimizer.reduce(s, t.peers)
+	if queued.reduction == nil {
+		queued.reduction = t.optimizer.newReduction(t.peers)
+	}
+	queued.reduction.finish(s)
 	sums := t.sumsOfAll(s, queued, nonFinite)      // [2M+1]
 	parts := t.optimizer.squaresByRank(s, t.peers) // [W]
 	both := torch.Cat(s, 0, sums, parts)           // [2M+1+W]
@@ -47,20 +54,83 @@ func (t *trainer) reduce(s *torch.Scope, queued *queuedStep) (squares, nonFinite
 	return t.optimizer.addSquares(s, parts), torch.Narrow(s, both, 0, n-1, 1)
 }
 
-// reduce sums the gradients of all processes, bucket by bucket: all of them, or what this process updates.
-func (o *optimizer) reduce(s *torch.Scope, p *peers) {
-	for _, g := range o.groups {
-		own := int64(0)
-		for _, b := range g.Buckets {
-			grad := torch.Narrow(s, g.Grad, 0, b.First, b.Elements)
-			if !g.Sharded() {
-				p.gradients.AllReduce(grad).Wait()
-				continue
+// reduction is the sums of a step's gradients over all processes, bucket by bucket: those of the language model's layers
+// from the last to the first, as backward completes them, and then all others. All processes begin them in this order.
+type reduction struct {
+	peers   *peers
+	buckets []pending
+	begun   int
+	layered int // of buckets, those of the language model's matrices, which come first
+	group   *groupState
+}
+
+// pending is a bucket to be summed.
+type pending struct {
+	group *groupState
+	nn.Bucket
+	own  nn.Span // where a sharded group has the sums
+	work *torch.Work
+}
+
+func (o *optimizer) newReduction(p *peers) *reduction {
+	r := &reduction{peers: p}
+	add := func(g *groupState) {
+		for i := range slices.Backward(g.Buckets) {
+			next := pending{group: g, Bucket: g.Buckets[i]}
+			if g.Sharded() {
+				next.own = g.Spans()[i]
 			}
-			n := b.Of(p.Rank, p.World).Elements
-			p.gradients.ReduceScatter(torch.Narrow(s, g.summed, 0, own, n), grad).Wait()
-			grad.Zero()
-			own += n
+			r.buckets = append(r.buckets, next)
+		}
+	}
+	layered := func(g *groupState) bool { return g.Part == recipes.PartLanguage && g.Decay }
+	for _, g := range o.groups {
+		if layered(g) {
+			add(g)
+			r.group, r.layered = g, len(g.Buckets)
+		}
+	}
+	for _, g := range o.groups {
+		if !layered(g) {
+			add(g)
+		}
+	}
+	return r
+}
+
+// completed begins the sums of what is complete after a layer's backward.
+func (r *reduction) completed(s *torch.Scope, layer int) {
+	if r.group != nil {
+		r.begin(s, r.layered-r.group.CompleteFrom(layer))
+	}
+}
+
+// begin begins the first n sums, but for those that have begun.
+func (r *reduction) begin(s *torch.Scope, n int) {
+	for ; r.begun < n; r.begun++ {
+		b := &r.buckets[r.begun]
+		grad := b.grad(s)
+		if b.group.Sharded() {
+			summed := torch.Narrow(s, b.group.summed, 0, b.own.Own, b.own.Elements)
+			b.work = r.peers.gradients.ReduceScatter(summed, grad)
+		} else {
+			b.work = r.peers.gradients.AllReduce(grad)
+		}
+	}
+}
+
+func (b *pending) grad(s *torch.Scope) *torch.Tensor {
+	return torch.Narrow(s, b.group.Grad, 0, b.First, b.Elements)
+}
+
+// finish waits for all sums.
+func (r *reduction) finish(s *torch.Scope) {
+	r.begin(s, len(r.buckets))
+	for i := range r.buckets {
+		b := &r.buckets[i]
+		b.work.Wait()
+		if b.group.Sharded() {
+			b.grad(s).Zero()
 		}
 	}
 }

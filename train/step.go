@@ -31,6 +31,7 @@ type queuedStep struct {
 	sums      *torch.Later  // of several processes: see sumsOfAll; nil alone
 	squares   *torch.Later  // [1] fp64: the sum of squares of the gradient; nil if nothing was supervised
 	slowest   *runs.Slowest
+	reduction *reduction // of several processes, once it has begun
 	began     *torch.Timestamp
 	ended     *torch.Timestamp
 }
@@ -96,7 +97,7 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 	if err := torch.Do(func(*torch.Scope) { queued.began = torch.MarkTime(t.plan.device) }); err != nil {
 		return fail("", err)
 	}
-	for _, batch := range step.Micro {
+	for i, batch := range step.Micro {
 		if len(batch.Supervised) == 0 {
 			continue
 		}
@@ -106,6 +107,10 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 		in.Recompute, in.Lap = t.plan.recompute, t.stopwatch().Lap
 		in.DropoutKeys = dropoutKeys(t.recipe.Seed, step.Number, batch.Places)
 		err := torch.Do(func(s *torch.Scope) {
+			if !t.peers.alone() && i == len(step.Micro)-1 { // sums are under way while backward goes on
+				queued.reduction = t.optimizer.newReduction(t.peers)
+				in.After = func(layer int) { queued.reduction.completed(s, layer) }
+			}
 			head := t.model.Language.Head().Tensor()                            // [V,D]
 			pass, total, each := score.TokenLosses(s, t.model, batch, in, head) // [], [N]
 			t.stopwatch().Lap("head and loss")

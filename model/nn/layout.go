@@ -1,6 +1,10 @@
 package nn
 
-import "github.com/llavatrain/llavatrain/model/torch"
+import (
+	"slices"
+
+	"github.com/llavatrain/llavatrain/model/torch"
+)
 
 // Layout is how the processes that train together divide what they keep of the parameters (Rajbhandari et al. 2020,
 // "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", stage 1). The zero value is one process alone.
@@ -55,6 +59,22 @@ func (g *Group) cut(layout Layout) {
 	if g.size > first {
 		g.Buckets = append(g.Buckets, Bucket{first, g.size - first})
 	}
+}
+
+// CompleteFrom is the number of the first bucket that holds gradients of a layer and of what is declared behind it
+// alone: all from there are complete once the layer's backward is.
+func (g *Group) CompleteFrom(layer int) int {
+	at := g.size
+	for _, p := range g.Params {
+		if p.number >= layer {
+			at = min(at, p.offset)
+		}
+	}
+	first := slices.IndexFunc(g.Buckets, func(b Bucket) bool { return b.First >= at })
+	if first < 0 {
+		return len(g.Buckets)
+	}
+	return first
 }
 
 // Sharded says whether this process keeps the state of its own spans alone.

@@ -84,6 +84,31 @@ func decays(name string) bool {
 	return !p.Norm && p.Name[len(p.Name)-4:] != "bias"
 }
 
+// Buckets from CompleteFrom on hold nothing of an earlier layer or of the embedding, and those before hold something.
+func TestCompleteFrom(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		world, layers := rapid.IntRange(2, 4).Draw(rt, "world"), rapid.IntRange(1, 5).Draw(rt, "layers")
+		ps := layered(layers, 40, rapid.Int64Range(1, 90).Draw(rt, "out"))
+		ps.Select(all)
+		if err := ps.Place(torch.CPU, torch.Float32, Layout{World: world}); err != nil {
+			rt.Fatal(err)
+		}
+		defer ps.Free()
+		g := ps.Groups()[0] // embedding, matrices of layers, head
+		for layer := range layers {
+			first := get(t, ps, fmt.Sprintf("model.layers.%d.up.weight", layer)).offset
+			for i, b := range g.Buckets {
+				if complete := i >= g.CompleteFrom(layer); complete != (b.First >= first) {
+					rt.Fatalf("layer %d from %d: bucket %v is complete: %t", layer, first, b, complete)
+				}
+			}
+		}
+		if n := g.CompleteFrom(layers); n != len(g.Buckets) {
+			rt.Fatalf("of no layer, but from %d of %d", n, len(g.Buckets))
+		}
+	})
+}
+
 // A process alone has the buffers that it had before there were several.
 func TestAloneNothingIsPadded(t *testing.T) {
 	ps := layered(2, 3, 5)

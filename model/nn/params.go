@@ -41,6 +41,7 @@ type Param struct {
 	group     *Group
 	offset    int64
 	layer     string        // what the layer's names begin with, or else the parameter's own name
+	number    int           // of the layer; -1 outside of layers
 	remainder *torch.Tensor // owned view, bf16 trainable only; nil in a sharded group
 }
 
@@ -281,6 +282,7 @@ type Path struct {
 	part   string
 	prefix string
 	layer  string // prefix of the outermost layer that the node is in; ""
+	number int    // of that layer
 }
 
 // Root is the root of the names of one part of a model; prefix begins every name and includes its final dot.
@@ -295,14 +297,19 @@ func (p Path) Sub(name string) Path {
 // Layer is the node of the i-th layer of a list.
 func (p Path) Layer(name string, i int) Path {
 	node := p.Sub(name).Sub(fmt.Sprint(i))
-	node.layer = cmp.Or(p.layer, node.prefix)
+	if node.layer == "" {
+		node.layer, node.number = node.prefix, i
+	}
 	return node
 }
 
 // Param declares a parameter at this node.
 func (p Path) Param(name string, init Init, shape ...int64) *Param {
 	param := &Param{Name: p.prefix + name, Part: p.part, Shape: shape, Init: init,
-		layer: cmp.Or(p.layer, p.prefix+name)}
+		layer: cmp.Or(p.layer, p.prefix+name), number: -1}
+	if p.layer != "" {
+		param.number = p.number
+	}
 	if _, twice := p.params.byName[param.Name]; twice {
 		panic("parameter declared twice: " + param.Name) // a bug in the model's code
 	}
