@@ -444,7 +444,7 @@ func startJob(t *testing.T, n int, word string, do func(launch int), args ...str
 func TestASignalToOneRankStopsAll(t *testing.T) {
 	dir := world(t)
 	runs := filepath.Join(dir, "several")
-	code, text := startJob(t, 3, "step 50/2000", func(launch int) { signalRank(t, launch, 1, syscall.SIGTERM) },
+	code, text := startJob(t, 3, "step 1/2000", func(launch int) { signalRank(t, launch, 1, syscall.SIGTERM) },
 		"pretrain", filepath.Join(dir, "world.yaml"), "--runs", runs, set("pretrain.save.every", 10000),
 		set("pretrain.steps", 2000))()
 	if code != 130 && code != 143 || !strings.Contains(text, "interrupted after step") {
@@ -466,11 +466,11 @@ func TestARankThatIsGoneIsNamed(t *testing.T) {
 	}{{syscall.SIGKILL, 137}, {syscall.SIGSTOP, 6}} {
 		t.Run(c.signal.String(), func(t *testing.T) {
 			var began time.Time
-			code, text := startJob(t, 3, "step 50/100000", func(launch int) {
+			code, text := startJob(t, 3, "step 1/4000", func(launch int) {
 				began = time.Now()
 				signalRank(t, launch, 1, c.signal)
 			}, "pretrain", filepath.Join(dir, "world.yaml"), "--runs", t.TempDir(),
-				set("pretrain.save.every", 1000000), set("pretrain.steps", 100000))()
+				set("pretrain.save.every", 1000000), set("pretrain.steps", 4000))()
 			took := time.Since(began)
 			if code != c.code || !strings.Contains(text, "llavatrain: rank 1 (") {
 				t.Errorf("exit code %d, want %d:\n%s", code, c.code, text)
