@@ -105,7 +105,8 @@ func TestSlicesThatDoNotFit(t *testing.T) {
 		{"no file", "", "", `model-00002-of-00002.safetensors`, "model-00002-of-00002.safetensors"},
 		{"dtype", `"F32"`, `"BF16"`, `does not hold 5 elements`, ""},
 		{"nothing", `{"dtype":"F32","shape":[10],"slices":[{"file":"model-00001-of-00002.safetensors","first":0,` +
-			`"elements":5},{"file":"model-00002-of-00002.safetensors","first":5,"elements":5}]}`, `null`, "no slices", ""},
+			`"elements":5},{"file":"model-00002-of-00002.safetensors","first":5,"elements":5}]}`, `null`, "no slices",
+			""},
 		{"no JSON", `{"a":`, `[`, "index", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

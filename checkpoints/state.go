@@ -22,8 +22,8 @@ type State struct {
 	Updates int64 `json:"updates"` // steps whose update was applied
 	// NonFiniteSteps counts steps in a row up to Step whose loss or gradient was not finite: no update was applied.
 	NonFiniteSteps int               `json:"non_finite_steps"`
-	Digest         map[string]string `json:"digest"`              // what changes results: recipe keys, data fingerprints
-	Engine         map[string]string `json:"engine"`              // resolved: micro-batch, threads, dtype, libtorch, ...
+	Digest         map[string]string `json:"digest"`              // what changes results: keys of the recipe, data
+	Engine         map[string]string `json:"engine"`              // resolved: micro-batch, threads, dtype, libtorch
 	Skips          []json.RawMessage `json:"skips,omitempty"`     // samples skipped so far, one record each
 	Processes      int               `json:"processes,omitempty"` // that trained together; 0: one alone
 }

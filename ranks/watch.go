@@ -67,7 +67,8 @@ func (w *watch) run() {
 		case fault != "":
 			w.end(fault)
 		case w.overdue():
-			w.end(w.tell(fmt.Sprintf("%s is far behind what is usual; where all are: %s", w.name(w.place.Rank), w.words())))
+			w.end(w.tell(fmt.Sprintf("%s takes far longer than usual; where all are: %s", w.name(w.place.Rank),
+				w.words())))
 		case silent > silence:
 			_, word, _ := strings.Cut(heard, " ")
 			claimed, err := w.store.CompareSet(faultKey, "", fmt.Sprintf("%s has not been heard of for %.1f s; "+

@@ -73,7 +73,8 @@ func openTinyRecipe(t *testing.T, recipe string, normalization []float32) *train
 		t.Fatal(err)
 	}
 	tr := &trainer{recipe: r, options: Options{Stage: "finetune"}, report: runs.Silent{}, peers: noPeers()}
-	if tr.plan, err = newPlan(r, r.Finetune, max(1, r.Finetune.Steps), checkpoints.State{}, noPeers().Place); err != nil {
+	steps := max(1, r.Finetune.Steps)
+	if tr.plan, err = newPlan(r, r.Finetune, steps, checkpoints.State{}, noPeers().Place); err != nil {
 		t.Fatal(err)
 	}
 	tr.startEngine()

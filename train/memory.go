@@ -94,7 +94,7 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 	}
 	kept := width*size.kept(recompute, l) + size.tables(l)
 	rotary := 2 * 4 * size.language.MaxPositions * size.language.QuerySize / max(1, size.language.Heads)
-	return []MemoryItem{
+	items := []MemoryItem{
 		{"weights", width * (size.frozen + size.trainable)},
 		{"masters", masters / shards},
 		{"gradients", width * gradients},
@@ -104,6 +104,10 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 		{"workspace", max(
 			size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)},
 	}
+	if of.communication > 0 {
+		items = append(items, MemoryItem{"communication", of.communication})
+	}
+	return items
 }
 
 // kept counts the values that are kept from forward to backward.
@@ -300,13 +304,20 @@ func (p *plan) recomputations(size modelSize) []nn.Recompute {
 type setting struct {
 	dtype, moments torch.Dtype
 	recompute      nn.Recompute
-	shards         int // that optimizer state is divided into; 0 or 1: it is whole
+	shards         int   // that optimizer state is divided into; 0 or 1: it is whole
+	communication  int64 // bytes of what connects GPUs
 }
+
+// communicationBytes is what NCCL takes on each GPU of a job, estimated for eight GPUs a host.
+const communicationBytes = 3 << 29
 
 func (p *plan) setting() setting {
 	of := setting{dtype: p.dtype, moments: p.moments, recompute: p.recompute}
 	if p.sharded {
 		of.shards = p.world
+	}
+	if p.world > 1 && (p.hypothetical || p.device != torch.CPU) {
+		of.communication = communicationBytes
 	}
 	return of
 }

@@ -131,7 +131,8 @@ func TestFitMemory(t *testing.T) {
 	const nothing, selective, layers = nn.RecomputeNothing, nn.RecomputeSelective, nn.RecomputeLayers
 	needs := func(micro int, recompute nn.Recompute, moments torch.Dtype) int64 {
 		p := &plan{micro: micro}
-		return int64(float64(totalOf(size.memory(setting{dtype: torch.Float32, moments: moments, recompute: recompute}, p.worst(2048))))/share) + 1
+		of := setting{dtype: torch.Float32, moments: moments, recompute: recompute}
+		return int64(float64(totalOf(size.memory(of, p.worst(2048))))/share) + 1
 	}
 	need := func(micro int, recompute nn.Recompute) int64 {
 		return needs(micro, recompute, torch.Float32)
@@ -209,5 +210,30 @@ func TestMemoryOfAdaptersIsPredicted(t *testing.T) {
 		if math.Abs(predicted/measured-1) > 0.1 {
 			t.Errorf("%s: %s", lora, told.said[at])
 		}
+	}
+}
+
+// Of several processes each keeps its part of the optimizer's state, and the sums of its part of the gradients.
+func TestShardedMemory(t *testing.T) {
+	size := modelSize{trainable: 1 << 20, frozen: 1 << 10}
+	items := func(of setting) map[string]int64 {
+		bytes := map[string]int64{}
+		for _, item := range size.memory(of, load{}) {
+			bytes[item.Name] = item.Bytes
+		}
+		return bytes
+	}
+	of := setting{dtype: torch.BFloat16, moments: torch.Float32}
+	alone := items(of)
+	of.shards, of.communication = 4, 5
+	sharded := items(of)
+	for name, want := range map[string]int64{"weights": alone["weights"], "masters": alone["masters"] / 4,
+		"gradients": alone["gradients"] * 5 / 4, "moments": alone["moments"] / 4, "communication": 5} {
+		if sharded[name] != want {
+			t.Errorf("%s: %d, want %d", name, sharded[name], want)
+		}
+	}
+	if _, has := alone["communication"]; has {
+		t.Error("a process alone communicates")
 	}
 }

@@ -29,8 +29,8 @@ type peers struct {
 	took     []time.Duration
 }
 
-// meet connects the processes of a group for what they compute together; group may be nil. A collective may take as long
-// as patience: all ranks are in it, or about to be.
+// meet connects the processes of a group for what they compute together; group may be nil. A collective may take as
+// long as patience: all ranks are in it, or about to be.
 func meet(group *ranks.Group, patience time.Duration) (*peers, error) {
 	if group == nil {
 		return noPeers(), nil
@@ -115,8 +115,8 @@ func (p *peers) same(what string, mine map[string]string) error {
 	for rank, its := range all {
 		for _, key := range slices.Sorted(maps.Keys(all[0])) {
 			if its[key] != all[0][key] {
-				return failure.Inputf("rank %d (%s) and rank 0 (%s) differ in %s, %s: %s and %s; give all the same", rank,
-					p.Members[rank], p.Members[0], what, key, its[key], all[0][key])
+				return failure.Inputf("rank %d (%s) and rank 0 (%s) differ in %s, %s: %s and %s; give all the same",
+					rank, p.Members[rank], p.Members[0], what, key, its[key], all[0][key])
 			}
 		}
 	}

@@ -51,11 +51,10 @@ func newPlan(
 	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens, lora: stage.Adapters(),
 		world: place.World, sharers: place.Locals}
 	p.sharded = p.world > 1 && r.Distributed.Shards(stage.Train)
-	if global := stage.Batch.Global; p.world > max(1, global) {
-		return nil, failure.Inputf("batch.global is %d samples, fewer than the %d processes that train: each computes "+
-			"at least one sample of a step; raise batch.global or start fewer", global, p.world)
+	err := p.dealable()
+	if err != nil {
+		return nil, err
 	}
-	var err error
 	if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
 		return nil, err
 	}
@@ -93,6 +92,15 @@ func newPlan(
 	return p, nil
 }
 
+// dealable refuses a step with too few samples for all processes.
+func (p *plan) dealable() error {
+	if global := p.stage.Batch.Global; p.world > max(1, global) {
+		return failure.Inputf("batch.global is %d samples, fewer than the %d processes that train: each computes "+
+			"at least one sample of a step; raise batch.global or start fewer", global, p.world)
+	}
+	return nil
+}
+
 // cards is how many GPUs this process sees.
 func cards() int {
 	engine, _ := torch.Open() // it succeeded before
@@ -114,8 +122,8 @@ func (p *plan) idleWarning() string {
 		return ""
 	}
 	if busy := (global + p.micro - 1) / p.micro; busy < p.world {
-		return fmt.Sprintf("batch.global %d in micro-batches of %d keeps %d of %d processes busy: set batch.micro to %d, "+
-			"or batch.global to %d", global, p.micro, busy, p.world, max(1, global/p.world), p.micro*p.world)
+		return fmt.Sprintf("batch.global %d in micro-batches of %d keeps %d of %d processes busy: set batch.micro to "+
+			"%d, or batch.global to %d", global, p.micro, busy, p.world, max(1, global/p.world), p.micro*p.world)
 	}
 	return ""
 }

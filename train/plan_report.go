@@ -21,6 +21,7 @@ import (
 type PlanOptions struct {
 	Stage        string // pretrain or finetune; "" for all that the recipe has
 	DeviceMemory int64  // bytes of a GPU to plan for; 0: this machine's device
+	Processes    int    // that train together, one for each GPU; 0: one alone
 	TokensPerS   float64
 	Report       runs.Observer
 }
@@ -29,6 +30,8 @@ type PlanOptions struct {
 type Planned struct {
 	Stage        string        `json:"stage"`
 	Dtype        string        `json:"dtype"`
+	Processes    int           `json:"processes,omitempty"` // that train together; 0: one alone
+	Zero         int           `json:"zero,omitempty"`      // 1: the optimizer's state is sharded
 	Parts        []PartPlanned `json:"parts"`
 	Micro        int           `json:"micro"`     // samples in a micro-batch; 0 if tokens limits it
 	Tokens       int           `json:"tokens"`    // positions in a micro-batch; 0 if micro limits it
@@ -82,6 +85,9 @@ func MakePlan(r *recipes.Recipe, o PlanOptions) ([]Planned, error) {
 
 func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanOptions) (Planned, error) {
 	out := Planned{Stage: name, DeviceMemory: o.DeviceMemory, Notes: []string{}}
+	if o.Processes > 1 {
+		out.Processes = o.Processes
+	}
 	p, err := placedPlan(r, stage, &out)
 	if err != nil {
 		return out, err
@@ -106,6 +112,9 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	out.Why = p.fitMemory(size, length, out.DeviceMemory)
 	out.Micro, out.Tokens, out.Recompute, out.Moments = p.micro, p.tokens, string(p.recompute), p.moments.String()
 	out.Memory = size.memory(p.setting(), p.worst(length))
+	if warning := p.idleWarning(); warning != "" {
+		out.Notes = append(out.Notes, warning)
+	}
 	out.MemoryTotal = totalOf(out.Memory)
 	out.count(m, p)
 	if noSamples == nil {
@@ -127,7 +136,13 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 	p := &plan{
 		stage: stage, tokens: stage.Batch.Tokens, dtype: torch.BFloat16, lora: stage.Adapters(),
 		momentsSetting: stage.Optimizer.Moments, hypothetical: out.DeviceMemory != 0,
-		world: 1, sharers: 1,
+		world: max(1, out.Processes), sharers: 1,
+	}
+	if p.sharded = p.world > 1 && r.Distributed.Shards(stage.Train); p.sharded {
+		out.Zero = 1
+	}
+	if err := p.dealable(); err != nil {
+		return nil, err
 	}
 	if out.DeviceMemory == 0 {
 		var err error
@@ -135,6 +150,9 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 			return nil, fmt.Errorf("%w; --device-memory plans for a GPU that this machine does not have", err)
 		}
 		out.DeviceMemory = Memory(p.device)
+		if p.device == torch.CPU {
+			out.DeviceMemory /= int64(p.world)
+		}
 	} else if r.Dtype == "fp32" {
 		p.dtype = torch.Float32
 	}

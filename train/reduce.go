@@ -54,8 +54,9 @@ func (t *trainer) reduce(s *torch.Scope, queued *queuedStep) (squares, nonFinite
 	return t.optimizer.addSquares(s, parts), torch.Narrow(s, both, 0, n-1, 1)
 }
 
-// reduction is the sums of a step's gradients over all processes, bucket by bucket: those of the language model's layers
-// from the last to the first, as backward completes them, and then all others. All processes begin them in this order.
+// reduction is the sums of a step's gradients over all processes, bucket by bucket: those of the language model's
+// layers from the last to the first, as backward completes them, and then all others. All processes begin them in this
+// order.
 type reduction struct {
 	peers   *peers
 	buckets []pending

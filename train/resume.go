@@ -189,7 +189,8 @@ func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := t.compatible(from.state, checkpoints.State{Digest: digest, Engine: p.engine(), Processes: p.processes()}); err != nil {
+	now := checkpoints.State{Digest: digest, Engine: p.engine(), Processes: p.processes()}
+	if err := t.compatible(from.state, now); err != nil {
 		return false, err
 	}
 	return rows.Steps.Steps() > from.step, nil

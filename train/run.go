@@ -160,7 +160,8 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.data, err = input.OpenDataset(t.recipe, stage, preprocessor, t.report); err != nil {
 		return err
 	}
-	if t.eval, err = openEvaluator(t.recipe, stage, preprocessor, t.peers.workers(t.recipe.Workers), t.report); err != nil {
+	workers := t.peers.workers(t.recipe.Workers)
+	if t.eval, err = openEvaluator(t.recipe, stage, preprocessor, workers, t.report); err != nil {
 		return failure.Under(t.options.Stage+".", err)
 	}
 	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state, t.peers.Place); err != nil {

@@ -161,7 +161,8 @@ func TestRanksFollowTheOriginal(t *testing.T) {
 			runDir := filepath.Join(dir, "runs", "curve", c.stage)
 			compareCurve(t, recorded, runDir)
 			requireAsOne(t, "several", filepath.Join(dir, "one", "curve", c.stage), runDir, asOne)
-			compareFinal(t, filepath.Join(parity, c.name+"-final.safetensors"), filepath.Join(runDir, "export"), c.stage)
+			final := filepath.Join(parity, c.name+"-final.safetensors")
+			compareFinal(t, final, filepath.Join(runDir, "export"), c.stage)
 		})
 	}
 }

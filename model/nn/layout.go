@@ -7,11 +7,12 @@ import (
 )
 
 // Layout is how the processes that train together divide what they keep of the parameters (Rajbhandari et al. 2020,
-// "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", stage 1). The zero value is one process alone.
+// "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", stage 1). The zero value is one process
+// alone.
 type Layout struct {
 	Rank, World int
-	// Each process keeps optimizer state, and the low halves of fp32 masters, for its own spans of the parameters alone.
-	// Norms and biases are few, and stay whole.
+	// Each process keeps optimizer state, and the low halves of fp32 masters, for its own spans of the parameters
+	// alone. Norms and biases are few, and stay whole.
 	Sharded bool
 }
 
@@ -113,7 +114,8 @@ func (p *Param) Pieces() (list []Piece) {
 	for _, span := range p.group.Spans() {
 		first, end := max(span.First, p.offset), min(span.First+span.Elements, p.offset+p.Elements())
 		if first < end {
-			list = append(list, Piece{First: first - p.offset, Own: span.Own + first - span.First, Elements: end - first})
+			own := span.Own + first - span.First
+			list = append(list, Piece{First: first - p.offset, Own: own, Elements: end - first})
 		}
 	}
 	return list

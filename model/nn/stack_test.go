@@ -128,8 +128,9 @@ func TestACutGraphGivesTheSameBits(t *testing.T) {
 					m, done := newToyStack(t, dtype, trains), map[string][]float32{}
 					got := m.passBy(t, inputGrad, func(s *torch.Scope, x *torch.Tensor) *Tape {
 						return RunCut(s, m.layers(), x, recompute, func(layer int) {
+							prefix := fmt.Sprintf("layers.%d.", layer)
 							for _, p := range m.params.All() {
-								if g := p.Gradient(s); g != nil && strings.HasPrefix(p.Name, fmt.Sprintf("layers.%d.", layer)) {
+								if g := p.Gradient(s); g != nil && strings.HasPrefix(p.Name, prefix) {
 									done[p.Name] = torch.Read[float32](torch.To(s, g, torch.Float32))
 								}
 							}

@@ -15,7 +15,7 @@ type Adam struct {
 	Step                               int64   // 1 for the first update
 	Clip                               float64 // maximum norm of all gradients, as in clip_grad_norm_; 0: none
 	Seed                               uint64  // for rounding bf16 moments; differs between the buffers of a step
-	First                              int64   // the first element's index in the buffer that the tensors are a slice of
+	First                              int64   // index of the first element in the buffer that these are a slice of
 }
 
 // AdamW updates flat buffers in place (Loshchilov and Hutter 2019; torch.optim.AdamW): param from its gradient and

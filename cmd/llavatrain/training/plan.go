@@ -32,6 +32,9 @@ func NewPlan(p *program.Program) *cobra.Command {
 					return fmt.Errorf("--device-memory: %w", err)
 				}
 			}
+			if o.Processes < 0 {
+				return failure.Inputf("--gpus %d: a run has at least one process", o.Processes)
+			}
 			if o.TokensPerS < 0 {
 				return failure.Inputf("--tokens-per-s %g: it must be above 0", o.TokensPerS)
 			}
@@ -59,6 +62,7 @@ func NewPlan(p *program.Program) *cobra.Command {
 	f.StringVar(&o.Stage, "stage", "", "plan only stage `NAME`: pretrain or finetune")
 	f.StringVar(&memory, "device-memory", "",
 		"plan for a GPU with memory of this `SIZE`, such as 80GB or 79GiB, instead of this machine's device")
+	f.IntVar(&o.Processes, "gpus", 0, "plan for `N` processes that train together, one on each GPU")
 	f.Float64Var(&o.TokensPerS, "tokens-per-s", 0,
 		"positions per second, for the hours; default: the speed of an earlier run")
 	f.BoolVar(&asJSON, "json", false, "print the plan as JSON")
@@ -67,7 +71,7 @@ func NewPlan(p *program.Program) *cobra.Command {
 }
 
 func printPlan(out io.Writer, p train.Planned) {
-	fmt.Fprintf(out, "%s, %s\n", p.Stage, p.Dtype)
+	fmt.Fprintf(out, "%s, %s%s\n", p.Stage, p.Dtype, processesText(p))
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\tparameters\ttrained\tfrozen\t")
 	for _, part := range p.Parts {
@@ -102,6 +106,14 @@ func printPlan(out io.Writer, p train.Planned) {
 	for _, note := range p.Notes {
 		fmt.Fprintf(out, "  note   %s\n", note)
 	}
+}
+
+// processesText says how many processes train; "" for one alone.
+func processesText(p train.Planned) string {
+	if p.Processes < 2 {
+		return ""
+	}
+	return fmt.Sprintf(", each of %d processes, zero %d", p.Processes, p.Zero)
 }
 
 func microText(p train.Planned) string {
