@@ -80,6 +80,7 @@ var doors = map[string]struct {
 	"data/picture/tiff": {nil, "one format, whatever its pixels are used for"},
 	"data/tokenizer":    {nil, "text becomes ids, whatever the text is"},
 	"data/datatest":     {nil, "tests of data and its packages use it"},
+	"benchmarks/rule":   {nil, "answers are judged by their text, whatever was asked"},
 	"runs/failure":      {nil, "every package classifies its errors"},
 	"recipes":           {nil, "what a recipe may contain does not depend on who reads it"},
 	"checkpoints":       {nil, "files and folders, whatever they hold"},
@@ -127,7 +128,7 @@ var doors = map[string]struct {
 const everywhere = "runs/failure"
 
 // pure packages build without C, so in seconds and anywhere.
-var pure = []string{"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
+var pure = []string{"benchmarks/rule", "recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
 	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure",
 	"report/page", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/load", "serve/openai",
 	"serve/pictures", "serve/web",
