@@ -1,0 +1,110 @@
+// Package figure computes the figures of benchmarks with their standard errors, and compares two runs.
+//
+// Every figure of these benchmarks is a weighted sum of ratios of sums over independent units: an accuracy is the sum of
+// scores over the number of questions, F1 is 2 TP over 2 TP + FP + FN, MMStar's average is the mean of 18 accuracies. A
+// unit is what was drawn independently: a question, or all rotations of one, or the two questions about a picture.
+package figure
+
+import (
+	"math"
+)
+
+// Terms is a ratio of two sums over units.
+type Terms struct {
+	units       []string // in the order of their first terms
+	over, under map[string]float64
+}
+
+// Add adds terms of a unit.
+func (t *Terms) Add(unit string, over, under float64) {
+	if t.over == nil {
+		t.over, t.under = map[string]float64{}, map[string]float64{}
+	}
+	if _, known := t.over[unit]; !known {
+		t.units = append(t.units, unit)
+	}
+	t.over[unit] += over
+	t.under[unit] += under
+}
+
+// sums are those over the units, in order, so that they are the same bits every time.
+func (t *Terms) sums() (over, under float64) {
+	for _, unit := range t.units {
+		over += t.over[unit]
+		under += t.under[unit]
+	}
+	return over, under
+}
+
+// Part is a ratio with its weight.
+type Part struct {
+	Weight float64
+	Terms  *Terms
+}
+
+// Figure is a weighted sum of ratios of disjoint units, or of the same ones.
+type Figure struct {
+	Name  string
+	Value float64 // NaN: nothing was counted
+	Error float64 // standard error; NaN for less than two units
+
+	parts []Part
+}
+
+// New computes a figure. The standard error is that of the delta method for ratios: with R = A/B over n units, the
+// variance is n/(n-1) Σ(a - R b)² / B² (Cochran 1977, "Sampling Techniques", section 6.4); for an accuracy it is s²/n.
+// Parts without any unit are left out, and the others keep their weights.
+func New(name string, parts ...Part) Figure {
+	f := Figure{Name: name, parts: parts}
+	counted := false
+	for _, part := range parts {
+		if over, under := part.Terms.sums(); len(part.Terms.units) > 0 {
+			f.Value += part.Weight * over / under // 0/0 is NaN
+			counted = true
+		}
+	}
+	if !counted {
+		f.Value = math.NaN()
+	}
+	order, influence := f.influence()
+	sum, n := 0.0, float64(len(order))
+	for _, unit := range order {
+		sum += influence[unit] * influence[unit]
+	}
+	f.Error = math.NaN()
+	if n > 1 {
+		f.Error = math.Sqrt(sum * n / (n - 1))
+	}
+	return f
+}
+
+// Mean is the mean of a list of equally weighted ratios.
+func Mean(name string, scale float64, terms []*Terms) Figure {
+	var parts []Part
+	for _, t := range terms {
+		parts = append(parts, Part{scale / float64(len(terms)), t})
+	}
+	return New(name, parts...)
+}
+
+// influence is how much each unit moves the figure, to first order; it sums to 0.
+func (f Figure) influence() (order []string, of map[string]float64) {
+	of = map[string]float64{}
+	for _, part := range f.parts {
+		over, under := part.Terms.sums()
+		ratio := over / under
+		for _, unit := range part.Terms.units {
+			if _, known := of[unit]; !known {
+				order = append(order, unit)
+			}
+			of[unit] += part.Weight * (part.Terms.over[unit] - ratio*part.Terms.under[unit]) / under
+		}
+	}
+	return order, of
+}
+
+// Units is the number of units that a figure rests on.
+func (f Figure) Units() int {
+	order, _ := f.influence()
+	return len(order)
+}
