@@ -34,12 +34,12 @@ func NormalConsensus(prediction string, people []string, normal func(string) str
 }
 
 // OfficialConsensus is that of VQA's evaluator, which normalises only if people disagree: "Yes" against ten times "yes"
-// scores 0. Line breaks and tabs become spaces in any case.
+// scores 0. Line breaks and tabs become spaces in any case, and white space around is cut off.
 func OfficialConsensus(prediction string, people []string) float64 {
 	for _, answer := range people {
-		if answer != people[0] {
+		if oneLine(answer) != oneLine(people[0]) {
 			return NormalConsensus(prediction, people, Official)
 		}
 	}
-	return Consensus(oneLine(prediction), people)
+	return NormalConsensus(prediction, people, oneLine)
 }

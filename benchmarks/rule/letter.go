@@ -42,8 +42,9 @@ func ScienceQAOfLMMS(answer, right string) string {
 	return ""
 }
 
-// First is the first character, whatever it is (lmms-eval's SEED-Bench).
+// First is the first character, whatever it is, as a capital (lmms-eval's SEED-Bench).
 func First(answer string) string {
+	answer = upper(strip(answer))
 	_, n := utf8.DecodeRuneInString(answer)
 	return answer[:n]
 }
@@ -63,4 +64,4 @@ func AI2D(answer string) string {
 func Plain(answer string) string { return lower(strings.TrimRight(answer, ".")) }
 
 // PlainOfLMMS is an answer in lower case without ASCII punctuation (lmms-eval's exact_match with both exceptions).
-func PlainOfLMMS(answer string) string { return without(lower(answer), asciiPunctuation) }
+func PlainOfLMMS(answer string) string { return without(Fold(answer), asciiPunctuation) }

@@ -14,13 +14,20 @@ var refusals = []string{"Sorry, I can't help with images of people yet.", "I can
 	"I'm sorry, but without the image provided", "Cannot determine the answer"}
 
 // InferredLetter is VLMEvalKit's reading (can_infer), without a judge for what it cannot read: first a letter that is
-// the only one among the answer's words and stands near their end, then the only option whose text the answer contains.
+// the only one among the answer's words and stands near their end, then the only option whose text the answer contains, if the answer is not much longer than all options.
 // Options are texts by letter.
 func InferredLetter(answer string, options []Option) string {
 	if letter := inferredOption(answer, options); letter != "" {
 		return letter
 	}
-	return inferredText(answer, options)
+	all := 0
+	for _, option := range options {
+		all += utf8.RuneCountInString(option.Text)
+	}
+	if utf8.RuneCountInString(answer) > 2*all {
+		return ""
+	}
+	return letterOfText(answer, options)
 }
 
 // Option is an option of a question.
@@ -69,15 +76,9 @@ func inferredOption(answer string, options []Option) string {
 	return ""
 }
 
-func inferredText(answer string, options []Option) (found string) {
+// letterOfText is the letter of the only option whose text is in an answer.
+func letterOfText(answer string, options []Option) (found string) {
 	answer = lower(answer)
-	all := 0
-	for _, option := range options {
-		all += utf8.RuneCountInString(option.Text)
-	}
-	if utf8.RuneCountInString(answer) > 2*all {
-		return ""
-	}
 	for _, option := range options {
 		if !strings.Contains(answer, lower(option.Text)) {
 			continue
@@ -88,4 +89,33 @@ func inferredText(answer string, options []Option) (found string) {
 		found = option.Letter
 	}
 	return found
+}
+
+// around are marks around a letter, in the order in which LetterByWord looks for them.
+var around = [][2]string{{"", ""}, {"", "."}, {"", ","}, {"", ":"}, {"", ")"}, {"", ")."}, {"(", ")"}, {"(", ")."},
+	{":", ""}, {":", ","}, {":", "."}, {":", ")"}, {":", ")."}}
+
+// LetterByWord is lmms-eval's static reading for MMBench: a letter from A to E that is the only one to be a word, alone or
+// with the same marks around; else the only option whose text the answer contains; else the letter of the best form. In an
+// answer of more than three words a bare A may be an article, and no bare letter counts.
+func LetterByWord(answer string, options []Option) string {
+	apart := words(answer)
+	for i, marks := range around {
+		if i == 0 && len(apart) > 3 && slices.Contains(apart, "A") {
+			continue
+		}
+		var present []string
+		for _, letter := range strings.Split(Letters(5), "") {
+			if slices.Contains(apart, marks[0]+letter+marks[1]) {
+				present = append(present, letter)
+			}
+		}
+		if len(present) == 1 {
+			return present[0]
+		}
+	}
+	if letter := letterOfText(answer, options); letter != "" {
+		return letter
+	}
+	return LetterByForm(answer, Letters(len(options)))
 }
