@@ -115,12 +115,11 @@ func readLLaVABench(r *reading) error {
 	return otherRelease(wildQuestions, wildReference, without, len(references)-len(r.Questions)+without)
 }
 
-// captionLines is what the original makes of a caption: the sentences of a list, a line each; and of a single text its
-// characters, a line each, since its script joins whatever it gets.
+// captionLines is a caption: a text, or sentences, a line each.
 func captionLines(caption any) string {
 	switch c := caption.(type) {
 	case string:
-		return strings.Join(strings.Split(c, ""), "\n")
+		return c
 	case []any:
 		var lines []string
 		for _, line := range c {

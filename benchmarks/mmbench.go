@@ -236,7 +236,7 @@ func submitMMBench(s *submission) error {
 		}
 		var text any
 		if a := s.Answers[i]; a != nil {
-			text = a.Text
+			text = cellOrNil(a.Text)
 		}
 		row := append(append([]any{}, q.cells[:6]...), text)
 		if s.Labelled {

@@ -22,6 +22,7 @@ type Row struct {
 	Score     float64 `json:"score"`
 	Reference float64 `json:"reference,omitempty"` // a judge's score of the other answer
 	Reply     string  `json:"reply,omitempty"`     // a judge's
+	Fault     string  `json:"fault,omitempty"`     // why the judge did not reply
 	Category  string  `json:"category,omitempty"`
 	Group     string  `json:"group,omitempty"`
 	Choices   int     `json:"choices,omitempty"`
@@ -100,7 +101,7 @@ func (s *Set) row(i int, a *Answer, replies []Reply) Row {
 	var m Mark
 	switch {
 	case s.Rule.Judged:
-		row.Reply = replies[i].Text
+		row.Reply, row.Fault = replies[i].Text, replies[i].Fault
 		m = s.Rule.reply(q, replies[i].Text)
 	default:
 		m = s.Rule.mark(q, a.Text)
@@ -142,4 +143,9 @@ func promptHash(rows []Row) string {
 		sum.Write(line)
 	}
 	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// Readable says whether the set's rule can read a judge's reply about a question.
+func (s *Set) Readable(question int, reply string) bool {
+	return !s.Rule.reply(&s.Questions[question], reply).Unparsed
 }
