@@ -24,13 +24,13 @@ var mmstar = &Benchmark{
 func meanOfKinds(rows []Row) []figure.Figure {
 	kinds := map[string]*figure.Terms{}
 	var order []*figure.Terms
-	for i, row := range rows {
+	for _, row := range rows {
 		kind := row.tag("l2_category")
 		if kinds[kind] == nil {
 			kinds[kind] = &figure.Terms{}
 			order = append(order, kinds[kind])
 		}
-		kinds[kind].Add(row.unit(i), row.Score, 1)
+		kinds[kind].Add(row.unit(), row.Score, 1)
 	}
 	return []figure.Figure{figure.Mean("accuracy", 100, order), accuracy("rows", rows)}
 }

@@ -483,7 +483,7 @@ func TestMMMUOfAPublishedModel(t *testing.T) {
 			q.letter, _ = r.Answer.(string)
 		}
 		m := official.mark(&q, r.Response)
-		rows = append(rows, Row{Score: m.Score, Unparsed: m.Unparsed, Choices: len(q.options)})
+		rows = append(rows, Row{at: len(rows), Score: m.Score, Unparsed: m.Unparsed, Choices: len(q.options)})
 	}
 	figures := official.compute(rows)
 	near(t, "guesses wrong", figures[0].Value, 100*want.Wrong, exact)

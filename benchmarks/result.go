@@ -1,11 +1,19 @@
 package benchmarks
 
 import (
+	"bufio"
 	"cmp"
+	"encoding/json"
 	"fmt"
+	"io"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/llavatrain/llavatrain/checkpoints"
+	"github.com/llavatrain/llavatrain/runs/failure"
 
 	"github.com/llavatrain/llavatrain/benchmarks/figure"
 	"github.com/llavatrain/llavatrain/benchmarks/files"
@@ -132,12 +140,12 @@ func (by *Rule) compute(rows []Row) []figure.Figure {
 // groups are the scores by tag and value, sorted.
 func groups(rows []Row) (list []Group) {
 	scored := map[Tag]*figure.Terms{}
-	for i, row := range rows {
+	for _, row := range rows {
 		for _, tag := range row.Tags {
 			if scored[tag] == nil {
 				scored[tag] = &figure.Terms{}
 			}
-			scored[tag].Add(row.unit(i), row.Score, 1)
+			scored[tag].Add("#"+strconv.Itoa(row.at), row.Score, 1)
 		}
 	}
 	for tag, terms := range scored {
@@ -155,14 +163,14 @@ func groups(rows []Row) (list []Group) {
 	return list
 }
 
-// unit is what the row is counted with.
-func (r *Row) unit(i int) string { return cmp.Or(r.Group, "#"+strconv.Itoa(i)) }
+// unit is what the row is counted with: its group, or itself.
+func (r *Row) unit() string { return cmp.Or(r.Group, "#"+strconv.Itoa(r.at)) }
 
 // mean is the mean of a value over rows, in percent.
 func mean(name string, rows []Row, value func(*Row) float64) figure.Figure {
 	terms := &figure.Terms{}
 	for i := range rows {
-		terms.Add("#"+strconv.Itoa(i), value(&rows[i]), 1)
+		terms.Add("#"+strconv.Itoa(rows[i].at), value(&rows[i]), 1)
 	}
 	return figure.New(name, figure.Part{Weight: 100, Terms: terms})
 }
@@ -207,4 +215,56 @@ func (r *Result) Counts() string {
 		}
 	}
 	return text
+}
+
+// Run is a result with its rows.
+type Run struct {
+	Path   string
+	Result Result
+	Rows   []Row
+}
+
+// Write writes a result to a file, and its rows beside it, a JSON object a line: to result.rows.jsonl for result.json.
+func (r *Result) Write(path string, rows []Row) error {
+	beside := strings.TrimSuffix(path, ".json") + ".rows.jsonl"
+	r.Rows = filepath.Base(beside)
+	err := checkpoints.WriteFile(beside, func(w io.Writer) error {
+		buffer := bufio.NewWriter(w)
+		lines := json.NewEncoder(buffer)
+		lines.SetEscapeHTML(false)
+		for _, row := range rows {
+			if err := lines.Encode(row); err != nil {
+				return err
+			}
+		}
+		return buffer.Flush()
+	})
+	if err != nil {
+		return err
+	}
+	return checkpoints.WriteFile(path, func(w io.Writer) error {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(r)
+	})
+}
+
+// ReadRun reads a result and its rows.
+func ReadRun(path string) (*Run, error) {
+	text, _, err := files.Text(path)
+	if err != nil {
+		return nil, failure.Input(err)
+	}
+	run := &Run{Path: path}
+	if err := files.Decode(text, &run.Result); err != nil || run.Result.Benchmark == "" || run.Result.Rows == "" {
+		return nil, failure.Inputf("%s is no result of `llavatrain benchmark score --json`", path)
+	}
+	folder := files.Folder{Path: filepath.Dir(path)}
+	err = files.EachLine(&folder, filepath.Base(run.Result.Rows), func(row Row) error {
+		row.at = len(run.Rows)
+		run.Rows = append(run.Rows, row)
+		return nil
+	})
+	return run, err
 }

@@ -27,6 +27,8 @@ type Row struct {
 	Group     string  `json:"group,omitempty"`
 	Choices   int     `json:"choices,omitempty"`
 	Tags      []Tag   `json:"tags,omitempty"`
+
+	at int // its place among the rows
 }
 
 // tag is the value of the tag of that name, "" if the row has none.
@@ -73,6 +75,7 @@ func (s *Set) Score(answers *Answers, path string, o ScoreOptions) (*Result, []R
 			continue
 		}
 		row := s.row(i, a, o.Replies)
+		row.at = len(rows)
 		r.count(a, row)
 		rows = append(rows, row)
 	}
