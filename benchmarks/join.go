@@ -83,6 +83,9 @@ func (s *Set) keyOf(prompt string) string {
 	return s.promptKey(prompt)
 }
 
+// Fault is what is wrong with a join, nil if every question has its one answer. path is that of the answer file.
+func (j *Joined) Fault(path string) error { return j.fault(path, false) }
+
 // fault is what is wrong with a join, nil if every question has its one answer. allowMissing lets questions have none.
 func (j *Joined) fault(path string, allowMissing bool) error {
 	var parts []string

@@ -9,10 +9,14 @@ import (
 // MMStar, RealWorldQA and MMBench use). Every place of every letter is a candidate by the forms that it has; the best
 // form wins, then the later place.
 func LetterByForm(answer, letters string) string {
-	answer = " " + strings.Trim(answer, ",.!?;:'\" ") + " "
+	answer = strip(answer)
+	for _, end := range ",.!?;:'\"" { // one after the other: of "A.'" the period stays
+		answer = strings.Trim(answer, string(end))
+	}
+	answer = " " + answer + " "
 	best, found := candidate{}, ""
 	take := func(c candidate, letter string) {
-		if best.before(c) {
+		if best.form < c.form || best.form == c.form && best.at < c.at {
 			best, found = c, letter
 		}
 	}
@@ -24,7 +28,7 @@ func LetterByForm(answer, letters string) string {
 	if found == "" {
 		for _, letter := range strings.Split(letters, "") {
 			if at := strings.LastIndex(answer, letter); at >= 0 {
-				take(candidate{1, at}, letter)
+				take(candidate{formAnywhere, at}, letter)
 			}
 		}
 	}
@@ -34,14 +38,11 @@ func LetterByForm(answer, letters string) string {
 // candidate is a place where a letter stands, and how much its form says.
 type candidate struct{ form, at int }
 
-func (c candidate) before(other candidate) bool {
-	return c.form < other.form || c.form == other.form && c.at <= other.at
-}
-
 const (
 	formBeginning = 10
 	formEnd       = 9
 	formPhrase    = 7
+	formAnywhere  = 1
 )
 
 // written are forms around the letter, which stands for X, from the one that says most.
@@ -50,19 +51,19 @@ var written = []struct {
 	text string
 }{{6, "(X)"}, {5, "X."}, {4, "X:"}, {3, "X)"}, {2, "X "}}
 
-// phrases announce a choice.
-var phrases = []string{"the answer is", "answer is", "the correct answer is", "correct answer is", "answer:",
-	"the best answer is", "option", "choice"}
+// announced are the phrases that announce a choice. Longer ones that end with one of these say no more.
+var announced = []string{"answer is", "option is", "choice is", "i choose", "i select", "i pick", "옵션", "정답은", "답은", "답:",
+	"答案是", "答案为", "选", "答えは"}
 
 func candidates(answer, letter string) (all []candidate) {
-	inner := answer[1 : len(answer)-1]
+	inner := strip(answer)
 	if after, ok := strings.CutPrefix(inner, letter); ok && !beginsWithLetter(after) {
 		all = append(all, candidate{formBeginning, 0})
 	}
 	if before, ok := strings.CutSuffix(inner, letter); ok && !endsWithLetter(before) {
-		all = append(all, candidate{formEnd, len(before)})
+		all = append(all, candidate{formEnd, len(answer)})
 	}
-	if at := afterPhrase(answer, letter); at >= 0 {
+	if at := announcedAt(answer, letter); at >= 0 {
 		all = append(all, candidate{formPhrase, at})
 	}
 	for _, w := range written {
@@ -73,20 +74,19 @@ func candidates(answer, letter string) (all []candidate) {
 	return all
 }
 
-// afterPhrase is the first place of a letter behind one of the phrases, -1 for none.
-func afterPhrase(answer, letter string) int {
+// announcedAt is the last of the places where a letter comes first behind one of the phrases, -1 for none.
+func announcedAt(answer, letter string) (last int) {
+	last = -1
 	low := lower(answer)
-	if len(low) != len(answer) {
-		return -1
-	}
-	for _, phrase := range phrases {
-		if begin := strings.Index(low, phrase); begin >= 0 {
-			if at := strings.Index(answer[begin+len(phrase):], letter); at >= 0 {
-				return begin + len(phrase) + at
+	for _, phrase := range announced {
+		begin := strings.Index(low, phrase)
+		if behind := begin + len(phrase); begin >= 0 && behind <= len(answer) { // lowering may change the length
+			if at := strings.Index(answer[behind:], letter); at >= 0 {
+				last = max(last, behind+at)
 			}
 		}
 	}
-	return -1
+	return last
 }
 
 func beginsWithLetter(s string) bool {

@@ -127,6 +127,26 @@ func TestLetters(t *testing.T) {
 			t.Errorf("AI2D, %q: %q, want %q", answer, got, want)
 		}
 	}
+	for answer, want := range map[string]string{"A.'": "A", "is it B.'": "B", "I pick C, as D is wrong.": "D", "The choice is C": "C",
+		"정답은 B 입니다": "B", "x": "", "(B) or C)": "B", "So A: or B) it is": "A", "ABBA": "A", "BA, not": "A"} {
+		if got := LetterByForm(answer, "ABCD"); got != want {
+			t.Errorf("by form, %q: %q, want %q", answer, got, want)
+		}
+	}
+	cats := Options([]string{"a cat", "dog", "bird"})
+	for answer, want := range map[string]string{"B": "B", "It is A bird": "C", "not A , B": "B", "(C)": "C", "it is (A).": "A",
+		"a dog": "B", "a cat and a dog": "", "the letter B,": "B", "**C**": "C", "F": ""} {
+		if got := LetterByWord(answer, cats); got != want {
+			t.Errorf("by word, %q: %q, want %q", answer, got, want)
+		}
+	}
+	for answer, want := range map[string]string{"B": "B", "#B": "B", "A or B": "", "The answer is **B**, not A": "B",
+		"the answer is F": "", "B is what the answer seems to be": "", "Cannot determine the answer": "Z", "a dog": "B",
+		"It is a dog, and a very, very, very long one it is": "", "The answer is bad": ""} {
+		if got := InferredLetter(answer, cats); got != want {
+			t.Errorf("inferred, %q: %q, want %q", answer, got, want)
+		}
+	}
 	if First("日本") != "日" || First("") != "" || Plain("No..") != "no" || PlainOfLMMS("No, it's.") != "no its" {
 		t.Error("the simple rules differ")
 	}
