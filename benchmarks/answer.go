@@ -60,8 +60,8 @@ func ReadAnswers(path string, partial bool) (*Answers, error) {
 	for _, line := range files.Lines(text) {
 		if line.Torn {
 			if !partial {
-				return nil, failure.Inputf("answers: %s line %d is cut off: the run that wrote it did not end; let it end, or "+
-					"leave the line out with --partial", path, line.Number)
+				return nil, failure.Inputf("answers: %s line %d is cut off: the run that wrote it did not end; let "+
+					"it end, or leave the line out with --partial", path, line.Number)
 			}
 			read.Torn = true
 			continue

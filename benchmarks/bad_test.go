@@ -89,13 +89,17 @@ func TestAnswersThatDoNotFit(t *testing.T) {
 		how        func(string) string
 		check      func(*Result) bool
 	}{
-		{"an answer without question", fmt.Sprintf("1 answer has no question (question_id 999999 in line %d); is it the answer file of", n+1),
-			func(s string) string { return s + stranger }, func(r *Result) bool { return r.Strangers == 1 && r.Missing == 0 }},
+		{"an answer without question", fmt.Sprintf("1 answer has no question (question_id "+
+			"999999 in line %d); is it the answer file of", n+1),
+			func(s string) string { return s + stranger },
+			func(r *Result) bool { return r.Strangers == 1 && r.Missing == 0 }},
 		{"answers without question", "2 answers have no question (the first: question_id 999999 in line 1)",
 			func(s string) string { return stranger + stranger + s }, func(r *Result) bool { return r.Strangers == 2 }},
-		{"a question without answer", "1 question has no answer (question_id " + first + "); is it the answer file of this split",
+		{"a question without answer", "1 question has no answer (question_id " + first +
+			"); is it the answer file of this split",
 			withoutFirst, func(r *Result) bool { return r.Missing == 1 && r.Answered == r.Questions-1 }},
-		{"questions without answers", fmt.Sprintf("%d questions have no answer (the first: question_id %s)", n-10, set.Questions[10].ID),
+		{"questions without answers", fmt.Sprintf("%d questions have no answer (the first: question_id %s)", n-10,
+			set.Questions[10].ID),
 			firstLines(10), func(r *Result) bool { return r.Missing == n-10 && r.Answered == 10 }},
 		{"a doubled id", fmt.Sprintf("1 question is answered twice (question_id %s in line %d)", first, n+1),
 			func(s string) string { return s + firstLines(1)(s) }, func(r *Result) bool { return r.Doubled == 1 }},
@@ -118,15 +122,20 @@ func TestAnswersThatCannotBeRead(t *testing.T) {
 		how  func(string) string
 		says string
 	}{
-		"a torn last line": {func(s string) string { return s[:len(s)-30] }, fmt.Sprintf("line %d is cut off: the run that wrote it did not end", n)},
-		"no id":            {func(s string) string { return `{"prompt": "", "text": ""}` + "\n" + s }, "line 1: question_id is missing"},
-		"no text":          {func(s string) string { return s + `{"question_id": 1}` + "\n" }, fmt.Sprintf("line %d: text is missing: an answer has", n+1)},
-		"a strange id":     {func(s string) string { return `{"question_id": [1], "text": ""}` + "\n" }, "line 1: question_id must be a string or a number"},
-		"a list":           {func(s string) string { return "[]\n" }, "line 1: it is a list; want an object"},
-		"another type":     {func(s string) string { return `{"question_id": 1, "text": 5}` + "\n" }, `"text" is a number; want text`},
-		"damage within":    {func(s string) string { return "{\"question_id\": \n" + s }, "line 1: it is not JSON"},
-		"nothing":          {func(s string) string { return "\n" }, "has no answers"},
-		"UTF-16":           {func(s string) string { return "\xff\xfe{" }, "UTF-16"},
+		"a torn last line": {func(s string) string { return s[:len(s)-30] }, fmt.Sprintf("line "+
+			"%d is cut off: the run that wrote it did not end", n)},
+		"no id": {func(s string) string { return `{"prompt": "", "text": ""}` + "\n" + s },
+			"line 1: question_id is missing"},
+		"no text": {func(s string) string { return s + `{"question_id": 1}` + "\n" },
+			fmt.Sprintf("line %d: text is missing: an answer has", n+1)},
+		"a strange id": {func(s string) string { return `{"question_id": [1], "text": ""}` + "\n" },
+			"line 1: question_id must be a string or a number"},
+		"a list": {func(s string) string { return "[]\n" }, "line 1: it is a list; want an object"},
+		"another type": {func(s string) string { return `{"question_id": 1, "text": 5}` + "\n" },
+			`"text" is a number; want text`},
+		"damage within": {func(s string) string { return "{\"question_id\": \n" + s }, "line 1: it is not JSON"},
+		"nothing":       {func(s string) string { return "\n" }, "has no answers"},
+		"UTF-16":        {func(s string) string { return "\xff\xfe{" }, "UTF-16"},
 		"another benchmark": {func(s string) string {
 			return regexp.MustCompile(`"question_id": (\d+)`).ReplaceAllString(s, `"question_id": "x$1"`)
 		}, fmt.Sprintf("%d answers have no question", n)},
@@ -213,13 +222,15 @@ func TestLabelsOfAnotherRelease(t *testing.T) {
 		name, folder, file, says string
 		how                      func(string) string
 	}{
-		{"pope", "pope", "coco/coco_pope_random.json", "1 questions of llava_pope_test.jsonl (random) have no label", withoutFirst},
+		{"pope", "pope", "coco/coco_pope_random.json", "1 questions of llava_pope_test.jsonl (random) have no label",
+			withoutFirst},
 		{"pope", "pope", "coco/coco_pope_popular.json", "line 1: label is \"maybe\"; want yes or no",
 			func(s string) string { return strings.Replace(s, `"yes"`, `"maybe"`, 1) }},
 		{"pope", "pope", "llava_pope_test.jsonl", "and 1 labels no question", withoutFirst},
 		{"gqa", "gqa", "testdev_balanced_questions.json", "of different releases",
 			once(`^\{"[^"]+": `, `{"x": `)},
-		{"gqa", "gqa", "testdev_balanced_questions.json", "is a list; want an object; is it the file of another release?",
+		{"gqa", "gqa", "testdev_balanced_questions.json", "is a list; want an " +
+			"object; is it the file of another release?",
 			func(s string) string { return "[]" }},
 		{"textvqa", "textvqa", "TextVQA_0.5.1_val.json", "of different releases",
 			func(s string) string { return strings.Replace(s, `"question": "`, `"question": "x`, 1) }},
@@ -259,8 +270,10 @@ func TestLabelsOfAnotherRelease(t *testing.T) {
 
 func TestFilesThatAreMissing(t *testing.T) {
 	for _, c := range []struct{ name, folder, file string }{
-		{"pope", "pope", "coco/coco_pope_random.json"}, {"textvqa", "textvqa", textLabels}, {"seed", "seed", seedLabels},
-		{"scienceqa", "scienceqa", sqaProblems}, {"scienceqa", "scienceqa", sqaSplits}, {"vqav2", "vqav2", vqaQuestions},
+		{"pope", "pope", "coco/coco_pope_random.json"}, {"textvqa", "textvqa", textLabels}, {"seed", "seed",
+			seedLabels},
+		{"scienceqa", "scienceqa", sqaProblems}, {"scienceqa", "scienceqa", sqaSplits}, {"vqav2", "vqav2",
+			vqaQuestions},
 		{"mmvet", "mmvet", vetLabels}, {"llavabench", "llavabench", wildContext},
 	} {
 		folder := copied(t, c.folder)
@@ -281,7 +294,8 @@ func TestFilesThatAreMissing(t *testing.T) {
 // A parquet file of another set is refused by the column that it lacks.
 func TestParquetOfAnotherSchema(t *testing.T) {
 	for _, c := range []struct{ name, other, as, says string }{
-		{"pope", "MME/data/test-00000-of-00001.parquet", "data/test-00000-of-00001.parquet", "it has no column id; it has"},
+		{"pope", "MME/data/test-00000-of-00001.parquet", "data/test-00000-of-00001.parquet",
+			"it has no column id; it has"},
 		{"vqav2", "GQA/testdev_balanced_instructions/testdev-00000-of-00001.parquet", "data/validation-0.parquet",
 			"it has no column question_id"},
 		{"mmstar", "ChartQA/data/test-00000-of-00001.parquet", "mmstar.parquet", "it has no column index"},
@@ -313,12 +327,15 @@ func TestTablesThatAreDamaged(t *testing.T) {
 	}{
 		"no base64": {func(s string) string { return strings.Replace(s, "\t/9j/", "\t*", 1) },
 			": image is no picture in base64: illegal base64 data"},
-		"base64 of something else": {func(s string) string { return picture.ReplaceAllString(s, "\t"+strings.Repeat("QUJD", 30)) },
+		"base64 of something else": {
+			func(s string) string { return picture.ReplaceAllString(s, "\t"+strings.Repeat("QUJD", 30)) },
 			"line 2: index "},
-		"no picture":    {func(s string) string { return picture.ReplaceAllString(s, "\t") }, "image is no picture in base64: it is empty"},
-		"cut off":       {func(s string) string { return s + "1\t\"open" }, ": the cell in quotes that begins with"},
-		"a column less": {func(s string) string { return strings.Replace(s, "\timage", "", 1) }, "it has no column image"},
-		"no number":     {once(`\n\d+\t`, "\nx\t"), `line 2: index is "x"; want a number`},
+		"no picture": {func(s string) string { return picture.ReplaceAllString(s, "\t") },
+			"image is no picture in base64: it is empty"},
+		"cut off": {func(s string) string { return s + "1\t\"open" }, ": the cell in quotes that begins with"},
+		"a column less": {func(s string) string { return strings.Replace(s, "\timage", "", 1) },
+			"it has no column image"},
+		"no number": {once(`\n\d+\t`, "\nx\t"), `line 2: index is "x"; want a number`},
 	} {
 		folder := copied(t, "mmbench_en")
 		change(t, folder, table, c.how)
@@ -356,8 +373,10 @@ func TestNamesThatAreUnknown(t *testing.T) {
 
 // Where labels are hidden there is no score, and where they are public no upload; a judged rule needs replies.
 func TestWhatCannotBeScored(t *testing.T) {
-	_, _, err := scoreIn("vqav2", recorded(t, "vqav2_test"), "answers/llava_vqav2_mscoco_test-dev2015/made-up-7b/merge.jsonl", "", true)
-	refused(t, "hidden", err, "split test2015, are not public: `llavatrain benchmark submit vqav2` writes what its server takes")
+	_, _, err := scoreIn("vqav2", recorded(t, "vqav2_test"),
+		"answers/llava_vqav2_mscoco_test-dev2015/made-up-7b/merge.jsonl", "", true)
+	refused(t, "hidden", err, "split test2015, are not public: `llavatrain benchmark "+
+		"submit vqav2` writes what its server takes")
 	_, _, err = scoreIn("mmvet", recorded(t, "mmvet"), "answers.jsonl", "", false)
 	refused(t, "judged", err, "scores by a judge's replies: `llavatrain benchmark judge mmvet` asks for them")
 	set := opened(t, "pope", recorded(t, "pope"), "", ToSubmit)
@@ -366,7 +385,8 @@ func TestWhatCannotBeScored(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = set.Submit(answers, "answers.jsonl", filepath.Join(t.TempDir(), "out"), false)
-	refused(t, "public", err, "pope has no server to submit to: its labels are public, and `llavatrain benchmark score pope`")
+	refused(t, "public", err, "pope has no server to submit to: its labels are "+
+		"public, and `llavatrain benchmark score pope`")
 }
 
 // An upload with answers missing would be scored by the server as wrong answers.
@@ -407,7 +427,8 @@ func TestUploadsAreComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := set.Submit(answers, path, filepath.Join(folder, "out"), false)
-	if err != nil || report.Missing != 0 || report.Written != len(set.expected) || len(set.Questions) == len(set.expected) {
+	if err != nil || report.Missing != 0 || report.Written != len(set.expected) ||
+		len(set.Questions) == len(set.expected) {
 		t.Errorf("test-dev: %+v, %v", report, err)
 	}
 }
@@ -436,7 +457,8 @@ func TestMMEWithATabAndABreak(t *testing.T) {
 	}
 	text, _ := os.ReadFile(filepath.Join(out, "count.txt"))
 	for _, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
-		if strings.Count(line, "\t") != 3 || !strings.HasSuffix(line, "No It is not.") && !strings.HasSuffix(line, "Yes It is.") {
+		if strings.Count(line, "\t") != 3 || !strings.HasSuffix(line, "No It is not.") && !strings.HasSuffix(line,
+			"Yes It is.") {
 			t.Errorf("%q", line)
 		}
 	}
@@ -474,7 +496,8 @@ func FuzzAnswers(f *testing.F) {
 		set := &Set{Benchmark: chartQA, Rule: &chartQA.Rules[0], Labelled: true, Questions: []Question{
 			{ID: numberID(1), Prompt: "p", key: key{answers: []string{"t"}}}, {ID: numberID(1), Prompt: "q",
 				key: key{answers: []string{"5"}}}}}
-		if _, _, err := set.Score(answers, path, ScoreOptions{Partial: true}); err != nil && !errors.Is(err, failure.ErrInput) {
+		_, _, err = set.Score(answers, path, ScoreOptions{Partial: true})
+		if err != nil && !errors.Is(err, failure.ErrInput) {
 			t.Error(err)
 		}
 	})

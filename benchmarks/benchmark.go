@@ -1,9 +1,9 @@
 // Package benchmarks knows the benchmarks that LLaVA models are judged by: their files, questions, rules and uploads.
 //
-//  1. [Open] reads a benchmark's files from a folder, or those of the Hugging Face hub, into a [Set] of questions, asked
-//     as a rule asks them.
-//  2. Somebody has a model answer them, and writes an answer file in LLaVA's form ([NewAnswer]). [ReadAnswers] reads any
-//     such file.
+//  1. [Open] reads a benchmark's files from a folder, or those of the Hugging Face hub, into a [Set] of questions,
+//     asked as a rule asks them.
+//  2. Somebody has a model answer them, and writes an answer file in LLaVA's form ([NewAnswer]). [ReadAnswers] reads
+//     any such file.
 //  3. [Set.Score] joins answers with questions, marks each by the rule, and computes the figures ([Result]), with
 //     everything that they rest on. Two benchmarks need a judge's replies for that: package judge.
 //  4. [Set.Submit] writes what a server takes where the labels are hidden. [Compare] sets two results side by side.
@@ -150,6 +150,6 @@ func otherRelease(questions, labels string, without, unasked int) error {
 	if without+unasked == 0 {
 		return nil
 	}
-	return failure.Inputf("%d questions of %s have no label in %s, and %d labels no question: the files are of different "+
-		"releases, get both from the same place", without, questions, labels, unasked)
+	return failure.Inputf("%d questions of %s have no label in %s, and %d labels no question: the files are of "+
+		"different releases, get both from the same place", without, questions, labels, unasked)
 }

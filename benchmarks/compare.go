@@ -76,8 +76,8 @@ func comparable(a, b *Run) error {
 	for i := range a.Rows {
 		x, y := &a.Rows[i], &b.Rows[i]
 		if x.ID.text != y.ID.text || x.Missing != y.Missing {
-			return fmt.Errorf("question %d is %s in one and %s in the other: they have answers to different questions", i,
-				x.ID, y.ID)
+			return fmt.Errorf("question %d is %s in one and %s in the other: they have answers to different questions",
+				i, x.ID, y.ID)
 		}
 		if x.Prompt == y.Prompt {
 			continue
@@ -135,7 +135,8 @@ func flips(a, b []Row) (list []Flip) {
 // Lines is a comparison in words, for a terminal: its figures, and the first flips.
 func (c *Comparison) Lines(most int) (lines []string) {
 	for _, d := range c.Figures {
-		line := fmt.Sprintf("%-22s %8.2f → %8.2f  %+.2f (95 %%: %+.2f to %+.2f)", d.Name, d.A, d.B, d.Change, d.Low, d.High)
+		line := fmt.Sprintf("%-22s %8.2f → %8.2f  %+.2f (95 %%: %+.2f to %+.2f)", d.Name, d.A, d.B, d.Change, d.Low,
+			d.High)
 		if d.McNemar > 0 {
 			line += fmt.Sprintf("  %d fixed, %d broken, p = %.3g", d.Fixed, d.Broken, d.McNemar)
 		}

@@ -182,7 +182,8 @@ func TestWhatCannotBeCompared(t *testing.T) {
 func TestConditions(t *testing.T) {
 	folder := copied(t, "chartqa")
 	change(t, folder, "answers.jsonl", func(s string) string {
-		s = strings.ReplaceAll(s, `"metadata": {}`, `"metadata": {"step": 500, "template": "vicuna_v1", "temperature": 0}`)
+		s = strings.ReplaceAll(s, `"metadata": {}`,
+			`"metadata": {"step": 500, "template": "vicuna_v1", "temperature": 0}`)
 		return strings.Replace(s, `"step": 500`, `"step": 500, "cut": true`, 3)
 	})
 	r, _, err := scoreIn("chartqa", folder, "answers.jsonl", "", false)
@@ -207,7 +208,8 @@ func TestLines(t *testing.T) {
 		t.Error(text)
 	}
 	r.Strangers, r.Cut = 2, 1
-	if want := fmt.Sprintf("gqa by rule original: %d of %d questions answered, 2 answers without a question", r.Questions, r.Questions); !strings.HasPrefix(r.Counts(), want) ||
+	if want := fmt.Sprintf("gqa by rule original: %d of %d questions answered, 2 answers without a question",
+		r.Questions, r.Questions); !strings.HasPrefix(r.Counts(), want) ||
 		!strings.HasSuffix(r.Counts(), "1 cut at the limit of tokens") {
 		t.Error(r.Counts())
 	}

@@ -18,8 +18,8 @@ type Joined struct {
 	missing, stranger, doubled string // the first of each
 }
 
-// Join finds the question of each answer: by its id; where several have that id, as MME's and TextVQA's do, by its prompt
-// too; and of equal ones by their order. The order of the answers does not matter otherwise.
+// Join finds the question of each answer: by its id; where several have that id, as MME's and TextVQA's do, by its
+// prompt too; and of equal ones by their order. The order of the answers does not matter otherwise.
 func (s *Set) Join(answers *Answers) *Joined {
 	j := &Joined{Answers: make([]*Answer, len(s.Questions))}
 	of := map[string][]int{}
@@ -104,6 +104,6 @@ func (j *Joined) fault(path string, allowMissing bool) error {
 	if parts == nil {
 		return nil
 	}
-	return failure.Inputf("answers: %s: %s; is it the answer file of this split and release? --partial takes what belongs "+
-		"together", path, strings.Join(parts, ", "))
+	return failure.Inputf("answers: %s: %s; is it the answer file of this split and release? --partial takes what "+
+		"belongs together", path, strings.Join(parts, ", "))
 }

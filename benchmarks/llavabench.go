@@ -16,12 +16,15 @@ var llavaBench = &Benchmark{
 	pictures: "images",
 	Files:    []string{wildQuestions, wildContext, wildReference},
 	Rules: []Rule{
-		{Name: "original", What: "two numbers alone in the first line; a reply without them scores -1 and -1", Judged: true,
-			reply: pairOf(rule.Pair), figures: wildFigures},
-		{Name: "lmms", What: "the first two numbers of the first line; a reply without them scores -1 and -1", Judged: true,
-			reply: pairOf(rule.PairOfLMMS), figures: wildFigures},
-		{Name: "readable", What: "the first two numbers of the first line; replies without them are left out, and the " +
-			"original's figure stands beside", Judged: true, reply: pairOf(rule.PairOfLMMS), figures: readableFigures},
+		{Name: "original", What: "two numbers alone in the first line; a reply without them scores -1 and -1",
+			Judged: true,
+			reply:  pairOf(rule.Pair), figures: wildFigures},
+		{Name: "lmms", What: "the first two numbers of the first line; a reply without them scores -1 and -1",
+			Judged: true,
+			reply:  pairOf(rule.PairOfLMMS), figures: wildFigures},
+		{Name: "readable", What: "the first two numbers of the first line; replies without them are left out, and " +
+			"the original's figure stands beside",
+			Judged: true, reply: pairOf(rule.PairOfLMMS), figures: readableFigures},
 	},
 	read: readLLaVABench,
 }

@@ -28,12 +28,14 @@ func newMMBench(name, title, language, ending string, tables []string) *Benchmar
 		Name: name, Title: title, Hub: "lmms-lab/MMBench", Limit: 1024,
 		Files: tables,
 		Rules: []Rule{
-			{Name: "vlmeval", What: "VLMEvalKit's exact matching: a letter or the text of an option; all rotations right",
+			{Name: "vlmeval",
+				What: "VLMEvalKit's exact matching: a letter or the text of an option; all rotations right",
 				mark: func(q *Question, answer string) Mark {
 					letter := rule.InferredLetter(answer, q.options)
 					return letterMark(letter, q.letter, letter == "")
 				}, figures: circular},
-			{Name: "lmms", What: "lmms-eval's static rule: a letter that is a word, or the text of an option; all rotations right",
+			{Name: "lmms",
+				What: "lmms-eval's static rule: a letter that is a word, or an option's text; all rotations right",
 				mark: func(q *Question, answer string) Mark {
 					letter := rule.LetterByWord(answer, q.options)
 					return letterMark(letter, q.letter, letter == "")
@@ -148,28 +150,31 @@ func (m mmbenchReading) ofLMMS(hint, question string, options []rule.Option) str
 func (m mmbenchReading) readTable(name string) error {
 	m.Split = "dev"
 	pictures := map[string]string{}
-	err := m.TSV(name, []string{"index", "question", "hint", "A", "B", "category", "image"}, func(c map[string]string) error {
-		index, err := strconv.Atoi(c["index"])
-		if err != nil {
-			return fmt.Errorf("index is %.20q; want a number", c["index"])
-		}
-		row := mmbenchRow{Index: index, Question: c["question"], Hint: c["hint"], Answer: c["answer"],
-			A: c["A"], B: c["B"], C: c["C"], D: c["D"], Category: c["category"], L2: c["l2-category"]}
-		if m.Labelled = c["answer"] != ""; !m.Labelled {
-			m.Split = "test"
-		}
-		q := m.question(row, "")
-		cell := c["image"]
-		pictures[c["index"]] = cell
-		if err := checkPicture(cell, pictures); err != nil {
-			return fmt.Errorf("index %d: %w", index, err)
-		}
-		q.images = func() ([]picture.Image, error) { return decodePicture(cell, pictures) }
-		q.cells = []any{index, c["question"], cellOrNil(c["A"]), cellOrNil(c["B"]), cellOrNil(c["C"]), cellOrNil(c["D"]),
-			cellOrNil(c["answer"]), cellOrNil(c["split"])}
-		m.add(q)
-		return nil
-	})
+	err := m.TSV(name, []string{"index", "question", "hint", "A", "B", "category", "image"},
+		func(c map[string]string) error {
+			index, err := strconv.Atoi(c["index"])
+			if err != nil {
+				return fmt.Errorf("index is %.20q; want a number", c["index"])
+			}
+			row := mmbenchRow{Index: index, Question: c["question"], Hint: c["hint"], Answer: c["answer"],
+				A: c["A"], B: c["B"], C: c["C"], D: c["D"], Category: c["category"], L2: c["l2-category"]}
+			if m.Labelled = c["answer"] != ""; !m.Labelled {
+				m.Split = "test"
+			}
+			q := m.question(row, "")
+			cell := c["image"]
+			pictures[c["index"]] = cell
+			if err := checkPicture(cell, pictures); err != nil {
+				return fmt.Errorf("index %d: %w", index, err)
+			}
+			q.images = func() ([]picture.Image, error) { return decodePicture(cell, pictures) }
+			q.cells = []any{index}
+			for _, column := range []string{"question", "A", "B", "C", "D", "answer", "split"} {
+				q.cells = append(q.cells, cellOrNil(c[column]))
+			}
+			m.add(q)
+			return nil
+		})
 	return err
 }
 

@@ -111,7 +111,10 @@ func readMME(r *reading) error {
 
 // mmeQuestion is a question without what it says about the form of the answer, by which its forms are the same.
 func mmeQuestion(prompt string) string {
-	return strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(prompt, strings.TrimSpace(shortAnswer), ""), yesOrNo, ""))
+	for _, ending := range []string{shortAnswer, yesOrNo} {
+		prompt = strings.ReplaceAll(prompt, strings.TrimSpace(ending), "")
+	}
+	return strings.TrimSpace(prompt)
 }
 
 // mmeLabels reads the text files of the categories, some of which have them in a folder of their own.
@@ -144,8 +147,8 @@ func (r *reading) mmeLabels() (labels map[string][]mmeLabel, total int, err erro
 		}
 	}
 	if total == 0 {
-		return nil, 0, failure.Inputf("%s/%s has no folder of a category with text files: it is MME's release with the "+
-			"answers", r.Path, mmeFolder)
+		return nil, 0, failure.Inputf("%s/%s has no folder of a category with text files: it is MME's release with "+
+			"the answers", r.Path, mmeFolder)
 	}
 	return labels, total, nil
 }
@@ -159,7 +162,8 @@ func (r *reading) mmeFile(name string) (list []mmeLabel, err error) {
 		question, answer, ok := strings.Cut(string(line.Text), "\t")
 		answer = strings.TrimSpace(answer)
 		if low := strings.ToLower(answer); !ok || low != "yes" && low != "no" {
-			return nil, failure.Inputf("%s/%s line %d: it is not a question, a tab and Yes or No", r.Path, name, line.Number)
+			return nil, failure.Inputf("%s/%s line %d: it is not a question, a tab and Yes or No", r.Path, name,
+				line.Number)
 		}
 		list = append(list, mmeLabel{question, answer})
 	}
@@ -174,7 +178,8 @@ func readMMEHub(r *reading) error {
 		ID                         string `json:"question_id"`
 		Question, Answer, Category string
 	}
-	return files.EachRow(r.hub, []string{"question_id", "question", "answer", "category"}, func(row int, l label) error {
+	columns := []string{"question_id", "question", "answer", "category"}
+	return files.EachRow(r.hub, columns, func(row int, l label) error {
 		text := strings.ReplaceAll(l.Question, " "+yesOrNo, "") + shortAnswer
 		file := strings.TrimSuffix(path.Base(l.ID), path.Ext(l.ID)) + ".txt"
 		r.add(Question{ID: textID(l.ID), Text: text, Image: l.ID, Category: l.Category, images: r.held(row, "image"),
@@ -183,8 +188,8 @@ func readMMEHub(r *reading) error {
 	})
 }
 
-// submitMME writes a line an answer. Tabs and line breaks in answers, which would end the tool in an error, become spaces:
-// it reads four characters of them at most.
+// submitMME writes a line an answer. Tabs and line breaks in answers, which would end the tool in an error, become
+// spaces: it reads four characters of them at most.
 func submitMME(s *submission) error {
 	contents := map[string]*strings.Builder{}
 	for i, q := range s.Questions {

@@ -12,8 +12,8 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 )
 
-// MMMU (Yue et al. 2024), val. The original draws a letter at random where it finds none. Here such an answer is wrong in
-// accuracy, and right at the rate of chance in accuracy_at_chance; no figure is random.
+// MMMU (Yue et al. 2024), val. The original draws a letter at random where it finds none. Here such an answer is wrong
+// in accuracy, and right at the rate of chance in accuracy_at_chance; no figure is random.
 var mmmu = &Benchmark{
 	Name: "mmmu", Title: "MMMU", Hub: "lmms-lab/MMMU", Limit: 1024,
 	Files: []string{"data/validation-*.parquet"},
@@ -58,10 +58,11 @@ func atChance(rows []Row) []figure.Figure {
 
 // mmmuDomains are MMMU's disciplines, with their subjects.
 var mmmuDomains = map[string]string{
-	"Art and Design":                "Art Art_Theory Design Music",
-	"Business":                      "Accounting Economics Finance Manage Marketing",
-	"Science":                       "Biology Chemistry Geography Math Physics",
-	"Health and Medicine":           "Basic_Medical_Science Clinical_Medicine Diagnostics_and_Laboratory_Medicine Pharmacy Public_Health",
+	"Art and Design": "Art Art_Theory Design Music",
+	"Business":       "Accounting Economics Finance Manage Marketing",
+	"Science":        "Biology Chemistry Geography Math Physics",
+	"Health and Medicine": "Basic_Medical_Science Clinical_Medicine " +
+		"Diagnostics_and_Laboratory_Medicine Pharmacy Public_Health",
 	"Humanities and Social Science": "History Literature Sociology Psychology",
 	"Tech and Engineering": "Agriculture Architecture_and_Engineering Computer_Science Electronics Energy_and_Power " +
 		"Materials Mechanical_Engineering",

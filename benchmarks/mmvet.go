@@ -14,7 +14,8 @@ import (
 var mmVet = &Benchmark{
 	Name: "mmvet", Title: "MM-Vet", Hub: "lmms-lab/MMVet", Limit: 1024, pictures: "images",
 	Files: []string{vetQuestions, vetLabels},
-	Rules: []Rule{{Name: "original", What: "the reply's first word, a number from 0 to 1; 0 where it is none", Judged: true,
+	Rules: []Rule{{Name: "original", What: "the reply's first word, a number from 0 to 1; 0 where it is none",
+		Judged: true,
 		reply: func(_ *Question, reply string) Mark {
 			score, ok := rule.Correctness(reply)
 			if !ok {
@@ -101,7 +102,8 @@ func readMMVetHub(r *reading) error {
 		ID string `json:"question_id"`
 		vetLabel
 	}
-	return files.EachRow(r.hub, []string{"question_id", "question", "answer", "capability"}, func(row int, l label) error {
+	columns := []string{"question_id", "question", "answer", "capability"}
+	return files.EachRow(r.hub, columns, func(row int, l label) error {
 		r.add(Question{ID: textID(l.ID), Text: l.Question, key: l.key(), images: r.held(row, "image")})
 		return nil
 	})

@@ -138,7 +138,8 @@ func TestTextVQAIsTheOriginals(t *testing.T) {
 		VLMEval rows      `json:"vlmevalkit"`
 		Prompts []string  `json:"lmms_eval_prompts"`
 	}](t, "textvqa", "expected.json")
-	for rule, list := range map[string][]float64{"original": want.Rows, "lmms": want.LMMS.Rows, "vlmeval": want.VLMEval.Rows} {
+	for rule, list := range map[string][]float64{"original": want.Rows, "lmms": want.LMMS.Rows,
+		"vlmeval": want.VLMEval.Rows} {
 		sum := 0.0
 		for _, x := range list {
 			sum += x
@@ -222,7 +223,8 @@ func TestScienceQAIsTheOriginals(t *testing.T) {
 			continue
 		}
 		if row.Parsed != w[0] && !(row.Unparsed && w[0] == "FAILED") || (row.tag("picture") == "yes") != w[2] {
-			t.Errorf("%s, %q: %q with picture %s, the original's %v", row.ID, row.Answer, row.Parsed, row.tag("picture"), w)
+			t.Errorf("%s, %q: %q with picture %s, the original's %v", row.ID, row.Answer, row.Parsed,
+				row.tag("picture"), w)
 		}
 	}
 	if parsed != len(want.Parsed) || r.Missing == 0 {
@@ -331,8 +333,9 @@ func TestPOPEIsTheOriginals(t *testing.T) {
 	r, rows := scored(t, "pope", "pope", "answers.jsonl", "original")
 	mean := 0.0
 	for category, stdout := range want.Stdout {
-		for metric, behind := range map[string]string{"f1": "F1 score", "accuracy": "Accuracy", "precision": "Precision",
-			"recall": "Recall", "yes_ratio": "Yes ratio"} {
+		for metric, behind := range map[string]string{"f1": "F1 score", "accuracy": "Accuracy",
+			"precision": "Precision",
+			"recall":    "Recall", "yes_ratio": "Yes ratio"} {
 			near(t, category+" "+metric, r.Metrics[category+"_"+metric], 100*printed(t, stdout, behind), exact)
 		}
 		mean += printed(t, stdout, "F1 score") / 3
@@ -387,7 +390,8 @@ func TestLLaVABenchIsTheOriginals(t *testing.T) {
 		} `json:"lmms_eval"`
 	}](t, "llavabench", "expected.json")
 	r, _ := scored(t, "llavabench", "llavabench", "answers.jsonl", "original")
-	for metric, behind := range map[string]string{"all": "all", "conv": "llava_bench_conv", "detail": "llava_bench_detail",
+	for metric, behind := range map[string]string{"all": "all", "conv": "llava_bench_conv",
+		"detail":  "llava_bench_detail",
 		"complex": "llava_bench_complex"} {
 		near(t, metric, r.Metrics[metric], printed(t, want.Stdout, behind+" "), tenth)
 	}
@@ -447,7 +451,8 @@ func TestMMMUIsTheOriginals(t *testing.T) {
 	if r.Unparsed != want.Official.Guess {
 		t.Errorf("%d unparsed, the original guesses %d", r.Unparsed, want.Official.Guess)
 	}
-	for rule, prompts := range map[string]map[string]string{"official": want.OfficialPrompts, "lmms": want.LMMSPrompts} {
+	for rule, prompts := range map[string]map[string]string{"official": want.OfficialPrompts,
+		"lmms": want.LMMSPrompts} {
 		for _, q := range opened(t, "mmmu", recorded(t, "mmmu"), rule, ToScore).Questions {
 			if w, ok := prompts[q.ID.String()]; ok && q.Prompt != w {
 				t.Errorf("%s question %s is %q, the original's %q", rule, q.ID, q.Prompt, w)

@@ -114,8 +114,9 @@ func readPOPE(r *reading) error {
 	return nil
 }
 
-// popeCategory gives the questions of a category their labels. LLaVA's script takes those of the same line; the releases
-// have other lines, so that a perfect model would get half of them right. Here picture and object have to be the same.
+// popeCategory gives the questions of a category their labels. LLaVA's script takes those of the same line; the
+// releases have other lines, so that a perfect model would get half of them right. Here picture and object have to be
+// the same.
 func (r *reading) popeCategory(category string) error {
 	name := "coco/coco_pope_" + category + ".json"
 	labels, total := map[[2]string][]string{}, 0

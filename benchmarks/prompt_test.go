@@ -132,9 +132,11 @@ func TestPromptsOfLLaVAsFiles(t *testing.T) {
 func TestPromptsOfTheHub(t *testing.T) {
 	want := document[map[string][]string](t, "hub", "expected_prompts.json")
 	for key, c := range map[string]struct{ name, folder, rule string }{
-		"VQAv2": {"vqav2", "VQAv2", "original"}, "GQA": {"gqa", "GQA", "lmms"}, "VizWiz-VQA": {"vizwiz", "VizWiz-VQA", "lmms"},
+		"VQAv2": {"vqav2", "VQAv2", "original"}, "GQA": {"gqa", "GQA", "lmms"}, "VizWiz-VQA": {"vizwiz", "VizWiz-VQA",
+			"lmms"},
 		"ScienceQA": {"scienceqa", "ScienceQA", "lmms"}, "textvqa": {"textvqa", "textvqa", "lmms"},
-		"textvqa with ocr": {"textvqa", "textvqa", "original"}, "POPE": {"pope", "POPE", "lmms"}, "MME": {"mme", "MME", "lmms"},
+		"textvqa with ocr": {"textvqa", "textvqa", "original"}, "POPE": {"pope", "POPE", "lmms"}, "MME": {"mme", "MME",
+			"lmms"},
 		"MMBench en": {"mmbench_en", "MMBench", "lmms"}, "SEED-Bench": {"seed", "SEED-Bench", "lmms"},
 		"MMMU": {"mmmu", "MMMU", "lmms"}, "ai2d": {"ai2d", "ai2d", "lmms"},
 	} {

@@ -91,8 +91,8 @@ func (q *Question) Images() ([]picture.Image, error) {
 // Judged is what a judge is told about the question, by name.
 func (q *Question) Judged(name string) string { return q.judge[name] }
 
-// ID is the id of a question: a string or a number in JSON. Which of both it is matters only where it is written: files of
-// the same benchmark differ in it.
+// ID is the id of a question: a string or a number in JSON. Which of both it is matters only where it is written: files
+// of the same benchmark differ in it.
 type ID struct {
 	text   string
 	number bool

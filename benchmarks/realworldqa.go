@@ -11,7 +11,8 @@ import (
 var realWorldQA = &Benchmark{
 	Name: "realworldqa", Title: "RealWorldQA", Hub: "lmms-lab/RealWorldQA", Limit: 16,
 	Files: []string{"data/test-*.parquet"},
-	Rules: []Rule{{Name: "lmms", What: "the letter of the best form; other answers are equal but for case and last periods",
+	Rules: []Rule{{Name: "lmms",
+		What: "the letter of the best form; other answers are equal but for case and last periods",
 		mark: func(q *Question, answer string) Mark {
 			if len(q.letter) == 1 && 'A' <= q.letter[0] && q.letter[0] <= 'D' {
 				return byForm(q, answer)

@@ -17,7 +17,8 @@ var scienceQA = &Benchmark{
 	Name: "scienceqa", Title: "ScienceQA", Hub: "lmms-lab/ScienceQA", Limit: 1024, pictures: "images/test",
 	Files: []string{sqaQuestions, sqaProblems, sqaSplits},
 	Rules: []Rule{
-		{Name: "original", What: "a letter; missing answers are wrong, and have no part in img_accuracy", forgives: true,
+		{Name: "original", What: "a letter; missing answers are wrong, and have no part in img_accuracy",
+			forgives: true,
 			mark: func(q *Question, answer string) Mark {
 				letter := rule.ScienceQA(answer)
 				return letterMark(letter, q.letter, letter == "")

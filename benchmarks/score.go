@@ -56,11 +56,11 @@ type Reply struct{ Text, Fault string }
 func (s *Set) Score(answers *Answers, path string, o ScoreOptions) (*Result, []Row, error) {
 	switch {
 	case !s.Labelled:
-		return nil, nil, failure.Inputf("the labels of %s, split %s, are not public: `llavatrain benchmark submit %s` writes "+
-			"what its server takes", s.Benchmark.Name, s.Split, s.Benchmark.Name)
+		return nil, nil, failure.Inputf("the labels of %s, split %s, are not public: `llavatrain benchmark submit "+
+			"%s` writes what its server takes", s.Benchmark.Name, s.Split, s.Benchmark.Name)
 	case s.Rule.Judged && o.Replies == nil:
-		return nil, nil, failure.Inputf("rule %s of %s scores by a judge's replies: `llavatrain benchmark judge %s` asks for "+
-			"them, and --replies names their file", s.Rule.Name, s.Benchmark.Name, s.Benchmark.Name)
+		return nil, nil, failure.Inputf("rule %s of %s scores by a judge's replies: `llavatrain benchmark judge %s` "+
+			"asks for them, and --replies names their file", s.Rule.Name, s.Benchmark.Name, s.Benchmark.Name)
 	}
 	j := s.Join(answers)
 	if err := j.fault(path, s.Rule.forgives); err != nil && !o.Partial {

@@ -7,8 +7,8 @@ import (
 	"github.com/llavatrain/llavatrain/benchmarks/rule"
 )
 
-// TextVQA 0.5.1 (Singh et al. 2019), val. LLaVA's question file gives the words that an OCR program found, which is worth
-// about twelve points; lmms-eval leaves them out.
+// TextVQA 0.5.1 (Singh et al. 2019), val. LLaVA's question file gives the words that an OCR program found, which is
+// worth about twelve points; lmms-eval leaves them out.
 var textVQA = &Benchmark{
 	Name: "textvqa", Title: "TextVQA", Hub: "lmms-lab/textvqa", Limit: 128, pictures: "train_images",
 	Files: []string{textQuestions, textLabels},

@@ -33,8 +33,8 @@ type Submitted struct {
 // programs, where these always write the same.
 func (s *Set) Submit(answers *Answers, path, out string, partial bool) (*Submitted, error) {
 	if s.Benchmark.submit == nil {
-		return nil, failure.Inputf("%s has no server to submit to: its labels are public, and `llavatrain benchmark score %s` "+
-			"uses them", s.Benchmark.Name, s.Benchmark.Name)
+		return nil, failure.Inputf("%s has no server to submit to: its labels are public, and `llavatrain benchmark "+
+			"score %s` uses them", s.Benchmark.Name, s.Benchmark.Name)
 	}
 	j := s.Join(answers)
 	if err := j.fault(path, false); err != nil && !partial {
@@ -126,7 +126,9 @@ func python(text []byte, value any, level int) []byte {
 		}
 		return pythonString(text, v.text)
 	case []any:
-		return brackets(text, "[]", len(v), level, func(text []byte, i, level int) []byte { return python(text, v[i], level) })
+		return brackets(text, "[]", len(v), level, func(text []byte, i, level int) []byte {
+			return python(text, v[i], level)
+		})
 	case members:
 		return brackets(text, "{}", len(v), level, func(text []byte, i, level int) []byte {
 			return python(append(pythonString(text, v[i].name), ": "...), v[i].value, level)

@@ -73,7 +73,8 @@ func TestUploadsAreTheOriginals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(strings.Split(pythonDump(list, c.keys...), "}, "), strings.Split(string(got), "}, ")); diff != "" {
+		if diff := cmp.Diff(strings.Split(pythonDump(list, c.keys...), "}, "), strings.Split(string(got),
+			"}, ")); diff != "" {
 			t.Errorf("%s: %s", c.name, diff)
 		}
 		if c.partial != report.Torn || c.partial != (report.Missing > 0) || c.partial != (report.Dropped > 0) ||
@@ -145,7 +146,8 @@ func TestUploadOfDocVQA(t *testing.T) {
 		Upload []map[string]any `json:"test_upload"`
 	}](t, "docvqa", "expected.json").Upload
 	// The first ones were recorded.
-	if begin := strings.TrimSuffix(pythonDump(want, "questionId", "answer"), "]"); !strings.HasPrefix(string(text), begin) {
+	if begin := strings.TrimSuffix(pythonDump(want, "questionId", "answer"), "]"); !strings.HasPrefix(string(text),
+		begin) {
 		t.Errorf("%.2000s, the original's %s", text, begin)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"github.com/llavatrain/llavatrain/benchmarks/rule"
 )
 
-// VizWiz (Gurari et al. 2018). LLaVA's figure is of test, by the server; val has labels. "unanswerable" is an answer like
-// any other.
+// VizWiz (Gurari et al. 2018). LLaVA's figure is of test, by the server; val has labels. "unanswerable" is an answer
+// like any other.
 var vizwiz = &Benchmark{
 	Name: "vizwiz", Title: "VizWiz-VQA", Hub: "lmms-lab/VizWiz-VQA", Limit: 128, pictures: "test",
 	Files: []string{vizwizTest, vizwizVal},
@@ -47,7 +47,8 @@ func readVizWiz(r *reading) error {
 		Answers  []string
 	}
 	return files.EachRow(r.hub, []string{"question_id", "question", "answers"}, func(row int, l label) error {
-		r.add(Question{ID: l.ID, Text: vizwizText(l.Question), key: key{answers: l.Answers}, images: r.held(row, "image")})
+		r.add(Question{ID: l.ID, Text: vizwizText(l.Question), key: key{answers: l.Answers},
+			images: r.held(row, "image")})
 		return nil
 	})
 }

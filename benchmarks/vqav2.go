@@ -90,7 +90,8 @@ func readVQAv2(r *reading) error {
 	}
 	return files.EachRow(r.hub, []string{"question_id", "question", "answers", "answer_type", "question_type"},
 		func(row int, l vqaLabel) error {
-			r.add(Question{ID: numberID(l.ID), Text: l.Question + shortAnswer, key: l.key(), images: r.held(row, "image")})
+			r.add(Question{ID: numberID(l.ID), Text: l.Question + shortAnswer, key: l.key(),
+				images: r.held(row, "image")})
 			return nil
 		})
 }

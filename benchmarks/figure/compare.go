@@ -8,15 +8,17 @@ import (
 
 // Difference is how a figure of one run differs from the same of another, question by question.
 type Difference struct {
-	Name    string  `json:"name"`
-	A       float64 `json:"a"`
-	B       float64 `json:"b"`
-	Change  float64 `json:"change"` // B - A
-	Low     float64 `json:"low"`    // the 95 % interval of the change
-	High    float64 `json:"high"`
-	Fixed   int     `json:"fixed"`             // units that are wrong in A and right in B; 0 with Broken where scores are graded
-	Broken  int     `json:"broken"`            // the other way round
-	McNemar float64 `json:"mcnemar,omitempty"` // the chance of such a split if neither run were better; absent if graded
+	Name   string  `json:"name"`
+	A      float64 `json:"a"`
+	B      float64 `json:"b"`
+	Change float64 `json:"change"` // B - A
+	Low    float64 `json:"low"`    // the 95 % interval of the change
+	High   float64 `json:"high"`
+	// units that are wrong in A and right in B; 0 with Broken where scores are graded
+	Fixed  int `json:"fixed"`
+	Broken int `json:"broken"` // the other way round
+	// the chance of such a split if neither run were better; absent if graded
+	McNemar float64 `json:"mcnemar,omitempty"`
 }
 
 const resamples = 2000

@@ -1,8 +1,9 @@
 // Package figure computes the figures of benchmarks with their standard errors, and compares two runs.
 //
-// Every figure of these benchmarks is a weighted sum of ratios of sums over independent units: an accuracy is the sum of
-// scores over the number of questions, F1 is 2 TP over 2 TP + FP + FN, MMStar's average is the mean of 18 accuracies. A
-// unit is what was drawn independently: a question, or all rotations of one, or the two questions about a picture.
+// Every figure of these benchmarks is a weighted sum of ratios of sums over independent units: an accuracy is the sum
+// of scores over the number of questions, F1 is 2 TP over 2 TP + FP + FN, MMStar's average is the mean of 18
+// accuracies. A unit is what was drawn independently: a question, or all rotations of one, or the two questions about a
+// picture.
 package figure
 
 import (

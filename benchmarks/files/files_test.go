@@ -49,7 +49,8 @@ type question struct {
 
 // Line feeds alone end a line; byte order marks, carriage returns and blank lines are passed over.
 func TestLinesOfAnyEditor(t *testing.T) {
-	f := folder(t, map[string]string{"q.jsonl": "\ufeff{\"question_id\": 1, \"text\": \"a\u2028b\u0085c\"}\r\n\r\n{\"question_id\": 2}"})
+	f := folder(t, map[string]string{"q.jsonl": "\ufeff{\"question_id\": 1, \"text\": " +
+		"\"a\u2028b\u0085c\"}\r\n\r\n{\"question_id\": 2}"})
 	var got []question
 	err := EachLine(f, "q.jsonl", func(q question) error { got = append(got, q); return nil })
 	if err != nil || len(got) != 2 || got[0].Text != "a\u2028b\u0085c" || got[1].ID != 2 {
@@ -104,7 +105,8 @@ func TestFoldersAreRefused(t *testing.T) {
 }
 
 func TestTSV(t *testing.T) {
-	const table = "index\tquestion\tA\r\n7\t\"What does \"\"x\"\" mean?\n\ttwo\"\tnan\n\n8\tplain \"quotes\" inside\t\n9\t\t\"\""
+	const table = "index\tquestion\tA\r\n7\t\"What does \"\"x\"\" mean?\n\ttwo\"\tnan\n\n8\tplain " +
+		"\"quotes\" inside\t\n9\t\t\"\""
 	f := folder(t, map[string]string{"t.tsv": "\ufeff" + table})
 	var got []map[string]string
 	err := f.TSV("t.tsv", []string{"index", "A"}, func(c map[string]string) error { got = append(got, c); return nil })
@@ -216,7 +218,8 @@ func TestSheet(t *testing.T) {
 	}
 	sheet, _ := archive.Open("xl/worksheets/sheet1.xml")
 	text, _ := io.ReadAll(sheet)
-	for _, want := range []string{`<c r="A2"><v>7</v></c>`, "a &lt;b&gt; &amp; &#34;c&#34;&#xA;d</t>", `<row r="3"><c r="A3">`} {
+	for _, want := range []string{`<c r="A2"><v>7</v></c>`, "a &lt;b&gt; &amp; &#34;c&#34;&#xA;d</t>",
+		`<row r="3"><c r="A3">`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %s in %s", want, text)
 		}

@@ -1,8 +1,8 @@
 // Package files reads what benchmarks are published in, and writes what their servers take: JSON, JSON lines,
 // tab-separated values, parquet of the Hugging Face hub, workbooks of Excel.
 //
-// The files are other people's, and untrusted: every error says which file and where, and what to do where that is known.
-// What was read is remembered with a hash of its content, because a figure rests on the release of its labels.
+// The files are other people's, and untrusted: every error says which file and where, and what to do where that is
+// known. What was read is remembered with a hash of its content, because a figure rests on the release of its labels.
 package files
 
 import (
@@ -41,8 +41,8 @@ func Open(path string) (*Folder, error) {
 		if found := cached(path); found != "" {
 			return &Folder{Path: found}, nil
 		}
-		return nil, failure.Inputf("data: %s is neither a folder nor a data set in the local hub cache (%s); fetch it first",
-			path, hubCache())
+		return nil, failure.Inputf("data: %s is neither a folder nor a data set in the local hub cache (%s); fetch "+
+			"it first", path, hubCache())
 	}
 	switch {
 	case err != nil:

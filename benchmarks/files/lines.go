@@ -17,8 +17,8 @@ type Line struct {
 	Torn   bool // the last one, cut off: it has no line break and is no JSON
 }
 
-// Lines splits a text at line feeds alone, since JSON may hold any other line break of Unicode as it is. Blank lines are
-// left out.
+// Lines splits a text at line feeds alone, since JSON may hold any other line break of Unicode as it is. Blank lines
+// are left out.
 func Lines(text []byte) (list []Line) {
 	number := 0
 	for line := range bytes.Lines(text) {
@@ -67,8 +67,8 @@ var kinds = map[reflect.Kind]string{reflect.String: "text", reflect.Bool: "true 
 	reflect.Map: "an object", reflect.Slice: "a list", reflect.Int: "an integer", reflect.Float64: "a number",
 	reflect.Pointer: "another value", reflect.Interface: "another value"}
 
-// EachLine passes the lines of a file on. What visit returns gets the file's name and the line's number in front. A torn
-// last line is an error.
+// EachLine passes the lines of a file on. What visit returns gets the file's name and the line's number in front. A
+// torn last line is an error.
 func EachLine[T any](f *Folder, name string, visit func(T) error) error {
 	text, err := f.Text(name)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// WriteSheet writes a workbook of Excel with one sheet (ECMA-376, SpreadsheetML). A cell is an int, a string, or nil for
-// an empty one. The same rows give the same bytes.
+// WriteSheet writes a workbook of Excel with one sheet (ECMA-376, SpreadsheetML). A cell is an int, a string, or nil
+// for an empty one. The same rows give the same bytes.
 func WriteSheet(w io.Writer, rows [][]any) error {
 	archive := zip.NewWriter(w)
 	for _, part := range []struct{ name, text string }{
@@ -22,8 +22,8 @@ func WriteSheet(w io.Writer, rows [][]any) error {
 			`officeDocument" Target="xl/workbook.xml"/></Relationships>`},
 		{"xl/workbook.xml", `<workbook xmlns="` + mainSchema + `" xmlns:r="` + strings.TrimSuffix(relation, "/") +
 			`"><sheets><sheet name="Sheet1" sheetId="1" r:id="rId1"/></sheets></workbook>`},
-		{"xl/_rels/workbook.xml.rels", `<Relationships xmlns="` + relations + `"><Relationship Id="rId1" Type="` + relation +
-			`worksheet" Target="worksheets/sheet1.xml"/></Relationships>`},
+		{"xl/_rels/workbook.xml.rels", `<Relationships xmlns="` + relations + `"><Relationship Id="rId1" ` +
+			`Type="` + relation + `worksheet" Target="worksheets/sheet1.xml"/></Relationships>`},
 		{"xl/worksheets/sheet1.xml", sheetOf(rows)},
 	} {
 		file, err := archive.Create(part.name)
@@ -55,7 +55,8 @@ func sheetOf(rows [][]any) string {
 			case int:
 				fmt.Fprintf(&b, `<c r="%s"><v>%d</v></c>`, at, cell)
 			case string:
-				fmt.Fprintf(&b, `<c r="%s" t="inlineStr"><is><t xml:space="preserve">%s</t></is></c>`, at, cellText(cell))
+				fmt.Fprintf(&b, `<c r="%s" t="inlineStr"><is><t xml:space="preserve">%s</t></is></c>`, at,
+					cellText(cell))
 			}
 		}
 		b.WriteString(`</row>`)

@@ -98,8 +98,8 @@ func (s *cells) cell() (string, error) {
 	for at := 1; ; {
 		end := strings.IndexByte(rest[at:], '"')
 		if end < 0 {
-			return "", fmt.Errorf("the cell in quotes that begins with %.20q does not end: the file is cut off, or a quote "+
-				"is missing", rest[1:])
+			return "", fmt.Errorf("the cell in quotes that begins with %.20q does not end: the file is cut off, or a "+
+				"quote is missing", rest[1:])
 		}
 		cell.WriteString(rest[at : at+end])
 		at += end + 1

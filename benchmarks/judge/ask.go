@@ -24,9 +24,9 @@ func Estimate(set *benchmarks.Set, requests []Request) (prompt, completion int) 
 	return prompt, len(requests) * asked[set.Benchmark.Name].limit
 }
 
-// Ask sends requests to an endpoint, and keeps the replies in a ledger in a folder: asked again, it pays for nothing twice.
-// A reply that the rule cannot read is asked for once more. progress is told how many are there. A request without a reply
-// has its fault in place of one; any other error ends the work, and what is there stays in the ledger.
+// Ask sends requests to an endpoint, and keeps the replies in a ledger in a folder: asked again, it pays for nothing
+// twice. A reply that the rule cannot read is asked for once more. progress is told how many are there. A request
+// without a reply has its fault in place of one; any other error ends the work, and what is there stays in the ledger.
 func Ask(ctx context.Context, folder string, how chat.Settings, set *benchmarks.Set, requests []Request,
 	progress func(done int)) (*Replies, error) {
 	s, err := settingsOf(set)

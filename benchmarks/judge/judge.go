@@ -1,14 +1,14 @@
-// Package judge asks a chat model to score the answers to the two benchmarks that have no labels, LLaVA-Bench and MM-Vet,
-// and reads its replies.
+// Package judge asks a chat model to score the answers to the two benchmarks that have no labels, LLaVA-Bench and
+// MM-Vet, and reads its replies.
 //
-//  1. [Make] makes a request for each answered question. What the judge is told about scoring is read from the user's copy
-//     of the benchmark's own files, and never part of this program.
+//  1. [Make] makes a request for each answered question. What the judge is told about scoring is read from the user's
+//     copy of the benchmark's own files, and never part of this program.
 //  2. [Write] writes them in the form of OpenAI's batch files, which other servers take too; or [Ask] sends them to an
 //     endpoint, each once.
 //  3. [Read] reads a file of replies: batch results, or a plain list of texts.
 //
-// Judges drift: the model that the original asked is retired, and its successors give other scores. So a result names the
-// judge and keeps every reply, and figures by different judges cannot be compared.
+// Judges drift: the model that the original asked is retired, and its successors give other scores. So a result names
+// the judge and keeps every reply, and figures by different judges cannot be compared.
 package judge
 
 import (
@@ -59,8 +59,8 @@ func settingsOf(set *benchmarks.Set) (settings, error) {
 // DefaultJudge is the model that the original asked.
 func DefaultJudge(set *benchmarks.Set) string { return asked[set.Benchmark.Name].model }
 
-// Make makes the requests. folder holds the benchmark's files, among them the judge's instructions: rule.json of LLaVA's
-// llava/eval/table for LLaVA-Bench, mm-vet_evaluator.py of MM-Vet's repository for MM-Vet.
+// Make makes the requests. folder holds the benchmark's files, among them the judge's instructions: rule.json of
+// LLaVA's llava/eval/table for LLaVA-Bench, mm-vet_evaluator.py of MM-Vet's repository for MM-Vet.
 func Make(set *benchmarks.Set, j *benchmarks.Joined, folder string) ([]Request, error) {
 	s, err := settingsOf(set)
 	if err != nil {
@@ -100,8 +100,8 @@ const wildRules = "rule.json"
 // wildTexts makes the messages of LLaVA's eval_gpt_review_bench.py.
 func wildTexts(f *files.Folder) (func(*benchmarks.Question, string) ([]Message, error), error) {
 	if !f.Has(wildRules) {
-		return nil, failure.Inputf("%s has no %s: copy it from llava/eval/table of LLaVA's repository; it holds the judge's "+
-			"instructions", f.Path, wildRules)
+		return nil, failure.Inputf("%s has no %s: copy it from llava/eval/table of LLaVA's repository; it holds the "+
+			"judge's instructions", f.Path, wildRules)
 	}
 	rules, err := files.Document[map[string]struct{ Role, Prompt string }](f, wildRules)
 	if err != nil {
@@ -133,8 +133,8 @@ const (
 // vetTexts makes the message of MM-Vet's evaluator: its table of examples, and a last row that ends before the score.
 func vetTexts(f *files.Folder) (func(*benchmarks.Question, string) ([]Message, error), error) {
 	if !f.Has(vetRules) {
-		return nil, failure.Inputf("%s has no %s: copy it from MM-Vet's repository; it holds the judge's instructions", f.Path,
-			vetRules)
+		return nil, failure.Inputf("%s has no %s: copy it from MM-Vet's repository; it holds the judge's instructions",
+			f.Path, vetRules)
 	}
 	program, err := f.Text(vetRules)
 	if err != nil {

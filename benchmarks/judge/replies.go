@@ -24,8 +24,8 @@ type Replies struct {
 }
 
 // Read reads a file of replies: batch results in OpenAI's form, of which those of vLLM and others may lack the level
-// "body"; or a JSON array of texts, in the order of the questions. Of replies to one question the last counts that is one.
-// A question without a reply is an error, and so are replies to other answers; partial takes what is there.
+// "body"; or a JSON array of texts, in the order of the questions. Of replies to one question the last counts that is
+// one. A question without a reply is an error, and so are replies to other answers; partial takes what is there.
 func Read(path string, set *benchmarks.Set, j *benchmarks.Joined, partial bool) (*Replies, error) {
 	text, hash, err := files.Text(path)
 	if err != nil {
@@ -50,8 +50,8 @@ func (r *Replies) array(text []byte) error {
 		return err
 	}
 	if len(texts) != len(r.List) {
-		return fmt.Errorf("%d replies, and there are %d questions: a plain list has one for each, in their order", len(texts),
-			len(r.List))
+		return fmt.Errorf("%d replies, and there are %d questions: a plain list has one for each, in their order",
+			len(texts), len(r.List))
 	}
 	for i, text := range texts {
 		r.List[i].Text = text
@@ -105,8 +105,8 @@ func (r *Replies) batch(text []byte, set *benchmarks.Set, j *benchmarks.Joined, 
 	r.Judge = strings.Join(slices.Sorted(maps.Keys(models)), ", ")
 	missing := len(at) - len(given)
 	if strangers+missing > 0 && !partial {
-		return fmt.Errorf("%d answers have no reply, and %d replies are to other answers: are they of this answer file? "+
-			"--partial takes what belongs together", missing, strangers)
+		return fmt.Errorf("%d answers have no reply, and %d replies are to other answers: are they of this answer "+
+			"file? --partial takes what belongs together", missing, strangers)
 	}
 	for i := range j.Answers {
 		if j.Answers[i] != nil && !given[i] {

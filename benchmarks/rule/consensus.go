@@ -1,8 +1,8 @@
 package rule
 
 // Consensus is the accuracy of VQA (Antol et al. 2015, https://visualqa.org/evaluation.html): for each person, a third
-// of the matches among the other people's answers, at most 1; and the mean of that. It is 0 to 1. Prediction and answers
-// are compared as they are.
+// of the matches among the other people's answers, at most 1; and the mean of that. It is 0 to 1. Prediction and
+// answers are compared as they are.
 func Consensus(prediction string, people []string) float64 {
 	if len(people) == 0 {
 		return 0

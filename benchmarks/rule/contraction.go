@@ -9,8 +9,8 @@ var contractions = makeContractions()
 // Where the apostrophe of a word goes, counted from its end.
 var apostropheAt = map[int]string{
 	1: "aint arent cant couldnt didnt doesnt dont hadnt hasnt havent isnt mightnt mustnt neednt oughtnt shant " +
-		"shouldnt wasnt werent wont wouldnt hed itd someoned somethingd thered theyd whered whod youd Im " +
-		"hes hows somebodys someones thats theres whats wheres whos whys whens",
+		"shouldnt wasnt werent wont wouldnt hed itd someoned somethingd thered theyd whered whod youd Im hes hows " +
+		"somebodys someones thats theres whats wheres whos whys whens",
 	2: "couldve Ive mightve mustve notve shouldve theyve weve whatve whereve whove wouldve youve howll itll " +
 		"somebodyll someonell somethingll theyll whatll wholl whyll youll therere theyre whatre whyre youre",
 }

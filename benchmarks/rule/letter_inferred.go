@@ -14,8 +14,8 @@ var refusals = []string{"Sorry, I can't help with images of people yet.", "I can
 	"I'm sorry, but without the image provided", "Cannot determine the answer"}
 
 // InferredLetter is VLMEvalKit's reading (can_infer), without a judge for what it cannot read: first a letter that is
-// the only one among the answer's words and stands near their end, then the only option whose text the answer contains, if the answer is not much longer than all options.
-// Options are texts by letter.
+// the only one among the answer's words and stands near their end, then the only option whose text the answer contains,
+// if the answer is not much longer than all options. Options are texts by letter.
 func InferredLetter(answer string, options []Option) string {
 	if letter := inferredOption(answer, options); letter != "" {
 		return letter
@@ -95,9 +95,9 @@ func letterOfText(answer string, options []Option) (found string) {
 var around = [][2]string{{"", ""}, {"", "."}, {"", ","}, {"", ":"}, {"", ")"}, {"", ")."}, {"(", ")"}, {"(", ")."},
 	{":", ""}, {":", ","}, {":", "."}, {":", ")"}, {":", ")."}}
 
-// LetterByWord is lmms-eval's static reading for MMBench: a letter from A to E that is the only one to be a word, alone or
-// with the same marks around; else the only option whose text the answer contains; else the letter of the best form. In an
-// answer of more than three words a bare A may be an article, and no bare letter counts.
+// LetterByWord is lmms-eval's static reading for MMBench: a letter from A to E that is the only one to be a word, alone
+// or with the same marks around; else the only option whose text the answer contains; else the letter of the best form.
+// In an answer of more than three words a bare A may be an article, and no bare letter counts.
 func LetterByWord(answer string, options []Option) string {
 	apart := words(answer)
 	for i, marks := range around {

@@ -5,7 +5,8 @@ import (
 )
 
 // Choice is the letter that MMMU's evaluator reads, "" where it draws one at random: letters in brackets, else letters
-// between spaces, else, in an answer of more than five words, the texts of options. Of several the one that stands last.
+// between spaces, else, in an answer of more than five words, the texts of options. Of several the one that stands
+// last.
 func Choice(answer string, options []Option) string {
 	return choice(answer, options, []string{"(X)", " X "})
 }

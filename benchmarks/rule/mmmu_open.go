@@ -34,7 +34,8 @@ func (i Item) String() string {
 var announcing = []string{"could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result "}
 
 // Open is what MMMU's evaluator reads in an answer to an open question: of each line the shortest end behind an
-// announcing word, in the last line also behind "=", or the whole answer where no line has one; and all numbers in that.
+// announcing word, in the last line also behind "=", or the whole answer where no line has one; and all numbers in
+// that.
 func Open(answer string) (items []Item) {
 	answer = lower(strings.Trim(strip(answer), "."))
 	lines := strings.Split(answer, "\n")
@@ -110,7 +111,8 @@ func numbersIn(s string) []string {
 	return slices.Concat(thousands.FindAllString(s, -1), scientific.FindAllString(s, -1), plainNumbers(s))
 }
 
-// plainNumbers are numbers that neither an exponent nor a comma follows, as the evaluator's third expression finds them.
+// plainNumbers are numbers that neither an exponent nor a comma follows, as the evaluator's third expression finds
+// them.
 func plainNumbers(s string) (found []string) {
 	for i := 0; i < len(s); {
 		if n := plainNumber(s[i:]); n > 0 {
@@ -161,10 +163,10 @@ func OpenIsRight(items []Item, golds []string) bool {
 	for _, gold := range golds {
 		for _, right := range plainItems(gold) {
 			for _, item := range items {
-				if isText(item) != isText(right) {
-					continue
-				}
-				if isText(item) && strings.Contains(item.Text, right.Text) || !isText(item) && item.Number == right.Number {
+				switch {
+				case isText(item) != isText(right):
+				case isText(item) && strings.Contains(item.Text, right.Text),
+					!isText(item) && item.Number == right.Number:
 					return true
 				}
 			}

@@ -51,8 +51,9 @@ func TestConsensus(t *testing.T) {
 }
 
 func TestFloat(t *testing.T) {
-	for s, want := range map[string]float64{"1": 1, " 1.5\n": 1.5, "1_000": 1000, "1e3": 1000, "-.5": -.5, "٣": 3, "１２.５": 12.5,
-		"inf": math.Inf(1), "-Infinity": math.Inf(-1), "1e999": math.Inf(1), "5.": 5, "+2": 2} {
+	for s, want := range map[string]float64{"1": 1, " 1.5\n": 1.5, "1_000": 1000, "1e3": 1000, "-.5": -.5, "٣": 3,
+		"１２.５": 12.5,
+		"inf":  math.Inf(1), "-Infinity": math.Inf(-1), "1e999": math.Inf(1), "5.": 5, "+2": 2} {
 		if got, ok := float(s); !ok || got != want {
 			t.Errorf("%q: %v, %v", s, got, ok)
 		}
@@ -73,7 +74,8 @@ func TestRelaxed(t *testing.T) {
 		prediction, target string
 		want               bool
 	}{{"105", "100", true}, {"95", "100", true}, {"105.1", "100", false}, {"0", "0", true}, {"0.0", "0", false},
-		{"45%", "45", false}, {"45%", "45%", true}, {"0.45", "45%", true}, {"YES ", "yes", true}, {"1,200", "1200", false},
+		{"45%", "45", false}, {"45%", "45%", true}, {"0.45", "45%", true}, {"YES ", "yes", true}, {"1,200", "1200",
+			false},
 		{"-100", "-104", true}, {"nan", "5", false}} {
 		if got := Relaxed(c.prediction, c.target); got != c.want {
 			t.Errorf("%q against %q: %v", c.prediction, c.target, got)
@@ -127,15 +129,17 @@ func TestLetters(t *testing.T) {
 			t.Errorf("AI2D, %q: %q, want %q", answer, got, want)
 		}
 	}
-	for answer, want := range map[string]string{"A.'": "A", "is it B.'": "B", "I pick C, as D is wrong.": "D", "The choice is C": "C",
-		"정답은 B 입니다": "B", "x": "", "(B) or C)": "B", "So A: or B) it is": "A", "ABBA": "A", "BA, not": "A"} {
+	for answer, want := range map[string]string{"A.'": "A", "is it B.'": "B", "I pick C, as D is wrong.": "D",
+		"The choice is C": "C",
+		"정답은 B 입니다":       "B", "x": "", "(B) or C)": "B", "So A: or B) it is": "A", "ABBA": "A", "BA, not": "A"} {
 		if got := LetterByForm(answer, "ABCD"); got != want {
 			t.Errorf("by form, %q: %q, want %q", answer, got, want)
 		}
 	}
 	cats := Options([]string{"a cat", "dog", "bird"})
-	for answer, want := range map[string]string{"B": "B", "It is A bird": "C", "not A , B": "B", "(C)": "C", "it is (A).": "A",
-		"a dog": "B", "a cat and a dog": "", "the letter B,": "B", "**C**": "C", "F": ""} {
+	for answer, want := range map[string]string{"B": "B", "It is A bird": "C", "not A , B": "B", "(C)": "C",
+		"it is (A).": "A",
+		"a dog":      "B", "a cat and a dog": "", "the letter B,": "B", "**C**": "C", "F": ""} {
 		if got := LetterByWord(answer, cats); got != want {
 			t.Errorf("by word, %q: %q, want %q", answer, got, want)
 		}
@@ -163,7 +167,8 @@ func TestScoresOfJudges(t *testing.T) {
 		a, b     float64
 	}{
 		{"8 9\nbecause", true, true, 8, 9}, {"8,9", true, true, 8, 9}, {"8, 9", false, true, 8, 9},
-		{"8 9 ", false, true, 8, 9}, {"Score: 8 9", false, true, 8, 9}, {"8.5 7", true, true, 8.5, 7}, {"9\n8", false, false, 0, 0},
+		{"8 9 ", false, true, 8, 9}, {"Score: 8 9", false, true, 8, 9}, {"8.5 7", true, true, 8.5, 7}, {"9\n8", false,
+			false, 0, 0},
 		{"", false, false, 0, 0}, {"I cannot judge.", false, false, 0, 0},
 	} {
 		a, b, ok := Pair(c.reply)
@@ -227,7 +232,8 @@ func TestRulesTakeAnything(t *testing.T) {
 			r.Errorf("ANLS with itself %v", x)
 		}
 		once := M4C(answer)
-		if strings.ContainsFunc(once, unicode.IsUpper) && !strings.ContainsFunc(answer, func(r rune) bool { return r > 127 }) {
+		if strings.ContainsFunc(once, unicode.IsUpper) && !strings.ContainsFunc(answer,
+			func(r rune) bool { return r > 127 }) {
 			r.Errorf("%q is not lower case", once)
 		}
 	})

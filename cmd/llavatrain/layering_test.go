@@ -23,7 +23,8 @@ var doors = map[string]struct {
 	imports []string
 	why     string
 }{
-	"cmd/llavatrain": {[]string{"cmd/llavatrain/program", "cmd/llavatrain/benchmarking", "cmd/llavatrain/training", "cmd/llavatrain/datasets",
+	"cmd/llavatrain": {[]string{"cmd/llavatrain/program", "cmd/llavatrain/benchmarking", "cmd/llavatrain/training",
+		"cmd/llavatrain/datasets",
 		"cmd/llavatrain/models", "cmd/llavatrain/looking", "cmd/llavatrain/serving", "cmd/llavatrain/synthesis"},
 		"it assembles the commands"},
 	"cmd/llavatrain/serving": {[]string{"cmd/llavatrain/program", "checkpoints", "data", "data/picture", "model",
@@ -37,7 +38,8 @@ var doors = map[string]struct {
 		"train/score", "checkpoints", "data/picture", "model", "recipes"}, "commands that use a trained model"},
 	"cmd/llavatrain/looking": {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"},
 		"commands that inspect the machine"},
-	"cmd/llavatrain/benchmarking": {[]string{"cmd/llavatrain/program", "benchmarks", "benchmarks/files", "benchmarks/judge",
+	"cmd/llavatrain/benchmarking": {[]string{"cmd/llavatrain/program", "benchmarks", "benchmarks/files",
+		"benchmarks/judge",
 		"runs", "synth/chat"}, "commands that judge answers, whoever gave them"},
 	"cmd/llavatrain/synthesis": {[]string{"cmd/llavatrain/program", "checkpoints", "data/picture", "runs", "synth",
 		"synth/caption", "synth/chat", "synth/convert", "synth/prompt"}, "commands that make data, and train nothing"},
@@ -137,7 +139,8 @@ var doors = map[string]struct {
 const everywhere = "runs/failure"
 
 // pure packages build without C, so in seconds and anywhere.
-var pure = []string{"benchmarks", "benchmarks/figure", "benchmarks/files", "benchmarks/judge", "benchmarks/rule", "recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
+var pure = []string{"benchmarks", "benchmarks/figure", "benchmarks/files", "benchmarks/judge", "benchmarks/rule",
+	"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
 	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure",
 	"report/page", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/load", "serve/openai",
 	"serve/pictures", "serve/web",

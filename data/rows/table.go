@@ -14,7 +14,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Table is a parquet file whose rows are of any kind, such as the questions of a benchmark: the caller names the columns.
+// Table is a parquet file whose rows are of any kind, such as the questions of a benchmark: the caller names the
+// columns.
 type Table struct {
 	path string
 	file *parquetFile
@@ -135,7 +136,8 @@ func (t *Table) Images(row int, columns ...string) (_ []picture.Image, err error
 
 func (t *Table) readImages(group int, columns []string) error {
 	if size := t.file.meta.RowGroup(group).TotalByteSize(); size > maxGroupBytes {
-		return fmt.Errorf("it takes %s, and reading any row needs all of it: write the file with row groups of 100 rows",
+		return fmt.Errorf("it takes %s, and reading any row needs all of it: write "+
+			"the file with row groups of 100 rows",
 			checkpoints.Megabytes(size))
 	}
 	leaves, err := t.leaves(columns, true)

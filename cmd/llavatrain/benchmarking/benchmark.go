@@ -17,8 +17,8 @@ func NewBenchmark(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "benchmark",
 		Short: "Judge answers by the rules of public benchmarks",
-		Long: "Judge answers by the rules of public benchmarks, and compare models by them. `benchmark list` shows the " +
-			"benchmarks; an answer file is one of LLaVA's form, as `generate --batch` writes it.",
+		Long: "Judge answers by the rules of public benchmarks, and compare models by them. `benchmark list` shows " +
+			"the benchmarks; an answer file is one of LLaVA's form, as `generate --batch` writes it.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, args []string) error { return c.Help() },
 	}
@@ -36,7 +36,8 @@ func (g *given) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&g.data, "data", "", "`FOLDER` of the benchmark's files, or the id of a set in the local hub cache")
 	f.StringVar(&g.answers, "answers", "", "answer `FILE` of the model")
-	f.BoolVar(&g.partial, "partial", false, "take what belongs together, although answers or questions are missing or doubled")
+	f.BoolVar(&g.partial, "partial", false, "take what belongs together, although answers or questions are missing "+
+		"or doubled")
 	c.MarkFlagRequired("data")
 	c.MarkFlagRequired("answers")
 }

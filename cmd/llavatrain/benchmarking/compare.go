@@ -17,8 +17,9 @@ func newCompare(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "compare A.json B.json…",
 		Short: "Compare results of the same questions, the others with the first",
-		Long: "Compare results of `benchmark score --json`, each of the others with the first: differences with 95 % intervals " +
-			"of a paired bootstrap, and the questions that flipped. Results of other questions, prompts or rules are refused.",
+		Long: "Compare results of `benchmark score --json`, each of the others with the first: differences with 95 % " +
+			"intervals of a paired bootstrap, and the questions that flipped. Results of other questions, prompts or " +
+			"rules are refused.",
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
 			first, err := benchmarks.ReadRun(args[0])

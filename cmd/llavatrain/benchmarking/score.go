@@ -16,9 +16,9 @@ func newScore(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "score NAME --data FOLDER --answers FILE",
 		Short: "Score an answer file",
-		Long: "Score an answer file. Figures are in percent, with their standard errors. With --json FILE the result and " +
-			"what it rests on go to FILE, and every question with its answer and score to FILE.rows.jsonl " +
-			"(for x.json: x.rows.jsonl), which `benchmark compare` reads.",
+		Long: "Score an answer file. Figures are in percent, with their standard errors. With --json FILE the result " +
+			"and what it rests on go to FILE, and every question with its answer and score to FILE.rows.jsonl (for " +
+			"x.json: x.rows.jsonl), which `benchmark compare` reads.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			set, answers, err := g.open(args[0], benchmarks.ToScore)
@@ -38,8 +38,8 @@ func newScore(p *program.Program) *cobra.Command {
 	g.flags(c)
 	g.ruleFlag(c)
 	c.Flags().StringVar(&out, "json", "", "write the result to `FILE`, and the rows beside it")
-	c.Flags().StringVar(&replies, "replies", "", "`FILE` of a judge's replies: batch results, or a JSON list of texts in the "+
-		"order of the questions; not read where no judge is needed")
+	c.Flags().StringVar(&replies, "replies", "", "`FILE` of a judge's replies: batch results, or a JSON list of "+
+		"texts in the order of the questions; not read where no judge is needed")
 	return c
 }
 
@@ -87,8 +87,8 @@ func newSubmit(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "submit NAME --data FOLDER --answers FILE --out FILE",
 		Short: "Write what a benchmark's server takes",
-		Long: "Write what a benchmark's server takes, where the labels are hidden. An answer file with answers missing is " +
-			"refused: a server counts them as wrong.",
+		Long: "Write what a benchmark's server takes, where the labels are hidden. An answer file with answers " +
+			"missing is refused: a server counts them as wrong.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			set, answers, err := g.open(args[0], benchmarks.ToSubmit)
@@ -105,11 +105,13 @@ func newSubmit(p *program.Program) *cobra.Command {
 				fmt.Fprintf(p.Err, "%d questions have no answer, %d answers are left out\n", done.Missing, done.Dropped)
 			}
 			if done.Changed > 0 {
-				fmt.Fprintf(p.Err, "%d answers have tabs or line breaks, which became spaces: the form has no room for them\n",
+				fmt.Fprintf(p.Err, "%d answers have tabs or line breaks, which became spaces: the form has no room "+
+					"for them\n",
 					done.Changed)
 			}
 			if done.Unneeded {
-				fmt.Fprintf(p.Err, "the labels are here too: `llavatrain benchmark score %s` gives the figure\n", args[0])
+				fmt.Fprintf(p.Err, "the labels are here too: `llavatrain benchmark score %s` gives the figure\n",
+					args[0])
 			}
 			return nil
 		},
