@@ -57,17 +57,18 @@ func byForm(q *Question, answer string) Mark {
 
 // circular is the share of groups that are right as a whole; and the accuracy of rows, which is one pass.
 func circular(rows []Row) []figure.Figure {
-	right, order := map[string]float64{}, []string(nil)
+	right := map[string]float64{}
+	var firsts []Row // of each group
 	for _, row := range rows {
 		if _, known := right[row.Group]; !known {
 			right[row.Group] = 1
-			order = append(order, row.Group)
+			firsts = append(firsts, row)
 		}
 		right[row.Group] *= row.Score
 	}
 	t := &figure.Terms{}
-	for _, group := range order {
-		t.Add(group, right[group], 1)
+	for _, row := range firsts {
+		t.Add(row.at, right[row.Group], 1)
 	}
 	return []figure.Figure{figure.New("accuracy", figure.Part{Weight: 100, Terms: t}),
 		ratio("rows", rows, func(r *Row) (float64, float64) { return r.Score, 1 })}

@@ -58,18 +58,18 @@ func mmeFigures(rows []Row) (list []figure.Figure) {
 // byPicture is the accuracy and that of whole pictures, over pictures.
 func byPicture(rows []Row) *figure.Terms {
 	right, questions := map[string]float64{}, map[string]float64{}
-	var order []string
+	var firsts []Row // of each picture
 	for _, row := range rows {
 		if questions[row.Image] == 0 {
-			order = append(order, row.Image)
+			firsts = append(firsts, row)
 		}
 		questions[row.Image]++
 		right[row.Image] += row.Score
 	}
 	t := &figure.Terms{}
-	for _, picture := range order {
-		whole := float64(count(right[picture] == questions[picture]))
-		t.Add(picture, right[picture]/questions[picture]+whole, 1)
+	for _, row := range firsts {
+		whole := float64(count(right[row.Image] == questions[row.Image]))
+		t.Add(row.at, right[row.Image]/questions[row.Image]+whole, 1)
 	}
 	return t
 }

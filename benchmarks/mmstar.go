@@ -30,7 +30,7 @@ func meanOfKinds(rows []Row) []figure.Figure {
 			kinds[kind] = &figure.Terms{}
 			order = append(order, kinds[kind])
 		}
-		kinds[kind].Add(row.unit(), row.Score, 1)
+		kinds[kind].Add(row.at, row.Score, 1)
 	}
 	return []figure.Figure{figure.Mean("accuracy", 100, order), accuracy("rows", rows)}
 }

@@ -91,7 +91,7 @@ func termsOf(rows []Row, terms func(*Row) (over, under float64)) *figure.Terms {
 	t := &figure.Terms{}
 	for i := range rows {
 		over, under := terms(&rows[i])
-		t.Add(rows[i].unit(), over, under)
+		t.Add(rows[i].at, over, under)
 	}
 	return t
 }

@@ -36,7 +36,6 @@ type Set struct {
 	// promptKey is what tells prompts of questions with the same id apart; nil: the whole prompt.
 	promptKey func(prompt string) string
 	expected  map[string]bool // ids that must be answered; nil: all
-	columns   []string        // of the sheet that is submitted
 }
 
 // Close closes the files that pictures are read from.

@@ -145,7 +145,7 @@ func groups(rows []Row) (list []Group) {
 			if scored[tag] == nil {
 				scored[tag] = &figure.Terms{}
 			}
-			scored[tag].Add("#"+strconv.Itoa(row.at), row.Score, 1)
+			scored[tag].Add(row.at, row.Score, 1)
 		}
 	}
 	for tag, terms := range scored {
@@ -163,14 +163,11 @@ func groups(rows []Row) (list []Group) {
 	return list
 }
 
-// unit is what the row is counted with: its group, or itself.
-func (r *Row) unit() string { return cmp.Or(r.Group, "#"+strconv.Itoa(r.at)) }
-
 // mean is the mean of a value over rows, in percent.
 func mean(name string, rows []Row, value func(*Row) float64) figure.Figure {
 	terms := &figure.Terms{}
 	for i := range rows {
-		terms.Add("#"+strconv.Itoa(rows[i].at), value(&rows[i]), 1)
+		terms.Add(rows[i].at, value(&rows[i]), 1)
 	}
 	return figure.New(name, figure.Part{Weight: 100, Terms: terms})
 }

@@ -8,31 +8,34 @@ package figure
 
 import (
 	"math"
+	"slices"
 )
 
 // Terms is a ratio of two sums over units.
 type Terms struct {
-	units       []string // in the order of their first terms
-	over, under map[string]float64
+	units       []int // ascending
+	over, under []float64
 }
 
-// Add adds terms of a unit.
-func (t *Terms) Add(unit string, over, under float64) {
-	if t.over == nil {
-		t.over, t.under = map[string]float64{}, map[string]float64{}
+// Add adds terms of a unit, which has a number. It is fastest in the order of the numbers.
+func (t *Terms) Add(unit int, over, under float64) {
+	at := len(t.units)
+	if at > 0 && unit <= t.units[at-1] {
+		at, _ = slices.BinarySearch(t.units, unit)
 	}
-	if _, known := t.over[unit]; !known {
-		t.units = append(t.units, unit)
+	if at == len(t.units) || t.units[at] != unit {
+		t.units = slices.Insert(t.units, at, unit)
+		t.over, t.under = slices.Insert(t.over, at, 0), slices.Insert(t.under, at, 0)
 	}
-	t.over[unit] += over
-	t.under[unit] += under
+	t.over[at] += over
+	t.under[at] += under
 }
 
 // sums are those over the units, in order, so that they are the same bits every time.
 func (t *Terms) sums() (over, under float64) {
-	for _, unit := range t.units {
-		over += t.over[unit]
-		under += t.under[unit]
+	for i := range t.units {
+		over += t.over[i]
+		under += t.under[i]
 	}
 	return over, under
 }
@@ -67,16 +70,20 @@ func New(name string, parts ...Part) Figure {
 	if !counted {
 		f.Value = math.NaN()
 	}
-	order, influence := f.influence()
-	sum, n := 0.0, float64(len(order))
-	for _, unit := range order {
-		sum += influence[unit] * influence[unit]
-	}
-	f.Error = math.NaN()
-	if n > 1 {
-		f.Error = math.Sqrt(sum * n / (n - 1))
-	}
+	f.Error = deviation(f.influence().over)
 	return f
+}
+
+// deviation is the standard error of a sum of influences.
+func deviation(influences []float64) float64 {
+	sum, n := 0.0, float64(len(influences))
+	if n < 2 {
+		return math.NaN()
+	}
+	for _, x := range influences {
+		sum += x * x
+	}
+	return math.Sqrt(sum * n / (n - 1))
 }
 
 // Mean is the mean of a list of equally weighted ratios.
@@ -88,24 +95,17 @@ func Mean(name string, scale float64, terms []*Terms) Figure {
 	return New(name, parts...)
 }
 
-// influence is how much each unit moves the figure, to first order; it sums to 0.
-func (f Figure) influence() (order []string, of map[string]float64) {
-	of = map[string]float64{}
+// influence is how much each unit moves the figure, to first order, as the terms over; it sums to 0.
+func (f Figure) influence() (of Terms) {
 	for _, part := range f.parts {
 		over, under := part.Terms.sums()
 		ratio := over / under
-		for _, unit := range part.Terms.units {
-			if _, known := of[unit]; !known {
-				order = append(order, unit)
-			}
-			of[unit] += part.Weight * (part.Terms.over[unit] - ratio*part.Terms.under[unit]) / under
+		for i, unit := range part.Terms.units {
+			of.Add(unit, part.Weight*(part.Terms.over[i]-ratio*part.Terms.under[i])/under, 0)
 		}
 	}
-	return order, of
+	return of
 }
 
 // Units is the number of units that a figure rests on.
-func (f Figure) Units() int {
-	order, _ := f.influence()
-	return len(order)
-}
+func (f Figure) Units() int { return len(f.influence().units) }

@@ -1,9 +1,9 @@
 package figure
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -13,7 +13,7 @@ import (
 func scores(list ...float64) Figure {
 	t := &Terms{}
 	for i, x := range list {
-		t.Add(fmt.Sprint(i), x, 1)
+		t.Add(i, x, 1)
 	}
 	return New("accuracy", Part{100, t})
 }
@@ -60,7 +60,7 @@ func TestErrorOfARatio(t *testing.T) {
 	for i := range n {
 		under[i] = float64(random.IntN(3))
 		over[i] = under[i] * float64(random.IntN(2))
-		terms.Add(fmt.Sprint(i), over[i], under[i])
+		terms.Add(i, over[i], under[i])
 	}
 	f := New("f1", Part{1, terms})
 	var mean, square float64
@@ -82,11 +82,51 @@ func TestErrorOfARatio(t *testing.T) {
 func TestUnitsAddUp(t *testing.T) {
 	terms := &Terms{}
 	for i := range 10 {
-		terms.Add(fmt.Sprint(i/2), float64(i/2%2), 1)
+		terms.Add(i/2, float64(i/2%2), 1)
 	}
 	f := New("", Part{1, terms})
 	if f.Units() != 5 || !near(f.Value, .4) || !near(f.Error, math.Sqrt(.4*.6/4)) {
 		t.Errorf("%v ± %v of %d", f.Value, f.Error, f.Units())
+	}
+}
+
+// Units may come in any order.
+func TestUnitsComeInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		units := rapid.SliceOf(rapid.IntRange(0, 9)).Draw(r, "units")
+		terms, sum := &Terms{}, map[int]float64{}
+		for i, unit := range units {
+			terms.Add(unit, float64(i), 1)
+			sum[unit] += float64(i)
+		}
+		if !slices.IsSorted(terms.units) || len(terms.units) != len(sum) {
+			r.Fatalf("units %v", terms.units)
+		}
+		for i, unit := range terms.units {
+			if terms.over[i] != sum[unit] {
+				r.Errorf("unit %d: %v, want %v", unit, terms.over[i], sum[unit])
+			}
+		}
+	})
+}
+
+// Of many units the interval is the normal one, which is near the bootstrap's of some fewer.
+func TestIntervalsMeet(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	width := func(n int) float64 {
+		a, b := &Terms{}, &Terms{}
+		for i := range n {
+			a.Add(i, float64(random.IntN(2)), 1)
+			b.Add(i, float64(random.IntN(2)), 1)
+		}
+		d := Compare(New("", Part{1, a}), New("", Part{1, b}), 1)
+		if d.Low > d.Change || d.High < d.Change {
+			t.Errorf("%+v", d)
+		}
+		return (d.High - d.Low) * math.Sqrt(float64(n))
+	}
+	if drawn, normal := width(many), width(many+1); math.Abs(drawn/normal-1) > 0.05 {
+		t.Errorf("%v by the bootstrap, %v", drawn, normal)
 	}
 }
 
@@ -101,9 +141,9 @@ func TestNothingCounted(t *testing.T) {
 
 func TestMean(t *testing.T) {
 	a, b := &Terms{}, &Terms{}
-	a.Add("1", 1, 1)
-	a.Add("2", 1, 1)
-	b.Add("3", 0, 1)
+	a.Add(1, 1, 1)
+	a.Add(2, 1, 1)
+	b.Add(3, 0, 1)
 	if f := Mean("average", 100, []*Terms{a, b}); f.Value != 50 || f.Units() != 3 {
 		t.Errorf("%v of %d", f.Value, f.Units())
 	}

@@ -16,7 +16,7 @@ func VLMEval(answer string) string { return normalize(answer, notBehindDigit) }
 // M4C is that of LLaVA's scripts, which they have from the M4C model's: it first lowers, and deletes commas and
 // question marks, so that "red,white" becomes one word, and sets "'s" apart.
 func M4C(answer string) string {
-	answer = strings.NewReplacer(",", "", "?", "").Replace(lower(answer))
+	answer = withoutMarks.Replace(lower(answer))
 	return normalize(strip(strings.ReplaceAll(answer, "'s", " 's")), everyPeriod)
 }
 
@@ -36,8 +36,12 @@ func normalize(answer string, kept periods) string {
 const punctuation = ";/[]\"{}()=+\\_-><@`,?!"
 
 func withoutPunctuation(answer string) string {
+	if !strings.ContainsAny(answer, punctuation) {
+		return answer
+	}
 	out, number := answer, hasThousands(answer)
-	for _, p := range strings.Split(punctuation, "") {
+	for i := range len(punctuation) {
+		p := punctuation[i : i+1]
 		if !strings.Contains(answer, p) {
 			continue
 		}
@@ -70,6 +74,9 @@ const mostPeriods = 32
 
 // withoutPeriods deletes periods that no digit follows.
 func withoutPeriods(s string, kept periods) string {
+	if !strings.Contains(s, ".") {
+		return s
+	}
 	var out strings.Builder
 	deleted := 0
 	for i, r := range s {
@@ -107,4 +114,9 @@ func plainWords(s string) (plain []string) {
 }
 
 // oneLine is what even an answer that is not normalised goes through.
-func oneLine(s string) string { return strip(strings.NewReplacer("\n", " ", "\t", " ").Replace(s)) }
+func oneLine(s string) string { return strip(spaced.Replace(s)) }
+
+var (
+	withoutMarks = strings.NewReplacer(",", "", "?", "")
+	spaced       = strings.NewReplacer("\n", " ", "\t", " ")
+)

@@ -36,9 +36,10 @@ func newJudge(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "judge NAME --data FOLDER --answers FILE {--requests FILE | --replies FILE | --endpoint URL}",
 		Short: "Have a chat model score the answers to LLaVA-Bench or MM-Vet",
-		Long: "Have a chat model score the answers to LLaVA-Bench or MM-Vet. --requests writes a batch file in OpenAI's " +
-			"form, of which --replies reads the result; --endpoint asks any compatible server, with the key in " +
-			keyVariable + ", and keeps the replies in FILE.judge beside the answers: run again, it pays for nothing twice.\n\n" +
+		Long: "Have a chat model score the answers to LLaVA-Bench or MM-Vet. --requests writes a batch file in " +
+			"OpenAI's form, of which --replies reads the result; --endpoint asks any compatible server, with the " +
+			"key in " + keyVariable + ", and keeps the replies in FILE.judge beside the answers: run again, it pays " +
+			"for nothing twice.\n\n" +
 			"The judge's instructions are read from the folder of the data: rule.json of LLaVA's repository, " +
 			"mm-vet_evaluator.py of MM-Vet's.",
 		Args: cobra.ExactArgs(1),
