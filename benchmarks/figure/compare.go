@@ -28,8 +28,8 @@ const (
 )
 
 // Compare is B against A, which have the same units. The interval is a paired bootstrap: units are drawn with their
-// scores in both runs, 2000 times, by the seed. It draws influences, which for an accuracy are the scores themselves. Of
-// more than 10,000 units it is the normal interval, which the bootstrap would come to.
+// scores in both runs, 2000 times, by the seed. It draws influences, which for an accuracy are the scores themselves.
+// Of more than 10,000 units it is the normal interval, which the bootstrap would come to.
 func Compare(a, b Figure, seed uint64) Difference {
 	d := Difference{Name: a.Name, A: a.Value, B: b.Value, Change: b.Value - a.Value}
 	moves := slices.Clone(b.influence().over)

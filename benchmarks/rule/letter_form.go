@@ -52,8 +52,8 @@ var written = []struct {
 }{{6, "(X)"}, {5, "X."}, {4, "X:"}, {3, "X)"}, {2, "X "}}
 
 // announced are the phrases that announce a choice. Longer ones that end with one of these say no more.
-var announced = []string{"answer is", "option is", "choice is", "i choose", "i select", "i pick",
-	"옵션", "정답은", "답은", "답:", "答案是", "答案为", "选", "答えは"}
+var announced = []string{"answer is", "correct option is", "best option is", "choice is", "i choose", "i select",
+	"i pick", "옵션", "정답은", "답은", "답:", "答案是", "答案为", "选", "答えは"}
 
 func candidates(answer, letter string) (all []candidate) {
 	inner := strip(answer)

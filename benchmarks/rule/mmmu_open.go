@@ -9,22 +9,26 @@ import (
 	"unicode/utf8"
 )
 
-// Item is part of an answer to an open question: a number, or text where Text is not "".
+// Item is part of an answer to an open question: text, or a number.
 type Item struct {
-	Text   string
-	Number float64
+	Text     string
+	Number   float64
+	IsNumber bool
 }
 
 // String is the item as Python writes it.
 func (i Item) String() string {
-	if i.Text != "" || math.IsNaN(i.Number) {
+	switch {
+	case !i.IsNumber:
 		return i.Text
+	case math.IsInf(i.Number, 0) || math.IsNaN(i.Number):
+		return strings.TrimPrefix(strings.ToLower(strconv.FormatFloat(i.Number, 'g', -1, 64)), "+")
 	}
 	s := strconv.FormatFloat(i.Number, 'g', -1, 64)
 	if x := math.Abs(i.Number); x >= 1e-4 && x < 1e16 || x == 0 {
 		s = strconv.FormatFloat(i.Number, 'f', -1, 64)
 	}
-	if !strings.ContainsAny(s, ".eIN") {
+	if !strings.ContainsAny(s, ".e") {
 		s += ".0"
 	}
 	return s
@@ -82,13 +86,13 @@ func shortestEnd(line string, marks []string) (shortest string) {
 func plainItems(s string) []Item {
 	s = strip(s)
 	if x, ok := float(strings.ReplaceAll(s, ",", "")); ok {
-		return []Item{{Number: hundredths(x)}}
+		return []Item{{Number: hundredths(x), IsNumber: true}}
 	}
 	s = lower(s)
 	if utf8.RuneCountInString(s) == 1 {
 		return []Item{{Text: " " + s}, {Text: s + " "}}
 	}
-	return []Item{{Text: s, Number: math.NaN()}}
+	return []Item{{Text: s}}
 }
 
 // hundredths is Python's round(x, 2): correct for the binary number, ties to even.
@@ -101,37 +105,64 @@ func hundredths(x float64) float64 {
 }
 
 var (
-	thousands  = regexp.MustCompile(`-?\b\d{1,3}(?:,\d{3})+\b`)
 	scientific = regexp.MustCompile(`-?\d+(?:\.\d+)?[eE][+-]?\d+`)
 	exponent   = regexp.MustCompile(`^[eE][+-]?\d`)
 )
 
 // numbersIn are the numbers with commas, in scientific notation and plain; parts of the first two may come again.
 func numbersIn(s string) []string {
-	return slices.Concat(thousands.FindAllString(s, -1), scientific.FindAllString(s, -1), plainNumbers(s))
+	return slices.Concat(matches(s, thousands), scientific.FindAllString(s, -1), matches(s, plainNumber))
 }
 
-// plainNumbers are numbers that neither an exponent nor a comma follows, as the evaluator's third expression finds
-// them.
-func plainNumbers(s string) (found []string) {
+// matches are the places that a matcher takes, from left to right. It is given what stands before and what follows, and
+// says how much of this it takes.
+func matches(s string, take func(before, s string) int) (found []string) {
 	for i := 0; i < len(s); {
-		if n := plainNumber(s[i:]); n > 0 {
+		n := take(s[:i], s[i:])
+		if n > 0 {
 			found = append(found, s[i:i+n])
-			i += n
-			continue
 		}
-		i++
+		i += max(n, 1)
 	}
 	return found
 }
 
-// plainNumber is the length of the number that s begins with, 0 for none. A longer one that something forbidden follows
-// is given up for a shorter one.
-func plainNumber(s string) int {
-	sign := 0
-	if strings.HasPrefix(s, "-") {
-		sign = 1
+// thousands is the length of the number with commas that s begins with, 0 for none, as a whole word: the words of
+// regular expressions are those of Unicode here, unlike in package regexp.
+func thousands(before, s string) (length int) {
+	begin := sign(s)
+	if last, _ := utf8.DecodeLastRuneInString(before); begin == 0 && before != "" && isWord(last) {
+		return 0
 	}
+	at := begin + digitRun(s[begin:])
+	if at == begin || at > begin+3 {
+		return 0
+	}
+	for strings.HasPrefix(s[at:], ",") && digitRun(s[at+1:]) >= 3 {
+		at += 4
+		if wordEnds(s[at:]) {
+			length = at
+		}
+	}
+	return length
+}
+
+func sign(s string) int {
+	if strings.HasPrefix(s, "-") {
+		return 1
+	}
+	return 0
+}
+
+func wordEnds(after string) bool {
+	next, _ := utf8.DecodeRuneInString(after)
+	return after == "" || !isWord(next)
+}
+
+// plainNumber is the length of the number that s begins with and that neither an exponent nor a comma follows, 0 for
+// none. A longer one that something forbidden follows is given up for a shorter one.
+func plainNumber(_, s string) int {
+	sign := sign(s)
 	whole := sign + digitRun(s[sign:])
 	if strings.HasPrefix(s[whole:], ".") {
 		for end := whole + 1 + digitRun(s[whole+1:]); end > whole+1; end-- {
@@ -140,8 +171,7 @@ func plainNumber(s string) int {
 			}
 		}
 	}
-	if after, _ := utf8.DecodeRuneInString(s[whole:]); whole > sign && mayEnd(s[whole:]) &&
-		(s[whole:] == "" || !isWord(after)) {
+	if whole > sign && mayEnd(s[whole:]) && wordEnds(s[whole:]) {
 		return whole
 	}
 	return 0
@@ -164,9 +194,9 @@ func OpenIsRight(items []Item, golds []string) bool {
 		for _, right := range plainItems(gold) {
 			for _, item := range items {
 				switch {
-				case isText(item) != isText(right):
-				case isText(item) && strings.Contains(item.Text, right.Text),
-					!isText(item) && item.Number == right.Number:
+				case item.IsNumber != right.IsNumber:
+				case item.IsNumber && item.Number == right.Number,
+					!item.IsNumber && strings.Contains(item.Text, right.Text):
 					return true
 				}
 			}
@@ -174,5 +204,3 @@ func OpenIsRight(items []Item, golds []string) bool {
 	}
 	return false
 }
-
-func isText(i Item) bool { return i.Text != "" || math.IsNaN(i.Number) }

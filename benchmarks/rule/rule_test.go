@@ -130,8 +130,8 @@ func TestLetters(t *testing.T) {
 		}
 	}
 	for answer, want := range map[string]string{"A.'": "A", "is it B.'": "B", "I pick C, as D is wrong.": "D",
-		"The choice is C": "C",
-		"정답은 B 입니다":       "B", "x": "", "(B) or C)": "B", "So A: or B) it is": "A", "ABBA": "A", "BA, not": "A"} {
+		"The choice is C": "C", "option is A ,or B.D": "D",
+		"정답은 B 입니다": "B", "x": "", "(B) or C)": "B", "So A: or B) it is": "A", "ABBA": "A", "BA, not": "A"} {
 		if got := LetterByForm(answer, "ABCD"); got != want {
 			t.Errorf("by form, %q: %q, want %q", answer, got, want)
 		}
@@ -188,6 +188,29 @@ func TestScoresOfJudges(t *testing.T) {
 	for _, reply := range []string{"", "1.1", "-0.1", "nan", "Score 1", "0.5."} {
 		if got, ok := Correctness(reply); ok {
 			t.Errorf("%q: %v", reply, got)
+		}
+	}
+}
+
+// Numbers are compared as numbers, text is looked for.
+func TestOpen(t *testing.T) {
+	for _, c := range []struct {
+		answer string
+		gold   string
+		want   bool
+	}{{"The result is 1,200.", "1200", true}, {"so 3.144", "3.14", true}, {"3.1", "3.14", false}, {"f", "f", true},
+		{"of", "f", false}, {"it is f x", "f", true}, {"a parallel line", "parallel", true}, {"x = 5", "5", true},
+		{"2,000日", "2", false}, {"it is 2,000,000日", "2000", true}, {"nan", "nan", false}, {"inf", "inf", true}, {"anything", "nan", false}, {"", "5", false}} {
+		if got := OpenIsRight(Open(c.answer), []string{c.gold}); got != c.want {
+			t.Errorf("%q against %q: %v, read as %v", c.answer, c.gold, got, Open(c.answer))
+		}
+	}
+	for _, c := range []struct {
+		number float64
+		want   string
+	}{{5, "5.0"}, {1e16, "1e+16"}, {0, "0.0"}, {12.5, "12.5"}, {math.Inf(-1), "-inf"}, {math.NaN(), "nan"}} {
+		if got := (Item{Number: c.number, IsNumber: true}).String(); got != c.want {
+			t.Errorf("%v is %q, want %q", c.number, got, c.want)
 		}
 	}
 }
