@@ -11,11 +11,14 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Answer is a line of LLaVA's answer files.
+// Answer is a line of LLaVA's answer files. MMBench's also have the round, of which there is one, and the options.
 type Answer struct {
 	ID       ID         `json:"question_id"`
+	Round    *int       `json:"round_id,omitempty"`
 	Prompt   string     `json:"prompt"`
 	Text     string     `json:"text"`
+	Options  []string   `json:"options,omitempty"`
+	Letters  []string   `json:"option_char,omitempty"`
 	AnswerID string     `json:"answer_id"` // of ours a hash of the other fields; the original's is random
 	ModelID  string     `json:"model_id"`
 	Metadata Conditions `json:"metadata"`
@@ -37,6 +40,12 @@ type Conditions struct {
 // NewAnswer is the answer of a model to a question, for the answer file: a JSON object a line.
 func NewAnswer(q *Question, text, model string, under Conditions) Answer {
 	a := Answer{ID: q.ID, Prompt: q.Prompt, Text: text, ModelID: model, Metadata: under}
+	if q.group != "" {
+		a.Round = new(int)
+		for _, option := range q.options {
+			a.Options, a.Letters = append(a.Options, option.Text), append(a.Letters, option.Letter)
+		}
+	}
 	all, _ := json.Marshal(a) // of strings and numbers: it cannot fail
 	sum := sha256.Sum256(all)
 	a.AnswerID = hex.EncodeToString(sum[:11])

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -199,6 +200,31 @@ func TestConditions(t *testing.T) {
 	first, second := NewAnswer(q, "cat", "m", Conditions{}), NewAnswer(q, "dog", "m", Conditions{})
 	if first.AnswerID == second.AnswerID || len(first.AnswerID) != 22 || first.Prompt != "What?" {
 		t.Errorf("%+v, %+v", first, second)
+	}
+}
+
+// An answer to MMBench has what the original's has.
+func TestAnswersOfMMBench(t *testing.T) {
+	set := opened(t, "mmbench_en", recorded(t, "mmbench_en"), "", ToScore)
+	answers, err := ReadAnswers(recorded(t, "mmbench_en", "answers.jsonl"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := 0
+	for i, theirs := range set.Join(answers).Answers {
+		q := &set.Questions[i]
+		ours := NewAnswer(q, theirs.Text, theirs.ModelID, Conditions{})
+		if slices.ContainsFunc(q.options, isNone) { // the end of the list, for the original
+			continue
+		}
+		same++
+		if diff := cmp.Diff(*theirs, ours, cmp.AllowUnexported(ID{}), cmpopts.IgnoreUnexported(Answer{}),
+			cmpopts.IgnoreFields(Answer{}, "AnswerID")); diff != "" {
+			t.Errorf("question %s: %s", q.ID, diff)
+		}
+	}
+	if same < len(set.Questions)/2 {
+		t.Errorf("%d of %d compared", same, len(set.Questions))
 	}
 }
 

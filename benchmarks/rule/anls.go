@@ -8,7 +8,7 @@ import (
 // ANLS is the average normalised Levenshtein similarity of DocVQA for one question (Biten et al. 2019, "Scene Text
 // Visual Question Answering", section 4): the best, over the answers, of one minus the edit distance in characters over
 // the longer length; below a half it is 0. Both sides are compared in lower case with single spaces, and measured as
-// they were (lmms-eval).
+// they were, in capitals (lmms-eval).
 func ANLS(prediction string, answers []string) float64 {
 	return anls(prediction, answers, strip)
 }
@@ -22,7 +22,7 @@ func anls(prediction string, answers []string, measured func(string) string) (be
 	const least = 0.5
 	mine := []rune(squeezed(prediction))
 	for _, answer := range answers {
-		length := max(utf8.RuneCountInString(measured(prediction)), utf8.RuneCountInString(answer))
+		length := max(utf8.RuneCountInString(upper(measured(prediction))), utf8.RuneCountInString(upper(answer)))
 		if length == 0 {
 			best = max(best, 1)
 			continue

@@ -41,11 +41,15 @@ func Options(texts []string) (options []Option) {
 	return options
 }
 
-// declared is a letter, perhaps in bold, that is named as the answer.
-var declared = regexp.MustCompile(`(?i:answer is) \**([A-Z])\b`)
+// declared is a letter, perhaps in bold, that is named as the answer. It may be the first of a word: "the answer is a
+// boat" is A.
+var declared = regexp.MustCompile(`(?i)answer[\s\pZ]+is[\s\pZ]+\**([ABCD])`)
 
 func inferredOption(answer string, options []Option) string {
 	const near = 5 // words from the end
+	if strings.Contains(answer, "Failed to obtain answer via API") {
+		return ""
+	}
 	for _, refusal := range refusals {
 		if strings.Contains(answer, refusal) {
 			return Refused
@@ -69,9 +73,10 @@ func inferredOption(answer string, options []Option) string {
 	case len(present) == 0 && slices.Contains(apart, Refused):
 		return Refused
 	}
-	if found := declared.FindStringSubmatch(answer); found != nil &&
-		slices.ContainsFunc(options, func(o Option) bool { return o.Letter == found[1] }) {
-		return found[1]
+	if found := declared.FindStringSubmatch(answer); found != nil {
+		if letter := upper(found[1]); slices.ContainsFunc(options, func(o Option) bool { return o.Letter == letter }) {
+			return letter
+		}
 	}
 	return ""
 }

@@ -83,6 +83,24 @@ func TestRelaxed(t *testing.T) {
 	}
 }
 
+func TestANLS(t *testing.T) {
+	for _, c := range []struct {
+		prediction string
+		answers    []string
+		lmms       float64
+		vlmeval    float64
+	}{{"cat", []string{"dog", "Cat"}, 1, 1}, {"a  b", []string{"A b"}, 1, 1}, {"cat", []string{"cart"}, .75, .75},
+		{"dog", []string{"cat"}, 0, 0}, {"", []string{""}, 1, 1}, {"", []string{"a"}, 0, 0}, {"x", nil, 0, 0},
+		{" ab ", []string{"ac"}, .5, .75}, {"日本", []string{"日木"}, .5, .5}, {"ß", []string{"s"}, .5, .5}} {
+		if got := ANLS(c.prediction, c.answers); !near(got, c.lmms) {
+			t.Errorf("%q in %q: %v, want %v", c.prediction, c.answers, got, c.lmms)
+		}
+		if got := ANLSOfVLMEval(c.prediction, c.answers); !near(got, c.vlmeval) {
+			t.Errorf("%q in %q by VLMEvalKit: %v, want %v", c.prediction, c.answers, got, c.vlmeval)
+		}
+	}
+}
+
 func TestYesAndNo(t *testing.T) {
 	for _, c := range []struct {
 		answer      string
@@ -146,7 +164,8 @@ func TestLetters(t *testing.T) {
 	}
 	for answer, want := range map[string]string{"B": "B", "#B": "B", "A or B": "", "The answer is **B**, not A": "B",
 		"the answer is F": "", "B is what the answer seems to be": "", "Cannot determine the answer": "Z", "a dog": "B",
-		"It is a dog, and a very, very, very long one it is": "", "The answer is bad": ""} {
+		"It is a dog, and a very, very, very long one it is": "", "The answer " +
+			"is bad": "B", "ANSWER  is\n**c": "C", "the answer is D": "", "Failed to obtain answer via API B": ""} {
 		if got := InferredLetter(answer, cats); got != want {
 			t.Errorf("inferred, %q: %q, want %q", answer, got, want)
 		}
@@ -200,7 +219,8 @@ func TestOpen(t *testing.T) {
 		want   bool
 	}{{"The result is 1,200.", "1200", true}, {"so 3.144", "3.14", true}, {"3.1", "3.14", false}, {"f", "f", true},
 		{"of", "f", false}, {"it is f x", "f", true}, {"a parallel line", "parallel", true}, {"x = 5", "5", true},
-		{"2,000日", "2", false}, {"it is 2,000,000日", "2000", true}, {"nan", "nan", false}, {"inf", "inf", true}, {"anything", "nan", false}, {"", "5", false}} {
+		{"2,000日", "2", false}, {"it is 2,000,000日", "2000", true}, {"nan", "nan", false}, {"inf", "inf",
+			true}, {"anything", "nan", false}, {"", "5", false}} {
 		if got := OpenIsRight(Open(c.answer), []string{c.gold}); got != c.want {
 			t.Errorf("%q against %q: %v, read as %v", c.answer, c.gold, got, Open(c.answer))
 		}
