@@ -3,7 +3,8 @@
 # headers are installed; then everything else. Called by `make test` with cgo's flags set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-pure=(./recipes ./checkpoints ./data/... ./runs/... ./synth/... ./report/... ./serve ./serve/controller ./serve/guard
+pure=(./benchmarks/... ./recipes ./checkpoints ./data/... ./runs/... ./synth/... ./report/... ./serve
+	./serve/controller ./serve/guard
 	./serve/llava/... ./serve/load ./serve/openai ./serve/pictures ./serve/servetest ./serve/web ./scripts/mutate
 	./scripts/chunker) # the tests in a browser are make browser
 echo "pure Go packages, without cgo"

@@ -23,7 +23,8 @@ var doors = map[string]struct {
 	imports []string
 	why     string
 }{
-	"cmd/llavatrain": {[]string{"cmd/llavatrain/program", "cmd/llavatrain/training", "cmd/llavatrain/datasets",
+	"cmd/llavatrain": {[]string{"cmd/llavatrain/program", "cmd/llavatrain/benchmarking", "cmd/llavatrain/training",
+		"cmd/llavatrain/datasets",
 		"cmd/llavatrain/models", "cmd/llavatrain/looking", "cmd/llavatrain/serving", "cmd/llavatrain/synthesis"},
 		"it assembles the commands"},
 	"cmd/llavatrain/serving": {[]string{"cmd/llavatrain/program", "checkpoints", "data", "data/picture", "model",
@@ -37,6 +38,9 @@ var doors = map[string]struct {
 		"train/score", "checkpoints", "data/picture", "model", "recipes"}, "commands that use a trained model"},
 	"cmd/llavatrain/looking": {[]string{"cmd/llavatrain/program", "train", "checkpoints", "model/torch"},
 		"commands that inspect the machine"},
+	"cmd/llavatrain/benchmarking": {[]string{"cmd/llavatrain/program", "benchmarks", "benchmarks/files",
+		"benchmarks/judge",
+		"runs", "synth/chat"}, "commands that judge answers, whoever gave them"},
 	"cmd/llavatrain/synthesis": {[]string{"cmd/llavatrain/program", "checkpoints", "data/picture", "runs", "synth",
 		"synth/caption", "synth/chat", "synth/convert", "synth/prompt"}, "commands that make data, and train nothing"},
 	"cmd/llavatrain/program": {[]string{"train", "train/answer", "data/picture", "model/torch", "ranks", "recipes",
@@ -82,9 +86,17 @@ var doors = map[string]struct {
 	"data/picture/tiff": {nil, "one format, whatever its pixels are used for"},
 	"data/tokenizer":    {nil, "text becomes ids, whatever the text is"},
 	"data/datatest":     {nil, "tests of data and its packages use it"},
-	"runs/failure":      {nil, "every package classifies its errors"},
-	"recipes":           {nil, "what a recipe may contain does not depend on who reads it"},
-	"checkpoints":       {nil, "files and folders, whatever they hold"},
+	"benchmarks": {[]string{"benchmarks/figure", "benchmarks/files", "benchmarks/rule", "checkpoints", "data/picture"},
+		"it judges answers, and knows nothing of the models that gave them"},
+	"benchmarks/figure": {nil, "figures of any sums"},
+	"benchmarks/judge": {[]string{"benchmarks", "benchmarks/files", "checkpoints", "synth/chat", "synth/chat/reply"},
+		"it asks about answers by the client that pays once"},
+	"benchmarks/files": {[]string{"data/picture", "data/rows"},
+		"what benchmarks are published in, whatever they ask"},
+	"benchmarks/rule": {nil, "answers are judged by their text, whatever was asked"},
+	"runs/failure":    {nil, "every package classifies its errors"},
+	"recipes":         {nil, "what a recipe may contain does not depend on who reads it"},
+	"checkpoints":     {nil, "files and folders, whatever they hold"},
 
 	"synth": {[]string{"synth/answer", "synth/chat", "synth/chat/reply", "synth/prompt", "synth/scene", "checkpoints",
 		"data/alike", "data/picture", "recipes", "report/page", "runs"},
@@ -129,7 +141,8 @@ var doors = map[string]struct {
 const everywhere = "runs/failure"
 
 // pure packages build without C, so in seconds and anywhere.
-var pure = []string{"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
+var pure = []string{"benchmarks", "benchmarks/figure", "benchmarks/files", "benchmarks/judge", "benchmarks/rule",
+	"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
 	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure",
 	"report/page", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/load", "serve/openai",
 	"serve/pictures", "serve/web",

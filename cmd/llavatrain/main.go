@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/llavatrain/llavatrain/cmd/llavatrain/benchmarking"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/datasets"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/looking"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/models"
@@ -51,7 +52,7 @@ func groups() []group {
 		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger,
 			synthesis.NewSynth}},
 		{"Models", []newCommand{models.NewGenerate, serving.NewChat, serving.NewServe, models.NewScore,
-			models.NewExport, models.NewMerge}},
+			models.NewExport, models.NewMerge, benchmarking.NewBenchmark}},
 		{"This machine", []newCommand{looking.NewDoctor, newBench, looking.NewVersion}},
 	}
 }

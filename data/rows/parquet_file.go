@@ -94,13 +94,12 @@ func (p *parquetFile) check() error {
 				"write the file with row groups of 100 rows", g, checkpoints.Megabytes(size))
 		}
 	}
-	_, err := picture.Shield(func([]byte) (any, error) { return nil, p.checkCodecs() }, nil)
+	_, err := picture.Shield(func([]byte) (any, error) { return nil, p.checkCodecs(p.leaves(true)) }, nil)
 	return err
 }
 
 // checkCodecs refuses what the library cannot decompress, in the columns that rows are made of.
-func (p *parquetFile) checkCodecs() error {
-	leaves := p.leaves(true)
+func (p *parquetFile) checkCodecs(leaves []int) error {
 	for g := range p.ends {
 		group := p.meta.RowGroup(g)
 		for _, index := range leaves {
@@ -166,33 +165,37 @@ var readable = map[parquet.Type]bool{parquet.Types.ByteArray: true, parquet.Type
 // readGroup decodes one row group. Every call uses a new reader: the library's readers are not safe for concurrent use.
 func (p *parquetFile) readGroup(group int, bytes bool) ([]outcomeRow, error) {
 	return picture.Shield(func([]byte) ([]outcomeRow, error) {
-		reader, err := file.NewParquetReader(io.NewSectionReader(p.file, 0, p.size), file.WithMetadata(p.meta))
+		table, err := p.nest(group, p.leaves(bytes))
 		if err != nil {
 			return nil, err
 		}
-		leaves := map[int]*leaf{}
-		for _, index := range p.leaves(bytes) {
-			if leaves[index], err = readLeaf(reader.RowGroup(group), index); err != nil {
-				return nil, fmt.Errorf("column %s: %w", p.meta.Schema.Column(index).Path(), err)
-			}
-		}
-		return p.assemble(leaves, int(p.meta.RowGroup(group).NumRows()))
+		return p.assemble(table, int(p.meta.RowGroup(group).NumRows()))
 	}, nil)
 }
 
-// assemble combines the columns of a group into rows.
-func (p *parquetFile) assemble(leaves map[int]*leaf, rows int) ([]outcomeRow, error) {
+// nest decodes the given columns of a row group, below a node whose values are the rows.
+func (p *parquetFile) nest(group int, columns []int) (*nest, error) {
+	reader, err := file.NewParquetReader(io.NewSectionReader(p.file, 0, p.size), file.WithMetadata(p.meta))
+	if err != nil {
+		return nil, err
+	}
+	leaves := map[int]*leaf{}
+	for _, index := range columns {
+		if leaves[index], err = readLeaf(reader.RowGroup(group), index); err != nil {
+			return nil, fmt.Errorf("column %s: %w", p.meta.Schema.Column(index).Path(), err)
+		}
+	}
 	next := 0
-	table := newNest(p.meta.Schema.Root(), leaves, &next)
+	return newNest(p.meta.Schema.Root(), leaves, &next), nil
+}
+
+// assemble combines the columns of a group into rows.
+func (p *parquetFile) assemble(table *nest, rows int) ([]outcomeRow, error) {
 	outcomes := make([]outcomeRow, 0, rows)
 	for range rows {
-		var row fields
-		for _, column := range table.children {
-			value, err := column.read(0, 0)
-			if err != nil {
-				return nil, err
-			}
-			row = append(row, field{column.name, value})
+		row, err := table.row()
+		if err != nil {
+			return nil, err
 		}
 		r, err := row.record()
 		r.Unused = append(r.Unused, p.unused...)
@@ -204,6 +207,18 @@ func (p *parquetFile) assemble(leaves map[int]*leaf, rows int) ([]outcomeRow, er
 		}
 	}
 	return outcomes, nil
+}
+
+// row is the next row of a table.
+func (n *nest) row() (row fields, err error) {
+	for _, column := range n.children {
+		value, err := column.read(0, 0)
+		if err != nil {
+			return nil, err
+		}
+		row = append(row, field{column.name, value})
+	}
+	return row, nil
 }
 
 // outcomeRow is the result of reading a row.
