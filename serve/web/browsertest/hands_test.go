@@ -37,7 +37,7 @@ func (p *page) one(role, name string) int {
 	return ids[len(ids)-1]
 }
 
-// click clicks in the middle of an element, the last of several, when it is there, lies still and is covered by nothing.
+// click clicks in the middle of an element, the last of several, when it is there, lies still and is not covered.
 func (p *page) click(role, name string) {
 	p.t.Helper()
 	for range patience * 20 {
