@@ -321,6 +321,17 @@ func TestGone(t *testing.T) {
 	}
 }
 
+// TestUntoldContext lists a model of a worker that does not say how long its context is.
+func TestUntoldContext(t *testing.T) {
+	e := servetest.New("toy")
+	e.Served.MaxPositions = 0
+	_, mux := newAPI(e)
+	want := `{"id":"toy","object":"model","created":1700000000,"owned_by":"llavatrain"}`
+	if w := ask(mux, "GET", "/v1/models/toy", ""); w.Body.String() != want {
+		t.Errorf("%s, not %s", w.Body, want)
+	}
+}
+
 func TestPaths(t *testing.T) {
 	e := servetest.New("team/toy")
 	a, mux := newAPI(e)

@@ -80,13 +80,13 @@ func (a *API) version(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"version": a.Version})
 }
 
-// modelCard is a model in OpenAI's list. MaxModelLen is vLLM's.
+// modelCard is a model in OpenAI's list. MaxModelLen is vLLM's; LLaVA's own workers do not tell it.
 type modelCard struct {
 	ID          string `json:"id"`
 	Object      string `json:"object"`
 	Created     int64  `json:"created"`
 	OwnedBy     string `json:"owned_by"`
-	MaxModelLen int    `json:"max_model_len"`
+	MaxModelLen int    `json:"max_model_len,omitempty"`
 }
 
 func card(m serve.Model) modelCard {

@@ -14,7 +14,7 @@ import (
 
 // ServiceOptions sizes a service.
 type ServiceOptions struct {
-	Memory   int64 // bytes of keys and values; 0: a share of what is free
+	Memory   int64 // bytes of keys and values; 0: what room says
 	Running  int   // most answers in progress; 0: as many as there is room for
 	Queue    int   // most questions that wait; 0: no limit
 	Separate bool  // nothing computed for one question is used for another
@@ -59,16 +59,12 @@ type Piece struct {
 
 // Serve starts a service. Close ends it, and the answerer.
 func (a *Answerer) Serve(o ServiceOptions) (*Service, error) {
-	const (
-		features = 256 << 20 // bytes of images' features that are kept for further questions
-		most     = 256       // contexts: more would never be used
-	)
+	const features = 256 << 20 // bytes of images' features that are kept for further questions
 	bytes := o.Memory
 	if bytes == 0 {
 		bytes = a.room()
 	}
-	shape := a.LLaVA.Language.Describe()
-	positions := max(shape.MaxPositions, min(bytes/a.LLaVA.PositionBytes(), most*shape.MaxPositions))
+	positions := positionsIn(bytes, a.LLaVA.PositionBytes(), a.LLaVA.Language.Describe().MaxPositions)
 	engine, err := model.NewEngine(a.LLaVA, model.EngineOptions{Positions: positions, Running: o.Running,
 		Queue: o.Queue, Features: features, Separate: o.Separate})
 	if err != nil {
@@ -208,15 +204,30 @@ func (s *Service) Whole(ctx context.Context, q Question, emit func(text string))
 	}
 }
 
-// room is the memory for keys and values that a service takes by itself: a quarter of the machine's on a CPU, where it
-// is used only as answers need it, and on a GPU nine tenths of what the weights leave, but for a step's own tensors.
+// Typical is how many positions a question about an image and its answer take.
+const Typical = 1200
+
+// room is the memory for keys and values that a service takes by itself: on a CPU what 32 typical answers need, which
+// together take all that it can compute, but at most a quarter of the machine's; on a GPU nine tenths of what the
+// weights leave, but for a step's own tensors.
 func (a *Answerer) room() int64 {
 	device := a.LLaVA.Params.Device()
 	total := train.Memory(device)
 	if device == torch.CPU {
-		return total / 4
+		return cpuRoom(total, a.LLaVA.PositionBytes(), a.LLaVA.Language.Describe().MaxPositions)
 	}
 	const step = 2 << 30
 	_, used := torch.Memory(device)
 	return max(0, (total-used-step)*9/10)
+}
+
+// cpuRoom is bytes, of total ones of the machine, for a model with a context of so many positions.
+func cpuRoom(total, position, context int64) int64 {
+	return min(total/4, 32*min(Typical, context)*position)
+}
+
+// positionsIn is how many positions there is room for in so many bytes: at least a context, and no more than 256, which
+// would never be used.
+func positionsIn(bytes, position, context int64) int64 {
+	return max(context, min(bytes/position, 256*context))
 }

@@ -35,7 +35,8 @@ func (m *modelFlags) add(f *pflag.FlagSet) {
 		"most answers in progress, `N`; default: as many as memory holds")
 	f.IntVar(&m.options.Queue, "max-queue", 256, "most requests that wait, `N`; more are told to come later")
 	f.StringVar(&m.memory, "kv-memory", "",
-		"memory for keys and values, a `SIZE` such as 4GB; default: a quarter of the machine's, or what a GPU has left")
+		"memory for keys and values, a `SIZE` such as 4GB; default: on a CPU for 32 answers, at most a quarter of the "+
+			"machine's; of a GPU what is left")
 	f.BoolVar(&m.options.Separate, "no-prefix-sharing", false,
 		"compute every prompt anew: how fast an answer comes then tells nobody what others have asked")
 	f.DurationVar(&m.timeout, "request-timeout", 10*time.Minute, "longest `TIME` of a request, with waiting")
@@ -72,10 +73,10 @@ func (m *modelFlags) open(out io.Writer) (*engine, error) {
 
 // describe says what is served and how much of it at once.
 func (e *engine) describe(out io.Writer) {
-	const typical = 1200 // positions of a question about an image, and its answer
+	typical := min(answer.Typical, int64(e.model.MaxPositions))
 	fmt.Fprintf(out, "model %s, template %s, %s on %s: room for %d answers of %d positions at a time\n", e.model.Name,
 		e.model.Template, e.service.LLaVA.Params.Dtype(), e.service.LLaVA.Params.Device(),
-		e.service.Positions/min(typical, int64(e.model.MaxPositions)), min(typical, e.model.MaxPositions))
+		e.service.Positions/typical, typical)
 	if guess, _ := llava.TemplateByName(e.model.Name); guess != e.model.Template {
 		fmt.Fprintf(out, "note: the original's web page would take template %s for a model of this name; --model-name "+
 			"changes it\n", guess)

@@ -168,12 +168,8 @@ func TestKeyboard(t *testing.T) {
 	p.press("Tab", 0)
 	p.press("Enter", 0) // the link to the message
 	p.wait(`document.activeElement.id === "message"`)
-	opened := make(chan int, 1)
-	p.fileDialog(func(node int) { opened <- node })
 	p.tabTo("button Add picture")
-	p.press("Enter", 0)
-	p.call("DOM.setFileInputFiles", dict{"files": []string{file(t, "a.png", picturePNG(9, 9))},
-		"backendNodeId": <-opened}, nil)
+	p.fileDialog(func() { p.press("Enter", 0) }, file(t, "a.png", picturePNG(9, 9)))
 	p.wait(`document.querySelector("#previews img")`)
 	p.tabTo("button Send")
 	p.run(`document.getElementById("message").focus()`)

@@ -1,5 +1,7 @@
 package browsertest
 
+import "time"
+
 // find returns the elements with a role and an accessible name, as a screen reader sees them; "" is any name.
 func (p *page) find(role, name string) []int {
 	p.t.Helper()
@@ -35,29 +37,55 @@ func (p *page) one(role, name string) int {
 	return ids[len(ids)-1]
 }
 
-// click clicks in the middle of an element.
+// click clicks in the middle of an element, the last of several, when it is there, lies still and is not covered.
 func (p *page) click(role, name string) {
 	p.t.Helper()
-	var box struct{ Model struct{ Content []float64 } }
-	for try := 0; ; try++ {
-		node := dict{"backendNodeId": p.one(role, name)}
-		err := p.browser.call(p.session, "DOM.scrollIntoViewIfNeeded", node, nil)
-		if err == nil {
-			err = p.browser.call(p.session, "DOM.getBoxModel", node, &box)
+	for range patience * 20 {
+		if ids := p.find(role, name); len(ids) > 0 {
+			if x, y, ok := p.reach(ids[len(ids)-1]); ok {
+				p.clickAt(x, y)
+				return
+			}
 		}
-		if err == nil {
-			break
-		}
-		if try == 5 { // before that, the element may just have been replaced
-			p.t.Fatalf("%s %q: %v", role, name, err)
-		}
+		time.Sleep(tick / 20)
 	}
-	c := box.Model.Content
-	x, y := (c[0]+c[4])/2, (c[1]+c[5])/2
+	p.t.Fatalf("no %s %q to click; the page says: %s", role, name, p.text(`document.body.innerText.slice(0, 2000)`))
+}
+
+func (p *page) clickAt(x, y float64) {
+	p.t.Helper()
 	for _, kind := range []string{"mouseMoved", "mousePressed", "mouseReleased"} {
 		p.call("Input.dispatchMouseEvent", dict{"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1},
 			nil)
 	}
+}
+
+// reach scrolls to an element, and is where a click hits it.
+func (p *page) reach(id int) (x, y float64, ok bool) {
+	var element struct{ Object struct{ ObjectID string } }
+	if p.browser.call(p.session, "DOM.resolveNode", dict{"backendNodeId": id}, &element) != nil {
+		return 0, 0, false // it was replaced meanwhile
+	}
+	var got struct {
+		Result struct{ Value []float64 }
+	}
+	err := p.browser.call(p.session, "Runtime.callFunctionOn", dict{"objectId": element.Object.ObjectID,
+		"awaitPromise": true, "returnByValue": true, "functionDeclaration": `async function() {
+			this.scrollIntoView({ block: "nearest", behavior: "instant" });
+			const middle = () => {
+				const box = this.getBoundingClientRect();
+				return [box.x + box.width / 2, box.y + box.height / 2];
+			};
+			const before = middle();
+			await new Promise((done) => setTimeout(done, 20));
+			const [x, y] = middle();
+			const still = x === before[0] && y === before[1];
+			return still && this.contains(document.elementFromPoint(x, y)) ? [x, y] : [];
+		}`}, &got)
+	if err != nil || len(got.Result.Value) != 2 {
+		return 0, 0, false
+	}
+	return got.Result.Value[0], got.Result.Value[1], true
 }
 
 // keys are those that tests press, with their codes.

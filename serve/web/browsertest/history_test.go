@@ -114,10 +114,11 @@ func TestExportImport(t *testing.T) {
 		"browserContextId": p.context, "downloadPath": dir, "eventsEnabled": true}, nil); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{}, 1)
-	p.downloaded(func() { done <- struct{}{} })
+	done := p.downloaded()
 	p.click("button", "Export")
-	<-done
+	if _, _, err := await(done); err != nil {
+		t.Fatalf("the download: %v", err)
+	}
 	exported := filepath.Join(dir, "llavatrain-conversations.json")
 
 	p.importFile(exported)
@@ -153,8 +154,5 @@ func TestExportImport(t *testing.T) {
 // importFile answers the dialog of the button Import.
 func (p *page) importFile(path string) {
 	p.t.Helper()
-	opened := make(chan int, 1)
-	p.fileDialog(func(node int) { opened <- node })
-	p.click("button", "Import")
-	p.call("DOM.setFileInputFiles", dict{"files": []string{path}, "backendNodeId": <-opened}, nil)
+	p.fileDialog(func() { p.click("button", "Import") }, path)
 }

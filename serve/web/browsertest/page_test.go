@@ -95,22 +95,37 @@ func (p *page) hear(method string, params json.RawMessage) {
 	}
 }
 
-// fileDialog answers the next dialogs for files with f, which gets the element that asks.
-func (p *page) fileDialog(f func(node int)) {
+// fileDialog gives files to the dialog that open opens.
+func (p *page) fileDialog(open func(), paths ...string) {
 	p.t.Helper()
 	p.call("Page.setInterceptFileChooserDialog", dict{"enabled": true}, nil)
+	opened := make(chan int, 1)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.onFileDialog = f
+	p.onFileDialog = func(node int) {
+		select {
+		case opened <- node:
+		default:
+		}
+	}
+	p.mu.Unlock()
+	open()
+	node, _, err := await(opened)
+	if err != nil {
+		p.t.Fatalf("a dialog for files: %v", err)
+	}
+	p.call("DOM.setFileInputFiles", dict{"files": paths, "backendNodeId": node}, nil)
 }
 
-// downloaded calls f when a download is complete.
-func (p *page) downloaded(f func()) {
+// downloaded is closed when the next download is complete.
+func (p *page) downloaded() <-chan struct{} {
+	done := make(chan struct{})
 	p.browser.hear("", func(method string, params json.RawMessage) {
 		if method == "Browser.downloadProgress" && strings.Contains(string(params), `"completed"`) {
-			f()
+			p.browser.hear("", nil)
+			close(done)
 		}
 	})
+	return done
 }
 
 // expect says that lines with this text may stand in the console.
@@ -154,14 +169,29 @@ func (p *page) call(method string, params, result any) {
 // goTo opens an address, and waits until the page has asked for the models.
 func (p *page) goTo(address string) {
 	p.t.Helper()
-	p.call("Page.navigate", dict{"url": address}, nil)
-	p.wait(`document.body?.dataset.ready`)
+	p.leave("Page.navigate", dict{"url": address})
 }
 
+// reload waits first until what is shown is kept.
 func (p *page) reload() {
 	p.t.Helper()
-	p.run(`delete document.body.dataset.ready`)
-	p.call("Page.reload", nil, nil)
+	p.wait(`(async () => {
+		const { load } = await import("./store.js");
+		const kept = await load(sessionStorage.getItem("llavatrain.conversation"));
+		const shown = (what) => document.querySelectorAll(what).length;
+		const answers = (kept?.turns ?? []).flatMap((turn) => turn.answers);
+		return shown(".turn") === (kept?.turns.length ?? 0) &&
+			shown(".answer [aria-pressed=true]") === answers.filter((answer) => answer.vote).length &&
+			shown(".answer[aria-busy=true]") === answers.filter((a) => /waiting|streaming/.test(a.state)).length;
+	})()`)
+	p.leave("Page.reload", nil)
+}
+
+// leave goes on when the new page is ready. It may be some time before the old one is left, which was ready, too.
+func (p *page) leave(method string, params any) {
+	p.t.Helper()
+	p.run(`delete document.body?.dataset.ready`)
+	p.call(method, params, nil)
 	p.wait(`document.body?.dataset.ready`)
 }
 
@@ -207,11 +237,11 @@ func (p *page) text(expression string) (value string) {
 func (p *page) wait(expression string) {
 	p.t.Helper()
 	script := fmt.Sprintf(`new Promise((done) => {
-		const began = Date.now();
+		let looks = 3000;
 		const look = async () => {
 			let found = false;
 			try { found = Boolean(await (%s)); } catch {}
-			if (found || Date.now() - began > 30000) done(found);
+			if (found || --looks === 0) done(found);
 			else setTimeout(look, 10);
 		};
 		look();

@@ -47,10 +47,7 @@ func (p *page) addPicture(name string, content []byte) {
 // addFiles answers the dialog that the button Add picture opens.
 func (p *page) addFiles(paths ...string) {
 	p.t.Helper()
-	opened := make(chan int, 1)
-	p.fileDialog(func(node int) { opened <- node })
-	p.click("button", "Add picture")
-	p.call("DOM.setFileInputFiles", dict{"files": paths, "backendNodeId": <-opened}, nil)
+	p.fileDialog(func() { p.click("button", "Add picture") }, paths...)
 }
 
 // sizes are those of a request's pictures.
