@@ -98,9 +98,10 @@ func TestFaultsOverNCCL(t *testing.T) {
 		{"work", "1 killed", "", []int{6, 137, 6}, []string{"rank 1 (", ") has not been heard of for"}},
 		{"work", "2 fails", "", []int{6, 6, 1}, []string{"rank 2 (", "): no memory, for example"}},
 		{"work", "", "breaks", []int{6, 6, 6}, []string{"rank 2 (", `): NCCL's group "data" has failed: unhandled ` +
-			"system error; where all are: rank 0: step 3, computing; rank 1: step 3, computing; rank 2: step 3, computing"}},
-		{"absent", "", "", []int{6, 6, 6}, []string{"the GPUs of 3 ranks are not connected: ncclCommInitRank timed out " +
-			"after 2s", "rank 0: connecting GPUs; rank 1: lost in a loop; rank 2: connecting GPUs"}},
+			"system error; where all are: rank 0: step 3, computing; rank 1: step 3, computing; rank 2: step 3, " +
+			"computing"}},
+		{"absent", "", "", []int{6, 6, 6}, []string{"the GPUs of 3 ranks are not connected: ncclCommInitRank timed " +
+			"out after 2s", "rank 0: connecting GPUs; rank 1: lost in a loop; rank 2: connecting GPUs"}},
 	} {
 		t.Run(strings.TrimSpace(c.part+" "+c.fault+c.nccl), func(t *testing.T) {
 			t.Parallel()

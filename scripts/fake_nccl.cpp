@@ -240,15 +240,19 @@ int ncclCommInitRank(void **communicator, int world, UniqueId id, int rank) {
     }
     c->sockets.push_back(s);
   }
+  *communicator = new std::shared_ptr<Communicator>(c);
   if (world > 1 && fault("one-card")) {
+    c->error = kInvalidUsage;
     return refuse(kInvalidUsage, "Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 65000\n");
   }
-  *communicator = new std::shared_ptr<Communicator>(c);
   return kSuccess;
 }
 
 int ncclCommDestroy(void *communicator) {
   auto *c = static_cast<std::shared_ptr<Communicator> *>(communicator);
+  while ((*c)->error != kSuccess) {  // it waits for its peers
+    pause();
+  }
   for (int s : (*c)->sockets) {
     close(s);
   }

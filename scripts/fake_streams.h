@@ -1,5 +1,5 @@
-// Streams and events on the CPU, which libtorch lacks, for the emulation of NCCL: a stream is a thread that does what it
-// is told in order.
+// Streams and events on the CPU, which libtorch lacks, for the emulation of NCCL: a stream is a thread that does what
+// it is told in order.
 #pragma once
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 

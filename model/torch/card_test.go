@@ -10,8 +10,8 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 )
 
-// Collectives on a GPU, which scripts/gpu-suite.sh ranks runs. One is enough: NCCL with one rank, and two ranks by way of
-// the host's memory.
+// Collectives on a GPU, which scripts/gpu-suite.sh ranks runs. One is enough: NCCL with one rank, and two ranks by way
+// of the host's memory.
 
 // card is the first GPU; without one the test is skipped.
 func card(t *testing.T) torch.Device {

@@ -92,8 +92,8 @@ func (n NCCL) id(s *Store, library string) (string, error) {
 	if n.Rank > 0 {
 		id, there, err := own.Wait(key, n.Connect)
 		if err == nil && (!there || len(id) != C.LT_NCCL_ID) {
-			err = &Error{Op: "connect", Peers: true, Msg: fmt.Sprintf("NCCL's id, which rank 0 makes, timed out after %v",
-				n.Connect)}
+			err = &Error{Op: "connect", Peers: true,
+				Msg: fmt.Sprintf("NCCL's id, which rank 0 makes, timed out after %v", n.Connect)}
 		}
 		return id, err
 	}
@@ -123,8 +123,8 @@ func (n NCCL) connect(library, id string) (C.lt_comm, error) {
 	case e.Peers:
 		e.Msg += "; " + ncclDebug
 	case strings.Contains(e.Msg, "Duplicate GPU"):
-		e.Msg += "; NCCL wants a GPU for each rank: start as many processes as there are GPUs, or connect them by Gloo, " +
-			"which goes through the host's memory and is slow"
+		e.Msg += "; NCCL wants a GPU for each rank: start as many processes as there are GPUs, or connect them by " +
+			"Gloo, which goes through the host's memory and is slow"
 	}
 	return nil, e
 }

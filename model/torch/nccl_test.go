@@ -146,8 +146,8 @@ func TestNCCLThatIsMissingIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	for library, words := range map[string]string{
-		"/nowhere/libnccl.so.2": "engine: NCCL cannot be used (/nowhere/libnccl.so.2: cannot open shared object file: " +
-			"No such file or directory): install PyTorch with CUDA, which brings it (nvidia-nccl-cu13), or set " +
+		"/nowhere/libnccl.so.2": "engine: NCCL cannot be used (/nowhere/libnccl.so.2: cannot open shared object " +
+			"file: No such file or directory): install PyTorch with CUDA, which brings it (nvidia-nccl-cu13), or set " +
 			"LLAVATRAIN_NCCL to the path of a libnccl.so.2",
 		engine.Path: "has no ncclGetVersion",
 		"":          "engine: NCCL is between GPUs, and this group's tensors are the CPU's: use Gloo",
@@ -167,9 +167,9 @@ func TestTwoRanksOnOneCardAreRefused(t *testing.T) {
 	})
 	for _, err := range results {
 		var e *torch.Error
-		want := "engine: connect: ncclCommInitRank: invalid usage: Duplicate GPU detected : rank 0 and rank 1 both on " +
-			"CUDA device 65000; NCCL wants a GPU for each rank: start as many processes as there are GPUs, or connect " +
-			"them by Gloo, which goes through the host's memory and is slow"
+		want := "engine: connect: ncclCommInitRank: invalid usage: Duplicate GPU detected : rank 0 and rank 1 both " +
+			"on CUDA device 65000; NCCL wants a GPU for each rank: start as many processes as there are GPUs, or " +
+			"connect them by Gloo, which goes through the host's memory and is slow"
 		if !errors.As(err, &e) || e.Peers || err.Error() != want {
 			t.Errorf("%v\nwant %s", err, want)
 		}
@@ -179,8 +179,10 @@ func TestTwoRanksOnOneCardAreRefused(t *testing.T) {
 // Whoever does not come, connecting ends in time, though NCCL itself waits for ever.
 func TestConnectingGPUsHasADeadline(t *testing.T) {
 	emulated(t, "")
-	for rank, words := range []string{"connect: the GPUs of 2 ranks are not connected: ncclCommInitRank timed out after 1s",
-		"connect: NCCL's id, which rank 0 makes, timed out after 1s"} {
+	for rank, words := range []string{
+		"connect: the GPUs of 2 ranks are not connected: ncclCommInitRank timed out after 1s",
+		"connect: NCCL's id, which rank 0 makes, timed out after 1s",
+	} {
 		began := time.Now()
 		_, err := torch.NewNCCL(serve(t), torch.NCCL{Rank: rank, World: 2, Name: "test/", Device: torch.CPU,
 			Connect: time.Second})
@@ -263,8 +265,8 @@ func TestDeclarationsOfNCCL(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(folder, "nccl.h")); err != nil {
 			continue
 		}
-		out, err := exec.Command("g++", "-std=c++17", "-fsyntax-only", "-I", "testdata/nccl", "-I", folder, "-I", "shim",
-			"testdata/nccl/check.cpp").CombinedOutput()
+		out, err := exec.Command("g++", "-std=c++17", "-fsyntax-only", "-I", "testdata/nccl", "-I", folder,
+			"-I", "shim", "testdata/nccl/check.cpp").CombinedOutput()
 		if err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}

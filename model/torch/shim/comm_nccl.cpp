@@ -1,6 +1,6 @@
 // NCCL: collectives between GPUs on a stream of their own. The library is opened by name, and streams and events are
-// libtorch's for whatever device a group is on, so that the build needs nothing of CUDA, and all of this runs on the CPU
-// over an emulated library (scripts/fake_nccl.cpp).
+// libtorch's for whatever device a group is on, so that the build needs nothing of CUDA, and all of this runs on the
+// CPU over an emulated library (scripts/fake_nccl.cpp).
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -106,7 +106,11 @@ class Nccl final : public lt::Comm {
 
   int connect(const UniqueId &id, int rank) {
     c10::DeviceGuard on(device_);
-    return api_.init_rank(&communicator_, world_, id, rank);
+    int result = api_.init_rank(&communicator_, world_, id, rank);
+    if (result != kSuccess) {
+      communicator_ = nullptr;  // half made, it may wait for its peers when it is destroyed
+    }
+    return result;
   }
 
   int world() const override { return world_; }

@@ -65,8 +65,8 @@ func compileFake() (path string, err error) {
 		compiler = named
 	}
 	args := append(strings.Fields(os.Getenv("CGO_CXXFLAGS")), "-std=c++17", "-fPIC", "-shared", "-DLLAVATRAIN_SHIM",
-		"-I", filepath.Join(root, "scripts"), "-I", filepath.Join(root, "model", "torch", "shim"), "-x", "c++", "-", "-o",
-		path)
+		"-I", filepath.Join(root, "scripts"), "-I", filepath.Join(root, "model", "torch", "shim"),
+		"-x", "c++", "-", "-o", path)
 	command := exec.Command(compiler, args...)
 	command.Stdin = bytes.NewReader(source)
 	if out, err := command.CombinedOutput(); err != nil {
