@@ -329,7 +329,8 @@ func TestNothingOpensAConnection(t *testing.T) {
 func TestOnlyRanksConnectsProcesses(t *testing.T) {
 	used := map[string]bool{"model/torch": true}
 	for _, s := range sources(t) {
-		for _, function := range []string{"ServeStore", "ConnectStore", "NewGloo", "LocalAddress"} {
+		for _, function := range []string{"ServeStore", "ConnectStore", "NewGloo", "NewNCCL",
+			"LocalAddress"} {
 			s.calls("torch."+function, func(line int) {
 				if used[path.Dir(s.name)] = true; callers[path.Dir(s.name)] == "" {
 					t.Errorf("%s:%d calls torch.%s: only %v connect processes", s.name, line, function, callers)
