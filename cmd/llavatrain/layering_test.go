@@ -48,7 +48,7 @@ var doors = map[string]struct {
 	"train/answer": {[]string{"train", "train/input", "data", "data/picture", "data/rows", "data/tokenizer",
 		"checkpoints", "model", "model/torch", "recipes", "runs"}, "it asks a model and does not train"},
 	"train": {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data",
-		"data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"},
+		"data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch", "ranks"},
 		"it trains on any data and does not make data (synth)"},
 	"train/export": {[]string{"train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model",
 		"model/nn", "model/torch", "recipes", "runs"}, "folders that other programs read, from any model"},

@@ -203,21 +203,22 @@ func TestRanksWithEveryKindOfStep(t *testing.T) {
 	command(t, 0, "pretrain", filepath.Join(dir, "world.yaml"))
 	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
 		"mm_projector.safetensors"))
-	for _, args := range [][]string{
-		nil,
-		{set("finetune.batch", "{global: 4, tokens: 150}")},
-		{set("finetune.batch.micro", 4)}, // one micro-batch: the others are idle
-		{set("finetune.train", "{projector: {lr: 1e-4}, language: {lr: 1e-4, lora: {r: 4, alpha: 8, dropout: 0.2}}}")},
+	for _, c := range []struct {
+		n    int
+		args []string
+	}{
+		{3, nil},
+		{2, []string{set("finetune.batch", "{global: 4, tokens: 150}")}},
+		{2, []string{set("finetune.batch.micro", 4)}}, // one micro-batch: the others are idle
+		{3, []string{set("finetune.train",
+			"{projector: {lr: 1e-4}, language: {lr: 1e-4, lora: {r: 4, alpha: 8, dropout: 0.2}}}")}},
 	} {
-		one := filepath.Join(t.TempDir(), "one")
-		args = append([]string{"finetune", recipe, start}, args...)
+		one, several := filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "several")
+		args := append([]string{"finetune", recipe, start}, c.args...)
 		command(t, 0, append(args, "--runs", one)...)
-		for _, n := range []int{2, 3} {
-			several := filepath.Join(t.TempDir(), "several")
-			together(t, n, append(args, "--runs", several)...)
-			requireAsOne(t, fmt.Sprint(args[3:], " on ", n), filepath.Join(one, "mixed", "finetune"),
-				filepath.Join(several, "mixed", "finetune"), asOne)
-		}
+		together(t, c.n, append(args, "--runs", several)...)
+		requireAsOne(t, fmt.Sprint(c.args, " on ", c.n), filepath.Join(one, "mixed", "finetune"),
+			filepath.Join(several, "mixed", "finetune"), asOne)
 	}
 }
 
