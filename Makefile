@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 ENV := . scripts/env.sh &&
 
-.PHONY: build demo test test-long mutate reference real-check browser lint bench doctor clean
+.PHONY: build demo test test-long ranks mutate reference real-check browser lint bench doctor clean
 
 build: ## the binary, ./llavatrain
 	@$(ENV) echo "building (the first time compiles gotch's C++ glue: three to five minutes)" && go build -o llavatrain ./cmd/llavatrain
@@ -16,6 +16,9 @@ test: ## every test but the long suites
 
 test-long: ## 200 kills a stage, 2,000 steps in flat memory, two minutes for each fuzz target; KILLS=3 FUZZTIME=5s for a try
 	@$(ENV) KILLS="$(KILLS)" FUZZTIME="$(FUZZTIME)" scripts/test-long.sh
+
+ranks: ## all combinations of several processes, with a table; ranks.log keeps the output
+	@$(ENV) scripts/ranks.sh
 
 mutate: ## which changes of the code no test notices; ROOMS="data loss" for some; mutations.jsonl keeps the results
 	@$(ENV) go run ./scripts/mutate mutations.jsonl $(ROOMS)

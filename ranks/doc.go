@@ -7,8 +7,10 @@
 //     missing or differs.
 //  3. From then on each rank's watch says twice a second that it lives, and looks whether the next one does. A rank
 //     that is gone, or fails, is named to all, and all end: Options.Fault is called within seconds.
-//  4. Agree exchanges a notice once a step: what a rank must tell the others before they go on.
-//  5. Leave ends the job once all have reached it; Fail ends it because of this rank.
+//  4. Gloo and NCCL connect the processes, or their GPUs, for what they compute together. NCCL reports its faults to
+//     nobody; the watch asks it.
+//  5. Agree exchanges a notice once a step: what a rank must tell the others before they go on.
+//  6. Leave ends the job once all have reached it; Fail ends it because of this rank.
 //
 // Connections are c10d's, between the processes of the job alone.
 package ranks

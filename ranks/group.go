@@ -110,6 +110,34 @@ func (g *Group) Gloo(name string, timeout time.Duration) (*torch.Comm, error) {
 		Connect: connectWithin, Timeout: timeout})
 }
 
+// NCCL connects the GPUs of all processes of the group, each its own (see Device), for collectives on a stream beside
+// that of other operations. Name is as for Gloo, and connecting may take as long as patience. From then on the watch
+// looks after the group: a fault of NCCL's own ends the job, since no collective may ever end after it.
+func (g *Group) NCCL(name string, patience time.Duration) (*torch.Comm, error) {
+	device, err := g.Device()
+	if err != nil {
+		return nil, err
+	}
+	g.Say("connecting GPUs")
+	c, err := torch.NewNCCL(g.store, torch.NCCL{Rank: g.Rank, World: g.World, Name: name + "/", Device: device,
+		Connect: patience})
+	if err != nil {
+		return nil, err
+	}
+	g.watch.look(name, c)
+	return c, nil
+}
+
+// Device is this process's GPU, among those that it sees, or the CPU if it sees none.
+func (g *Group) Device() (torch.Device, error) {
+	engine, err := torch.Open()
+	if err != nil || engine.CUDADevices == 0 {
+		return torch.CPU, err
+	}
+	card, err := g.Card(engine.CUDADevices)
+	return torch.Device(card), err
+}
+
 // address is where the others reach this host. On the host of the store the way there is within the host, which says
 // nothing to others: there it is the way to one of them.
 func (g *Group) address() string {
@@ -176,7 +204,7 @@ func (g *Group) Fail(err error) error {
 		case <-g.watch.ended:
 			g.watch.linger()
 			return &PeerError{g.watch.why} // Options.Fault gets the same, and may be first
-		case <-time.After(silence + 5*time.Second):
+		case <-time.After(hearWhy):
 		}
 	}
 	why := g.watch.tell(fmt.Sprintf("%s: %v; where all are: %s", g.watch.name(g.Rank), err, g.watch.words()))

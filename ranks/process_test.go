@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
@@ -29,12 +30,14 @@ func TestMain(m *testing.M) {
 		runtime.LockOSThread()
 		os.Exit(act(part))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	torchtest.RemoveFakes()
+	os.Exit(code)
 }
 
 // parts are what a rank does once it has joined.
 var parts = map[string]func(*Group) error{"leave": func(*Group) error { return nil }, "work": work, "sums": sums,
-	"notices": notices, "steps": differentSteps, "failing": failing, "lagging": lagging}
+	"notices": notices, "steps": differentSteps, "failing": failing, "lagging": lagging, "gpus": gpus, "absent": absent}
 
 // act is the main function of a rank. Exit codes are llavatrain's.
 func act(part string) (code int) {
@@ -100,10 +103,14 @@ type interrupted struct{ step int64 }
 
 func (i interrupted) Error() string { return fmt.Sprintf("stopped after step %d", i.step) }
 
-// work is a run: an agreement and a collective a step. TEST_FAULT is "RANK KIND", what befalls a rank at its third
-// step.
+// work is a run: an agreement and a collective a step, over Gloo or what TEST_ENGINE says. TEST_FAULT is "RANK KIND",
+// what befalls a rank at its third step.
 func work(g *Group) error {
-	data, err := g.Gloo("data", 4*time.Second)
+	connect := g.Gloo
+	if os.Getenv("TEST_ENGINE") == "NCCL" {
+		connect = g.NCCL
+	}
+	data, err := connect("data", 4*time.Second)
 	if err != nil {
 		return err
 	}

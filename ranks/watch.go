@@ -3,6 +3,7 @@ package ranks
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 const (
 	beatEvery = 500 * time.Millisecond
 	silence   = 5 * time.Second // without a beat, after which a rank is gone
+	hearWhy   = 2 * silence     // for the watch to name the rank because of which collectives fail
 	linger    = 3 * beatEvery   // of the store's host, so that the others read why
 	faultKey  = "fault"
 )
@@ -27,6 +29,7 @@ type watch struct {
 
 	word  atomic.Value  // a string: what this rank is doing
 	due   atomic.Int64  // when it should be done with that, in nanoseconds since 1970; 0: nobody knows
+	comms commList      // of NCCL
 	over  atomic.Bool   // nothing more is said or believed
 	ended chan struct{} // closed once this rank ends because of another, before fault is called
 	why   string        // it does; written before
@@ -77,6 +80,10 @@ func (w *watch) run() {
 				w.end(claimed)
 			}
 		default:
+			if why := w.comms.broken(); why != "" {
+				w.end(w.tell(fmt.Sprintf("%s: %s; where all are: %s", w.name(w.place.Rank), why, w.words())))
+				return
+			}
 			time.Sleep(beatEvery)
 		}
 	}
@@ -86,6 +93,46 @@ func (w *watch) run() {
 func (w *watch) overdue() bool {
 	due := w.due.Load()
 	return due != 0 && time.Now().UnixNano() > due
+}
+
+// look makes the watch ask a group over NCCL for faults.
+func (w *watch) look(name string, c *torch.Comm) {
+	w.comms.turn.Lock()
+	defer w.comms.turn.Unlock()
+	w.comms.list = append(w.comms.list, watched{name: name, comm: c})
+}
+
+// commList is groups whose engine has threads of its own, which fail without a word to a call.
+type commList struct {
+	turn sync.Mutex
+	list []watched
+}
+
+type watched struct {
+	name  string
+	comm  *torch.Comm
+	since time.Time // when it was seen to have failed
+}
+
+// broken is what has failed. It waits until the others have had the time to name a cause: if a rank is gone, the
+// connections of all fail, and say nothing about it.
+func (c *commList) broken() string {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	for i := range c.list {
+		w := &c.list[i]
+		err := w.comm.AsyncError()
+		if err == nil {
+			continue
+		}
+		if w.since.IsZero() {
+			w.since = time.Now()
+		}
+		if time.Since(w.since) >= hearWhy {
+			return fmt.Sprintf("NCCL's group %q has failed: %s", w.name, reason(err))
+		}
+	}
+	return ""
 }
 
 // round says that this rank lives, and reads what it must know.

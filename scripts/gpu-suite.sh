@@ -2,7 +2,7 @@
 # Checks the CUDA path on a machine with an NVIDIA GPU, a PyTorch of the same minor version and no Go. Each call runs
 # one part and takes less than nine minutes; one JSON object goes to standard output, everything else to standard error.
 #
-#   scripts/gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu]
+#   scripts/gpu-suite.sh PART [--binary FILE] [--tests FILE] [--shared FOLDER] [--device cuda|cpu]
 #                        [--shape NAME] [--stage 1|2] [--batch N] [--accum N]
 #
 # PART:
@@ -17,19 +17,22 @@
 #            of --accum micro-batches (default 1), ours and the peer's in turn, the peer with and without its
 #            recomputation; predicted and measured memory
 #   demo     the whole demo
-# The binary is ./llavatrain; the shared folder holds parity, peer, coco-mini and llama-tokenizer. LD_LIBRARY_PATH must
-# contain that machine's torch/lib (found through python3 if it is not set). `python3 scripts/gpu_merge.py FILE...`
-# makes one object of the parts' outputs.
+#   ranks    collectives: NCCL with one rank, and two ranks on one GPU by way of the host's memory
+# The binary is ./llavatrain, the tests of collectives are ./torch.test (go test -c -o torch.test ./model/torch); the
+# shared folder holds parity, peer, coco-mini and llama-tokenizer. LD_LIBRARY_PATH must contain that machine's torch/lib
+# (found through python3 if it is not set). `python3 scripts/gpu_merge.py FILE...` makes one object of the parts'
+# outputs.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-part=${1:?usage: gpu-suite.sh PART [--binary FILE] [--shared FOLDER] [--device cuda|cpu] \
+part=${1:?usage: gpu-suite.sh PART [--binary FILE] [--tests FILE] [--shared FOLDER] [--device cuda|cpu] \
 [--shape NAME] [--stage 1|2] [--batch N] [--accum N]}
 shift
-binary=$root/llavatrain shared=$root/../shared device=cuda shape= stages="1 2" batch=8 accum=1
+binary=$root/llavatrain tests=$root/torch.test shared=$root/../shared device=cuda shape= stages="1 2" batch=8 accum=1
 while [ $# -gt 0 ]; do
 	case $1 in
 	--binary) binary=$(realpath "$2") ;;
+	--tests) tests=$(realpath "$2") ;;
 	--shared) shared=$(realpath "$2") ;;
 	--device) device=$2 ;;
 	--shape) shape=$2 ;;
@@ -169,8 +172,16 @@ bench)
 	done
 	emit "${results[@]}"
 	;;
+ranks)
+	passed=true
+	"$tests" -test.v -test.timeout 170s -test.run 'OnACard$' >"$work/said" 2>&1 || passed=false
+	! grep -q -e '^--- SKIP' "$work/said" || passed=false # no GPU
+	emit passed $passed said "$(tee /dev/stderr <"$work/said" |
+		python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')"
+	[ $passed = true ]
+	;;
 *)
-	echo "unknown part $part; the parts are doctor, parity, flat, repeat, moments, resume, bench, demo" >&2
+	echo "unknown part $part; the parts are doctor, parity, flat, repeat, moments, resume, bench, demo, ranks" >&2
 	exit 2
 	;;
 esac

@@ -29,8 +29,6 @@ tests_only=(
 	'func: arena.left$'         # how much is free
 	'func: Client.Answers$'    # for readers of a whole ledger; rows are found by their keys
 	'func: Tokenizer.Decode$'  # whole texts; commands decode ids as they come
-	'ranks/'                              # until training uses it, all but launch; so, too,
-	'model/torch/(comm|store)\.go'        # what it is made of
 	'func: Mul$'              # losses of tests
 )
 dead=$(unreachable -test; unreachable | grep -vE "$(IFS='|'; echo "${tests_only[*]}")" || true)

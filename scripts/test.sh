@@ -16,4 +16,5 @@ fi
 echo "packages that use the engine"
 scripts/nvrtc.sh ||
 	echo "NVRTC could not be fetched: the test that compiles the GPU kernels is skipped, and fails under CI=true" >&2
+scripts/nccl.sh || echo "nccl.h could not be fetched: the test that holds our declarations against it is skipped" >&2
 go test -timeout 20m ./model/... ./ranks ./loss ./train/... ./cmd/...

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"time"
@@ -22,6 +23,8 @@ import (
 type peers struct {
 	*ranks.Group
 	gradients *torch.Comm // nil alone
+	patience  time.Duration
+	onGPUs    bool // gradients go over NCCL, whose collectives wait for ever
 
 	stopping bool          // a rank was asked to stop: all do after this step
 	slowest  *runs.Slowest // of the step that comes next; nil alone
@@ -29,16 +32,38 @@ type peers struct {
 	took     []time.Duration
 }
 
-// meet connects the processes of a group for what they compute together; group may be nil. A collective may take as
-// long as patience: all ranks are in it, or about to be.
-func meet(group *ranks.Group, patience time.Duration) (*peers, error) {
+// meet is what a run knows of its group, which may be nil. A collective may take as long as patience: all ranks are in
+// it, or about to be.
+func meet(group *ranks.Group, patience time.Duration) *peers {
 	if group == nil {
-		return noPeers(), nil
+		return noPeers()
 	}
-	p := &peers{Group: group, ready: time.Now()}
-	var err error
-	p.gradients, err = group.Gloo("gradients", patience)
-	return p, err
+	return &peers{Group: group, ready: time.Now(), patience: patience}
+}
+
+// connect connects the processes for what they compute together, on the devices where they compute: GPUs by NCCL, also
+// where LLAVATRAIN_NCCL names the library. It warns if sums are not the same bits each time.
+func (p *peers) connect(device torch.Device, dtype torch.Dtype) (warning string, err error) {
+	if p.alone() {
+		return "", nil
+	}
+	p.onGPUs = device != torch.CPU || os.Getenv("LLAVATRAIN_NCCL") != ""
+	if !p.onGPUs {
+		p.gradients, err = p.Gloo("gradients", p.patience)
+		return "", err
+	}
+	if p.gradients, err = p.NCCL("gradients", p.patience); err != nil {
+		return "", err
+	}
+	repeat := false
+	p.Expect(p.patience)
+	err = torch.Do(func(s *torch.Scope) { repeat = p.gradients.SumsRepeat(s, dtype, device) })
+	p.Expect(0)
+	if err == nil && !repeat {
+		warning = "sums over the GPUs differ from call to call, so that the same run again gives other bits: unset " +
+			"NCCL_NVLS_ENABLE and NCCL_ALGO, or set them to 0 and Ring"
+	}
+	return warning, err
 }
 
 // noPeers is a process alone.
@@ -204,9 +229,12 @@ func (p *peers) computing(step int) {
 		return
 	}
 	p.Say(fmt.Sprintf("step %d, computing", step))
-	if len(p.took) >= guardFrom {
+	switch {
+	case len(p.took) >= guardFrom:
 		sorted := slices.Sorted(slices.Values(p.took))
 		p.Expect(max(guardLeast, guardTimes*sorted[len(sorted)/2]))
+	case p.onGPUs:
+		p.Expect(p.patience)
 	}
 }
 

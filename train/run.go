@@ -79,9 +79,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		return err
 	}
 	t := &trainer{recipe: r, options: o, run: checkpoints.Run{Dir: runs.RunDir(r, o.Stage)}}
-	if t.peers, err = meet(o.Group, r.Distributed.Wait()); err != nil {
-		return err
-	}
+	t.peers = meet(o.Group, r.Distributed.Wait())
 	t.report = t.peers.observer(o.Report)
 	start, err := t.agreeOnStart()
 	if err != nil {
@@ -169,6 +167,13 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	}
 	t.plan.imageTiles = preprocessor.MostTiles(stage.Image)
 	t.startEngine()
+	warning, err := t.peers.connect(t.plan.device, t.plan.dtype)
+	if err != nil {
+		return err
+	}
+	if warning != "" {
+		t.report.Say("warning: " + warning)
+	}
 	projector, err := t.projectorFile()
 	if err != nil {
 		return err

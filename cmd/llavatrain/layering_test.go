@@ -52,7 +52,7 @@ var doors = map[string]struct {
 	"train/answer": {[]string{"train", "train/input", "data", "data/picture", "data/rows", "data/tokenizer",
 		"checkpoints", "model", "model/torch", "recipes", "runs"}, "it asks a model and does not train"},
 	"train": {[]string{"train/input", "train/score", "train/profile", "train/export", "model", "loss", "data",
-		"data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch"},
+		"data/picture", "checkpoints", "recipes", "runs", "model/nn", "model/torch", "ranks"},
 		"it trains on any data and does not make data (synth)"},
 	"train/export": {[]string{"train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model",
 		"model/nn", "model/torch", "recipes", "runs"}, "folders that other programs read, from any model"},
@@ -342,7 +342,8 @@ func TestNothingOpensAConnection(t *testing.T) {
 func TestOnlyRanksConnectsProcesses(t *testing.T) {
 	used := map[string]bool{"model/torch": true}
 	for _, s := range sources(t) {
-		for _, function := range []string{"ServeStore", "ConnectStore", "NewGloo", "LocalAddress"} {
+		for _, function := range []string{"ServeStore", "ConnectStore", "NewGloo", "NewNCCL",
+			"LocalAddress"} {
 			s.calls("torch."+function, func(line int) {
 				if used[path.Dir(s.name)] = true; callers[path.Dir(s.name)] == "" {
 					t.Errorf("%s:%d calls torch.%s: only %v connect processes", s.name, line, function, callers)

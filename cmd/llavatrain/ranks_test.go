@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/runs"
 )
 
@@ -202,22 +203,110 @@ func TestRanksWithEveryKindOfStep(t *testing.T) {
 	command(t, 0, "pretrain", filepath.Join(dir, "world.yaml"))
 	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
 		"mm_projector.safetensors"))
-	for _, args := range [][]string{
-		nil,
-		{set("finetune.batch", "{global: 4, tokens: 150}")},
-		{set("finetune.batch.micro", 4)}, // one micro-batch: the others are idle
-		{set("finetune.train", "{projector: {lr: 1e-4}, language: {lr: 1e-4, lora: {r: 4, alpha: 8, dropout: 0.2}}}")},
+	for _, c := range []struct {
+		n    int
+		args []string
+	}{
+		{3, nil},
+		{2, []string{set("finetune.batch", "{global: 4, tokens: 150}")}},
+		{2, []string{set("finetune.batch.micro", 4)}}, // one micro-batch: the others are idle
+		{3, []string{set("finetune.train",
+			"{projector: {lr: 1e-4}, language: {lr: 1e-4, lora: {r: 4, alpha: 8, dropout: 0.2}}}")}},
 	} {
-		one := filepath.Join(t.TempDir(), "one")
-		args = append([]string{"finetune", recipe, start}, args...)
+		one, several := filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "several")
+		args := append([]string{"finetune", recipe, start}, c.args...)
 		command(t, 0, append(args, "--runs", one)...)
-		for _, n := range []int{2, 3} {
-			several := filepath.Join(t.TempDir(), "several")
-			together(t, n, append(args, "--runs", several)...)
-			requireAsOne(t, fmt.Sprint(args[3:], " on ", n), filepath.Join(one, "mixed", "finetune"),
-				filepath.Join(several, "mixed", "finetune"), asOne)
+		together(t, c.n, append(args, "--runs", several)...)
+		requireAsOne(t, fmt.Sprint(c.args, " on ", c.n), filepath.Join(one, "mixed", "finetune"),
+			filepath.Join(several, "mixed", "finetune"), asOne)
+	}
+}
+
+// Over an emulated NCCL, which takes tensors of the CPU, two processes have the bits that they have over Gloo.
+func TestRanksOverNCCL(t *testing.T) {
+	library := torchtest.FakeNCCL(t)
+	t.Cleanup(torchtest.RemoveFakes)
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	command(t, 0, "pretrain", recipe)
+	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
+		"mm_projector.safetensors"))
+	var gloo outcome
+	for _, zero := range []string{"0", "1"} {
+		for _, nccl := range []string{"", library} {
+			t.Setenv("LLAVATRAIN_NCCL", nccl)
+			runs := t.TempDir()
+			ranked{2, zero}.run(t, "finetune", recipe, start, "--runs", runs)
+			got := outcomeOf(t, filepath.Join(runs, "world", "finetune"))
+			if gloo.metrics == nil {
+				gloo = got
+			}
+			requireSame(t, "zero "+zero+" over "+nccl, gloo, got)
 		}
 	}
+}
+
+// torchrun is PyTorch's launcher, of the Python that REFERENCE_PYTHON names or in the path.
+func torchrun(t *testing.T) string {
+	t.Helper()
+	beside := filepath.Join(filepath.Dir(os.Getenv("REFERENCE_PYTHON")), "torchrun")
+	for _, name := range []string{beside, "torchrun"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	t.Skip("no torchrun: pip install torch, and put it into the path or name its Python in REFERENCE_PYTHON")
+	return ""
+}
+
+// startedBy runs a launcher's command line and returns what it prints.
+func startedBy(t *testing.T, launcher string, args ...string) string {
+	t.Helper()
+	process := exec.Command(launcher, args...)
+	process.Env = append(os.Environ(), "OMP_NUM_THREADS=1", "MASTER_ADDR=127.0.0.1",
+		fmt.Sprint("MASTER_PORT=", freePort(t)))
+	out, err := process.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", launcher, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// torchrun starts the processes, and starts them again after a fault; by themselves they go on to the same bytes.
+func TestRanksUnderTorchrun(t *testing.T) {
+	launcher := torchrun(t)
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	want, got := t.TempDir(), t.TempDir()
+	args := []string{"pretrain", recipe, set("pretrain.save.every", 1)}
+	together(t, 2, append(args, "--runs", want)...)
+	// the first start of rank 1 ends in the middle of the run
+	program := `if [ $RANK = 1 ] && [ $TORCHELASTIC_RESTART_COUNT = 0 ]; then
+		llavatrain "$@" & sleep 2.5; kill -9 $!; wait $!; exit $?; fi; exec llavatrain "$@"`
+	text := startedBy(t, launcher, append([]string{"--no-python", "--nproc-per-node", "2", "--max-restarts", "2",
+		"--master-port", strconv.Itoa(freePort(t)), "sh", "-c", program, "sh"}, append(args, "--runs", got,
+		"--resume")...)...)
+	requireSame(t, "under torchrun", outcomeOf(t, filepath.Join(want, "world", "pretrain")),
+		outcomeOf(t, filepath.Join(got, "world", "pretrain")))
+	if !strings.Contains(text, "resuming from") && !strings.Contains(text, "finished") {
+		t.Errorf("no word of a resume:\n%s", text)
+	}
+}
+
+// mpirun starts the processes too.
+func TestRanksUnderMPI(t *testing.T) {
+	launcher, err := exec.LookPath("mpirun")
+	if err != nil {
+		t.Skip("no mpirun: apt-get install openmpi-bin")
+	}
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	want, got := t.TempDir(), t.TempDir()
+	together(t, 2, "pretrain", recipe, "--runs", want)
+	startedBy(t, launcher, "--allow-run-as-root", "--oversubscribe", "-np", "2", "-x", "MASTER_ADDR", "-x",
+		"MASTER_PORT", "llavatrain", "pretrain", recipe, "--runs", got)
+	requireSame(t, "under mpirun", outcomeOf(t, filepath.Join(want, "world", "pretrain")),
+		outcomeOf(t, filepath.Join(got, "world", "pretrain")))
 }
 
 // ranked is a number of processes and how they share the optimizer's state.

@@ -7,6 +7,10 @@ package torch
 import "C"
 
 import (
+	"hash/fnv"
+	"math"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -15,9 +19,15 @@ import (
 // Comm is a group of processes that compute together. All of them make the same calls in the same order, on tensors of
 // the same sizes. Like operations on tensors, its methods belong inside Do: a failure ends it with an *Error.
 type Comm struct {
-	handle C.lt_comm
-	failed atomic.Bool
+	engine      string
+	rank, world int
+	handle      C.lt_comm
+	failed      atomic.Bool
+	closing     sync.Mutex // keeps the handle while another goroutine asks for AsyncError
 }
+
+// Engine is what the group runs over: Gloo, or NCCL and its version.
+func (c *Comm) Engine() string { return c.engine }
 
 // Gloo describes a group over Gloo: collectives between processors. Tensors of a GPU go through the host's memory,
 // which is slow, but works for several processes on one GPU too.
@@ -46,7 +56,7 @@ func newGloo(s *Store, g Gloo, stage bool) (*Comm, error) {
 	if stage {
 		second = 1
 	}
-	c := &Comm{}
+	c := &Comm{engine: "Gloo", rank: g.Rank, world: g.World}
 	err = ofPeers("connect", C.lt_comm_gloo(own.link.handle, name, C.int(g.Rank), C.int(g.World), address,
 		milliseconds(g.Connect), milliseconds(g.Timeout), second, &c.handle))
 	if err != nil {
@@ -55,11 +65,18 @@ func newGloo(s *Store, g Gloo, stage bool) (*Comm, error) {
 	return c, nil
 }
 
-// Close leaves the group. After a failure it does nothing: what is under way may never end, and ends with the process.
+// Close leaves the group, at the same point in all ranks. After a failure it does nothing: what is under way may never
+// end, and ends with the process.
 func (c *Comm) Close() {
-	if c.handle != nil && !c.failed.Load() {
-		C.lt_free_comm(c.handle)
-		c.handle = nil
+	if c.failed.Load() {
+		return
+	}
+	c.closing.Lock()
+	handle := c.handle
+	c.handle = nil
+	c.closing.Unlock()
+	if handle != nil {
+		C.lt_free_comm(handle)
 	}
 }
 
@@ -71,6 +88,9 @@ type Work struct {
 }
 
 func (c *Comm) begun(op string, w *Work, message *C.char) *Work {
+	if message != nil && c.AsyncError() != nil { // NCCL takes no more calls
+		panic(ofPeers(op, message))
+	}
 	check(op, message)
 	w.comm, w.op = c, op
 	return w
@@ -119,6 +139,36 @@ func (c *Comm) ReduceScatter(out, in *Tensor) *Work {
 func (c *Comm) Barrier() *Work {
 	w := &Work{}
 	return c.begun("barrier", w, C.lt_barrier(c.handle, &w.handle))
+}
+
+const (
+	repeats       = 20
+	repeatNumbers = 1 << 20 // enough for an engine to cut them as it cuts gradients
+)
+
+// SumsRepeat says whether the group sums the same numbers of a dtype to the same bits every time, in all ranks. All
+// get the same answer. Where it is no, for instance because switches add for NCCL (NVLS), two runs differ in their
+// bits.
+func (c *Comm) SumsRepeat(s *Scope, dtype Dtype, device Device) bool {
+	numbers := make([]float32, repeatNumbers)
+	for i := range numbers { // of several sizes, so that the order of their sum shows
+		numbers[i] = float32(math.Ldexp(math.Sin(float64(i*c.world+c.rank)), i%8))
+	}
+	shape := []int64{repeatNumbers}
+	mine := To(s, From(s, numbers, shape, device), dtype)
+	sum := Empty(s, shape, dtype, device)
+	hashes := make([]int64, repeats)
+	for i := range hashes {
+		sum.Copy(mine)
+		c.AllReduce(sum).Wait()
+		h := fnv.New64a()
+		h.Write(sum.Bytes())
+		hashes[i] = int64(h.Sum64())
+	}
+	all := Empty(s, []int64{int64(repeats * c.world)}, Int64, device)
+	c.AllGather(all, From(s, hashes, []int64{repeats}, device)).Wait()
+	same := Read[int64](all)
+	return len(slices.Compact(same)) == 1
 }
 
 // LocalAddress is the address of this host from which it reaches another, and at which that one reaches it.

@@ -52,7 +52,11 @@ func values(n, rank int) []float32 {
 }
 
 func of(s *torch.Scope, numbers []float32, dtype torch.Dtype) *torch.Tensor {
-	return torch.To(s, torch.From(s, numbers, []int64{int64(len(numbers))}, torch.CPU), dtype)
+	return on(s, numbers, dtype, torch.CPU)
+}
+
+func on(s *torch.Scope, numbers []float32, dtype torch.Dtype, device torch.Device) *torch.Tensor {
+	return torch.To(s, torch.From(s, numbers, []int64{int64(len(numbers))}, device), dtype)
 }
 
 func inFp32(s *torch.Scope, x *torch.Tensor) []float32 {
@@ -63,52 +67,54 @@ func inFp32(s *torch.Scope, x *torch.Tensor) []float32 {
 // buffer too.
 func TestCollectives(t *testing.T) {
 	torchtest.NoLeaks(t)
-	const n = 1027
-	for name, group := range map[string]newGroup{"direct": torch.NewGloo, "staged": torch.NewStagedGloo} {
+	for name, group := range map[string]newGroup{"direct": torch.NewGloo, "staged": torch.NewStagedGloo,
+		"NCCL": emulated(t, "")} {
 		for world := 1; world <= 4; world++ {
-			sum, list := make([]float32, n*world), []float32(nil)
-			for rank := range world {
-				for i, x := range values(n*world, rank) {
-					sum[i] += x
-				}
-				list = append(list, values(n, rank)...)
-			}
-			same := func(what string, dtype torch.Dtype, rank int, got, want []float32) {
-				if !slices.Equal(got, want) {
-					t.Errorf("%s of %v, %s, rank %d of %d: %v…, want %v…", what, dtype, name, rank, world, got[:5],
-						want[:5])
-				}
-			}
-			for _, err := range together(t, world, long, group, func(s *torch.Scope, rank int, c *torch.Comm) {
-				for _, dtype := range []torch.Dtype{torch.Float32, torch.Float64, torch.BFloat16, torch.Float16,
-					torch.Int64, torch.Int32, torch.Uint8, torch.Int16} {
-					all := torch.Zeros(s, []int64{int64(n * world)}, dtype, torch.CPU)
-					root := of(s, values(n, rank), dtype)
-					gathered := c.AllGather(all, root)
-					gathered.Wait()
-					same("all-gather", dtype, rank, inFp32(s, all), list)
-					c.Broadcast(root, world-1).Wait()
-					same("broadcast", dtype, rank, inFp32(s, root), values(n, world-1))
-					if dtype == torch.Int16 {
-						continue // nobody sums them
-					}
-					whole, part := of(s, values(n*world, rank), dtype), of(s, values(n, 0), dtype)
-					scattered := c.ReduceScatter(part, whole)
-					reduced := of(s, values(n*world, rank), dtype)
-					c.AllReduce(reduced).Wait() // waited for before the one that began earlier
-					scattered.Wait()
-					same("all-reduce", dtype, rank, inFp32(s, reduced), sum)
-					same("reduce-scatter", dtype, rank, inFp32(s, part), sum[rank*n:(rank+1)*n])
-					same("what was scattered", dtype, rank, inFp32(s, whole), values(n*world, rank))
-				}
-				c.Barrier().Wait()
-			}) {
-				if err != nil {
-					t.Errorf("%s, %d ranks: %v", name, world, err)
-				}
-			}
+			collectives(t, name, group, world, torch.CPU)
 		}
 	}
+}
+
+// collectives makes each collective in each dtype, and compares with what one process computes alone.
+func collectives(t *testing.T, name string, group newGroup, world int, device torch.Device) {
+	t.Helper()
+	const n = 1027
+	sum, list := make([]float32, n*world), []float32(nil)
+	for rank := range world {
+		for i, x := range values(n*world, rank) {
+			sum[i] += x
+		}
+		list = append(list, values(n, rank)...)
+	}
+	same := func(what string, dtype torch.Dtype, rank int, got, want []float32) {
+		if !slices.Equal(got, want) {
+			t.Errorf("%s of %v, %s, rank %d of %d: %v…, want %v…", what, dtype, name, rank, world, got[:5], want[:5])
+		}
+	}
+	noErrors(t, together(t, world, long, group, func(s *torch.Scope, rank int, c *torch.Comm) {
+		for _, dtype := range []torch.Dtype{torch.Float32, torch.Float64, torch.BFloat16, torch.Float16, torch.Int64,
+			torch.Int32, torch.Uint8, torch.Int16} {
+			all := torch.Zeros(s, []int64{int64(n * world)}, dtype, device)
+			root := on(s, values(n, rank), dtype, device)
+			gathered := c.AllGather(all, root)
+			gathered.Wait()
+			same("all-gather", dtype, rank, inFp32(s, all), list)
+			c.Broadcast(root, world-1).Wait()
+			same("broadcast", dtype, rank, inFp32(s, root), values(n, world-1))
+			if dtype == torch.Int16 {
+				continue // nobody sums them
+			}
+			whole, part := on(s, values(n*world, rank), dtype, device), on(s, values(n, 0), dtype, device)
+			scattered := c.ReduceScatter(part, whole)
+			reduced := on(s, values(n*world, rank), dtype, device)
+			c.AllReduce(reduced).Wait() // waited for before the one that began earlier
+			scattered.Wait()
+			same("all-reduce", dtype, rank, inFp32(s, reduced), sum)
+			same("reduce-scatter", dtype, rank, inFp32(s, part), sum[rank*n:(rank+1)*n])
+			same("what was scattered", dtype, rank, inFp32(s, whole), values(n*world, rank))
+		}
+		c.Barrier().Wait()
+	}))
 }
 
 // Sums are rounded to their dtype once for each rank that is added; the same tensors give the same bits.
@@ -124,11 +130,14 @@ func TestSumsAreRoundedToTheirDtypeAndRepeat(t *testing.T) {
 			size[i] += math.Abs(float64(x))
 		}
 	}
+	nccl := emulated(t, "")
 	for _, c := range []struct {
+		group newGroup
 		dtype torch.Dtype
 		bits  int // of a significand
-	}{{torch.Float32, 24}, {torch.BFloat16, 8}} {
-		for _, err := range together(t, world, long, torch.NewGloo, func(s *torch.Scope, rank int, comm *torch.Comm) {
+	}{{torch.NewGloo, torch.Float32, 24}, {torch.NewGloo, torch.BFloat16, 8}, {nccl, torch.Float32, 24},
+		{nccl, torch.BFloat16, 8}} {
+		for _, err := range together(t, world, long, c.group, func(s *torch.Scope, rank int, comm *torch.Comm) {
 			list := make([]float32, n)
 			for i := range list {
 				list[i] = odd(i, rank)
@@ -161,7 +170,13 @@ func TestSumsAreRoundedToTheirDtypeAndRepeat(t *testing.T) {
 // A collective writes into weights that train, without a trace in autograd.
 func TestCollectivesWriteIntoLeaves(t *testing.T) {
 	torchtest.NoLeaks(t)
-	for _, err := range together(t, 2, long, torch.NewGloo, func(s *torch.Scope, rank int, c *torch.Comm) {
+	for _, group := range []newGroup{torch.NewGloo, emulated(t, "")} {
+		writeIntoLeaves(t, group)
+	}
+}
+
+func writeIntoLeaves(t *testing.T, group newGroup) {
+	for _, err := range together(t, 2, long, group, func(s *torch.Scope, rank int, c *torch.Comm) {
 		leaf := torch.Detach(s, of(s, values(8, rank), torch.Float32), true)
 		c.AllReduce(leaf).Wait()
 		c.AllGather(leaf, torch.Narrow(s, of(s, values(8, rank), torch.Float32), 0, 2, 4)).Wait()
@@ -268,6 +283,15 @@ func TestEngineThreadsIgnoreBrokenPipes(t *testing.T) {
 	defer c.Close()
 	if after := quietThreads(t); after < before+2 {
 		t.Errorf("the group's threads: %d of them after %d", after, before)
+	}
+	before = quietThreads(t)
+	nccl, err := emulated(t, "")(store, torch.Gloo{World: 1, Name: "test/", Connect: long})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nccl.Close()
+	if after := quietThreads(t); after < before+1 {
+		t.Errorf("NCCL's thread: %d of them after %d", after, before)
 	}
 }
 

@@ -42,10 +42,9 @@ func openEngine() (Engine, error) {
 	C.lt_count_memory()
 	e := Engine{BuiltAgainst: C.GoString(C.lt_built_against())}
 	e.Path = loadedLibrary("libtorch_cpu.so")
-	setDefaultEnv("CUBLAS_WORKSPACE_CONFIG", ":4096:8") // deterministic cuBLAS; read when CUDA starts
-	setDefaultEnv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-	// cuBLASLt repeats its search for a kernel at every linear map with a bias, 0.1 ms of host time each.
-	setDefaultEnv("DISABLE_ADDMM_CUDA_LT", "1")
+	for key, value := range defaultEnv {
+		setDefaultEnv(key, value)
+	}
 	e.WhyNoCUDA, e.CUDADevices = openCUDA(filepath.Join(filepath.Dir(e.Path), "libtorch_cuda.so"))
 	var config *C.char
 	if message := C.lt_show_config(&config); message != nil {
@@ -59,6 +58,17 @@ func openEngine() (Engine, error) {
 			ErrEngine, e.BuiltAgainst, e.Version, e.Path, minor(e.BuiltAgainst))
 	}
 	return e, nil
+}
+
+// defaultEnv are settings of libraries, which they read when they start; what is set already stays.
+var defaultEnv = map[string]string{
+	"CUBLAS_WORKSPACE_CONFIG": ":4096:8", // deterministic cuBLAS
+	"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+	// cuBLASLt repeats its search for a kernel at every linear map with a bias, 0.1 ms of host time each.
+	"DISABLE_ADDMM_CUDA_LT": "1",
+	// Sums in NVLink's switches differ from call to call; of the rest, rings have one order for each number of ranks.
+	"NCCL_NVLS_ENABLE": "0",
+	"NCCL_ALGO":        "Ring",
 }
 
 func openCUDA(path string) (why string, devices int) {

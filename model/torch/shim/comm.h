@@ -37,14 +37,17 @@ struct Work {
 };
 
 // A group of processes. All of them make the same calls in the same order. A call queues and returns; the caller leaves
-// the tensors alone until it has waited. Tensors are contiguous; in and out have one dtype.
+// the tensors alone until it has waited. The callers in comm.cpp see to it that tensors are contiguous, that in and out
+// have one dtype and fit, and that sums are of a dtype that has them.
 struct Comm {
   virtual ~Comm() = default;
+  virtual int world() const = 0;
   virtual std::unique_ptr<Work> all_reduce(at::Tensor t) = 0;                           // t becomes the sum
   virtual std::unique_ptr<Work> broadcast(at::Tensor t, int root) = 0;                  // t becomes root's
   virtual std::unique_ptr<Work> all_gather(at::Tensor out, at::Tensor in) = 0;          // out [world * n], in [n]
   virtual std::unique_ptr<Work> reduce_scatter(at::Tensor out, at::Tensor in) = 0;      // out [n], in [world * n]
   virtual std::unique_ptr<Work> barrier() = 0;
+  virtual std::string async_error() { return ""; }  // of the engine's own threads; it may be asked on any thread
 };
 
 }  // namespace lt

@@ -34,38 +34,12 @@ struct GlooWork final : lt::Work {
 // Collectives that only move values see bytes, because Gloo does not know every dtype.
 at::Tensor as_bytes(const at::Tensor &t) { return t.view({-1}).view(at::kByte); }
 
-void require_contiguous(const at::Tensor &t) {
-  TORCH_CHECK(t.is_contiguous(), "a collective needs contiguous memory, not strides ", t.strides());
-}
-
-void require_pair(const at::Tensor &whole, const at::Tensor &part, int world) {
-  require_contiguous(whole);
-  require_contiguous(part);
-  TORCH_CHECK(whole.scalar_type() == part.scalar_type(), whole.scalar_type(), " and ", part.scalar_type(),
-              " in one collective");
-  TORCH_CHECK(whole.numel() == part.numel() * world, whole.numel(), " elements are not ", world, " times ",
-              part.numel());
-}
-
-void require_sums(const at::Tensor &t) {
-  switch (t.scalar_type()) {
-    case at::kFloat:
-    case at::kDouble:
-    case at::kHalf:
-    case at::kBFloat16:
-    case at::kInt:
-    case at::kLong:
-    case at::kByte:
-      return;
-    default:
-      TORCH_CHECK(false, "no sums of ", t.scalar_type(), " over processes");
-  }
-}
-
 struct Gloo final : lt::Comm {
   c10::intrusive_ptr<c10d::Backend> backend;
   std::chrono::milliseconds timeout{0};  // of a collective
   bool stage = false;                    // even tensors of the CPU: for tests
+
+  int world() const override { return backend->getSize(); }
 
   bool direct(const at::Tensor &t) const { return t.is_cpu() && !stage; }
 
@@ -93,8 +67,6 @@ struct Gloo final : lt::Comm {
   }
 
   std::unique_ptr<lt::Work> all_reduce(at::Tensor t) override {
-    require_contiguous(t);
-    require_sums(t);
     auto on_host = host(t, true);
     std::vector<at::Tensor> list{on_host};
     c10d::AllreduceOptions options;
@@ -103,7 +75,6 @@ struct Gloo final : lt::Comm {
   }
 
   std::unique_ptr<lt::Work> broadcast(at::Tensor t, int root) override {
-    require_contiguous(t);
     auto on_host = host(t, true);
     std::vector<at::Tensor> list{as_bytes(on_host)};
     c10d::BroadcastOptions options;
@@ -113,7 +84,6 @@ struct Gloo final : lt::Comm {
   }
 
   std::unique_ptr<lt::Work> all_gather(at::Tensor out, at::Tensor in) override {
-    require_pair(out, in, backend->getSize());
     auto on_host = host(out, false);
     auto all = as_bytes(on_host), mine = as_bytes(host(in, true));
     c10d::AllgatherOptions options;
@@ -122,8 +92,6 @@ struct Gloo final : lt::Comm {
   }
 
   std::unique_ptr<lt::Work> reduce_scatter(at::Tensor out, at::Tensor in) override {
-    require_pair(in, out, backend->getSize());
-    require_sums(in);
     auto on_host = host(out, false);
     auto part = on_host.view({-1}), whole = host(in, true).view({-1});
     c10d::ReduceScatterOptions options;
@@ -139,17 +107,6 @@ struct Gloo final : lt::Comm {
     return begun;
   }
 };
-
-lt::Comm *comm_of(lt_comm comm) { return static_cast<lt::Comm *>(comm); }
-
-// The engine's tensors may be leaves that train; what a collective writes into them is no operation of theirs.
-template <typename Begin>
-char *begin(lt_work *work, const Begin &begin) {
-  LT_PROTECT({
-    at::NoGradGuard no_grad;
-    *work = begin().release();
-  })
-}
 
 }  // namespace
 
@@ -170,37 +127,6 @@ char *lt_comm_gloo(lt_store store, const char *name, int rank, int world, const 
     gloo->timeout = std::chrono::milliseconds(timeout_ms);
     gloo->stage = stage != 0;
     *out = static_cast<lt::Comm *>(gloo.release());
-  })
-}
-
-// Waits for what is under way.
-void lt_free_comm(lt_comm comm) { delete comm_of(comm); }
-
-char *lt_all_reduce(lt_comm comm, lt_tensor t, lt_work *work) {
-  return begin(work, [&] { return comm_of(comm)->all_reduce(ref(t).detach()); });
-}
-
-char *lt_broadcast(lt_comm comm, lt_tensor t, int root, lt_work *work) {
-  return begin(work, [&] { return comm_of(comm)->broadcast(ref(t).detach(), root); });
-}
-
-char *lt_all_gather(lt_comm comm, lt_tensor out, lt_tensor in, lt_work *work) {
-  return begin(work, [&] { return comm_of(comm)->all_gather(ref(out).detach(), ref(in).detach()); });
-}
-
-char *lt_reduce_scatter(lt_comm comm, lt_tensor out, lt_tensor in, lt_work *work) {
-  return begin(work, [&] { return comm_of(comm)->reduce_scatter(ref(out).detach(), ref(in).detach()); });
-}
-
-char *lt_barrier(lt_comm comm, lt_work *work) {
-  return begin(work, [&] { return comm_of(comm)->barrier(); });
-}
-
-char *lt_wait(lt_work work) {
-  std::unique_ptr<lt::Work> waited(static_cast<lt::Work *>(work));
-  LT_PROTECT({
-    at::NoGradGuard no_grad;
-    waited->wait();
   })
 }
 

@@ -138,9 +138,7 @@ char *lt_store_compare_set(lt_store store, const char *key, const void *expected
 char *lt_store_add(lt_store store, const char *key, int64_t n, int64_t *sum);
 char *lt_store_delete(lt_store store, const char *key, int *existed);
 
-// comm_gloo.cpp: collectives. lt_wait frees the work.
-char *lt_comm_gloo(lt_store store, const char *name, int rank, int world, const char *address, int connect_ms,
-                   int timeout_ms, int stage, lt_comm *out);
+// comm.cpp: collectives. lt_wait frees the work. lt_async_error returns what the engine's own threads report, or NULL.
 void lt_free_comm(lt_comm comm);
 char *lt_all_reduce(lt_comm comm, lt_tensor t, lt_work *work);
 char *lt_broadcast(lt_comm comm, lt_tensor t, int root, lt_work *work);
@@ -148,7 +146,18 @@ char *lt_all_gather(lt_comm comm, lt_tensor out, lt_tensor in, lt_work *work);
 char *lt_reduce_scatter(lt_comm comm, lt_tensor out, lt_tensor in, lt_work *work);
 char *lt_barrier(lt_comm comm, lt_work *work);
 char *lt_wait(lt_work work);
+char *lt_async_error(lt_comm comm);
+
+// comm_gloo.cpp, comm_nccl.cpp: groups. path is of NCCL's library, "" for that of libtorch; rank 0 makes the id, which
+// all connect by.
+#define LT_NCCL_ID 128
+char *lt_comm_gloo(lt_store store, const char *name, int rank, int world, const char *address, int connect_ms,
+                   int timeout_ms, int stage, lt_comm *out);
 char *lt_local_address(const char *towards, int port, char **out);
+char *lt_nccl_version(const char *path, int *version);
+char *lt_nccl_id(const char *path, char id[LT_NCCL_ID]);
+char *lt_comm_nccl(const char *path, const char id[LT_NCCL_ID], int rank, int world, int device, int *of_others,
+                   lt_comm *out);
 
 // profile.cpp: the time of single operations. The names are in the events' block: one free releases both.
 typedef struct {
