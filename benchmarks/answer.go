@@ -37,6 +37,15 @@ type Conditions struct {
 	Cut         bool     `json:"cut,omitempty"` // this answer ended at MaxTokens
 }
 
+// Same says whether two answers were given under the same conditions, wherever each of them ended.
+func (c Conditions) Same(o Conditions) bool {
+	if c.Temperature != nil && o.Temperature != nil && *c.Temperature == *o.Temperature {
+		o.Temperature = c.Temperature
+	}
+	o.Cut = c.Cut
+	return c == o
+}
+
 // NewAnswer is the answer of a model to a question, for the answer file: a JSON object a line.
 func NewAnswer(q *Question, text, model string, under Conditions) Answer {
 	a := Answer{ID: q.ID, Prompt: q.Prompt, Text: text, ModelID: model, Metadata: under}

@@ -48,8 +48,8 @@ type Reply struct {
 // at says which item an error is about.
 func (item *Item) at(err error) error { return fmt.Errorf("%s: %w", item.Where, err) }
 
-// Look looks for the images of all items, which costs little before a model is loaded, and names those that are missing;
-// remedy says what else can be done.
+// Look looks for the images of all items, which costs little before a model is loaded, and names those that are
+// missing; remedy says what else can be done.
 func (s *Survey) Look(remedy string) error {
 	images, err := picture.OpenImages(s.Folder, picture.Options{})
 	if err != nil {
