@@ -68,6 +68,7 @@ type key struct {
 	options []rule.Option // of a question with choices
 	letter  string        // the right one, or yes or no
 	group   string        // questions that count together; "": on its own
+	round   int           // how far the options are rotated
 	tags    []Tag
 	judge   map[string]string // what a judge is told, by name
 	cells   []any             // of the sheet that is submitted

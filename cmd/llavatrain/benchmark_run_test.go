@@ -127,6 +127,31 @@ func TestBenchmarkRunCountsCutAnswers(t *testing.T) {
 	}
 }
 
+// With --all-rounds every rotation of the options is asked, and `benchmark score` counts them as the run does.
+func TestBenchmarkRunAllRounds(t *testing.T) {
+	dir, trained := trainedWorld(t)
+	data, out, scored := filepath.Join(dir, "mmbench"), filepath.Join(dir, "out"), filepath.Join(dir, "result.json")
+	if err := os.Mkdir(data, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(data, "mmbench_dev_20230712.tsv"), string(read(t, shared(t, "parity-bench", "mmbench_en",
+		"rounds.tsv"))))
+	command(t, 0, "benchmark", "run", "mmbench_en", trained, "--data", data, "--out", out)
+	first, _ := texts(t, filepath.Join(out, "answers.jsonl"))
+	told := command(t, 0, "benchmark", "run", "mmbench_en", trained, "--data", data, "--out", out, "--all-rounds")
+	all, _ := texts(t, filepath.Join(out, "answers.jsonl"))
+	if want := fmt.Sprintf("%d of %d questions are already answered", len(first), len(all)); len(all) < 2*len(first) ||
+		!strings.Contains(told, want) {
+		t.Errorf("%d answers, and with all rounds %d:\n%s", len(first), len(all), told)
+	}
+	command(t, 0, "benchmark", "score", "mmbench_en", "--data", data, "--answers", filepath.Join(out, "answers.jsonl"),
+		"--json", scored)
+	if got, want := read(t, scored), read(t, filepath.Join(out, "result.json")); !bytes.Equal(got, want) {
+		t.Errorf("the score is\n%s\nthe run's\n%s", got, want)
+	}
+	command(t, 2, "benchmark", "run", "mmbench_en", trained, "--data", data, "--out", out)
+}
+
 // Killed again and again, and run to the end, a benchmark has the answers and the result of a run that was not killed.
 func TestBenchmarkRunKilled(t *testing.T) {
 	dir, trained := trainedWorld(t)

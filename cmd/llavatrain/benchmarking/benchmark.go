@@ -54,6 +54,9 @@ func (g *given) open(benchmark string, purpose benchmarks.Purpose) (*benchmarks.
 		return nil, nil, err
 	}
 	answers, err := benchmarks.ReadAnswers(g.answers, g.partial)
+	if err == nil && purpose == benchmarks.ToScore && answers.Rounds() {
+		err = set.AllRounds()
+	}
 	if err != nil {
 		set.Close()
 		return nil, nil, err

@@ -29,7 +29,7 @@ type running struct {
 	benchmark, data, rule, out string
 	model                      answer.Named
 	size                       int
-	skipBad, asJSON            bool
+	allRounds, skipBad, asJSON bool
 }
 
 func newRun(p *program.Program) *cobra.Command {
@@ -55,6 +55,7 @@ func newRun(p *program.Program) *cobra.Command {
 	f.StringVar(&r.out, "out", "", "`FOLDER` for the answers and the result")
 	f.StringVar(&r.rule, "rule", "", "`RULE` to ask and judge by; default: the benchmark's first (benchmark list NAME)")
 	f.IntVar(&r.size, "batch-size", 8, "number of questions that are answered together")
+	f.BoolVar(&r.allRounds, "all-rounds", false, "of MMBench: ask each question in all rotations of its options")
 	f.BoolVar(&r.skipBad, "skip-bad", false, "leave out questions that cannot be asked, and score the others")
 	f.BoolVar(&r.asJSON, "json", false, "print the result as JSON")
 	program.NameFolders(f, &r.model)
@@ -70,6 +71,11 @@ func (r *running) run(p *program.Program, c *cobra.Command) error {
 		return r.swapped(err)
 	}
 	defer set.Close()
+	if r.allRounds {
+		if err := set.AllRounds(); err != nil {
+			return err
+		}
+	}
 	terminal := program.NewTerminal(p.Err)
 	defer terminal.Close()
 	ctx, stop := p.InterruptibleWhile(c.Context(), "the answers that are there are kept")
