@@ -11,7 +11,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
-// Answer is a line of LLaVA's answer files. MMBench's also have the round, of which there is one, and the options.
+// Answer is a line of LLaVA's answer files. MMBench's also have the round, and the options with the letters that
+// these have in the first.
 type Answer struct {
 	ID       ID         `json:"question_id"`
 	Round    *int       `json:"round_id,omitempty"`
@@ -37,13 +38,23 @@ type Conditions struct {
 	Cut         bool     `json:"cut,omitempty"` // this answer ended at MaxTokens
 }
 
+// Same says whether two answers were given under the same conditions, wherever each of them ended.
+func (c Conditions) Same(o Conditions) bool {
+	if c.Temperature != nil && o.Temperature != nil && *c.Temperature == *o.Temperature {
+		o.Temperature = c.Temperature
+	}
+	o.Cut = c.Cut
+	return c == o
+}
+
 // NewAnswer is the answer of a model to a question, for the answer file: a JSON object a line.
 func NewAnswer(q *Question, text, model string, under Conditions) Answer {
 	a := Answer{ID: q.ID, Prompt: q.Prompt, Text: text, ModelID: model, Metadata: under}
 	if q.group != "" {
-		a.Round = new(int)
-		for _, option := range q.options {
-			a.Options, a.Letters = append(a.Options, option.Text), append(a.Letters, option.Letter)
+		a.Round = &q.round
+		for i, option := range q.options {
+			a.Options = append(a.Options, option.Text)
+			a.Letters = append(a.Letters, q.options[(i+q.round)%len(q.options)].Letter) // before the rotation
 		}
 	}
 	all, _ := json.Marshal(a) // of strings and numbers: it cannot fail

@@ -2,8 +2,8 @@
 //
 //  1. [Open] reads a benchmark's files from a folder, or those of the Hugging Face hub, into a [Set] of questions,
 //     asked as a rule asks them.
-//  2. Somebody has a model answer them, and writes an answer file in LLaVA's form ([NewAnswer]). [ReadAnswers] reads
-//     any such file.
+//  2. `benchmark run` has a model answer them ([Question.Text], [Question.Images]), and writes an answer file in LLaVA's
+//     form ([NewAnswer]). [ReadAnswers] reads any such file, and [Set.Join] says which question each answer is to.
 //  3. [Set.Score] joins answers with questions, marks each by the rule, and computes the figures ([Result]), with
 //     everything that they rest on. Two benchmarks need a judge's replies for that: package judge.
 //  4. [Set.Submit] writes what a server takes where the labels are hidden. [Compare] sets two results side by side.
@@ -14,6 +14,7 @@ package benchmarks
 
 import (
 	"path/filepath"
+	"slices"
 
 	"github.com/llavatrain/llavatrain/benchmarks/figure"
 	"github.com/llavatrain/llavatrain/benchmarks/files"
@@ -122,6 +123,9 @@ func Open(benchmark, folder, rule string, purpose Purpose) (*Set, error) {
 	if len(set.Questions) == 0 {
 		set.Close()
 		return nil, failure.Inputf("%s: the files of %s hold no questions", folder, b.Name)
+	}
+	if !slices.ContainsFunc(set.Questions, func(q Question) bool { return !q.Held() && q.Image != "" }) {
+		set.PictureFolder = data.Path // which is there
 	}
 	set.Sources = data.Read()
 	return set, nil

@@ -1,6 +1,7 @@
 package benchmarks
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -42,10 +43,9 @@ func (s *Set) Join(answers *Answers) *Joined {
 		j.Answers[at] = a
 	}
 	for i, a := range j.Answers {
-		if id := s.Questions[i].ID.text; a == nil && (s.expected == nil || s.expected[id]) {
-			if j.Missing++; j.missing == "" {
-				j.missing = id
-			}
+		if a == nil && s.Wanted(i) {
+			j.Missing++
+			j.missing = cmp.Or(j.missing, s.Questions[i].ID.text)
 		}
 	}
 	return j

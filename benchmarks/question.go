@@ -1,6 +1,7 @@
 package benchmarks
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ type Set struct {
 	expected  map[string]bool // ids that must be answered; nil: all
 }
 
+// Wanted says whether the figure, or the server, is of question i too, and does not only take its answer.
+func (s *Set) Wanted(i int) bool { return s.expected == nil || s.expected[s.Questions[i].ID.text] }
+
 // Close closes the files that pictures are read from.
 func (s *Set) Close() error {
 	if s.hub == nil {
@@ -64,6 +68,7 @@ type key struct {
 	options []rule.Option // of a question with choices
 	letter  string        // the right one, or yes or no
 	group   string        // questions that count together; "": on its own
+	round   int           // how far the options are rotated
 	tags    []Tag
 	judge   map[string]string // what a judge is told, by name
 	cells   []any             // of the sheet that is submitted
@@ -86,6 +91,12 @@ func (q *Question) Images() ([]picture.Image, error) {
 	}
 	return nil, nil
 }
+
+// Held says that the set's files hold the question's pictures, which takes time to read; the others have a path.
+func (q *Question) Held() bool { return q.images != nil }
+
+// About names the question's pictures: questions of the same name have the same. "" says that nothing is known.
+func (q *Question) About() string { return cmp.Or(q.Image, q.group) }
 
 // Judged is what a judge is told about the question, by name.
 func (q *Question) Judged(name string) string { return q.judge[name] }

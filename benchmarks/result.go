@@ -77,24 +77,16 @@ func (r *Result) count(a *Answer, row Row) {
 	if row.Missing {
 		return
 	}
-	under := a.Metadata
-	r.Cut += count(under.Cut)
-	under.Cut = false
+	r.Cut += count(a.Metadata.Cut)
 	if r.Answered == 0 {
-		r.Model, r.Conditions = a.ModelID, under
-	} else if r.Model != a.ModelID || !same(r.Conditions, under) {
+		r.Model, r.Conditions = a.ModelID, a.Metadata
+		r.Conditions.Cut = false
+	} else if r.Model != a.ModelID || !r.Conditions.Same(a.Metadata) {
 		r.Mixed = true
 	}
 	r.Answered++
 	r.Empty += count(a.Text == "")
 	r.Unparsed += count(row.Unparsed)
-}
-
-func same(a, b Conditions) bool {
-	if a.Temperature != nil && b.Temperature != nil && *a.Temperature == *b.Temperature {
-		b.Temperature = a.Temperature
-	}
-	return a == b
 }
 
 func count(b bool) int {

@@ -23,8 +23,6 @@ tests_only=(
 	'synth/synthtest/'         # the same, for commands
 	'serve/servetest/'         # an engine for tests of servers
 	'serve/llava/llavatest/'   # a network for tests of programs
-	'func: NewAnswer$'         # for whatever runs a benchmark
-	'func: Question.Images$'   # the same
 	'report/page/'             # charts that no report has yet
 	'func: arena.left$'         # how much is free
 	'func: Client.Answers$'    # for readers of a whole ledger; rows are found by their keys

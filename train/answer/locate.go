@@ -22,6 +22,7 @@ type located struct {
 	folder  bool              // of a whole LLaVA, not a run's
 	Dtype   string            // as in a recipe
 	Notes   model.ExportNotes // how it was trained: template, image, orientation
+	Step    int               // of the checkpoint; 0: it is none
 }
 
 // Open says where the model's weights come from.
@@ -139,7 +140,9 @@ func (n Named) locate(path string) (_ located, err error) {
 		}
 		return n.locateFolder(path)
 	case has(checkpoints.StateFile):
-		return locateInRun(filepath.Dir(filepath.Dir(path)), checkpoints.Saved(path, runs.WeightsFile))
+		l, err := locateInRun(filepath.Dir(filepath.Dir(path)), checkpoints.Saved(path, runs.WeightsFile))
+		fmt.Sscanf(filepath.Base(filepath.Clean(path)), "step-%d", &l.Step) // a folder with another name has no step
+		return l, err
 	case has(runs.ExportDir):
 		return n.locate(filepath.Join(path, runs.ExportDir))
 	case has(runs.RecipeFile):

@@ -116,28 +116,15 @@ func questionID(raw json.RawMessage) (string, error) {
 }
 
 // unanswered leaves out the questions that a file already has answers to. An id may occur several times: each answer
-// counts for one question with that id, in order. A last line that a crash left incomplete is cut off; a file of
-// anything else is refused and not changed.
+// counts for one question with that id, in order.
 func unanswered(questions []question, path string) (rest []question, err error) {
-	defer failure.MarkInput(&err)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return questions, nil
-	}
+	ids, err := answered(path)
 	if err != nil {
-		return nil, fmt.Errorf("answers: %w", err)
-	}
-	given, number := map[string]int{}, 0
-	for line := range bytes.Lines(text) {
-		number++
-		id, err := answeredID(line)
-		if err != nil {
-			return nil, fmt.Errorf("answers: %s line %d: %w; give another --out", path, number, err)
-		}
-		given[id]++
-	}
-	if err := checkpoints.TruncateJSONL(path, func([]byte) bool { return true }); err != nil {
 		return nil, err
+	}
+	given := map[string]int{}
+	for _, id := range ids {
+		given[id]++
 	}
 	for _, q := range questions {
 		if given[string(q.ID)]--; given[string(q.ID)] < 0 {
@@ -145,6 +132,37 @@ func unanswered(questions []question, path string) (rest []question, err error) 
 		}
 	}
 	return rest, nil
+}
+
+// Mend prepares an answer file, which need not exist, for more answers: a last line that a crash left incomplete is cut
+// off. It says how many answers there are. A file of anything else is refused and not changed.
+func Mend(path string) (answers int, err error) {
+	ids, err := answered(path)
+	return len(ids), err
+}
+
+// answered mends an answer file, and lists the ids of the questions that it answers.
+func answered(path string) (ids []string, err error) {
+	defer failure.MarkInput(&err)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("answers: %w", err)
+	}
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		id, err := answeredID(line)
+		if err != nil {
+			return nil, fmt.Errorf("answers: %s line %d: %w; give another --out", path, number, err)
+		}
+		if id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids, checkpoints.TruncateJSONL(path, func([]byte) bool { return true })
 }
 
 // answeredID is the id of the question that a line answers, "" for the beginning of an unfinished line.

@@ -44,6 +44,9 @@ func TestUnansweredAtEveryByte(t *testing.T) {
 		if diff != "" && whole < len(questions) || len(rest) != len(questions)-whole {
 			t.Fatalf("cut at byte %d (-want +got):\n%s", n, diff)
 		}
+		if answers, err := Mend(path); answers != whole || err != nil {
+			t.Fatalf("cut at byte %d: %d answers, %v", n, answers, err)
+		}
 		complete := file[:bytes.LastIndexByte(file[:n], '\n')+1]
 		if kept, err := os.ReadFile(path); err != nil || !bytes.Equal(kept, complete) {
 			t.Fatalf("cut at byte %d: the file holds %q", n, kept)

@@ -1,4 +1,5 @@
-// Package benchmarking holds the commands that judge models by benchmarks.
+// Package benchmarking holds the commands that judge models by benchmarks: run joins a benchmark's questions with the
+// engine that answers them, and the others work on answers, whoever gave them.
 package benchmarking
 
 import (
@@ -16,13 +17,13 @@ import (
 func NewBenchmark(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "benchmark",
-		Short: "Judge answers by the rules of public benchmarks",
-		Long: "Judge answers by the rules of public benchmarks, and compare models by them. `benchmark list` shows " +
-			"the benchmarks; an answer file is one of LLaVA's form, as `generate --batch` writes it.",
+		Short: "Judge models by public benchmarks",
+		Long: "Judge models by the rules of public benchmarks, and compare them. `benchmark list` shows the " +
+			"benchmarks; an answer file is one of LLaVA's form, as `benchmark run` and `generate --batch` write it.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, args []string) error { return c.Help() },
 	}
-	c.AddCommand(newScore(p), newList(p), newSubmit(p), newCompare(p), newJudge(p))
+	c.AddCommand(newRun(p), newScore(p), newList(p), newSubmit(p), newCompare(p), newJudge(p))
 	return c
 }
 
@@ -53,6 +54,9 @@ func (g *given) open(benchmark string, purpose benchmarks.Purpose) (*benchmarks.
 		return nil, nil, err
 	}
 	answers, err := benchmarks.ReadAnswers(g.answers, g.partial)
+	if err == nil && purpose == benchmarks.ToScore && answers.Rounds() {
+		err = set.AllRounds()
+	}
 	if err != nil {
 		set.Close()
 		return nil, nil, err

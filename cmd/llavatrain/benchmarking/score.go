@@ -65,6 +65,12 @@ func score(p *program.Program, set *benchmarks.Set, answers *benchmarks.Answers,
 			return err
 		}
 	}
+	tell(p, result)
+	return nil
+}
+
+// tell says what came out.
+func tell(p *program.Program, result *benchmarks.Result) {
 	fmt.Fprintln(p.Out, result.Counts())
 	for _, line := range result.Lines() {
 		fmt.Fprintln(p.Out, line)
@@ -78,7 +84,6 @@ func score(p *program.Program, set *benchmarks.Set, answers *benchmarks.Answers,
 	if result.Mixed {
 		fmt.Fprintln(p.Err, "the answers are of several models, or of one under several conditions")
 	}
-	return nil
 }
 
 func newSubmit(p *program.Program) *cobra.Command {
