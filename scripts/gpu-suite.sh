@@ -16,6 +16,9 @@
 #   bench    --shape (default 0.5b on a GPU, tiny on a CPU) in one --stage or both, --batch samples (default 8) in each
 #            of --accum micro-batches (default 1), ours and the peer's in turn, the peer with and without its
 #            recomputation; predicted and measured memory
+#   serve    answers of a server: one, 8 and 64 at a time, and questions about new pictures and about the same one, by
+#            a model of --shape (default 7b on a GPU, tiny on a CPU) with random weights, beside transformers'
+#            generate, and as shares of what the memory or the arithmetic allows; needs transformers
 #   demo     the whole demo
 #   ranks    collectives: NCCL with one rank, and two ranks on one GPU by way of the host's memory
 # The binary is ./llavatrain, the tests of collectives are ./torch.test (go test -c -o torch.test ./model/torch); the
@@ -180,8 +183,45 @@ ranks)
 		python3 -c 'import json, sys; print(json.dumps(sys.stdin.read().splitlines()))')"
 	[ $passed = true ]
 	;;
+serve)
+	[ -n "$shape" ] || shape=$([ $device = cpu ] && echo tiny || echo 7b)
+	[ $device != cpu ] || export CUDA_VISIBLE_DEVICES=
+	python3 "$root/scripts/serve_peer.py" make "$shared" "$shape" $device "$work/model" >&2
+	"$binary" serve "$work/model" --port 0 --max-queue 4096 2>"$work/server.log" &
+	server=$!
+	trap 'kill $server 2>/dev/null || true; rm -rf "$work"' EXIT
+	until url=$(sed -n "s/^OpenAI's API: //p" "$work/server.log") && [ -n "$url" ]; do
+		kill -0 $server 2>/dev/null || { cat "$work/server.log" >&2; exit 1; }
+		sleep 0.2
+	done
+	cat "$work/server.log" >&2
+	loads=(1x32x128 8x32x128 64x400x256)
+	[ $device != cpu ] || loads=(1x32x16 8x32x16 16x64x16)
+	results=()
+	# ask NAME ARGS... asks the server.
+	ask() {
+		local name=$1
+		shift
+		echo "$name" >&2
+		"$binary" bench serve "$url" --ignore-eos "$@" >"$work/$name.json"
+		results+=("$name=$work/$name.json")
+	}
+	for load in "${loads[@]}"; do # answers at a time, words of a prompt, tokens of an answer
+		IFS=x read -r clients words tokens <<<"$load"
+		ask "streams-$clients" --clients $clients --requests $((clients < 3 ? 3 : clients)) --words $words \
+			--max-tokens $tokens
+	done
+	about=(--pictures 1 --words 24 --max-tokens 10)
+	ask pictures-16 "${about[@]}" --clients 16 --requests 96
+	ask new-picture "${about[@]}" --clients 1 --requests 8
+	ask same-picture "${about[@]}" --clients 1 --requests 8 --picture same
+	kill $server
+	wait $server || true
+	emit shape "\"$shape\"" answers \
+		"$(python3 "$root/scripts/serve_peer.py" beside "$shared" "$shape" $device "${results[@]}")"
+	;;
 *)
-	echo "unknown part $part; the parts are doctor, parity, flat, repeat, moments, resume, bench, demo, ranks" >&2
+	echo "unknown part $part; the parts are doctor, parity, flat, repeat, moments, resume, bench, serve, demo, ranks" >&2
 	exit 2
 	;;
 esac
