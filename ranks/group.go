@@ -76,8 +76,8 @@ func Join(p Place, o Options) (*Group, error) {
 func openStore(p Place, o Options) (*torch.Store, error) {
 	if p.Rank > 0 || p.Served {
 		late := time.AfterFunc(lateNotice, func() {
-			o.Notice(fmt.Sprintf("starting: %v does not reach the store at %s:%d yet; it waits for %v", p, p.Host, p.Port,
-				o.Patience))
+			o.Notice(fmt.Sprintf("starting: %v does not reach the store at %s:%d yet; it waits for %v", p, p.Host,
+				p.Port, o.Patience))
 		})
 		s, err := torch.ConnectStore(p.Host, p.Port, o.Patience)
 		late.Stop()
