@@ -18,7 +18,7 @@ type Options struct {
 	// Fault is called once, by a goroutine of the watch, when another process is gone or has failed: err is a
 	// *PeerError. It ends the process, since the goroutine that trains may be inside a collective that never ends.
 	Fault  func(err error)
-	Notice func(line string) // on rank 0: what it waits for
+	Notice func(line string) // what it waits for, mostly on rank 0
 }
 
 // Group is the processes of a job. A process alone is a group too, without a store.
@@ -44,7 +44,7 @@ func Join(p Place, o Options) (*Group, error) {
 	if p.World == 1 {
 		return &Group{Place: p, Members: []Member{newMember(p, o.Facts)}, notice: o.Notice}, nil
 	}
-	base, err := openStore(p, o.Patience)
+	base, err := openStore(p, o)
 	if err != nil {
 		return nil, err
 	}
@@ -73,9 +73,14 @@ func Join(p Place, o Options) (*Group, error) {
 }
 
 // openStore serves or reaches the job's store.
-func openStore(p Place, patience time.Duration) (*torch.Store, error) {
+func openStore(p Place, o Options) (*torch.Store, error) {
 	if p.Rank > 0 || p.Served {
-		s, err := torch.ConnectStore(p.Host, p.Port, patience)
+		late := time.AfterFunc(lateNotice, func() {
+			o.Notice(fmt.Sprintf("starting: %v does not reach the store at %s:%d yet; it waits for %v", p, p.Host,
+				p.Port, o.Patience))
+		})
+		s, err := torch.ConnectStore(p.Host, p.Port, o.Patience)
+		late.Stop()
 		if err != nil {
 			return nil, inJoin(p, err)
 		}

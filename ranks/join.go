@@ -14,9 +14,11 @@ import (
 const (
 	firstPause = 20 * time.Millisecond // between two looks at the store while joining; it grows to
 	longPause  = 250 * time.Millisecond
-	lateNotice = 30 * time.Second // between two lines about who has not come
-	clashGrace = 2 * time.Second  // in which a process whose rank another one has tells it to all
+	clashGrace = 2 * time.Second // in which a process whose rank another one has tells it to all
 )
+
+// lateNotice is between two lines about who has not come. (A variable, for tests.)
+var lateNotice = 30 * time.Second
 
 // joining is a process on its way into a group.
 //

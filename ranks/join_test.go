@@ -128,7 +128,8 @@ func TestJoinNamesWhoNeverCame(t *testing.T) {
 		t.Errorf("torchrun is told %s, %v", text, err)
 	}
 	began := time.Now()
-	start(t, "leave", 1, 3, freePort(t), "TEST_PATIENCE=1s").ends(t, "without a store", 6,
+	start(t, "leave", 1, 3, freePort(t), "TEST_PATIENCE=3s", "TEST_LATE=200ms").ends(t, "without a store", 6,
+		"starting: rank 1 of 3 does not reach the store at 127.0.0.1:", "yet; it waits for 3s",
 		"which rank 0 serves, cannot be reached", "check MASTER_ADDR")
 	t.Logf("a store that is not there: %.1f s with a patience of 1 s", time.Since(began).Seconds())
 }

@@ -79,6 +79,9 @@ func act(part string) (code int) {
 	if err != nil {
 		return report(err)
 	}
+	if late, err := time.ParseDuration(os.Getenv("TEST_LATE")); err == nil {
+		lateNotice = late
+	}
 	patience, err := time.ParseDuration(os.Getenv("TEST_PATIENCE"))
 	if err != nil {
 		patience = time.Minute

@@ -215,7 +215,8 @@ func TestMemoryOfAdaptersIsPredicted(t *testing.T) {
 
 // Of several processes each keeps its part of the optimizer's state, and the sums of its part of the gradients.
 func TestShardedMemory(t *testing.T) {
-	size := modelSize{trainable: 1 << 20, frozen: 1 << 10, language: model.LanguageShape{Layers: 1}}
+	size := modelSize{trainable: 1 << 20, frozen: 1 << 10, language: model.LanguageShape{Layers: 1, HiddenSize: 8,
+		VocabSize: 8, Heads: 1, QuerySize: 8, KeySize: 8, IntermediateSize: 8}}
 	items := func(of setting) map[string]int64 {
 		bytes := map[string]int64{}
 		for _, item := range size.memory(of, load{}) {

@@ -248,7 +248,7 @@ func (t *trainer) compatible(saved, now checkpoints.State) error {
 	}
 	if saved.Processes != now.Processes && !t.saidOfProcesses {
 		t.saidOfProcesses = true
-		t.report.Say(fmt.Sprintf("the run goes on with %d processes, after %d: sums are added in another order",
+		t.report.Say(fmt.Sprintf("the number of processes is now %d, and was %d: sums are added in another order",
 			max(1, now.Processes), max(1, saved.Processes)))
 		for _, key := range []string{"threads", "micro"} { // as newPlan chose them
 			saved.Engine[key] = now.Engine[key]

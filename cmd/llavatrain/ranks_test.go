@@ -377,7 +377,7 @@ func TestRanksResume(t *testing.T) {
 					outcomeOf(t, runDir))
 				return
 			}
-			want := fmt.Sprintf("goes on with %d processes, after %d", c[1].n, c[0].n)
+			want := fmt.Sprintf("the number of processes is now %d, and was %d", c[1].n, c[0].n)
 			if c[0].n != c[1].n && !strings.Contains(text, want) {
 				t.Errorf("nobody says %q:\n%s", want, text)
 			}
