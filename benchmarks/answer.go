@@ -20,7 +20,8 @@ type Answer struct {
 	Text     string     `json:"text"`
 	Options  []string   `json:"options,omitempty"`
 	Letters  []string   `json:"option_char,omitempty"`
-	AnswerID string     `json:"answer_id"` // of ours a hash of the other fields; the original's is random
+	Losses   []float64  `json:"losses,omitempty"` // of the options that were ranked
+	AnswerID string     `json:"answer_id"`        // of ours a hash of the other fields; the original's is random
 	ModelID  string     `json:"model_id"`
 	Metadata Conditions `json:"metadata"`
 
@@ -35,7 +36,8 @@ type Conditions struct {
 	MaxTokens   int      `json:"max_tokens,omitempty"`
 	Temperature *float64 `json:"temperature,omitempty"`
 	Dtype       string   `json:"dtype,omitempty"`
-	Cut         bool     `json:"cut,omitempty"` // this answer ended at MaxTokens
+	Ranked      bool     `json:"ranked,omitempty"` // the options were ranked by their losses
+	Cut         bool     `json:"cut,omitempty"`    // this answer ended at MaxTokens
 }
 
 // Same says whether two answers were given under the same conditions, wherever each of them ended.
@@ -49,7 +51,11 @@ func (c Conditions) Same(o Conditions) bool {
 
 // NewAnswer is the answer of a model to a question, for the answer file: a JSON object a line.
 func NewAnswer(q *Question, text, model string, under Conditions) Answer {
-	a := Answer{ID: q.ID, Prompt: q.Prompt, Text: text, ModelID: model, Metadata: under}
+	return newAnswer(q, Answer{Text: text, ModelID: model, Metadata: under})
+}
+
+func newAnswer(q *Question, a Answer) Answer {
+	a.ID, a.Prompt = q.ID, q.Prompt
 	if q.group != "" {
 		a.Round = &q.round
 		for i, option := range q.options {
@@ -57,7 +63,7 @@ func NewAnswer(q *Question, text, model string, under Conditions) Answer {
 			a.Letters = append(a.Letters, q.options[(i+q.round)%len(q.options)].Letter) // before the rotation
 		}
 	}
-	all, _ := json.Marshal(a) // of strings and numbers: it cannot fail
+	all, _ := json.Marshal(a) // of losses that are numbers: else the answer cannot be written either
 	sum := sha256.Sum256(all)
 	a.AnswerID = hex.EncodeToString(sum[:11])
 	return a

@@ -2,8 +2,9 @@
 //
 //  1. [Open] reads a benchmark's files from a folder, or those of the Hugging Face hub, into a [Set] of questions,
 //     asked as a rule asks them.
-//  2. `benchmark run` has a model answer them ([Question.Text], [Question.Images]), and writes an answer file in LLaVA's
-//     form ([NewAnswer]). [ReadAnswers] reads any such file, and [Set.Join] says which question each answer is to.
+//  2. `benchmark run` has a model answer them ([Question.Text], [Question.Images]) or rank their options
+//     ([Set.Ranked]), and writes an answer file in LLaVA's form ([NewAnswer]). [ReadAnswers] reads any such file, and
+//     [Set.Join] says which question each answer is to.
 //  3. [Set.Score] joins answers with questions, marks each by the rule, and computes the figures ([Result]), with
 //     everything that they rest on. Two benchmarks need a judge's replies for that: package judge.
 //  4. [Set.Submit] writes what a server takes where the labels are hidden. [Compare] sets two results side by side.

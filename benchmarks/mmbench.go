@@ -145,8 +145,10 @@ func (m mmbenchReading) ofLMMS(hint, question string, options []rule.Option) str
 	if hint != "" {
 		hint += " "
 	}
-	return hint + question + " There are several options:" + lettered(options) + "\n" + ending
+	return hint + question + severalOptions + lettered(options) + "\n" + ending
 }
+
+const severalOptions = " There are several options:"
 
 func (m mmbenchReading) readTable(name string) error {
 	m.Split = "dev"

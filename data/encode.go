@@ -76,19 +76,53 @@ func (e *Encoder) Check(r rows.Record) error {
 // ids are exactly those of a training sample up to the start of its answer. The images stand where question has
 // placeholders, or before it if it has none. system replaces the template's own system message unless "".
 func (e *Encoder) Prompt(system, question string, images ...picture.Picture) (Sample, error) {
-	if !strings.Contains(question, rows.ImageMark) {
-		question = strings.Repeat(rows.ImageMark+"\n", len(images)) + question
+	conversation, err := e.answered(system, question, "answer", len(images))
+	if err != nil {
+		return Sample{}, err
 	}
-	r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: question}, {Role: "gpt", Text: "answer"}}}
-	r.Images = make([]picture.Image, len(images))
+	return e.ask(e.template.question(conversation.system, 0, conversation.rounds[0].question, true), images)
+}
+
+// Continuation is the tokens of an answer behind [Encoder.Prompt] of the same question: those that training supervises,
+// with what ends the answer.
+func (e *Encoder) Continuation(system, question, answer string, images ...picture.Picture) (ids []int32, err error) {
+	prompt, err := e.Prompt(system, question, images...)
+	if err != nil {
+		return nil, err
+	}
+	conversation, err := e.answered(system, question, answer, len(images))
+	if err != nil {
+		return nil, err
+	}
+	whole, _, err := e.tokenize(e.template.render(conversation), func(i int) (width, height int, err error) {
+		return images[i].Width, images[i].Height, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prompt: %w", err)
+	}
+	for i, label := range whole.Labels {
+		if i >= len(prompt.IDs) && label != Ignore {
+			ids = append(ids, label)
+		}
+	}
+	return ids, nil
+}
+
+// answered is a conversation of one round.
+func (e *Encoder) answered(system, question, answer string, images int) (conversation, error) {
+	if !strings.Contains(question, rows.ImageMark) {
+		question = strings.Repeat(rows.ImageMark+"\n", images) + question
+	}
+	r := rows.Record{Turns: []rows.Turn{{Role: "human", Text: question}, {Role: "gpt", Text: answer}}}
+	r.Images = make([]picture.Image, images)
 	if system != "" {
 		r.Turns = append([]rows.Turn{{Role: "system", Text: system}}, r.Turns...)
 	}
-	conversation, err := e.converse(r)
+	c, err := e.converse(r)
 	if err != nil {
-		return Sample{}, fmt.Errorf("prompt: %w", err)
+		return c, fmt.Errorf("prompt: %w", err)
 	}
-	return e.ask(e.template.question(conversation.system, 0, conversation.rounds[0].question, true), images)
+	return c, nil
 }
 
 // Stop says what ends a generated answer: any of ids, or the text if it is not empty.

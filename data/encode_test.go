@@ -95,6 +95,10 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 				t.Fatal(err)
 			}
 			prompt := asked.IDs
+			answer, err := e.Continuation("", "Hi?", "A cat.", picture.Picture{})
+			if diff := cmp.Diff(trainedIDs(sample, len(prompt)), answer); diff != "" || err != nil {
+				t.Errorf("%s: %v, answer (-sample +continuation):\n%s", template.Name, err, diff)
+			}
 			if diff := cmp.Diff(sample.IDs[:len(prompt)], prompt); diff != "" {
 				t.Errorf("%s, legacy %t (-sample +prompt):\n%s", template.Name, tokenizer.Legacy(), diff)
 			}
@@ -105,6 +109,16 @@ func TestPromptIsTrainingPrefix(t *testing.T) {
 			}
 		}
 	}
+}
+
+// trainedIDs are the tokens of a sample that are trained, from a place on.
+func trainedIDs(s Sample, from int) (ids []int32) {
+	for i, id := range s.IDs {
+		if i >= from && s.Labels[i] != Ignore {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // A prompt's system message stands where that of a row does.

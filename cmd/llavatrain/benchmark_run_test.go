@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +152,65 @@ func TestBenchmarkRunAllRounds(t *testing.T) {
 		t.Errorf("the score is\n%s\nthe run's\n%s", got, want)
 	}
 	command(t, 2, "benchmark", "run", "mmbench_en", trained, "--data", data, "--out", out)
+}
+
+// The losses by which options are ranked are those that `score` computes of the options as answers in training, and the
+// least one's letter is the answer.
+func TestBenchmarkRunRanks(t *testing.T) {
+	_, trained := trainedWorld(t)
+	data, dir := shared(t, "parity-bench", "hub", "ai2d"), t.TempDir()
+	command(t, 0, "benchmark", "run", "ai2d", trained, "--data", data, "--out", dir, "--rank")
+	set, err := benchmarks.Open("ai2d", data, "", benchmarks.ToScore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	if err := set.Ranked(); err != nil {
+		t.Fatal(err)
+	}
+	answers, err := benchmarks.ReadAnswers(filepath.Join(dir, "answers.jsonl"), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var losses []float64
+	var rows []json.RawMessage
+	for i := range set.Questions {
+		q, a := &set.Questions[i], answers.List[i]
+		images, err := q.Images()
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, q.ID.String()), string(images[0].File))
+		for _, choice := range q.Choices() {
+			turns := []map[string]string{{"from": "human", "value": "<image>\n" + q.Text},
+				{"from": "gpt", "value": choice}}
+			row, _ := json.Marshal(map[string]any{"id": q.ID, "image": q.ID.String(), "conversations": turns})
+			rows = append(rows, row)
+		}
+		losses = append(losses, a.Losses...)
+		if least := slices.Index(a.Losses, slices.Min(a.Losses)); a.Text != string('A'+rune(least)) ||
+			!a.Metadata.Ranked || strings.Contains(a.Prompt, "\n") {
+			t.Errorf("losses %v make %+v", a.Losses, a)
+		}
+	}
+	writeRows(t, filepath.Join(dir, "rows.json"), rows)
+	scored := command(t, 0, "score", trained, filepath.Join(dir, "rows.json"), "--images", dir)
+	for line := range strings.Lines(scored) {
+		var row struct {
+			Loss   float64
+			Tokens float64 `json:"supervised_tokens"`
+		}
+		if json.Unmarshal([]byte(line), &row) != nil || row.Tokens == 0 {
+			continue // a table for people
+		}
+		if len(losses) == 0 || math.Abs(losses[0]-row.Loss/row.Tokens) > 1e-4 {
+			t.Fatalf("losses %v, and training's is %v of %v tokens", losses, row.Loss, row.Tokens)
+		}
+		losses = losses[1:]
+	}
+	if len(losses) > 0 {
+		t.Errorf("%d losses were not scored:\n%s", len(losses), scored)
+	}
 }
 
 // Killed again and again, and run to the end, a benchmark has the answers and the result of a run that was not killed.

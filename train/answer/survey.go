@@ -34,6 +34,7 @@ type Item struct {
 	System, Text string                          // System as for [Answerer.Batch]
 	Images       []picture.Image                 // those whose path or file is known from the start
 	Load         func() ([]picture.Image, error) // reads the images in place of Images; nil: these are all
+	Choices      []string                        // to rank in place of an answer
 	About        string                          // items with the same are about the same images; "": on its own
 	Stream       uint64                          // of random numbers, for sampling
 	Where        string                          // what errors about it begin with
@@ -41,8 +42,9 @@ type Item struct {
 
 // Reply is an answer, without spaces around it.
 type Reply struct {
-	Text string
-	Cut  bool // it ended at the limit of tokens
+	Text   string
+	Cut    bool      // it ended at the limit of tokens
+	Losses []float64 // of choices: each one's mean over its tokens and the end of an answer
 }
 
 // at says which item an error is about.
@@ -110,9 +112,10 @@ type asking struct {
 
 // prepared is an item that is ready to be asked, or the reason why it is not.
 type prepared struct {
-	index int
-	in    model.Input
-	err   error
+	index   int
+	in      model.Input
+	choices [][]int32
+	err     error
 }
 
 func (r *asking) run(ctx context.Context) error {
@@ -153,20 +156,12 @@ func (r *asking) settle(i int, s settled) error {
 func (r *asking) submit(p prepared, done *inOrder) error {
 	item := &r.Items[p.index]
 	err := p.err
-	if err == nil {
-		var text strings.Builder
-		stream := r.stream(func(more string) { text.WriteString(more) })
-		_, err = r.engine.Submit(model.Job{Input: p.in, Sampling: r.stopping(r.How), Stream: item.Stream,
-			Emit: func(t model.Token) bool { return stream.token(t.ID) },
-			Done: func(o model.Outcome) {
-				stream.end()
-				if o.Err != nil {
-					done.fail(item.at(o.Err))
-					return
-				}
-				reply := Reply{Text: strings.TrimSpace(text.String()), Cut: o.End == model.EndLength}
-				done.put(p.index, settled{Reply: reply})
-			}})
+	switch {
+	case err != nil:
+	case item.Choices != nil:
+		err = r.rank(p, done)
+	default:
+		err = r.answer(p, done)
 	}
 	switch {
 	case err == nil:
@@ -176,6 +171,46 @@ func (r *asking) submit(p prepared, done *inOrder) error {
 		return nil
 	}
 	return item.at(err)
+}
+
+// answer has a question answered.
+func (r *asking) answer(p prepared, done *inOrder) error {
+	item := &r.Items[p.index]
+	var text strings.Builder
+	stream := r.stream(func(more string) { text.WriteString(more) })
+	_, err := r.engine.Submit(model.Job{Input: p.in, Sampling: r.stopping(r.How), Stream: item.Stream,
+		Emit: func(t model.Token) bool { return stream.token(t.ID) },
+		Done: func(o model.Outcome) {
+			stream.end()
+			if o.Err != nil {
+				done.fail(item.at(o.Err))
+				return
+			}
+			reply := Reply{Text: strings.TrimSpace(text.String()), Cut: o.End == model.EndLength}
+			done.put(p.index, settled{Reply: reply})
+		}})
+	return err
+}
+
+// rank has the choices of a question scored. The engine computes the prompt, which they share, once.
+func (r *asking) rank(p prepared, done *inOrder) error {
+	item := &r.Items[p.index]
+	losses, left := make([]float64, len(p.choices)), len(p.choices)
+	for i, tokens := range p.choices {
+		_, err := r.engine.Submit(model.Job{Input: p.in, Continuation: tokens,
+			Emit: func(t model.Token) bool { losses[i] -= t.Logprob / float64(len(tokens)); return true },
+			Done: func(o model.Outcome) {
+				if left--; o.Err != nil {
+					done.fail(item.at(o.Err))
+				} else if left == 0 {
+					done.put(p.index, settled{Reply: Reply{Losses: losses}})
+				}
+			}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // byImages is an order of the items in which those about the same images follow each other.
@@ -212,8 +247,9 @@ func (r *asking) readAhead(ctx context.Context, order []int) (<-chan prepared, f
 			}
 			running <- struct{}{}
 			go func() {
-				in, err := r.prompt(&r.Items[i])
-				slot <- prepared{i, in, err}
+				p := prepared{index: i}
+				p.err = r.prompt(&r.Items[i], &p)
+				slot <- p
 				<-running
 			}()
 		}
@@ -231,25 +267,35 @@ func (r *asking) readAhead(ctx context.Context, order []int) (<-chan prepared, f
 }
 
 // prompt reads an item's images and makes the model's input of both.
-func (r *asking) prompt(item *Item) (in model.Input, err error) {
+func (r *asking) prompt(item *Item, p *prepared) (err error) {
 	images := item.Images
 	if item.Load != nil {
 		if images, err = item.Load(); err != nil {
-			return in, err
+			return err
 		}
 	}
 	var about []picture.Picture
 	for _, image := range images {
 		decoded, err := r.images.Decode(image)
 		if err != nil {
-			return in, err
+			return err
 		}
 		about = append(about, r.Picture(decoded, r.Notes.Aspect, len(images) > 1))
 	}
 	batch, err := r.Batch(item.System, item.Text, about...)
 	if err != nil {
-		return in, err
+		return err
 	}
-	in = input.Input(batch)
-	return in, r.LLaVA.CheckPrompt(in)
+	p.in = input.Input(batch)
+	for _, choice := range item.Choices {
+		tokens, err := r.encoder.Continuation(item.System, item.Text, choice, about...)
+		if err == nil && len(tokens) == 0 {
+			err = failure.Inputf("choice %q has no tokens", choice)
+		}
+		if err != nil {
+			return err
+		}
+		p.choices = append(p.choices, tokens)
+	}
+	return r.LLaVA.CheckPrompt(p.in)
 }

@@ -29,7 +29,8 @@ type running struct {
 	benchmark, data, rule, out string
 	model                      answer.Named
 	size                       int
-	allRounds, skipBad, asJSON bool
+	allRounds, rank            bool
+	skipBad, asJSON            bool
 }
 
 func newRun(p *program.Program) *cobra.Command {
@@ -56,12 +57,14 @@ func newRun(p *program.Program) *cobra.Command {
 	f.StringVar(&r.rule, "rule", "", "`RULE` to ask and judge by; default: the benchmark's first (benchmark list NAME)")
 	f.IntVar(&r.size, "batch-size", 8, "number of questions that are answered together")
 	f.BoolVar(&r.allRounds, "all-rounds", false, "of MMBench: ask each question in all rotations of its options")
+	f.BoolVar(&r.rank, "rank", false, "rank the options by their losses, in place of asking for a letter")
 	f.BoolVar(&r.skipBad, "skip-bad", false, "leave out questions that cannot be asked, and score the others")
 	f.BoolVar(&r.asJSON, "json", false, "print the result as JSON")
 	program.NameFolders(f, &r.model)
 	program.NameDtype(f, &r.model)
 	c.MarkFlagRequired("data")
 	c.MarkFlagRequired("out")
+	c.MarkFlagsMutuallyExclusive("all-rounds", "rank") // the order of options has no part in their losses
 	return c
 }
 
@@ -73,6 +76,11 @@ func (r *running) run(p *program.Program, c *cobra.Command) error {
 	defer set.Close()
 	if r.allRounds {
 		if err := set.AllRounds(); err != nil {
+			return err
+		}
+	}
+	if r.rank {
+		if err := set.Ranked(); err != nil {
 			return err
 		}
 	}
@@ -106,6 +114,9 @@ func (r *running) ask(ctx context.Context, set *benchmarks.Set, terminal *progra
 	}
 	under := benchmarks.Conditions{Step: located.Step, Template: located.Notes.Template,
 		Image: cmp.Or(located.Notes.Aspect, "square"), MaxTokens: set.Benchmark.Limit, Temperature: new(float64)}
+	if r.rank {
+		under.MaxTokens, under.Temperature, under.Ranked = 0, nil, true
+	}
 	before, err := r.before(set)
 	if err != nil {
 		return err
@@ -137,15 +148,19 @@ func (r *running) ask(ctx context.Context, set *benchmarks.Set, terminal *progra
 			return nil
 		}
 	}
-	err = r.answer(ctx, survey, before, under, terminal, func(i int, text string, under benchmarks.Conditions) error {
-		return log.Append(benchmarks.NewAnswer(&set.Questions[asked[i]], text, r.name(), under))
-	})
-	return errors.Join(err, log.Close())
+	write := func(i int, reply answer.Reply, under benchmarks.Conditions) error {
+		q := &set.Questions[asked[i]]
+		if r.rank {
+			return log.Append(benchmarks.NewRanking(q, reply.Losses, r.name(), under))
+		}
+		return log.Append(benchmarks.NewAnswer(q, reply.Text, r.name(), under))
+	}
+	return errors.Join(r.answer(ctx, survey, before, under, terminal, write), log.Close())
 }
 
 // answer has the model answer the survey.
 func (r *running) answer(ctx context.Context, survey *answer.Survey, before *earlier, under benchmarks.Conditions,
-	terminal *program.Terminal, write func(i int, text string, under benchmarks.Conditions) error) error {
+	terminal *program.Terminal, write func(i int, reply answer.Reply, under benchmarks.Conditions) error) error {
 	a, err := answer.OpenAnswerer(r.model, terminal)
 	if err != nil {
 		return err
@@ -157,7 +172,7 @@ func (r *running) answer(ctx context.Context, survey *answer.Survey, before *ear
 	}
 	survey.Write = func(i int, reply answer.Reply) error {
 		under.Cut = reply.Cut
-		return write(i, reply.Text, under)
+		return write(i, reply, under)
 	}
 	return survey.Run(ctx, a)
 }
@@ -173,6 +188,9 @@ func (r *running) survey(set *benchmarks.Set, before *earlier) (s *answer.Survey
 		}
 		item := answer.Item{Text: q.Text, About: q.About(),
 			Where: fmt.Sprintf("%s: question %s", set.Benchmark.Name, q.ID)}
+		if r.rank {
+			item.Choices = q.Choices()
+		}
 		if q.Held() {
 			item.Load = q.Images
 		} else {
