@@ -68,7 +68,7 @@ var doors = map[string]struct {
 	"model/torch/shim":      {nil, "only C++, so that an edit of Go compiles none"},
 	"model/torch/torchtest": {[]string{"model/torch", "model/torch/shim"}, "tests of every engine package use it"},
 
-	"runs": {[]string{"checkpoints", "data", "data/picture", "data/rows", "recipes"},
+	"runs": {[]string{"runs/tensorboard", "checkpoints", "data", "data/picture", "data/rows", "recipes"},
 		"the contents of a run folder, for whatever writes or reads them"},
 	"data": {[]string{"data/picture", "data/rows", "data/tokenizer"},
 		"data is prepared without libtorch, so that it builds and is tested without it"},
@@ -83,6 +83,7 @@ var doors = map[string]struct {
 	"data/tokenizer":    {nil, "text becomes ids, whatever the text is"},
 	"data/datatest":     {nil, "tests of data and its packages use it"},
 	"runs/failure":      {nil, "every package classifies its errors"},
+	"runs/tensorboard":  {nil, "a file format, whatever the values are"},
 	"recipes":           {nil, "what a recipe may contain does not depend on who reads it"},
 	"checkpoints":       {nil, "files and folders, whatever they hold"},
 
@@ -131,7 +132,7 @@ const everywhere = "runs/failure"
 // pure packages build without C, so in seconds and anywhere.
 var pure = []string{"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
 	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure",
-	"report/page", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/load", "serve/openai",
+	"runs/tensorboard", "report/page", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/load", "serve/openai",
 	"serve/pictures", "serve/web",
 	"synth", "synth/answer", "synth/caption", "synth/caption/phrase", "synth/chat", "synth/chat/reply",
 	"synth/convert", "synth/prompt", "synth/scene", "synth/shapes"}
