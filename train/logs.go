@@ -24,7 +24,7 @@ type logs struct {
 	evaluations *checkpoints.JSONL // nil without held-out rows
 	events      *checkpoints.JSONL // what happened beside steps; not cut on a resume
 	board       *runs.Board
-	drawn       runs.LedgerData    // the data sets that the ledger's next line draws from
+	drawn       runs.LedgerData // the data sets that the ledger's next line draws from
 }
 
 // openLogs opens the logs of a run, truncated to the steps that the checkpoint has.
@@ -70,8 +70,8 @@ func (t *trainer) logStart(step int) error {
 		began.Event = runs.Resumed
 	}
 	worst := t.plan.worst(int64(t.recipe.Model.Language.MaxLength))
-	return cmp.Or(t.logs.event(began), t.logs.event(runs.Event{Event: runs.Predicted, Step: step,
-		PredictedBytes: totalOf(sizeOf(t.model).memory(t.plan.setting(), worst))}))
+	return cmp.Or(t.logs.event(began),
+		t.logs.event(runs.Event{Event: runs.Predicted, Step: step, PredictedBytes: t.predictedMemory(worst)}))
 }
 
 // event writes what happened, with the time.
@@ -83,16 +83,15 @@ func (l *logs) event(e runs.Event) error {
 	return l.events.Append(e)
 }
 
-// finished records that the last step was taken, and the memory of tensors that was expected for its largest
-// micro-batch and used.
-func (l *logs) finished(step int, predicted, measured int64) error {
-	if l == nil {
+// logFinish records that the last step was taken, and the memory that was expected for the largest micro-batch and used.
+func (t *trainer) logFinish() error {
+	if t.logs == nil {
 		return nil
 	}
-	return cmp.Or(
-		l.event(runs.Event{Event: runs.Predicted, Step: step, PredictedBytes: predicted, MeasuredBytes: measured}),
-		l.event(runs.Event{Event: runs.Finished, Step: step}),
-		l.board.Finished(step))
+	memory := runs.Event{Event: runs.Predicted, Step: t.plan.total, PredictedBytes: t.predictedMemory(t.largest),
+		MeasuredBytes: t.measuredMemory()}
+	return cmp.Or(t.logs.event(memory), t.logs.event(runs.Event{Event: runs.Finished, Step: t.plan.total}),
+		t.logs.board.Finished(t.plan.total))
 }
 
 // open opens one of the files and returns the step of its last line, 0 if it has none.
