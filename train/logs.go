@@ -3,7 +3,9 @@ package train
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/report"
 	"github.com/llavatrain/llavatrain/runs"
 )
 
@@ -92,6 +95,24 @@ func (t *trainer) logFinish() error {
 		MeasuredBytes: t.measuredMemory()}
 	return cmp.Or(t.logs.event(memory), t.logs.event(runs.Event{Event: runs.Finished, Step: t.plan.total}),
 		t.logs.board.Finished(t.plan.total))
+}
+
+// writeReport writes the page about the run. It is no part of the results: a run without a page has still done its work.
+func (t *trainer) writeReport() {
+	if t.logs == nil {
+		return
+	}
+	path := filepath.Join(t.run.Dir, runs.ReportFile)
+	list, err := report.Open(t.run.Dir)
+	if errors.Is(err, report.ErrNoSteps) {
+		return
+	}
+	if err == nil {
+		err = checkpoints.WriteFile(path, func(w io.Writer) error { return report.Write(w, list, time.Now()) })
+	}
+	if err != nil {
+		t.report.Say(fmt.Sprintf("warning: %s could not be written: %v", path, err))
+	}
 }
 
 // open opens one of the files and returns the step of its last line, 0 if it has none.
