@@ -23,9 +23,9 @@ ranks: ## all combinations of several processes, with a table; ranks.log keeps t
 mutate: ## which changes of the code no test notices; ROOMS="data loss" for some; mutations.jsonl keeps the results
 	@$(ENV) go run ./scripts/mutate mutations.jsonl $(ROOMS)
 
-reference: ## exported folders loaded by transformers, adapters by PEFT; REFERENCE_PYTHON is a Python with scripts/reference/requirements.txt
+reference: ## exported folders loaded by transformers, adapters by PEFT, event files by TensorBoard; REFERENCE_PYTHON is a Python with scripts/reference/requirements.txt
 	@test -n "$$REFERENCE_PYTHON" || { echo "set REFERENCE_PYTHON: see scripts/reference/exported.py" >&2; exit 2; }
-	@$(ENV) go test -count=1 -v -run 'ReadBy(Transformers|PEFT)' ./cmd/llavatrain
+	@$(ENV) go test -count=1 -v -run 'ReadBy(Transformers|PEFT|TensorBoard)' ./cmd/llavatrain
 
 real-check: ## a run of real small models compared with transformers; fetches 180 MB once; REFERENCE_PYTHON as above
 	@$(ENV) scripts/real-check.sh

@@ -15,7 +15,10 @@ const (
 	QuarantineFile = "quarantine.jsonl"
 	LedgerFile     = "ledger.jsonl"
 	EvalFile       = "eval.jsonl"
-	ExportDir      = "export" // the finished model
+	EventsFile     = "events.jsonl"
+	ReportFile     = "report.html"
+	TensorBoardDir = "tensorboard" // event files: metrics and evaluations once more
+	ExportDir      = "export"      // the finished model
 	ProfileDir     = "profile"
 )
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
@@ -26,6 +27,7 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 		return t.writeOwnSlices()
 	}
 	t.peers.Say(fmt.Sprintf("saving step %d", step))
+	began := time.Now()
 	if err := t.logs.sync(); err != nil {
 		return err
 	}
@@ -38,7 +40,7 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 		return fmt.Errorf("step %d: %w", step, err)
 	}
 	t.lastSaved = step
-	return nil
+	return t.logs.event(runs.Event{Event: runs.Checkpoint, Step: step, TookMS: runs.Milliseconds(time.Since(began))})
 }
 
 func (t *trainer) state(step int, skips []data.Skip) (checkpoints.State, error) {

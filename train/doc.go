@@ -7,7 +7,7 @@
 //  4. The loop takes one step after another (loop.go): forward and backward over its micro-batches, clip, update
 //     (step.go, optimizer.go), then its lines in the ledger and the metrics (logs.go), then an evaluation (evaluate.go)
 //     or a checkpoint (checkpoint.go) if one is due.
-//  5. At the end it writes the export.
+//  5. At the end it writes the export, and whenever it ends the report (logs.go).
 //
 // A stage is data: nothing here asks which of the two it is running.
 package train

@@ -1,14 +1,20 @@
 package train
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/report"
 	"github.com/llavatrain/llavatrain/runs"
 )
 
@@ -19,7 +25,9 @@ type logs struct {
 	ledger      *checkpoints.JSONL
 	quarantine  *checkpoints.JSONL
 	evaluations *checkpoints.JSONL // nil without held-out rows
-	drawn       runs.LedgerData    // the data sets that the ledger's next line draws from
+	events      *checkpoints.JSONL // what happened beside steps; not cut on a resume
+	board       *runs.Board
+	drawn       runs.LedgerData // the data sets that the ledger's next line draws from
 }
 
 // openLogs opens the logs of a run, truncated to the steps that the checkpoint has.
@@ -31,11 +39,80 @@ func (t *trainer) openLogs(step int) (err error) {
 	if err = t.openLedger(step); err != nil {
 		return err
 	}
-	if t.logs.quarantine, _, err = t.logs.open(runs.QuarantineFile, step); err != nil || t.eval == nil {
+	if t.logs.quarantine, _, err = t.logs.open(runs.QuarantineFile, step); err != nil {
 		return err
 	}
-	t.logs.evaluations, t.eval.last, err = t.logs.open(runs.EvalFile, step)
+	if t.eval != nil {
+		if t.logs.evaluations, t.eval.last, err = t.logs.open(runs.EvalFile, step); err != nil {
+			return err
+		}
+	}
+	if t.logs.events, _, err = t.logs.open(runs.EventsFile, math.MaxInt); err != nil {
+		return err
+	}
+	return cmp.Or(t.openBoard(step), t.logStart(step))
+}
+
+// openBoard shows the run in TensorBoard, from what its other logs say.
+func (t *trainer) openBoard(step int) error {
+	recipe, err := t.resolvedRecipe()
+	if err != nil {
+		return err
+	}
+	t.logs.board, err = runs.OpenBoard(t.run.Dir, step, string(recipe), t.recipe.Digest(t.options.Stage))
 	return err
+}
+
+// logStart records that the run starts or goes on, and the memory that is expected.
+func (t *trainer) logStart(step int) error {
+	began := runs.Event{
+		Event: runs.Started, Step: step, Total: t.plan.total, Device: t.plan.device.String(), Dtype: t.plan.dtype.String(),
+		Processes: t.plan.processes(),
+	}
+	if step > 0 {
+		began.Event = runs.Resumed
+	}
+	worst := t.plan.worst(int64(t.recipe.Model.Language.MaxLength))
+	return cmp.Or(t.logs.event(began),
+		t.logs.event(runs.Event{Event: runs.Predicted, Step: step, PredictedBytes: t.predictedMemory(worst)}))
+}
+
+// event writes what happened, with the time.
+func (l *logs) event(e runs.Event) error {
+	if l == nil {
+		return nil
+	}
+	e.Time = time.Now().UTC().Truncate(time.Millisecond)
+	return l.events.Append(e)
+}
+
+// logFinish records that the last step was taken, and the memory that was expected for the largest micro-batch and used.
+func (t *trainer) logFinish() error {
+	if t.logs == nil {
+		return nil
+	}
+	memory := runs.Event{Event: runs.Predicted, Step: t.plan.total, PredictedBytes: t.predictedMemory(t.largest),
+		MeasuredBytes: t.measuredMemory()}
+	return cmp.Or(t.logs.event(memory), t.logs.event(runs.Event{Event: runs.Finished, Step: t.plan.total}),
+		t.logs.board.Finished(t.plan.total))
+}
+
+// writeReport writes the page about the run. It is no part of the results: a run without a page has still done its work.
+func (t *trainer) writeReport() {
+	if t.logs == nil {
+		return
+	}
+	path := filepath.Join(t.run.Dir, runs.ReportFile)
+	list, err := report.Open(t.run.Dir)
+	if errors.Is(err, report.ErrNoSteps) {
+		return
+	}
+	if err == nil {
+		err = checkpoints.WriteFile(path, func(w io.Writer) error { return report.Write(w, list, time.Now()) })
+	}
+	if err != nil {
+		t.report.Say(fmt.Sprintf("warning: %s could not be written: %v", path, err))
+	}
 }
 
 // open opens one of the files and returns the step of its last line, 0 if it has none.
@@ -94,7 +171,7 @@ func (l *logs) step(finished finishedStep) error {
 	if err := l.ledger.Append(l.drawn.Line(finished.step)); err != nil {
 		return err
 	}
-	return l.metrics.Append(finished.Metrics)
+	return cmp.Or(l.metrics.Append(finished.Metrics), l.board.Step(finished.Metrics))
 }
 
 // skipped writes samples that were left out, with the reasons.
@@ -115,7 +192,7 @@ func (l *logs) evaluation(result runs.Evaluation) error {
 	if l == nil {
 		return nil
 	}
-	return l.evaluations.Append(result)
+	return cmp.Or(l.evaluations.Append(result), l.board.Evaluation(result))
 }
 
 // sync flushes all lines to the disk.
@@ -125,12 +202,18 @@ func (l *logs) sync() error {
 			return err
 		}
 	}
-	return nil
+	if l == nil {
+		return nil
+	}
+	return l.board.Sync()
 }
 
 func (l *logs) close() {
 	for _, log := range l.opened() {
 		log.Close()
+	}
+	if l != nil {
+		_ = l.board.Close() // it repeats what the others have
 	}
 }
 
@@ -138,6 +221,6 @@ func (l *logs) opened() []*checkpoints.JSONL {
 	if l == nil {
 		return nil
 	}
-	all := []*checkpoints.JSONL{l.metrics, l.ledger, l.quarantine, l.evaluations}
+	all := []*checkpoints.JSONL{l.metrics, l.ledger, l.quarantine, l.evaluations, l.events}
 	return slices.DeleteFunc(all, func(log *checkpoints.JSONL) bool { return log == nil })
 }

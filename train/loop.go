@@ -143,7 +143,10 @@ func (t *trainer) finish(skips []data.Skip) error {
 		}
 	}
 	t.report.Say(t.memoryText())
-	return t.saveOnce(t.plan.total, skips)
+	if err := t.saveOnce(t.plan.total, skips); err != nil {
+		return err
+	}
+	return t.logFinish()
 }
 
 // skippedAndCut says how many rows were skipped and how many samples cut, "" if none were.

@@ -324,9 +324,14 @@ func (p *plan) setting() setting {
 
 // memoryText compares the predicted with the measured memory of tensors.
 func (t *trainer) memoryText() string {
-	predicted := totalOf(sizeOf(t.model).memory(t.plan.setting(), t.largest))
 	return fmt.Sprintf("peak memory of tensors: %s predicted for the largest micro-batch (%d positions), %s measured",
-		checkpoints.Megabytes(predicted), t.largest.positions, checkpoints.Megabytes(t.measuredMemory()))
+		checkpoints.Megabytes(t.predictedMemory(t.largest)), t.largest.positions,
+		checkpoints.Megabytes(t.measuredMemory()))
+}
+
+// predictedMemory is the expected peak memory of tensors in bytes, with a largest micro-batch.
+func (t *trainer) predictedMemory(largest load) int64 {
+	return totalOf(sizeOf(t.model).memory(t.plan.setting(), largest))
 }
 
 // measuredMemory is the peak memory of this run's tensors in bytes.

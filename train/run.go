@@ -118,6 +118,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer t.writeReport() // of what the run leaves, once another may take its folder
 	defer release()
 	finished, err := t.loop(ctx, start)
 	if err := cmp.Or(err, t.profile.Finish()); err != nil || !finished {

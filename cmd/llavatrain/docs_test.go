@@ -20,7 +20,8 @@ import (
 var elsewhere = []string{
 	"runs/NAME", "runs/shapes", "runs/llava-v1.5-7b", "runs/synth-coco", "checkpoints/step-000500",
 	"checkpoints/latest",
-	"mm-vet_evaluator.py", // of MM-Vet
+	"mm-vet_evaluator.py",                          // of MM-Vet
+	"train/loss", "train/lr", "train/tokens_per_s", // tags of TensorBoard
 	// of llama.cpp
 	"llama.cpp", "llama/", "convert_hf_to_gguf.py", "convert_image_encoder_to_gguf.py", "tools/mtmd/",
 }
