@@ -265,6 +265,7 @@ var manyFiles = map[string]string{
 	"model":            "a file for each family, tower and projector",
 	"model/torch/shim": "a C++ file for each operation, and headers",
 	"data/picture":     "nine of them are the JPEG decoder",
+	"benchmarks":       "a file for each benchmark",
 }
 
 func TestNoFolderIsCrowded(t *testing.T) {
