@@ -34,17 +34,17 @@ const mostRows = 100
 
 func (r *Run) eventTables(events, notApplied, leftOut string) (blocks []page.Block) {
 	if rows := r.eventRows(); rows != nil {
-		blocks = append(blocks, capped(page.Table{Title: events, Columns: []page.Column{{Title: "Time (UTC)"}, {Title: "Event"},
-			{Title: "Step", Number: true}}, Rows: rows}))
+		columns := []page.Column{{Title: "Time (UTC)"}, {Title: "Event"}, {Title: "Step", Number: true}}
+		blocks = append(blocks, capped(page.Table{Title: events, Columns: columns, Rows: rows}))
 	}
 	var rows [][]string
 	for _, m := range r.notApplied() {
 		rows = append(rows, []string{grouped(m.Step), short(float64(m.Loss)), short(float64(m.GradNorm))})
 	}
 	if rows != nil {
-		blocks = append(blocks, capped(page.Table{Title: notApplied, Note: "llavatrain ledger lists the rows of a step.",
-			Columns: []page.Column{{Title: "Step"}, {Title: "Loss", Number: true}, {Title: "Gradient norm", Number: true}},
-			Rows:    rows}))
+		columns := []page.Column{{Title: "Step"}, {Title: "Loss", Number: true}, {Title: "Gradient norm", Number: true}}
+		blocks = append(blocks, capped(page.Table{Title: notApplied, Columns: columns, Rows: rows,
+			Note: "llavatrain ledger lists the rows of a step."}))
 	}
 	if rows := r.skipRows(); rows != nil {
 		blocks = append(blocks, capped(page.Table{Title: leftOut, Note: "quarantine.jsonl names each of them.",

@@ -103,8 +103,8 @@ func notices(list []*Run) []page.Block {
 				"The same command with --resume continues it.", who, grouped(r.last().Step), grouped(total)))
 		}
 		if bad := len(r.notApplied()); bad > 0 {
-			texts = append(texts, fmt.Sprintf("%s took %s without a finite loss or gradient, which changed no weight: see "+
-				"History.", who, count(bad, "step", "steps")))
+			texts = append(texts, fmt.Sprintf("%s took %s without a finite loss or gradient, which changed no weight: "+
+				"see History.", who, count(bad, "step", "steps")))
 		}
 	}
 	if texts == nil {
@@ -218,10 +218,11 @@ func comparison(list []*Run) page.Table {
 // memoryTables put the memory that was expected beside what was measured, where runs recorded both.
 func memoryTables(list []*Run) []page.Block {
 	t := page.Table{Title: "Memory, predicted and measured",
-		Note: "Of tensors: the most at once. A run predicts it for samples of max_length before the first step, and for " +
-			"its largest micro-batch at its end.",
+		Note: "Of tensors: the most at once. A run predicts it for samples of max_length before the first step, and " +
+			"for its largest micro-batch at its end.",
 		Columns: []page.Column{{Title: "Run"}, {Title: "For max_length", Number: true},
-			{Title: "For its largest", Number: true}, {Title: "Measured", Number: true}, {Title: "Difference", Number: true}}}
+			{Title: "For its largest", Number: true}, {Title: "Measured", Number: true},
+			{Title: "Difference", Number: true}}}
 	for _, r := range list {
 		row := []string{r.label, "–", "–", "–", "–"}
 		for _, e := range r.events {

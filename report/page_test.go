@@ -103,8 +103,8 @@ func TestPageOfARun(t *testing.T) {
 func TestPageOfAnInterruptedRun(t *testing.T) {
 	dir := writeRun(t, filepath.Join(t.TempDir(), "finetune"), "1e-3", 3)
 	_, text := pageOf(t, opened(t, dir))
-	requireText(t, text, "Stopped after step 3 of 40.", "The run stopped after step 3 of 40 and has not gone on. The same "+
-		"command with --resume continues it.", "Steps 3 of 40; 0.3 epochs, 12 samples", "tiny 3.00 GB – – –")
+	requireText(t, text, "Stopped after step 3 of 40.", "The run stopped after step 3 of 40 and has not gone on. The "+
+		"same command with --resume continues it.", "Steps 3 of 40; 0.3 epochs, 12 samples", "tiny 3.00 GB – – –")
 	if strings.Contains(text, "Held-out") {
 		t.Error("a run without evaluations has a held-out loss")
 	}
@@ -124,7 +124,8 @@ func TestPageOfSeveralRuns(t *testing.T) {
 	requireText(t, text, "tiny Overview", a+" finished after 40 steps 2.0250 3.6000", b+" stopped after step 20 of 40",
 		b+" stopped after step 20 of 40 and has not gone on", "Training loss: image", "Held-out loss: coco/train",
 		a+" 39 3 2.025", b+" 19 3 2.05", "Events: "+b,
-		"Differences An empty value: the recipe lacks the key. Key "+a+" "+b+" finetune.train.projector.lr 1e-3 2e-3 Recipe")
+		"Differences An empty value: the recipe lacks the key. Key "+a+" "+b+
+			" finetune.train.projector.lr 1e-3 2e-3 Recipe")
 	if n := strings.Count(text, "as the recipe's loss key defines it"); n != 1 {
 		t.Errorf("the note on losses stands there %d times", n)
 	}

@@ -47,8 +47,8 @@ func writeRun(t testing.TB, dir, lr string, steps int) string {
 		if step%10 == 0 {
 			evaluations = append(evaluations, runs.Evaluation{Step: step, Loss: runs.Number(4 - 0.01*float64(step)),
 				LossBySource: map[string]runs.Number{"coco/train": 3.375, "text": 1.625}})
-			events = append(events, runs.Event{Event: runs.Checkpoint, Time: dawn.Add(time.Duration(step) * time.Minute),
-				Step: step, TookMS: 1500})
+			events = append(events, runs.Event{Event: runs.Checkpoint, Step: step, TookMS: 1500,
+				Time: dawn.Add(time.Duration(step) * time.Minute)})
 		}
 		if step%8 == 0 {
 			skips = append(skips, data.Skip{Step: step, Reason: "image <gone> is missing"})

@@ -14,7 +14,8 @@ func TestDraw(t *testing.T) {
 	dir := writeRun(t, filepath.Join(t.TempDir(), "finetune"), "1e-3", 40)
 	text := Draw(opened(t, dir, dir), 60)
 	for _, want := range []string{
-		"tiny, finetune: finished after 40 steps\nloss 2.0250 at the end, 3.0000 at first; 100 tokens/s, 10.0 % waiting",
+		"tiny, finetune: finished after 40 steps\n" +
+			"loss 2.0250 at the end, 3.0000 at first; 100 tokens/s, 10.0 % waiting",
 		"Training loss (loss): all 2.025, image 3.25, text 1.125\n         3 │",
 		"Held-out loss (loss): all 3.6, coco/train 3.375, text 1.625\n",
 		"Learning rate (learning rate): projector 2.5e-05\n", "Gradient norm (norm, before clipping): 0.5\n",
@@ -52,8 +53,8 @@ func TestDrawnLine(t *testing.T) {
 	if got := c.drawn([]curve{{"", []page.Point{nan, {X: 2, Y: 0}}}}, 20); got != "x (u): 0\n" {
 		t.Errorf("a curve without a point to draw: %q", got)
 	}
-	if got := c.drawn([]curve{{"", []page.Point{{X: 1, Y: 10}, {X: 2, Y: 1000}}}}, 20); !strings.Contains(got, "1000 │") ||
-		!strings.Contains(got, " 10 │") {
+	got := c.drawn([]curve{{"", []page.Point{{X: 1, Y: 10}, {X: 2, Y: 1000}}}}, 20)
+	if !strings.Contains(got, "1000 │") || !strings.Contains(got, " 10 │") {
 		t.Errorf("a logarithmic curve:\n%s", got)
 	}
 }

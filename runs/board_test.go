@@ -19,8 +19,8 @@ import (
 
 func stepMetrics(step int) Metrics {
 	return Metrics{
-		Step: step, Epoch: 0.5, Loss: Number(step) / 3, LossBy: map[string]Number{"image": 2, "text": Number(math.NaN())},
-		LR: map[string]Number{"projector": 1e-3}, GradNorm: Number(math.Inf(1)), Tokens: 7,
+		Step: step, Epoch: 0.5, Loss: Number(step) / 3,
+		LossBy: map[string]Number{"image": 2, "text": Number(math.NaN())}, LR: map[string]Number{"projector": 1e-3}, GradNorm: Number(math.Inf(1)), Tokens: 7,
 		Slowest: &Slowest{Rank: 1, MS: 2.5}, PeakMemoryBytes: 1 << 40,
 	}
 }
@@ -75,9 +75,11 @@ func TestBoardShowsEveryNumber(t *testing.T) {
 	}
 	got := boardOf(t, dir)
 	for key, want := range map[string]string{
-		"train/loss@1": "0.33333334", "train/loss_by/image@1": "2", "train/loss_by/text@1": "NaN", "train/epoch@1": "0.5",
-		"train/lr/projector@1": "0.001", "train/grad_norm@1": "+Inf", "train/tokens@1": "7", "train/slowest/rank@1": "1",
-		"train/slowest/ms@1": "2.5", "train/peak_memory_bytes@1": "1.0995116e+12", "eval/loss@1": "3",
+		"train/loss@1": "0.33333334", "train/loss_by/image@1": "2", "train/loss_by/text@1": "NaN",
+		"train/epoch@1":        "0.5",
+		"train/lr/projector@1": "0.001", "train/grad_norm@1": "+Inf", "train/tokens@1": "7",
+		"train/slowest/rank@1": "1",
+		"train/slowest/ms@1":   "2.5", "train/peak_memory_bytes@1": "1.0995116e+12", "eval/loss@1": "3",
 		"eval/loss_by_source/coco/train@1": "4", "recipe@0": "    name: x\n    seed: 1",
 	} {
 		if got[key] != want {

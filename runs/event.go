@@ -27,7 +27,7 @@ type EventKind string
 const (
 	Started    EventKind = "start"
 	Resumed    EventKind = "resume"
-	Predicted  EventKind = "prediction" // of memory: for samples of max_length at first, for the run's largest at its end
+	Predicted  EventKind = "prediction" // of memory: for samples of max_length at first, at the end for the largest
 	Checkpoint EventKind = "checkpoint"
 	Finished   EventKind = "finish"
 )

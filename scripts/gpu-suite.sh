@@ -221,7 +221,8 @@ serve)
 		"$(python3 "$root/scripts/serve_peer.py" beside "$shared" "$shape" $device "${results[@]}")"
 	;;
 *)
-	echo "unknown part $part; the parts are doctor, parity, flat, repeat, moments, resume, bench, serve, demo, ranks" >&2
+	echo "unknown part $part; the parts are doctor, parity, flat, repeat, moments, resume, bench, serve, demo and" \
+		"ranks" >&2
 	exit 2
 	;;
 esac

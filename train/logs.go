@@ -66,8 +66,8 @@ func (t *trainer) openBoard(step int) error {
 // logStart records that the run starts or goes on, and the memory that is expected.
 func (t *trainer) logStart(step int) error {
 	began := runs.Event{
-		Event: runs.Started, Step: step, Total: t.plan.total, Device: t.plan.device.String(), Dtype: t.plan.dtype.String(),
-		Processes: t.plan.processes(),
+		Event: runs.Started, Step: step, Total: t.plan.total, Device: t.plan.device.String(),
+		Dtype: t.plan.dtype.String(), Processes: t.plan.processes(),
 	}
 	if step > 0 {
 		began.Event = runs.Resumed
@@ -86,7 +86,8 @@ func (l *logs) event(e runs.Event) error {
 	return l.events.Append(e)
 }
 
-// logFinish records that the last step was taken, and the memory that was expected for the largest micro-batch and used.
+// logFinish records that the last step was taken, and the memory that was expected for the largest micro-batch and
+// used.
 func (t *trainer) logFinish() error {
 	if t.logs == nil {
 		return nil
@@ -97,7 +98,8 @@ func (t *trainer) logFinish() error {
 		t.logs.board.Finished(t.plan.total))
 }
 
-// writeReport writes the page about the run. It is no part of the results: a run without a page has still done its work.
+// writeReport writes the page about the run. It is no part of the results: a run without a page has still done its
+// work.
 func (t *trainer) writeReport() {
 	if t.logs == nil {
 		return

@@ -31,7 +31,8 @@ var doors = map[string]struct {
 		"recipes", "runs", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/openai", "serve/pictures",
 		"serve/load", "serve/web", "train/answer"}, "it joins the servers to a model's engine"},
 	"cmd/llavatrain/training": {[]string{"cmd/llavatrain/program", "train", "train/answer", "checkpoints",
-		"data/picture", "model", "ranks", "recipes", "report", "runs", "synth/shapes"}, "commands that train, and that launch several processes"},
+		"data/picture", "model", "ranks", "recipes", "report", "runs", "synth/shapes"},
+		"commands that train, and that launch several processes"},
 	"cmd/llavatrain/datasets": {[]string{"cmd/llavatrain/program", "train/check", "train/input", "checkpoints", "data",
 		"data/picture", "recipes", "runs"}, "commands on data"},
 	"cmd/llavatrain/models": {[]string{"cmd/llavatrain/program", "train", "train/answer", "train/export",
@@ -147,8 +148,8 @@ const everywhere = "runs/failure"
 var pure = []string{"benchmarks", "benchmarks/figure", "benchmarks/files", "benchmarks/judge", "benchmarks/rule",
 	"recipes", "checkpoints", "data", "data/alike", "data/rows", "data/picture",
 	"data/picture/bmp", "data/picture/gif", "data/picture/tiff", "data/tokenizer", "runs", "runs/failure",
-	"runs/tensorboard", "report", "report/page", "serve", "serve/controller", "serve/guard", "serve/llava", "serve/load", "serve/openai",
-	"serve/pictures", "serve/web",
+	"runs/tensorboard", "report", "report/page", "serve", "serve/controller", "serve/guard", "serve/llava",
+	"serve/load", "serve/openai", "serve/pictures", "serve/web",
 	"synth", "synth/answer", "synth/caption", "synth/caption/phrase", "synth/chat", "synth/chat/reply",
 	"synth/convert", "synth/prompt", "synth/scene", "synth/shapes"}
 

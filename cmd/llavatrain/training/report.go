@@ -23,10 +23,10 @@ func NewReport(p *program.Program) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report RUN [RUN…]",
 		Short: "Show the curves of a run, or compare several, in one HTML file",
-		Long: "Show runs in one HTML file, which needs nothing else: loss, held-out loss, learning rate, gradient norm, " +
-			"speed, memory, what happened, and the recipe. Several runs are compared with each other.\n\n" +
-			"RUN is the folder of a run, or of one of its stages; the run may still train. The file is report.html in " +
-			"RUN, or in this folder for several.",
+		Long: "Show runs in one HTML file, which needs nothing else: loss, held-out loss, learning rate, gradient " +
+			"norm, speed, memory, what happened, and the recipe. Several runs are compared with each other.\n\n" +
+			"RUN is the folder of a run, or of one of its stages; the run may still train. The file is report.html " +
+			"in RUN, or in this folder for several.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			list, err := report.Open(args...)
