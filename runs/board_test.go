@@ -21,7 +21,7 @@ func stepMetrics(step int) Metrics {
 	return Metrics{
 		Step: step, Epoch: 0.5, Loss: Number(step) / 3,
 		LossBy: map[string]Number{"image": 2, "text": Number(math.NaN())},
-		LR: map[string]Number{"projector": 1e-3}, GradNorm: Number(math.Inf(1)), Tokens: 7,
+		LR:     map[string]Number{"projector": 1e-3}, GradNorm: Number(math.Inf(1)), Tokens: 7,
 		Slowest: &Slowest{Rank: 1, MS: 2.5}, PeakMemoryBytes: 1 << 40,
 	}
 }
