@@ -44,6 +44,9 @@ func NewGloo(s *Store, g Gloo) (*Comm, error) { return newGloo(s, g, false) }
 
 // newGloo can make tensors of the CPU go through a second buffer, as those of a GPU do.
 func newGloo(s *Store, g Gloo, stage bool) (*Comm, error) {
+	if _, err := Open(); err != nil { // which sets c10d's defaults
+		return nil, err
+	}
 	own, err := s.Another(g.Connect) // it waits for others, and keeps a connection meanwhile
 	if err != nil {
 		return nil, err

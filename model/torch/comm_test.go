@@ -223,6 +223,7 @@ func TestCollectiveWithoutAPeerIsAnError(t *testing.T) {
 	torchtest.NoLeaks(t)
 	began := time.Now()
 	left := together(t, 2, long, torch.NewGloo, func(s *torch.Scope, rank int, c *torch.Comm) {
+		c.Barrier().Wait() // both are connected
 		if rank == 0 {
 			c.AllReduce(of(s, values(4, rank), torch.Float32)).Wait()
 		}

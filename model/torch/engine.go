@@ -69,6 +69,9 @@ var defaultEnv = map[string]string{
 	// Sums in NVLink's switches differ from call to call; of the rest, rings have one order for each number of ranks.
 	"NCCL_NVLS_ENABLE": "0",
 	"NCCL_ALGO":        "Ring",
+	// c10d's recorder of the last collectives, which nothing here reads, keeps a table that threads of several groups
+	// change without a lock (recordWithResetEnabled in FlightRecorderDetail.hpp of 2.11): a crash now and then.
+	"TORCH_FR_BUFFER_SIZE": "0",
 }
 
 func openCUDA(path string) (why string, devices int) {

@@ -118,21 +118,27 @@ func TestCollectivesAreQueued(t *testing.T) {
 	}))
 }
 
-// The settings that make NCCL's sums repeat are made before it starts, and what is set already stays.
-func TestSettingsForNCCL(t *testing.T) {
+// The settings that make NCCL's sums repeat, and the one that keeps threads of several groups from c10d's recorder, are
+// made before a group starts, and what is set already stays.
+func TestSettingsOfGroups(t *testing.T) {
+	names := []string{"NCCL_ALGO", "NCCL_NVLS_ENABLE", "TORCH_FR_BUFFER_SIZE"}
 	if os.Getenv("PRINT_SETTINGS") != "" {
-		if _, err := torch.Open(); err != nil {
+		c, err := torch.NewGloo(serve(t), torch.Gloo{World: 1, Name: "test/", Address: "127.0.0.1", Connect: long})
+		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Println("NCCL_ALGO="+os.Getenv("NCCL_ALGO"), "NCCL_NVLS_ENABLE="+os.Getenv("NCCL_NVLS_ENABLE"))
+		c.Close()
+		for _, name := range names {
+			fmt.Print(name, "=", os.Getenv(name), ";")
+		}
 		return
 	}
 	for set, want := range map[string]string{
-		"NCCL_ALGO=":     "NCCL_ALGO=Ring NCCL_NVLS_ENABLE=0\n",
-		"NCCL_ALGO=Tree": "NCCL_ALGO=Tree NCCL_NVLS_ENABLE=0\n",
+		"NCCL_ALGO=":     "NCCL_ALGO=Ring;NCCL_NVLS_ENABLE=0;TORCH_FR_BUFFER_SIZE=0;",
+		"NCCL_ALGO=Tree": "NCCL_ALGO=Tree;NCCL_NVLS_ENABLE=0;TORCH_FR_BUFFER_SIZE=0;",
 	} {
-		child := exec.Command(os.Args[0], "-test.run", "^TestSettingsForNCCL$")
-		child.Env = append(os.Environ(), "PRINT_SETTINGS=1", "NCCL_NVLS_ENABLE=", set)
+		child := exec.Command(os.Args[0], "-test.run", "^TestSettingsOfGroups$")
+		child.Env = append(os.Environ(), "PRINT_SETTINGS=1", "NCCL_NVLS_ENABLE=", "TORCH_FR_BUFFER_SIZE=", set)
 		if out, err := child.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("with %s: %v\n%s\nwant %s", set, err, out, want)
 		}
