@@ -178,6 +178,25 @@ func TestNothingKept(t *testing.T) {
 	}
 }
 
+// TestNoticesStay lets all long timers of the page run out at once: what it tells is there until the next question.
+func TestNoticesStay(t *testing.T) {
+	s := newSite(t)
+	p := newPage(t, s.url, s.url+"/")
+	p.call("Page.addScriptToEvaluateOnNewDocument", dict{"source": `
+		const later = window.setTimeout;
+		window.setTimeout = (f, ms, ...rest) => later(f, ms >= 1000 ? 0 : ms, ...rest);`}, nil)
+	p.goTo(s.url + "/?#token=s3cret")
+	p.importFile(file(t, "bad.json", []byte("null")))
+	p.waitText("is not a file that Export has written.")
+	p.run(`new Promise((done) => later(done, 300))`)
+	if told := p.text(`document.getElementById("told").innerText`); !strings.HasPrefix(told, "bad.json is not") {
+		t.Errorf("%q is told", told)
+	}
+	p.ask("hello")
+	p.wait(`document.getElementById("told").innerText === ""`)
+	p.answered()
+}
+
 // hostile are texts of a model that would do harm as HTML, with what is shown of them.
 var hostile = []struct{ name, text, shown string }{
 	{"tag", `<img src=x onerror="document.title='bad'"><script>document.title='bad'</script>`,

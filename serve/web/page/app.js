@@ -64,16 +64,14 @@ function edit(turn) {
 	return true;
 }
 
-// tell says something in the line above the message box, with a way back if there is one.
-let hiding;
+// tell says something in the line above the message box, with a way back if there is one. It stays until the next: who
+// reads slowly, or looks at another tab, misses nothing.
 function tell(text, undo) {
-	clearTimeout(hiding);
 	const close = () => $("told").replaceChildren();
 	close();
 	if (!text) return;
 	$("told").append(el("span", {}, text));
-	if (!undo) hiding = setTimeout(close, 6000);
-	else {
+	if (undo) {
 		const back = () => {
 			close();
 			composer.focus();
