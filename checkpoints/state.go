@@ -26,6 +26,7 @@ type State struct {
 	Engine         map[string]string `json:"engine"`              // resolved: micro-batch, threads, dtype, libtorch
 	Skips          []json.RawMessage `json:"skips,omitempty"`     // samples skipped so far, one record each
 	Processes      int               `json:"processes,omitempty"` // that trained together; 0: one alone
+	Sums           string            `json:"sums,omitempty"`      // when and in what they sum; "": once a step, as is
 }
 
 // Differences lists each key of Digest and Engine whose value differs in now, sorted, with both values. Step and Skips

@@ -4,9 +4,12 @@ import "time"
 
 // Distributed says how several processes train together. Empty keys are left to the trainer.
 type Distributed struct {
-	// 0: each keeps the whole optimizer state; 1: each keeps a slice of it (ZeRO stage 1). auto, or empty: 1 where the
-	// whole language model trains, else 0.
+	// What the processes divide, by the stages of ZeRO. 0: nothing; 1: the optimizer's state, of which each keeps a
+	// slice; 2: gradients too. auto, or empty: 1 where the whole language model trains, else 0.
 	Zero string `yaml:"zero,omitempty"`
+	// Reduce is the dtype in which gradients are sent and summed. auto, or empty: their own; fp32: one rounding of the
+	// sum, for twice the bytes of bf16.
+	Reduce string `yaml:"reduce,omitempty"`
 	// Patience is how long one exchange of gradients or weights may take, such as 10m; empty: 10m.
 	Patience string `yaml:"patience,omitempty"`
 }
@@ -23,18 +26,26 @@ func (d *Distributed) Wait() time.Duration {
 	return wait
 }
 
-// Shards says whether optimizer state is sharded by a stage that trains the given parts.
-func (d *Distributed) Shards(train map[string]Part) bool {
+// Divides is the stage of ZeRO for a stage that trains the given parts.
+func (d *Distributed) Divides(train map[string]Part) int {
 	if d != nil && d.Zero != "" && d.Zero != "auto" {
-		return d.Zero == "1"
+		return int(d.Zero[0] - '0')
 	}
-	language, trains := train[PartLanguage]
-	return trains && language.LoRA == nil
+	if language, trains := train[PartLanguage]; trains && language.LoRA == nil {
+		return 1
+	}
+	return 0
 }
+
+// Widens says whether gradients are summed in fp32, whatever their dtype is.
+func (d *Distributed) Widens() bool { return d != nil && d.Reduce == "fp32" }
 
 func (d *decoder) checkDistributed(o *Distributed) {
 	if o.Zero != "" {
-		d.oneOf("distributed.zero", o.Zero, "auto", "0", "1")
+		d.oneOf("distributed.zero", o.Zero, "auto", "0", "1", "2")
+	}
+	if o.Reduce != "" {
+		d.oneOf("distributed.reduce", o.Reduce, "auto", "fp32")
 	}
 	if o.Patience != "" {
 		wait, err := time.ParseDuration(o.Patience)

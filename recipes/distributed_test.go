@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,25 +13,38 @@ func TestDistributed(t *testing.T) {
 	projector := map[string]Part{PartProjector: {}}
 	for _, c := range []struct {
 		section                    *Distributed
-		whole, adapters, projector bool
+		whole, adapters, projector int
 		wait                       time.Duration
 	}{
-		{nil, true, false, false, 10 * time.Minute},
-		{&Distributed{Zero: "auto", Patience: "90s"}, true, false, false, 90 * time.Second},
-		{&Distributed{Zero: "0"}, false, false, false, 10 * time.Minute},
-		{&Distributed{Zero: "1"}, true, true, true, 10 * time.Minute},
+		{nil, 1, 0, 0, 10 * time.Minute},
+		{&Distributed{Zero: "auto", Patience: "90s"}, 1, 0, 0, 90 * time.Second},
+		{&Distributed{Zero: "0"}, 0, 0, 0, 10 * time.Minute},
+		{&Distributed{Zero: "1"}, 1, 1, 1, 10 * time.Minute},
+		{&Distributed{Zero: "2"}, 2, 2, 2, 10 * time.Minute},
 	} {
 		d := c.section
-		if d.Shards(whole) != c.whole || d.Shards(adapters) != c.adapters || d.Shards(projector) != c.projector ||
-			d.Wait() != c.wait {
-			t.Errorf("%+v: %t, %t, %t, %v", d, d.Shards(whole), d.Shards(adapters), d.Shards(projector), d.Wait())
+		if d.Widens() {
+			t.Errorf("%+v widens gradients", d)
+		}
+		got := []int{d.Divides(whole), d.Divides(adapters), d.Divides(projector)}
+		if !slices.Equal(got, []int{c.whole, c.adapters, c.projector}) || d.Wait() != c.wait {
+			t.Errorf("%+v: %v, %v", d, got, d.Wait())
+		}
+	}
+}
+
+func TestGradientsAreWidened(t *testing.T) {
+	for reduce, want := range map[string]bool{"": false, "auto": false, "fp32": true} {
+		if d := (&Distributed{Reduce: reduce}); d.Widens() != want {
+			t.Errorf("reduce %q: %t", reduce, d.Widens())
 		}
 	}
 }
 
 func TestDistributedIsChecked(t *testing.T) {
 	for value, says := range map[string]string{
-		"distributed={zero: 4}":         `distributed.zero: must be one of auto, 0, 1, not "4"`,
+		"distributed={zero: 4}":         `distributed.zero: must be one of auto, 0, 1, 2, not "4"`,
+		"distributed={reduce: bf16}":    `distributed.reduce: must be one of auto, fp32, not "bf16"`,
 		"distributed={patience: soon}":  `distributed.patience: must be a duration of at least a second, such as 10m`,
 		"distributed={patience: 10ms}":  `must be a duration of at least a second`,
 		"distributed={zeros: 1}":        `distributed.zeros: unknown key`,

@@ -46,7 +46,7 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 func (t *trainer) state(step int, skips []data.Skip) (checkpoints.State, error) {
 	s := checkpoints.State{
 		Step: step, Total: t.plan.total, Updates: t.optimizer.updates, NonFiniteSteps: t.nonFiniteSteps,
-		Digest: t.digest, Engine: t.plan.engine(), Processes: t.plan.processes(),
+		Digest: t.digest, Engine: t.plan.engine(), Processes: t.plan.processes(), Sums: t.plan.sums(),
 	}
 	for _, skip := range skips {
 		raw, err := json.Marshal(skip)
@@ -63,7 +63,7 @@ func (t *trainer) write(dir string, state checkpoints.State) error {
 	if err := checkpoints.WriteState(dir, state); err != nil {
 		return err
 	}
-	if t.plan.sharded {
+	if t.plan.zero >= nn.States {
 		return t.writeSlices(dir)
 	}
 	if err := t.writeWeights(dir, runs.WeightsFile); err != nil {
@@ -132,7 +132,8 @@ func stem(file string) string { return file[:len(file)-len(filepath.Ext(file))] 
 
 // restore loads the optimizer's state from a checkpoint; the weights were loaded with the model.
 func (t *trainer) restore(from start) error {
-	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine(), Processes: t.plan.processes()}
+	now := checkpoints.State{Digest: t.digest, Engine: t.plan.engine(), Processes: t.plan.processes(),
+		Sums: t.plan.sums()}
 	if from.dir == "" {
 		t.warnOfAccepted(now)
 		return nil
@@ -202,7 +203,7 @@ func (t *trainer) writeSlices(dir string) error {
 
 // writeOwnSlices writes another rank's slices to the folder that rank 0 names, if this run's state is sharded.
 func (t *trainer) writeOwnSlices() error {
-	if !t.plan.sharded {
+	if t.plan.zero < nn.States {
 		return nil
 	}
 	dir, err := firstOf(t.peers, "saving", func() (string, error) { return "", nil })
@@ -281,7 +282,7 @@ func (t *trainer) writePieces(
 // readMasters lets the model read its fp32 values from the newest checkpoint, which has all of them, where this process
 // keeps only some. The returned function ends that.
 func (t *trainer) readMasters() (done func(), err error) {
-	if !t.plan.sharded {
+	if t.plan.zero < nn.States {
 		return func() {}, nil
 	}
 	list, err := t.run.Checkpoints()

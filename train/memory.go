@@ -25,6 +25,7 @@ type modelSize struct {
 	// values that training keeps of the projector for each tile and for each position; 0 for maps and GELUs alone
 	projectorTile, projectorPosition int64
 	adapters                         adapterSize
+	layersTrainable, layerTrainable  int64 // parameters of the language model's layers, and of the largest, that train
 }
 
 func sizeOf(m *model.LLaVA) modelSize {
@@ -34,6 +35,7 @@ func sizeOf(m *model.LLaVA) modelSize {
 		adapters: adaptersOf(m),
 	}
 	size.projectorTile, size.projectorPosition, _ = m.ProjectorMemory()
+	layers := map[int]int64{}
 	for _, p := range m.Params.All() {
 		if p.Part == recipes.PartProjector && !p.Adapter && len(p.Shape) == 2 {
 			size.projectorLayers++
@@ -44,6 +46,11 @@ func sizeOf(m *model.LLaVA) modelSize {
 		}
 		size.trainable += p.Elements()
 		size.trains[p.Part] = true
+		if number, in := p.Layer(); in && p.Part == recipes.PartLanguage {
+			layers[number] += p.Elements()
+			size.layersTrainable += p.Elements()
+			size.layerTrainable = max(size.layerTrainable, layers[number])
+		}
 	}
 	return size
 }
@@ -87,17 +94,21 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 	if of.dtype == torch.BFloat16 {
 		masters = 2 * size.trainable // the 16 bits that complete a bf16 weight to fp32
 	}
-	gradients, shards := size.trainable, int64(1)
-	if of.shards > 1 {
+	gradients, shards := width*size.trainable, int64(1)
+	if of.zero >= nn.States {
 		shards = int64(of.shards)
-		gradients += size.trainable / shards // of all processes, as far as this one updates
+		gradients += width * size.trainable / shards // of all processes, as far as this one updates
+	}
+	if of.zero >= nn.Gradients { // the layers' lie in the place of two; sums are fp32, and come in a buffer of their own
+		slots := size.trainable - size.layersTrainable + 2*size.layerTrainable
+		gradients = width*slots + (4*size.trainable+width*slots)/shards
 	}
 	kept := width*size.kept(recompute, l) + size.tables(l)
 	rotary := 2 * 4 * size.language.MaxPositions * size.language.QuerySize / max(1, size.language.Heads)
 	items := []MemoryItem{
 		{"weights", width * (size.frozen + size.trainable)},
 		{"masters", masters / shards},
-		{"gradients", width * gradients},
+		{"gradients", gradients},
 		{"moments", 2 * int64(of.moments.Size()) * size.trainable / shards},
 		{"position tables", rotary},
 		{"activations", kept},
@@ -304,7 +315,8 @@ func (p *plan) recomputations(size modelSize) []nn.Recompute {
 type setting struct {
 	dtype, moments torch.Dtype
 	recompute      nn.Recompute
-	shards         int   // that optimizer state is divided into; 0 or 1: it is whole
+	zero           nn.Zero
+	shards         int   // processes that divide what zero says
 	communication  int64 // bytes of what connects GPUs
 }
 
@@ -312,10 +324,7 @@ type setting struct {
 const communicationBytes = 3 << 29
 
 func (p *plan) setting() setting {
-	of := setting{dtype: p.dtype, moments: p.moments, recompute: p.recompute}
-	if p.sharded {
-		of.shards = p.world
-	}
+	of := setting{dtype: p.dtype, moments: p.moments, recompute: p.recompute, zero: p.zero, shards: p.world}
 	if p.world > 1 && (p.hypothetical || p.device != torch.CPU) {
 		of.communication = communicationBytes
 	}

@@ -226,13 +226,19 @@ func TestShardedMemory(t *testing.T) {
 	}
 	of := setting{dtype: torch.BFloat16, moments: torch.Float32}
 	alone := items(of)
-	of.shards, of.communication = 4, 5
+	of.zero, of.shards, of.communication = nn.States, 4, 5
 	sharded := items(of)
 	for name, want := range map[string]int64{"weights": alone["weights"], "masters": alone["masters"] / 4,
 		"gradients": alone["gradients"] * 5 / 4, "moments": alone["moments"] / 4, "communication": 5} {
 		if sharded[name] != want {
 			t.Errorf("%s: %d, want %d", name, sharded[name], want)
 		}
+	}
+	size.layersTrainable, size.layerTrainable = 1<<19, 1<<16
+	of.zero = nn.Gradients
+	slots := int64(1<<20 - 1<<19 + 2<<16)
+	if got, want := items(of)["gradients"], 2*slots+4<<20/4+2*slots/4; got != want {
+		t.Errorf("divided gradients: %d, want %d", got, want)
 	}
 	if _, has := alone["communication"]; has {
 		t.Error("a process alone communicates")

@@ -14,6 +14,7 @@ type optimizer struct {
 	groups   []*groupState
 	moment   torch.Dtype
 	seed     uint64 // of stochastic rounding
+	widens   bool   // gradients of several processes are summed in fp32
 	updates  int64  // applied so far: the bias corrections count these, not steps
 }
 
@@ -22,6 +23,10 @@ type groupState struct {
 	*nn.Group
 	m, v   *torch.Tensor // [kept], owned
 	summed *torch.Tensor // [kept] gradients of all processes, owned; nil where Grad itself is summed
+
+	// Where gradients are divided, summed is fp32, since each micro-batch's sums are added to it; they come in one
+	// buffer for each slot, [slot/W], owned.
+	fresh []*torch.Tensor
 }
 
 func newOptimizer(settings recipes.Optimizer, ps *nn.Params, moment torch.Dtype, seed uint64) (*optimizer, error) {
@@ -34,8 +39,13 @@ func newOptimizer(settings recipes.Optimizer, ps *nn.Params, moment torch.Dtype,
 				m:     torch.Own(torch.Zeros(s, shape, moment, ps.Device())),
 				v:     torch.Own(torch.Zeros(s, shape, moment, ps.Device())),
 			}
-			if g.Sharded() {
-				state.summed = torch.Own(torch.Zeros(s, shape, g.Grad.Dtype(), ps.Device()))
+			if g.GradientsSharded() {
+				state.summed = torch.Own(torch.Zeros(s, shape, torch.Float32, ps.Device()))
+				for _, n := range g.Slots() {
+					state.fresh = append(state.fresh, torch.Own(torch.Zeros(s, []int64{n}, ps.Dtype(), ps.Device())))
+				}
+			} else if g.Sharded() {
+				state.summed = torch.Own(torch.Zeros(s, shape, ps.Dtype(), ps.Device()))
 			}
 			o.groups = append(o.groups, state)
 		}
@@ -44,7 +54,7 @@ func newOptimizer(settings recipes.Optimizer, ps *nn.Params, moment torch.Dtype,
 
 // squares is the sum of squares of all gradients, [1] fp64, of a process alone.
 func (o *optimizer) squares(s *torch.Scope) *torch.Tensor {
-	total := torch.Zeros(s, []int64{1}, torch.Float64, o.groups[0].Grad.Device())
+	total := torch.Zeros(s, []int64{1}, torch.Float64, o.groups[0].Data.Device())
 	for _, g := range o.groups {
 		torch.SumSquares(g.Grad, total)
 	}
@@ -76,8 +86,13 @@ func (o *optimizer) update(s *torch.Scope, lr map[string]runs.Number, squares *t
 			}
 			adam.First = span.First
 			weights := torch.Narrow(s, g.Data, 0, span.First, span.Elements)
-			torch.AdamW(weights, own(g.Remainder), own(g.summed), own(g.m), own(g.v), squares, adam)
+			grad := own(g.summed)
+			if grad.Dtype() != weights.Dtype() {
+				grad = torch.To(s, grad, weights.Dtype())
+			}
+			torch.AdamW(weights, own(g.Remainder), grad, own(g.m), own(g.v), squares, adam)
 		}
+		g.summed.Zero()
 	}
 }
 
@@ -100,6 +115,9 @@ func (o *optimizer) free() {
 		g.v.Free()
 		if g.summed != nil {
 			g.summed.Free()
+		}
+		for _, fresh := range g.fresh {
+			fresh.Free()
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"os"
@@ -41,7 +42,16 @@ type plan struct {
 	lora           map[string]recipes.LoRA // by part
 	world          int                     // processes that train together
 	sharers        int                     // of them, those that share the memory of this one's device
-	sharded        bool                    // each keeps a slice of the optimizer's state
+	zero           nn.Zero                 // what the processes divide
+	widens         bool                    // they sum gradients in fp32
+}
+
+// divides is what the processes of a stage divide: nothing, if there is one.
+func (p *plan) divides(d *recipes.Distributed, stage *recipes.Stage) nn.Zero {
+	if p.world < 2 {
+		return nn.Whole
+	}
+	return nn.Zero(d.Divides(stage.Train))
 }
 
 // newPlan resolves everything except what depends on the model's size. saved is the state that the run goes on from.
@@ -50,7 +60,7 @@ func newPlan(
 ) (*plan, error) {
 	p := &plan{stage: stage, total: total, tokens: stage.Batch.Tokens, lora: stage.Adapters(),
 		world: place.World, sharers: place.Locals}
-	p.sharded = p.world > 1 && r.Distributed.Shards(stage.Train)
+	p.zero, p.widens = p.divides(r.Distributed, stage), r.Distributed.Widens()
 	err := p.dealable()
 	if err != nil {
 		return nil, err
@@ -113,6 +123,23 @@ func (p *plan) processes() int {
 		return 0
 	}
 	return p.world
+}
+
+// onceAStep is how gradients are summed where nothing else is asked for.
+const onceAStep = "once a step"
+
+// sums is how gradients are summed over the processes, as far as it changes bits; "" for once a step in their dtype.
+func (p *plan) sums() (text string) {
+	if p.world == 1 {
+		return ""
+	}
+	if p.zero >= nn.Gradients {
+		text = "after each micro-batch"
+	}
+	if p.widens && p.dtype != torch.Float32 {
+		text = cmp.Or(text, onceAStep) + " in fp32"
+	}
+	return text
 }
 
 // idleWarning says that processes have nothing to compute; "" if all have.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
@@ -31,7 +32,8 @@ type Planned struct {
 	Stage        string        `json:"stage"`
 	Dtype        string        `json:"dtype"`
 	Processes    int           `json:"processes,omitempty"` // that train together; 0: one alone
-	Zero         int           `json:"zero,omitempty"`      // 1: the optimizer's state is sharded
+	Zero         int           `json:"zero,omitempty"`      // what is divided: 1 the optimizer's state, 2 gradients too
+	Modes        []ModePlanned `json:"modes,omitempty"`     // of several processes, by zero
 	Parts        []PartPlanned `json:"parts"`
 	Micro        int           `json:"micro"`     // samples in a micro-batch; 0 if tokens limits it
 	Tokens       int           `json:"tokens"`    // positions in a micro-batch; 0 if micro limits it
@@ -50,6 +52,16 @@ type Planned struct {
 	Measured     bool          `json:"measured"`     // by an earlier run of the recipe
 	Hours        float64       `json:"hours"`
 	Notes        []string      `json:"notes"`
+}
+
+// ModePlanned is what each process needs with one value of zero.
+type ModePlanned struct {
+	Zero        int    `json:"zero"`
+	MemoryTotal int64  `json:"memory_total"`
+	Micro       int    `json:"micro"` // samples in a micro-batch; 0 if positions limit it
+	Recompute   string `json:"recompute"`
+	Moments     string `json:"moments"`
+	Fits        bool   `json:"fits"`
 }
 
 // PartPlanned counts the parameters of one part.
@@ -109,9 +121,13 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	defer m.Free()
 	size := sizeOf(m)
 	length := int64(r.Model.Language.MaxLength)
+	out.Modes = p.modes(size, length, out.DeviceMemory)
 	out.Why = p.fitMemory(size, length, out.DeviceMemory)
 	out.Micro, out.Tokens, out.Recompute, out.Moments = p.micro, p.tokens, string(p.recompute), p.moments.String()
 	out.Memory = size.memory(p.setting(), p.worst(length))
+	if better := out.fitting(); better != "" {
+		out.Notes = append(out.Notes, better)
+	}
 	if warning := p.idleWarning(); warning != "" {
 		out.Notes = append(out.Notes, warning)
 	}
@@ -138,9 +154,8 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 		momentsSetting: stage.Optimizer.Moments, hypothetical: out.DeviceMemory != 0,
 		world: max(1, out.Processes), sharers: 1,
 	}
-	if p.sharded = p.world > 1 && r.Distributed.Shards(stage.Train); p.sharded {
-		out.Zero = 1
-	}
+	p.zero = p.divides(r.Distributed, stage)
+	out.Zero = int(p.zero)
 	if err := p.dealable(); err != nil {
 		return nil, err
 	}
@@ -178,6 +193,36 @@ func (out *Planned) count(m *model.LLaVA, p *plan) {
 		out.Checkpoints += checkpointBytes(row.Trained, p.stage.Save.Keep)
 	}
 	out.Export = (&trainer{model: m, plan: p}).exportBytes()
+}
+
+// modes are the plans of several processes for each value of zero.
+func (p *plan) modes(size modelSize, maxLength, available int64) (list []ModePlanned) {
+	if p.world < 2 {
+		return nil
+	}
+	for zero := nn.Whole; zero <= nn.Gradients; zero++ {
+		of := *p
+		of.zero = zero
+		of.fitMemory(size, maxLength, available)
+		total := totalOf(size.memory(of.setting(), of.worst(maxLength)))
+		list = append(list, ModePlanned{Zero: int(zero), MemoryTotal: total, Micro: of.micro,
+			Recompute: string(of.recompute), Moments: of.moments.String(),
+			Fits: float64(total) <= share*float64(available)})
+	}
+	return list
+}
+
+// fitting says which value of zero fits into the memory, if the planned one does not and another does.
+func (out *Planned) fitting() string {
+	for _, mode := range out.Modes {
+		if mode.Fits && mode.Zero >= out.Zero {
+			if mode.Zero == out.Zero {
+				return ""
+			}
+			return fmt.Sprintf("zero %d does not fit, zero %d does: set distributed.zero to %[2]d", out.Zero, mode.Zero)
+		}
+	}
+	return ""
 }
 
 // sampledSteps is how many steps of the data are read.

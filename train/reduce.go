@@ -39,7 +39,7 @@ func (t *trainer) reduce(s *torch.Scope, queued *queuedStep) (squares, nonFinite
 		return t.optimizer.squares(s), nonFinite
 	}
 	if queued.reduction == nil {
-		queued.reduction = t.optimizer.newReduction(t.peers)
+		queued.reduction = t.optimizer.newReduction(t.peers, false)
 	}
 	queued.reduction.finish(s)
 	sums := t.sumsOfAll(s, queued, nonFinite)      // [2M+1]
@@ -48,19 +48,21 @@ func (t *trainer) reduce(s *torch.Scope, queued *queuedStep) (squares, nonFinite
 	t.peers.gradients.AllReduce(both).Wait()
 	n, world := sums.Elements(), int64(t.peers.World)
 	queued.sums = torch.ReadLater(torch.Narrow(s, both, 0, 0, n))
-	if t.plan.sharded {
+	if t.plan.zero >= nn.States {
 		parts = torch.Narrow(s, both, 0, n, world)
 	}
 	return t.optimizer.addSquares(s, parts), torch.Narrow(s, both, 0, n-1, 1)
 }
 
-// reduction is the sums of a step's gradients over all processes, bucket by bucket: those of the language model's
-// layers from the last to the first, as backward completes them, and then all others. All processes begin them in this
-// order.
+// reduction is the sums of gradients over all processes, bucket by bucket: those of the language model's layers from
+// the last to the first, as backward completes them, and then all others. All processes begin them in this order. Most
+// gradients are summed once a step; those that are divided, after each micro-batch.
 type reduction struct {
 	peers   *peers
+	widens  bool // sums are fp32, whatever the gradients are
 	buckets []pending
 	begun   int
+	settled int
 	layered int // of buckets, those of the language model's matrices, which come first
 	group   *groupState
 }
@@ -71,10 +73,13 @@ type pending struct {
 	nn.Bucket
 	own  nn.Span // where a sharded group has the sums
 	work *torch.Work
+
+	wide, wideSums *torch.Tensor // the gradient and its sums in fp32, owned while they are under way; nil if it is not
 }
 
-func (o *optimizer) newReduction(p *peers) *reduction {
-	r := &reduction{peers: p}
+// newReduction prepares the sums of the groups whose gradients are divided, or of all others.
+func (o *optimizer) newReduction(p *peers, divided bool) *reduction {
+	r := &reduction{peers: p, widens: o.widens}
 	add := func(g *groupState) {
 		for i := range slices.Backward(g.Buckets) {
 			next := pending{group: g, Bucket: g.Buckets[i]}
@@ -86,23 +91,65 @@ func (o *optimizer) newReduction(p *peers) *reduction {
 	}
 	layered := func(g *groupState) bool { return g.Part == recipes.PartLanguage && g.Decay }
 	for _, g := range o.groups {
-		if layered(g) {
+		if layered(g) && g.GradientsSharded() == divided {
 			add(g)
 			r.group, r.layered = g, len(g.Buckets)
 		}
 	}
 	for _, g := range o.groups {
-		if !layered(g) {
+		if !layered(g) && g.GradientsSharded() == divided {
 			add(g)
 		}
 	}
 	return r
 }
 
-// completed begins the sums of what is complete after a layer's backward.
+// reductionAfter is the sums that a step's i-th micro-batch of this process ends with; nil if there are none. Divided
+// gradients are summed after each, all others after the last, where they are left to the update.
+func (t *trainer) reductionAfter(queued *queuedStep, i int) *reduction {
+	switch {
+	case t.peers.alone():
+		return nil
+	case t.plan.zero >= nn.Gradients:
+		return t.optimizer.newReduction(t.peers, true)
+	case i < len(queued.step.Micro)-1:
+		return nil
+	}
+	queued.reduction = t.optimizer.newReduction(t.peers, false)
+	return queued.reduction
+}
+
+// joinRounds takes part in the sums of divided gradients after the micro-batches of others, if they have more than this
+// process had.
+func (t *trainer) joinRounds(step data.Step, had int) error {
+	if t.peers.alone() || t.plan.zero < nn.Gradients {
+		return nil
+	}
+	rounds := make([]int, t.peers.World)
+	for _, size := range step.Sizes() {
+		if size.Supervised > 0 {
+			rounds[size.Rank]++
+		}
+	}
+	for ; had < slices.Max(rounds); had++ {
+		err := torch.Do(func(s *torch.Scope) { t.optimizer.newReduction(t.peers, true).finish(s) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// completed begins the sums of what is complete after a layer's backward. Divided gradients of the next layer go where
+// those before this layer's were, which are waited for.
 func (r *reduction) completed(s *torch.Scope, layer int) {
-	if r.group != nil {
-		r.begin(s, r.layered-r.group.CompleteFrom(layer))
+	if r.group == nil {
+		return
+	}
+	n := r.layered - r.group.CompleteFrom(layer)
+	r.begin(s, n)
+	if r.group.GradientsSharded() {
+		r.settle(s, n-1)
 	}
 }
 
@@ -110,36 +157,84 @@ func (r *reduction) completed(s *torch.Scope, layer int) {
 func (r *reduction) begin(s *torch.Scope, n int) {
 	for ; r.begun < n; r.begun++ {
 		b := &r.buckets[r.begun]
-		grad := b.grad(s)
-		if b.group.Sharded() {
-			summed := torch.Narrow(s, b.group.summed, 0, b.own.Own, b.own.Elements)
-			b.work = r.peers.gradients.ReduceScatter(summed, grad)
-		} else {
+		grad := b.group.Gradient(s, b.Bucket)
+		if r.widens && grad.Dtype() != torch.Float32 {
+			b.wide = torch.Own(torch.To(s, grad, torch.Float32))
+			grad = b.wide
+		}
+		switch {
+		case !b.group.Sharded():
 			b.work = r.peers.gradients.AllReduce(grad)
+		case b.wide != nil:
+			b.wideSums = torch.Own(torch.Empty(s, []int64{b.own.Elements}, torch.Float32, grad.Device()))
+			b.work = r.peers.gradients.ReduceScatter(b.wideSums, grad)
+		default:
+			b.work = r.peers.gradients.ReduceScatter(b.sums(s), grad)
 		}
 	}
 }
 
-func (b *pending) grad(s *torch.Scope) *torch.Tensor {
-	return torch.Narrow(s, b.group.Grad, 0, b.First, b.Elements)
+// sums is where the sums of a sharded group's bucket come, as far as they are this process's: [n].
+func (b *pending) sums(s *torch.Scope) *torch.Tensor {
+	if b.group.GradientsSharded() {
+		return torch.Narrow(s, b.group.fresh[b.Slot], 0, 0, b.own.Elements)
+	}
+	return torch.Narrow(s, b.group.summed, 0, b.own.Own, b.own.Elements)
 }
 
-// finish waits for all sums.
+// settle waits for the first n sums, but for those that were waited for.
+func (r *reduction) settle(s *torch.Scope, n int) {
+	for ; r.settled < n; r.settled++ {
+		b := &r.buckets[r.settled]
+		b.work.Wait()
+		s.Sub(func(s *torch.Scope) *torch.Tensor {
+			b.collect(s)
+			return nil
+		})
+		b.freeWide()
+	}
+}
+
+// collect puts the sums of a bucket where they belong, and clears what was summed.
+func (b *pending) collect(s *torch.Scope) {
+	grad := b.group.Gradient(s, b.Bucket)
+	if !b.group.Sharded() {
+		if b.wide != nil {
+			grad.Copy(b.wide)
+		}
+		return
+	}
+	grad.Zero()
+	total := torch.Narrow(s, b.group.summed, 0, b.own.Own, b.own.Elements)
+	switch {
+	case b.group.GradientsSharded() && b.wide != nil:
+		total.Copy(torch.Add(s, total, b.wideSums))
+	case b.group.GradientsSharded():
+		total.Copy(torch.Add(s, total, torch.To(s, b.sums(s), torch.Float32)))
+	case b.wide != nil:
+		total.Copy(b.wideSums)
+	}
+}
+
+func (b *pending) freeWide() {
+	for _, t := range []*torch.Tensor{b.wide, b.wideSums} {
+		if t != nil {
+			t.Free()
+		}
+	}
+	b.wide, b.wideSums = nil, nil
+}
+
+// finish begins the sums that have not begun, and waits for all.
 func (r *reduction) finish(s *torch.Scope) {
 	r.begin(s, len(r.buckets))
-	for i := range r.buckets {
-		b := &r.buckets[i]
-		b.work.Wait()
-		if b.group.Sharded() {
-			b.grad(s).Zero()
-		}
-	}
+	r.settle(s, len(r.buckets))
 }
 
 // squaresByRank is the sums of squares of the summed gradients of each process's spans, [W] fp64, in the order in which
 // a sharded process adds up its own, which alone it has. Norms and biases are left out.
 func (o *optimizer) squaresByRank(s *torch.Scope, p *peers) *torch.Tensor {
-	all := torch.Zeros(s, []int64{int64(p.World)}, torch.Float64, o.groups[0].Grad.Device())
+	all := torch.Zeros(s, []int64{int64(p.World)}, torch.Float64, o.groups[0].Data.Device())
 	for _, g := range o.groups {
 		if !g.Decay {
 			continue

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -189,7 +190,7 @@ func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	now := checkpoints.State{Digest: digest, Engine: p.engine(), Processes: p.processes()}
+	now := checkpoints.State{Digest: digest, Engine: p.engine(), Processes: p.processes(), Sums: p.sums()}
 	if err := t.compatible(from.state, now); err != nil {
 		return false, err
 	}
@@ -253,6 +254,10 @@ func (t *trainer) compatible(saved, now checkpoints.State) error {
 		for _, key := range []string{"threads", "micro"} { // as newPlan chose them
 			saved.Engine[key] = now.Engine[key]
 		}
+	} else if saved.Sums != now.Sums && !t.saidOfProcesses {
+		t.saidOfProcesses = true
+		t.report.Say(fmt.Sprintf("gradients are now summed %s, and were summed %s: losses differ in their last digits",
+			cmp.Or(now.Sums, onceAStep), cmp.Or(saved.Sums, onceAStep)))
 	}
 	var refused []string
 	for _, difference := range saved.Differences(now) {

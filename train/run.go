@@ -195,6 +195,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if err != nil {
 		return err
 	}
+	t.optimizer.widens = t.plan.widens
 	if t.digest, err = t.makeDigest(t.data, t.model); err != nil {
 		return err
 	}
@@ -223,7 +224,8 @@ func (t *trainer) openModel(o model.OpenOptions) (err error) {
 	torch.ResetPeakAllocated()
 	o.Device, o.Dtype, o.Seed = t.plan.device, t.plan.dtype, t.recipe.Seed
 	o.Trains, o.LoRA = t.plan.trains, t.plan.lora
-	o.Layout = nn.Layout{Rank: t.peers.Rank, World: t.peers.World, Sharded: t.plan.sharded}
+	o.Layout = nn.Layout{Rank: t.peers.Rank, World: t.peers.World, Zero: t.plan.zero,
+		Walked: recipes.PartLanguage}
 	o.Progress = func(loaded, total int64) { t.report.Progress("loading weights", loaded, total) }
 	t.model, err = model.Open(t.recipe.Model, o)
 	return err

@@ -97,19 +97,21 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 	if err := torch.Do(func(*torch.Scope) { queued.began = torch.MarkTime(t.plan.device) }); err != nil {
 		return fail("", err)
 	}
+	rounds := 0
 	for i, batch := range step.Micro {
 		if len(batch.Supervised) == 0 {
 			continue
 		}
+		rounds++
 		t.largest = t.largest.larger(loadOf(batch))
 		weight := t.plan.average.Weight(len(batch.Supervised), tokens, micros)
 		in := input.Input(batch)
 		in.Recompute, in.Lap = t.plan.recompute, t.stopwatch().Lap
 		in.DropoutKeys = dropoutKeys(t.recipe.Seed, step.Number, batch.Places)
 		err := torch.Do(func(s *torch.Scope) {
-			if !t.peers.alone() && i == len(step.Micro)-1 { // sums are under way while backward goes on
-				queued.reduction = t.optimizer.newReduction(t.peers)
-				in.After = func(layer int) { queued.reduction.completed(s, layer) }
+			round := t.reductionAfter(queued, i) // nil, or sums that are under way while backward goes on
+			if round != nil {
+				in.After = func(layer int) { round.completed(s, layer) }
 			}
 			head := t.model.Language.Head().Tensor()                            // [V,D]
 			pass, total, each := score.TokenLosses(s, t.model, batch, in, head) // [], [N]
@@ -121,10 +123,16 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 				queued.nonFinite = torch.Own(torch.Zeros(s, []int64{1}, torch.Float64, each.Device()))
 			}
 			torch.NaNIfNotFinite(queued.nonFinite, each)
+			if round != nil && round != queued.reduction {
+				round.finish(s)
+			}
 		})
 		if err != nil {
 			return fail(", samples "+strings.Join(batch.Samples, ", "), err)
 		}
+	}
+	if err := t.joinRounds(step, rounds); err != nil {
+		return fail("", err)
 	}
 	return queued, nil
 }

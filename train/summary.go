@@ -41,17 +41,16 @@ func (t *trainer) summary() string {
 	fmt.Fprintf(&b, "decoder layers: %s\n", t.model.Language.LayerPath(int64(t.recipe.Model.Language.MaxLength)))
 	saving := SavingText(string(t.plan.recompute), t.plan.moments.String())
 	if !t.peers.alone() {
-		state := "whole"
-		if t.plan.sharded {
-			state = "sharded"
-		}
 		fmt.Fprintf(&b, "%d processes, gradients over %s, optimizer state %s\n", t.peers.World,
-			t.peers.gradients.Engine(), state)
+			t.peers.gradients.Engine(), dividedText[t.plan.zero])
 	}
 	fmt.Fprintf(&b, "%s, %s, %d threads%s; run folder %s",
 		t.plan.device, t.plan.dtype, t.plan.threads, saving, t.run.Dir)
 	return b.String()
 }
+
+// dividedText says what the processes keep of optimizer state and gradients.
+var dividedText = []string{nn.Whole: "whole", nn.States: "sharded", nn.Gradients: "and gradients sharded"}
 
 // adaptersText has a line for each part that trains adapters.
 func (t *trainer) adaptersText() string {

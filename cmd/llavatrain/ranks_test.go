@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -124,10 +125,12 @@ func curveCases() (list []curveCase) {
 			{two, "finetune", "micro_mean", ranked{2, "1"}, "", "selective"},
 			{tokens, "finetune", "token_mean", ranked{3, "1"}, "micro: 1", "layers"},
 			{tokens, "finetune", "token_mean", ranked{4, "0"}, "tokens: 200", "none"},
+			{tokens, "finetune", "token_mean", ranked{3, "2"}, "micro: 1", "none"},
+			{two, "finetune", "micro_mean", ranked{2, "2"}, "", "layers"},
 		}
 	}
 	for _, n := range []int{1, 2, 3, 4} {
-		for _, zero := range []string{"0", "1"} {
+		for _, zero := range []string{"0", "1", "2"} {
 			list = append(list, curveCase{one, "pretrain", "micro_mean", ranked{n, zero}, "", "none"})
 			for _, recompute := range []string{"none", "selective", "layers"} {
 				list = append(list, curveCase{two, "finetune", "micro_mean", ranked{n, zero}, "", recompute})
@@ -212,6 +215,7 @@ func TestRanksWithEveryKindOfStep(t *testing.T) {
 		{2, []string{set("finetune.batch.micro", 4)}}, // one micro-batch: the others are idle
 		{3, []string{set("finetune.train",
 			"{projector: {lr: 1e-4}, language: {lr: 1e-4, lora: {r: 4, alpha: 8, dropout: 0.2}}}")}},
+		{3, []string{set("distributed.zero", 2), set("finetune.batch.micro", 1)}},
 	} {
 		one, several := filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "several")
 		args := append([]string{"finetune", recipe, start}, c.args...)
@@ -309,7 +313,7 @@ func TestRanksUnderMPI(t *testing.T) {
 		outcomeOf(t, filepath.Join(got, "world", "pretrain")))
 }
 
-// ranked is a number of processes and how they share the optimizer's state.
+// ranked is a number of processes and what they divide.
 type ranked struct {
 	n    int
 	zero string
@@ -326,24 +330,29 @@ func (r ranked) run(t *testing.T, args ...string) (text string) {
 	return together(t, r.n, append(args, set("distributed.zero", r.zero))...)
 }
 
-// Sharding the optimizer's state changes no bit of metrics, checkpoint and export, in no dtype.
+// Sharding the optimizer's state changes no bit of metrics, checkpoint and export, in no dtype. Nor does sharding
+// gradients where each process has one micro-batch; of several it adds up the sums, in place of summing what is added.
 func TestShardingChangesNothing(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	command(t, 0, "pretrain", recipe)
 	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
 		"mm_projector.safetensors"))
+	adapters := set("finetune.train", "{language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}}")
 	for _, c := range []struct {
-		n    int
-		args []string
+		n     int
+		zeros []string
+		args  []string
 	}{
-		{2, []string{set("finetune.optimizer.clip", "0.5")}},
-		{3, []string{set("dtype", "bf16"), set("finetune.optimizer.moments", "bf16")}},
-		{3, []string{set("finetune.train", "{language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}}")}},
+		{2, []string{"0", "1"}, []string{set("finetune.optimizer.clip", "0.5")}},
+		{3, []string{"0", "1"}, []string{set("dtype", "bf16"), set("finetune.optimizer.moments", "bf16")}},
+		{3, []string{"0", "1"}, []string{adapters}},
+		{3, []string{"0", "2"}, []string{set("dtype", "bf16"), set("finetune.batch.micro", 3)}},
+		{2, []string{"0", "2"}, []string{adapters, set("finetune.batch.micro", 4)}},
 	} {
-		t.Run(fmt.Sprint(c.n, c.args), func(t *testing.T) {
+		t.Run(fmt.Sprint(c.n, c.zeros, c.args), func(t *testing.T) {
 			var whole outcome
-			for _, zero := range []string{"0", "1"} {
+			for _, zero := range c.zeros {
 				runs := t.TempDir()
 				ranked{c.n, zero}.run(t, append([]string{"finetune", recipe, start, "--runs", runs}, c.args...)...)
 				got := outcomeOf(t, filepath.Join(runs, "world", "finetune"))
@@ -351,10 +360,33 @@ func TestShardingChangesNothing(t *testing.T) {
 					whole = got
 					continue
 				}
-				requireSame(t, "zero 1", whole, got)
+				requireSame(t, "zero "+zero, whole, got)
 			}
 		})
 	}
+}
+
+// Sums in fp32 are rounded once, whether they are sharded or not; gradients in fp32 are summed so anyway.
+func TestGradientsAreSummedInFP32(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	command(t, 0, "pretrain", recipe)
+	args := []string{"finetune", recipe, set("finetune.steps", 3), set("finetune.batch.micro", 1), set("model.projector.weights",
+		filepath.Join(dir, "runs", "world", "pretrain", "export", "mm_projector.safetensors"))}
+	runOf := func(r ranked, more ...string) (dir string) {
+		runs := t.TempDir()
+		r.run(t, append(slices.Concat(args, more), "--runs", runs)...)
+		return filepath.Join(runs, "world", "finetune")
+	}
+	run := func(r ranked, more ...string) outcome { return outcomeOf(t, runOf(r, more...)) }
+	wide, half := set("distributed.reduce", "fp32"), set("dtype", "bf16")
+	requireSame(t, "fp32 anyway", run(ranked{3, "1"}), run(ranked{3, "1"}, wide))
+	whole := run(ranked{3, "0"}, half, wide)
+	requireSame(t, "sharded", whole, run(ranked{3, "1"}, half, wide))
+	if plain := run(ranked{3, "0"}, half); cmp.Equal(plain.tensors, whole.tensors) {
+		t.Error("bf16 gradients are summed in bf16, though fp32 is asked for")
+	}
+	requireAsOne(t, "gradients sharded", runOf(ranked{1, "0"}), runOf(ranked{3, "2"}, wide), asOne)
 }
 
 // The same number of processes and mode gives the same bytes, whether the run was stopped or not; any other goes on
@@ -399,9 +431,10 @@ func TestRanksResume(t *testing.T) {
 // changes are pairs of what a run is stopped and resumed with: all of them if LLAVATRAIN_LONG is set.
 func changes(t *testing.T) (list [][2]ranked) {
 	t.Helper()
-	kinds := []ranked{{1, "0"}, {2, "0"}, {2, "1"}, {3, "1"}}
+	kinds := []ranked{{1, "0"}, {2, "0"}, {2, "1"}, {3, "1"}, {3, "2"}}
 	if os.Getenv("LLAVATRAIN_LONG") == "" {
-		return [][2]ranked{{kinds[2], kinds[2]}, {kinds[2], kinds[3]}, {kinds[3], kinds[0]}, {kinds[0], kinds[2]}}
+		return [][2]ranked{{kinds[2], kinds[2]}, {kinds[2], kinds[3]}, {kinds[3], kinds[0]}, {kinds[0], kinds[2]},
+			{kinds[4], kinds[4]}, {kinds[4], kinds[1]}, {kinds[1], kinds[4]}}
 	}
 	for _, a := range kinds {
 		for _, b := range kinds {

@@ -66,7 +66,8 @@ func joinParams(s *torch.Scope, list []*Param, device torch.Device, dtype torch.
 	}
 	if group := list[0].group; group != nil {
 		joined := torch.Own(torch.LeafView(s, group.Data, list[0].offset, shape))
-		joined.SetGrad(torch.LeafView(s, group.Grad, list[0].offset, shape))
+		buffer, place := group.gradientAt(list[0].offset)
+		joined.SetGrad(torch.LeafView(s, buffer, place, shape))
 		return joined
 	}
 	joined := torch.Own(torch.Empty(s, shape, dtype, device))

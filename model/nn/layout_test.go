@@ -26,21 +26,51 @@ func layered(layers int, in, out int64) *Params {
 	return ps
 }
 
+// requireSlots wants that a layer's gradient lies elsewhere than that of the layer before, and all others in a place of
+// their own.
+func requireSlots(t *rapid.T, g *Group) {
+	if g.GradientsSharded() != (g.Grad == nil) {
+		t.Fatalf("gradients are sharded: %t, and have a buffer for all: %t", g.GradientsSharded(), g.Grad != nil)
+	}
+	users := map[int]int{}
+	for i, b := range g.Buckets {
+		if i > 0 && b.Slot == g.Buckets[i-1].Slot && g.Decay {
+			t.Fatalf("buckets %d and %d share a slot", i-1, i)
+		}
+		if users[b.Slot]++; users[b.Slot] > 1 && !g.walks(b) {
+			t.Fatalf("bucket %d of %v shares its slot", i, g.Buckets)
+		}
+		if g.GradientsSharded() && (b.Slot >= len(g.Slots()) || len(g.Slots()) > 4) {
+			t.Fatalf("bucket %d is in slot %d of %d", i, b.Slot, len(g.Slots()))
+		}
+	}
+	for _, p := range g.Params { // a gradient lies in one piece
+		at, place := g.gradientAt(p.offset)
+		last, end := g.gradientAt(p.offset + p.Elements() - 1)
+		if at != last || end-place != p.Elements()-1 {
+			t.Fatalf("the gradient of %s is in pieces", p.Name)
+		}
+	}
+}
+
 // On any number of processes each element of a matrix is in one bucket, in one process's span and in one piece of its
 // parameter; norms and biases are whole.
 func TestSpansCoverTheParametersOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		world := rapid.IntRange(2, 9).Draw(rt, "world")
+		zero := Zero(rapid.IntRange(1, 2).Draw(rt, "zero"))
 		layers, in, out := rapid.IntRange(0, 4).Draw(rt, "layers"), rapid.Int64Range(1, 40).Draw(rt, "in"),
 			rapid.Int64Range(1, 70).Draw(rt, "out")
 		owners := map[string][]int{} // by parameter and element
 		for rank := range world {
 			ps := layered(layers, in, out)
 			ps.Select(all)
-			if err := ps.Place(torch.CPU, torch.BFloat16, Layout{Rank: rank, World: world, Sharded: true}); err != nil {
+			layout := Layout{Rank: rank, World: world, Zero: zero, Walked: "language"}
+			if err := ps.Place(torch.CPU, torch.BFloat16, layout); err != nil {
 				rt.Fatal(err)
 			}
 			for _, g := range ps.Groups() {
+				requireSlots(rt, g)
 				next := int64(0)
 				for _, b := range g.Buckets {
 					if b.First != next || b.Elements <= 0 || g.Decay && b.Elements%int64(spanUnit*world) != 0 {
@@ -130,7 +160,7 @@ func TestPiecesKeepTheExactValue(t *testing.T) {
 	for rank := range world {
 		ps := layered(2, 13, 31)
 		ps.Select(all)
-		if err := ps.Place(torch.CPU, torch.BFloat16, Layout{Rank: rank, World: world, Sharded: true}); err != nil {
+		if err := ps.Place(torch.CPU, torch.BFloat16, Layout{Rank: rank, World: world, Zero: States}); err != nil {
 			t.Fatal(err)
 		}
 		want = map[string][]float32{}

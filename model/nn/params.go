@@ -63,12 +63,13 @@ type Group struct {
 	Decay     bool
 	Params    []*Param
 	Data      *torch.Tensor // [n] in the training dtype
-	Grad      *torch.Tensor // [n] the same dtype
+	Grad      *torch.Tensor // [n] the same dtype; nil where gradients are divided
 	Remainder *torch.Tensor // [n] i16 if the dtype is bf16, else nil: with Data it gives the exact fp32 master
 	Buckets   []Bucket      // what is summed over the processes at once; nil of one alone
 
 	layout  Layout
-	size    int64 // of the flat buffers, with padding
+	size    int64           // of the flat buffers, with padding
+	slots   []*torch.Tensor // what gradients of buckets lie in where they are divided
 	masters func(name string) ([]byte, error)
 }
 
@@ -161,13 +162,13 @@ func (ps *Params) groupOf(p *Param) *Group {
 func (g *Group) place(s *torch.Scope, device torch.Device, dtype torch.Dtype) {
 	n := []int64{g.size}
 	g.Data = torch.Own(torch.Zeros(s, n, dtype, device))
-	g.Grad = torch.Own(torch.Zeros(s, n, dtype, device))
+	g.placeGradients(s, device, dtype)
 	if dtype == torch.BFloat16 {
 		g.Remainder = torch.Own(torch.Zeros(s, []int64{g.Kept()}, torch.Int16, device))
 	}
 	for _, p := range g.Params {
 		p.tensor = torch.Own(torch.LeafView(s, g.Data, p.offset, p.Shape))
-		p.tensor.SetGrad(torch.LeafView(s, g.Grad, p.offset, p.Shape))
+		p.tensor.SetGrad(p.Gradient(s))
 		if g.Remainder != nil && !g.Sharded() {
 			p.remainder = torch.Own(torch.LeafView(s, g.Remainder, p.offset, p.Shape))
 		}
@@ -183,7 +184,7 @@ func (ps *Params) Free() {
 		freeAll(j.weight, j.bias)
 	}
 	for _, g := range ps.groups {
-		freeAll(g.Data, g.Grad, g.Remainder)
+		freeAll(append(g.slots, g.Data, g.Grad, g.Remainder)...)
 	}
 }
 
@@ -238,12 +239,14 @@ func (ps *Params) ReadMasters(read func(name string) ([]byte, error)) {
 	}
 }
 
-// Gradient is the accumulated gradient, a view of the group's; nil for a frozen parameter.
+// Gradient is the accumulated gradient, a view of the group's; nil for a frozen parameter. Where gradients are divided
+// it holds that of a micro-batch for a moment.
 func (p *Param) Gradient(s *torch.Scope) *torch.Tensor {
 	if p.group == nil {
 		return nil
 	}
-	return torch.LeafView(s, p.group.Grad, p.offset, p.Shape)
+	buffer, place := p.group.gradientAt(p.offset)
+	return torch.LeafView(s, buffer, place, p.Shape)
 }
 
 // Initialise fills the parameter from its Init. The values depend only on seed, name, Init and shape.

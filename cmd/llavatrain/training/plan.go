@@ -3,6 +3,7 @@ package training
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -78,6 +79,7 @@ func printPlan(out io.Writer, p train.Planned) {
 		fmt.Fprintf(w, "\t%s\t%d\t%d\t\n", part.Part, part.Trained, part.Frozen)
 	}
 	w.Flush()
+	printModes(out, p)
 	fmt.Fprintf(out, "  %s%s: %s in %s\n", microText(p), train.SavingText(p.Recompute, p.Moments), p.Why,
 		gigabytes(p.DeviceMemory))
 	fmt.Fprintln(w, "\tmemory\t\t")
@@ -106,6 +108,30 @@ func printPlan(out io.Writer, p train.Planned) {
 	for _, note := range p.Notes {
 		fmt.Fprintf(out, "  note   %s\n", note)
 	}
+}
+
+// printModes has a line for each value of zero, of several processes.
+func printModes(out io.Writer, p train.Planned) {
+	if len(p.Modes) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "  zero\tat most\tmicro-batch\trecompute\tmoments\t")
+	for _, mode := range p.Modes {
+		micro, fits := fmt.Sprint(mode.Micro), ""
+		if mode.Micro == 0 {
+			micro = fmt.Sprintf("%d positions", p.Tokens)
+		}
+		if !mode.Fits {
+			fits = "  does not fit"
+		}
+		if mode.Zero == p.Zero {
+			fits += "  (this plan)"
+		}
+		fmt.Fprintf(w, "  %d\t%s\t%s\t%s\t%s\t%s\n", mode.Zero, gigabytes(mode.MemoryTotal), micro, mode.Recompute,
+			mode.Moments, strings.TrimSpace(fits))
+	}
+	w.Flush()
 }
 
 // processesText says how many processes train; "" for one alone.
