@@ -371,8 +371,8 @@ func TestGradientsAreSummedInFP32(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	command(t, 0, "pretrain", recipe)
-	args := []string{"finetune", recipe, set("finetune.steps", 3), set("finetune.batch.micro", 1), set("model.projector.weights",
-		filepath.Join(dir, "runs", "world", "pretrain", "export", "mm_projector.safetensors"))}
+	args := []string{"finetune", recipe, set("finetune.steps", 3), set("finetune.batch.micro", 1),
+		set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export", "mm_projector.safetensors"))}
 	runOf := func(r ranked, more ...string) (dir string) {
 		runs := t.TempDir()
 		r.run(t, append(slices.Concat(args, more), "--runs", runs)...)
