@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -442,6 +443,34 @@ func changes(t *testing.T) (list [][2]ranked) {
 		}
 	}
 	return list
+}
+
+// Each process needs what plan says, whatever is divided.
+func TestMemoryOfRanksIsPredicted(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	command(t, 0, "pretrain", recipe)
+	peak := regexp.MustCompile(`([0-9.]+) MB predicted for the largest micro-batch \(\d+ positions\), ([0-9.]+) MB measured`)
+	before := math.Inf(1)
+	for _, zero := range []string{"0", "1", "2"} {
+		text := ranked{3, zero}.run(t, "finetune", recipe, "--runs", t.TempDir(), set("finetune.steps", 2),
+			set("finetune.batch.micro", 1), set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain",
+				"export", "mm_projector.safetensors")))
+		found := peak.FindStringSubmatch(text)
+		if found == nil {
+			t.Fatalf("no word of memory:\n%s", text)
+		}
+		predicted, _ := strconv.ParseFloat(found[1], 64)
+		measured, _ := strconv.ParseFloat(found[2], 64)
+		t.Logf("zero %s: %v MB predicted, %v measured", zero, predicted, measured)
+		if math.Abs(predicted/measured-1) > 0.1 {
+			t.Errorf("zero %s: %v MB predicted, %v measured", zero, predicted, measured)
+		}
+		if measured >= before {
+			t.Errorf("zero %s takes %v MB, the one before %v", zero, measured, before)
+		}
+		before = measured
+	}
 }
 
 // Held-out rows are dealt out; the result is that of one process.
