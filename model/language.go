@@ -31,9 +31,8 @@ type LanguageInput struct {
 	Recompute   nn.Recompute  // what backward recomputes
 	DropoutKeys []uint64      // [n] one for each sample; nil: nothing is dropped
 
-	// After is called in backward once the gradients of a layer's weights are complete, from the last layer to the
-	// first; nil: not called.
-	After func(layer int)
+	// Hooks are called around the layers; nil for none.
+	Hooks *nn.Hooks
 
 	// Before is the layer that stands before layer i of the model, nil for none; nil if there are none at all.
 	Before func(i int) nn.Layer

@@ -256,16 +256,24 @@ func (m *llama) Forward(s *torch.Scope, in LanguageInput) LanguageOutput {
 	}
 	recompute := in.Recompute == nn.RecomputeLayers
 	var tape *nn.Tape
-	if in.After == nil {
+	if in.Hooks == nil {
 		tape = nn.Run(s, layers, in.Embeddings, recompute) // [N,D]
 	} else {
-		tape = nn.RunCut(s, layers, in.Embeddings, recompute, func(i int) {
-			if numbers[i] >= 0 {
-				in.After(numbers[i])
-			}
-		})
+		tape = nn.RunCut(s, layers, in.Embeddings, recompute, renumbered(*in.Hooks, numbers))
 	}
 	return LanguageOutput{Hidden: m.norm.Forward(s, tape.Out), Tape: tape}
+}
+
+// renumbered are hooks that are called for some of a list of layers, by their own numbers; -1 for none.
+func renumbered(hooks nn.Hooks, numbers []int) nn.Hooks {
+	of := func(hook func(layer int)) func(layer int) {
+		return func(i int) {
+			if numbers[i] >= 0 && hook != nil {
+				hook(numbers[i])
+			}
+		}
+	}
+	return nn.Hooks{Forward: of(hooks.Forward), Backward: of(hooks.Backward), After: of(hooks.After)}
 }
 
 type attendFunc func(s *torch.Scope, q, k, v *torch.Tensor) *torch.Tensor

@@ -53,9 +53,9 @@ type Input struct {
 	DropoutKeys    []uint64 // [n] random keys of the samples' dropout; nil: nothing is dropped
 	PictureSamples []int    // [tiles] which sample each tile belongs to; needed with DropoutKeys
 
-	// After is called in backward with the number of each decoder layer whose weights' gradients are complete, from the
-	// last to the first; those behind the last layer are complete by then. nil: not called.
-	After func(layer int)
+	// Hooks are called around the decoder layers; nil for none. When the gradients of a layer's weights are complete,
+	// those of all weights behind it are.
+	Hooks *nn.Hooks
 
 	Lap func(part string) // stopwatch: called when a part's forward work has been queued; nil: not called
 }
@@ -94,7 +94,7 @@ func (m *LLaVA) Forward(s *torch.Scope, in Input) Pass {
 		Wanted:      in.Wanted,
 		Recompute:   in.Recompute,
 		DropoutKeys: in.DropoutKeys,
-		After:       in.After,
+		Hooks:       in.Hooks,
 	}
 	if gated, ok := m.Projector.(*gatedProjector); ok {
 		language.Embeddings = m.Language.Embed(s, ids) // [T,D]

@@ -5,7 +5,7 @@ import "time"
 // Distributed says how several processes train together. Empty keys are left to the trainer.
 type Distributed struct {
 	// What the processes divide, by the stages of ZeRO. 0: nothing; 1: the optimizer's state, of which each keeps a
-	// slice; 2: gradients too. auto, or empty: 1 where the whole language model trains, else 0.
+	// slice; 2: gradients too; 3: weights too. auto, or empty: 1 where the whole language model trains, else 0.
 	Zero string `yaml:"zero,omitempty"`
 	// Reduce is the dtype in which gradients are sent and summed. auto, or empty: their own; fp32: one rounding of the
 	// sum, for twice the bytes of bf16.
@@ -42,7 +42,7 @@ func (d *Distributed) Widens() bool { return d != nil && d.Reduce == "fp32" }
 
 func (d *decoder) checkDistributed(o *Distributed) {
 	if o.Zero != "" {
-		d.oneOf("distributed.zero", o.Zero, "auto", "0", "1", "2")
+		d.oneOf("distributed.zero", o.Zero, "auto", "0", "1", "2", "3")
 	}
 	if o.Reduce != "" {
 		d.oneOf("distributed.reduce", o.Reduce, "auto", "fp32")

@@ -21,6 +21,7 @@ func TestDistributed(t *testing.T) {
 		{&Distributed{Zero: "0"}, 0, 0, 0, 10 * time.Minute},
 		{&Distributed{Zero: "1"}, 1, 1, 1, 10 * time.Minute},
 		{&Distributed{Zero: "2"}, 2, 2, 2, 10 * time.Minute},
+		{&Distributed{Zero: "3"}, 3, 3, 3, 10 * time.Minute},
 	} {
 		d := c.section
 		if d.Widens() {
@@ -43,7 +44,7 @@ func TestGradientsAreWidened(t *testing.T) {
 
 func TestDistributedIsChecked(t *testing.T) {
 	for value, says := range map[string]string{
-		"distributed={zero: 4}":         `distributed.zero: must be one of auto, 0, 1, 2, not "4"`,
+		"distributed={zero: 4}":         `distributed.zero: must be one of auto, 0, 1, 2, 3, not "4"`,
 		"distributed={reduce: bf16}":    `distributed.reduce: must be one of auto, fp32, not "bf16"`,
 		"distributed={patience: soon}":  `distributed.patience: must be a duration of at least a second, such as 10m`,
 		"distributed={patience: 10ms}":  `must be a duration of at least a second`,

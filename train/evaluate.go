@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/llavatrain/llavatrain/data"
+	"github.com/llavatrain/llavatrain/model/nn"
+	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -77,6 +80,8 @@ func (t *trainer) scoreHeldOut(ctx context.Context, progress func(done, total in
 	}
 	if !t.peers.alone() {
 		scoring.Part, scoring.Gather = t.peers.part(ctx, t.eval.data, "evaluating step"), t.peers.gather
+		scoring.Hooks = func(s *torch.Scope) *nn.Hooks { return t.layers.pass(s, nil).hooks() }
+		scoring.Idle = t.idlePasses
 	}
 	var all score.Total
 	skipped, modalities, sources := 0, map[string]score.Total{}, map[string]score.Total{}
@@ -94,6 +99,17 @@ func (t *trainer) scoreHeldOut(ctx context.Context, progress func(done, total in
 		Loss: runs.Number(all.Mean()), LossBy: means(modalities), LossBySource: means(sources),
 		SupervisedTokens: all.SupervisedTokens, Samples: all.Samples, Skipped: skipped,
 	}, err
+}
+
+// idlePasses takes part in the passes of others through layers whose weights are divided, if they have more of a step
+// than this process had.
+func (t *trainer) idlePasses(step data.Step, had int) error {
+	for ; had < passes(step, t.peers.World); had++ {
+		if err := torch.Do(func(s *torch.Scope) { t.layers.pass(s, nil).endForward() }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func means(totals map[string]score.Total) map[string]runs.Number {

@@ -25,7 +25,9 @@ type modelSize struct {
 	// values that training keeps of the projector for each tile and for each position; 0 for maps and GELUs alone
 	projectorTile, projectorPosition int64
 	adapters                         adapterSize
-	layersTrainable, layerTrainable  int64 // parameters of the language model's layers, and of the largest, that train
+	// parameters of all layers of the language model, and of the largest, that train, and that do not
+	layersTrainable, layerTrainable, layersFrozen, layerFrozen int64
+	largest                                                    int64 // matrix outside of them that trains
 }
 
 func sizeOf(m *model.LLaVA) modelSize {
@@ -35,21 +37,30 @@ func sizeOf(m *model.LLaVA) modelSize {
 		adapters: adaptersOf(m),
 	}
 	size.projectorTile, size.projectorPosition, _ = m.ProjectorMemory()
-	layers := map[int]int64{}
+	layers, frozen := map[int]int64{}, map[int]int64{}
 	for _, p := range m.Params.All() {
 		if p.Part == recipes.PartProjector && !p.Adapter && len(p.Shape) == 2 {
 			size.projectorLayers++
 		}
+		number, in := p.Layer()
+		in = in && p.Part == recipes.PartLanguage
 		if !p.Trainable {
 			size.frozen += p.Elements()
+			if in {
+				frozen[number] += p.Elements()
+				size.layersFrozen += p.Elements()
+				size.layerFrozen = max(size.layerFrozen, frozen[number])
+			}
 			continue
 		}
 		size.trainable += p.Elements()
 		size.trains[p.Part] = true
-		if number, in := p.Layer(); in && p.Part == recipes.PartLanguage {
+		if in {
 			layers[number] += p.Elements()
 			size.layersTrainable += p.Elements()
 			size.layerTrainable = max(size.layerTrainable, layers[number])
+		} else {
+			size.largest = max(size.largest, p.Elements())
 		}
 	}
 	return size
@@ -103,10 +114,15 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 		slots := size.trainable - size.layersTrainable + 2*size.layerTrainable
 		gradients = width*slots + (4*size.trainable+width*slots)/shards
 	}
+	weights := size.frozen + size.trainable
+	if of.zero >= nn.Weights { // slices of them, and whole ones where layers see them, two at a time of the layers'
+		weights += 2*(size.layerTrainable+size.layerFrozen) - size.layersTrainable - size.layersFrozen +
+			(size.trainable+size.layersFrozen)/shards
+	}
 	kept := width*size.kept(recompute, l) + size.tables(l)
 	rotary := 2 * 4 * size.language.MaxPositions * size.language.QuerySize / max(1, size.language.Heads)
 	items := []MemoryItem{
-		{"weights", width * (size.frozen + size.trainable)},
+		{"weights", width * weights},
 		{"masters", masters / shards},
 		{"gradients", gradients},
 		{"moments", 2 * int64(of.moments.Size()) * size.trainable / shards},
@@ -114,6 +130,9 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 		{"activations", kept},
 		{"workspace", max(
 			size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)},
+	}
+	if of.copies && of.zero >= nn.States { // two buckets at a time
+		of.communication += width * (max(size.largest, size.layerTrainable) + size.layerTrainable)
 	}
 	if of.communication > 0 {
 		items = append(items, MemoryItem{"communication", of.communication})
@@ -318,6 +337,7 @@ type setting struct {
 	zero           nn.Zero
 	shards         int   // processes that divide what zero says
 	communication  int64 // bytes of what connects GPUs
+	copies         bool  // Gloo copies what it sums to slices
 }
 
 // communicationBytes is what NCCL takes on each GPU of a job, estimated for eight GPUs a host.
@@ -325,9 +345,11 @@ const communicationBytes = 3 << 29
 
 func (p *plan) setting() setting {
 	of := setting{dtype: p.dtype, moments: p.moments, recompute: p.recompute, zero: p.zero, shards: p.world}
-	if p.world > 1 && (p.hypothetical || p.device != torch.CPU) {
+	onGPUs := p.hypothetical || p.device != torch.CPU
+	if p.world > 1 && onGPUs {
 		of.communication = communicationBytes
 	}
+	of.copies = !onGPUs
 	return of
 }
 

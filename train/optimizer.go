@@ -85,7 +85,7 @@ func (o *optimizer) update(s *torch.Scope, lr map[string]runs.Number, squares *t
 				return torch.Narrow(s, t, 0, span.Own, span.Elements)
 			}
 			adam.First = span.First
-			weights := torch.Narrow(s, g.Data, 0, span.First, span.Elements)
+			weights := g.OwnWeights(s, span)
 			grad := own(g.summed)
 			if grad.Dtype() != weights.Dtype() {
 				grad = torch.To(s, grad, weights.Dtype())
@@ -93,6 +93,31 @@ func (o *optimizer) update(s *torch.Scope, lr map[string]runs.Number, squares *t
 			torch.AdamW(weights, own(g.Remainder), grad, own(g.m), own(g.v), squares, adam)
 		}
 		g.summed.Zero()
+	}
+}
+
+// gather gives every process the weights that the others have updated, but for those of layers whose weights are divided,
+// which are gathered when they are computed.
+func (o *optimizer) gather(s *torch.Scope, p *peers) {
+	for _, g := range o.groups {
+		if !g.Sharded() {
+			continue
+		}
+		for i, span := range g.Spans() {
+			b := g.Buckets[i]
+			if g.WeightsSharded() {
+				if !g.Walks(b) {
+					p.gradients.AllGather(g.Gathered(s, b), g.OwnWeights(s, span)).Wait()
+				}
+				continue
+			}
+			s.Sub(func(s *torch.Scope) *torch.Tensor {
+				own := torch.Empty(s, []int64{span.Elements}, g.Data.Dtype(), g.Data.Device())
+				own.Copy(g.OwnWeights(s, span))
+				p.gradients.AllGather(g.Gathered(s, b), own).Wait()
+				return nil
+			})
+		}
 	}
 }
 

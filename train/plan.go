@@ -102,11 +102,17 @@ func newPlan(
 	return p, nil
 }
 
-// dealable refuses a step with too few samples for all processes.
+// dealable refuses a step with too few samples for all processes, and what they cannot divide.
 func (p *plan) dealable() error {
 	if global := p.stage.Batch.Global; p.world > max(1, global) {
 		return failure.Inputf("batch.global is %d samples, fewer than the %d processes that train: each computes "+
 			"at least one sample of a step; raise batch.global or start fewer", global, p.world)
+	}
+	// The export has the whole language model, of which a process has what trains alone.
+	language := p.stage.Train[recipes.PartLanguage]
+	if p.zero >= nn.Weights && (language.Only != "" || language.Except != "") {
+		return failure.Inputf("distributed.zero 3 shards weights, and then train.language must train all of the " +
+			"language model or adapters: leave out only and except, or set zero to 2")
 	}
 	return nil
 }

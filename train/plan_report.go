@@ -32,7 +32,7 @@ type Planned struct {
 	Stage        string        `json:"stage"`
 	Dtype        string        `json:"dtype"`
 	Processes    int           `json:"processes,omitempty"` // that train together; 0: one alone
-	Zero         int           `json:"zero,omitempty"`      // what is divided: 1 the optimizer's state, 2 gradients too
+	Zero         int           `json:"zero,omitempty"`      // what is divided: 1 the optimizer's state, 2 gradients too, 3 weights too
 	Modes        []ModePlanned `json:"modes,omitempty"`     // of several processes, by zero
 	Parts        []PartPlanned `json:"parts"`
 	Micro        int           `json:"micro"`     // samples in a micro-batch; 0 if tokens limits it
@@ -200,7 +200,7 @@ func (p *plan) modes(size modelSize, maxLength, available int64) (list []ModePla
 	if p.world < 2 {
 		return nil
 	}
-	for zero := nn.Whole; zero <= nn.Gradients; zero++ {
+	for zero := nn.Whole; zero <= nn.Weights; zero++ {
 		of := *p
 		of.zero = zero
 		of.fitMemory(size, maxLength, available)

@@ -12,23 +12,6 @@ import (
 // Of several processes each has computed some of a step's micro-batches. Before the update all get the sums of what
 // they have, so that the update of each is that of one process. The weights then stay the same in all, bit for bit.
 
-// sumsOf is the losses of a micro-batch's supervised tokens, [N] fp32, summed over tokens of samples with an image, and
-// over the others, [2] fp64.
-func sumsOf(s *torch.Scope, b data.Batch, each *torch.Tensor) *torch.Tensor {
-	n := int64(len(b.FromImage))
-	kinds := make([]float64, 2*n) // [2,N]: 1 where a token is of the kind
-	for i, image := range b.FromImage {
-		if image {
-			kinds[i] = 1
-		} else {
-			kinds[n+int64(i)] = 1
-		}
-	}
-	losses := torch.Reshape(s, torch.To(s, torch.Detach(s, each, false), torch.Float64), n, 1) // [N,1]
-	sums := torch.MatMul(s, torch.From(s, kinds, []int64{2, n}, each.Device()), losses)        // [2,1]
-	return torch.Reshape(s, sums, 2)
-}
-
 // reduce sums the gradients and the losses of all processes. It returns the sum of squares of the gradient, and what is
 // NaN if a loss of any process is not finite, both [1] fp64. A process without a micro-batch takes part with zeros.
 func (t *trainer) reduce(s *torch.Scope, queued *queuedStep) (squares, nonFinite *torch.Tensor) {
@@ -125,14 +108,14 @@ func (t *trainer) joinRounds(step data.Step, had int) error {
 	if t.peers.alone() || t.plan.zero < nn.Gradients {
 		return nil
 	}
-	rounds := make([]int, t.peers.World)
-	for _, size := range step.Sizes() {
-		if size.Supervised > 0 {
-			rounds[size.Rank]++
-		}
-	}
-	for ; had < slices.Max(rounds); had++ {
-		err := torch.Do(func(s *torch.Scope) { t.optimizer.newReduction(t.peers, true).finish(s) })
+	for ; had < passes(step, t.peers.World); had++ {
+		err := torch.Do(func(s *torch.Scope) {
+			round := t.optimizer.newReduction(t.peers, true)
+			visit := t.layers.pass(s, round)
+			visit.endForward()
+			visit.endBackward()
+			round.finish(s)
+		})
 		if err != nil {
 			return err
 		}
@@ -140,15 +123,26 @@ func (t *trainer) joinRounds(step data.Step, had int) error {
 	return nil
 }
 
-// completed begins the sums of what is complete after a layer's backward. Divided gradients of the next layer go where
-// those before this layer's were, which are waited for.
+// passes is the most micro-batches of a step that a process has.
+func passes(step data.Step, world int) int {
+	of := make([]int, world)
+	for _, size := range step.Sizes() {
+		if size.Supervised > 0 {
+			of[size.Rank]++
+		}
+	}
+	return slices.Max(of)
+}
+
+// completed begins the sums of what is complete after a layer's backward. Those of what was complete before are waited
+// for, if they go to slices: divided gradients of the next layer take their place, and Gloo keeps a copy meanwhile.
 func (r *reduction) completed(s *torch.Scope, layer int) {
 	if r.group == nil {
 		return
 	}
 	n := r.layered - r.group.CompleteFrom(layer)
 	r.begin(s, n)
-	if r.group.GradientsSharded() {
+	if r.group.Sharded() {
 		r.settle(s, n-1)
 	}
 }
@@ -227,7 +221,12 @@ func (b *pending) freeWide() {
 
 // finish begins the sums that have not begun, and waits for all.
 func (r *reduction) finish(s *torch.Scope) {
-	r.begin(s, len(r.buckets))
+	for n := r.begun + 1; n <= len(r.buckets); n++ {
+		r.begin(s, n)
+		if r.buckets[n-1].group.Sharded() {
+			r.settle(s, n-1)
+		}
+	}
 	r.settle(s, len(r.buckets))
 }
 
@@ -273,55 +272,129 @@ func (o *optimizer) addSquares(s *torch.Scope, parts *torch.Tensor) *torch.Tenso
 	return total
 }
 
-// gather gives every process the weights that the others have updated.
-func (o *optimizer) gather(s *torch.Scope, p *peers) {
-	for _, g := range o.groups {
-		if !g.Sharded() {
+// layerWeights gathers the weights of the language model's layers where they are divided: a layer's before it is
+// computed, and the next one's meanwhile. All processes gather in the same order. The zero value is for weights that are
+// whole.
+type layerWeights struct {
+	peers  *peers
+	groups []walkedGroup
+	layers int
+}
+
+// walkedGroup is a group of which each process keeps slices of the layers.
+type walkedGroup struct {
+	*nn.Group
+	spans []nn.Span
+	held  [2]heldLayer // by slot
+}
+
+// heldLayer is the bucket whose weights are in a slot, or come into it.
+type heldLayer struct {
+	bucket int // -1 for none
+	work   *torch.Work
+}
+
+func newLayerWeights(p *peers, ps *nn.Params, layers int) layerWeights {
+	w := layerWeights{peers: p, layers: layers}
+	for _, g := range ps.Walked() {
+		w.groups = append(w.groups, walkedGroup{Group: g, spans: g.Spans(),
+			held: [2]heldLayer{{bucket: -1}, {bucket: -1}}})
+	}
+	return w
+}
+
+// changed says that the weights are no longer those that were gathered.
+func (w *layerWeights) changed() {
+	for i := range w.groups {
+		w.groups[i].held = [2]heldLayer{{bucket: -1}, {bucket: -1}}
+	}
+}
+
+// bring begins to gather a layer, unless it is there.
+func (w *layerWeights) bring(s *torch.Scope, layer int) {
+	for k := range w.groups {
+		g := &w.groups[k]
+		i := g.OfLayer(layer)
+		if i < 0 {
 			continue
 		}
-		for _, b := range g.Buckets {
-			span := b.Of(p.Rank, p.World)
-			own := torch.Empty(s, []int64{span.Elements}, g.Data.Dtype(), g.Data.Device())
-			own.Copy(torch.Narrow(s, g.Data, 0, span.First, span.Elements))
-			p.gradients.AllGather(torch.Narrow(s, g.Data, 0, b.First, b.Elements), own).Wait()
+		b := g.Buckets[i]
+		if held := &g.held[b.Slot]; held.bucket != i {
+			held.bucket = i
+			held.work = w.peers.gradients.AllGather(g.Gathered(s, b), g.OwnWeights(s, g.spans[i]))
 		}
 	}
 }
 
-// sumsOfAll lays the sums of this process's micro-batches where they stand among the M of the step, between zeros, so
-// that adding those of all processes rounds nothing; behind them is nonFinite.
-func (t *trainer) sumsOfAll(s *torch.Scope, queued *queuedStep, nonFinite *torch.Tensor) *torch.Tensor {
-	none := torch.Zeros(s, []int64{2}, torch.Float64, t.plan.device)
-	var parts []*torch.Tensor
-	next := 0
-	for _, size := range queued.step.Sizes() {
-		part := none
-		if size.Rank == t.peers.Rank && size.Supervised > 0 {
-			part = queued.losses[next].sums
-			next++
+// need waits until a layer is there.
+func (w *layerWeights) need(s *torch.Scope, layer int) {
+	w.bring(s, layer)
+	for k := range w.groups {
+		g := &w.groups[k]
+		if i := g.OfLayer(layer); i >= 0 {
+			if held := &g.held[g.Buckets[i].Slot]; held.work != nil {
+				held.work.Wait()
+				held.work = nil
+			}
 		}
-		parts = append(parts, part)
 	}
-	return torch.Cat(s, 0, append(parts, nonFinite)...)
 }
 
-// sumLosses adds up the losses of a step's micro-batches.
-func (t *trainer) sumLosses(queued *queuedStep, sum *lossSums) {
-	if t.peers.alone() {
-		for _, micro := range queued.losses {
-			sum.add(micro.batch, torch.Values[float32](micro.each), micro.weight)
-		}
-		return
+// visit is one pass through the layers, forward and backward. Where weights are divided every process goes through all
+// layers, whatever it has to compute.
+type visit struct {
+	*layerWeights
+	scope *torch.Scope
+	round *reduction // what the pass ends with; nil for nothing
+	next  int        // layer, forward
+	left  int        // layers whose backward is to come
+}
+
+func (w *layerWeights) pass(s *torch.Scope, round *reduction) *visit {
+	return &visit{layerWeights: w, scope: s, round: round, left: w.layers}
+}
+
+// hooks are what happens around the layers; nil if nothing does.
+func (v *visit) hooks() *nn.Hooks {
+	if v.round == nil && len(v.groups) == 0 {
+		return nil
 	}
-	if queued.sums == nil {
-		return
+	return &nn.Hooks{Forward: v.forward, Backward: v.backward, After: v.after}
+}
+
+func (v *visit) forward(layer int) {
+	v.next = layer + 1
+	v.need(v.scope, layer)
+	if layer+1 < v.layers {
+		v.bring(v.scope, layer+1)
 	}
-	sums := torch.Values[float64](queued.sums)
-	tokens, micros := supervised(queued.step.Sizes())
-	for i, size := range queued.step.Sizes() {
-		if size.Supervised > 0 {
-			weight := t.plan.average.Weight(size.Supervised, tokens, micros)
-			sum.addSums(size, sums[2*i], sums[2*i+1], weight)
-		}
+}
+
+func (v *visit) backward(layer int) {
+	v.left = layer
+	v.need(v.scope, layer)
+	if layer > 0 {
+		v.bring(v.scope, layer-1)
+	}
+}
+
+func (v *visit) after(layer int) {
+	if v.round != nil {
+		v.round.completed(v.scope, layer)
+	}
+}
+
+// endForward goes through the layers that were not computed.
+func (v *visit) endForward() {
+	for len(v.groups) > 0 && v.next < v.layers {
+		v.forward(v.next)
+	}
+}
+
+// endBackward goes through the layers whose gradients nobody needed.
+func (v *visit) endBackward() {
+	for len(v.groups) > 0 && v.left > 0 {
+		v.backward(v.left - 1)
+		v.after(v.left)
 	}
 }

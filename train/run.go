@@ -44,6 +44,7 @@ type trainer struct {
 	eval      *evaluator // nil without held-out rows
 	model     *model.LLaVA
 	optimizer *optimizer
+	layers    layerWeights
 	digest    map[string]string // what the run's numbers depend on
 	logs      *logs             // nil but on rank 0
 	peers     *peers
@@ -196,6 +197,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 		return err
 	}
 	t.optimizer.widens = t.plan.widens
+	t.layers = newLayerWeights(t.peers, t.model.Params, int(t.model.Language.Describe().Layers))
 	if t.digest, err = t.makeDigest(t.data, t.model); err != nil {
 		return err
 	}

@@ -110,13 +110,13 @@ func (t *trainer) forwardBackward(step data.Step) (*queuedStep, error) {
 		in.DropoutKeys = dropoutKeys(t.recipe.Seed, step.Number, batch.Places)
 		err := torch.Do(func(s *torch.Scope) {
 			round := t.reductionAfter(queued, i) // nil, or sums that are under way while backward goes on
-			if round != nil {
-				in.After = func(layer int) { round.completed(s, layer) }
-			}
+			visit := t.layers.pass(s, round)
+			in.Hooks = visit.hooks()
 			head := t.model.Language.Head().Tensor()                            // [V,D]
 			pass, total, each := score.TokenLosses(s, t.model, batch, in, head) // [], [N]
 			t.stopwatch().Lap("head and loss")
 			pass.Backward(s, torch.Scale(s, total, weight))
+			visit.endBackward()
 			t.stopwatch().Lap("backward")
 			queued.losses = append(queued.losses, t.keep(s, batch, each, weight))
 			if queued.nonFinite == nil {
@@ -177,6 +177,7 @@ func (t *trainer) update(queued *queuedStep) error {
 			torch.NaNIfNotFinite(squares, nonFinite)
 			t.optimizer.update(s, t.rates(number), squares)
 			t.optimizer.gather(s, t.peers)
+			t.layers.changed()
 		}
 		queued.freeTensors()
 		queued.ended = torch.MarkTime(t.plan.device)

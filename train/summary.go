@@ -50,7 +50,8 @@ func (t *trainer) summary() string {
 }
 
 // dividedText says what the processes keep of optimizer state and gradients.
-var dividedText = []string{nn.Whole: "whole", nn.States: "sharded", nn.Gradients: "and gradients sharded"}
+var dividedText = []string{nn.Whole: "whole", nn.States: "sharded", nn.Gradients: "and gradients sharded",
+	nn.Weights: "gradients and weights sharded"}
 
 // adaptersText has a line for each part that trains adapters.
 func (t *trainer) adaptersText() string {

@@ -65,8 +65,12 @@ func joinParams(s *torch.Scope, list []*Param, device torch.Device, dtype torch.
 		shape[0], elements = shape[0]+p.Shape[0], elements+p.Elements()
 	}
 	if group := list[0].group; group != nil {
-		joined := torch.Own(torch.LeafView(s, group.Data, list[0].offset, shape))
-		buffer, place := group.gradientAt(list[0].offset)
+		buffer, place := group.weightAt(list[0].offset)
+		joined := torch.Own(torch.LeafView(s, buffer, place, shape))
+		if group.frozen {
+			return joined
+		}
+		buffer, place = group.gradientAt(list[0].offset)
 		joined.SetGrad(torch.LeafView(s, buffer, place, shape))
 		return joined
 	}

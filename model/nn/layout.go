@@ -11,8 +11,8 @@ import (
 type Layout struct {
 	Rank, World int
 	Zero        Zero
-	// Walked is the part whose layers backward goes through one by one (RunCut): its gradients need two buffers of a
-	// layer, where they are divided.
+	// Walked is the part whose layers a pass goes through one by one (RunCut): their gradients and weights need two
+	// buffers of a layer, where they are divided.
 	Walked string
 }
 
@@ -26,6 +26,9 @@ const (
 	States
 	// Gradients are divided too, as soon as backward has made those of a bucket.
 	Gradients
+	// Weights are divided too, those that do not train among them, as far as they are the walked part's layers: a
+	// layer's are gathered when it is computed.
+	Weights
 )
 
 func (l Layout) alone() bool { return l.World < 2 }
@@ -38,7 +41,7 @@ const spanUnit = 256
 // processes alone, as the order of a sum's terms does.
 type Bucket struct {
 	First, Elements int64
-	Slot            int // which buffer its gradient lies in, where gradients are divided
+	Slot            int // which buffer its gradient lies in, where gradients are divided; and its weights
 }
 
 // Span is a stretch of a group's buffers, from First, and where it lies in buffers that hold own spans alone.
@@ -79,73 +82,6 @@ func (g *Group) cut(layout Layout) {
 	closed()
 	g.size = end
 	g.assignSlots()
-}
-
-// assignSlots gives each bucket a buffer for its gradient: a walked part's layers take turns with two, since one's is
-// summed while the next one's is computed.
-func (g *Group) assignSlots() {
-	turn, next := 0, 2
-	for i := range g.Buckets {
-		b := &g.Buckets[i]
-		if g.walks(*b) {
-			b.Slot = turn
-			turn = 1 - turn
-		} else {
-			b.Slot = next
-			next++
-		}
-	}
-}
-
-// walks says whether a bucket is one of a walked part's layers.
-func (g *Group) walks(b Bucket) bool {
-	if g.Part != g.layout.Walked {
-		return false
-	}
-	i := slices.IndexFunc(g.Params, func(p *Param) bool { return p.offset == b.First })
-	return g.Params[i].number >= 0
-}
-
-// placeGradients allocates the gradients: one buffer, or those that the buckets take turns with.
-func (g *Group) placeGradients(s *torch.Scope, device torch.Device, dtype torch.Dtype) {
-	if !g.GradientsSharded() {
-		g.Grad = torch.Own(torch.Zeros(s, []int64{g.size}, dtype, device))
-		return
-	}
-	var sizes []int64
-	for _, b := range g.Buckets {
-		for len(sizes) <= b.Slot {
-			sizes = append(sizes, 0)
-		}
-		sizes[b.Slot] = max(sizes[b.Slot], b.Elements)
-	}
-	for _, n := range sizes {
-		g.slots = append(g.slots, torch.Own(torch.Zeros(s, []int64{n}, dtype, device)))
-	}
-}
-
-// gradientAt is where the gradient of a group's element lies: in which buffer, and at which place of it.
-func (g *Group) gradientAt(element int64) (buffer *torch.Tensor, place int64) {
-	if g.slots == nil {
-		return g.Grad, element
-	}
-	i := slices.IndexFunc(g.Buckets, func(b Bucket) bool { return element < b.First+b.Elements })
-	return g.slots[g.Buckets[i].Slot], element - g.Buckets[i].First
-}
-
-// Gradient is a view of a bucket's gradient, [n].
-func (g *Group) Gradient(s *torch.Scope, b Bucket) *torch.Tensor {
-	buffer, place := g.gradientAt(b.First)
-	return torch.Narrow(s, buffer, 0, place, b.Elements)
-}
-
-// Slots are the elements of a process's own span in each of the buffers that gradients of buckets lie in; nil if all
-// gradients have one buffer.
-func (g *Group) Slots() (sizes []int64) {
-	for _, slot := range g.slots {
-		sizes = append(sizes, slot.Elements()/int64(g.layout.World))
-	}
-	return sizes
 }
 
 // CompleteFrom is the number of the first bucket that holds gradients of a layer and of what is declared behind it
@@ -227,7 +163,11 @@ func (p *Param) keepRemainder(s *torch.Scope, remainder *torch.Tensor) {
 
 // PieceValue is the exact fp32 value of one of p's pieces, [n].
 func (p *Param) PieceValue(s *torch.Scope, piece Piece) *torch.Tensor {
-	value := torch.LeafView(s, p.group.Data, p.offset+piece.First, []int64{piece.Elements})
+	at := p.offset + piece.First
+	if p.group.WeightsSharded() {
+		at = piece.Own
+	}
+	value := torch.LeafView(s, p.group.Data, at, []int64{piece.Elements})
 	if p.group.Remainder == nil {
 		return value
 	}

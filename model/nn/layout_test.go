@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,7 +38,7 @@ func requireSlots(t *rapid.T, g *Group) {
 		if i > 0 && b.Slot == g.Buckets[i-1].Slot && g.Decay {
 			t.Fatalf("buckets %d and %d share a slot", i-1, i)
 		}
-		if users[b.Slot]++; users[b.Slot] > 1 && !g.walks(b) {
+		if users[b.Slot]++; users[b.Slot] > 1 && !g.Walks(b) {
 			t.Fatalf("bucket %d of %v shares its slot", i, g.Buckets)
 		}
 		if g.GradientsSharded() && (b.Slot >= len(g.Slots()) || len(g.Slots()) > 4) {
@@ -58,7 +59,7 @@ func requireSlots(t *rapid.T, g *Group) {
 func TestSpansCoverTheParametersOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		world := rapid.IntRange(2, 9).Draw(rt, "world")
-		zero := Zero(rapid.IntRange(1, 2).Draw(rt, "zero"))
+		zero := Zero(rapid.IntRange(1, 3).Draw(rt, "zero"))
 		layers, in, out := rapid.IntRange(0, 4).Draw(rt, "layers"), rapid.Int64Range(1, 40).Draw(rt, "in"),
 			rapid.Int64Range(1, 70).Draw(rt, "out")
 		owners := map[string][]int{} // by parameter and element
@@ -78,8 +79,12 @@ func TestSpansCoverTheParametersOnce(t *testing.T) {
 					}
 					next += b.Elements
 				}
-				if next != g.Data.Elements() || g.Remainder.Elements() != g.Kept() || g.Sharded() != g.Decay {
-					rt.Fatalf("buckets end at %d of %d; %d remainders of %d", next, g.Data.Elements(),
+				whole := g.Data.Elements()
+				if g.WeightsSharded() {
+					whole *= int64(world)
+				}
+				if next != whole || g.Remainder.Elements() != g.Kept() || g.Sharded() != g.Decay {
+					rt.Fatalf("buckets end at %d of %d; %d remainders of %d", next, whole,
 						g.Remainder.Elements(), g.Kept())
 				}
 			}
@@ -204,5 +209,76 @@ func valuesFromMasters(t *testing.T, s *torch.Scope, ps *Params) {
 	norm := get(t, ps, "model.layers.1.norm.weight")
 	if v := value(s, norm)[0]; v != 1 {
 		t.Errorf("a norm's value is %v", v)
+	}
+}
+
+// Where weights are divided each process keeps its slices, and those of all together are the layer that layers see. Of
+// layers there is memory for two, beside the slices; what does not train is divided too.
+func TestWeightsAreGathered(t *testing.T) {
+	torchtest.NoLeaks(t)
+	const world, layers, in, out = 3, 5, 24, 40
+	for _, dtype := range []torch.Dtype{torch.Float32, torch.BFloat16} {
+		for _, trains := range []func(*Param) bool{all, func(p *Param) bool { return p.Name == "model.head.weight" }} {
+			requireGathered(t, world, dtype, func() *Params {
+				ps := layered(layers, in, out)
+				ps.Select(trains)
+				return ps
+			})
+		}
+	}
+}
+
+func requireGathered(t *testing.T, world int, dtype torch.Dtype, declare func() *Params) {
+	t.Helper()
+	placed := func(layout Layout) *Params {
+		ps := declare()
+		if err := ps.Place(torch.CPU, dtype, layout); err != nil {
+			t.Fatal(err)
+		}
+		return ps
+	}
+	alone := placed(Layout{})
+	defer alone.Free()
+	var list []*Params
+	for rank := range world {
+		ps := placed(Layout{rank, world, Weights, "language"})
+		defer ps.Free()
+		list = append(list, ps)
+	}
+	err := torch.Do(func(s *torch.Scope) {
+		for _, ps := range append(list, alone) {
+			for _, p := range ps.All() {
+				p.Initialise(s, 7)
+			}
+		}
+		for k, g := range list[0].Walked() {
+			largest := int64(0)
+			for _, b := range g.Buckets {
+				largest = max(largest, b.Elements)
+			}
+			if all := g.gathered[0].Elements() + g.gathered[1].Elements(); all > 2*largest {
+				t.Errorf("layers lie in %d elements, the largest has %d", all, largest)
+			}
+			for i, b := range g.Buckets {
+				var parts []*torch.Tensor
+				for _, ps := range list {
+					other := ps.Walked()[k]
+					parts = append(parts, other.OwnWeights(s, other.Spans()[i]))
+				}
+				g.Gathered(s, b).Copy(torch.Cat(s, 0, parts...))
+				for _, p := range g.Params {
+					if p.offset < b.First || p.offset >= b.First+b.Elements {
+						continue
+					}
+					want, _ := alone.Get(p.Name)
+					if !slices.Equal(p.Tensor().Bytes(), want.Tensor().Bytes()) {
+						t.Errorf("%s, %v: not what was loaded", p.Name, dtype)
+					}
+				}
+			}
+		}
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -62,15 +62,18 @@ type Group struct {
 	Part      string
 	Decay     bool
 	Params    []*Param
-	Data      *torch.Tensor // [n] in the training dtype
+	Data      *torch.Tensor // [n] in the training dtype; own spans alone where weights are divided
 	Grad      *torch.Tensor // [n] the same dtype; nil where gradients are divided
 	Remainder *torch.Tensor // [n] i16 if the dtype is bf16, else nil: with Data it gives the exact fp32 master
 	Buckets   []Bucket      // what is summed over the processes at once; nil of one alone
 
-	layout  Layout
-	size    int64           // of the flat buffers, with padding
-	slots   []*torch.Tensor // what gradients of buckets lie in where they are divided
-	masters func(name string) ([]byte, error)
+	layout Layout
+	size   int64           // of the flat buffers, with padding
+	slots  []*torch.Tensor // what gradients of buckets lie in where they are divided
+	frozen bool            // it has weights alone
+
+	gathered []*torch.Tensor // where layers see weights that are divided
+	masters  func(name string) ([]byte, error)
 }
 
 // Elements is how many its parameters have together.
@@ -87,6 +90,7 @@ type Params struct {
 	list   []*Param
 	byName map[string]*Param
 	groups []*Group
+	shelf  []*Group // of weights that do not train, where they are divided
 	dtype  torch.Dtype
 	device torch.Device
 
@@ -128,14 +132,19 @@ func (ps *Params) Select(trains func(p *Param) bool) {
 func (ps *Params) Place(device torch.Device, dtype torch.Dtype, layout Layout) error {
 	ps.device, ps.dtype = device, dtype
 	for _, p := range ps.list {
-		if p.Trainable {
-			p.group = ps.groupOf(p)
-			p.offset = p.group.Elements()
-			p.group.Params = append(p.group.Params, p)
+		switch {
+		case p.Trainable:
+			p.group = groupOf(&ps.groups, p, false)
+		case layout.Zero >= Weights && !layout.alone() && p.Part == layout.Walked && p.number >= 0 && p.Decay:
+			p.group = groupOf(&ps.shelf, p, true)
+		default:
+			continue
 		}
+		p.offset = p.group.Elements()
+		p.group.Params = append(p.group.Params, p)
 	}
 	return torch.Do(func(s *torch.Scope) {
-		for _, g := range ps.groups {
+		for _, g := range slices.Concat(ps.groups, ps.shelf) {
 			g.cut(layout)
 			g.place(s, device, dtype)
 		}
@@ -150,24 +159,39 @@ func (ps *Params) Place(device torch.Device, dtype torch.Dtype, layout Layout) e
 	})
 }
 
-func (ps *Params) groupOf(p *Param) *Group {
-	i := slices.IndexFunc(ps.groups, func(g *Group) bool { return g.Part == p.Part && g.Decay == p.Decay })
-	if i < 0 {
-		ps.groups = append(ps.groups, &Group{Part: p.Part, Decay: p.Decay})
-		i = len(ps.groups) - 1
+// Walked are the groups whose layers are gathered when they are computed.
+func (ps *Params) Walked() (list []*Group) {
+	for _, g := range slices.Concat(ps.groups, ps.shelf) {
+		if g.WeightsSharded() && slices.ContainsFunc(g.Buckets, g.Walks) {
+			list = append(list, g)
+		}
 	}
-	return ps.groups[i]
+	return list
+}
+
+func groupOf(list *[]*Group, p *Param, frozen bool) *Group {
+	i := slices.IndexFunc(*list, func(g *Group) bool { return g.Part == p.Part && g.Decay == p.Decay })
+	if i < 0 {
+		*list = append(*list, &Group{Part: p.Part, Decay: p.Decay, frozen: frozen})
+		i = len(*list) - 1
+	}
+	return (*list)[i]
 }
 
 func (g *Group) place(s *torch.Scope, device torch.Device, dtype torch.Dtype) {
-	n := []int64{g.size}
-	g.Data = torch.Own(torch.Zeros(s, n, dtype, device))
-	g.placeGradients(s, device, dtype)
-	if dtype == torch.BFloat16 {
+	g.placeWeights(s, device, dtype)
+	if !g.frozen {
+		g.placeGradients(s, device, dtype)
+	}
+	if dtype == torch.BFloat16 && !g.frozen {
 		g.Remainder = torch.Own(torch.Zeros(s, []int64{g.Kept()}, torch.Int16, device))
 	}
 	for _, p := range g.Params {
-		p.tensor = torch.Own(torch.LeafView(s, g.Data, p.offset, p.Shape))
+		buffer, place := g.weightAt(p.offset)
+		p.tensor = torch.Own(torch.LeafView(s, buffer, place, p.Shape))
+		if g.frozen {
+			continue
+		}
 		p.tensor.SetGrad(p.Gradient(s))
 		if g.Remainder != nil && !g.Sharded() {
 			p.remainder = torch.Own(torch.LeafView(s, g.Remainder, p.offset, p.Shape))
@@ -183,8 +207,8 @@ func (ps *Params) Free() {
 	for _, j := range ps.joins {
 		freeAll(j.weight, j.bias)
 	}
-	for _, g := range ps.groups {
-		freeAll(append(g.slots, g.Data, g.Grad, g.Remainder)...)
+	for _, g := range slices.Concat(ps.groups, ps.shelf) {
+		freeAll(slices.Concat(g.slots, g.gathered, []*torch.Tensor{g.Data, g.Grad, g.Remainder})...)
 	}
 }
 
@@ -199,6 +223,10 @@ func freeAll(tensors ...*torch.Tensor) {
 // Load sets the value from little-endian data of the given dtype in the parameter's shape. A trainable bf16 parameter
 // keeps an fp32 value exactly.
 func (p *Param) Load(s *torch.Scope, data []byte, dtype torch.Dtype) {
+	if p.group != nil && p.group.WeightsSharded() {
+		p.loadSlices(s, data, dtype)
+		return
+	}
 	remainder := p.remainder
 	if p.Sharded() && p.group.Remainder != nil {
 		remainder = torch.Empty(s, p.Shape, torch.Int16, p.tensor.Device())
@@ -219,7 +247,7 @@ func (p *Param) Load(s *torch.Scope, data []byte, dtype torch.Dtype) {
 // bf16; the stored dtype for frozen ones. A process that keeps only pieces of the fp32 value has it from ReadMasters,
 // and without that only what it computes with.
 func (p *Param) Value(s *torch.Scope) *torch.Tensor {
-	if p.Sharded() && p.group.Remainder != nil && p.group.masters != nil {
+	if p.Sharded() && (p.group.Remainder != nil || p.group.WeightsSharded()) && p.group.masters != nil {
 		data, err := p.group.masters(p.Name)
 		torch.Must("read "+p.Name, err)
 		value := torch.Empty(s, p.Shape, torch.Float32, torch.CPU)
@@ -242,7 +270,7 @@ func (ps *Params) ReadMasters(read func(name string) ([]byte, error)) {
 // Gradient is the accumulated gradient, a view of the group's; nil for a frozen parameter. Where gradients are divided
 // it holds that of a micro-batch for a moment.
 func (p *Param) Gradient(s *torch.Scope) *torch.Tensor {
-	if p.group == nil {
+	if p.group == nil || p.group.frozen {
 		return nil
 	}
 	buffer, place := p.group.gradientAt(p.offset)

@@ -30,7 +30,20 @@ type Tape struct {
 	layers []Layer
 	Inputs []*torch.Tensor // Inputs[i] is the input of the i-th layer; nil where the graph is not cut
 	kept   []cutLayer      // each layer's own graph; nil with recomputation
-	after  func(layer int) // called after a layer's backward; nil for nothing
+	hooks  Hooks
+}
+
+// Hooks are called around the layers of a stack, with their numbers. Any may be nil.
+type Hooks struct {
+	Forward  func(layer int) // before a layer is computed
+	Backward func(layer int) // before its backward
+	After    func(layer int) // when the gradients of its weights are complete
+}
+
+func call(hook func(layer int), layer int) {
+	if hook != nil {
+		hook(layer)
+	}
 }
 
 // cutLayer is a layer's output, and the leaf that stands for its input.
@@ -38,16 +51,23 @@ type cutLayer struct{ leaf, out *torch.Tensor }
 
 // Run passes x [R,D] through layers. Tensors that the tape keeps belong to s.
 func Run(s *torch.Scope, layers []Layer, x *torch.Tensor, recompute bool) *Tape {
-	t := &Tape{layers: layers}
-	if !recompute {
-		for _, layer := range layers {
-			x = s.Sub(func(s *torch.Scope) *torch.Tensor { return layer(s, x) })
-		}
-		t.Out = x
-		return t
+	if recompute {
+		return recomputed(s, layers, x, Hooks{})
 	}
+	t := &Tape{layers: layers}
+	for _, layer := range layers {
+		x = s.Sub(func(s *torch.Scope) *torch.Tensor { return layer(s, x) })
+	}
+	t.Out = x
+	return t
+}
+
+// recomputed runs layers without a graph and keeps their inputs.
+func recomputed(s *torch.Scope, layers []Layer, x *torch.Tensor, hooks Hooks) *Tape {
+	t := &Tape{layers: layers, hooks: hooks}
 	torch.NoGrad(func() {
-		for _, layer := range layers {
+		for i, layer := range layers {
+			call(hooks.Forward, i)
 			t.Inputs = append(t.Inputs, x)
 			x = s.Sub(func(s *torch.Scope) *torch.Tensor { return layer(s, x) })
 		}
@@ -56,16 +76,15 @@ func Run(s *torch.Scope, layers []Layer, x *torch.Tensor, recompute bool) *Tape 
 	return t
 }
 
-// RunCut is Run whose Backward calls after with the number of each layer whose gradients are complete, from the last
-// to the first, as far down as anything trains.
-func RunCut(s *torch.Scope, layers []Layer, x *torch.Tensor, recompute bool, after func(layer int)) *Tape {
+// RunCut is Run with hooks around the layers. Backward calls them from the last layer to the first, as far down as
+// anything trains.
+func RunCut(s *torch.Scope, layers []Layer, x *torch.Tensor, recompute bool, hooks Hooks) *Tape {
 	if recompute {
-		t := Run(s, layers, x, true)
-		t.after = after
-		return t
+		return recomputed(s, layers, x, hooks)
 	}
-	t := &Tape{layers: layers, after: after}
-	for _, layer := range layers {
+	t := &Tape{layers: layers, hooks: hooks}
+	for i, layer := range layers {
+		call(hooks.Forward, i)
 		leaf := torch.Detach(s, x, x.RequiresGrad())
 		y := s.Sub(func(s *torch.Scope) *torch.Tensor { return layer(s, leaf) })
 		t.Inputs, t.kept = append(t.Inputs, x), append(t.kept, cutLayer{leaf, y})
@@ -82,10 +101,9 @@ func (t *Tape) Backward(s *torch.Scope) {
 	}
 	grad := torch.Grad(s, t.Out)
 	for i := len(t.layers) - 1; i >= 0 && grad != nil; i-- {
+		call(t.hooks.Backward, i)
 		grad = s.Sub(func(s *torch.Scope) *torch.Tensor { return t.backwardLayer(s, i, grad) })
-		if t.after != nil {
-			t.after(i)
-		}
+		call(t.hooks.After, i)
 	}
 	if first := t.Inputs[0]; grad != nil && first.RequiresGrad() {
 		torch.Backward(first, grad)

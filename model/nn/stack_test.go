@@ -126,16 +126,25 @@ func TestACutGraphGivesTheSameBits(t *testing.T) {
 				for _, recompute := range []bool{false, true} {
 					want := newToyStack(t, dtype, trains).pass(t, false, inputGrad)
 					m, done := newToyStack(t, dtype, trains), map[string][]float32{}
+					order := ""
+					note := func(what string) func(int) {
+						return func(layer int) { order += fmt.Sprint(what, layer, " ") }
+					}
 					got := m.passBy(t, inputGrad, func(s *torch.Scope, x *torch.Tensor) *Tape {
-						return RunCut(s, m.layers(), x, recompute, func(layer int) {
+						return RunCut(s, m.layers(), x, recompute, Hooks{note("forward"), note("backward"), func(layer int) {
+							note("after")(layer)
 							prefix := fmt.Sprintf("layers.%d.", layer)
 							for _, p := range m.params.All() {
 								if g := p.Gradient(s); g != nil && strings.HasPrefix(p.Name, prefix) {
 									done[p.Name] = torch.Read[float32](torch.To(s, g, torch.Float32))
 								}
 							}
-						})
+						}})
 					})
+					all := "forward0 forward1 forward2 backward2 after2 backward1 after1 backward0 after0 "
+					if !strings.HasPrefix(all, order) || len(order) < len("forward0 forward1 forward2 ") {
+						t.Errorf("%v, recompute %t: the hooks were called so: %s", trains, recompute, order)
+					}
 					checkSameResults(t, want, got)
 					for _, p := range m.params.All() {
 						if p.Trainable && !slices.Equal(done[p.Name], want[p.Name]) {

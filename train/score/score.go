@@ -14,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/loss"
 	"github.com/llavatrain/llavatrain/model"
+	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
@@ -117,6 +118,11 @@ type Scoring struct {
 	// Of several processes that score together: what this one computes, and what gathers the scores of all.
 	Part   *data.Part
 	Gather func([]PlacedScore) ([]PlacedScore, error)
+
+	// Where they divide weights: what happens around a pass's layers, and what a process does that has had fewer passes
+	// of a step than others. nil for nothing.
+	Hooks func(*torch.Scope) *nn.Hooks
+	Idle  func(step data.Step, had int) error
 }
 
 // Run scores all rows and returns how many samples were cut to max_length. The number of bad rows is not limited.
@@ -153,14 +159,23 @@ func (c *Scoring) Run(
 // Step scores the rows of one loader step, including those that the loader skipped.
 func (c *Scoring) Step(st data.Step) ([]RowScore, error) {
 	var rows []PlacedScore
+	computed := 0
 	for _, b := range st.Micro {
 		each, err := c.losses(b)
 		if err != nil {
 			return nil, fmt.Errorf("samples %s: %w", strings.Join(b.Samples, ", "), err)
 		}
+		if len(b.Supervised) > 0 {
+			computed++
+		}
 		for i, s := range scored(b, each) {
 			origin := b.Origins[i]
 			rows = append(rows, PlacedScore{origin.Data, RowScore{ID: b.Samples[i], Row: origin.Row, Scored: &s}})
+		}
+	}
+	if c.Idle != nil {
+		if err := c.Idle(st, computed); err != nil {
+			return nil, err
 		}
 	}
 	if c.Gather != nil {
@@ -188,7 +203,11 @@ func (c *Scoring) losses(b data.Batch) (each []float32, err error) {
 	err = torch.Do(func(s *torch.Scope) {
 		torch.NoGrad(func() {
 			head := torch.Detach(s, c.Model.Language.Head().Tensor(), false) // else forward would compute its gradient
-			_, _, values := TokenLosses(s, c.Model, b, input.Input(b), head) // without dropout keys nothing is dropped
+			in := input.Input(b)                                             // without dropout keys nothing is dropped
+			if c.Hooks != nil {
+				in.Hooks = c.Hooks(s)
+			}
+			_, _, values := TokenLosses(s, c.Model, b, in, head)
 			each = torch.Read[float32](values)
 		})
 	})

@@ -35,7 +35,7 @@ void require_sums(const at::Tensor &t) {
 
 // What a caller's tensor holds, without a trace in autograd: it may be a leaf that trains, and what a collective writes
 // into it is no operation of its own.
-at::Tensor plain(lt_tensor t) { return ref(t).detach(); }
+at::Tensor plain(lt_tensor t) { return ref(t).variable_data(); }
 
 }  // namespace
 
