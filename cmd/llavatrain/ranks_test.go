@@ -234,6 +234,56 @@ func TestRanksWithEveryKindOfStep(t *testing.T) {
 	}
 }
 
+// Connectors of every kind train so too, beside rows of text alone: some with some of what is divided, all with all of it
+// if LLAVATRAIN_LONG is set.
+func TestRanksWithConnectors(t *testing.T) {
+	long := os.Getenv("LLAVATRAIN_LONG") != ""
+	for name, sets := range connectors {
+		if !long && name != "gated" && name != "tiles" {
+			continue
+		}
+		dir := world(t)
+		var given []string
+		for _, value := range sets {
+			given = append(given, "--set="+value)
+		}
+		command(t, 0, append([]string{"pretrain", filepath.Join(dir, "world.yaml")}, given...)...)
+		args := append([]string{"finetune", mixedRows(t, dir), set("model.projector.weights", filepath.Join(dir, "runs",
+			"world", "pretrain", "export", "mm_projector.safetensors"))}, given...)
+		one := t.TempDir()
+		command(t, 0, append(args, "--runs", one)...)
+		for _, zero := range []string{"0", "1", "2", "3"} {
+			if !long && zero != map[string]string{"gated": "3", "tiles": "2"}[name] {
+				continue
+			}
+			several := t.TempDir()
+			ranked{3, zero}.run(t, append(args, "--runs", several)...)
+			requireAsOne(t, name+", zero "+zero, filepath.Join(one, "mixed", "finetune"),
+				filepath.Join(several, "mixed", "finetune"), asOne)
+		}
+	}
+}
+
+// The same run on the same processes has the same bits, twenty times (twice without LLAVATRAIN_LONG).
+func TestRanksRepeat(t *testing.T) {
+	dir := world(t)
+	recipe := filepath.Join(dir, "world.yaml")
+	repeats := 2
+	if os.Getenv("LLAVATRAIN_LONG") != "" {
+		repeats = 20
+	}
+	var first outcome
+	for i := range repeats {
+		runs := t.TempDir()
+		ranked{3, "3"}.run(t, "pretrain", recipe, "--runs", runs, set("pretrain.batch.micro", 1))
+		got := outcomeOf(t, filepath.Join(runs, "world", "pretrain"))
+		if i == 0 {
+			first = got
+		}
+		requireSame(t, fmt.Sprint("repeat ", i), first, got)
+	}
+}
+
 // Over an emulated NCCL, which takes tensors of the CPU, two processes have the bits that they have over Gloo.
 func TestRanksOverNCCL(t *testing.T) {
 	library := torchtest.FakeNCCL(t)
