@@ -10,6 +10,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train/device"
 )
 
 // modelSize is what the memory of training depends on, in addition to the micro-batch.
@@ -337,7 +338,7 @@ func (t *trainer) predictedMemory(largest load) int64 {
 // measuredMemory is the peak memory of this run's tensors in bytes.
 func (t *trainer) measuredMemory() int64 {
 	if t.plan.device != torch.CPU {
-		return peakMemory(t.plan.device)
+		return device.PeakMemory(t.plan.device)
 	}
 	return torch.PeakAllocated() - t.baseMemory
 }

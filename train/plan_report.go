@@ -14,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -146,10 +147,10 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 	}
 	if out.DeviceMemory == 0 {
 		var err error
-		if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
+		if p.device, p.dtype, err = device.Placement(r.Device, r.Dtype); err != nil {
 			return nil, fmt.Errorf("%w; --device-memory plans for a GPU that this machine does not have", err)
 		}
-		out.DeviceMemory = Memory(p.device)
+		out.DeviceMemory = device.Memory(p.device)
 		if p.device == torch.CPU {
 			out.DeviceMemory /= int64(p.world)
 		}

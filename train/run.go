@@ -16,6 +16,7 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/profile"
 )
@@ -235,7 +236,7 @@ func (t *trainer) checkModel() error {
 		return err
 	}
 	// All ranks decide alike, by the smallest memory.
-	memory, err := everyone(t.peers, "opening the model", Memory(t.plan.device)/int64(t.plan.sharers))
+	memory, err := everyone(t.peers, "opening the model", device.Memory(t.plan.device)/int64(t.plan.sharers))
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs"
-	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -39,17 +39,17 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	if a.encoder, err = a.Preprocessor.Encoder(template, length, cmp.Or(where.Notes.Aspect, "square")); err != nil {
 		return nil, err
 	}
-	device, dtype, err := train.Placement("auto", cmp.Or(named.Dtype, "auto"))
+	on, dtype, err := device.Placement("auto", cmp.Or(named.Dtype, "auto"))
 	if err != nil {
 		return nil, err
 	}
-	if device != torch.CPU {
-		for _, line := range torch.LoadKernels(device) {
+	if on != torch.CPU {
+		for _, line := range torch.LoadKernels(on) {
 			report.Say(line)
 		}
 	}
 	options := where.Open()
-	options.Device, options.Dtype, options.Normalization = device, dtype, a.Normalization()
+	options.Device, options.Dtype, options.Normalization = on, dtype, a.Normalization()
 	options.NewTokens = a.NewTokens()
 	options.Progress = func(done, total int64) { report.Progress("loading weights", done, total) }
 	if a.LLaVA, err = model.Open(where.Model, options); err != nil {

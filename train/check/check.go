@@ -13,6 +13,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/score"
 )
@@ -116,7 +117,7 @@ func (s *stageCheck) run() error {
 	} else {
 		s.recipe = next
 	}
-	if _, _, err := train.Placement(s.recipe.Device, s.recipe.Dtype); err != nil {
+	if _, _, err := device.Placement(s.recipe.Device, s.recipe.Dtype); err != nil {
 		s.note("not on this machine: %v", err)
 	}
 	preprocessor, err := input.OpenPreprocessor(s.recipe.Model)
