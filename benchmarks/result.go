@@ -191,6 +191,14 @@ func (r *Result) Lines() (lines []string) {
 	return lines
 }
 
+// Quoted is the name of the figure that is quoted, "" if nothing was counted.
+func (r *Result) Quoted() string {
+	if len(r.order) == 0 {
+		return ""
+	}
+	return r.order[0]
+}
+
 // Counts is what was answered, in words.
 func (r *Result) Counts() string {
 	text := fmt.Sprintf("%s by rule %s: %d of %d questions answered", r.Benchmark, r.Rule, r.Answered, r.Questions)

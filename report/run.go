@@ -24,6 +24,7 @@ type Run struct {
 
 	metrics     []runs.Metrics // never empty, by ascending step
 	evaluations []runs.Evaluation
+	benchmarked []runs.Benchmarked
 	events      []runs.Event
 	skips       []data.Skip
 	settings    []setting
@@ -114,8 +115,16 @@ func open(dir string) (r *Run, err error) {
 	if len(r.metrics) == 0 {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNoSteps)
 	}
-	if r.evaluations, err = readLines[runs.Evaluation](filepath.Join(dir, runs.EvalFile)); err != nil {
+	judged, err := readLines[runs.EvalLine](filepath.Join(dir, runs.EvalFile))
+	if err != nil {
 		return nil, err
+	}
+	for _, line := range judged {
+		if line.Benchmark != nil {
+			r.benchmarked = append(r.benchmarked, *line.Benchmark)
+		} else {
+			r.evaluations = append(r.evaluations, *line.Loss)
+		}
 	}
 	if r.events, err = readLines[runs.Event](filepath.Join(dir, runs.EventsFile)); err != nil {
 		return nil, err

@@ -5,43 +5,96 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/answer"
+	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
-// evaluator holds a stage's held-out rows. Scoring them changes nothing that training uses.
+// evaluator holds what a stage's model is judged by while it trains: held-out rows, benchmarks, or both. Judging it
+// changes nothing that training uses.
 type evaluator struct {
-	data      *input.Dataset
-	every     int // steps
-	workers   int
-	failOnBad bool
-	last      int // step of the newest line of eval.jsonl
+	recipes.Eval
+	data       *input.Dataset // nil without held-out rows
+	workers    int
+	failOnBad  bool
+	benchmarks []*exam.Benchmark // as in the recipe; on rank 0, which alone asks
+	answerer   *answer.Answerer
+	last       map[string]int // step of the newest line of eval.jsonl, by benchmark; "": of the loss
 }
 
-// openEvaluator opens the rows of the stage's eval section; nil if it has none.
+// openEvaluator opens what the stage's eval section names; nil if it has none. Ranks but the first open no benchmark.
 func openEvaluator(
-	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, workers int, report runs.Observer,
-) (*evaluator, error) {
+	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, p *peers, report runs.Observer,
+) (_ *evaluator, err error) {
 	if stage.Eval == nil {
 		return nil, nil
 	}
-	d, err := score.OpenScored(r, stage, stage.Eval.Data, preprocessor, report)
-	if err != nil {
-		return nil, failure.Under("eval.", err)
+	e := &evaluator{Eval: *stage.Eval, workers: p.workers(r.Workers), failOnBad: stage.BadSamples.Policy == "fail",
+		last: map[string]int{}}
+	if len(e.Data) > 0 {
+		if e.data, err = score.OpenScored(r, stage, e.Data, preprocessor, report); err != nil {
+			return nil, failure.Under("eval.", err)
+		}
 	}
-	return &evaluator{
-		data: d, every: stage.Eval.Every, workers: workers, failOnBad: stage.BadSamples.Policy == "fail",
-	}, nil
+	if len(e.Benchmarks) > 0 && p.first() {
+		if e.answerer, err = answer.Training(r.Model, stage, preprocessor); err == nil {
+			e.benchmarks, err = exam.Open(e.Benchmarks)
+		}
+		if err != nil {
+			e.close()
+			return nil, failure.Under("eval.", err)
+		}
+	}
+	return e, nil
 }
 
-// evaluate scores the held-out rows if that is due after a step and has not been done. An interrupted evaluation writes
-// nothing and is done again after a resume. The last one is not interrupted, since nothing resumes after it.
+func (e *evaluator) close() {
+	if e == nil {
+		return
+	}
+	if e.data != nil {
+		e.data.Close()
+	}
+	exam.Close(e.benchmarks)
+}
+
+// ask gives the evaluator the model that it asks, and returns for what answers need room.
+func (e *evaluator) ask(m *model.LLaVA) (exam.Room, error) {
+	if e == nil || e.answerer == nil {
+		return exam.Room{}, nil
+	}
+	e.answerer.LLaVA = m
+	return exam.Rooms(e.benchmarks, e.answerer, m.Language.Describe().MaxPositions)
+}
+
+// due says whether something is to be done after a step of total, every so many steps and at the end, that is not in
+// eval.jsonl.
+func (e *evaluator) due(what string, every, step, total int) bool {
+	return step > e.last[what] && (step%every == 0 || step == total)
+}
+
+// evaluate does what is due after a step and has not been done. An interrupted evaluation writes nothing and is done
+// again after a resume. The last one is not interrupted, since nothing resumes after it.
 func (t *trainer) evaluate(ctx context.Context, step int) error {
 	e := t.eval
-	if e == nil || step <= e.last || step%e.every != 0 && step != t.plan.total {
+	if e == nil {
+		return nil
+	}
+	var due []func(ctx context.Context, step int) error
+	if e.data != nil && e.due("", e.Every, step, t.plan.total) {
+		due = append(due, t.evaluateLoss)
+	}
+	for i, b := range e.Benchmarks {
+		if e.due(b.Name, b.Every, step, t.plan.total) {
+			due = append(due, func(ctx context.Context, step int) error { return t.askBenchmark(ctx, step, i) })
+		}
+	}
+	if len(due) == 0 {
 		return nil
 	}
 	if err := t.record(t.finishQueued()); err != nil {
@@ -50,15 +103,26 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 	if step == t.plan.total || !t.peers.alone() { // ranks do not hear of each other's signals meanwhile
 		ctx = context.WithoutCancel(ctx)
 	}
+	for _, one := range due {
+		err := one(ctx, step)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("evaluation after step %d: %w", step, err)
+		}
+	}
+	return nil
+}
+
+// evaluateLoss scores the held-out rows.
+func (t *trainer) evaluateLoss(ctx context.Context, step int) error {
 	began := time.Now()
 	result, err := t.scoreHeldOut(ctx, func(done, total int64) { t.report.Progress("evaluating", done, total) })
-	if ctx.Err() != nil {
-		return nil
+	if err != nil || ctx.Err() != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("evaluation after step %d: %w", step, err)
-	}
-	e.last = step
+	t.eval.last[""] = step
 	if result.Samples == 0 {
 		t.report.Say(fmt.Sprintf("warning: step %d: no row of eval.data can be scored, all %d were skipped; "+
 			"llavatrain score says why", step, result.Skipped))
@@ -67,6 +131,36 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 	result.Step, result.EvalMS = step, runs.Milliseconds(time.Since(began))
 	t.report.Say(result.Line(t.plan.total))
 	return t.logs.evaluation(result)
+}
+
+// askBenchmark has rank 0 answer the questions of a benchmark. The others wait, and no GPU is in a collective.
+func (t *trainer) askBenchmark(ctx context.Context, step, i int) error {
+	name := t.eval.Benchmarks[i].Name
+	result, err := firstOf(t.peers, "answering "+name, func() (runs.Benchmarked, error) {
+		b, left := t.eval.benchmarks[i], 0
+		total := int64(b.Questions())
+		progress := func(done int) { t.report.Progress("answering "+name, int64(done), total) }
+		result, err := b.Ask(ctx, t.eval.answerer, progress, func(where string, why error) {
+			if left++; left == 1 {
+				t.report.Say(fmt.Sprintf("warning: %s is left out: %v", where, why))
+			}
+		})
+		if left > 1 {
+			t.report.Say(fmt.Sprintf("warning: %d questions of %s are left out", left, name))
+		}
+		return result, err
+	})
+	if err != nil {
+		return fmt.Errorf("benchmark %s: %w", name, err)
+	}
+	t.eval.last[name] = step
+	if result.Questions == 0 {
+		t.report.Say(fmt.Sprintf("warning: step %d: no question of %s can be asked", step, name))
+		return nil
+	}
+	result.Step = step
+	t.report.Say(result.Line(t.plan.total))
+	return t.logs.benchmark(result)
 }
 
 // scoreHeldOut scores all held-out rows.

@@ -43,7 +43,7 @@ func (t *trainer) openLogs(step int) (err error) {
 		return err
 	}
 	if t.eval != nil {
-		if t.logs.evaluations, t.eval.last, err = t.logs.open(runs.EvalFile, step); err != nil {
+		if t.logs.evaluations, err = t.logs.openEvaluations(step, t.eval.last); err != nil {
 			return err
 		}
 	}
@@ -137,6 +137,26 @@ func (l *logs) open(name string, step int) (log *checkpoints.JSONL, last int, er
 	return log, last, err
 }
 
+// openEvaluations opens eval.jsonl and takes note of the newest step of each kind of line.
+func (l *logs) openEvaluations(step int, last map[string]int) (log *checkpoints.JSONL, err error) {
+	path := filepath.Join(l.dir, runs.EvalFile)
+	err = checkpoints.TruncateJSONL(path, func(line []byte) bool {
+		var record struct {
+			Step      int    `json:"step"`
+			Benchmark string `json:"benchmark"`
+		}
+		if json.Unmarshal(line, &record) != nil || record.Step > step {
+			return false
+		}
+		last[record.Benchmark] = record.Step
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	return checkpoints.OpenJSONL(path)
+}
+
 // openLedger opens the record of the rows that each step draws. It writes a line that describes the data sets, unless
 // the last lines were written with the same ones: a resume may have accepted different data.
 func (t *trainer) openLedger(step int) (err error) {
@@ -187,6 +207,14 @@ func (l *logs) skipped(skips []data.Skip) error {
 		}
 	}
 	return nil
+}
+
+// benchmark writes the figures of a benchmark.
+func (l *logs) benchmark(result runs.Benchmarked) error {
+	if l == nil {
+		return nil
+	}
+	return cmp.Or(l.evaluations.Append(result), l.board.Benchmark(result))
 }
 
 // evaluation writes the result of an evaluation.

@@ -11,6 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/train/device"
+	"github.com/llavatrain/llavatrain/train/exam"
 )
 
 // modelSize is what the memory of training depends on, in addition to the micro-batch.
@@ -94,6 +95,7 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 		gradients += size.trainable / shards // of all processes, as far as this one updates
 	}
 	kept := width*size.kept(recompute, l) + size.tables(l)
+	workspace := max(size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)
 	rotary := 2 * 4 * size.language.MaxPositions * size.language.QuerySize / max(1, size.language.Heads)
 	items := []MemoryItem{
 		{"weights", width * (size.frozen + size.trainable)},
@@ -102,13 +104,23 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 		{"moments", 2 * int64(of.moments.Size()) * size.trainable / shards},
 		{"position tables", rotary},
 		{"activations", kept},
-		{"workspace", max(
-			size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)},
+		{"workspace", workspace},
+	}
+	if more := size.answering(width, of.answers) - kept - workspace; more > 0 {
+		items = append(items, MemoryItem{"keys and values", more}) // they are in the place of a step's activations
 	}
 	if of.communication > 0 {
 		items = append(items, MemoryItem{"communication", of.communication})
 	}
 	return items
+}
+
+// answering is what answers to benchmarks take while no step is computed: keys and values, and the values of a layer in
+// the largest pass, beside the embeddings.
+func (size modelSize) answering(width int64, room exam.Room) int64 {
+	s := size.language
+	return width * (room.Positions*2*s.Layers*s.KeySize +
+		room.Prompts*(6*s.HiddenSize+2*s.QuerySize+2*s.KeySize+3*s.IntermediateSize))
 }
 
 // kept counts the values that are kept from forward to backward.
@@ -305,15 +317,16 @@ func (p *plan) recomputations(size modelSize) []nn.Recompute {
 type setting struct {
 	dtype, moments torch.Dtype
 	recompute      nn.Recompute
-	shards         int   // that optimizer state is divided into; 0 or 1: it is whole
-	communication  int64 // bytes of what connects GPUs
+	shards         int       // that optimizer state is divided into; 0 or 1: it is whole
+	communication  int64     // bytes of what connects GPUs
+	answers        exam.Room // of the answers to benchmarks
 }
 
 // communicationBytes is what NCCL takes on each GPU of a job, estimated for eight GPUs a host.
 const communicationBytes = 3 << 29
 
 func (p *plan) setting() setting {
-	of := setting{dtype: p.dtype, moments: p.moments, recompute: p.recompute}
+	of := setting{dtype: p.dtype, moments: p.moments, recompute: p.recompute, answers: p.answers}
 	if p.sharded {
 		of.shards = p.world
 	}

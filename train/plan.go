@@ -16,6 +16,7 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/device"
+	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
@@ -25,10 +26,11 @@ type plan struct {
 	device         torch.Device
 	dtype          torch.Dtype
 	threads        int
-	micro          int   // samples in a micro-batch; 0 when tokens decides
-	autoMicro      bool  // micro may become smaller to fit the memory: neither the recipe nor the run set it
-	tokens         int   // positions in a micro-batch; 0 when micro decides
-	imageTiles     int64 // the most tiles that an image becomes; 0 is 1
+	micro          int       // samples in a micro-batch; 0 when tokens decides
+	autoMicro      bool      // micro may become smaller to fit the memory: neither the recipe nor the run set it
+	tokens         int       // positions in a micro-batch; 0 when micro decides
+	answers        exam.Room // of the answers to benchmarks
+	imageTiles     int64     // the most tiles that an image becomes; 0 is 1
 	recompute      nn.Recompute
 	hypothetical   bool        // planned for a GPU that this machine does not have
 	momentsSetting string      // the recipe's optimizer.moments: auto, fp32 or bf16

@@ -8,13 +8,16 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/answer"
 	"github.com/llavatrain/llavatrain/train/device"
+	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -108,6 +111,11 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 		return out, err
 	}
 	defer m.Free()
+	if noSamples == nil && stage.Eval != nil {
+		if p.answers, err = out.answers(r, stage, preprocessor, m); err != nil {
+			return out, err
+		}
+	}
 	size := sizeOf(m)
 	length := int64(r.Model.Language.MaxLength)
 	out.Why = p.fitMemory(size, length, out.DeviceMemory)
@@ -130,6 +138,39 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	}
 	out.time(filepath.Join(runs.RunDir(r, name), runs.MetricsFile), o.TokensPerS)
 	return out, nil
+}
+
+// answers is what the answers to benchmarks need room for, with a note of what that takes.
+func (out *Planned) answers(
+	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, m *model.LLaVA,
+) (room exam.Room, err error) {
+	if len(stage.Eval.Benchmarks) == 0 {
+		return room, nil
+	}
+	a, err := answer.Training(r.Model, stage, preprocessor)
+	var list []*exam.Benchmark
+	if err == nil {
+		list, err = exam.Open(stage.Eval.Benchmarks)
+	}
+	defer exam.Close(list)
+	if err == nil {
+		room, err = exam.Rooms(list, a, m.Language.Describe().MaxPositions)
+	}
+	switch {
+	case failure.IsStorage(err):
+		return room, err
+	case err != nil:
+		out.Notes = append(out.Notes, "the memory for answers to benchmarks is not known: eval."+err.Error())
+		return exam.Room{}, nil
+	}
+	shape, width := m.Language.Describe(), int64(4)
+	if out.Dtype == torch.BFloat16.String() {
+		width = 2
+	}
+	out.Notes = append(out.Notes, fmt.Sprintf("keys and values for the answers to %d questions of eval.benchmarks "+
+		"together take %s, in place of a step's activations", exam.Together,
+		checkpoints.Megabytes(width*room.Positions*2*shape.Layers*shape.KeySize)))
+	return room, nil
 }
 
 // placedPlan makes a plan for the recipe's device, or for a GPU with the stated memory.

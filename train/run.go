@@ -17,6 +17,7 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/device"
+	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/profile"
 )
@@ -132,13 +133,13 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 // openFolder locks the run folder and opens what the run writes to it, on rank 0.
 func (t *trainer) openFolder(start start) (release func(), err error) {
 	release = func() {}
-	evaluated, err := firstOf(t.peers, "opening the run folder", func() (last int, err error) {
+	evaluated, err := firstOf(t.peers, "opening the run folder", func() (last map[string]int, err error) {
 		if release, err = t.lockFolder(start); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if err = cmp.Or(t.openLogs(start.step), t.openProfile(start.step)); err != nil {
 			release()
-			return 0, err
+			return nil, err
 		}
 		if t.eval != nil {
 			last = t.eval.last
@@ -160,8 +161,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.data, err = input.OpenDataset(t.recipe, stage, preprocessor, t.report); err != nil {
 		return err
 	}
-	workers := t.peers.workers(t.recipe.Workers)
-	if t.eval, err = openEvaluator(t.recipe, stage, preprocessor, workers, t.report); err != nil {
+	if t.eval, err = openEvaluator(t.recipe, stage, preprocessor, t.peers, t.report); err != nil {
 		return failure.Under(t.options.Stage+".", err)
 	}
 	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state, t.peers.Place); err != nil {
@@ -235,6 +235,13 @@ func (t *trainer) checkModel() error {
 	if err := Fits(t.recipe, t.plan.stage, t.data.Preprocessor, t.model); err != nil {
 		return err
 	}
+	var err error
+	t.plan.answers, err = firstOf(t.peers, "counting keys and values", func() (exam.Room, error) {
+		return t.eval.ask(t.model)
+	})
+	if err != nil {
+		return failure.Under(t.options.Stage+".eval: ", err)
+	}
 	// All ranks decide alike, by the smallest memory.
 	memory, err := everyone(t.peers, "opening the model", device.Memory(t.plan.device)/int64(t.plan.sharers))
 	if err != nil {
@@ -299,9 +306,7 @@ func (t *trainer) close() {
 	if t.data != nil {
 		t.data.Close()
 	}
-	if t.eval != nil {
-		t.eval.data.Close()
-	}
+	t.eval.close()
 }
 
 // projectorFile is the file that the projector starts from: the recipe's, or the export of the stage before this one.
