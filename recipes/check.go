@@ -134,6 +134,8 @@ func (d *decoder) checkEval(at string, e *Eval) {
 	}
 	d.checkData(at+".data", e.Data)
 	d.rule(at+".every", e.Every >= 1, "must be at least 1")
+	d.rule(at+".samples", e.Samples >= 1, "must be at least 1")
+	d.rule(at+".samples", len(e.Data) > 0, "needs held-out rows to ask about; give data too")
 	d.rule(at+".benchmarks", len(e.Benchmarks) > 0, "must list at least one benchmark")
 	known := map[string]bool{}
 	for i, b := range e.Benchmarks {

@@ -193,6 +193,10 @@ func TestProblems(t *testing.T) {
 				"10: pretrain.eval.benchmarks.0.questions: must be at least 1\n" +
 				"10: pretrain.eval.benchmarks.0.every: must be at least 1\n" +
 				`10: pretrain.eval.benchmarks.1.name: names "pope" twice: a benchmark is asked once`},
+		{"samples", "", "  eval: {samples: 0, benchmarks: [{name: pope, data: a}]}",
+			"10: pretrain.eval.samples: must be at least 1"},
+		{"samples of nothing", "", "  eval: {samples: 2, benchmarks: [{name: pope, data: a}]}",
+			"10: pretrain.eval.samples: needs held-out rows to ask about; give data too"},
 		{"no benchmark", "", "  eval: {benchmarks: []}",
 			"10: pretrain.eval.benchmarks: must list at least one benchmark"},
 		{"eval of nothing", "", "  eval:", "10: pretrain.eval: expected a section with keys, found nothing"},

@@ -170,8 +170,9 @@ type Save struct {
 // Eval says what the model is judged by while the stage trains, and when: the loss on held-out rows, benchmarks, or
 // both. It does not change the training.
 type Eval struct {
-	Data       []Data      `yaml:"data,omitempty"` // held-out rows; may be missing if there are benchmarks
-	Every      int         `yaml:"every"`          // steps
+	Data       []Data      `yaml:"data,omitempty"`    // held-out rows; may be missing if there are benchmarks
+	Every      int         `yaml:"every"`             // steps
+	Samples    int         `yaml:"samples,omitempty"` // held-out rows whose answers are kept; 0: none
 	Benchmarks []Benchmark `yaml:"benchmarks,omitempty"`
 }
 

@@ -92,7 +92,8 @@ var (
 		if rapid.Bool().Draw(t, "evaluates") {
 			rows, benchmark := rapid.SliceOfN(anyData, 1, 3), rapid.SliceOfN(anyBenchmark, 1, 1)
 			s.Eval = &Eval{Every: count.Draw(t, "every")}
-			one(t, "evaluation", func() { s.Eval.Data = rows.Draw(t, "held out") },
+			samples := rapid.IntMin(0).Draw(t, "samples")
+			one(t, "evaluation", func() { s.Eval.Data, s.Eval.Samples = rows.Draw(t, "held out"), samples },
 				func() { s.Eval.Benchmarks = benchmark.Draw(t, "benchmarks") },
 				func() { s.Eval.Data, s.Eval.Benchmarks = rows.Draw(t, "held out"), benchmark.Draw(t, "benchmarks") })
 		}
@@ -264,6 +265,7 @@ func TestDigest(t *testing.T) {
 		{"pretrain.save.every=1", nil},
 		{"pretrain.save.keep=1", nil},
 		{"pretrain.eval={data: [{path: held.json}], every: 5}", nil},
+		{"pretrain.eval={data: [{path: held.json}], samples: 5}", nil},
 		{"pretrain.eval={benchmarks: [{name: pope, data: eval/pope, questions: 5, every: 7}]}", nil},
 		{"pretrain.data.0.path=other", nil},
 		{"pretrain.data.0.images=other", nil},

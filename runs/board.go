@@ -23,7 +23,7 @@ import (
 // nothing.
 type Board struct {
 	out    *tensorboard.Writer
-	shown  map[string]int // the last step that is in the files, by what tags begin with
+	shown  map[string]int // the last step that is in the files, by what tags begin with; of samples by tag
 	recipe string         // as it is in the files
 }
 
@@ -52,6 +52,9 @@ func OpenBoard(dir string, step int, recipe string, settings map[string]string) 
 	if err == nil {
 		err = b.repeat(filepath.Join(dir, EvalFile), step, evaluated)
 	}
+	if err == nil {
+		err = b.repeatSamples(filepath.Join(dir, SamplesFile), step)
+	}
 	if err != nil {
 		b.out.Close()
 		return nil, err
@@ -60,6 +63,12 @@ func OpenBoard(dir string, step int, recipe string, settings map[string]string) 
 }
 
 const recipeTag = "recipe"
+
+// What tags of samples begin with; their number follows.
+const (
+	pictureTag = "eval/picture/"
+	answerTag  = "eval/answer/"
+)
 
 // kept takes note of an event that is in the files.
 func (b *Board) kept(e tensorboard.Event) {
@@ -74,6 +83,8 @@ func (b *Board) kept(e tensorboard.Event) {
 			b.recipe = v.Text
 		case v.Kind == tensorboard.Scalar:
 			b.shown[group] = int(e.Step)
+		default:
+			b.shown[v.Tag] = int(e.Step)
 		}
 	}
 }
@@ -106,9 +117,33 @@ func (b *Board) begin(step int, recipe string, settings map[string]string) error
 		tensorboard.Session(settings, time.Now()))
 }
 
-// repeat writes the lines of a file up to a step that are not shown yet: evaluations are not cut if the recipe has none
-// any more.
+// repeatSamples is repeat for answers to held-out rows.
+func (b *Board) repeatSamples(path string, until int) error {
+	return eachLine(path, until, func(_ int, line []byte) error {
+		var s Sample
+		if json.Unmarshal(line, &s) != nil {
+			return nil
+		}
+		if last, shown := b.shown[answerTag+strconv.Itoa(s.Sample)]; shown && s.Step <= last {
+			return nil
+		}
+		return b.Sample(s)
+	})
+}
+
+// repeat writes the lines of a file up to a step that are not shown yet.
 func (b *Board) repeat(path string, until int, read func(line []byte) (tagged, error)) error {
+	return eachLine(path, until, func(step int, line []byte) error {
+		shown, err := read(line)
+		if err != nil || step <= b.shown[shown.tag] {
+			return nil
+		}
+		return b.add(shown.tag, step, shown.line)
+	})
+}
+
+// eachLine visits the lines of a file up to a step: evaluations are not cut if the recipe has none any more.
+func eachLine(path string, until int, visit func(step int, line []byte) error) error {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -131,11 +166,7 @@ func (b *Board) repeat(path string, until int, read func(line []byte) (tagged, e
 		if json.Unmarshal(line, &at) != nil || at.Step > until {
 			continue
 		}
-		shown, err := read(line)
-		if err != nil || at.Step <= b.shown[shown.tag] {
-			continue
-		}
-		if err := b.add(shown.tag, at.Step, shown.line); err != nil {
+		if err := visit(at.Step, line); err != nil {
 			return err
 		}
 	}
@@ -150,6 +181,28 @@ func (b *Board) Evaluation(e Evaluation) error { return b.show(evalTag, e.Step, 
 // Benchmark shows the figures of a benchmark.
 func (b *Board) Benchmark(r Benchmarked) error {
 	return b.show(benchmarkTag+"/"+r.Benchmark, r.Step, r.Metrics)
+}
+
+// Sample shows an answer to a held-out row.
+func (b *Board) Sample(s Sample) error {
+	if b == nil {
+		return nil
+	}
+	return b.out.Append(s.Step, tensorboard.Value{Tag: answerTag + strconv.Itoa(s.Sample), Kind: tensorboard.Text,
+		Text: s.markdown()})
+}
+
+// Picture shows the picture of a held-out row, once.
+func (b *Board) Picture(step, sample int, t Thumbnail) error {
+	tag := pictureTag + strconv.Itoa(sample)
+	if b == nil {
+		return nil
+	}
+	if _, shown := b.shown[tag]; shown {
+		return nil
+	}
+	return b.out.Append(step, tensorboard.Value{Tag: tag, Kind: tensorboard.Picture, Width: t.Width, Height: t.Height,
+		Encoded: t.JPEG})
 }
 
 func (b *Board) show(tag string, step int, record any) error {

@@ -15,6 +15,8 @@ const (
 	QuarantineFile = "quarantine.jsonl"
 	LedgerFile     = "ledger.jsonl"
 	EvalFile       = "eval.jsonl"
+	SamplesFile    = "samples.jsonl" // answers to held-out rows
+	SamplesDir     = "samples"       // their pictures, small
 	EventsFile     = "events.jsonl"
 	ReportFile     = "report.html"
 	TensorBoardDir = "tensorboard" // event files: metrics and evaluations once more

@@ -9,7 +9,6 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
-	"github.com/llavatrain/llavatrain/train/answer"
 	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/score"
@@ -19,15 +18,15 @@ import (
 // changes nothing that training uses.
 type evaluator struct {
 	recipes.Eval
-	data       *input.Dataset // nil without held-out rows
-	workers    int
-	failOnBad  bool
-	benchmarks []*exam.Benchmark // as in the recipe; on rank 0, which alone asks
-	answerer   *answer.Answerer
-	last       map[string]int // step of the newest line of eval.jsonl, by benchmark; "": of the loss
+	data      *input.Dataset // nil without held-out rows
+	workers   int
+	failOnBad bool
+	exam      *exam.Exam // nil without questions, and on ranks but the first, which alone asks
+	// Step of the newest line of eval.jsonl, by benchmark, "" of the loss; of samples.jsonl by its name.
+	last map[string]int
 }
 
-// openEvaluator opens what the stage's eval section names; nil if it has none. Ranks but the first open no benchmark.
+// openEvaluator opens what the stage's eval section names; nil if it has none. Ranks but the first ask nothing.
 func openEvaluator(
 	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, p *peers, report runs.Observer,
 ) (_ *evaluator, err error) {
@@ -35,17 +34,14 @@ func openEvaluator(
 		return nil, nil
 	}
 	e := &evaluator{Eval: *stage.Eval, workers: p.workers(r.Workers), failOnBad: stage.BadSamples.Policy == "fail",
-		last: map[string]int{}}
+		last: map[string]int{runs.SamplesFile: -1}}
 	if len(e.Data) > 0 {
 		if e.data, err = score.OpenScored(r, stage, e.Data, preprocessor, report); err != nil {
 			return nil, failure.Under("eval.", err)
 		}
 	}
-	if len(e.Benchmarks) > 0 && p.first() {
-		if e.answerer, err = answer.Training(r.Model, stage, preprocessor); err == nil {
-			e.benchmarks, err = exam.Open(e.Benchmarks)
-		}
-		if err != nil {
+	if p.first() {
+		if e.exam, err = exam.Open(r.Model, stage, preprocessor, e.data); err != nil {
 			e.close()
 			return nil, failure.Under("eval.", err)
 		}
@@ -60,20 +56,20 @@ func (e *evaluator) close() {
 	if e.data != nil {
 		e.data.Close()
 	}
-	exam.Close(e.benchmarks)
+	e.exam.Close()
 }
 
 // ask gives the evaluator the model that it asks, and returns for what answers need room.
 func (e *evaluator) ask(m *model.LLaVA) (exam.Room, error) {
-	if e == nil || e.answerer == nil {
+	if e == nil || e.exam == nil {
 		return exam.Room{}, nil
 	}
-	e.answerer.LLaVA = m
-	return exam.Rooms(e.benchmarks, e.answerer, m.Language.Describe().MaxPositions)
+	e.exam.Answerer.LLaVA = m
+	return e.exam.Room(m.Language.Describe().MaxPositions)
 }
 
 // due says whether something is to be done after a step of total, every so many steps and at the end, that is not in
-// eval.jsonl.
+// the logs.
 func (e *evaluator) due(what string, every, step, total int) bool {
 	return step > e.last[what] && (step%every == 0 || step == total)
 }
@@ -93,6 +89,9 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 		if e.due(b.Name, b.Every, step, t.plan.total) {
 			due = append(due, func(ctx context.Context, step int) error { return t.askBenchmark(ctx, step, i) })
 		}
+	}
+	if e.Samples > 0 && e.due(runs.SamplesFile, e.Every, step, t.plan.total) {
+		due = append(due, t.askSamples)
 	}
 	if len(due) == 0 {
 		return nil
@@ -137,10 +136,10 @@ func (t *trainer) evaluateLoss(ctx context.Context, step int) error {
 func (t *trainer) askBenchmark(ctx context.Context, step, i int) error {
 	name := t.eval.Benchmarks[i].Name
 	result, err := firstOf(t.peers, "answering "+name, func() (runs.Benchmarked, error) {
-		b, left := t.eval.benchmarks[i], 0
+		b, left := t.eval.exam.Benchmarks[i], 0
 		total := int64(b.Questions())
 		progress := func(done int) { t.report.Progress("answering "+name, int64(done), total) }
-		result, err := b.Ask(ctx, t.eval.answerer, progress, func(where string, why error) {
+		result, err := b.Ask(ctx, t.eval.exam.Answerer, progress, func(where string, why error) {
 			if left++; left == 1 {
 				t.report.Say(fmt.Sprintf("warning: %s is left out: %v", where, why))
 			}
@@ -161,6 +160,27 @@ func (t *trainer) askBenchmark(ctx context.Context, step, i int) error {
 	result.Step = step
 	t.report.Say(result.Line(t.plan.total))
 	return t.logs.benchmark(result)
+}
+
+// askSamples has rank 0 answer the held-out rows whose answers are kept.
+func (t *trainer) askSamples(ctx context.Context, step int) error {
+	answers, err := firstOf(t.peers, "answering held-out rows", func() ([]runs.Sample, error) {
+		samples := t.eval.exam.Samples
+		return samples.Ask(ctx, t.eval.exam.Answerer, func(done int) {
+			t.report.Progress("answering held-out rows", int64(done), int64(samples.Len()))
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("eval.samples: %w", err)
+	}
+	t.eval.last[runs.SamplesFile] = step
+	for _, answer := range answers {
+		answer.Step = step
+		if err := t.logs.sample(answer); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // scoreHeldOut scores all held-out rows.

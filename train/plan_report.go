@@ -15,7 +15,6 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
-	"github.com/llavatrain/llavatrain/train/answer"
 	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/input"
@@ -140,34 +139,29 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	return out, nil
 }
 
-// answers is what the answers to benchmarks need room for, with a note of what that takes.
+// answers is what the answers to questions of the eval section need room for, with a note of what that takes.
 func (out *Planned) answers(
 	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, m *model.LLaVA,
 ) (room exam.Room, err error) {
-	if len(stage.Eval.Benchmarks) == 0 {
-		return room, nil
-	}
-	a, err := answer.Training(r.Model, stage, preprocessor)
-	var list []*exam.Benchmark
+	e, err := openEvaluator(r, stage, preprocessor, noPeers(), runs.Silent{})
 	if err == nil {
-		list, err = exam.Open(stage.Eval.Benchmarks)
+		room, err = e.ask(m)
 	}
-	defer exam.Close(list)
-	if err == nil {
-		room, err = exam.Rooms(list, a, m.Language.Describe().MaxPositions)
-	}
+	defer e.close()
 	switch {
 	case failure.IsStorage(err):
 		return room, err
 	case err != nil:
-		out.Notes = append(out.Notes, "the memory for answers to benchmarks is not known: eval."+err.Error())
+		out.Notes = append(out.Notes, "the memory for answers is not known: "+err.Error())
 		return exam.Room{}, nil
+	case room.Positions == 0:
+		return room, nil
 	}
 	shape, width := m.Language.Describe(), int64(4)
 	if out.Dtype == torch.BFloat16.String() {
 		width = 2
 	}
-	out.Notes = append(out.Notes, fmt.Sprintf("keys and values for the answers to %d questions of eval.benchmarks "+
+	out.Notes = append(out.Notes, fmt.Sprintf("keys and values for the answers to %d questions "+
 		"together take %s, in place of a step's activations", exam.Together,
 		checkpoints.Megabytes(width*room.Positions*2*shape.Layers*shape.KeySize)))
 	return room, nil

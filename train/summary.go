@@ -38,8 +38,8 @@ func (t *trainer) summary() string {
 		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n",
 			runs.Grouped(int64(t.eval.data.Order.Len())), t.eval.Every)
 	}
-	if t.eval != nil {
-		for i, one := range t.eval.benchmarks {
+	if t.eval != nil && t.eval.exam != nil {
+		for i, one := range t.eval.exam.Benchmarks {
 			fmt.Fprintf(&b, "%d questions of %s every %d steps and at the end\n", one.Questions(), one.Name(),
 				t.eval.Benchmarks[i].Every)
 		}

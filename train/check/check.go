@@ -304,8 +304,8 @@ func (s *stageCheck) benchmarks() error {
 	if s.stage.Eval == nil {
 		return nil
 	}
-	list, err := exam.Open(s.stage.Eval.Benchmarks)
-	defer exam.Close(list)
+	list, err := exam.OpenBenchmarks(s.stage.Eval.Benchmarks)
+	defer exam.CloseBenchmarks(list)
 	for _, b := range list {
 		s.found.Benchmarks = append(s.found.Benchmarks, BenchmarkChecked{b.Name(), b.Questions()})
 	}

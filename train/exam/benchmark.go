@@ -22,8 +22,9 @@ type Benchmark struct {
 	survey *answer.Survey
 }
 
-// Open reads the files of a recipe's benchmarks and chooses the questions. Errors begin with the recipe's key.
-func Open(list []recipes.Benchmark) ([]*Benchmark, error) {
+// OpenBenchmarks reads the files of a recipe's benchmarks and chooses the questions. Errors begin with the recipe's
+// key.
+func OpenBenchmarks(list []recipes.Benchmark) ([]*Benchmark, error) {
 	var opened []*Benchmark
 	var problems []error
 	for i, entry := range list {
@@ -35,7 +36,7 @@ func Open(list []recipes.Benchmark) ([]*Benchmark, error) {
 		opened = append(opened, b)
 	}
 	if err := failure.Join(problems...); err != nil {
-		Close(opened)
+		CloseBenchmarks(opened)
 		return nil, err
 	}
 	return opened, nil
@@ -75,32 +76,11 @@ func Item(set *benchmarks.Set, i int) answer.Item {
 	return item
 }
 
-// Close closes benchmarks.
-func Close(list []*Benchmark) {
+// CloseBenchmarks closes benchmarks.
+func CloseBenchmarks(list []*Benchmark) {
 	for _, b := range list {
 		b.set.Close()
 	}
-}
-
-// Room is what answers to the questions of a benchmark need while they are given.
-type Room struct {
-	Positions int64 `json:"positions"` // of keys and values
-	Prompts   int64 `json:"prompts"`   // positions of prompts, computed at once
-}
-
-// Rooms is the most that any of the benchmarks needs, of a model with a context of so many; a may be without its model.
-// A survey takes just its room, whatever memory is free, so that questions are answered in the same company each time.
-func Rooms(list []*Benchmark, a *answer.Answerer, context int64) (most Room, err error) {
-	for _, b := range list {
-		longest, err := b.survey.Longest(a, context)
-		if err != nil {
-			return most, err
-		}
-		b.survey.Positions = model.Extent(min(longest+int64(b.survey.How.MaxTokens), context)) * Together
-		most.Positions = max(most.Positions, b.survey.Positions)
-		most.Prompts = max(most.Prompts, min(longest*Together, model.LargestPass(model.WholePiece)))
-	}
-	return most, nil
 }
 
 // Name is the benchmark's.
@@ -110,7 +90,7 @@ func (b *Benchmark) Name() string { return b.set.Benchmark.Name }
 func (b *Benchmark) Questions() int { return len(b.survey.Items) }
 
 // Ask has a model answer the questions, and scores the answers. Questions that cannot be asked are left out; skip gets
-// the reason. Without any answer the result is empty. Rooms must have been called.
+// the reason. Without any answer the result is empty. Room must have been called.
 func (b *Benchmark) Ask(
 	ctx context.Context, a *answer.Answerer, progress func(done int), skip func(where string, why error),
 ) (result runs.Benchmarked, err error) {
