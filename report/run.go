@@ -136,8 +136,13 @@ func open(dir string) (r *Run, err error) {
 	return r, nil
 }
 
+// trains says whether a process holds the run folder.
+func (r *Run) trains() bool {
+	return errors.Is(checkpoints.Run{Dir: r.Dir}.Busy(), checkpoints.ErrBusy)
+}
+
 func (r *Run) findState() state {
-	if errors.Is(checkpoints.Run{Dir: r.Dir}.Busy(), checkpoints.ErrBusy) {
+	if r.trains() {
 		return training
 	}
 	ended := slices.ContainsFunc(r.events, func(e runs.Event) bool {

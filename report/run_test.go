@@ -47,6 +47,11 @@ func writeRun(t testing.TB, dir, lr string, steps int) string {
 		if step%10 == 0 {
 			evaluations = append(evaluations, runs.Evaluation{Step: step, Loss: runs.Number(4 - 0.01*float64(step)),
 				LossBySource: map[string]runs.Number{"coco/train": 3.375, "text": 1.625}})
+			if step%20 == 0 {
+				evaluations = append(evaluations, runs.Benchmarked{Step: step, Benchmark: "pope", Rule: "original",
+					Questions: 300, Metrics: map[string]runs.Number{"f1": runs.Number(60 + step), "accuracy": 70.5},
+					Figure: "f1", Errors: map[string]runs.Number{"f1": 2.75}})
+			}
 			events = append(events, runs.Event{Event: runs.Checkpoint, Step: step, TookMS: 1500,
 				Time: dawn.Add(time.Duration(step) * time.Minute)})
 		}

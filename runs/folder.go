@@ -18,6 +18,7 @@ const (
 	SamplesFile    = "samples.jsonl" // answers to held-out rows
 	SamplesDir     = "samples"       // their pictures, small
 	EventsFile     = "events.jsonl"
+	HeartbeatFile  = "heartbeat.json"
 	ReportFile     = "report.html"
 	TensorBoardDir = "tensorboard" // event files: metrics and evaluations once more
 	ExportDir      = "export"      // the finished model

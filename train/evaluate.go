@@ -81,17 +81,23 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 	if e == nil {
 		return nil
 	}
-	var due []func(ctx context.Context, step int) error
+	type judging struct {
+		what string
+		do   func(ctx context.Context, step int) error
+	}
+	var due []judging
 	if e.data != nil && e.due("", e.Every, step, t.plan.total) {
-		due = append(due, t.evaluateLoss)
+		due = append(due, judging{"", t.evaluateLoss})
 	}
 	for i, b := range e.Benchmarks {
 		if e.due(b.Name, b.Every, step, t.plan.total) {
-			due = append(due, func(ctx context.Context, step int) error { return t.askBenchmark(ctx, step, i) })
+			due = append(due, judging{b.Name, func(ctx context.Context, step int) error {
+				return t.askBenchmark(ctx, step, i)
+			}})
 		}
 	}
 	if e.Samples > 0 && e.due(runs.SamplesFile, e.Every, step, t.plan.total) {
-		due = append(due, t.askSamples)
+		due = append(due, judging{runs.SamplesFile, t.askSamples})
 	}
 	if len(due) == 0 {
 		return nil
@@ -103,15 +109,34 @@ func (t *trainer) evaluate(ctx context.Context, step int) error {
 		ctx = context.WithoutCancel(ctx)
 	}
 	for _, one := range due {
-		err := one(ctx, step)
+		began := time.Now()
+		err := one.do(ctx, step)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("evaluation after step %d: %w", step, err)
 		}
+		t.pace.Work(one.what, time.Since(began))
 	}
 	return nil
+}
+
+// expect says what comes between steps of so many samples. A held-out row takes a third of a sample, whose backward
+// pass takes twice the time of its forward pass; an answer about as much as a sample.
+func (e *evaluator) expect(p *runs.Pace, global int) {
+	if e == nil {
+		return
+	}
+	if e.data != nil {
+		p.Expect("", e.Every, float64(e.data.Order.Len())/float64(3*global))
+	}
+	for _, b := range e.Benchmarks {
+		p.Expect(b.Name, b.Every, float64(b.Questions)/float64(global))
+	}
+	if e.Samples > 0 {
+		p.Expect(runs.SamplesFile, e.Every, float64(e.Samples)/float64(global))
+	}
 }
 
 // evaluateLoss scores the held-out rows.

@@ -34,6 +34,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 	defer loader.Close()
 	live, completed := torch.Live(), from.step
 	for {
+		started := time.Now()
 		if err := t.profile.Begin(); err != nil {
 			return false, err
 		}
@@ -54,6 +55,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return false, err
 		}
 		t.peers.computed(began)
+		t.pace.Step(time.Since(started))
 		completed = step.Number + 1
 		if err := t.profile.End(completed); err != nil {
 			return false, err
@@ -93,7 +95,7 @@ func (t *trainer) recordStep(step finishedStep) error {
 	if m.Step == 1 {
 		t.warnOfFirstLoss(m)
 	}
-	t.report.Step(m, t.plan.total)
+	t.report.Step(m, t.plan.total, t.pace.Left(m.Step))
 	return nil
 }
 
@@ -114,9 +116,11 @@ func (t *trainer) saveOrStop(ctx context.Context, step int, skips []data.Skip) (
 		if err := t.record(t.finishQueued()); err != nil {
 			return true, err
 		}
+		began := time.Now()
 		if err := t.saveOnce(step, skips); err != nil {
 			return true, err
 		}
+		t.pace.Work(runs.Saving, time.Since(began))
 	}
 	switch {
 	case interrupted && step < t.plan.total:
@@ -146,6 +150,7 @@ func (t *trainer) finish(skips []data.Skip) error {
 	if err := t.saveOnce(t.plan.total, skips); err != nil {
 		return err
 	}
+	t.heart.Doing("exporting")
 	return t.logFinish()
 }
 

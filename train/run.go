@@ -48,6 +48,8 @@ type trainer struct {
 	optimizer *optimizer
 	digest    map[string]string // what the run's numbers depend on
 	logs      *logs             // nil but on rank 0
+	heart     *runs.Heart       // nil but on rank 0
+	pace      *runs.Pace
 	peers     *peers
 
 	largest    load  // the largest micro-batch so far
@@ -82,7 +84,10 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	}
 	t := &trainer{recipe: r, options: o, run: checkpoints.Run{Dir: runs.RunDir(r, o.Stage)}}
 	t.peers = meet(o.Group, r.Distributed.Wait())
-	t.report = t.peers.observer(o.Report)
+	if t.report = t.peers.observer(o.Report); t.peers.first() {
+		t.heart = runs.NewHeart(t.report)
+		t.report = t.heart
+	}
 	start, err := t.agreeOnStart()
 	if err != nil {
 		return err
@@ -122,12 +127,26 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	}
 	defer t.writeReport() // of what the run leaves, once another may take its folder
 	defer release()
+	ending := runs.Halted
+	defer func() { t.heart.End(ending) }()
 	finished, err := t.loop(ctx, start)
 	if err := cmp.Or(err, t.profile.Finish()); err != nil || !finished {
 		return err
 	}
-	_, err = firstOf(t.peers, "export", t.export)
+	if _, err = firstOf(t.peers, "export", t.export); err == nil {
+		ending = runs.Ended
+	}
 	return err
+}
+
+// expect makes the pace of a run that goes on after a step, and its heart beat.
+func (t *trainer) expect(step int) {
+	t.pace = runs.NewPace(t.plan.total)
+	t.pace.Expect(runs.Saving, t.plan.stage.Save.Every, 1)
+	t.eval.expect(t.pace, t.plan.stage.Batch.Global)
+	if t.peers.first() {
+		t.heart.Begin(t.run.Dir, step, t.plan.total)
+	}
 }
 
 // openFolder locks the run folder and opens what the run writes to it, on rank 0.
@@ -148,6 +167,9 @@ func (t *trainer) openFolder(start start) (release func(), err error) {
 	})
 	if err == nil && t.eval != nil {
 		t.eval.last = evaluated
+	}
+	if err == nil {
+		t.expect(start.step)
 	}
 	return release, err
 }

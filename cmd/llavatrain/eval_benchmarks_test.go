@@ -229,7 +229,7 @@ func TestBadBenchmarksOfARecipe(t *testing.T) {
 	}{
 		"no such benchmark": {of("pop", pope),
 			[]string{"eval.benchmarks[0]: benchmark must be one of", "pope", `not "pop"`}},
-		"no such folder":    {of("pope", filepath.Join(dir, "none")), []string{"eval.benchmarks[0]: ", "none"}},
+		"no such folder": {of("pope", filepath.Join(dir, "none")), []string{"eval.benchmarks[0]: ", "none"}},
 		"no such rule": {"--set=pretrain.eval={benchmarks: [{name: pope, data: " + pope + ", rule: best}]}",
 			[]string{"rule of pope must be one of original, lmms"}},
 		"a judge": {of("llavabench", shared(t, "parity-bench", "llavabench")),
