@@ -28,6 +28,7 @@ type Result struct {
 	// Figures in percent, MME's in its points; those of which nothing was counted are absent.
 	Metrics map[string]float64 `json:"metrics"`
 	Errors  map[string]float64 `json:"standard_errors"`
+	Figure  string             `json:"figure"` // the metric that is quoted; "" if nothing was counted
 	// By lists the mean score by properties of the questions, in percent.
 	By []Group `json:"by,omitempty"`
 
@@ -105,6 +106,7 @@ func (r *Result) compute(by *Rule, rows []Row) {
 			continue
 		}
 		r.order = append(r.order, f.Name)
+		r.Figure = r.order[0]
 		r.Metrics[f.Name] = f.Value
 		if !math.IsNaN(f.Error) {
 			r.Errors[f.Name] = f.Error
@@ -189,14 +191,6 @@ func (r *Result) Lines() (lines []string) {
 		lines = append(lines, line)
 	}
 	return lines
-}
-
-// Quoted is the name of the figure that is quoted, "" if nothing was counted.
-func (r *Result) Quoted() string {
-	if len(r.order) == 0 {
-		return ""
-	}
-	return r.order[0]
 }
 
 // Counts is what was answered, in words.

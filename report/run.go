@@ -25,6 +25,8 @@ type Run struct {
 	metrics     []runs.Metrics // never empty, by ascending step
 	evaluations []runs.Evaluation
 	benchmarked []runs.Benchmarked
+	results     []judgement // of `benchmark run`
+	samples     []runs.Sample
 	events      []runs.Event
 	skips       []data.Skip
 	settings    []setting
@@ -130,6 +132,12 @@ func open(dir string) (r *Run, err error) {
 		return nil, err
 	}
 	if r.skips, err = readLines[data.Skip](filepath.Join(dir, runs.QuarantineFile)); err != nil {
+		return nil, err
+	}
+	if r.samples, err = readLines[runs.Sample](filepath.Join(dir, runs.SamplesFile)); err != nil {
+		return nil, err
+	}
+	if r.results, err = readResults(dir); err != nil {
 		return nil, err
 	}
 	r.state = r.findState()

@@ -64,8 +64,11 @@ func writeRun(t testing.TB, dir, lr string, steps int) string {
 			runs.Event{Event: runs.Predicted, Time: dawn, Step: steps, PredictedBytes: 2e9, MeasuredBytes: 2.5e9},
 			runs.Event{Event: runs.Finished, Time: dawn.Add(time.Hour), Step: steps})
 	}
+	samples := []any{runs.Sample{ID: "cat", Question: "What is it?", Expected: "a cat", Answer: "the the", Cut: true},
+		runs.Sample{Sample: 1, ID: "dog", Question: "And this?", Expected: "a dog", Answer: "of of"},
+		runs.Sample{Step: steps, ID: "cat", Question: "What is it?", Expected: "a cat", Answer: "a <b>tiger</b>"}}
 	for name, list := range map[string][]any{runs.MetricsFile: metrics, runs.EvalFile: evaluations,
-		runs.EventsFile: events, runs.QuarantineFile: skips} {
+		runs.EventsFile: events, runs.QuarantineFile: skips, runs.SamplesFile: samples} {
 		var text strings.Builder
 		for _, record := range list {
 			line, err := json.Marshal(record)
@@ -118,6 +121,7 @@ func TestOpenRefuses(t *testing.T) {
 		"eval.jsonl: line 2 is damaged":    changed(runs.EvalFile, "{}\n[]\n"),
 		"events.jsonl: line 1":             changed(runs.EventsFile, "x\n"),
 		"quarantine.jsonl: line 1":         changed(runs.QuarantineFile, "x\n"),
+		"samples.jsonl: line 1":            changed(runs.SamplesFile, "x\n"),
 		"recipe.yaml: it is not a recipe":  changed(runs.RecipeFile, "- a\n"),
 		"recipe.yaml: yaml":                changed(runs.RecipeFile, "a: [\n"),
 		"not a recipe":                     changed(runs.RecipeFile, ""),
@@ -211,7 +215,8 @@ func TestStagesAndLabels(t *testing.T) {
 // No file makes reading and showing fail in another way than by an error.
 func FuzzRun(f *testing.F) {
 	dir := writeRun(f, filepath.Join(f.TempDir(), "finetune"), "1e-3", 12)
-	names := []string{runs.RecipeFile, runs.MetricsFile, runs.EvalFile, runs.EventsFile, runs.QuarantineFile}
+	names := []string{runs.RecipeFile, runs.MetricsFile, runs.EvalFile, runs.EventsFile, runs.QuarantineFile,
+		runs.SamplesFile}
 	for i, name := range names {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {

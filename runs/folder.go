@@ -20,6 +20,7 @@ const (
 	EventsFile     = "events.jsonl"
 	HeartbeatFile  = "heartbeat.json"
 	ReportFile     = "report.html"
+	BenchmarksDir  = "benchmarks"  // results of `benchmark run`, where its --out leads here
 	TensorBoardDir = "tensorboard" // event files: metrics and evaluations once more
 	ExportDir      = "export"      // the finished model
 	ProfileDir     = "profile"

@@ -117,7 +117,7 @@ func (b *Benchmark) Ask(
 		return result, err
 	}
 	result = runs.Benchmarked{Benchmark: scored.Benchmark, Rule: scored.Rule, Questions: scored.Answered,
-		Figure: scored.Quoted(), Metrics: numbers(scored.Metrics), Errors: numbers(scored.Errors)}
+		Figure: scored.Figure, Metrics: numbers(scored.Metrics), Errors: numbers(scored.Errors)}
 	return result, nil
 }
 
