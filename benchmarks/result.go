@@ -101,7 +101,11 @@ func count(b bool) int {
 func (r *Result) compute(by *Rule, rows []Row) {
 	rows = by.counted(rows)
 	r.Metrics, r.Errors = map[string]float64{}, map[string]float64{}
-	for _, f := range by.compute(rows) {
+	figures := by.compute(rows)
+	if some := ranked(rows); some != nil {
+		figures = append(figures, mean("acc_norm", some, func(r *Row) float64 { return *r.ByCharacters }))
+	}
+	for _, f := range figures {
 		if math.IsNaN(f.Value) {
 			continue
 		}

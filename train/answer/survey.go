@@ -48,6 +48,7 @@ type Reply struct {
 	Text   string
 	Cut    bool      // it ended at the limit of tokens
 	Losses []float64 // of choices: each one's mean over its tokens and the end of an answer
+	Tokens []int     // of each, with that end
 }
 
 // at says which item an error is about.
@@ -224,15 +225,16 @@ func (r *asking) answer(p prepared, done *inOrder) error {
 // rank has the choices of a question scored. The engine computes the prompt, which they share, once.
 func (r *asking) rank(p prepared, done *inOrder) error {
 	item := &r.Items[p.index]
-	losses, left := make([]float64, len(p.choices)), len(p.choices)
+	losses, counts, left := make([]float64, len(p.choices)), make([]int, len(p.choices)), len(p.choices)
 	for i, tokens := range p.choices {
+		counts[i] = len(tokens)
 		_, err := r.engine.Submit(model.Job{Input: p.in, Continuation: tokens,
 			Emit: func(t model.Token) bool { losses[i] -= t.Logprob / float64(len(tokens)); return true },
 			Done: func(o model.Outcome) {
 				if left--; o.Err != nil {
 					done.fail(item.at(o.Err))
 				} else if left == 0 {
-					done.put(p.index, settled{Reply: Reply{Losses: losses}})
+					done.put(p.index, settled{Reply: Reply{Losses: losses, Tokens: counts}})
 				}
 			}})
 		if err != nil {

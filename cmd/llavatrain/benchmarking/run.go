@@ -152,7 +152,7 @@ func (r *running) ask(ctx context.Context, set *benchmarks.Set, terminal *progra
 	write := func(i int, reply answer.Reply, under benchmarks.Conditions) error {
 		q := &set.Questions[asked[i]]
 		if r.rank {
-			return log.Append(benchmarks.NewRanking(q, reply.Losses, r.name(), under))
+			return log.Append(benchmarks.NewRanking(q, reply.Losses, reply.Tokens, r.name(), under))
 		}
 		return log.Append(benchmarks.NewAnswer(q, reply.Text, r.name(), under))
 	}
