@@ -166,14 +166,21 @@ func (r *Run) judged() (lines []string) {
 			grouped(e.Step), number(r.summarise().lowest)))
 	}
 	for _, b := range lastBenchmarks(r) {
-		text := fmt.Sprintf("%s %s %.2f", b.Benchmark, b.Figure, float64(b.Metrics[b.Figure]))
-		if e, ok := b.Errors[b.Figure]; ok {
-			text += fmt.Sprintf(" ± %.2f", float64(e))
-		}
-		lines = append(lines, text+fmt.Sprintf(" after step %s, %s, rule %s", grouped(b.Step),
-			count(b.Questions, "question", "questions"), b.Rule))
+		lines = append(lines, judgement{b, false}.line())
 	}
 	return lines
+}
+
+// line is a figure in words.
+func (j judgement) line() string {
+	text := fmt.Sprintf("%s %s %.2f", j.Benchmark, j.Figure, float64(j.Metrics[j.Figure]))
+	if e, ok := j.Errors[j.Figure]; ok {
+		text += fmt.Sprintf(" ± %.2f", float64(e))
+	}
+	if j.Step > 0 {
+		text += " after step " + grouped(j.Step)
+	}
+	return text + fmt.Sprintf(", %s, rule %s", count(j.Questions, "question", "questions"), j.Rule)
 }
 
 // lastBenchmarks are the last figures of each benchmark, in the order in which they first came.

@@ -48,18 +48,11 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return false, t.peers.settled(errors.Join(err, t.record(t.finishQueued()),
 				t.saveCompleted(completed, from.step, loader.Skipped())))
 		}
-		t.profile.Loaded()
-		began := time.Now()
-		t.peers.computing(step.Number + 1)
-		if err := t.record(t.trainStep(step, began.Sub(asked))); err != nil {
+		if err := t.take(step, time.Since(asked)); err != nil {
 			return false, err
 		}
-		t.peers.computed(began)
 		t.pace.Step(time.Since(started))
 		completed = step.Number + 1
-		if err := t.profile.End(completed); err != nil {
-			return false, err
-		}
 		if leaked := torch.Live() - live; leaked != 0 {
 			return false, fmt.Errorf("step %d leaked %d tensors", completed, leaked)
 		}
@@ -70,6 +63,18 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return false, err
 		}
 	}
+}
+
+// take takes a step, for whose data it has waited so long.
+func (t *trainer) take(step data.Step, waited time.Duration) error {
+	t.profile.Loaded()
+	began := time.Now()
+	t.peers.computing(step.Number + 1)
+	if err := t.record(t.trainStep(step, waited)); err != nil {
+		return err
+	}
+	t.peers.computed(began)
+	return t.profile.End(step.Number + 1)
 }
 
 // record logs finished steps. It takes what trainStep and finishQueued return: the steps are recorded even if failed is

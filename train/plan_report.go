@@ -110,13 +110,10 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 		return out, err
 	}
 	defer m.Free()
-	if noSamples == nil && stage.Eval != nil {
-		if p.answers, err = out.answers(r, stage, preprocessor, m); err != nil {
-			return out, err
-		}
+	if p.answers, err = out.answers(r, stage, preprocessor, m); err != nil {
+		return out, err
 	}
-	size := sizeOf(m)
-	length := int64(r.Model.Language.MaxLength)
+	size, length := sizeOf(m), int64(r.Model.Language.MaxLength)
 	out.Why = p.fitMemory(size, length, out.DeviceMemory)
 	out.Micro, out.Tokens, out.Recompute, out.Moments = p.micro, p.tokens, string(p.recompute), p.moments.String()
 	out.Memory = size.memory(p.setting(), p.worst(length))
@@ -143,6 +140,9 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 func (out *Planned) answers(
 	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, m *model.LLaVA,
 ) (room exam.Room, err error) {
+	if preprocessor == nil { // which is noted
+		return room, nil
+	}
 	e, err := openEvaluator(r, stage, preprocessor, noPeers(), runs.Silent{})
 	if err == nil {
 		room, err = e.ask(m)

@@ -84,10 +84,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	}
 	t := &trainer{recipe: r, options: o, run: checkpoints.Run{Dir: runs.RunDir(r, o.Stage)}}
 	t.peers = meet(o.Group, r.Distributed.Wait())
-	if t.report = t.peers.observer(o.Report); t.peers.first() {
-		t.heart = runs.NewHeart(t.report)
-		t.report = t.heart
-	}
+	t.listen(o.Report)
 	start, err := t.agreeOnStart()
 	if err != nil {
 		return err
@@ -127,9 +124,14 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	}
 	defer t.writeReport() // of what the run leaves, once another may take its folder
 	defer release()
+	return t.complete(ctx, start)
+}
+
+// complete takes the steps that are left, and exports the model.
+func (t *trainer) complete(ctx context.Context, from start) error {
 	ending := runs.Halted
 	defer func() { t.heart.End(ending) }()
-	finished, err := t.loop(ctx, start)
+	finished, err := t.loop(ctx, from)
 	if err := cmp.Or(err, t.profile.Finish()); err != nil || !finished {
 		return err
 	}
@@ -137,6 +139,14 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 		ending = runs.Ended
 	}
 	return err
+}
+
+// listen has what the run reports told to o by rank 0, whose heart hears it too.
+func (t *trainer) listen(o runs.Observer) {
+	if t.report = t.peers.observer(o); t.peers.first() {
+		t.heart = runs.NewHeart(t.report)
+		t.report = t.heart
+	}
 }
 
 // expect makes the pace of a run that goes on after a step, and its heart beat.

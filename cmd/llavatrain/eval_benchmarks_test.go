@@ -192,7 +192,13 @@ func TestBenchmarksOfSeveralProcesses(t *testing.T) {
 	dir := world(t)
 	recipe, pope := filepath.Join(dir, "world.yaml"), popeFolder(t, dir)
 	runDir := filepath.Join(dir, "runs", "world", "pretrain")
-	together(t, 2, "pretrain", recipe, askedPOPE("pretrain", pope, 7, 9))
+	held := heldOut(t, dir, 9)
+	together(t, 2, "pretrain", held, "--set=name=world", fmt.Sprintf("--set=pretrain.eval={data: [{path: %s, images: "+
+		"%s}], every: 9, samples: 2}", filepath.Join(dir, "held.json"), filepath.Join(dir, "data", "images")))
+	if list := samplesOf(t, runDir); len(list) != 4*2 || list[2].Step != 9 || list[7].Step != 20 {
+		t.Errorf("samples %+v", list)
+	}
+	together(t, 2, "pretrain", recipe, askedPOPE("pretrain", pope, 7, 9), "--overwrite")
 	if list := benchmarked(t, runDir); len(list) != 3 || list[0].Step != 9 || list[0].Questions != 7 {
 		t.Fatalf("lines %+v", list)
 	}

@@ -104,10 +104,10 @@ func (t *Terminal) Step(m runs.Metrics, total int, left time.Duration) {
 	if t.watched {
 		t.count(training, int64(total))
 		text := fmt.Sprintf("loss %.4f  lr %s  %.0f tokens/s", float64(m.Loss), m.Rates(), float64(m.TokensPerS))
-		if left > 0 {
-			text += "  " + runs.Lasting(left) + " left"
+		if left > 0 { // what a narrow terminal cuts off is the least of it
+			text = runs.Lasting(left) + " left  " + text
 		}
-		t.bar.Describe(text)
+		t.bar.Describe(fit(text, t.columns(), int64(total)))
 		t.bar.Set(m.Step)
 		return
 	}
