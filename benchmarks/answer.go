@@ -20,7 +20,8 @@ type Answer struct {
 	Text     string     `json:"text"`
 	Options  []string   `json:"options,omitempty"`
 	Letters  []string   `json:"option_char,omitempty"`
-	Losses   []float64  `json:"losses,omitempty"` // of the options that were ranked
+	Losses   []float64  `json:"losses,omitempty"` // of the options that were ranked: each one's mean over its tokens
+	Tokens   []int      `json:"tokens,omitempty"` // of each of them, with the end of the answer
 	AnswerID string     `json:"answer_id"`        // of ours a hash of the other fields; the original's is random
 	ModelID  string     `json:"model_id"`
 	Metadata Conditions `json:"metadata"`

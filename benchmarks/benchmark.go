@@ -32,6 +32,7 @@ type Benchmark struct {
 	Upload      string   // what its server takes; "" where there is none or the labels are public
 
 	pictures string // the folder of its pictures, below the folder of its files
+	pairs    bool   // questions about a picture count together
 	read     func(*reading) error
 	submit   func(*submission) error
 }

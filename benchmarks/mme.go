@@ -14,7 +14,7 @@ import (
 // MME (Fu et al. 2023): two closed questions about a picture. A category's score is the accuracy and that of pictures
 // with both right, in percent; perception sums ten categories (at most 2,000 points), cognition four (800).
 var mme = &Benchmark{
-	Name: "mme", Title: "MME", Hub: "lmms-lab/MME", Limit: 128, pictures: mmeFolder,
+	Name: "mme", Title: "MME", Hub: "lmms-lab/MME", Limit: 128, pictures: mmeFolder, pairs: true,
 	Files: []string{mmeQuestions, mmeFolder + "/CATEGORY/*.txt"},
 	Rules: []Rule{
 		{Name: "original", What: "yes or no in the first four characters", mark: yesNo(rule.MME), figures: mmeFigures},

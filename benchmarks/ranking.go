@@ -2,6 +2,7 @@ package benchmarks
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/llavatrain/llavatrain/benchmarks/rule"
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -43,14 +44,44 @@ func (q *Question) Choices() (texts []string) {
 	return texts
 }
 
-// NewRanking is the answer that the losses of a question's choices make: the letter of the least, the first of equals.
-// Every rule that reads letters reads it.
-func NewRanking(q *Question, losses []float64, model string, under Conditions) Answer {
-	least := 0
-	for i, loss := range losses {
-		if loss < losses[least] {
-			least = i
+// NewRanking is the answer that the losses of a question's choices make, each a mean over so many tokens: the letter of
+// the least, the first of equals. Every rule that reads letters reads it.
+func NewRanking(q *Question, losses []float64, tokens []int, model string, under Conditions) Answer {
+	return newAnswer(q, Answer{Text: q.options[least(losses)].Letter, Losses: losses, Tokens: tokens, ModelID: model,
+		Metadata: under})
+}
+
+// least is the place of the least value, the first of equals.
+func least(values []float64) (at int) {
+	for i, v := range values {
+		if v < values[at] {
+			at = i
 		}
 	}
-	return newAnswer(q, Answer{Text: q.options[least].Letter, Losses: losses, ModelID: model, Metadata: under})
+	return at
+}
+
+// byCharacters is the score of an answer whose options were ranked, 0 or 1, if the loss of an option is its sum over
+// tokens divided by the characters of its text (acc_norm of EleutherAI's evaluation harness, lm_eval/api/task.py); nil
+// for another answer.
+func (q *Question) byCharacters(a *Answer) *float64 {
+	if len(a.Losses) == 0 || len(a.Losses) != len(q.options) || len(a.Tokens) != len(q.options) {
+		return nil
+	}
+	losses := make([]float64, len(a.Losses))
+	for i, option := range q.options {
+		losses[i] = a.Losses[i] * float64(a.Tokens[i]) / float64(max(1, utf8.RuneCountInString(option.Text)))
+	}
+	score := float64(count(q.options[least(losses)].Letter == q.letter))
+	return &score
+}
+
+// ranked are the rows of answers whose options were ranked.
+func ranked(rows []Row) (some []Row) {
+	for _, row := range rows {
+		if row.ByCharacters != nil {
+			some = append(some, row)
+		}
+	}
+	return some
 }

@@ -28,6 +28,7 @@ type Result struct {
 	// Figures in percent, MME's in its points; those of which nothing was counted are absent.
 	Metrics map[string]float64 `json:"metrics"`
 	Errors  map[string]float64 `json:"standard_errors"`
+	Figure  string             `json:"figure"` // the metric that is quoted; "" if nothing was counted
 	// By lists the mean score by properties of the questions, in percent.
 	By []Group `json:"by,omitempty"`
 
@@ -100,11 +101,16 @@ func count(b bool) int {
 func (r *Result) compute(by *Rule, rows []Row) {
 	rows = by.counted(rows)
 	r.Metrics, r.Errors = map[string]float64{}, map[string]float64{}
-	for _, f := range by.compute(rows) {
+	figures := by.compute(rows)
+	if some := ranked(rows); some != nil {
+		figures = append(figures, mean("acc_norm", some, func(r *Row) float64 { return *r.ByCharacters }))
+	}
+	for _, f := range figures {
 		if math.IsNaN(f.Value) {
 			continue
 		}
 		r.order = append(r.order, f.Name)
+		r.Figure = r.order[0]
 		r.Metrics[f.Name] = f.Value
 		if !math.IsNaN(f.Error) {
 			r.Errors[f.Name] = f.Error

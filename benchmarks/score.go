@@ -11,15 +11,19 @@ import (
 
 // Row is a question with its answer, and what the rule makes of it.
 type Row struct {
-	ID        ID      `json:"question_id"`
-	Image     string  `json:"image,omitempty"`
-	Prompt    string  `json:"prompt"` // of the answer, as its file has it
-	Answer    string  `json:"answer"`
-	Missing   bool    `json:"missing,omitempty"`
-	Parsed    string  `json:"parsed"`
-	Unparsed  bool    `json:"unparsed,omitempty"`
-	Label     string  `json:"label"` // the right letter, or a right answer, or yes or no
-	Score     float64 `json:"score"`
+	ID       ID      `json:"question_id"`
+	Image    string  `json:"image,omitempty"`
+	Prompt   string  `json:"prompt"` // of the answer, as its file has it
+	Answer   string  `json:"answer"`
+	Missing  bool    `json:"missing,omitempty"`
+	Parsed   string  `json:"parsed"`
+	Unparsed bool    `json:"unparsed,omitempty"`
+	Label    string  `json:"label"` // the right letter, or a right answer, or yes or no
+	Score    float64 `json:"score"`
+	// ByCharacters is the score if options are ranked by their losses over the characters of their texts; nil: they
+	// were not ranked.
+	ByCharacters *float64 `json:"score_by_characters,omitempty"`
+
 	Reference float64 `json:"reference,omitempty"` // a judge's score of the other answer
 	Reply     string  `json:"reply,omitempty"`     // a judge's
 	Fault     string  `json:"fault,omitempty"`     // why the judge did not reply
@@ -109,6 +113,7 @@ func (s *Set) row(i int, a *Answer, replies []Reply) Row {
 	default:
 		m = s.Rule.mark(q, a.Text)
 	}
+	row.ByCharacters = q.byCharacters(a)
 	row.Score, row.Parsed, row.Unparsed, row.Reference = m.Score, m.Parsed, m.Unparsed, m.Reference
 	return row
 }

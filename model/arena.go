@@ -25,7 +25,7 @@ func (e extent) end() int64 { return e.place + e.rows }
 // newArena makes room for so many positions, rounded up.
 func newArena(m *LLaVA, positions int64) (*arena, error) {
 	shape := m.Language.Describe()
-	rows := roundUp(positions)
+	rows := Extent(positions)
 	a := &arena{rows: rows, free: []extent{{0, rows}}}
 	err := torch.Do(func(s *torch.Scope) {
 		room := func() *torch.Tensor {
@@ -48,11 +48,12 @@ func (m *LLaVA) PositionBytes() int64 {
 	return 2 * shape.Layers * shape.KeySize * int64(m.Params.Dtype().Size())
 }
 
-func roundUp(positions int64) int64 { return (positions + grain - 1) / grain * grain }
+// Extent is how many positions an engine takes for an answer that has so many with its prompt.
+func Extent(positions int64) int64 { return (positions + grain - 1) / grain * grain }
 
 // take reserves an extent for at least so many positions, the first that is large enough.
 func (a *arena) take(positions int64) (e extent, ok bool) {
-	rows := roundUp(positions)
+	rows := Extent(positions)
 	for i, f := range a.free {
 		if f.rows < rows {
 			continue

@@ -35,6 +35,9 @@ func PieceOf(d torch.Device) int {
 // alone is how many times as many positions a step computes if no answer is in progress.
 const alone = 4
 
+// LargestPass is how many positions an engine computes at once at most, with pieces of so many.
+func LargestPass(piece int) int64 { return alone * int64(piece) }
+
 // WholePiece is a piece for answers of which nobody watches the tokens: prompts are computed faster.
 const WholePiece = 1024
 
@@ -117,7 +120,7 @@ func (e *Engine) Submit(j Job) (*Ticket, error) {
 	if err := e.m.check(&j); err != nil {
 		return nil, err
 	}
-	if n := roundUp(e.m.span(&j)); n > e.arena.rows {
+	if n := Extent(e.m.span(&j)); n > e.arena.rows {
 		return nil, tooLong{fmt.Errorf("prompt and answer take up to %d positions and there is room for %d: ask for "+
 			"fewer tokens, or shorten the prompt", e.m.span(&j), e.arena.rows)}
 	}

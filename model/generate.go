@@ -38,7 +38,7 @@ func (m *LLaVA) GenerateBatch(prompts []Prompt, how Sampling) error {
 		if err := m.check(&jobs[len(jobs)-1]); err != nil {
 			return err
 		}
-		positions += roundUp(m.span(&jobs[len(jobs)-1]))
+		positions += Extent(m.span(&jobs[len(jobs)-1]))
 	}
 	e, err := NewEngine(m, EngineOptions{Positions: positions, Piece: WholePiece})
 	if err != nil {

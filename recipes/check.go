@@ -122,12 +122,30 @@ func (d *decoder) checkStage(name string, s *Stage) {
 	d.rule(at+"save.every", s.Save.Every >= 1, "must be at least 1")
 	d.rule(at+"save.keep", s.Save.Keep >= 1, "must be at least 1")
 	if s.Eval != nil {
-		d.required(at + "eval.data")
-		d.checkData(at+"eval.data", s.Eval.Data)
-		d.rule(at+"eval.every", s.Eval.Every >= 1, "must be at least 1")
+		d.checkEval(at+"eval", s.Eval)
 	}
 	d.checkBadSamples(at+"bad_samples", s.BadSamples)
 	d.oneOf(at+"recompute", s.Recompute, "auto", "none", "selective", "layers")
+}
+
+func (d *decoder) checkEval(at string, e *Eval) {
+	if !d.given(at+".data") && !d.given(at+".benchmarks") && d.sound(at) {
+		d.fail(at, d.near(at), "nothing to evaluate; give data (held-out rows), benchmarks or both")
+	}
+	d.checkData(at+".data", e.Data)
+	d.rule(at+".every", e.Every >= 1, "must be at least 1")
+	d.rule(at+".samples", e.Samples >= 1, "must be at least 1")
+	d.rule(at+".samples", len(e.Data) > 0, "needs held-out rows to ask about; give data too")
+	d.rule(at+".benchmarks", len(e.Benchmarks) > 0, "must list at least one benchmark")
+	known := map[string]bool{}
+	for i, b := range e.Benchmarks {
+		entry := at + ".benchmarks." + strconv.Itoa(i)
+		d.required(entry+".name", entry+".data")
+		d.rule(entry+".name", !known[b.Name], "names %s twice: a benchmark is asked once", quoted(b.Name))
+		d.rule(entry+".questions", b.Questions >= 1, "must be at least 1")
+		d.rule(entry+".every", b.Every >= 1, "must be at least 1")
+		known[b.Name] = true
+	}
 }
 
 func (d *decoder) checkData(path string, data []Data) {

@@ -100,7 +100,8 @@ finetune:
   optimizer: {betas: [0, 0.5], eps: 1e-6, weight_decay: 0.1, clip: 0, moments: bf16}
   loss: micro_mean
   save: {every: 1, keep: 9}
-  eval: {data: [{path: held.json, images: held, weight: .5}], every: 3}
+  eval: {data: [{path: held.json, images: held, weight: .5}], every: 3, samples: 4,
+    benchmarks: [{name: pope, data: lmms-lab/POPE}, {name: gqa, data: gqa, rule: lmms, questions: 50, every: 20}]}
   bad_samples: fail
   recompute: layers
 `)
@@ -127,7 +128,9 @@ finetune:
 			Schedule:  Schedule{Type: "constant", Warmup: 10},
 			Optimizer: Optimizer{Betas: [2]float64{0, 0.5}, Eps: 1e-6, WeightDecay: 0.1, Moments: "bf16"},
 			Loss:      "micro_mean", Save: Save{Every: 1, Keep: 9},
-			Eval:       &Eval{Data: []Data{{Path: in("held.json"), Images: in("held"), Weight: 0.5}}, Every: 3},
+			Eval: &Eval{Data: []Data{{Path: in("held.json"), Images: in("held"), Weight: 0.5}}, Every: 3, Samples: 4,
+				Benchmarks: []Benchmark{{Name: "pope", Data: "lmms-lab/POPE", Questions: 300, Every: 1000},
+					{Name: "gqa", Data: in("gqa"), Rule: "lmms", Questions: 50, Every: 20}}},
 			BadSamples: BadSamples{Policy: "fail"}, Turn: "ignore", Recompute: "layers",
 		},
 	}

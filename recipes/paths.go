@@ -33,6 +33,10 @@ func (r *Recipe) paths() []namedPath {
 		paths = append(paths, dataPaths(s.name+".data.", s.stage.Data)...)
 		if s.stage.Eval != nil {
 			paths = append(paths, dataPaths(s.name+".eval.data.", s.stage.Eval.Data)...)
+			for i := range s.stage.Eval.Benchmarks {
+				entry := s.name + ".eval.benchmarks." + strconv.Itoa(i)
+				paths = append(paths, namedPath{entry + ".data", &s.stage.Eval.Benchmarks[i].Data, true})
+			}
 		}
 	}
 	if r.Synth != nil {

@@ -186,7 +186,19 @@ func TestProblems(t *testing.T) {
 			"10: pretrain.eval.data.0.path: required key is missing\n" +
 				"10: pretrain.eval.data.0.weight: must be more than 0\n10: pretrain.eval.every: must be at least 1"},
 		{"eval without rows", "", "  eval: {data: []}", "10: pretrain.eval.data: must list at least one data set"},
-		{"eval without data", "", "  eval: {every: 5}", "10: pretrain.eval.data: required key is missing"},
+		{"eval without data", "", "  eval: {every: 5}",
+			"10: pretrain.eval: nothing to evaluate; give data (held-out rows), benchmarks or both"},
+		{"benchmarks", "", "  eval: {benchmarks: [{name: pope, questions: 0, every: 0}, {name: pope, data: a}]}",
+			"10: pretrain.eval.benchmarks.0.data: required key is missing\n" +
+				"10: pretrain.eval.benchmarks.0.questions: must be at least 1\n" +
+				"10: pretrain.eval.benchmarks.0.every: must be at least 1\n" +
+				`10: pretrain.eval.benchmarks.1.name: names "pope" twice: a benchmark is asked once`},
+		{"samples", "", "  eval: {samples: 0, benchmarks: [{name: pope, data: a}]}",
+			"10: pretrain.eval.samples: must be at least 1"},
+		{"samples of nothing", "", "  eval: {samples: 2, benchmarks: [{name: pope, data: a}]}",
+			"10: pretrain.eval.samples: needs held-out rows to ask about; give data too"},
+		{"no benchmark", "", "  eval: {benchmarks: []}",
+			"10: pretrain.eval.benchmarks: must list at least one benchmark"},
 		{"eval of nothing", "", "  eval:", "10: pretrain.eval: expected a section with keys, found nothing"},
 		{"bad samples", "", "  bad_samples: drop", `10: pretrain.bad_samples: must be one of skip, fail, not "drop"`},
 		{"recompute", "", "  recompute: all",

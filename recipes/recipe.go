@@ -167,10 +167,22 @@ type Save struct {
 	Keep  int `yaml:"keep"`  // number of newest checkpoints that are kept
 }
 
-// Eval says which held-out rows are scored while the stage trains, and when. It does not change the training.
+// Eval says what the model is judged by while the stage trains, and when: the loss on held-out rows, benchmarks, or
+// both. It does not change the training.
 type Eval struct {
-	Data  []Data `yaml:"data"`
-	Every int    `yaml:"every"` // steps
+	Data       []Data      `yaml:"data,omitempty"`    // held-out rows; may be missing if there are benchmarks
+	Every      int         `yaml:"every"`             // steps
+	Samples    int         `yaml:"samples,omitempty"` // held-out rows whose answers are kept; 0: none
+	Benchmarks []Benchmark `yaml:"benchmarks,omitempty"`
+}
+
+// Benchmark is a part of a benchmark's questions that the model answers while the stage trains.
+type Benchmark struct {
+	Name      string `yaml:"name"`           // package benchmarks knows the names
+	Data      string `yaml:"data"`           // folder of its files, or the id of its set in the Hugging Face hub
+	Rule      string `yaml:"rule,omitempty"` // to ask and judge by; "": the benchmark's first
+	Questions int    `yaml:"questions"`      // how many; all if it has fewer
+	Every     int    `yaml:"every"`          // steps
 }
 
 // newRecipe is a recipe with the default of every key, apart from the structs in defaults.
@@ -195,11 +207,12 @@ var defaults = map[reflect.Type]any{
 		Loss:      "token_mean", Save: Save{Every: 500, Keep: 2}, BadSamples: BadSamples{Policy: "skip"},
 		Recompute: "auto",
 	},
-	reflect.TypeFor[Vision](): usualVision,
-	reflect.TypeFor[Eval]():   Eval{Every: 500},
-	reflect.TypeFor[Tiles]():  Tiles{Merge: "spatial_unpad", Several: "pad"},
-	reflect.TypeFor[Data]():   Data{Images: ".", Weight: 1},
-	reflect.TypeFor[LoRA]():   LoRA{Targets: "."}, // every linear map
+	reflect.TypeFor[Vision]():    usualVision,
+	reflect.TypeFor[Eval]():      Eval{Every: 500},
+	reflect.TypeFor[Benchmark](): Benchmark{Questions: 300, Every: 1000},
+	reflect.TypeFor[Tiles]():     Tiles{Merge: "spatial_unpad", Several: "pad"},
+	reflect.TypeFor[Data]():      Data{Images: ".", Weight: 1},
+	reflect.TypeFor[LoRA]():      LoRA{Targets: "."}, // every linear map
 	reflect.TypeFor[Synth](): Synth{Language: "en", Untrusted: "drop", Seed: 42,
 		Endpoint: usualEndpoint, Sampling: usualSampling},
 	reflect.TypeFor[Endpoint](): usualEndpoint,

@@ -90,12 +90,22 @@ var (
 			Recompute: either("auto", "none", "selective", "layers").Draw(t, "recompute"),
 		}
 		if rapid.Bool().Draw(t, "evaluates") {
-			s.Eval = &Eval{Data: rapid.SliceOfN(anyData, 1, 3).Draw(t, "held out"), Every: count.Draw(t, "every")}
+			rows, benchmark := rapid.SliceOfN(anyData, 1, 3), rapid.SliceOfN(anyBenchmark, 1, 1)
+			s.Eval = &Eval{Every: count.Draw(t, "every")}
+			samples := rapid.IntMin(0).Draw(t, "samples")
+			one(t, "evaluation", func() { s.Eval.Data, s.Eval.Samples = rows.Draw(t, "held out"), samples },
+				func() { s.Eval.Benchmarks = benchmark.Draw(t, "benchmarks") },
+				func() { s.Eval.Data, s.Eval.Benchmarks = rows.Draw(t, "held out"), benchmark.Draw(t, "benchmarks") })
 		}
 		one(t, "length", func() { s.Epochs = positive.Draw(t, "epochs") }, func() { s.Steps = count.Draw(t, "steps") })
 		one(t, "micro-batch", func() { s.Batch.Micro = Auto }, func() { s.Batch.Micro = Micro(count.Draw(t, "micro")) },
 			func() { s.Batch.Tokens = count.Draw(t, "tokens") })
 		return s
+	})
+	anyBenchmark = rapid.Custom(func(t *rapid.T) Benchmark {
+		return Benchmark{Name: anyText.Draw(t, "name"), Data: anyWeights.Draw(t, "data"),
+			Rule: optional(anyText).Draw(t, "rule"), Questions: count.Draw(t, "questions"),
+			Every: count.Draw(t, "every")}
 	})
 	beta      = rapid.Float64Range(0, 0.99999999)
 	anyWarmup = rapid.OneOf(rapid.Float64Range(0, 0.999), rapid.Map(count, func(n int) float64 { return float64(n) }))
@@ -255,6 +265,8 @@ func TestDigest(t *testing.T) {
 		{"pretrain.save.every=1", nil},
 		{"pretrain.save.keep=1", nil},
 		{"pretrain.eval={data: [{path: held.json}], every: 5}", nil},
+		{"pretrain.eval={data: [{path: held.json}], samples: 5}", nil},
+		{"pretrain.eval={benchmarks: [{name: pope, data: eval/pope, questions: 5, every: 7}]}", nil},
 		{"pretrain.data.0.path=other", nil},
 		{"pretrain.data.0.images=other", nil},
 		{"pretrain.data=[{shards: other}]", nil},

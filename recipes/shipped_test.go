@@ -152,7 +152,10 @@ func TestShippedIsComplete(t *testing.T) {
 	for _, stage := range []string{"pretrain", "finetune"} {
 		absent[stage+".steps"], absent[stage+".batch.tokens"] = true, true
 		// the original does not evaluate
-		for _, key := range []string{".data.0.path", ".data.0.shards", ".data.0.images", ".data.0.weight", ".every"} {
+		for _, key := range []string{".data.0.path", ".data.0.shards", ".data.0.images", ".data.0.weight", ".every",
+			".samples",
+			".benchmarks.0.name", ".benchmarks.0.data", ".benchmarks.0.rule", ".benchmarks.0.questions",
+			".benchmarks.0.every"} {
 			absent[stage+".eval"+key] = true
 		}
 		absent[stage+".data.0.shards"] = true

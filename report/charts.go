@@ -19,6 +19,7 @@ type chart struct {
 	title, note string
 	unit        string
 	log, smooth bool
+	named       bool // a curve alone is named too
 	curves      func(r *Run) []curve
 }
 
@@ -133,6 +134,9 @@ func (c chart) blocks(list []*Run) (blocks []page.Block) {
 		}
 		if len(members) == 1 {
 			if curves := c.curves(members[0]); curves != nil {
+				if c.named && len(curves) == 1 {
+					title += ": " + curves[0].name
+				}
 				blocks = append(blocks, c.lines(title, curves))
 			}
 			continue

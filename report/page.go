@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,14 @@ func Write(w io.Writer, list []*Run, now time.Time) error {
 		page.Section{Title: "Optimizer", Blocks: []page.Block{columns(optimizerCharts, list)}},
 		page.Section{Title: "Speed and memory",
 			Blocks: append([]page.Block{columns(speedCharts, list)}, memoryTables(list)...)})
-	p.Sections = append(p.Sections, history(list))
+	if judged, ok := benchmarkSection(list); ok {
+		p.Sections = slices.Insert(p.Sections, 2, judged)
+	}
+	samples, err := sampleSections(list)
+	if err != nil {
+		return err
+	}
+	p.Sections = append(append(p.Sections, samples...), history(list))
 	p.Sections = append(p.Sections, recipeSections(list)...)
 	return p.Write(w)
 }
@@ -187,8 +195,8 @@ func figures(r *Run) page.Figures {
 		f = append(f, page.Figure{Label: "Held-out loss", Value: number(s.heldOut),
 			Note: fmt.Sprintf("lowest %s, after step %s", number(s.lowest), grouped(s.lowestAt))})
 	}
-	steps := page.Figure{Label: "Steps", Value: grouped(r.last().Step), Note: fmt.Sprintf("%.3g epochs, %s",
-		float64(r.last().Epoch), count(s.samples, "sample", "samples"))}
+	steps := page.Figure{Label: "Steps", Value: grouped(r.last().Step), Note: epochs(float64(r.last().Epoch)) + ", " +
+		count(s.samples, "sample", "samples")}
 	if total := r.total(); total > r.last().Step {
 		steps.Note = "of " + grouped(total) + "; " + steps.Note
 	}
@@ -196,6 +204,14 @@ func figures(r *Run) page.Figures {
 		page.Figure{Label: "Time in steps", Value: lasting(s.seconds), Note: s.waited() + " of it waiting for data"},
 		page.Figure{Label: "Tokens a second", Value: s.speed(), Note: grouped(s.tokens) + " tokens in all"},
 		page.Figure{Label: "Peak memory", Value: gigabytes(s.memory)})
+}
+
+// epochs is a number of passes over the data in words.
+func epochs(n float64) string {
+	if text := fmt.Sprintf("%.3g", n); text != "1" {
+		return text + " epochs"
+	}
+	return "1 epoch"
 }
 
 // comparison is a table with a row for each run.

@@ -40,6 +40,9 @@ func pageOf(t testing.TB, list []*Run) (html, text string) {
 				t.Error("the page has a script")
 			}
 			for _, a := range token.Attr {
+				if strings.HasPrefix(a.Value, "data:image/jpeg;base64,") {
+					continue
+				}
 				own := a.Name.Local == "href" && (strings.HasPrefix(a.Value, "#") || a.Value == "data:,")
 				if strings.Contains(a.Value, "//") || !own && (a.Name.Local == "href" || a.Name.Local == "src") {
 					t.Errorf("%s has %s %q", token.Name.Local, a.Name.Local, a.Value)
@@ -105,7 +108,7 @@ func TestPageOfAnInterruptedRun(t *testing.T) {
 	_, text := pageOf(t, opened(t, dir))
 	requireText(t, text, "Stopped after step 3 of 40.", "The run stopped after step 3 of 40 and has not gone on. The "+
 		"same command with --resume continues it.", "Steps 3 of 40; 0.3 epochs, 12 samples", "tiny 3.00 GB – – –")
-	if strings.Contains(text, "Held-out") {
+	if strings.Contains(text, "Held-out loss") {
 		t.Error("a run without evaluations has a held-out loss")
 	}
 	for _, name := range []string{runs.EventsFile, runs.QuarantineFile} {

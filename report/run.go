@@ -24,6 +24,9 @@ type Run struct {
 
 	metrics     []runs.Metrics // never empty, by ascending step
 	evaluations []runs.Evaluation
+	benchmarked []runs.Benchmarked
+	results     []judgement // of `benchmark run`
+	samples     []runs.Sample
 	events      []runs.Event
 	skips       []data.Skip
 	settings    []setting
@@ -114,8 +117,16 @@ func open(dir string) (r *Run, err error) {
 	if len(r.metrics) == 0 {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNoSteps)
 	}
-	if r.evaluations, err = readLines[runs.Evaluation](filepath.Join(dir, runs.EvalFile)); err != nil {
+	judged, err := readLines[runs.EvalLine](filepath.Join(dir, runs.EvalFile))
+	if err != nil {
 		return nil, err
+	}
+	for _, line := range judged {
+		if line.Benchmark != nil {
+			r.benchmarked = append(r.benchmarked, *line.Benchmark)
+		} else {
+			r.evaluations = append(r.evaluations, *line.Loss)
+		}
 	}
 	if r.events, err = readLines[runs.Event](filepath.Join(dir, runs.EventsFile)); err != nil {
 		return nil, err
@@ -123,12 +134,23 @@ func open(dir string) (r *Run, err error) {
 	if r.skips, err = readLines[data.Skip](filepath.Join(dir, runs.QuarantineFile)); err != nil {
 		return nil, err
 	}
+	if r.samples, err = readLines[runs.Sample](filepath.Join(dir, runs.SamplesFile)); err != nil {
+		return nil, err
+	}
+	if r.results, err = readResults(dir); err != nil {
+		return nil, err
+	}
 	r.state = r.findState()
 	return r, nil
 }
 
+// trains says whether a process holds the run folder.
+func (r *Run) trains() bool {
+	return errors.Is(checkpoints.Run{Dir: r.Dir}.Busy(), checkpoints.ErrBusy)
+}
+
 func (r *Run) findState() state {
-	if errors.Is(checkpoints.Run{Dir: r.Dir}.Busy(), checkpoints.ErrBusy) {
+	if r.trains() {
 		return training
 	}
 	ended := slices.ContainsFunc(r.events, func(e runs.Event) bool {

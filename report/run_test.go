@@ -47,6 +47,11 @@ func writeRun(t testing.TB, dir, lr string, steps int) string {
 		if step%10 == 0 {
 			evaluations = append(evaluations, runs.Evaluation{Step: step, Loss: runs.Number(4 - 0.01*float64(step)),
 				LossBySource: map[string]runs.Number{"coco/train": 3.375, "text": 1.625}})
+			if step%20 == 0 {
+				evaluations = append(evaluations, runs.Benchmarked{Step: step, Benchmark: "pope", Rule: "original",
+					Questions: 300, Metrics: map[string]runs.Number{"f1": runs.Number(60 + step), "accuracy": 70.5},
+					Figure: "f1", Errors: map[string]runs.Number{"f1": 2.75}})
+			}
 			events = append(events, runs.Event{Event: runs.Checkpoint, Step: step, TookMS: 1500,
 				Time: dawn.Add(time.Duration(step) * time.Minute)})
 		}
@@ -59,8 +64,11 @@ func writeRun(t testing.TB, dir, lr string, steps int) string {
 			runs.Event{Event: runs.Predicted, Time: dawn, Step: steps, PredictedBytes: 2e9, MeasuredBytes: 2.5e9},
 			runs.Event{Event: runs.Finished, Time: dawn.Add(time.Hour), Step: steps})
 	}
+	samples := []any{runs.Sample{ID: "cat", Question: "What is it?", Expected: "a cat", Answer: "the the", Cut: true},
+		runs.Sample{Sample: 1, ID: "dog", Question: "And this?", Expected: "a dog", Answer: "of of"},
+		runs.Sample{Step: steps, ID: "cat", Question: "What is it?", Expected: "a cat", Answer: "a <b>tiger</b>"}}
 	for name, list := range map[string][]any{runs.MetricsFile: metrics, runs.EvalFile: evaluations,
-		runs.EventsFile: events, runs.QuarantineFile: skips} {
+		runs.EventsFile: events, runs.QuarantineFile: skips, runs.SamplesFile: samples} {
 		var text strings.Builder
 		for _, record := range list {
 			line, err := json.Marshal(record)
@@ -113,6 +121,7 @@ func TestOpenRefuses(t *testing.T) {
 		"eval.jsonl: line 2 is damaged":    changed(runs.EvalFile, "{}\n[]\n"),
 		"events.jsonl: line 1":             changed(runs.EventsFile, "x\n"),
 		"quarantine.jsonl: line 1":         changed(runs.QuarantineFile, "x\n"),
+		"samples.jsonl: line 1":            changed(runs.SamplesFile, "x\n"),
 		"recipe.yaml: it is not a recipe":  changed(runs.RecipeFile, "- a\n"),
 		"recipe.yaml: yaml":                changed(runs.RecipeFile, "a: [\n"),
 		"not a recipe":                     changed(runs.RecipeFile, ""),
@@ -206,7 +215,8 @@ func TestStagesAndLabels(t *testing.T) {
 // No file makes reading and showing fail in another way than by an error.
 func FuzzRun(f *testing.F) {
 	dir := writeRun(f, filepath.Join(f.TempDir(), "finetune"), "1e-3", 12)
-	names := []string{runs.RecipeFile, runs.MetricsFile, runs.EvalFile, runs.EventsFile, runs.QuarantineFile}
+	names := []string{runs.RecipeFile, runs.MetricsFile, runs.EvalFile, runs.EventsFile, runs.QuarantineFile,
+		runs.SamplesFile}
 	for i, name := range names {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {

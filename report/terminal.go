@@ -29,7 +29,10 @@ func Draw(list []*Run, width int) string {
 		fmt.Fprintf(&b, "%s, %s: %s\n", r.Name, r.Stage, r.progress())
 		fmt.Fprintf(&b, "loss %s at the end, %s at first; %s tokens/s, %s waiting for data; peak memory %s\n",
 			number(s.loss), number(s.first), s.speed(), s.waited(), gigabytes(s.memory))
-		for _, charts := range [][]chart{lossCharts, optimizerCharts, speedCharts} {
+		for _, j := range r.judgements() {
+			b.WriteString(j.line() + "\n")
+		}
+		for _, charts := range [][]chart{lossCharts, optimizerCharts, speedCharts, benchmarkCharts} {
 			for _, c := range charts {
 				if curves := c.curves(r); curves != nil {
 					b.WriteString("\n" + c.drawn(curves, max(20, width-margin)))

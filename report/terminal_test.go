@@ -19,7 +19,8 @@ func TestDraw(t *testing.T) {
 		"Training loss (loss): all 2.025, image 3.25, text 1.125\n         3 │",
 		"Held-out loss (loss): all 3.6, coco/train 3.375, text 1.625\n",
 		"Learning rate (learning rate): projector 2.5e-05\n", "Gradient norm (norm, before clipping): 0.5\n",
-		"└step 1 ", " 40\n",
+		"pope f1 100.00 ± 2.75 after step 40, 300 questions, rule original\n",
+		"Benchmarks during training (%): pope f1 100\n", "└step 1 ", " 40\n",
 	} {
 		if strings.Count(text, want) < 2 {
 			t.Errorf("%q does not stand there for both runs:\n%s", want, text)

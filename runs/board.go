@@ -22,16 +22,16 @@ import (
 // Board shows a run in TensorBoard: it repeats what metrics.jsonl and eval.jsonl say, in event files. A nil Board shows
 // nothing.
 type Board struct {
-	out      *tensorboard.Writer
-	trained  int    // the last step of metrics that is in the files
-	assessed int    // the last step of evaluations
-	recipe   string // as it is in the files
+	out    *tensorboard.Writer
+	shown  map[string]int // the last step that is in the files, by what tags begin with; of samples by tag
+	recipe string         // as it is in the files
 }
 
-// What the tags of metrics and of evaluations begin with.
+// What the tags of metrics and of evaluations begin with. Those of a benchmark go on with its name.
 const (
-	trainTag = "train"
-	evalTag  = "eval"
+	trainTag     = "train"
+	evalTag      = "eval"
+	benchmarkTag = "benchmark"
 )
 
 // OpenBoard opens the board of a run folder that goes on after a step, once its metrics and evaluations have been cut
@@ -39,16 +39,21 @@ const (
 // been damaged or removed. The recipe is shown as text, and settings, its keys that change numbers, as a row of the
 // table of runs.
 func OpenBoard(dir string, step int, recipe string, settings map[string]string) (_ *Board, err error) {
-	b := &Board{}
+	b := &Board{shown: map[string]int{}}
 	if b.out, err = tensorboard.Open(filepath.Join(dir, TensorBoardDir), step, b.kept); err != nil {
 		return nil, err
 	}
 	err = b.begin(step, recipe, settings)
 	if err == nil {
-		err = b.repeat(filepath.Join(dir, MetricsFile), trainTag, b.trained, step)
+		err = b.repeat(filepath.Join(dir, MetricsFile), step, func(line []byte) (tagged, error) {
+			return tagged{tag: trainTag, line: line}, nil
+		})
 	}
 	if err == nil {
-		err = b.repeat(filepath.Join(dir, EvalFile), evalTag, b.assessed, step)
+		err = b.repeat(filepath.Join(dir, EvalFile), step, evaluated)
+	}
+	if err == nil {
+		err = b.repeatSamples(filepath.Join(dir, SamplesFile), step)
 	}
 	if err != nil {
 		b.out.Close()
@@ -59,18 +64,45 @@ func OpenBoard(dir string, step int, recipe string, settings map[string]string) 
 
 const recipeTag = "recipe"
 
+// What tags of samples begin with; their number follows.
+const (
+	pictureTag = "eval/picture/"
+	answerTag  = "eval/answer/"
+)
+
 // kept takes note of an event that is in the files.
 func (b *Board) kept(e tensorboard.Event) {
 	for _, v := range e.Values {
+		group, rest, _ := strings.Cut(v.Tag, "/")
+		if group == benchmarkTag {
+			name, _, _ := strings.Cut(rest, "/")
+			group += "/" + name
+		}
 		switch {
 		case v.Kind == tensorboard.Text && v.Tag == recipeTag:
 			b.recipe = v.Text
-		case strings.HasPrefix(v.Tag, trainTag+"/"):
-			b.trained = int(e.Step)
-		case strings.HasPrefix(v.Tag, evalTag+"/"):
-			b.assessed = int(e.Step)
+		case v.Kind == tensorboard.Scalar:
+			b.shown[group] = int(e.Step)
+		default:
+			b.shown[v.Tag] = int(e.Step)
 		}
 	}
+}
+
+// tagged is what is shown of a line of a file: its numbers, under a tag.
+type tagged struct {
+	tag  string
+	line []byte
+}
+
+// evaluated is what is shown of a line of eval.jsonl: of a benchmark its figures.
+func evaluated(line []byte) (tagged, error) {
+	var l EvalLine
+	if err := json.Unmarshal(line, &l); err != nil || l.Benchmark == nil {
+		return tagged{evalTag, line}, err
+	}
+	figures, err := json.Marshal(l.Benchmark.Metrics)
+	return tagged{benchmarkTag + "/" + l.Benchmark.Benchmark, figures}, err
 }
 
 // begin writes the recipe, unless the files have it.
@@ -85,9 +117,33 @@ func (b *Board) begin(step int, recipe string, settings map[string]string) error
 		tensorboard.Session(settings, time.Now()))
 }
 
-// repeat writes the lines of a file that come after one step, up to another: evaluations are not cut if the recipe has
-// none any more.
-func (b *Board) repeat(path, tag string, after, until int) error {
+// repeatSamples is repeat for answers to held-out rows.
+func (b *Board) repeatSamples(path string, until int) error {
+	return eachLine(path, until, func(_ int, line []byte) error {
+		var s Sample
+		if json.Unmarshal(line, &s) != nil {
+			return nil
+		}
+		if last, shown := b.shown[answerTag+strconv.Itoa(s.Sample)]; shown && s.Step <= last {
+			return nil
+		}
+		return b.Sample(s)
+	})
+}
+
+// repeat writes the lines of a file up to a step that are not shown yet.
+func (b *Board) repeat(path string, until int, read func(line []byte) (tagged, error)) error {
+	return eachLine(path, until, func(step int, line []byte) error {
+		shown, err := read(line)
+		if err != nil || step <= b.shown[shown.tag] {
+			return nil
+		}
+		return b.add(shown.tag, step, shown.line)
+	})
+}
+
+// eachLine visits the lines of a file up to a step: evaluations are not cut if the recipe has none any more.
+func eachLine(path string, until int, visit func(step int, line []byte) error) error {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -107,10 +163,10 @@ func (b *Board) repeat(path, tag string, after, until int) error {
 		if err != nil {
 			return failure.Storage(err)
 		}
-		if json.Unmarshal(line, &at) != nil || at.Step <= after || at.Step > until {
+		if json.Unmarshal(line, &at) != nil || at.Step > until {
 			continue
 		}
-		if err := b.add(tag, at.Step, line); err != nil {
+		if err := visit(at.Step, line); err != nil {
 			return err
 		}
 	}
@@ -119,8 +175,35 @@ func (b *Board) repeat(path, tag string, after, until int) error {
 // Step shows a step's metrics.
 func (b *Board) Step(m Metrics) error { return b.show(trainTag, m.Step, m) }
 
-// Evaluation shows the result of an evaluation.
+// Evaluation shows the loss on held-out rows.
 func (b *Board) Evaluation(e Evaluation) error { return b.show(evalTag, e.Step, e) }
+
+// Benchmark shows the figures of a benchmark.
+func (b *Board) Benchmark(r Benchmarked) error {
+	return b.show(benchmarkTag+"/"+r.Benchmark, r.Step, r.Metrics)
+}
+
+// Sample shows an answer to a held-out row.
+func (b *Board) Sample(s Sample) error {
+	if b == nil {
+		return nil
+	}
+	return b.out.Append(s.Step, tensorboard.Value{Tag: answerTag + strconv.Itoa(s.Sample), Kind: tensorboard.Text,
+		Text: s.markdown()})
+}
+
+// Picture shows the picture of a held-out row, once.
+func (b *Board) Picture(step, sample int, t Thumbnail) error {
+	tag := pictureTag + strconv.Itoa(sample)
+	if b == nil {
+		return nil
+	}
+	if _, shown := b.shown[tag]; shown {
+		return nil
+	}
+	return b.out.Append(step, tensorboard.Value{Tag: tag, Kind: tensorboard.Picture, Width: t.Width, Height: t.Height,
+		Encoded: t.JPEG})
+}
 
 func (b *Board) show(tag string, step int, record any) error {
 	if b == nil {

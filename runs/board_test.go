@@ -68,6 +68,7 @@ func TestBoardShowsEveryNumber(t *testing.T) {
 	for _, err := range []error{
 		b.Step(stepMetrics(1)),
 		b.Evaluation(Evaluation{Step: 1, Loss: 3, LossBySource: map[string]Number{"coco/train": 4}}),
+		b.Benchmark(Benchmarked{Step: 1, Benchmark: "pope", Metrics: map[string]Number{"f1": 85.5}, Questions: 9}),
 		b.Finished(1), b.Sync(), b.Close(),
 	} {
 		if err != nil {
@@ -81,7 +82,7 @@ func TestBoardShowsEveryNumber(t *testing.T) {
 		"train/lr/projector@1": "0.001", "train/grad_norm@1": "+Inf", "train/tokens@1": "7",
 		"train/slowest/rank@1": "1",
 		"train/slowest/ms@1":   "2.5", "train/peak_memory_bytes@1": "1.0995116e+12", "eval/loss@1": "3",
-		"eval/loss_by_source/coco/train@1": "4", "recipe@0": "    name: x\n    seed: 1",
+		"eval/loss_by_source/coco/train@1": "4", "benchmark/pope/f1@1": "85.5", "recipe@0": "    name: x\n    seed: 1",
 	} {
 		if got[key] != want {
 			t.Errorf("%s is %q, want %q", key, got[key], want)
@@ -93,8 +94,10 @@ func TestBoardShowsEveryNumber(t *testing.T) {
 			t.Errorf("%s is missing among %q", key, slices.Sorted(maps.Keys(got)))
 		}
 	}
-	if _, ok := got["train/step@1"]; ok {
-		t.Error("the step is shown as a number")
+	for _, key := range []string{"train/step@1", "benchmark/pope/step@1", "benchmark/pope/questions@1"} {
+		if _, ok := got[key]; ok {
+			t.Errorf("%s is shown", key)
+		}
 	}
 }
 
@@ -125,6 +128,13 @@ func TestBoardIsCompleted(t *testing.T) {
 			write(whole, EvalFile, e)
 			if err := b.Evaluation(e); err != nil {
 				t.Fatal(err)
+			}
+			for _, name := range []string{"pope", "gqa"} {
+				r := Benchmarked{Step: step, Benchmark: name, Metrics: map[string]Number{"accuracy": Number(step)}}
+				write(whole, EvalFile, r)
+				if err := b.Benchmark(r); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}

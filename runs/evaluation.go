@@ -1,13 +1,59 @@
 package runs
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 )
 
-// Evaluation is one line of eval.jsonl: the loss on held-out rows. The time is the last key; everything before it is
+// EvalLine is a line of eval.jsonl: exactly one of both.
+type EvalLine struct {
+	Loss      *Evaluation
+	Benchmark *Benchmarked
+}
+
+// UnmarshalJSON reads a line; one that names a benchmark is about it.
+func (l *EvalLine) UnmarshalJSON(text []byte) error {
+	var about struct {
+		Benchmark string `json:"benchmark"`
+	}
+	*l = EvalLine{}
+	if err := json.Unmarshal(text, &about); err != nil {
+		return err
+	}
+	if about.Benchmark != "" {
+		l.Benchmark = &Benchmarked{}
+		return json.Unmarshal(text, l.Benchmark)
+	}
+	l.Loss = &Evaluation{}
+	return json.Unmarshal(text, l.Loss)
+}
+
+// Benchmarked is a line of eval.jsonl about a benchmark: the figures of a fixed part of its questions. All of it is the
+// same, byte for byte, whether the run was interrupted or not.
+type Benchmarked struct {
+	Step      int               `json:"step"` // completed optimizer steps
+	Benchmark string            `json:"benchmark"`
+	Rule      string            `json:"rule"`
+	Metrics   map[string]Number `json:"metrics"`   // in percent, MME's in its points
+	Questions int               `json:"questions"` // answered
+	Figure    string            `json:"figure"`    // the metric that is quoted
+	Errors    map[string]Number `json:"standard_errors"`
+}
+
+// Line is what the terminal shows of a benchmark in a run of total steps.
+func (b Benchmarked) Line(total int) string {
+	text := fmt.Sprintf("step %d/%d  %s by rule %s: %s %.2f", b.Step, total, b.Benchmark, b.Rule, b.Figure,
+		float64(b.Metrics[b.Figure]))
+	if e, ok := b.Errors[b.Figure]; ok {
+		text += fmt.Sprintf(" ± %.2f", float64(e))
+	}
+	return text + fmt.Sprintf("  %d questions", b.Questions)
+}
+
+// Evaluation is a line of eval.jsonl about the loss on held-out rows. The time is the last key; everything before it is
 // the same, byte for byte, whether the run was interrupted or not.
 type Evaluation struct {
 	Step             int               `json:"step"`           // completed optimizer steps

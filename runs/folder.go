@@ -15,8 +15,12 @@ const (
 	QuarantineFile = "quarantine.jsonl"
 	LedgerFile     = "ledger.jsonl"
 	EvalFile       = "eval.jsonl"
+	SamplesFile    = "samples.jsonl" // answers to held-out rows
+	SamplesDir     = "samples"       // their pictures, small
 	EventsFile     = "events.jsonl"
+	HeartbeatFile  = "heartbeat.json"
 	ReportFile     = "report.html"
+	BenchmarksDir  = "benchmarks"  // results of `benchmark run`, where its --out leads here
 	TensorBoardDir = "tensorboard" // event files: metrics and evaluations once more
 	ExportDir      = "export"      // the finished model
 	ProfileDir     = "profile"

@@ -2,8 +2,12 @@ package runs
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -27,6 +31,37 @@ type Metrics struct {
 	DataWaitMS      Number   `json:"data_wait_ms"`
 	TokensPerS      Number   `json:"tokens_per_s"`
 	PeakMemoryBytes int64    `json:"peak_memory_bytes"`
+}
+
+// Line is what a terminal that is no terminal shows of a step of total.
+func (m Metrics) Line(total int) string {
+	return fmt.Sprintf("step %d/%d  loss %.4f  lr %s  grad norm %.3g  %.0f tokens/s", m.Step, total, float64(m.Loss),
+		m.Rates(), float64(m.GradNorm), float64(m.TokensPerS))
+}
+
+// Rates formats the learning rates, only once if all parts share one.
+func (m Metrics) Rates() string {
+	var list []string
+	for _, part := range slices.Sorted(maps.Keys(m.LR)) {
+		if text := fmt.Sprintf("%.2e", float64(m.LR[part])); !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+	}
+	return strings.Join(list, "/")
+}
+
+// Lasting is a duration in words: 3 days 4 h, 1 h 05 min, 2 min 07 s, 9 s.
+func Lasting(d time.Duration) string {
+	switch d = d.Round(time.Second); {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
+	default:
+		return fmt.Sprintf("%d days %d h", int(d.Hours())/24, int(d.Hours())%24)
+	}
 }
 
 // Slowest is the process that the others waited for.

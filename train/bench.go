@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/profile"
 )
 
@@ -188,7 +189,7 @@ func (b Bench) result(t *trainer, work []finishedStep, took time.Duration) Bench
 		Moments: t.plan.moments.String(), Projector: t.recipe.Model.Projector.Type, Tiles: b.Tiles,
 		SamplesPerS: float64(b.Batch*b.accum()*b.Steps) / seconds, TokensPerS: done.tokens / seconds,
 		StepMSMedian: times[len(times)/2], StepMSMin: times[0],
-		LastLoss: float64(work[len(work)-1].Loss), PeakRSSMB: peakMemory(torch.CPU) >> 20, Torch: engine.Version,
+		LastLoss: float64(work[len(work)-1].Loss), PeakRSSMB: device.PeakMemory(torch.CPU) >> 20, Torch: engine.Version,
 		Tflops: flops(t.model, size.trains, done) / seconds / 1e12, Counts: "4N",
 		PredictedMB: totalOf(size.memory(t.plan.setting(), t.largest)) >> 20,
 		MeasuredMB:  t.measuredMemory() >> 20,
@@ -197,7 +198,7 @@ func (b Bench) result(t *trainer, work []finishedStep, took time.Duration) Bench
 		r.Counts = "6N"
 	}
 	if t.plan.device != torch.CPU {
-		r.PeakGPUMB, r.GPU = peakMemory(t.plan.device)>>20, torch.CardName(t.plan.device)
+		r.PeakGPUMB, r.GPU = device.PeakMemory(t.plan.device)>>20, torch.CardName(t.plan.device)
 		if peak := peaks[r.GPU]; peak > 0 && t.plan.dtype == torch.BFloat16 {
 			r.MFU = r.Tflops / peak
 		}

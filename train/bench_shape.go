@@ -12,6 +12,7 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/device"
 )
 
 // benchShapes have the tower's width, layers, heads, MLP width, image size and patch size, and the language model's
@@ -112,8 +113,8 @@ func (b Bench) fits(p *plan, m recipes.Model) error {
 		return err
 	}
 	defer rehearsed.Free()
-	size, room := sizeOf(rehearsed), int64(share*float64(Memory(p.device)))
-	p.fitMemory(size, size.tower.Tokens+benchTurns, Memory(p.device))
+	size, room := sizeOf(rehearsed), int64(share*float64(device.Memory(p.device)))
+	p.fitMemory(size, size.tower.Tokens+benchTurns, device.Memory(p.device))
 	need := func(samples int) int64 {
 		n := int64(samples)
 		return totalOf(size.memory(p.setting(),

@@ -27,6 +27,7 @@ func (t *trainer) saveOnce(step int, skips []data.Skip) error {
 		return t.writeOwnSlices()
 	}
 	t.peers.Say(fmt.Sprintf("saving step %d", step))
+	t.heart.Doing(runs.Saving)
 	began := time.Now()
 	if err := t.logs.sync(); err != nil {
 		return err

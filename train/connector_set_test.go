@@ -21,6 +21,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/device"
 )
 
 // connectorRun is a connector in front of a language model: rows of text and images, with recorded features in place of
@@ -177,7 +178,7 @@ func (set *connectorSet) open(t *testing.T, name string) (*trainer, []data.Sampl
 		t.Fatal(err)
 	}
 	t.Cleanup(tr.close)
-	tr.plan.fitMemory(sizeOf(tr.model), 256, Memory(torch.CPU))
+	tr.plan.fitMemory(sizeOf(tr.model), 256, device.Memory(torch.CPU))
 	if tr.optimizer, err = newOptimizer(r.Pretrain.Optimizer, tr.model.Params, tr.plan.moments, r.Seed); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/device"
 )
 
 // A model of 3 tower layers up to the selected one and 3 language layers, random from the recipe's seed: 16 positions
@@ -82,7 +83,7 @@ func openTinyRecipe(t *testing.T, recipe string, normalization []float32) *train
 		t.Fatal(err)
 	}
 	t.Cleanup(tr.close)
-	tr.plan.fitMemory(sizeOf(tr.model), 256, Memory(torch.CPU))
+	tr.plan.fitMemory(sizeOf(tr.model), 256, device.Memory(torch.CPU))
 	if tr.optimizer, err = newOptimizer(r.Finetune.Optimizer, tr.model.Params, tr.plan.moments, r.Seed); err != nil {
 		t.Fatal(err)
 	}

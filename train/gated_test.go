@@ -21,6 +21,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch/torchtest"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -97,7 +98,7 @@ finetune:
 	}
 	t.Cleanup(tr.close)
 	tr.model.Tower = recordedTower{tr.model.Tower, m.values}
-	tr.plan.fitMemory(sizeOf(tr.model), 512, Memory(torch.CPU))
+	tr.plan.fitMemory(sizeOf(tr.model), 512, device.Memory(torch.CPU))
 	if tr.optimizer, err = newOptimizer(r.Finetune.Optimizer, tr.model.Params, tr.plan.moments, r.Seed); err != nil {
 		t.Fatal(err)
 	}

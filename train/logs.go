@@ -16,6 +16,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/report"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/runs/failure"
 )
 
 // logs are the files of a run folder that grow with each step.
@@ -24,7 +25,8 @@ type logs struct {
 	metrics     *checkpoints.JSONL
 	ledger      *checkpoints.JSONL
 	quarantine  *checkpoints.JSONL
-	evaluations *checkpoints.JSONL // nil without held-out rows
+	evaluations *checkpoints.JSONL // nil if nothing is evaluated
+	samples     *checkpoints.JSONL // nil without answers to held-out rows
 	events      *checkpoints.JSONL // what happened beside steps; not cut on a resume
 	board       *runs.Board
 	drawn       runs.LedgerData // the data sets that the ledger's next line draws from
@@ -43,14 +45,14 @@ func (t *trainer) openLogs(step int) (err error) {
 		return err
 	}
 	if t.eval != nil {
-		if t.logs.evaluations, t.eval.last, err = t.logs.open(runs.EvalFile, step); err != nil {
+		if err = t.openJudged(step); err != nil {
 			return err
 		}
 	}
 	if t.logs.events, _, err = t.logs.open(runs.EventsFile, math.MaxInt); err != nil {
 		return err
 	}
-	return cmp.Or(t.openBoard(step), t.logStart(step))
+	return cmp.Or(t.openBoard(step), t.showPictures(step), t.logStart(step))
 }
 
 // openBoard shows the run in TensorBoard, from what its other logs say.
@@ -137,6 +139,69 @@ func (l *logs) open(name string, step int) (log *checkpoints.JSONL, last int, er
 	return log, last, err
 }
 
+// openJudged opens what evaluations write, and takes note of the newest step of each kind of line.
+func (t *trainer) openJudged(step int) (err error) {
+	last := t.eval.last
+	open := func(name string, note func(line []byte) (at int, err error)) (*checkpoints.JSONL, error) {
+		path := filepath.Join(t.logs.dir, name)
+		if err := checkpoints.TruncateJSONL(path, func(line []byte) bool {
+			at, err := note(line)
+			return err == nil && at <= step
+		}); err != nil {
+			return nil, err
+		}
+		return checkpoints.OpenJSONL(path)
+	}
+	t.logs.evaluations, err = open(runs.EvalFile, func(line []byte) (int, error) {
+		var record struct {
+			Step      int    `json:"step"`
+			Benchmark string `json:"benchmark"`
+		}
+		err := json.Unmarshal(line, &record)
+		if record.Step <= step {
+			last[record.Benchmark] = record.Step
+		}
+		return record.Step, err
+	})
+	if err != nil || t.eval.Samples == 0 {
+		return err
+	}
+	t.logs.samples, err = open(runs.SamplesFile, func(line []byte) (int, error) {
+		var record runs.Sample
+		if err := json.Unmarshal(line, &record); err != nil {
+			return 0, err
+		}
+		if step == 0 { // of a run that a kill ended before its first checkpoint, perhaps in the middle of a step's
+			return math.MaxInt, nil
+		}
+		if record.Step <= step {
+			last[runs.SamplesFile] = record.Step
+		}
+		return record.Step, nil
+	})
+	return err
+}
+
+// showPictures writes the pictures of the rows whose answers are kept.
+func (t *trainer) showPictures(step int) error {
+	if t.eval == nil || t.eval.exam == nil || t.eval.exam.Samples == nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(t.run.Dir, runs.SamplesDir), 0o777); err != nil {
+		return failure.Storage(err)
+	}
+	for i := range t.eval.exam.Samples.Len() {
+		small, err := t.eval.exam.Samples.Thumbnail(i)
+		if err == nil {
+			err = cmp.Or(small.Write(t.run.Dir, i), t.logs.board.Picture(step, i, small))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // openLedger opens the record of the rows that each step draws. It writes a line that describes the data sets, unless
 // the last lines were written with the same ones: a resume may have accepted different data.
 func (t *trainer) openLedger(step int) (err error) {
@@ -189,6 +254,22 @@ func (l *logs) skipped(skips []data.Skip) error {
 	return nil
 }
 
+// benchmark writes the figures of a benchmark.
+func (l *logs) benchmark(result runs.Benchmarked) error {
+	if l == nil {
+		return nil
+	}
+	return cmp.Or(l.evaluations.Append(result), l.board.Benchmark(result))
+}
+
+// sample writes an answer to a held-out row.
+func (l *logs) sample(s runs.Sample) error {
+	if l == nil {
+		return nil
+	}
+	return cmp.Or(l.samples.Append(s), l.board.Sample(s))
+}
+
 // evaluation writes the result of an evaluation.
 func (l *logs) evaluation(result runs.Evaluation) error {
 	if l == nil {
@@ -223,6 +304,6 @@ func (l *logs) opened() []*checkpoints.JSONL {
 	if l == nil {
 		return nil
 	}
-	all := []*checkpoints.JSONL{l.metrics, l.ledger, l.quarantine, l.evaluations, l.events}
+	all := []*checkpoints.JSONL{l.metrics, l.ledger, l.quarantine, l.evaluations, l.samples, l.events}
 	return slices.DeleteFunc(all, func(log *checkpoints.JSONL) bool { return log == nil })
 }

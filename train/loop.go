@@ -1,3 +1,15 @@
+// Package train is everything between a recipe and a finished run.
+//
+//  1. Run finds where the run starts: at step 0, or at a checkpoint of the same recipe, data and engine (resume.go).
+//  2. It opens the stage's data (package input), resolves what the recipe leaves open (plan.go) and opens the model
+//     (run.go).
+//  3. It rehearses the final export (names, shapes, free space; export.go), and only then locks the run folder.
+//  4. The loop takes one step after another (loop.go): forward and backward over its micro-batches, clip, update
+//     (step.go, optimizer.go), then its lines in the ledger and the metrics (logs.go), then an evaluation (evaluate.go)
+//     or a checkpoint (checkpoint.go) if one is due.
+//  5. At the end it writes the export, and whenever it ends the report (logs.go).
+//
+// A stage is data: nothing here asks which of the two it is running.
 package train
 
 import (
@@ -34,6 +46,7 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 	defer loader.Close()
 	live, completed := torch.Live(), from.step
 	for {
+		started := time.Now()
 		if err := t.profile.Begin(); err != nil {
 			return false, err
 		}
@@ -47,17 +60,11 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return false, t.peers.settled(errors.Join(err, t.record(t.finishQueued()),
 				t.saveCompleted(completed, from.step, loader.Skipped())))
 		}
-		t.profile.Loaded()
-		began := time.Now()
-		t.peers.computing(step.Number + 1)
-		if err := t.record(t.trainStep(step, began.Sub(asked))); err != nil {
+		if err := t.take(step, time.Since(asked)); err != nil {
 			return false, err
 		}
-		t.peers.computed(began)
+		t.pace.Step(time.Since(started))
 		completed = step.Number + 1
-		if err := t.profile.End(completed); err != nil {
-			return false, err
-		}
 		if leaked := torch.Live() - live; leaked != 0 {
 			return false, fmt.Errorf("step %d leaked %d tensors", completed, leaked)
 		}
@@ -68,6 +75,18 @@ func (t *trainer) loop(ctx context.Context, from start) (finished bool, err erro
 			return false, err
 		}
 	}
+}
+
+// take takes a step, for whose data it has waited so long.
+func (t *trainer) take(step data.Step, waited time.Duration) error {
+	t.profile.Loaded()
+	began := time.Now()
+	t.peers.computing(step.Number + 1)
+	if err := t.record(t.trainStep(step, waited)); err != nil {
+		return err
+	}
+	t.peers.computed(began)
+	return t.profile.End(step.Number + 1)
 }
 
 // record logs finished steps. It takes what trainStep and finishQueued return: the steps are recorded even if failed is
@@ -93,7 +112,7 @@ func (t *trainer) recordStep(step finishedStep) error {
 	if m.Step == 1 {
 		t.warnOfFirstLoss(m)
 	}
-	t.report.Step(m, t.plan.total)
+	t.report.Step(m, t.plan.total, t.pace.Left(m.Step))
 	return nil
 }
 
@@ -114,9 +133,11 @@ func (t *trainer) saveOrStop(ctx context.Context, step int, skips []data.Skip) (
 		if err := t.record(t.finishQueued()); err != nil {
 			return true, err
 		}
+		began := time.Now()
 		if err := t.saveOnce(step, skips); err != nil {
 			return true, err
 		}
+		t.pace.Work(runs.Saving, time.Since(began))
 	}
 	switch {
 	case interrupted && step < t.plan.total:
@@ -146,6 +167,7 @@ func (t *trainer) finish(skips []data.Skip) error {
 	if err := t.saveOnce(t.plan.total, skips); err != nil {
 		return err
 	}
+	t.heart.Doing("exporting")
 	return t.logFinish()
 }
 

@@ -10,6 +10,8 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train/device"
+	"github.com/llavatrain/llavatrain/train/exam"
 )
 
 // modelSize is what the memory of training depends on, in addition to the micro-batch.
@@ -120,6 +122,7 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 			(size.trainable+size.layersFrozen)/shards
 	}
 	kept := width*size.kept(recompute, l) + size.tables(l)
+	workspace := max(size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)
 	rotary := 2 * 4 * size.language.MaxPositions * size.language.QuerySize / max(1, size.language.Heads)
 	items := []MemoryItem{
 		{"weights", width * weights},
@@ -128,8 +131,10 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 		{"moments", 2 * int64(of.moments.Size()) * size.trainable / shards},
 		{"position tables", rotary},
 		{"activations", kept},
-		{"workspace", max(
-			size.lossSpace(width, l), size.backwardSpace(width, recompute, l), size.towerSpace(width, l)-kept)},
+		{"workspace", workspace},
+	}
+	if more := size.answering(width, of.answers) - kept - workspace; more > 0 {
+		items = append(items, MemoryItem{"keys and values", more}) // they are in the place of a step's activations
 	}
 	if of.copies && of.zero >= nn.States { // two buckets at a time
 		of.communication += width * (max(size.largest, size.layerTrainable) + size.layerTrainable)
@@ -138,6 +143,14 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 		items = append(items, MemoryItem{"communication", of.communication})
 	}
 	return items
+}
+
+// answering is what answers to benchmarks take while no step is computed: keys and values, and the values of a layer in
+// the largest pass, beside the embeddings.
+func (size modelSize) answering(width int64, room exam.Room) int64 {
+	s := size.language
+	return width * (room.Positions*2*s.Layers*s.KeySize +
+		room.Prompts*(6*s.HiddenSize+2*s.QuerySize+2*s.KeySize+3*s.IntermediateSize))
 }
 
 // kept counts the values that are kept from forward to backward.
@@ -335,16 +348,18 @@ type setting struct {
 	dtype, moments torch.Dtype
 	recompute      nn.Recompute
 	zero           nn.Zero
-	shards         int   // processes that divide what zero says
-	communication  int64 // bytes of what connects GPUs
-	copies         bool  // Gloo copies what it sums to slices
+	shards         int       // processes that divide what zero says
+	communication  int64     // bytes of what connects GPUs
+	copies         bool      // Gloo copies what it sums to slices
+	answers        exam.Room // of the answers to benchmarks
 }
 
 // communicationBytes is what NCCL takes on each GPU of a job, estimated for eight GPUs a host.
 const communicationBytes = 3 << 29
 
 func (p *plan) setting() setting {
-	of := setting{dtype: p.dtype, moments: p.moments, recompute: p.recompute, zero: p.zero, shards: p.world}
+	of := setting{dtype: p.dtype, moments: p.moments, recompute: p.recompute, zero: p.zero, shards: p.world,
+		answers: p.answers}
 	onGPUs := p.hypothetical || p.device != torch.CPU
 	if p.world > 1 && onGPUs {
 		of.communication = communicationBytes
@@ -368,7 +383,7 @@ func (t *trainer) predictedMemory(largest load) int64 {
 // measuredMemory is the peak memory of this run's tensors in bytes.
 func (t *trainer) measuredMemory() int64 {
 	if t.plan.device != torch.CPU {
-		return peakMemory(t.plan.device)
+		return device.PeakMemory(t.plan.device)
 	}
 	return torch.PeakAllocated() - t.baseMemory
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/llavatrain/llavatrain/model/nn"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/train/exam"
 )
 
 // The prediction for a micro-batch is what libtorch's allocator counts, in both stages, with and without recomputation.
@@ -242,5 +243,29 @@ func TestShardedMemory(t *testing.T) {
 	}
 	if _, has := alone["communication"]; has {
 		t.Error("a process alone communicates")
+	}
+}
+
+// Answers to benchmarks are in the place of a step's activations: they count only as far as they need more.
+func TestMemoryOfAnswers(t *testing.T) {
+	tr := openTiny(t, tinyStage)
+	size, l, of := sizeOf(tr.model), load{positions: 32, supervised: 32, tiles: 1, queries: 32}, tr.plan.setting()
+	step := size.memory(of, l)
+	for _, room := range []exam.Room{{}, {Positions: 1, Prompts: 1}} {
+		if of.answers = room; totalOf(size.memory(of, l)) != totalOf(step) {
+			t.Errorf("%+v changes the memory of a step", room)
+		}
+	}
+	of.answers = exam.Room{Positions: 1 << 20, Prompts: 1 << 10}
+	more := size.memory(of, l)
+	free := int64(0)
+	for _, item := range step {
+		if item.Name == "activations" || item.Name == "workspace" {
+			free += item.Bytes
+		}
+	}
+	want := size.answering(4, of.answers) - free
+	if last := more[len(more)-1]; last.Name != "keys and values" || last.Bytes != want || want <= 0 {
+		t.Errorf("%+v, want %d bytes", last, want)
 	}
 }

@@ -3,11 +3,9 @@ package train
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"os"
 	"regexp"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -18,6 +16,8 @@ import (
 	"github.com/llavatrain/llavatrain/ranks"
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/device"
+	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/score"
 )
 
@@ -27,10 +27,11 @@ type plan struct {
 	device         torch.Device
 	dtype          torch.Dtype
 	threads        int
-	micro          int   // samples in a micro-batch; 0 when tokens decides
-	autoMicro      bool  // micro may become smaller to fit the memory: neither the recipe nor the run set it
-	tokens         int   // positions in a micro-batch; 0 when micro decides
-	imageTiles     int64 // the most tiles that an image becomes; 0 is 1
+	micro          int       // samples in a micro-batch; 0 when tokens decides
+	autoMicro      bool      // micro may become smaller to fit the memory: neither the recipe nor the run set it
+	tokens         int       // positions in a micro-batch; 0 when micro decides
+	answers        exam.Room // of the answers to benchmarks
+	imageTiles     int64     // the most tiles that an image becomes; 0 is 1
 	recompute      nn.Recompute
 	hypothetical   bool        // planned for a GPU that this machine does not have
 	momentsSetting string      // the recipe's optimizer.moments: auto, fp32 or bf16
@@ -65,7 +66,7 @@ func newPlan(
 	if err != nil {
 		return nil, err
 	}
-	if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
+	if p.device, p.dtype, err = device.Placement(r.Device, r.Dtype); err != nil {
 		return nil, err
 	}
 	if p.device != torch.CPU {
@@ -107,6 +108,10 @@ func (p *plan) dealable() error {
 	if global := p.stage.Batch.Global; p.world > max(1, global) {
 		return failure.Inputf("batch.global is %d samples, fewer than the %d processes that train: each computes "+
 			"at least one sample of a step; raise batch.global or start fewer", global, p.world)
+	}
+	if eval := p.stage.Eval; p.zero >= nn.Weights && eval != nil && (eval.Samples > 0 || len(eval.Benchmarks) > 0) {
+		return failure.Inputf("distributed.zero 3 shards weights, and one process answers eval.samples and " +
+			"eval.benchmarks: leave them out, or set zero to 2")
 	}
 	// The export has the whole language model, of which a process has what trains alone.
 	language := p.stage.Train[recipes.PartLanguage]
@@ -195,34 +200,6 @@ func resolve(value, auto int, saved string, fallback int) int {
 	return fallback
 }
 
-// Placement resolves a recipe's device and dtype: auto is the first GPU, with bf16, if there is one, and otherwise the
-// CPU, with fp32.
-func Placement(device, dtype string) (torch.Device, torch.Dtype, error) {
-	if !slices.Contains(recipes.Devices, device) {
-		return 0, 0, failure.NotOneOf("device", device, recipes.Devices)
-	}
-	if !slices.Contains(recipes.Dtypes, dtype) {
-		return 0, 0, failure.NotOneOf("dtype", dtype, recipes.Dtypes)
-	}
-	engine, err := torch.Open()
-	if err != nil {
-		return 0, 0, err
-	}
-	where := torch.CPU
-	switch {
-	case device == "cuda" && engine.CUDADevices == 0:
-		return 0, 0, fmt.Errorf("%w: no CUDA device available: %s (llavatrain doctor says more)",
-			torch.ErrEngine, engine.WhyNoCUDA)
-	case device != "cpu" && engine.CUDADevices > 0:
-		where = 0
-	}
-	precision := torch.Float32
-	if dtype == "bf16" || dtype == "auto" && where != torch.CPU {
-		precision = torch.BFloat16
-	}
-	return where, precision, nil
-}
-
 // Trains returns whether the recipe's `train` section selects a parameter, by its part and name.
 func Trains(parts map[string]recipes.Part) (func(part, name string) bool, error) {
 	type filter struct{ only, except *regexp.Regexp }
@@ -259,43 +236,4 @@ func (p *plan) engine() map[string]string {
 		"device": kind, "dtype": p.dtype.String(), "threads": strconv.Itoa(p.threads), "libtorch": opened.Version,
 		"micro": strconv.Itoa(p.micro), "moments": p.moments.String(),
 	}
-}
-
-// Memory is the memory of a device in bytes: the GPU's, or the machine's for the CPU.
-func Memory(d torch.Device) int64 {
-	if d != torch.CPU {
-		total, _ := torch.Memory(d)
-		return total
-	}
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return math.MaxInt64
-	}
-	return kilobytes(string(text), "MemTotal:")
-}
-
-// kilobytes finds a line such as "MemTotal: 123 kB" and returns its value in bytes, 0 if there is none.
-func kilobytes(text, key string) int64 {
-	for line := range strings.Lines(text) {
-		if rest, ok := strings.CutPrefix(line, key); ok {
-			if fields := strings.Fields(rest); len(fields) > 0 {
-				n, _ := strconv.ParseInt(fields[0], 10, 64)
-				return n * 1024
-			}
-		}
-	}
-	return 0
-}
-
-// peakMemory is the peak memory so far in bytes: of tensors on a GPU, of the process on a CPU.
-func peakMemory(d torch.Device) int64 {
-	if d != torch.CPU {
-		_, peak := torch.Memory(d)
-		return peak
-	}
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	return kilobytes(string(text), "VmHWM:")
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/nn"
@@ -15,6 +16,8 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/device"
+	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -119,8 +122,10 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 		return out, err
 	}
 	defer m.Free()
-	size := sizeOf(m)
-	length := int64(r.Model.Language.MaxLength)
+	if p.answers, err = out.answers(r, stage, preprocessor, m); err != nil {
+		return out, err
+	}
+	size, length := sizeOf(m), int64(r.Model.Language.MaxLength)
 	out.Modes = p.modes(size, length, out.DeviceMemory)
 	out.Why = p.fitMemory(size, length, out.DeviceMemory)
 	out.Micro, out.Tokens, out.Recompute, out.Moments = p.micro, p.tokens, string(p.recompute), p.moments.String()
@@ -147,6 +152,37 @@ func makeStagePlan(r *recipes.Recipe, stage *recipes.Stage, name string, o PlanO
 	return out, nil
 }
 
+// answers is what the answers to questions of the eval section need room for, with a note of what that takes.
+func (out *Planned) answers(
+	r *recipes.Recipe, stage *recipes.Stage, preprocessor *input.Preprocessor, m *model.LLaVA,
+) (room exam.Room, err error) {
+	if preprocessor == nil { // which is noted
+		return room, nil
+	}
+	e, err := openEvaluator(r, stage, preprocessor, noPeers(), runs.Silent{})
+	if err == nil {
+		room, err = e.ask(m)
+	}
+	defer e.close()
+	switch {
+	case failure.IsStorage(err):
+		return room, err
+	case err != nil:
+		out.Notes = append(out.Notes, "the memory for answers is not known: "+err.Error())
+		return exam.Room{}, nil
+	case room.Positions == 0:
+		return room, nil
+	}
+	shape, width := m.Language.Describe(), int64(4)
+	if out.Dtype == torch.BFloat16.String() {
+		width = 2
+	}
+	out.Notes = append(out.Notes, fmt.Sprintf("keys and values for the answers to %d questions "+
+		"together take %s, in place of a step's activations", exam.Together,
+		checkpoints.Megabytes(width*room.Positions*2*shape.Layers*shape.KeySize)))
+	return room, nil
+}
+
 // placedPlan makes a plan for the recipe's device, or for a GPU with the stated memory.
 func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, error) {
 	p := &plan{
@@ -161,10 +197,10 @@ func placedPlan(r *recipes.Recipe, stage *recipes.Stage, out *Planned) (*plan, e
 	}
 	if out.DeviceMemory == 0 {
 		var err error
-		if p.device, p.dtype, err = Placement(r.Device, r.Dtype); err != nil {
+		if p.device, p.dtype, err = device.Placement(r.Device, r.Dtype); err != nil {
 			return nil, fmt.Errorf("%w; --device-memory plans for a GPU that this machine does not have", err)
 		}
-		out.DeviceMemory = Memory(p.device)
+		out.DeviceMemory = device.Memory(p.device)
 		if p.device == torch.CPU {
 			out.DeviceMemory /= int64(p.world)
 		}

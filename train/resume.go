@@ -16,6 +16,7 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -185,7 +186,7 @@ func (t *trainer) lengthened(stage *recipes.Stage, from start) (bool, error) {
 		return false, err
 	}
 	defer m.Free()
-	p.fitMemory(sizeOf(m), int64(t.recipe.Model.Language.MaxLength), Memory(p.device))
+	p.fitMemory(sizeOf(m), int64(t.recipe.Model.Language.MaxLength), device.Memory(p.device))
 	digest, err := t.makeDigest(rows, m)
 	if err != nil {
 		return false, err

@@ -16,6 +16,8 @@ import (
 	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
+	"github.com/llavatrain/llavatrain/train/device"
+	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/profile"
 )
@@ -47,6 +49,8 @@ type trainer struct {
 	layers    layerWeights
 	digest    map[string]string // what the run's numbers depend on
 	logs      *logs             // nil but on rank 0
+	heart     *runs.Heart       // nil but on rank 0
+	pace      *runs.Pace
 	peers     *peers
 
 	largest    load  // the largest micro-batch so far
@@ -81,7 +85,7 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	}
 	t := &trainer{recipe: r, options: o, run: checkpoints.Run{Dir: runs.RunDir(r, o.Stage)}}
 	t.peers = meet(o.Group, r.Distributed.Wait())
-	t.report = t.peers.observer(o.Report)
+	t.listen(o.Report)
 	start, err := t.agreeOnStart()
 	if err != nil {
 		return err
@@ -121,24 +125,51 @@ func Run(ctx context.Context, r *recipes.Recipe, o Options) error {
 	}
 	defer t.writeReport() // of what the run leaves, once another may take its folder
 	defer release()
-	finished, err := t.loop(ctx, start)
+	return t.complete(ctx, start)
+}
+
+// complete takes the steps that are left, and exports the model.
+func (t *trainer) complete(ctx context.Context, from start) error {
+	ending := runs.Halted
+	defer func() { t.heart.End(ending) }()
+	finished, err := t.loop(ctx, from)
 	if err := cmp.Or(err, t.profile.Finish()); err != nil || !finished {
 		return err
 	}
-	_, err = firstOf(t.peers, "export", t.export)
+	if _, err = firstOf(t.peers, "export", t.export); err == nil {
+		ending = runs.Ended
+	}
 	return err
+}
+
+// listen has what the run reports told to o by rank 0, whose heart hears it too.
+func (t *trainer) listen(o runs.Observer) {
+	if t.report = t.peers.observer(o); t.peers.first() {
+		t.heart = runs.NewHeart(t.report)
+		t.report = t.heart
+	}
+}
+
+// expect makes the pace of a run that goes on after a step, and its heart beat.
+func (t *trainer) expect(step int) {
+	t.pace = runs.NewPace(t.plan.total)
+	t.pace.Expect(runs.Saving, t.plan.stage.Save.Every, 1)
+	t.eval.expect(t.pace, t.plan.stage.Batch.Global)
+	if t.peers.first() {
+		t.heart.Begin(t.run.Dir, step, t.plan.total)
+	}
 }
 
 // openFolder locks the run folder and opens what the run writes to it, on rank 0.
 func (t *trainer) openFolder(start start) (release func(), err error) {
 	release = func() {}
-	evaluated, err := firstOf(t.peers, "opening the run folder", func() (last int, err error) {
+	evaluated, err := firstOf(t.peers, "opening the run folder", func() (last map[string]int, err error) {
 		if release, err = t.lockFolder(start); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if err = cmp.Or(t.openLogs(start.step), t.openProfile(start.step)); err != nil {
 			release()
-			return 0, err
+			return nil, err
 		}
 		if t.eval != nil {
 			last = t.eval.last
@@ -147,6 +178,9 @@ func (t *trainer) openFolder(start start) (release func(), err error) {
 	})
 	if err == nil && t.eval != nil {
 		t.eval.last = evaluated
+	}
+	if err == nil {
+		t.expect(start.step)
 	}
 	return release, err
 }
@@ -160,8 +194,7 @@ func (t *trainer) open(stage *recipes.Stage, from start) error {
 	if t.data, err = input.OpenDataset(t.recipe, stage, preprocessor, t.report); err != nil {
 		return err
 	}
-	workers := t.peers.workers(t.recipe.Workers)
-	if t.eval, err = openEvaluator(t.recipe, stage, preprocessor, workers, t.report); err != nil {
+	if t.eval, err = openEvaluator(t.recipe, stage, preprocessor, t.peers, t.report); err != nil {
 		return failure.Under(t.options.Stage+".", err)
 	}
 	if t.plan, err = newPlan(t.recipe, stage, t.data.Steps.Steps(), from.state, t.peers.Place); err != nil {
@@ -238,8 +271,15 @@ func (t *trainer) checkModel() error {
 	if err := Fits(t.recipe, t.plan.stage, t.data.Preprocessor, t.model); err != nil {
 		return err
 	}
+	var err error
+	t.plan.answers, err = firstOf(t.peers, "counting keys and values", func() (exam.Room, error) {
+		return t.eval.ask(t.model)
+	})
+	if err != nil {
+		return failure.Under(t.options.Stage+".eval: ", err)
+	}
 	// All ranks decide alike, by the smallest memory.
-	memory, err := everyone(t.peers, "opening the model", Memory(t.plan.device)/int64(t.plan.sharers))
+	memory, err := everyone(t.peers, "opening the model", device.Memory(t.plan.device)/int64(t.plan.sharers))
 	if err != nil {
 		return err
 	}
@@ -302,9 +342,7 @@ func (t *trainer) close() {
 	if t.data != nil {
 		t.data.Close()
 	}
-	if t.eval != nil {
-		t.eval.data.Close()
-	}
+	t.eval.close()
 }
 
 // projectorFile is the file that the projector starts from: the recipe's, or the export of the stage before this one.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/model/torch"
@@ -99,7 +100,7 @@ func (o *teller) Say(line string) { o.said = append(o.said, line) }
 
 func (o *teller) Progress(what string, _, _ int64) { o.progress[what] = true }
 
-func (o *teller) Step(m runs.Metrics, _ int) {
+func (o *teller) Step(m runs.Metrics, _ int, _ time.Duration) {
 	o.steps = append(o.steps, m.Step)
 	if o.onStep != nil {
 		o.onStep(m.Step)

@@ -11,6 +11,7 @@ import (
 	"github.com/llavatrain/llavatrain/data"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/runs"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/score"
 )
@@ -221,7 +222,7 @@ func (t *trainer) finishQueued() ([]finishedStep, error) {
 	m.LR, m.GradNorm = t.rates(queued.step.Number), runs.Number(math.Sqrt(squares))
 	m.StepMS, m.DataWaitMS = runs.Milliseconds(took), runs.Milliseconds(queued.wait)
 	m.TokensPerS = runs.Number(math.Round(float64(m.Tokens) / (queued.wait + took).Seconds()))
-	m.PeakMemoryBytes, m.Slowest = peakMemory(t.plan.device), queued.slowest
+	m.PeakMemoryBytes, m.Slowest = device.PeakMemory(t.plan.device), queued.slowest
 	finished := finishedStep{m, queued.step}
 	return []finishedStep{finished}, t.countUpdate(finished, queued.squares != nil)
 }

@@ -34,9 +34,15 @@ func (t *trainer) summary() string {
 	fmt.Fprintf(&b, "%s samples, %d steps of %d (%s), %s order, loss %s\n",
 		runs.Grouped(int64(t.data.Order.Len())), t.plan.total, t.plan.stage.Batch.Global, t.microText(),
 		t.plan.stage.Order, t.plan.stage.Loss)
-	if t.eval != nil {
+	if t.eval != nil && t.eval.data != nil {
 		fmt.Fprintf(&b, "evaluation on %s samples every %d steps and at the end\n",
-			runs.Grouped(int64(t.eval.data.Order.Len())), t.eval.every)
+			runs.Grouped(int64(t.eval.data.Order.Len())), t.eval.Every)
+	}
+	if t.eval != nil && t.eval.exam != nil {
+		for i, one := range t.eval.exam.Benchmarks {
+			fmt.Fprintf(&b, "%d questions of %s every %d steps and at the end\n", one.Questions(), one.Name(),
+				t.eval.Benchmarks[i].Every)
+		}
 	}
 	fmt.Fprintf(&b, "decoder layers: %s\n", t.model.Language.LayerPath(int64(t.recipe.Model.Language.MaxLength)))
 	saving := SavingText(string(t.plan.recompute), t.plan.moments.String())

@@ -172,7 +172,7 @@ func TestBenchmarkRunRanks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var losses []float64
+	var losses, counts []float64
 	var rows []json.RawMessage
 	for i := range set.Questions {
 		q, a := &set.Questions[i], answers.List[i]
@@ -188,6 +188,9 @@ func TestBenchmarkRunRanks(t *testing.T) {
 			rows = append(rows, row)
 		}
 		losses = append(losses, a.Losses...)
+		for _, n := range a.Tokens {
+			counts = append(counts, float64(n))
+		}
 		if least := slices.Index(a.Losses, slices.Min(a.Losses)); a.Text != string('A'+rune(least)) ||
 			!a.Metadata.Ranked || strings.Contains(a.Prompt, "\n") {
 			t.Errorf("losses %v make %+v", a.Losses, a)
@@ -203,10 +206,11 @@ func TestBenchmarkRunRanks(t *testing.T) {
 		if json.Unmarshal([]byte(line), &row) != nil || row.Tokens == 0 {
 			continue // a table for people
 		}
-		if len(losses) == 0 || math.Abs(losses[0]-row.Loss/row.Tokens) > 1e-4 {
-			t.Fatalf("losses %v, and training's is %v of %v tokens", losses, row.Loss, row.Tokens)
+		if len(losses) == 0 || len(counts) != len(losses) || counts[0] != row.Tokens ||
+			math.Abs(losses[0]-row.Loss/row.Tokens) > 1e-4 {
+			t.Fatalf("losses %v over %v tokens, and training's is %v of %v", losses, counts, row.Loss, row.Tokens)
 		}
-		losses = losses[1:]
+		losses, counts = losses[1:], counts[1:]
 	}
 	if len(losses) > 0 {
 		t.Errorf("%d losses were not scored:\n%s", len(losses), scored)

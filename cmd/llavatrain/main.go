@@ -48,7 +48,7 @@ type group struct {
 func groups() []group {
 	return []group{
 		{"Training", []newCommand{training.NewPretrain, training.NewFinetune, training.NewSweep, training.NewPlan,
-			training.NewReport, training.NewInit, training.NewDemo, training.NewLaunch}},
+			training.NewReport, training.NewWatch, training.NewInit, training.NewDemo, training.NewLaunch}},
 		{"Data", []newCommand{datasets.NewCheck, datasets.NewPreview, datasets.NewShard, datasets.NewLedger,
 			synthesis.NewSynth}},
 		{"Models", []newCommand{models.NewGenerate, serving.NewChat, serving.NewServe, models.NewScore,

@@ -639,6 +639,21 @@ func TestMoreRanksThanWork(t *testing.T) {
 	}
 }
 
+// What one process would need whole weights for is refused before anything is loaded.
+func TestWhatShardedWeightsCannot(t *testing.T) {
+	dir := world(t)
+	recipe := heldOut(t, dir, 6)
+	for change, says := range map[string]string{
+		set("finetune.train", `{language: {lr: 1e-3, only: "layers.0"}}`): "train.language must train all",
+		set("finetune.eval.samples", 2):                                   "one process answers eval.samples",
+	} {
+		code, text := launched(t, 2, "finetune", recipe, set("distributed.zero", 3), change)
+		if code != 2 || !strings.Contains(text, says) {
+			t.Errorf("%s: exit code %d, not 2 with %q:\n%s", change, code, says, text)
+		}
+	}
+}
+
 // startJob starts a job of n ranks, and does something once a word has been printed. The returned function waits for
 // its end.
 func startJob(t *testing.T, n int, word string, do func(launch int), args ...string) (ends func() (int, string)) {

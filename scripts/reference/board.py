@@ -37,8 +37,10 @@ def wanted(run):
         path = run / file
         for line in path.read_text().splitlines() if path.exists() else []:
             record = json.loads(line)
-            step = record.pop("step")
-            for name, value in numbers(record, tag):
+            step, of = record.pop("step"), tag
+            if "benchmark" in record:
+                of, record = f"benchmark/{record['benchmark']}", record["metrics"]
+            for name, value in numbers(record, of):
                 series.setdefault(name, []).append((step, value))
     return series
 

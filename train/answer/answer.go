@@ -8,8 +8,9 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
+	"github.com/llavatrain/llavatrain/recipes"
 	"github.com/llavatrain/llavatrain/runs"
-	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -27,29 +28,25 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Answerer{located: where}
-	if a.Preprocessor, err = input.OpenPreprocessor(where.Model); err != nil {
-		return nil, err
-	}
-	template, err := input.OpenTemplate(where.Model, where.Notes.Template)
+	preprocessor, err := input.OpenPreprocessor(where.Model)
 	if err != nil {
 		return nil, err
 	}
-	length := where.Model.Language.MaxLength
-	if a.encoder, err = a.Preprocessor.Encoder(template, length, cmp.Or(where.Notes.Aspect, "square")); err != nil {
-		return nil, err
-	}
-	device, dtype, err := train.Placement("auto", cmp.Or(named.Dtype, "auto"))
+	a, err := newAnswerer(where, preprocessor)
 	if err != nil {
 		return nil, err
 	}
-	if device != torch.CPU {
-		for _, line := range torch.LoadKernels(device) {
+	on, dtype, err := device.Placement("auto", cmp.Or(named.Dtype, "auto"))
+	if err != nil {
+		return nil, err
+	}
+	if on != torch.CPU {
+		for _, line := range torch.LoadKernels(on) {
 			report.Say(line)
 		}
 	}
 	options := where.Open()
-	options.Device, options.Dtype, options.Normalization = device, dtype, a.Normalization()
+	options.Device, options.Dtype, options.Normalization = on, dtype, a.Normalization()
 	options.NewTokens = a.NewTokens()
 	options.Progress = func(done, total int64) { report.Progress("loading weights", done, total) }
 	if a.LLaVA, err = model.Open(where.Model, options); err != nil {
@@ -63,6 +60,24 @@ func OpenAnswerer(named Named, report runs.Observer) (*Answerer, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// Training makes an answerer of a model that a stage trains. LLaVA is to be set before it is asked; it stays the
+// caller's, and Close is not called.
+func Training(m recipes.Model, stage *recipes.Stage, preprocessor *input.Preprocessor) (*Answerer, error) {
+	return newAnswerer(located{Model: m, Notes: notesOf(stage)}, preprocessor)
+}
+
+// newAnswerer makes an answerer without its model.
+func newAnswerer(where located, preprocessor *input.Preprocessor) (*Answerer, error) {
+	a := &Answerer{located: where, Preprocessor: preprocessor}
+	template, err := input.OpenTemplate(where.Model, where.Notes.Template)
+	if err != nil {
+		return nil, err
+	}
+	aspect := cmp.Or(where.Notes.Aspect, "square")
+	a.encoder, err = preprocessor.Encoder(template, where.Model.Language.MaxLength, aspect)
+	return a, err
 }
 
 // Images says how images are read for the model.

@@ -210,9 +210,14 @@ func locateStage(r *recipes.Recipe, name string, weights ...string) (located, er
 	}
 	return located{
 		Model: r.Model, overlay: weights, lora: stage.Adapters(), seed: r.Seed, Dtype: r.Dtype,
-		Notes: model.ExportNotes{Template: stage.Template, Aspect: stage.Image, Turn: stage.Turn,
-			MaxPixels: stage.MaxPixels},
+		Notes: notesOf(stage),
 	}, nil
+}
+
+// notesOf says how a stage trains a model, and so how it is asked.
+func notesOf(stage *recipes.Stage) model.ExportNotes {
+	return model.ExportNotes{Template: stage.Template, Aspect: stage.Image, Turn: stage.Turn,
+		MaxPixels: stage.MaxPixels}
 }
 
 // locateFolder reads the configuration of a complete model's folder, in any layout: llavatrain's, the original's or

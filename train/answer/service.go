@@ -8,7 +8,7 @@ import (
 	"github.com/llavatrain/llavatrain/data/picture"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/model/torch"
-	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/input"
 )
 
@@ -211,13 +211,13 @@ const Typical = 1200
 // together take all that it can compute, but at most a quarter of the machine's; on a GPU nine tenths of what the
 // weights leave, but for a step's own tensors.
 func (a *Answerer) room() int64 {
-	device := a.LLaVA.Params.Device()
-	total := train.Memory(device)
-	if device == torch.CPU {
+	on := a.LLaVA.Params.Device()
+	total := device.Memory(on)
+	if on == torch.CPU {
 		return cpuRoom(total, a.LLaVA.PositionBytes(), a.LLaVA.Language.Describe().MaxPositions)
 	}
 	const step = 2 << 30
-	_, used := torch.Memory(device)
+	_, used := torch.Memory(on)
 	return max(0, (total-used-step)*9/10)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/llavatrain/llavatrain/data/picture"
+	"github.com/llavatrain/llavatrain/data/rows"
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
@@ -21,6 +22,8 @@ type Survey struct {
 	Folder string // of the images that have a path
 	Size   int
 	How    model.Sampling
+	// Positions of keys and values that are made room for; 0: those of Size contexts, as far as there is memory.
+	Positions int64
 
 	// Write and Skip get the replies in the order of the items, each before the next one is written. Skip gets the
 	// reason why an item cannot be asked; if it is nil, the first such item ends the survey.
@@ -45,6 +48,7 @@ type Reply struct {
 	Text   string
 	Cut    bool      // it ended at the limit of tokens
 	Losses []float64 // of choices: each one's mean over its tokens and the end of an answer
+	Tokens []int     // of each, with that end
 }
 
 // at says which item an error is about.
@@ -87,14 +91,40 @@ func (s *Survey) Run(ctx context.Context, a *Answerer) error {
 		return err
 	}
 	defer images.Close()
-	positions := int64(s.Size) * a.LLaVA.Language.Describe().MaxPositions
-	engine, err := model.NewEngine(a.LLaVA, model.EngineOptions{Positions: min(positions, a.mostPositions()),
-		Running: s.Size, Features: 64 << 20, Piece: model.WholePiece}) // nobody waits for the next token
+	positions := s.Positions
+	if positions == 0 {
+		positions = min(int64(s.Size)*a.LLaVA.Language.Describe().MaxPositions, a.mostPositions())
+	}
+	engine, err := model.NewEngine(a.LLaVA, model.EngineOptions{Positions: positions, Running: s.Size,
+		Features: 64 << 20, Piece: model.WholePiece}) // nobody waits for the next token
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
 	return (&asking{Survey: s, Answerer: a, images: images, engine: engine}).run(ctx)
+}
+
+// Longest is the most positions that a question of the survey can take, whatever the sizes of its images, of a model
+// with a context of so many. Images that are not known yet are counted by their places in the text.
+func (s *Survey) Longest(a *Answerer, context int64) (int64, error) {
+	width, height := a.Largest(a.Notes.Aspect)
+	longest := 0
+	for i := range s.Items {
+		item := &s.Items[i]
+		about := make([]picture.Picture, len(item.Images))
+		if item.Load != nil {
+			about = make([]picture.Picture, max(1, strings.Count(item.Text, rows.ImageMark)))
+		}
+		for k := range about {
+			about[k].Width, about[k].Height = width, height
+		}
+		sample, err := a.encoder.Prompt(item.System, item.Text, about...)
+		if err != nil {
+			return 0, item.at(err)
+		}
+		longest = max(longest, sample.Length())
+	}
+	return min(int64(longest), context), nil
 }
 
 // mostPositions is how many positions of keys and values a service would have room for.
@@ -195,15 +225,16 @@ func (r *asking) answer(p prepared, done *inOrder) error {
 // rank has the choices of a question scored. The engine computes the prompt, which they share, once.
 func (r *asking) rank(p prepared, done *inOrder) error {
 	item := &r.Items[p.index]
-	losses, left := make([]float64, len(p.choices)), len(p.choices)
+	losses, counts, left := make([]float64, len(p.choices)), make([]int, len(p.choices)), len(p.choices)
 	for i, tokens := range p.choices {
+		counts[i] = len(tokens)
 		_, err := r.engine.Submit(model.Job{Input: p.in, Continuation: tokens,
 			Emit: func(t model.Token) bool { losses[i] -= t.Logprob / float64(len(tokens)); return true },
 			Done: func(o model.Outcome) {
 				if left--; o.Err != nil {
 					done.fail(item.at(o.Err))
 				} else if left == 0 {
-					done.put(p.index, settled{Reply: Reply{Losses: losses}})
+					done.put(p.index, settled{Reply: Reply{Losses: losses, Tokens: counts}})
 				}
 			}})
 		if err != nil {

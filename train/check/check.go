@@ -13,6 +13,8 @@ import (
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/train/device"
+	"github.com/llavatrain/llavatrain/train/exam"
 	"github.com/llavatrain/llavatrain/train/input"
 	"github.com/llavatrain/llavatrain/train/score"
 )
@@ -46,8 +48,16 @@ type StageChecked struct {
 	Data  []DataChecked `json:"data"`
 	Eval  []DataChecked `json:"eval,omitempty"` // held-out rows
 
+	Benchmarks []BenchmarkChecked `json:"benchmarks,omitempty"`
+
 	Alike   *AlikeChecked    `json:"alike,omitempty"`
 	Against []AgainstChecked `json:"against,omitempty"`
+}
+
+// BenchmarkChecked is a benchmark that a run asks.
+type BenchmarkChecked struct {
+	Benchmark string `json:"benchmark"`
+	Questions int    `json:"questions"`
 }
 
 // Failed says whether a run would fail.
@@ -116,7 +126,7 @@ func (s *stageCheck) run() error {
 	} else {
 		s.recipe = next
 	}
-	if _, _, err := train.Placement(s.recipe.Device, s.recipe.Dtype); err != nil {
+	if _, _, err := device.Placement(s.recipe.Device, s.recipe.Dtype); err != nil {
 		s.note("not on this machine: %v", err)
 	}
 	preprocessor, err := input.OpenPreprocessor(s.recipe.Model)
@@ -132,7 +142,7 @@ func (s *stageCheck) run() error {
 		return err
 	}
 	like, err := s.openLike(d)
-	if err := cmp.Or(err, s.heldOut()); err != nil || d == nil {
+	if err := cmp.Or(err, s.heldOut(), s.benchmarks()); err != nil || d == nil {
 		return err
 	}
 	s.found.Rows, s.found.Steps = d.Mixture.Rows(), d.Steps.Steps()
@@ -244,7 +254,7 @@ func (s *stageCheck) rows() (*input.Dataset, error) {
 // heldOut checks the data of the stage's eval section, where it has one. A run may skip any number of its rows, unless
 // bad_samples is fail.
 func (s *stageCheck) heldOut() error {
-	if s.stage.Eval == nil {
+	if s.stage.Eval == nil || len(s.stage.Eval.Data) == 0 {
 		return nil
 	}
 	held := score.StageOf(s.stage, s.stage.Eval.Data)
@@ -287,6 +297,19 @@ func (s *stageCheck) heldOut() error {
 		s.note("nothing will be evaluated: no row of eval.data can be used")
 	}
 	return nil
+}
+
+// benchmarks reads the files of the benchmarks of the stage's eval section, and looks for their pictures.
+func (s *stageCheck) benchmarks() error {
+	if s.stage.Eval == nil {
+		return nil
+	}
+	list, err := exam.OpenBenchmarks(s.stage.Eval.Benchmarks)
+	defer exam.CloseBenchmarks(list)
+	for _, b := range list {
+		s.found.Benchmarks = append(s.found.Benchmarks, BenchmarkChecked{b.Name(), b.Questions()})
+	}
+	return s.fail(failure.Under("eval.", err))
 }
 
 // judge says whether the rows that would be skipped end the run, and at which step.

@@ -47,6 +47,22 @@ func (p *Preprocessor) MostTiles(aspect string) int64 {
 	return int64(most)
 }
 
+// Largest is the size of an image that takes the most positions of its aspect.
+func (p *Preprocessor) Largest(aspect string) (width, height int) {
+	width, height = 1, 1 // of images that are one tile any size takes as many
+	if aspect != recipes.AnyResolution || p.Tiling == nil {
+		return width, height
+	}
+	most := 0
+	for _, size := range p.Tiling.Pinpoints { // an image of such a size has no padding that could be left out
+		layout, _ := p.Tiling.Of(false, func() (int, int, error) { return size.Width, size.Height, nil })
+		if n := layout.Positions(); n > most {
+			most, width, height = n, size.Width, size.Height
+		}
+	}
+	return width, height
+}
+
 func parsePinpoints(p recipes.Pinpoints, edge int) ([]picture.Pinpoint, error) {
 	var pairs [][]int
 	if json.Unmarshal([]byte(p), &pairs) == nil {

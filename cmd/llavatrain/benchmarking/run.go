@@ -16,6 +16,7 @@ import (
 	"github.com/llavatrain/llavatrain/model"
 	"github.com/llavatrain/llavatrain/runs/failure"
 	"github.com/llavatrain/llavatrain/train/answer"
+	"github.com/llavatrain/llavatrain/train/exam"
 )
 
 // Files of a run's folder. The rows are beside the result.
@@ -151,7 +152,7 @@ func (r *running) ask(ctx context.Context, set *benchmarks.Set, terminal *progra
 	write := func(i int, reply answer.Reply, under benchmarks.Conditions) error {
 		q := &set.Questions[asked[i]]
 		if r.rank {
-			return log.Append(benchmarks.NewRanking(q, reply.Losses, r.name(), under))
+			return log.Append(benchmarks.NewRanking(q, reply.Losses, reply.Tokens, r.name(), under))
 		}
 		return log.Append(benchmarks.NewAnswer(q, reply.Text, r.name(), under))
 	}
@@ -182,19 +183,12 @@ func (r *running) survey(set *benchmarks.Set, before *earlier) (s *answer.Survey
 	s = &answer.Survey{Folder: set.PictureFolder, Size: r.size,
 		How: model.Sampling{MaxTokens: set.Benchmark.Limit, TopP: 1}}
 	for i := range set.Questions {
-		q := &set.Questions[i]
 		if before.answers[i] != nil || !set.Wanted(i) {
 			continue
 		}
-		item := answer.Item{Text: q.Text, About: q.About(),
-			Where: fmt.Sprintf("%s: question %s", set.Benchmark.Name, q.ID)}
+		item := exam.Item(set, i)
 		if r.rank {
-			item.Choices = q.Choices()
-		}
-		if q.Held() {
-			item.Load = q.Images
-		} else {
-			item.Images, _ = q.Images() // a path: it cannot fail
+			item.Choices = set.Questions[i].Choices()
 		}
 		s.Items, asked = append(s.Items, item), append(asked, i)
 	}

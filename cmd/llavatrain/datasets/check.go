@@ -90,6 +90,9 @@ func printChecked(out io.Writer, c check.Checked, asJSON bool) error {
 		for i, d := range s.Eval {
 			printData(out, "eval.data", i, d)
 		}
+		for i, b := range s.Benchmarks {
+			fmt.Fprintf(out, "  eval.benchmarks[%d] %s: %d questions\n", i, b.Benchmark, b.Questions)
+		}
 		printAlike(out, s)
 		for _, note := range s.Notes {
 			fmt.Fprintf(out, "  note   %s\n", note)

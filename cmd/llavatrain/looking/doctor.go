@@ -15,6 +15,7 @@ import (
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/model/torch"
 	"github.com/llavatrain/llavatrain/train"
+	"github.com/llavatrain/llavatrain/train/device"
 )
 
 // NewDoctor returns the command doctor.
@@ -49,7 +50,7 @@ func findings(e torch.Engine) [][2]string {
 		{"threads", fmt.Sprintf("%d for the engine, %d cores", train.DefaultThreads(), runtime.NumCPU())},
 		{"BLAS", blas(e.Config)},
 		{"bf16", bf16(e)},
-		{"memory", fmt.Sprintf("%.1f GB", float64(train.Memory(torch.CPU))/1e9)},
+		{"memory", fmt.Sprintf("%.1f GB", float64(device.Memory(torch.CPU))/1e9)},
 		{"disk", disk()},
 	}
 	if e.CUDADevices > 0 {

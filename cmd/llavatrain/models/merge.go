@@ -6,8 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
-	"github.com/llavatrain/llavatrain/train"
 	"github.com/llavatrain/llavatrain/train/answer"
+	"github.com/llavatrain/llavatrain/train/device"
 	"github.com/llavatrain/llavatrain/train/export"
 )
 
@@ -33,7 +33,7 @@ func NewMerge(p *program.Program) *cobra.Command {
 			terminal := program.NewTerminal(p.Err)
 			defer terminal.Close()
 			m := export.Merging{Model: where.Model, Open: where.Open(), Notes: where.Notes, Out: out, Report: terminal}
-			if m.Device, m.Dtype, err = train.Placement("auto", where.Dtype); err != nil {
+			if m.Device, m.Dtype, err = device.Placement("auto", where.Dtype); err != nil {
 				return err
 			}
 			if err := m.Run(); err != nil {

@@ -3,10 +3,7 @@ package program
 import (
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -103,30 +100,29 @@ func (t *Terminal) tell(what, work string, done, total int64) {
 }
 
 // Step shows one optimizer step.
-func (t *Terminal) Step(m runs.Metrics, total int) {
+func (t *Terminal) Step(m runs.Metrics, total int, left time.Duration) {
 	if t.watched {
-		t.count("training", int64(total))
-		t.bar.Describe(fmt.Sprintf("loss %.4f  lr %s  %.0f tokens/s", float64(m.Loss), rates(m.LR),
-			float64(m.TokensPerS)))
+		t.count(training, int64(total))
+		text := fmt.Sprintf("loss %.4f  lr %s  %.0f tokens/s", float64(m.Loss), m.Rates(), float64(m.TokensPerS))
+		if left > 0 { // what a narrow terminal cuts off is the least of it
+			text = runs.Lasting(left) + " left  " + text
+		}
+		t.bar.Describe(fit(text, t.columns(), int64(total)))
 		t.bar.Set(m.Step)
 		return
 	}
 	if every := max(1, total/40); m.Step == 1 || m.Step == total || m.Step%every == 0 {
-		fmt.Fprintf(t.out, "step %d/%d  loss %.4f  lr %s  grad norm %.3g  %.0f tokens/s\n",
-			m.Step, total, float64(m.Loss), rates(m.LR), float64(m.GradNorm), float64(m.TokensPerS))
+		line := m.Line(total)
+		if left > 0 {
+			line += "  " + runs.Lasting(left) + " left"
+		}
+		fmt.Fprintln(t.out, line)
 	}
 }
 
-// rates formats the learning rates, only once if all parts share one.
-func rates(lr map[string]runs.Number) string {
-	var list []string
-	for _, part := range slices.Sorted(maps.Keys(lr)) {
-		if text := fmt.Sprintf("%.2e", float64(lr[part])); !slices.Contains(list, text) {
-			list = append(list, text)
-		}
-	}
-	return strings.Join(list, "/")
-}
+// training is the work that is counted in steps. The bar does not guess how long it takes: it does not know of what
+// comes between steps.
+const training = "training"
 
 // count makes the bar count the given work.
 func (t *Terminal) count(work string, total int64) {
@@ -138,7 +134,7 @@ func (t *Terminal) count(work string, total int64) {
 	t.bar = progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(t.out), progressbar.OptionSetDescription(work), progressbar.OptionShowCount(),
 		progressbar.OptionFullWidth(),
-		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionSetPredictTime(work != training), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionSetElapsedTime(true))
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/llavatrain/llavatrain/runs"
 )
 
 // Plain output mentions only long work, every time that it is done.
@@ -31,6 +33,22 @@ func TestPlainProgressIsQuietAboutShortWork(t *testing.T) {
 			t.Errorf("long work is reported as %q, want %q", out.String(), want)
 		}
 	})
+}
+
+// A line about a step says how long the run still takes, once that is known.
+func TestPlainSteps(t *testing.T) {
+	var out bytes.Buffer
+	terminal := NewTerminal(&out)
+	m := runs.Metrics{Step: 1, Loss: 2, LR: map[string]runs.Number{"projector": 1e-3, "language": 1e-3}, TokensPerS: 7}
+	terminal.Step(m, 80, 0)
+	m.Step = 2
+	terminal.Step(m, 80, 127*time.Second)
+	m.Step = 3
+	terminal.Step(m, 80, 126*time.Second)
+	if want := "step 1/80  loss 2.0000  lr 1.00e-03  grad norm 0  7 tokens/s\n" +
+		"step 2/80  loss 2.0000  lr 1.00e-03  grad norm 0  7 tokens/s  2 min 07 s left\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
 }
 
 // A status leaves room for bar, counts and times, whatever it says.

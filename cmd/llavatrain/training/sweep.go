@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/llavatrain/llavatrain/checkpoints"
 	"github.com/llavatrain/llavatrain/cmd/llavatrain/program"
 	"github.com/llavatrain/llavatrain/recipes"
+	"github.com/llavatrain/llavatrain/report"
 	"github.com/llavatrain/llavatrain/runs"
 	"github.com/llavatrain/llavatrain/runs/failure"
 )
@@ -137,10 +141,37 @@ func (s *sweep) run(ctx context.Context) error {
 		}
 	}
 	fmt.Fprint(s.Out, resultTable(s.stages, results))
+	s.report(results)
 	if failed != nil {
 		return fmt.Errorf("not all combinations could be trained, the last to fail: %w", failed)
 	}
 	return nil
+}
+
+// report writes one page about all combinations that took a step. It is no part of the results: the runs are as good
+// without it.
+func (s *sweep) report(results []sweepResult) {
+	var list []string
+	for _, stage := range s.stages {
+		for _, r := range results {
+			if r.Stages[stage].Steps > 0 {
+				list = append(list, filepath.Join(r.Run, stage))
+			}
+		}
+	}
+	if list == nil {
+		return
+	}
+	path := filepath.Join(s.dir, runs.ReportFile)
+	found, err := report.Open(list...)
+	if err == nil {
+		err = checkpoints.WriteFile(path, func(w io.Writer) error { return report.Write(w, found, time.Now()) })
+	}
+	if err != nil {
+		fmt.Fprintf(s.Err, "warning: %s could not be written: %v\n", path, err)
+		return
+	}
+	fmt.Fprintln(s.Err, "wrote "+path)
 }
 
 // train runs the stages of one combination, as a user would.

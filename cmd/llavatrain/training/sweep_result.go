@@ -65,8 +65,10 @@ func readStage(dir string) (r stageResult, ok bool) {
 		r.Memory = max(r.Memory, m.PeakMemoryBytes)
 	}
 	r.Steps = steps[len(steps)-1].Step
-	if evaluations := readLines[runs.Evaluation](filepath.Join(dir, runs.EvalFile)); len(evaluations) > 0 {
-		r.Eval = &evaluations[len(evaluations)-1].Loss
+	for _, line := range readLines[runs.EvalLine](filepath.Join(dir, runs.EvalFile)) {
+		if line.Loss != nil {
+			r.Eval = &line.Loss.Loss
+		}
 	}
 	return r, true
 }
