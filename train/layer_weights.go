@@ -6,8 +6,8 @@ import (
 )
 
 // layerWeights gathers the weights of the language model's layers where they are divided: a layer's before it is
-// computed, and the next one's meanwhile. All processes gather in the same order. The zero value is for weights that are
-// whole.
+// computed, and the next one's meanwhile. All processes gather in the same order. The zero value is for weights that
+// are whole.
 type layerWeights struct {
 	peers  *peers
 	groups []walkedGroup

@@ -112,7 +112,7 @@ func (size modelSize) memory(of setting, l load) []MemoryItem {
 		shards = int64(of.shards)
 		gradients += width * size.trainable / shards // of all processes, as far as this one updates
 	}
-	if of.zero >= nn.Gradients { // the layers' lie in the place of two; sums are fp32, and come in a buffer of their own
+	if of.zero >= nn.Gradients { // the layers' lie in the place of two; sums are fp32, and come in their own buffer
 		slots := size.trainable - size.layersTrainable + 2*size.layerTrainable
 		gradients = width*slots + (4*size.trainable+width*slots)/shards
 	}

@@ -96,8 +96,8 @@ func (o *optimizer) update(s *torch.Scope, lr map[string]runs.Number, squares *t
 	}
 }
 
-// gather gives every process the weights that the others have updated, but for those of layers whose weights are divided,
-// which are gathered when they are computed.
+// gather gives every process the weights that the others have updated, but for those of layers whose weights are
+// divided, which are gathered when they are computed.
 func (o *optimizer) gather(s *torch.Scope, p *peers) {
 	for _, g := range o.groups {
 		if !g.Sharded() {

@@ -35,7 +35,7 @@ type Planned struct {
 	Stage        string        `json:"stage"`
 	Dtype        string        `json:"dtype"`
 	Processes    int           `json:"processes,omitempty"` // that train together; 0: one alone
-	Zero         int           `json:"zero,omitempty"`      // what is divided: 1 the optimizer's state, 2 gradients too, 3 weights too
+	Zero         int           `json:"zero,omitempty"`      // 1 divides the optimizer's state, 2 gradients, 3 weights
 	Modes        []ModePlanned `json:"modes,omitempty"`     // of several processes, by zero
 	Parts        []PartPlanned `json:"parts"`
 	Micro        int           `json:"micro"`     // samples in a micro-batch; 0 if tokens limits it

@@ -234,8 +234,8 @@ func TestRanksWithEveryKindOfStep(t *testing.T) {
 	}
 }
 
-// Connectors of every kind train so too, beside rows of text alone: some with some of what is divided, all with all of it
-// if LLAVATRAIN_LONG is set.
+// Connectors of every kind train so too, beside rows of text alone: all of them with all that can be divided if
+// LLAVATRAIN_LONG is set, or else two.
 func TestRanksWithConnectors(t *testing.T) {
 	long := os.Getenv("LLAVATRAIN_LONG") != ""
 	for name, sets := range connectors {
@@ -432,8 +432,9 @@ func TestGradientsAreSummedInFP32(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	command(t, 0, "pretrain", recipe)
-	args := []string{"finetune", recipe, set("finetune.batch.micro", 1),
-		set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export", "mm_projector.safetensors"))}
+	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
+		"mm_projector.safetensors"))
+	args := []string{"finetune", recipe, set("finetune.batch.micro", 1), start}
 	runOf := func(r ranked, more ...string) (dir string) {
 		runs := t.TempDir()
 		r.run(t, append(slices.Concat(args, more), "--runs", runs)...)
@@ -510,12 +511,14 @@ func TestMemoryOfRanksIsPredicted(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	command(t, 0, "pretrain", recipe)
-	peak := regexp.MustCompile(`([0-9.]+) MB predicted for the largest micro-batch \(\d+ positions\), ([0-9.]+) MB measured`)
+	peak := regexp.MustCompile(`([0-9.]+) MB predicted for the largest micro-batch \(\d+ positions\), ` +
+		`([0-9.]+) MB measured`)
+	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
+		"mm_projector.safetensors"))
 	before := math.Inf(1)
 	for _, zero := range []string{"0", "1", "2", "3"} {
 		text := ranked{3, zero}.run(t, "finetune", recipe, "--runs", t.TempDir(), set("finetune.steps", 2),
-			set("finetune.batch.micro", 1), set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain",
-				"export", "mm_projector.safetensors")))
+			set("finetune.batch.micro", 1), start)
 		found := peak.FindStringSubmatch(text)
 		if found == nil {
 			t.Fatalf("no word of memory:\n%s", text)

@@ -6,8 +6,8 @@ import (
 	"github.com/llavatrain/llavatrain/model/torch"
 )
 
-// Where gradients are divided, a bucket's lie in a slot, until they are summed; where weights are divided, a bucket's are
-// gathered into a slot, where layers see them. The slots of layers are taken in turn, all others have one user.
+// Where gradients are divided, a bucket's lie in a slot until they are summed; where weights are divided, a bucket's
+// are gathered into a slot, where layers see them. The slots of layers are taken in turn, all others have one user.
 
 // assignSlots gives each bucket a buffer for its gradient: a walked part's layers take turns with two, since one's is
 // summed while the next one's is computed.

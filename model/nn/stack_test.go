@@ -131,7 +131,8 @@ func TestACutGraphGivesTheSameBits(t *testing.T) {
 						return func(layer int) { order += fmt.Sprint(what, layer, " ") }
 					}
 					got := m.passBy(t, inputGrad, func(s *torch.Scope, x *torch.Tensor) *Tape {
-						return RunCut(s, m.layers(), x, recompute, Hooks{note("forward"), note("backward"), func(layer int) {
+						hooks := Hooks{Forward: note("forward"), Backward: note("backward")}
+						hooks.After = func(layer int) {
 							note("after")(layer)
 							prefix := fmt.Sprintf("layers.%d.", layer)
 							for _, p := range m.params.All() {
@@ -139,7 +140,8 @@ func TestACutGraphGivesTheSameBits(t *testing.T) {
 									done[p.Name] = torch.Read[float32](torch.To(s, g, torch.Float32))
 								}
 							}
-						}})
+						}
+						return RunCut(s, m.layers(), x, recompute, hooks)
 					})
 					all := "forward0 forward1 forward2 backward2 after2 backward1 after1 backward0 after0 "
 					if !strings.HasPrefix(all, order) || len(order) < len("forward0 forward1 forward2 ") {
