@@ -63,7 +63,7 @@ var doors = map[string]struct {
 		"it trains on any data and does not make data (synth)"},
 	"train/export": {[]string{"train/input", "data", "data/picture", "data/tokenizer", "checkpoints", "model",
 		"model/nn", "model/torch", "recipes", "runs"}, "folders that other programs read, from any model"},
-	"train/score": {[]string{"train/input", "data", "loss", "model", "model/torch", "recipes", "runs"},
+	"train/score": {[]string{"train/input", "data", "loss", "model", "model/nn", "model/torch", "recipes", "runs"},
 		"it needs no optimizer and no run"},
 	"train/profile": {[]string{"model/torch"}, "it times a step, whatever the step does"},
 	"train/input": {[]string{"data", "data/picture", "data/rows", "data/tokenizer", "checkpoints", "model", "recipes",
@@ -192,6 +192,7 @@ var forbidden = []string{"github.com/sugarme/gotch", "github.com/sugarme/gotch/t
 var owners = map[string]string{
 	"model/nn/params.go":     "parameters and their flat buffers",
 	"model/nn/joined.go":     "weights that lie together",
+	"model/nn/slots.go":      "buffers that gradients and weights of layers take turns with",
 	"model/nn/rotary.go":     "the table of angles",
 	"model/arena.go":         "the keys and values of generation",
 	"model/llava.go":         "the table of normalised pixel levels",
@@ -199,6 +200,7 @@ var owners = map[string]string{
 	"model/sight.go":         "the keys and values of images, for generation",
 	"model/tile_features.go": "features of images that may be asked about again",
 	"train/optimizer.go":     "moments",
+	"train/reduce.go":        "gradients in fp32 while they are summed",
 	"train/step.go":          "the losses of a step's tokens, until its end",
 }
 
