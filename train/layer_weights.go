@@ -30,9 +30,9 @@ type heldLayer struct {
 func newLayerWeights(p *peers, ps *nn.Params, layers int) layerWeights {
 	w := layerWeights{peers: p, layers: layers}
 	for _, g := range ps.Walked() {
-		w.groups = append(w.groups, walkedGroup{Group: g, spans: g.Spans(),
-			held: [2]heldLayer{{bucket: -1}, {bucket: -1}}})
+		w.groups = append(w.groups, walkedGroup{Group: g, spans: g.Spans()})
 	}
+	w.changed()
 	return w
 }
 

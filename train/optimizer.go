@@ -106,7 +106,7 @@ func (o *optimizer) gather(s *torch.Scope, p *peers) {
 		for i, span := range g.Spans() {
 			b := g.Buckets[i]
 			if g.WeightsSharded() {
-				if !g.Walks(b) {
+				if b.Layer < 0 {
 					p.gradients.AllGather(g.Gathered(s, b), g.OwnWeights(s, span)).Wait()
 				}
 				continue

@@ -208,8 +208,7 @@ func TestRanksWithEveryKindOfStep(t *testing.T) {
 	dir := world(t)
 	recipe := mixedRows(t, dir)
 	command(t, 0, "pretrain", filepath.Join(dir, "world.yaml"))
-	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
-		"mm_projector.safetensors"))
+	start := startFrom(dir, "world")
 	for _, c := range []struct {
 		n    int
 		args []string
@@ -248,8 +247,7 @@ func TestRanksWithConnectors(t *testing.T) {
 			given = append(given, "--set="+value)
 		}
 		command(t, 0, append([]string{"pretrain", filepath.Join(dir, "world.yaml")}, given...)...)
-		args := append(append([]string{"finetune", mixedRows(t, dir)}, given...), set("model.projector.weights",
-			filepath.Join(dir, "runs", "world", "pretrain", "export", "mm_projector.safetensors")))
+		args := append(append([]string{"finetune", mixedRows(t, dir)}, given...), startFrom(dir, "world"))
 		one := t.TempDir()
 		command(t, 0, append(args, "--runs", one)...)
 		for _, zero := range []string{"0", "1", "2", "3"} {
@@ -291,8 +289,7 @@ func TestRanksOverNCCL(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	command(t, 0, "pretrain", recipe)
-	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
-		"mm_projector.safetensors"))
+	start := startFrom(dir, "world")
 	var gloo outcome
 	for _, zero := range []string{"0", "1", "3"} {
 		for _, nccl := range []string{"", library} {
@@ -371,6 +368,12 @@ func TestRanksUnderMPI(t *testing.T) {
 		outcomeOf(t, filepath.Join(got, "world", "pretrain")))
 }
 
+// startFrom starts a second stage from the projector of a run's first.
+func startFrom(dir, run string) string {
+	return set("model.projector.weights", filepath.Join(dir, "runs", run, "pretrain", "export",
+		"mm_projector.safetensors"))
+}
+
 // ranked is a number of processes and what they divide.
 type ranked struct {
 	n    int
@@ -395,8 +398,7 @@ func TestShardingChangesNothing(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	command(t, 0, "pretrain", recipe)
-	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
-		"mm_projector.safetensors"))
+	start := startFrom(dir, "world")
 	adapters := set("finetune.train", "{language: {lr: 1e-3, lora: {r: 4, alpha: 8, dropout: 0.2}}}")
 	for _, c := range []struct {
 		n     int
@@ -432,8 +434,7 @@ func TestGradientsAreSummedInFP32(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	command(t, 0, "pretrain", recipe)
-	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
-		"mm_projector.safetensors"))
+	start := startFrom(dir, "world")
 	args := []string{"finetune", recipe, set("finetune.batch.micro", 1), start}
 	runOf := func(r ranked, more ...string) (dir string) {
 		runs := t.TempDir()
@@ -456,8 +457,7 @@ func TestRanksResume(t *testing.T) {
 	dir := world(t)
 	recipe, alone := reference(t, dir, "finetune")
 	one := filepath.Join(dir, "runs", "world", "finetune")
-	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
-		"mm_projector.safetensors"))
+	start := startFrom(dir, "world")
 	for _, c := range changes(t) {
 		t.Run(fmt.Sprintf("%v then %v", c[0], c[1]), func(t *testing.T) {
 			unbroken, stopped := t.TempDir(), t.TempDir()
@@ -513,8 +513,7 @@ func TestMemoryOfRanksIsPredicted(t *testing.T) {
 	command(t, 0, "pretrain", recipe)
 	peak := regexp.MustCompile(`([0-9.]+) MB predicted for the largest micro-batch \(\d+ positions\), ` +
 		`([0-9.]+) MB measured`)
-	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
-		"mm_projector.safetensors"))
+	start := startFrom(dir, "world")
 	before := math.Inf(1)
 	for _, zero := range []string{"0", "1", "2", "3"} {
 		text := ranked{3, zero}.run(t, "finetune", recipe, "--runs", t.TempDir(), set("finetune.steps", 2),
@@ -541,8 +540,7 @@ func TestRanksEvaluate(t *testing.T) {
 	dir := world(t)
 	recipe := heldOut(t, dir, 6)
 	command(t, 0, "pretrain", recipe)
-	start := set("model.projector.weights", filepath.Join(dir, "runs", "eval", "pretrain", "export",
-		"mm_projector.safetensors"))
+	start := startFrom(dir, "eval")
 	command(t, 0, "finetune", recipe, start)
 	want, _ := readEvaluations(t, filepath.Join(dir, "runs", "eval", "finetune"))
 	for _, zero := range []string{"1", "3"} {
@@ -722,8 +720,7 @@ func TestRanksAreKilledAndResume(t *testing.T) {
 	dir := world(t)
 	recipe := filepath.Join(dir, "world.yaml")
 	command(t, 0, "pretrain", recipe)
-	start := set("model.projector.weights", filepath.Join(dir, "runs", "world", "pretrain", "export",
-		"mm_projector.safetensors"))
+	start := startFrom(dir, "world")
 	args := []string{"finetune", recipe, start, set("finetune.save.every", 1), set("distributed.zero", 1)}
 	unbroken, killed := t.TempDir(), t.TempDir()
 	together(t, 2, append(args, "--runs", unbroken)...)

@@ -33,6 +33,9 @@ const (
 
 func (l Layout) alone() bool { return l.World < 2 }
 
+// walks says whether a parameter is in a layer of the walked part.
+func (l Layout) walks(p *Param) bool { return p.Part == l.Walked && p.number >= 0 }
+
 // spanUnit divides the elements of every span, so that it begins where vector instructions and NCCL like it.
 const spanUnit = 256
 
@@ -42,6 +45,7 @@ const spanUnit = 256
 type Bucket struct {
 	First, Elements int64
 	Slot            int // which buffer its gradient lies in, where gradients are divided; and its weights
+	Layer           int // of the walked part; -1 outside of its layers
 }
 
 // Span is a stretch of a group's buffers, from First, and where it lies in buffers that hold own spans alone.
@@ -61,21 +65,24 @@ func (g *Group) cut(layout Layout) {
 		return
 	}
 	if !g.Decay {
-		g.Buckets = []Bucket{{Elements: g.size}}
+		g.Buckets = []Bucket{{Elements: g.size, Layer: -1}}
 		return
 	}
 	unit := spanUnit * int64(layout.World)
 	up := func(n int64) int64 { return (n + unit - 1) / unit * unit }
-	first, end, layer := int64(0), int64(0), ""
+	first, end, layer, number := int64(0), int64(0), "", -1
 	closed := func() {
 		if at := up(end); at > first {
-			g.Buckets = append(g.Buckets, Bucket{First: first, Elements: at - first})
+			g.Buckets = append(g.Buckets, Bucket{First: first, Elements: at - first, Layer: number})
 			first, end = at, at
 		}
 	}
 	for _, p := range g.Params {
 		if p.layer != layer {
 			closed()
+		}
+		if number = -1; layout.walks(p) {
+			number = p.number
 		}
 		layer, p.offset, end = p.layer, end, end+p.Elements()
 	}
@@ -152,11 +159,11 @@ func (p *Param) Layer() (number int, in bool) { return p.number, p.number >= 0 }
 // Sharded says whether this process may keep only pieces of the parameter's state.
 func (p *Param) Sharded() bool { return p.group != nil && p.group.Sharded() }
 
-// keepRemainder stores the low halves of p's fp32 masters, i16 of its shape, as far as this process keeps them.
-func (p *Param) keepRemainder(s *torch.Scope, remainder *torch.Tensor) {
-	flat := torch.Reshape(s, remainder, -1)
+// keep stores the pieces of a value of p's shape that this process keeps, in a buffer of own spans.
+func (p *Param) keep(s *torch.Scope, buffer, value *torch.Tensor) {
+	flat := torch.Reshape(s, value, -1)
 	for _, piece := range p.Pieces() {
-		kept := torch.Narrow(s, p.group.Remainder, 0, piece.Own, piece.Elements)
+		kept := torch.Narrow(s, buffer, 0, piece.Own, piece.Elements)
 		kept.Copy(torch.Narrow(s, flat, 0, piece.First, piece.Elements))
 	}
 }

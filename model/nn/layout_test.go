@@ -38,7 +38,7 @@ func requireSlots(t *rapid.T, g *Group) {
 		if i > 0 && b.Slot == g.Buckets[i-1].Slot && g.Decay {
 			t.Fatalf("buckets %d and %d share a slot", i-1, i)
 		}
-		if users[b.Slot]++; users[b.Slot] > 1 && !g.Walks(b) {
+		if users[b.Slot]++; users[b.Slot] > 1 && b.Layer < 0 {
 			t.Fatalf("bucket %d of %v shares its slot", i, g.Buckets)
 		}
 		if g.GradientsSharded() && (b.Slot >= len(g.Slots()) || len(g.Slots()) > 4) {

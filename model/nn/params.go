@@ -135,7 +135,7 @@ func (ps *Params) Place(device torch.Device, dtype torch.Dtype, layout Layout) e
 		switch {
 		case p.Trainable:
 			p.group = groupOf(&ps.groups, p, false)
-		case layout.Zero >= Weights && !layout.alone() && p.Part == layout.Walked && p.number >= 0 && p.Decay:
+		case layout.Zero >= Weights && !layout.alone() && layout.walks(p) && p.Decay:
 			p.group = groupOf(&ps.shelf, p, true)
 		default:
 			continue
@@ -162,7 +162,7 @@ func (ps *Params) Place(device torch.Device, dtype torch.Dtype, layout Layout) e
 // Walked are the groups whose layers are gathered when they are computed.
 func (ps *Params) Walked() (list []*Group) {
 	for _, g := range slices.Concat(ps.groups, ps.shelf) {
-		if g.WeightsSharded() && slices.ContainsFunc(g.Buckets, g.Walks) {
+		if g.WeightsSharded() && slices.ContainsFunc(g.Buckets, func(b Bucket) bool { return b.Layer >= 0 }) {
 			list = append(list, g)
 		}
 	}
@@ -223,23 +223,29 @@ func freeAll(tensors ...*torch.Tensor) {
 // Load sets the value from little-endian data of the given dtype in the parameter's shape. A trainable bf16 parameter
 // keeps an fp32 value exactly.
 func (p *Param) Load(s *torch.Scope, data []byte, dtype torch.Dtype) {
-	if p.group != nil && p.group.WeightsSharded() {
-		p.loadSlices(s, data, dtype)
-		return
+	value, remainder := p.tensor, p.remainder
+	sliced := p.group != nil && p.group.WeightsSharded()
+	if sliced {
+		value = torch.Empty(s, p.Shape, p.tensor.Dtype(), p.tensor.Device())
 	}
-	remainder := p.remainder
 	if p.Sharded() && p.group.Remainder != nil {
 		remainder = torch.Empty(s, p.Shape, torch.Int16, p.tensor.Device())
 	}
 	if remainder == nil {
-		p.tensor.SetBytes(data, dtype, p.Shape)
-		return
+		value.SetBytes(data, dtype, p.Shape)
+	} else {
+		master := torch.Empty(s, p.Shape, torch.Float32, p.tensor.Device())
+		master.SetBytes(data, dtype, p.Shape)
+		torch.SplitMaster(master, value, remainder)
 	}
-	master := torch.Empty(s, p.Shape, torch.Float32, p.tensor.Device())
-	master.SetBytes(data, dtype, p.Shape)
-	torch.SplitMaster(master, p.tensor, remainder)
-	if p.remainder == nil {
-		p.keepRemainder(s, remainder)
+	if remainder != p.remainder {
+		p.keep(s, p.group.Remainder, remainder)
+	}
+	if sliced {
+		p.keep(s, p.group.Data, value)
+		if !p.group.layout.walks(p) { // its slot is no one else's
+			p.tensor.Copy(value)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ func (g *Group) assignSlots() {
 	turn, next := 0, 2
 	for i := range g.Buckets {
 		b := &g.Buckets[i]
-		if g.Walks(*b) {
+		if b.Layer >= 0 {
 			b.Slot = turn
 			turn = 1 - turn
 		} else {
@@ -23,15 +23,6 @@ func (g *Group) assignSlots() {
 			next++
 		}
 	}
-}
-
-// Walks says whether a bucket is one of a walked part's layers.
-func (g *Group) Walks(b Bucket) bool {
-	if g.Part != g.layout.Walked {
-		return false
-	}
-	i := slices.IndexFunc(g.Params, func(p *Param) bool { return p.offset == b.First })
-	return g.Params[i].number >= 0
 }
 
 // WeightsSharded says whether this process keeps its own spans of the weights alone: Data is those.
@@ -105,13 +96,7 @@ func (g *Group) OwnWeights(s *torch.Scope, span Span) *torch.Tensor {
 
 // OfLayer is the number of the bucket of a walked part's layer; -1 if the group has none.
 func (g *Group) OfLayer(layer int) int {
-	return slices.IndexFunc(g.Buckets, func(b Bucket) bool {
-		if !g.Walks(b) {
-			return false
-		}
-		i := slices.IndexFunc(g.Params, func(p *Param) bool { return p.offset == b.First })
-		return g.Params[i].number == layer
-	})
+	return slices.IndexFunc(g.Buckets, func(b Bucket) bool { return b.Layer == layer })
 }
 
 // Gradient is a view of a bucket's gradient, [n].
@@ -127,27 +112,4 @@ func (g *Group) Slots() (sizes []int64) {
 		sizes = append(sizes, slot.Elements()/int64(g.layout.World))
 	}
 	return sizes
-}
-
-// loadSlices sets the value of a parameter of which this process keeps pieces alone.
-func (p *Param) loadSlices(s *torch.Scope, data []byte, dtype torch.Dtype) {
-	g := p.group
-	value := torch.Empty(s, p.Shape, g.Data.Dtype(), g.Data.Device())
-	if g.Remainder == nil {
-		value.SetBytes(data, dtype, p.Shape)
-	} else {
-		master := torch.Empty(s, p.Shape, torch.Float32, g.Data.Device())
-		master.SetBytes(data, dtype, p.Shape)
-		remainder := torch.Empty(s, p.Shape, torch.Int16, g.Data.Device())
-		torch.SplitMaster(master, value, remainder)
-		p.keepRemainder(s, remainder)
-	}
-	flat := torch.Reshape(s, value, -1)
-	for _, piece := range p.Pieces() {
-		kept := torch.Narrow(s, g.Data, 0, piece.Own, piece.Elements)
-		kept.Copy(torch.Narrow(s, flat, 0, piece.First, piece.Elements))
-	}
-	if _, in := p.Layer(); !in || p.Part != g.layout.Walked { // its slot is no one else's
-		p.tensor.Copy(value)
-	}
 }
